@@ -1,0 +1,1 @@
+"""Batches to a trained and evaluated two-column AlexNet."""

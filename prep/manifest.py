@@ -1,0 +1,156 @@
+"""The manifest: what a shard set is, written last, so that its presence means "complete and checked".
+
+It holds no time, host or path: the same source and options give the same bytes. A reader checks everything it relies
+on and refuses the rest, saying which file, what was found and what was expected.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .files import whole_file
+from .shard import ShardEntry
+from .stats import ColourStatistics
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+STATISTICS_NAME = "statistics.npz"
+MAX_MANIFEST_BYTES = 256 * 2**20
+
+IMAGE_EXTENSIONS = {"jpeg": "jpg", "png": "png", "raw": "raw"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PixelOptions:
+    """Every choice that shapes a stored pixel."""
+
+    size_px: int = 256
+    fit: str = "crop"
+    filter: str = "area"
+    codec: str = "jpeg"
+    quality: int = 95
+    chroma: str = "420"
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.size_px <= 4096:
+            raise ValueError(f"size must be 8 to 4096 px, got {self.size_px}")
+        if self.codec not in IMAGE_EXTENSIONS:
+            raise ValueError(f"format must be one of {', '.join(IMAGE_EXTENSIONS)}, got {self.codec!r}")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality must be 1 to 100, got {self.quality}")
+        if self.chroma not in ("420", "444"):
+            raise ValueError(f"chroma must be 420 or 444, got {self.chroma!r}")
+
+    @property
+    def image_ext(self) -> str:
+        """Extension of the image members in the tar."""
+        return IMAGE_EXTENSIONS[self.codec]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassEntry:
+    """One row of the class table: `index` is the label, `id` the WordNet id or folder, `name` what people say."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined:
+    """One input that was not stored: its path relative to the source, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A complete shard set of one split."""
+
+    split: str
+    seed: int
+    images_per_shard: int
+    pixels: PixelOptions
+    software: dict[str, str]
+    classes: tuple[ClassEntry, ...]
+    shards: tuple[ShardEntry, ...]
+    quarantined: tuple[Quarantined, ...]
+    colour: ColourStatistics
+    statistics_sha256: str
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def num_samples(self) -> int:
+        """Stored images, all shards together."""
+        return sum(shard.num_samples for shard in self.shards)
+
+    def write(self, folder: Path) -> None:
+        """Write `folder/manifest.json`, whole."""
+        data = asdict(self)
+        data["num_samples"] = self.num_samples
+        data["colour"] = self.colour.to_json()
+        with whole_file(folder / MANIFEST_NAME) as file:
+            file.write(json.dumps(data, indent=1, sort_keys=True).encode() + b"\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read and check `folder/manifest.json`.
+
+        Raises ValueError naming the file, what was found and what to do: no manifest (an unfinished run or another
+        folder), another format version, a field that is missing or of another type, shards that do not add up.
+        """
+        path = folder / MANIFEST_NAME
+        try:
+            if path.stat().st_size > MAX_MANIFEST_BYTES:
+                raise ValueError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
+            data = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise ValueError(
+                f"{folder}: no {MANIFEST_NAME} here, so this is not a finished shard set; run 'alexprep shard' "
+                "(the same command continues an interrupted run) or name another folder"
+            ) from None
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{path}: not JSON ({error}); restore the file or shard the images again") from None
+        found = data.get("format_version") if isinstance(data, dict) else None
+        if found != FORMAT_VERSION:
+            raise ValueError(
+                f"{path}: format version {found!r}, this alexkit reads {FORMAT_VERSION}; shard the images again or "
+                "install the alexkit that made them"
+            )
+        try:
+            manifest = cls._from_json(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: damaged field ({error!r}); restore the file or shard again") from None
+        if data.get("num_samples") != manifest.num_samples:
+            raise ValueError(
+                f"{path}: says {data.get('num_samples')!r} samples, but its shards add up to {manifest.num_samples}; "
+                "restore the file or shard the images again"
+            )
+        return manifest
+
+    @classmethod
+    def _from_json(cls, data: dict[str, Any]) -> "Manifest":
+        manifest = cls(
+            split=str(data["split"]),
+            seed=int(data["seed"]),
+            images_per_shard=int(data["images_per_shard"]),
+            pixels=PixelOptions(**data["pixels"]),
+            software={str(key): str(value) for key, value in data["software"].items()},
+            classes=tuple(ClassEntry(**row) for row in data["classes"]),
+            shards=tuple(ShardEntry(**row) for row in data["shards"]),
+            quarantined=tuple(Quarantined(**row) for row in data["quarantined"]),
+            colour=ColourStatistics.from_json(data["colour"]),
+            statistics_sha256=str(data["statistics_sha256"]),
+        )
+        for i, entry in enumerate(manifest.classes):
+            if entry.index != i:
+                raise ValueError(f"class {entry.id!r} has index {entry.index!r}, expected {i}")
+        for shard in manifest.shards:
+            if shard.name != Path(shard.name).name or not shard.name.endswith(".tar"):
+                raise ValueError(f"{shard.name!r} is not the plain name of a tar")
+            for count in (shard.num_samples, shard.num_bytes):
+                if not isinstance(count, int) or not 0 <= count < 2**48:
+                    raise ValueError(f"{shard.name}: impossible count {count!r}")
+        return manifest

@@ -1,0 +1,164 @@
+"""One shard: a plain WebDataset tar and its index for DALI.
+
+Every sample is two members, `KEY.<image extension>` and `KEY.cls` (the class index in ASCII). The index is the text
+format of DALI's webdataset reader, version 1.2: a line `v1.2 N`, then per sample `EXT OFFSET SIZE NAME` for each
+member, offsets being those of the member's content. Headers are USTAR with fixed owner, mode and time, so the same
+samples give the same bytes.
+"""
+
+import hashlib
+import re
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import whole_file
+
+KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,90}")
+INDEX_VERSION = "v1.2"
+LABEL_EXT = "cls"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One stored image: its key, the content of its image member and its class index."""
+
+    key: str
+    image: bytes
+    label: int
+
+    def __post_init__(self) -> None:
+        if not KEY_PATTERN.fullmatch(self.key):
+            raise ValueError(f"key {self.key!r} must be 1 to 90 of the characters A-Z a-z 0-9 _ -")
+        if self.label < 0:
+            raise ValueError(f"sample {self.key}: label {self.label} is negative")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardEntry:
+    """What the manifest says of one shard. Hashes are SHA-256 in hexadecimal."""
+
+    name: str
+    num_samples: int
+    num_bytes: int
+    sha256: str
+    index_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardIndex:
+    """Where each sample of one shard lies; row i is its i-th sample. Offsets and sizes are int64, in bytes."""
+
+    keys: list[str]
+    image_ext: str
+    image_offsets: NDArray[np.int64]
+    image_sizes: NDArray[np.int64]
+    label_offsets: NDArray[np.int64]
+    label_sizes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def index_path(shard: Path) -> Path:
+    """The index beside a shard: `train-00000.tar` has `train-00000.idx`."""
+    return shard.with_suffix(".idx")
+
+
+def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> ShardEntry:
+    """Write a tar and its index, each whole or not at all, and say what was written.
+
+    Raises ValueError when two samples have one key.
+    """
+    digest = hashlib.sha256()
+    lines: list[str] = []
+    seen: set[str] = set()
+    position = 0
+    with whole_file(path) as file:
+        for sample in samples:
+            if sample.key in seen:
+                raise ValueError(f"{path}: two samples have the key {sample.key!r}")
+            seen.add(sample.key)
+            line = []
+            for ext, content in ((image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
+                name = f"{sample.key}.{ext}"
+                block = _tar_header(name, len(content)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+                line.append(f"{ext} {position + tarfile.BLOCKSIZE} {len(content)} {name}")
+                file.write(block)
+                digest.update(block)
+                position += len(block)
+            lines.append(" ".join(line))
+        end = bytes(2 * tarfile.BLOCKSIZE)
+        end += bytes(-(position + len(end)) % tarfile.RECORDSIZE)
+        file.write(end)
+        digest.update(end)
+    index = "\n".join([f"{INDEX_VERSION} {len(lines)}", *lines, ""]).encode("ascii")
+    with whole_file(index_path(path)) as file:
+        file.write(index)
+    return ShardEntry(
+        name=path.name,
+        num_samples=len(lines),
+        num_bytes=position + len(end),
+        sha256=digest.hexdigest(),
+        index_sha256=hashlib.sha256(index).hexdigest(),
+    )
+
+
+def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
+    """Read and check the index at `path` of a shard that is `shard_bytes` long.
+
+    Raises ValueError, naming file and line, for anything but one image and one `cls` member per sample, all of them
+    inside the shard.
+    """
+    lines = path.read_text("ascii", errors="replace").splitlines()
+    head = lines[0].split() if lines else []
+    if len(head) != 2 or head[0] != INDEX_VERSION or not head[1].isascii() or not head[1].isdigit():
+        raise ValueError(f"{path}:1: expected '{INDEX_VERSION} COUNT', found {lines[0][:80] if lines else ''!r}")
+    if int(head[1]) != len(lines) - 1:
+        raise ValueError(f"{path}:1: promises {head[1][:20]} samples, but {len(lines) - 1} lines follow")
+    rows = [line.split(" ") for line in lines[1:]]
+    image_ext = rows[0][0] if rows and rows[0] else "jpg"
+    numbers = np.empty((len(rows), 4), np.int64)
+    keys: list[str] = []
+    for i, row in enumerate(rows):
+        try:
+            ext, offset, size, name, label_ext, label_offset, label_size, label_name = row
+            key = name.removesuffix("." + ext)
+            if (ext, label_ext, label_name) != (image_ext, LABEL_EXT, f"{key}.{LABEL_EXT}"):
+                raise ValueError
+            numbers[i] = int(offset), int(size), int(label_offset), int(label_size)
+        except (ValueError, OverflowError):
+            raise ValueError(
+                f"{path}:{i + 2}: expected '{image_ext} OFFSET SIZE KEY.{image_ext} cls OFFSET SIZE KEY.cls', "
+                f"found {lines[i + 1][:120]!r}"
+            ) from None
+        keys.append(key)
+    image_offsets, image_sizes, label_offsets, label_sizes = (np.ascontiguousarray(column) for column in numbers.T)
+    for offsets, sizes in ((image_offsets, image_sizes), (label_offsets, label_sizes)):
+        # `offsets > shard_bytes - sizes` cannot overflow once both are known to be at most shard_bytes.
+        bad = (offsets < tarfile.BLOCKSIZE) | (sizes < 1) | (sizes > shard_bytes) | (offsets > shard_bytes - sizes)
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise ValueError(
+                f"{path}:{i + 2}: {int(sizes[i])} bytes at offset {int(offsets[i])} lie outside the shard of "
+                f"{shard_bytes} bytes"
+            )
+    return ShardIndex(
+        keys=keys,
+        image_ext=image_ext,
+        image_offsets=image_offsets,
+        image_sizes=image_sizes,
+        label_offsets=label_offsets,
+        label_sizes=label_sizes,
+    )
+
+
+def _tar_header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    info.mode = 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT, "ascii")
