@@ -1,0 +1,99 @@
+"""Shared fixtures: small, real shard sets of images drawn here."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from alexkit.prep import ColourStatistics, Manifest, PixelOptions, PixelSums
+from alexkit.prep.manifest import STATISTICS_NAME, ClassEntry
+from alexkit.prep.shard import Sample, write_shard
+
+DrawShards = Callable[..., Path]
+
+
+def draw_image(number: int, label: int, size_px: int) -> NDArray[np.uint8]:
+    """A smooth uint8 (H, W, 3) image that a network can tell by class: its colour and slope depend on the label."""
+    rng = np.random.default_rng([number, label])
+    y, x = np.mgrid[0:size_px, 0:size_px] / size_px
+    slope = np.cos(label) * x + np.sin(label) * y
+    colour = 90 + 70 * np.cos(label * 2.4 + np.arange(3))
+    image = colour + 60 * np.sin(8 * slope + rng.uniform(0, 6))[..., None] + rng.normal(0, 12, (size_px, size_px, 3))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def encode(image_HWC: NDArray[np.uint8], pixels: PixelOptions) -> bytes:
+    """The content of the image member for one image."""
+    if pixels.codec == "raw":
+        return image_HWC.tobytes()
+    file = io.BytesIO()
+    if pixels.codec == "png":
+        Image.fromarray(image_HWC).save(file, "PNG")
+    else:
+        subsampling = {"420": 2, "444": 0}[pixels.chroma]
+        Image.fromarray(image_HWC).save(file, "JPEG", quality=pixels.quality, subsampling=subsampling)
+    return file.getvalue()
+
+
+def write_shard_set(
+    folder: Path,
+    *,
+    num_samples: int = 40,
+    num_classes: int = 4,
+    size_px: int = 64,
+    samples_per_shard: int = 16,
+    codec: str = "jpeg",
+    chroma: str = "420",
+    split: str = "train",
+) -> Path:
+    """Write a complete shard set of drawn images to `folder`; sample i has label i % num_classes and key `sample-i`."""
+    folder.mkdir(parents=True)
+    pixels = PixelOptions(size_px=size_px, codec=codec, chroma=chroma)
+    sums = PixelSums.zero(size_px)
+    samples = []
+    for i in range(num_samples):
+        image = draw_image(i, i % num_classes, size_px)
+        sums = sums + PixelSums.of(image)
+        samples.append(Sample(key=f"sample-{i:04d}", image=encode(image, pixels), label=i % num_classes))
+    shards = tuple(
+        write_shard(
+            folder / f"{split}-{number:05d}.tar", samples[start : start + samples_per_shard], image_ext=pixels.image_ext
+        )
+        for number, start in enumerate(range(0, num_samples, samples_per_shard))
+    )
+    sums.save(folder / STATISTICS_NAME)
+    Manifest(
+        split=split,
+        seed=0,
+        images_per_shard=samples_per_shard,
+        pixels=pixels,
+        software={},
+        classes=tuple(ClassEntry(index=i, id=f"class{i}", name=f"class {i}") for i in range(num_classes)),
+        shards=shards,
+        quarantined=(),
+        colour=ColourStatistics.from_sums(sums),
+        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
+    ).write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def draw_shards(tmp_path_factory: pytest.TempPathFactory) -> DrawShards:
+    """`draw_shards(**options)` is the folder of a shard set with the options of `write_shard_set`.
+
+    Sets with equal options are written once and shared: a test that damages one writes its own.
+    """
+    folders: dict[str, Path] = {}
+
+    def draw(**options: object) -> Path:
+        name = repr(sorted(options.items()))
+        if name not in folders:
+            folders[name] = write_shard_set(tmp_path_factory.mktemp("shards") / "set", **options)  # type: ignore[arg-type]
+        return folders[name]
+
+    return draw
