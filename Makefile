@@ -1,0 +1,35 @@
+# `make demo` shows the whole line on drawn images; `make test` runs the tests. Both install into .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+
+.PHONY: demo test check clean
+
+demo: .venv/installed
+	$(BIN)/alexprep demo-images $(DEMO)/images
+	$(BIN)/alexprep shard $(DEMO)/images --out $(DEMO)/shards
+	$(BIN)/alexprep pca $(DEMO)/shards
+	$(BIN)/alextrain --shards $(DEMO)/shards --runs $(DEMO)/runs --recipe quick
+	$(BIN)/alexeval --shards $(DEMO)/shards $(DEMO)/runs/quick
+	@echo "Pictures:"; ls $(DEMO)/shards/train/*.png $(DEMO)/runs/quick/*.png
+
+test: .venv/installed
+	$(BIN)/pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "alexkit needs Python 3.11 or newer; say which: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "this Python cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv $(DEMO) build dist *.egg-info
