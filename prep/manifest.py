@@ -67,7 +67,7 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """A complete shard set of one split."""
+    """A complete shard set of one split; `source_sha256` is the fingerprint of the inputs it was made of."""
 
     split: str
     seed: int
@@ -79,6 +79,7 @@ class Manifest:
     quarantined: tuple[Quarantined, ...]
     colour: ColourStatistics
     statistics_sha256: str
+    source_sha256: str = ""
     format_version: int = FORMAT_VERSION
 
     @property
@@ -143,6 +144,7 @@ class Manifest:
             quarantined=tuple(Quarantined(**row) for row in data["quarantined"]),
             colour=ColourStatistics.from_json(data["colour"]),
             statistics_sha256=str(data["statistics_sha256"]),
+            source_sha256=str(data["source_sha256"]),
         )
         for i, entry in enumerate(manifest.classes):
             if entry.index != i:

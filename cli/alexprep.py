@@ -1,0 +1,130 @@
+"""alexprep: images to shards and statistics."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .terminal import one_line_errors, progress
+
+if TYPE_CHECKING:
+    from ..prep.build import BuiltSplit, OnProgress
+    from ..prep.source import SourceSplit
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def alexprep() -> None:
+    """Prepare images: shards, statistics, checks."""
+
+
+@alexprep.command()
+@click.argument("source", type=FOLDER)
+@click.option("--out", type=FOLDER, default=Path("shards"), show_default=True, help="Where the shard sets go.")
+@click.option("--size", default=256, show_default=True, help="Side of the stored square, pixels.")
+@click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
+@click.option("--chroma", type=click.Choice(["420", "444"]), default="420", show_default=True, help="JPEG chroma.")
+@click.option("--filter", "filter_", default="area", show_default=True, help="Resize filter.")
+@click.option("--format", "codec", default="jpeg", show_default=True, help="How images are stored: jpeg, png, raw.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the shuffle.")
+@click.option("--images-per-shard", default=1000, show_default=True)
+@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
+@one_line_errors
+def shard(
+    source: Path,
+    out: Path,
+    size: int,
+    quality: int,
+    chroma: str,
+    filter_: str,
+    codec: str,
+    seed: int,
+    images_per_shard: int,
+    workers: int | None,
+    max_bad: int | None,
+) -> None:
+    """Turn SOURCE into shard sets under --out, one per split.
+
+    SOURCE holds train/ and val/ (or test/) with one folder per class, or the class folders of one split. An interrupted
+    run continues by the same command; a complete one is left as it is.
+    """
+    from ..prep.build import BuildOptions, build_shards
+    from ..prep.manifest import PixelOptions
+    from ..prep.source import open_source
+
+    options = BuildOptions(
+        pixels=PixelOptions(size_px=size, filter=filter_, codec=codec, quality=quality, chroma=chroma),
+        seed=seed,
+        images_per_shard=images_per_shard,
+        num_workers=workers or num_cores(),
+        max_bad=max_bad,
+    )
+    found = open_source(source)
+    click.echo(f"found {found.description}", err=True)
+    with ShownProgress() as shown:
+        built = build_shards(found, out, options, on_split=shown.start)
+    click.echo(_summary(built))
+
+
+@alexprep.command("demo-images")
+@click.argument("folder", type=FOLDER)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--train", "num_train", default=2000, show_default=True, help="Training images.")
+@click.option("--val", "num_val", default=500, show_default=True, help="Validation images.")
+@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@one_line_errors
+def demo_images(folder: Path, seed: int, num_train: int, num_val: int, workers: int | None) -> None:
+    """Draw the demo set into FOLDER: ten classes of photograph-like images."""
+    from ..prep.demo import draw_demo_images
+
+    with progress("drawing", num_train + num_val, "images") as update:
+        draw_demo_images(
+            folder,
+            seed=seed,
+            num_train=num_train,
+            num_val=num_val,
+            workers=workers or num_cores(),
+            on_progress=lambda done, total: update(done),
+        )
+    click.echo(f"{num_train} training and {num_val} validation images in {folder}")
+
+
+class ShownProgress:
+    """One progress line per split that is built, closed when the next one starts."""
+
+    def __init__(self) -> None:
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> "ShownProgress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def start(self, split: "SourceSplit") -> "OnProgress":
+        """Open the line of `split`."""
+        self._open.close()
+        update = self._open.enter_context(progress(split.name, len(split.images), "images"))
+        return lambda done, num_bad: update(done, f"{num_bad} bad" if num_bad else "")
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _summary(built: "list[BuiltSplit]") -> str:
+    lines = [f"{'split':6}{'images':>10}{'classes':>9}{'shards':>8}{'MB':>10}{'bad':>6}  folder"]
+    for split in built:
+        manifest = split.shard_set.manifest
+        megabytes = sum(entry.num_bytes for entry in manifest.shards) / 1e6
+        note = "  (was complete)" if split.already_complete else ""
+        lines.append(
+            f"{manifest.split:6}{manifest.num_samples:10}{len(manifest.classes):9}{len(manifest.shards):8}"
+            f"{megabytes:10.1f}{len(manifest.quarantined):6}  {split.shard_set.folder}{note}"
+        )
+    return "\n".join(lines)

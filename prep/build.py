@@ -1,0 +1,336 @@
+"""A source to shard sets: the same bytes for any number of workers and any interruption.
+
+`OUT/.unfinished/` holds the lock, the plan and, per split, the state: which shards are finished, their sums and their
+quarantined inputs. A shard is finished when it is whole on disk and in the state; what is not is done again. The
+manifest of a split is written when all its shards are there; the last act removes `.unfinished`.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .files import whole_file
+from .lock import exclusive_lock
+from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest, PixelOptions, Quarantined
+from .plan import ShardPlan, changed_lines, sample_key
+from .shard import Sample, ShardEntry, index_path, write_shard
+from .shard_set import ShardSet
+from .source import Source, SourceImage, SourceSplit
+from .stats import ColourStatistics, PixelSums
+from .workers import Beat, run_jobs
+
+if TYPE_CHECKING:
+    from .running_sums import RunningSums
+
+QUARANTINE_NAME = "quarantine.jsonl"
+WORK_FOLDER = ".unfinished"
+
+OnProgress = Callable[[int, int], None]
+"""`on_progress(inputs done, inputs quarantined)` of the split that is being built."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildOptions:
+    """How to build. Only `pixels`, `seed` and `images_per_shard` shape the result.
+
+    `max_bad` is how many quarantined inputs a split may have; None stands for 0.1 %, but at least 10.
+    """
+
+    pixels: PixelOptions = field(default_factory=PixelOptions)
+    seed: int = 0
+    images_per_shard: int = 1000
+    num_workers: int = 2
+    max_bad: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.num_workers}")
+        if self.max_bad is not None and self.max_bad < 0:
+            raise ValueError(f"max bad must be 0 or more, got {self.max_bad}")
+
+    def bad_limit(self, num_images: int) -> int:
+        """How many of `num_images` inputs may be bad."""
+        return max(10, num_images // 1000) if self.max_bad is None else self.max_bad
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardJob:
+    """One shard to write: inputs in stored order, the first of them at `first_position`."""
+
+    path: Path
+    number: int
+    first_position: int
+    images: Sequence[SourceImage]
+    pixels: PixelOptions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardResult:
+    """One finished shard; no entry when every one of its inputs was bad."""
+
+    entry: ShardEntry | None
+    sums: PixelSums
+    quarantined: tuple[Quarantined, ...]
+
+
+@dataclass(kw_only=True, slots=True)
+class _State:
+    """The finished shards of one split, by number; `sums` covers exactly them."""
+
+    sums: PixelSums
+    entries: dict[int, ShardEntry | None] = field(default_factory=dict)
+    quarantined: dict[int, tuple[Quarantined, ...]] = field(default_factory=dict)
+
+    @property
+    def num_bad(self) -> int:
+        return sum(len(bad) for bad in self.quarantined.values())
+
+    def add(self, number: int, result: ShardResult) -> None:
+        self.sums += result.sums
+        self.entries[number] = result.entry
+        self.quarantined[number] = result.quarantined
+
+    def save(self, path: Path) -> None:
+        finished = {
+            number: {"entry": entry and asdict(entry), "quarantined": [asdict(bad) for bad in self.quarantined[number]]}
+            for number, entry in self.entries.items()
+        }
+        with whole_file(path) as file:
+            np.savez(
+                file,
+                finished=np.frombuffer(json.dumps(finished).encode(), np.uint8),
+                num_images=np.int64(self.sums.num_images),
+                image_HWC=self.sums.image_HWC,
+                outer_CC=self.sums.outer_CC,
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "_State":
+        with np.load(path, allow_pickle=False) as data:
+            finished = json.loads(data["finished"].tobytes())
+            sums = PixelSums(num_images=int(data["num_images"]), image_HWC=data["image_HWC"], outer_CC=data["outer_CC"])
+        state = cls(sums=sums)
+        for number, shard in finished.items():
+            state.entries[int(number)] = ShardEntry(**shard["entry"]) if shard["entry"] else None
+            state.quarantined[int(number)] = tuple(Quarantined(**bad) for bad in shard["quarantined"])
+        return state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuiltSplit:
+    """A finished split, and whether it was there before."""
+
+    shard_set: ShardSet
+    already_complete: bool
+
+
+def build_shards(
+    source: Source, out: Path, options: BuildOptions, *, on_split: Callable[[SourceSplit], OnProgress]
+) -> list[BuiltSplit]:
+    """Build every split of `source` under `out`, or continue where an interrupted run stopped.
+
+    `on_split` is called before a split is built and returns where its progress goes. Raises ValueError for an output
+    that was made, or begun, with other options or another source, for too many bad inputs, and when another process
+    works on `out`; OSError from the disk. All leave only complete files at final names.
+    """
+    from .images import software_versions
+
+    software = software_versions()
+    work = out / WORK_FOLDER
+    work.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(work / "lock", doing="writing shards"):
+        built = []
+        for split in source.splits:
+            _refuse_other_result(out / split.name, split, options)
+        _begin_or_continue(work / "plan.json", out, source, options, software)
+        for split in source.splits:
+            folder = out / split.name
+            already_complete = (folder / MANIFEST_NAME).exists()
+            if not already_complete:
+                _build_split(split, folder, work / f"{split.name}.npz", options, software, on_split(split))
+            built.append(BuiltSplit(shard_set=ShardSet.open(folder), already_complete=already_complete))
+        shutil.rmtree(work)
+    return built
+
+
+def _description(options: BuildOptions) -> dict[str, object]:
+    return {**asdict(options.pixels), "seed": options.seed, "images_per_shard": options.images_per_shard}
+
+
+def _refuse_other_result(folder: Path, split: SourceSplit, options: BuildOptions) -> None:
+    if not (folder / MANIFEST_NAME).exists():
+        return
+    manifest = Manifest.read(folder)
+    made = BuildOptions(pixels=manifest.pixels, seed=manifest.seed, images_per_shard=manifest.images_per_shard)
+    before = {**_description(made), "source": manifest.source_sha256}
+    now = {**_description(options), "source": split.fingerprint()}
+    if changes := changed_lines(before, now):
+        raise ValueError(f"{folder}: complete, but made differently ({'; '.join(changes)}); name another --out")
+
+
+def _begin_or_continue(path: Path, out: Path, source: Source, options: BuildOptions, software: dict[str, str]) -> None:
+    now = _description(options) | {f"{name} version": version for name, version in software.items()}
+    for split in source.splits:
+        now |= {f"{split.name} images of {name}": count for name, count in split.images_per_class().items()}
+        now[f"{split.name} files"] = split.fingerprint()
+    if path.exists():
+        if changes := changed_lines(json.loads(path.read_bytes()), now):
+            shown = "; ".join(changes[:4]) + (f"; and {len(changes) - 4} more" if len(changes) > 4 else "")
+            raise ValueError(
+                f"{out}: holds an unfinished run that differs ({shown}); repeat its command, or remove "
+                f"{out} and start again"
+            )
+        return
+    for split in source.splits:
+        folder = out / split.name
+        if folder.exists() and not (folder / MANIFEST_NAME).exists() and any(folder.iterdir()):
+            raise ValueError(f"{folder}: not empty and not one of our runs; remove it or name another --out")
+    with whole_file(path) as file:
+        file.write(json.dumps(now, indent=1, sort_keys=True).encode())
+
+
+def _build_split(
+    split: SourceSplit,
+    folder: Path,
+    state_path: Path,
+    options: BuildOptions,
+    software: dict[str, str],
+    on_progress: OnProgress,
+) -> None:
+    folder.mkdir(exist_ok=True)
+    for leftover in folder.glob("*.partial"):
+        leftover.unlink()
+    plan = ShardPlan(
+        split=split.name,
+        num_images=len(split.images),
+        seed=options.seed,
+        images_per_shard=options.images_per_shard,
+    )
+    order, ranges = plan.order(), plan.shard_ranges()
+    state = _State.load(state_path) if state_path.exists() else _State(sums=PixelSums.zero(options.pixels.size_px))
+    before = sum(len(ranges[number]) for number in state.entries)
+    jobs = (
+        (_shard_job(split, folder, plan, order[positions.start : positions.stop], number, options), len(positions))
+        for number, positions in enumerate(ranges)
+        if number not in state.entries
+    )
+    results = run_jobs(
+        write_one_shard,
+        jobs,
+        num_workers=options.num_workers,
+        on_progress=lambda done: on_progress(before + done, state.num_bad),
+    )
+    with closing(results):  # stops the workers also when we raise
+        for job, result in results:
+            state.add(job.number, result)
+            state.save(state_path)
+            _refuse_too_many_bad(state, split, options)
+    _finish(split, folder, plan, state, options, software)
+
+
+def _shard_job(
+    split: SourceSplit,
+    folder: Path,
+    plan: ShardPlan,
+    order: np.ndarray[tuple[int], np.dtype[np.int64]],
+    number: int,
+    options: BuildOptions,
+) -> ShardJob:
+    return ShardJob(
+        path=folder / plan.shard_name(number),
+        number=number,
+        first_position=number * plan.images_per_shard,
+        images=[split.images[i] for i in order.tolist()],
+        pixels=options.pixels,
+    )
+
+
+def write_one_shard(job: ShardJob, beat: Beat, condemned: dict[int, str]) -> ShardResult:
+    """The work of one worker: write the shard, add up its pixels, keep the reasons of what could not be stored."""
+    from .running_sums import RunningSums
+
+    sums = RunningSums(job.pixels.size_px)
+    quarantined: list[Quarantined] = []
+    entry: ShardEntry | None = write_shard(
+        job.path, _samples(job, beat, condemned, sums, quarantined), image_ext=job.pixels.image_ext
+    )
+    if entry is not None and entry.num_samples == 0:
+        job.path.unlink()
+        index_path(job.path).unlink()
+        entry = None
+    return ShardResult(entry=entry, sums=sums.total(), quarantined=tuple(quarantined))
+
+
+def _samples(
+    job: ShardJob,
+    beat: Beat,
+    condemned: dict[int, str],
+    sums: "RunningSums",
+    quarantined: list[Quarantined],
+) -> Iterator[Sample]:
+    from .images import prepare_image
+
+    for i, image in enumerate(job.images):
+        beat(i)
+        try:
+            if i in condemned:
+                raise ValueError(condemned[i])
+            pixels_HWC, encoded = prepare_image(image.read(), job.pixels)
+        except ValueError as error:
+            quarantined.append(Quarantined(source=image.name, reason=str(error)))
+            continue
+        except OSError as error:
+            quarantined.append(Quarantined(source=image.name, reason=f"cannot be read: {error.strerror}"))
+            continue
+        except MemoryError:
+            quarantined.append(Quarantined(source=image.name, reason="needs more than 1 GiB of memory"))
+            continue
+        sums.add(pixels_HWC)
+        yield Sample(key=sample_key(job.first_position + i, image.name), image=encoded, label=image.label)
+
+
+def _refuse_too_many_bad(state: _State, split: SourceSplit, options: BuildOptions) -> None:
+    limit = options.bad_limit(len(split.images))
+    if state.num_bad > limit:
+        first = next(bad for shard in state.quarantined.values() for bad in shard)
+        raise ValueError(
+            f"{split.name}: {state.num_bad} bad inputs, more than {limit} of {len(split.images)}, e.g. {first.source}: "
+            f"{first.reason}; check the source, or allow more with --max-bad"
+        )
+
+
+def _finish(
+    split: SourceSplit,
+    folder: Path,
+    plan: ShardPlan,
+    state: _State,
+    options: BuildOptions,
+    software: dict[str, str],
+) -> None:
+    if state.sums.num_images == 0:
+        raise ValueError(f"{split.name}: none of {len(split.images)} inputs is a usable image; check the source")
+    quarantined = sorted((bad for shard in state.quarantined.values() for bad in shard), key=lambda bad: bad.source)
+    with whole_file(folder / QUARANTINE_NAME) as file:
+        for bad in quarantined:
+            file.write(json.dumps(asdict(bad)).encode() + b"\n")
+    state.sums.save(folder / STATISTICS_NAME)
+    Manifest(
+        split=split.name,
+        seed=plan.seed,
+        images_per_shard=plan.images_per_shard,
+        pixels=options.pixels,
+        software=software,
+        classes=split.classes,
+        shards=tuple(entry for _, entry in sorted(state.entries.items()) if entry is not None),
+        quarantined=tuple(quarantined),
+        colour=ColourStatistics.from_sums(state.sums),
+        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
+        source_sha256=split.fingerprint(),
+    ).write(folder)
