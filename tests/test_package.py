@@ -22,19 +22,9 @@ def test_the_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, tree)
     for name in (*STAGES, "src"):
         shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        "out",
-        "tree",
-    ]
-    subprocess.run(command, cwd=tmp_path, check=True)
+    pip = [sys.executable, "-m", "pip"]
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "wheel", *options, "-w", "out", "./tree"], cwd=tmp_path, check=True)
     (wheel,) = (tmp_path / "out").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -45,8 +35,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
                 expected.add(f"alexkit/{stage}/{path.relative_to(ROOT / stage).as_posix()}")
     assert packed == expected
 
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", "site", str(wheel)]
-    subprocess.run(install, cwd=tmp_path, check=True)
+    subprocess.run([*pip, "install", *options, "--target", "site", str(wheel)], cwd=tmp_path, check=True)
     script = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import alexkit.prep as p; print(p.__file__)"
     shown = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert Path(shown.stdout.strip()).is_relative_to(tmp_path / "site")
