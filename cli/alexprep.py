@@ -11,6 +11,7 @@ from .terminal import one_line_errors, progress
 
 if TYPE_CHECKING:
     from ..prep.build import BuiltSplit, OnProgress
+    from ..prep.pca import ColourReport
     from ..prep.source import SourceSplit
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -70,6 +71,44 @@ def shard(
     click.echo(_summary(built))
 
 
+@alexprep.command()
+@click.argument("shards", type=FOLDER, default=Path("shards"))
+@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@one_line_errors
+def pca(shards: Path, workers: int | None) -> None:
+    """Mean and principal colours of SHARDS (./shards: its train split), from the stored pixels.
+
+    Prints a table, compares with the statistics written with the shards, and writes pca.json, pca.png and mean.png
+    beside the shards.
+    """
+    import json
+
+    from ..prep import ShardSet
+    from ..prep.files import whole_file
+    from ..prep.pca import report_colours, sample_pixels, stored_sums
+    from ..prep.pca_plot import save_mean_image, save_pca_plot
+
+    inner = shards / "train"
+    shard_set = ShardSet.open(inner if inner.is_dir() and not (shards / "manifest.json").exists() else shards)
+    manifest = shard_set.manifest
+    with progress("adding up", manifest.num_samples, "images") as update:
+        sums = stored_sums(shard_set, num_workers=workers or num_cores(), on_progress=update)
+    report = report_colours(shard_set, sums)
+    with whole_file(shard_set.folder / "pca.json") as file:
+        file.write(json.dumps(report.to_json(), indent=1, sort_keys=True).encode() + b"\n")
+    save_mean_image(shard_set.folder / "mean.png", sums.mean_image_HWC())
+    save_pca_plot(
+        shard_set.folder / "pca.png",
+        title=f"{manifest.num_samples} images, {manifest.split} split",
+        colour=report.stored,
+        mean_image_HWC=sums.mean_image_HWC(),
+        pixels_PC=sample_pixels(shard_set),
+    )
+    click.echo(_colour_table(report, manifest.num_samples))
+    for name in ("pca.json", "pca.png", "mean.png"):
+        click.echo(f"wrote {shard_set.folder / name}")
+
+
 @alexprep.command("demo-images")
 @click.argument("folder", type=FOLDER)
 @click.option("--seed", default=0, show_default=True)
@@ -127,4 +166,40 @@ def _summary(built: "list[BuiltSplit]") -> str:
             f"{manifest.split:6}{manifest.num_samples:10}{len(manifest.classes):9}{len(manifest.shards):8}"
             f"{megabytes:10.1f}{len(manifest.quarantined):6}  {split.shard_set.folder}{note}"
         )
+    return "\n".join(lines)
+
+
+def _colour_table(report: "ColourReport", num_images: int) -> str:
+    colour = report.stored
+    mean = "  ".join(
+        f"{name} {value:7.3f} ({value / 255:.4f})" for name, value in zip("rgb", colour.mean_C, strict=True)
+    )
+    lines = [
+        f"{num_images} images, {colour.num_pixels} pixels; grey levels 0-255, in brackets 0-1",
+        f"mean  {mean}",
+        "",
+        f"{'':2}{'eigenvalue':>12} {'(0-1)':>11}{'std. dev.':>11} {'(0-1)':>9}{'share':>8}   eigenvector r, g, b",
+    ]
+    total = sum(colour.eigenvalues_K)
+    for k, (value, sigma, vector) in enumerate(
+        zip(colour.eigenvalues_K, colour.standard_deviations_K, colour.eigenvectors_KC, strict=True)
+    ):
+        lines.append(
+            f"{k + 1:2}{value:12.3f} {f'({value / 255**2:.6f})':>11}{sigma:11.3f} {f'({sigma / 255:.5f})':>9}"
+            f"{value / total:8.2%}   {vector[0]:+.4f} {vector[1]:+.4f} {vector[2]:+.4f}"
+        )
+    mean_difference = max(abs(a - b) for a, b in zip(colour.mean_C, report.fused.mean_C, strict=True))
+    sigma_difference = max(
+        abs(a - b) for a, b in zip(colour.standard_deviations_K, report.fused.standard_deviations_K, strict=True)
+    )
+    lines += [
+        "",
+        "stored pixels against those before encoding: "
+        + (
+            "equal to the last bit"
+            if report.equal
+            else f"mean differs by {mean_difference:.4f}, std. dev. by {sigma_difference:.4f}, "
+            f"mean image by at most {report.max_mean_image_difference:.3f} grey levels"
+        ),
+    ]
     return "\n".join(lines)
