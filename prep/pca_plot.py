@@ -46,12 +46,12 @@ def save_pca_plot(
     axes.set_title(f"mean image\nmean RGB {red:.1f}  {green:.1f}  {blue:.1f}", fontsize=11)
 
     cube = figure.add_subplot(grid[:, 1], projection="3d")
-    _draw_cube(cube: Any, colour, pixels_PC)
+    _draw_cube(cube, colour, pixels_PC)
 
     share_K = np.array(colour.eigenvalues_K) / sum(colour.eigenvalues_K)
     for k in range(3):
         axes = figure.add_subplot(grid[k, 2])
-        _draw_swatch(axes: Any, colour, k, float(share_K[k]))
+        _draw_swatch(axes, colour, k, float(share_K[k]))
     with whole_file(path) as file:
         figure.savefig(file, format="png", metadata={"Software": None})
 
