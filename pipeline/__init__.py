@@ -1,1 +1,22 @@
-"""Shards to batches: pure order, pure randomness, one DALI graph for CPU and GPU."""
+"""Shards to batches: pure order, pure randomness, one DALI graph for CPU and GPU.
+
+`Loader` and `Batch` need torch and DALI, which are imported when one of the two is first asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .augment import CentreCrop as CentreCrop
+from .augment import TenViews as TenViews
+from .augment import TrainAugment as TrainAugment
+from .batch import Batch as Batch
+
+if TYPE_CHECKING:
+    from .loader import Loader as Loader
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Loader":
+        from .loader import Loader
+
+        return Loader
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

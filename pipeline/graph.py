@@ -1,0 +1,134 @@
+"""The DALI graph: encoded bytes and draws in, tensors out. It holds no state and draws nothing.
+
+One definition serves the CPU (`device_id` None) and a GPU, where decoding is "mixed" and everything after it stays on
+the GPU. `reference.py` says in NumPy what it must compute. Images are decoded whole and cropped after.
+"""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .augment import PixelPlan
+
+try:
+    from nvidia.dali import Pipeline, fn, types
+    from nvidia.dali.tensors import TensorCPU, TensorListCPU
+except ImportError as error:
+    raise ImportError("loading batches needs NVIDIA DALI: pip install nvidia-dali-cuda120 (Linux)") from error
+
+ENCODED, CROP_X, CROP_Y, MIRROR, MEAN = "encoded", "crop_x", "crop_y", "mirror", "mean"
+
+
+class Graph:
+    """A running graph: batches go in with `start` and come out of `finished` in the same order.
+
+    `start` returns while DALI works. Inputs, each for a batch: the contents of the image members, which are not copied,
+    and, unless the plan has fixed views, CROP_X and CROP_Y (float32, 0 to 1 of the free play), MIRROR (int32) and MEAN
+    (float32, 3 per sample, the colour shift taken off).
+    """
+
+    def __init__(self, plan: PixelPlan, **options: Any) -> None:
+        self._pipeline = build_graph(plan, **options)
+        self._inputs: deque[Any] = deque()
+
+    def __len__(self) -> int:
+        """Batches started and not yet taken."""
+        return len(self._inputs)
+
+    def start(self, images: list[NDArray[np.uint8]], drawn: dict[str, NDArray[Any]]) -> None:
+        """Begin to compute one batch."""
+        encoded = TensorListCPU([TensorCPU(image, "") for image in images], None, False)
+        self._pipeline.feed_input(ENCODED, encoded)
+        for name, values in drawn.items():
+            self._pipeline.feed_input(name, values)
+        self._pipeline.schedule_run()
+        self._inputs.append(encoded)  # DALI reads this memory until the batch is finished
+
+    def finished(self) -> Any:
+        """Wait for the oldest batch; a dense DALI tensor, which knows DLPack."""
+        (output,) = self._pipeline.outputs()
+        self._inputs.popleft()
+        return output.as_tensor()
+
+
+def build_graph(
+    plan: PixelPlan,
+    *,
+    codec: str,
+    batch_size: int,
+    device_id: int | None,
+    num_threads: int,
+    output: str,
+    channels_last: bool,
+) -> Any:
+    """A built DALI pipeline with one output of type `output`: 3 x crop x crop or crop x crop x 3, one or one a view."""
+    dtype = {"uint8": types.UINT8, "float16": types.FLOAT16, "float32": types.FLOAT}[output]
+    device = "cpu" if device_id is None else "gpu"
+    play = max(plan.size_px - plan.crop_px, 1)
+
+    # A queue of one: each schedule_run runs one batch, and the loader decides how many are under way.
+    pipeline = Pipeline(
+        batch_size=batch_size, num_threads=num_threads, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True
+    )
+    with pipeline:
+        encoded = fn.external_source(name=ENCODED, no_copy=True, ndim=1, dtype=types.UINT8)
+        if codec == "raw":
+            source = encoded.gpu() if device == "gpu" else encoded
+            image = fn.reshape(source, shape=[plan.size_px, plan.size_px, 3], layout="HWC")
+        else:
+            image = fn.decoders.image(
+                encoded,
+                device="cpu" if device == "cpu" else "mixed",
+                output_type=types.RGB,
+                adjust_orientation=False,
+                jpeg_fancy_upsampling=True,  # as the CPU decoder does
+            )
+
+        def cut(pixels: Any, crop_x: Any, crop_y: Any, mirror: Any, mean: Any, to: Any) -> Any:
+            return fn.crop_mirror_normalize(
+                pixels,
+                crop=(plan.crop_px, plan.crop_px),
+                crop_pos_x=crop_x,
+                crop_pos_y=crop_y,
+                mirror=mirror,
+                mean=mean,
+                std=[1 / plan.gain] * 3,
+                dtype=to,
+                output_layout="HWC" if channels_last else "CHW",
+            )
+
+        def finish(crop_x: Any, crop_y: Any, mirror: Any, mean: Any) -> Any:
+            if plan.detail_HWC is None:
+                return cut(image, crop_x, crop_y, mirror, mean, dtype)
+            floats = cut(image, crop_x, crop_y, mirror, mean, types.FLOAT)
+            if plan.detail_moves:
+                whole = types.Constant(plan.detail_HWC, device=device, layout="HWC")
+                detail = cut(whole, crop_x, crop_y, mirror, [0.0] * 3, types.FLOAT)
+            else:
+                scaled = plan.detail_HWC * np.float32(plan.gain)
+                detail = types.Constant(
+                    np.ascontiguousarray(scaled if channels_last else scaled.transpose(2, 0, 1)), device=device
+                )
+            floats = floats - detail
+            return floats if dtype == types.FLOAT else fn.cast(floats, dtype=dtype)
+
+        if plan.views is None:
+            drawn = [
+                fn.external_source(name=name, ndim=ndim, dtype=kind)
+                for name, ndim, kind in (
+                    (CROP_X, 0, types.FLOAT),
+                    (CROP_Y, 0, types.FLOAT),
+                    (MIRROR, 0, types.INT32),
+                    (MEAN, 1, types.FLOAT),
+                )
+            ]
+            pipeline.set_outputs(finish(*drawn))
+        else:
+            views = [
+                finish(view.left / play, view.top / play, int(view.mirror), plan.mean_C.tolist()) for view in plan.views
+            ]
+            pipeline.set_outputs(views[0] if len(views) == 1 else fn.stack(*views, axis=0))
+    pipeline.build()
+    return pipeline

@@ -1,0 +1,226 @@
+"""The loader: a shard set in, batches of torch tensors out.
+
+What a batch holds is decided by pure functions of the number of samples consumed (`schedule`, `draws`); the DALI graph
+only computes. So a loader's state is one integer, and neither restarts nor threads nor the number of replicas change
+which samples make up global batch k, or their pixels.
+"""
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..prep import ShardSet
+from .augment import GROUP_SIZE, Evaluation, TrainAugment, plan_pixels
+from .batch import Batch
+from .draws import draw
+from .graph import CROP_X, CROP_Y, MEAN, MIRROR, Graph
+from .samples import Samples
+from .schedule import Schedule, Share
+
+STATE_VERSION = 1
+BATCHES_AHEAD = 2
+# DALI writes no bfloat16; it is cast from float32 afterwards.
+_OUTPUTS = {torch.uint8: "uint8", torch.float16: "float16", torch.float32: "float32", torch.bfloat16: "float32"}
+
+
+class Loader:
+    """Batches of a shard set. `batch_size` is per replica; the global batch is batch_size * num_replicas.
+
+    Iterating runs to the end of the current epoch, from wherever the loader stands: the first time a whole epoch, the
+    next time the next one, after a `break` or `load_state_dict` the rest. With `TrainAugment` the order is shuffled and
+    the tail that fills no global batch is dropped; with `CentreCrop` or `TenViews` every sample comes exactly once, in
+    stored order, the last batch padded and masked.
+
+    `device`: "cpu" or "cuda:N". `dtype`: float32, float16, bfloat16, or uint8 (pixels as stored, only cropped and
+    mirrored: needs mean="none" and jitter="off"). `num_threads`: DALI's, None for one per core.
+
+    Raises ValueError for impossible settings and for a shard set that does not hold together, before the first batch.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        batch_size: int,
+        augment: TrainAugment | Evaluation,
+        device: str = "cpu",
+        seed: int = 0,
+        replica: int = 0,
+        num_replicas: int = 1,
+        order: str = "full",
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+        num_threads: int | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        if self.device.type not in ("cpu", "cuda"):
+            raise ValueError(f"device must be cpu or cuda:N, got {device!r}")
+        if dtype not in _OUTPUTS:
+            raise ValueError(f"dtype must be one of {', '.join(map(str, _OUTPUTS))}, got {dtype}")
+        self.shard_set = ShardSet.open(Path(folder))
+        self._schedule = Schedule(
+            num_samples=self.shard_set.manifest.num_samples,
+            batch_size=batch_size,
+            replica=replica,
+            num_replicas=num_replicas,
+            seed=seed,
+            order=order,
+            training=isinstance(augment, TrainAugment),
+        )
+        self._augment = augment
+        self._plan = plan_pixels(augment, self.shard_set)
+        if dtype == torch.uint8 and self._plan.changes_pixels:
+            raise ValueError(
+                "uint8 batches hold pixels as stored: choose mean='none' and jitter='off', or a float dtype"
+            )
+        self._samples = Samples(self.shard_set)
+        self._dtype = dtype
+        self._channels_last = channels_last
+        self._graph: Graph | None = Graph(
+            self._plan,
+            codec=self.shard_set.manifest.pixels.codec,
+            batch_size=batch_size,
+            device_id=(self.device.index or 0) if self.device.type == "cuda" else None,
+            num_threads=num_threads or len(os.sched_getaffinity(0)),
+            output=_OUTPUTS[dtype],
+            channels_last=channels_last,
+        )
+        self._under_way: deque[tuple[Share, int]] = deque()
+        self._position = 0
+        self._fed = 0
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in the shard set."""
+        return self._schedule.num_samples
+
+    @property
+    def num_classes(self) -> int:
+        """Classes in the shard set's table."""
+        return len(self.shard_set.manifest.classes)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch."""
+        return self._position // self._schedule.epoch_samples
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, the same on every replica."""
+        return self._schedule.num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        end = (self.epoch + 1) * self._schedule.epoch_samples
+        while self._position < end:
+            yield self._next()
+
+    def state_dict(self) -> dict[str, int | str]:
+        """Where the loader stands, as plain JSON; the next batch of a loader that loads it is the one due here."""
+        return {**self._identity(), "position": self._position}
+
+    def load_state_dict(self, state: dict[str, int | str]) -> None:
+        """Continue with the very next batch. The number of replicas may differ, the global batch may not.
+
+        Raises ValueError, saying what differs, for the state of another shard set, seed, order or version.
+        """
+        for name, expected in self._identity().items():
+            if state.get(name) != expected:
+                raise ValueError(f"loader state: {name} is {state.get(name)!r}, this loader has {expected!r}")
+        position = state.get("position")
+        start = position % self._schedule.epoch_samples if isinstance(position, int) else -1
+        if not isinstance(position, int) or position < 0 or start % self._schedule.global_batch:
+            raise ValueError(f"loader state: position {position!r} is not the start of a batch")
+        while self._under_way:
+            self._receive()
+        self._position = self._fed = position
+
+    def close(self) -> None:
+        """Release threads, memory and mapped files. A closed loader gives no more batches."""
+        self._under_way.clear()
+        self._graph = None
+        self._samples = None  # type: ignore[assignment]
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _identity(self) -> dict[str, int | str]:
+        return {
+            "version": STATE_VERSION,
+            "shard_set": _fingerprint(self.shard_set),
+            "seed": self._schedule.seed,
+            "num_samples": self.num_samples,
+            "global_batch": self._schedule.global_batch,
+            "order": "full" if self._schedule.training else "stored",
+        }
+
+    def _next(self) -> Batch:
+        # Training never waits at the end of an epoch; evaluation prepares nothing behind its end.
+        stop = None if self._schedule.training else (self.epoch + 1) * self._schedule.epoch_samples
+        while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
+            self._feed()
+        batch, self._position = self._receive()
+        return batch
+
+    def _open_graph(self) -> Graph:
+        if self._graph is None:
+            raise ValueError("this loader is closed; make a new one")
+        return self._graph
+
+    def _feed(self) -> None:
+        """Start the batch at `_fed`; returns while DALI works."""
+        share = self._schedule.share(self._fed)
+        drawn = {} if self._plan.views is not None else self._drawn(share)
+        self._open_graph().start(self._samples.images(share.indices_B), drawn)
+        self._fed = self._schedule.after(self._fed)
+        self._under_way.append((share, self._fed))
+
+    def _drawn(self, share: Share) -> dict[str, NDArray[Any]]:
+        assert isinstance(self._augment, TrainAugment)
+        plan = self._plan
+        places = share.indices_B if self._augment.crop_draw == "image" else share.numbers_B // GROUP_SIZE
+        draws = draw(self._schedule.seed, share.epoch, places, share.indices_B, plan.num_places)
+        # DALI takes a crop's place as a part of the free play and rounds it to whole pixels.
+        crop_B2 = (draws.crop_B2 / max(plan.num_places - 1, 1)).astype(np.float32)
+        shift_B3 = 0 if plan.shift_KC is None else draws.alpha_B3 @ plan.shift_KC
+        return {
+            CROP_Y: np.ascontiguousarray(crop_B2[:, 0]),
+            CROP_X: np.ascontiguousarray(crop_B2[:, 1]),
+            MIRROR: (draws.mirror_B & plan.flip).astype(np.int32),
+            MEAN: np.broadcast_to(plan.mean_C - shift_B3, (len(places), 3)).astype(np.float32, order="C"),
+        }
+
+    def _receive(self) -> tuple[Batch, int]:
+        """The oldest batch under way, and the position behind it."""
+        images: torch.Tensor = torch.from_dlpack(self._open_graph().finished())  # type: ignore[attr-defined]
+        share, end = self._under_way.popleft()
+        if self._channels_last:
+            images = images.movedim(-1, -3)
+        if images.dtype != self._dtype:
+            images = images.to(self._dtype)
+        batch = Batch(
+            images=images,
+            labels=torch.from_numpy(self._samples.labels[share.indices_B]).to(self.device, non_blocking=True),
+            indices=torch.from_numpy(share.indices_B).to(self.device, non_blocking=True),
+            mask=torch.from_numpy(share.mask_B).to(self.device, non_blocking=True),
+            keys=self._samples.keys(share.indices_B),
+        )
+        return batch, end
+
+
+def _fingerprint(shard_set: ShardSet) -> str:
+    """One hash for the content of all shards, in order."""
+    rows = [(shard.name, shard.num_samples, shard.sha256) for shard in shard_set.manifest.shards]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""Which samples make up which batch: pure functions of one integer, the number of samples consumed.
+
+Training walks through an order that differs from epoch to epoch and drops the tail that fills no global batch.
+Evaluation walks through the stored order, every sample once, and pads the last batch. Replica r of R takes every R-th
+sample of a global batch, so that the number of replicas never changes what a global batch is.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .order import full_order
+
+ORDERS = ("full",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """One replica's share of one global batch. All arrays have batch_size entries.
+
+    `numbers_B`: places in the epoch's order; `indices_B`: sample indices; `mask_B`: False for padding, which repeats
+    the last sample.
+    """
+
+    epoch: int
+    numbers_B: NDArray[np.int64]
+    indices_B: NDArray[np.int64]
+    mask_B: NDArray[np.bool_]
+
+
+class Schedule:
+    """The epochs of one loader. Positions count samples consumed by all replicas since the start of epoch 0."""
+
+    def __init__(
+        self,
+        *,
+        num_samples: int,
+        batch_size: int,
+        replica: int,
+        num_replicas: int,
+        seed: int,
+        order: str,
+        training: bool,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if num_replicas < 1 or not 0 <= replica < num_replicas:
+            raise ValueError(f"replica must be in 0..num_replicas-1, got replica {replica} of {num_replicas}")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed must be in 0..2**64-1, got {seed}")
+        if order not in ORDERS:
+            raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+        self.global_batch = batch_size * num_replicas
+        if training and num_samples < self.global_batch:
+            raise ValueError(
+                f"{num_samples} samples fill no global batch of {self.global_batch} ({num_replicas} x {batch_size}); "
+                "choose a smaller batch_size"
+            )
+        self.num_samples = num_samples
+        self.seed = seed
+        self.training = training
+        self._replica = replica
+        self._num_replicas = num_replicas
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+
+    @property
+    def epoch_samples(self) -> int:
+        """Samples consumed by one epoch, all replicas together."""
+        return self.num_samples // self.global_batch * self.global_batch if self.training else self.num_samples
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of one epoch, the same on every replica."""
+        return -(-self.epoch_samples // self.global_batch)
+
+    def after(self, position: int) -> int:
+        """The position behind the batch that starts at `position`."""
+        return min(position + self.global_batch, (position // self.epoch_samples + 1) * self.epoch_samples)
+
+    def share(self, position: int) -> Share:
+        """This replica's share of the global batch that starts at `position`."""
+        epoch, start = divmod(position, self.epoch_samples)
+        numbers = start + np.arange(self._replica, self.global_batch, self._num_replicas, dtype=np.int64)
+        mask = numbers < self.epoch_samples
+        numbers = np.minimum(numbers, self.epoch_samples - 1)
+        indices = self._epoch_order(epoch)[numbers] if self.training else numbers
+        return Share(epoch=epoch, numbers_B=numbers, indices_B=indices, mask_B=mask)
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, full_order(self.seed, epoch, self.num_samples))
+        return self._order[1]

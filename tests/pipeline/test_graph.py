@@ -1,0 +1,97 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from alexkit.pipeline import CentreCrop, Loader, TenViews, TrainAugment
+from alexkit.pipeline.augment import Evaluation, View, plan_pixels
+from alexkit.pipeline.draws import draw
+from alexkit.pipeline.reference import cut, decode, finish
+from alexkit.prep import ShardSet
+
+
+def reference_batch(folder: Path, augment: TrainAugment | Evaluation, seed: int, indices: list[int]) -> np.ndarray:
+    """What the first epoch's batch of these samples must hold: (B, 3, H, W), or (B, views, 3, H, W)."""
+    shard_set = ShardSet.open(folder)
+    plan = plan_pixels(augment, shard_set)
+    numbers = np.array(indices)
+    draws = draw(seed, 0, numbers, numbers, plan.num_places)
+    rows = []
+    for row, index in enumerate(indices):
+        pixels = decode(stored_bytes(shard_set, index), codec=shard_set.manifest.pixels.codec, size_px=plan.size_px)
+        drawn = View(
+            top=int(draws.crop_B2[row, 0]),
+            left=int(draws.crop_B2[row, 1]),
+            mirror=bool(draws.mirror_B[row]) and plan.flip,
+        )
+        views = [finish(plan, pixels, view, draws.alpha_B3[row]) for view in plan.views or (drawn,)]
+        rows.append(views[0] if len(views) == 1 else np.stack(views))
+    return np.stack(rows)
+
+
+def stored_bytes(shard_set: ShardSet, index: int) -> bytes:
+    for number, shard in enumerate(shard_set.manifest.shards):
+        if index < shard.num_samples:
+            rows = shard_set.index(number)
+            content = (shard_set.folder / shard.name).read_bytes()
+            return content[rows.image_offsets[index] :][: rows.image_sizes[index]]
+        index -= shard.num_samples
+    raise AssertionError
+
+
+AUGMENTS = [
+    *(TrainAugment(crop=56, mean=mean, jitter="paper") for mean in ("centre", "crop", "channel", "none", 117.5)),
+    TrainAugment(crop=56, jitter="original"),
+    TrainAugment(crop=56, jitter="original", mean="crop"),
+    TrainAugment(crop=56, jitter="off", flip=False),
+    TrainAugment(crop=64),
+    TrainAugment(crop=1),
+    *(CentreCrop(crop=55, mean=mean) for mean in ("centre", "crop", "channel", "none")),
+    *(TenViews(crop=55, mean=mean) for mean in ("centre", "crop")),
+]
+
+
+@pytest.mark.parametrize("augment", AUGMENTS, ids=str)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_graph_computes_what_the_reference_says(
+    draw_shards: Any, augment: TrainAugment | Evaluation, channels_last: bool
+) -> None:
+    folder = draw_shards()
+    with Loader(folder, batch_size=8, augment=augment, seed=11, channels_last=channels_last) as loader:
+        batch = next(iter(loader))
+    expected = reference_batch(folder, augment, 11, batch.indices.tolist())
+    assert tuple(batch.images.shape) == expected.shape
+    assert batch.images.dtype == torch.float32
+    # Relative to the range of pixels: differences of nearly equal numbers have no relative accuracy of their own.
+    assert np.abs(batch.images.numpy() - expected).max() <= 1e-5 * 255
+
+
+@pytest.mark.parametrize(("codec", "chroma"), [("jpeg", "420"), ("jpeg", "444"), ("png", "444"), ("raw", "444")])
+def test_pixels_are_bit_for_bit_before_the_float_steps(draw_shards: Any, codec: str, chroma: str) -> None:
+    folder = draw_shards(codec=codec, chroma=chroma)
+    augment = TrainAugment(crop=48, mean="none", jitter="off")
+    with Loader(folder, batch_size=16, augment=augment, dtype=torch.uint8, seed=2) as loader:
+        batch = next(iter(loader))
+    assert batch.images.dtype == torch.uint8
+    expected = reference_batch(folder, augment, 2, batch.indices.tolist())
+    assert (batch.images.numpy() == expected).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_the_rounded_float_batch(draw_shards: Any, dtype: torch.dtype) -> None:
+    for augment in (TrainAugment(crop=48), TrainAugment(crop=48, mean="channel")):
+        with (
+            Loader(draw_shards(), batch_size=16, augment=augment) as exact,
+            Loader(draw_shards(), batch_size=16, augment=augment, dtype=dtype) as half,
+        ):
+            a, b = next(iter(exact)).images, next(iter(half)).images
+        assert b.dtype == dtype
+        # Within one unit in the last place of 255.
+        assert (a - b.float()).abs().max() <= 256 * torch.finfo(dtype).eps
+
+
+def test_mirror_and_crop_of_the_reference_are_plain() -> None:
+    pixels = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
+    assert (cut(pixels, View(top=1, left=2, mirror=True), 2) == pixels[1:3, [3, 2]]).all()
