@@ -4,6 +4,7 @@ Sums are integers and merge with `+`, so any split of the work, in any order, gi
 0-255; the covariance is that of the population (divided by n, not n-1), over all pixels of all images.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ class PixelSums:
         try:
             with np.load(path, allow_pickle=False) as data:
                 sums = cls(num_images=int(data["num_images"]), image_HWC=data["image_HWC"], outer_CC=data["outer_CC"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: not a statistics file ({error}); run the command that made it again") from error
         if sums.image_HWC.dtype != np.int64 or sums.image_HWC.ndim != 3 or sums.outer_CC.shape != (3, 3):
             raise ValueError(f"{path}: expected int64 sums of shapes (H, W, 3) and (3, 3), found other arrays")
