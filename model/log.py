@@ -1,0 +1,52 @@
+"""What a run writes about itself: one JSON line per interval and per epoch, and the same numbers for TensorBoard."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .run import LOG
+
+
+class RunLog:
+    """Appends to `log.jsonl` and `tensorboard/`. Lines behind `step`, of a run that was killed, are dropped first."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / LOG
+        lines = [json.dumps(line) + "\n" for line in read_log(self.path) if line["step"] <= step]
+        self.path.write_text("".join(lines))
+        self.file = self.path.open("a")
+        self.board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
+
+    def write(self, kind: str, step: int, **numbers: float) -> None:
+        """One line: `kind` is "train" (an interval of steps) or "val" (an epoch's validation)."""
+        self.file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
+        self.file.flush()
+        for name, value in numbers.items():
+            self.board.add_scalar(f"{kind}/{name}", value, step)
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.file.close()
+        self.board.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a log; a last line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    result = []
+    for number, line in enumerate(lines):
+        try:
+            result.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines) - 1:
+                raise ValueError(f"{path}: line {number + 1} is not JSON; remove it") from None
+    return result

@@ -1,0 +1,92 @@
+"""Pictures of a run: curves of loss and error, and the first layer's kernels by column (paper, Figure 3)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..prep.files import whole_file
+from .log import read_log
+from .run import LOG
+
+if TYPE_CHECKING:
+    from .network import Network
+
+TRAIN_COLOUR, VAL_COLOUR, RATE_COLOUR = "#1f6f8b", "#d1495b", "#9a9a9a"
+
+
+def draw_curves(folder: Path, steps_per_epoch: int) -> None:
+    """Write `folder/curves.png` from the run's log: loss and error of training and validation, and the rate."""
+    lines = read_log(folder / LOG)
+    figure, axes = _figure(2, (10, 4))
+    for kind, colour, label in (("train", TRAIN_COLOUR, "training"), ("val", VAL_COLOUR, "validation")):
+        mine = [line for line in lines if line["kind"] == kind]
+        epochs = [line["step"] / steps_per_epoch for line in mine]
+        marker = "o" if kind == "val" else None
+        axes[0].plot(epochs, [line["loss"] for line in mine], colour, marker=marker, ms=4, label=label)
+        errors = [100 * line["top1_error"] for line in mine]
+        axes[1].plot(epochs, errors, colour, marker=marker, ms=4, label=f"{label}, top-1")
+        if kind == "val":
+            errors = [100 * line["top5_error"] for line in mine]
+            axes[1].plot(epochs, errors, colour, ls="--", marker="o", ms=3, lw=1, label=f"{label}, top-5")
+    train = [line for line in lines if line["kind"] == "train"]
+    rate = axes[0].twinx()
+    rate.step([line["step"] / steps_per_epoch for line in train], [line["rate"] for line in train], RATE_COLOUR, lw=1)
+    rate.set_yscale("log")
+    rate.set_ylabel("learning rate", color=RATE_COLOUR)
+    rate.tick_params(axis="y", which="both", colors=RATE_COLOUR)
+    rate.spines[["top"]].set_visible(False)
+    axes[0].set_zorder(rate.get_zorder() + 1)
+    axes[0].patch.set_visible(False)
+    axes[0].set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+    axes[1].set(xlabel="epoch", ylabel="error (%)", ylim=(0, 100))
+    for axis in axes:
+        axis.legend(frameon=False)
+    figure.suptitle(folder.resolve().name)
+    _save(figure, folder / "curves.png")
+
+
+def draw_filters(folder: Path, network: "Network") -> None:
+    """Write `folder/filters.png`: every kernel of the first layer in colour, one block per column."""
+    weight = network.get_parameter(f"{network.wiring.rows[0].name}.weight").detach().cpu().numpy()
+    columns = np.split(weight, len(network.columns.held))
+    blocks = [_tiles(kernels, per_row=8) for kernels in columns]
+    height, width = blocks[0].shape[:2]
+    figure, axes = _figure(len(blocks), (5 * len(blocks), 5 * height / width + 0.4))
+    for number, (axis, block) in enumerate(zip(axes, blocks, strict=True)):
+        axis.imshow(block, interpolation="nearest")
+        axis.set_title(f"column {number + 1}" if len(blocks) > 1 else f"{len(weight)} kernels")
+        axis.set_axis_off()
+    _save(figure, folder / "filters.png")
+
+
+def _tiles(kernels_KCHW: NDArray[np.float32], per_row: int) -> NDArray[np.float32]:
+    """One picture of all kernels, 0-1 RGB; each is stretched about grey, so that its sign shows."""
+    largest = np.abs(kernels_KCHW).max(axis=(1, 2, 3), keepdims=True)
+    pictures = (0.5 + 0.5 * kernels_KCHW / np.maximum(largest, 1e-12)).transpose(0, 2, 3, 1)
+    count, height, width, _ = pictures.shape
+    rows = -(-count // per_row)
+    canvas = np.ones((rows * (height + 1) - 1, per_row * (width + 1) - 1, 3), np.float32)
+    for i, picture in enumerate(pictures):
+        top, left = i // per_row * (height + 1), i % per_row * (width + 1)
+        canvas[top : top + height, left : left + width] = picture
+    return canvas
+
+
+def _figure(num_axes: int, inches: tuple[float, float]) -> tuple[Any, list[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Not pyplot: it keeps figures alive and may want a display.
+    figure = Figure(figsize=inches, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(1, num_axes, squeeze=False)[0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=120, format="png")

@@ -1,0 +1,171 @@
+"""A recipe: everything that shapes a training run, as TOML and as frozen dataclasses that check themselves.
+
+Defaults are the paper's. A file names only what departs from them; `KEY.NAME=VALUE` overrides come last. The resolved
+recipe in a run folder reproduces the run.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from .schedule import Schedule
+from .wiring import Switches
+
+MAX_RECIPE_BYTES = 2**20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """How images are presented: the crop's side in px and the choices of `alexkit.pipeline.TrainAugment`."""
+
+    crop: int = 224
+    flip: bool = True
+    jitter: Literal["paper", "original", "off"] = "paper"
+    mean: str | float = "centre"
+    crop_draw: Literal["image", "group32"] = "image"
+    order: Literal["full", "window"] = "full"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """Length, batch and precision of a run, and the constants of the update.
+
+    `batch_size` counts images per update over all processes. `rate` is the learning rate at the start; biases learn
+    `bias_rate` times as fast and decay only with `decay_biases`. `accumulate`: parts a batch is computed in.
+    `checkpoint_minutes`: at most so long between checkpoints; one is also written after every epoch.
+    """
+
+    epochs: int = 90
+    batch_size: int = 128
+    seed: int = 0
+    rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    bias_rate: float = 1.0
+    decay_biases: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    accumulate: int = 1
+    checkpoint_minutes: float = 10.0
+    validate_every: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"training.batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
+        if not self.rate > 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
+            raise ValueError("training needs rate > 0, 0 <= momentum < 1 and weight_decay >= 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A whole recipe; `name` is its file's name and the run's default name."""
+
+    name: str = "paper"
+    network: Switches = field(default_factory=Switches)
+    data: Data = field(default_factory=Data)
+    training: Training = field(default_factory=Training)
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `Recipe.from_json` is the inverse."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], *, where: str = "recipe") -> "Recipe":
+        """Check and build. Raises ValueError for an unknown key, with the nearest known one, and for a wrong value."""
+        result: Recipe = _build(cls, data, where, "")
+        return result
+
+
+def built_in_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = files(__package__) / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A built-in recipe by name, or a TOML file, with overrides `section.key=value` applied.
+
+    Raises ValueError when there is no such recipe, the file is not TOML, or a key or value is wrong.
+    """
+    path = Path(name_or_file)
+    if name_or_file in built_in_recipes():
+        text = (files(__package__) / "recipes" / f"{name_or_file}.toml").read_text()
+    elif path.suffix == ".toml" and path.is_file():
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise ValueError(f"{path}: larger than {MAX_RECIPE_BYTES} bytes; this is not a recipe")
+        text = path.read_text()
+    else:
+        raise ValueError(
+            f"no recipe {name_or_file!r}; choose one of {', '.join(built_in_recipes())}, or name an existing .toml file"
+        )
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{name_or_file}: not TOML: {error}") from None
+    data.setdefault("name", path.stem)
+    for override in overrides:
+        _override(data, override)
+    return Recipe.from_json(data, where=name_or_file)
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ValueError(f"--set {override}: expected section.key=value, e.g. training.epochs=5")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word needs no quotes on a command line
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise ValueError(f"--set {override}: {section!r} is no section")
+    data[last] = value
+
+
+def _build(cls: type[Any], data: Any, where: str, prefix: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where}: {prefix or 'a recipe'} must be a table of keys, got {data!r}")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in data.items():
+        if key not in hints:
+            nearest = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)[0]
+            raise ValueError(f"{where}: unknown key {prefix}{key}; the nearest is {prefix}{nearest}")
+        values[key] = _value(hints[key], value, where, f"{prefix}{key}")
+    return cls(**values)
+
+
+def _value(hint: Any, value: Any, where: str, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, where, f"{name}.")
+    origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in choices:
+            raise ValueError(f"{where}: {name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where}: {name} must be a list, got {value!r}")
+        return tuple(_value(choices[0], item, where, name) for item in value)
+    allowed = choices if origin in (types.UnionType, typing.Union) else (hint,)
+    # In TOML 1 is an integer and true is not; a float key takes both 1 and 1.0, an integer key no boolean.
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        kinds = " or ".join(kind.__name__ for kind in allowed)
+        raise ValueError(f"{where}: {name} must be {kinds}, got {value!r}")
+    return value
