@@ -42,7 +42,7 @@ class Score:
 
     @property
     def loss(self) -> float:
-        """Mean of -log(probability of the label)."""
+        """Mean of -log(probability of the label), in nats."""
         return self.loss_sum / self.num_images
 
 
@@ -55,7 +55,8 @@ def score(probabilities_NC: Tensor, labels_N: Tensor) -> Score:
         num_images=len(labels_N),
         wrong_1=int((rank_N >= 1).sum()),
         wrong_5=int((rank_N >= 5).sum()),
-        loss_sum=float(-own_N.double().log().sum()),
+        # A probability that has vanished in float32 counts as the smallest one, so that the loss stays a number.
+        loss_sum=float(-own_N.double().clamp(min=torch.finfo(torch.float32).tiny).log().sum()),
     )
 
 

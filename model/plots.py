@@ -1,5 +1,6 @@
 """Pictures of a run: curves of loss and error, and the first layer's kernels by column (paper, Figure 3)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,8 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
     rate.spines[["top"]].set_visible(False)
     axes[0].set_zorder(rate.get_zorder() + 1)
     axes[0].patch.set_visible(False)
-    axes[0].set(xlabel="epoch", ylabel="loss", ylim=(0, None))
-    axes[1].set(xlabel="epoch", ylabel="error (%)", ylim=(0, 100))
+    axes[0].set(xlabel="epoch", ylabel="loss", xlim=(0, None), ylim=(0, None))
+    axes[1].set(xlabel="epoch", ylabel="error (%)", xlim=(0, None), ylim=(0, 100))
     for axis in axes:
         axis.legend(frameon=False)
     figure.suptitle(folder.resolve().name)
@@ -61,6 +62,38 @@ def draw_filters(folder: Path, network: "Network") -> None:
     _save(figure, folder / "filters.png")
 
 
+def draw_predictions(
+    path: Path,
+    images_NHWC: NDArray[np.uint8],
+    labels_N: NDArray[np.int64],
+    probabilities_NC: NDArray[np.float32],
+    class_names: Sequence[str],
+) -> None:
+    """Write a PNG of images with their label and their five likeliest classes (paper, Figure 4, left)."""
+    per_row = 4
+    rows = -(-len(labels_N) // per_row)
+    figure, axes = _figure(per_row, (2.3 * per_row, 3.4 * rows), rows=2 * rows, heights=[3, 1.4] * rows)
+    for i in range(rows * per_row):
+        picture, bars = (axes[(2 * (i // per_row) + below) * per_row + i % per_row] for below in (0, 1))
+        picture.set_axis_off()
+        bars.set_axis_off()
+        if i >= len(labels_N):
+            continue
+        picture.imshow(images_NHWC[i])
+        picture.set_title(_short(class_names[labels_N[i]]), fontsize=10)
+        likeliest = np.argsort(-probabilities_NC[i], kind="stable")[:5]
+        colours = [VAL_COLOUR if k == labels_N[i] else TRAIN_COLOUR for k in likeliest]
+        bars.barh(range(len(likeliest)), probabilities_NC[i][likeliest], color=colours, alpha=0.55)
+        for place, k in enumerate(likeliest):
+            bars.text(0.02, place, _short(class_names[k]), va="center", fontsize=8)
+        bars.set(xlim=(0, 1), ylim=(4.5, -0.5))
+    _save(figure, path)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"
+
+
 def _tiles(kernels_KCHW: NDArray[np.float32], per_row: int) -> NDArray[np.float32]:
     """One picture of all kernels, 0-1 RGB; each is stretched about grey, so that its sign shows."""
     largest = np.abs(kernels_KCHW).max(axis=(1, 2, 3), keepdims=True)
@@ -74,14 +107,16 @@ def _tiles(kernels_KCHW: NDArray[np.float32], per_row: int) -> NDArray[np.float3
     return canvas
 
 
-def _figure(num_axes: int, inches: tuple[float, float]) -> tuple[Any, list[Any]]:
+def _figure(
+    per_row: int, inches: tuple[float, float], *, rows: int = 1, heights: Sequence[float] | None = None
+) -> tuple[Any, list[Any]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Not pyplot: it keeps figures alive and may want a display.
     figure = Figure(figsize=inches, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = list(figure.subplots(1, num_axes, squeeze=False)[0])
+    axes = list(figure.subplots(rows, per_row, squeeze=False, height_ratios=heights).flat)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -63,7 +63,7 @@ class Trainer:
         self.network = Network(table, self.loader.num_classes, seed=training.seed).to(self.device)
         self.update = MomentumUpdate(self.network, paces(recipe, self.network), training.momentum)
         self.run_folder = Run.start_or_continue(folder, recipe, DataIdentity.of(self.loader.shard_set.manifest))
-        self.step, self.plateau = 0, Plateau()
+        self.step, self.plateau, self.rate = 0, Plateau(), training.rate  # rate: of the last step
         self.best = (1.0, 0)  # validation error and its step
         self.score: Score | None = None
         self.drawn = time.monotonic()
@@ -98,7 +98,7 @@ class Trainer:
                         report(self.step * training.batch_size, interval.note())
                     at_end = self.step % num_steps == 0
                     if at_end or self.step % LOG_EVERY_STEPS == 0:
-                        log.write("train", self.step, rate=training.rate * self.rate_factor(), **interval.numbers())
+                        log.write("train", self.step, rate=self.rate, **interval.numbers())
                         interval.restart()
                     if not at_end and (
                         stop.is_set() or time.monotonic() - last_saved > 60 * training.checkpoint_minutes
@@ -141,7 +141,8 @@ class Trainer:
             loss_sum += loss.detach()
             wrong += (logits.detach().argmax(1) != batch.labels[rows]).sum()
         self._require_finite(float(loss_sum), batch)
-        self.update.apply(training.rate * self.rate_factor())
+        self.rate = training.rate * self.rate_factor()
+        self.update.apply(self.rate)
         self.step += 1
         return float(loss_sum), int(wrong)
 
