@@ -34,7 +34,7 @@ def alexeval(
 ) -> None:
     """Top-1 and top-5 error of each RUN, by the centre crop and by ten views, and of several RUNs together."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as in alextrain
-    from ..model.ensemble import Evaluation
+    from ..model import Evaluation
 
     evaluation = Evaluation(runs, shards, split=split, batch_size=batch_size, device=device)
     with progress("evaluate", evaluation.num_passes, "images") as update:

@@ -1,7 +1,7 @@
 """Batches to a trained and evaluated two-column AlexNet.
 
-Recipes and wiring tables are plain data; `Network`, `Trainer` and `evaluate` need torch, which is imported when one of
-them is first asked for.
+Recipes and wiring tables are plain data; `Network`, `Trainer` and `Evaluation` need torch, which is imported when one
+of them is first asked for.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ from .wiring import Switches as Switches
 from .wiring import wiring as wiring
 
 if TYPE_CHECKING:
-    from .evaluate import evaluate as evaluate
+    from .ensemble import Evaluation as Evaluation
     from .network import Network as Network
     from .trainer import Trainer as Trainer
 
-_HEAVY = {"Network": "network", "Trainer": "trainer", "evaluate": "evaluate"}
+_HEAVY = {"Network": "network", "Trainer": "trainer", "Evaluation": "ensemble"}
 
 
 def __getattr__(name: str) -> Any:

@@ -110,5 +110,4 @@ class Evaluation:
 
 
 def _errors(probabilities_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
-    total = score(probabilities_NC, labels_N)
-    return {"top1_error": total.top1_error, "top5_error": total.top5_error, "loss": total.loss}
+    return score(probabilities_NC, labels_N).rates()

@@ -4,7 +4,7 @@ The probabilities of an image are the plain mean of the softmax outputs over its
 (paper, section 4.1), as the released code has it: never the mean of the logits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +45,10 @@ class Score:
         """Mean of -log(probability of the label), in nats."""
         return self.loss_sum / self.num_images
 
+    def rates(self) -> dict[str, float]:
+        """Loss and error rates as plain numbers for logs and tables."""
+        return {"loss": self.loss, "top1_error": self.top1_error, "top5_error": self.top5_error}
+
 
 def score(probabilities_NC: Tensor, labels_N: Tensor) -> Score:
     """The score of predictions. A tie with another class counts as a mistake, so a constant output is always wrong."""
@@ -60,26 +64,22 @@ def score(probabilities_NC: Tensor, labels_N: Tensor) -> Score:
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(
-    network: nn.Module, loader: Loader, precision: torch.dtype = torch.float32
+    network: nn.Module,
+    loader: Loader,
+    precision: torch.dtype = torch.float32,
+    share: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Every batch with the probabilities of its images, float32 (B, classes); the network is left in eval mode.
 
-    Rows that are padding (`batch.mask` False) have probabilities too; leave them out.
+    Rows that are padding (`batch.mask` False) have probabilities too; leave them out. `share` joins the batches of
+    processes that hold one network.
     """
     network.eval()
-    for batch in loader:
+    for batch in map(share, loader):
         views = batch.images.flatten(0, 1) if batch.images.ndim == 5 else batch.images
         with torch.autocast(views.device.type, precision, enabled=precision != torch.float32):
             logits = network(views.contiguous(memory_format=torch.channels_last))
         probabilities = logits.float().softmax(1)
         yield batch, probabilities.view(len(batch.labels), -1, probabilities.shape[1]).mean(1)
-
-
-def evaluate(network: nn.Module, loader: Loader, precision: torch.dtype = torch.float32) -> Score:
-    """The score over one epoch of an evaluation loader, every image once."""
-    total = Score()
-    for batch, probabilities in predict(network, loader, precision):
-        total = total + score(probabilities[batch.mask], batch.labels[batch.mask])
-    return total

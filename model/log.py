@@ -3,25 +3,37 @@
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .run import LOG
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter as Board
+
 
 class RunLog:
-    """Appends to `log.jsonl` and `tensorboard/`. Lines behind `step`, of a run that was killed, are dropped first."""
+    """Appends to `log.jsonl` and `tensorboard/`. Lines behind `step`, of a run that was killed, are dropped first.
 
-    def __init__(self, folder: Path, step: int) -> None:
+    Without a folder it writes nothing: the log of all processes but the first.
+    """
+
+    def __init__(self, folder: Path | None, step: int) -> None:
+        self.file: TextIO | None = None
+        self.board: Board | None = None
+        if folder is None:
+            return
         from torch.utils.tensorboard import SummaryWriter
 
-        self.path = folder / LOG
-        lines = [json.dumps(line) + "\n" for line in read_log(self.path) if line["step"] <= step]
-        self.path.write_text("".join(lines))
-        self.file = self.path.open("a")
+        path = folder / LOG
+        lines = [json.dumps(line) + "\n" for line in read_log(path) if line["step"] <= step]
+        path.write_text("".join(lines))
+        self.file = path.open("a")
         self.board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
     def write(self, kind: str, step: int, **numbers: float) -> None:
         """One line: `kind` is "train" (an interval of steps) or "val" (an epoch's validation)."""
+        if self.file is None or self.board is None:
+            return
         self.file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
         self.file.flush()
         for name, value in numbers.items():
@@ -33,8 +45,9 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.file.close()
-        self.board.close()
+        if self.file is not None and self.board is not None:
+            self.file.close()
+            self.board.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ class Network(nn.Module):
     def __init__(self, wiring: Wiring, num_classes: int, *, columns: Columns | None = None, seed: int = 0) -> None:
         super().__init__()
         self.wiring, self.num_classes = wiring, num_classes
-        self.columns = columns or Columns(number=wiring.columns)
+        self.columns = columns or Columns(wiring.columns)
         if self.columns.number != wiring.columns:
             raise ValueError(f"the network has {wiring.columns} columns, the processes hold {self.columns.number}")
         self.sizes = sizes(wiring, num_classes)
@@ -113,7 +113,7 @@ class Network(nn.Module):
             x = layer(x)
             for step in steps:
                 x = step(x)
-        return self.columns.join_outputs(x)
+        return self.columns.join_outputs(x, self.num_classes)
 
 
 def row_seed(seed: int, row: int) -> int:

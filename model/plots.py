@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 from ..prep.files import whole_file
 from .log import read_log
 from .run import LOG
-
-if TYPE_CHECKING:
-    from .network import Network
 
 TRAIN_COLOUR, VAL_COLOUR, RATE_COLOUR = "#1f6f8b", "#d1495b", "#9a9a9a"
 
@@ -48,16 +45,14 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
     _save(figure, folder / "curves.png")
 
 
-def draw_filters(folder: Path, network: "Network") -> None:
+def draw_filters(folder: Path, kernels_KCHW: NDArray[np.float32], num_columns: int) -> None:
     """Write `folder/filters.png`: every kernel of the first layer in colour, one block per column."""
-    weight = network.get_parameter(f"{network.wiring.rows[0].name}.weight").detach().cpu().numpy()
-    columns = np.split(weight, len(network.columns.held))
-    blocks = [_tiles(kernels, per_row=8) for kernels in columns]
+    blocks = [_tiles(kernels, per_row=8) for kernels in np.split(kernels_KCHW, num_columns)]
     height, width = blocks[0].shape[:2]
     figure, axes = _figure(len(blocks), (5 * len(blocks), 5 * height / width + 0.4))
     for number, (axis, block) in enumerate(zip(axes, blocks, strict=True)):
         axis.imshow(block, interpolation="nearest")
-        axis.set_title(f"column {number + 1}" if len(blocks) > 1 else f"{len(weight)} kernels")
+        axis.set_title(f"column {number + 1}" if len(blocks) > 1 else f"{len(kernels_KCHW)} kernels")
         axis.set_axis_off()
     _save(figure, folder / "filters.png")
 

@@ -7,29 +7,24 @@ same machine gives the same numbers, bit for bit, as one that was not.
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from math import isfinite
+from dataclasses import asdict, astuple
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-from torch.nn import functional as F
-
 from ..pipeline import Batch, CentreCrop, Loader, TrainAugment
 from .checkpoint import newest_checkpoint, save_checkpoint
-from .evaluate import Score, evaluate
-from .layers import MaskKey
+from .evaluate import Score, predict, score
+from .layout import make_layout
+from .learner import Learner, StepResult
 from .log import RunLog
-from .network import Network
 from .plots import draw_curves, draw_filters
 from .precision import choose_device, choose_precision
 from .recipe import Recipe
 from .run import CHECKPOINTS, DataIdentity, Run
 from .schedule import Plateau
-from .update import MomentumUpdate, Pace
 from .wiring import wiring
 
 Report = Callable[[int, str], None]
@@ -45,14 +40,16 @@ class Trainer:
     fit: recipe and data, run folder and data, run folder and recipe.
     """
 
-    def __init__(self, recipe: Recipe, shards: Path, folder: Path, *, device: str = "auto") -> None:
+    def __init__(
+        self, recipe: Recipe, shards: Path, folder: Path, *, device: str = "auto", processes_per_network: int = 1
+    ) -> None:
         self.recipe, self.shards = recipe, shards
         self.device = choose_device(device)
         self.precision = choose_precision(recipe.training.precision, self.device)
-        data, training = recipe.data, recipe.training
-        table = wiring(recipe.network)
+        data, table = recipe.data, wiring(recipe.network)
         if table.input_px != data.crop:
             raise ValueError(f"data.crop is {data.crop} px, but the network reads {table.input_px} px; make them equal")
+        self.layout = make_layout(table.columns, processes_per_network, self.device)
         self.loader = self._loader("train", TrainAugment(
             crop=data.crop, flip=data.flip, jitter=data.jitter, mean=data.mean, crop_draw=data.crop_draw
         ))  # fmt: skip
@@ -60,14 +57,21 @@ class Trainer:
         ids = [[entry.id for entry in loader.shard_set.manifest.classes] for loader in (self.loader, self.validation)]
         if ids[0] != ids[1]:
             raise ValueError(f"{shards}: train and val have different classes; shard them again from one source")
-        self.network = Network(table, self.loader.num_classes, seed=training.seed).to(self.device)
-        self.update = MomentumUpdate(self.network, paces(recipe, self.network), training.momentum)
-        self.run_folder = Run.start_or_continue(folder, recipe, DataIdentity.of(self.loader.shard_set.manifest))
-        self.step, self.plateau, self.rate = 0, Plateau(), training.rate  # rate: of the last step
-        self.best = (1.0, 0)  # validation error and its step
-        self.score: Score | None = None
-        self.drawn = time.monotonic()
+        self.run_folder = self._open_run(folder)
+        self.learner = Learner(
+            recipe, table, self.loader.num_classes, layout=self.layout, device=self.device, precision=self.precision
+        )
+        self.plateau, self.best = Plateau(), (1.0, 0)  # best: validation error and its step
+        self.validated = 0  # the last epoch whose validation is done
+        self.last_validation: dict[str, float] = {}
+        self.interval = Interval()
+        self.saved = self.drawn = time.monotonic()
         self._continue()
+
+    @property
+    def step(self) -> int:
+        """Finished steps."""
+        return self.learner.step
 
     @property
     def num_steps(self) -> int:
@@ -87,64 +91,41 @@ class Trainer:
         """
         if self.run_folder.result:
             return self.run_folder.result
-        training, num_steps = self.recipe.training, len(self.loader)
-        last_saved = time.monotonic()
-        with RunLog(self.run_folder.folder, self.step) as log, stop_requests() as stop:
-            while self.epoch < training.epochs:
-                interval = Interval()
-                for batch in interval.timed(self.loader):
-                    interval.add(*self.train_step(batch), len(batch.labels))
-                    if report:
-                        report(self.step * training.batch_size, interval.note())
-                    at_end = self.step % num_steps == 0
-                    if at_end or self.step % LOG_EVERY_STEPS == 0:
-                        log.write("train", self.step, rate=self.rate, **interval.numbers())
-                        interval.restart()
-                    if not at_end and (
-                        stop.is_set() or time.monotonic() - last_saved > 60 * training.checkpoint_minutes
-                    ):
-                        self.save()
-                        last_saved = time.monotonic()
-                    if stop.is_set() and not at_end:
-                        raise KeyboardInterrupt
-                if self.epoch % training.validate_every == 0 or self.epoch == training.epochs:
-                    self._validate(log)
-                self.save()
-                last_saved = time.monotonic()
-                self._draw()
-                if stop.is_set() and self.epoch < training.epochs:
-                    raise KeyboardInterrupt
-        score = self.score or evaluate(self.network, self.validation, self.precision)
-        result = {"epochs": training.epochs, "steps": self.step, "images": score.num_images, **rates(score)}
+        training = self.recipe.training
+        with self._log() as log, stop_requests() as stop:
+            while self.epoch < training.epochs or self.validated < training.epochs:
+                if self.validated < self.epoch:
+                    self._validate(log, stop)
+                    self.save()
+                    self._draw()
+                else:
+                    self._train_epoch(log, stop, report)
+        result = {"epochs": training.epochs, "steps": self.step, **self.last_validation}
         result["best_top1_error"] = self.best[0]
-        self.run_folder.finish(result)
+        if self.layout.rank == 0:
+            self.run_folder.finish(result)
         return result
 
-    def train_step(self, batch: Batch) -> tuple[float, int]:
-        """One update from one batch; returns the mean loss and the number of wrong first guesses.
-
-        Raises ValueError, leaving weights as they were, when the loss or a gradient is not finite.
-        """
-        training = self.recipe.training
-        self.network.train()
-        for parameter in self.network.parameters():
-            parameter.grad = None
-        loss_sum, wrong = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        part_size = len(batch.labels) // training.accumulate
-        for part in range(training.accumulate):
-            rows = slice(part * part_size, (part + 1) * part_size)
-            masks = MaskKey(seed=training.seed, step=self.step, indices_N=batch.indices[rows])
-            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                logits = self.network(batch.images[rows], masks)
-            loss = F.cross_entropy(logits.float(), batch.labels[rows], reduction="sum") / len(batch.labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            loss_sum += loss.detach()
-            wrong += (logits.detach().argmax(1) != batch.labels[rows]).sum()
-        self._require_finite(float(loss_sum), batch)
-        self.rate = training.rate * self.rate_factor()
-        self.update.apply(self.rate)
-        self.step += 1
-        return float(loss_sum), int(wrong)
+    def _train_epoch(self, log: RunLog, stop: threading.Event, report: Report | None) -> None:
+        """Train to the end of the epoch, from wherever it stands."""
+        training, interval, note = self.recipe.training, self.interval, ""
+        for batch in interval.timed(self.loader):
+            rate = training.rate * self.rate_factor()
+            due = time.monotonic() - self.saved > 60 * training.checkpoint_minutes
+            result = self.learner.train_step(batch, rate, save=due, stop=stop.is_set())
+            interval.add(result)
+            at_end = self.step % len(self.loader) == 0
+            if at_end or self.step % LOG_EVERY_STEPS == 0:
+                numbers = interval.numbers()
+                log.write("train", self.step, rate=rate, **numbers)
+                note = "loss {loss:.3f}, error {top1_error:.1%}, data wait {wait_share:.0%}".format(**numbers)
+                interval.restart()
+            if report:
+                report(self.step * training.batch_size, note)
+            if result.stop or (result.save and not at_end):
+                self.save()
+            if result.stop:
+                raise KeyboardInterrupt
 
     def rate_factor(self) -> float:
         """What the schedule multiplies the starting rate by at this step."""
@@ -153,76 +134,99 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write a checkpoint of this very step."""
+        """Write a checkpoint of this very step; all processes must call."""
         state = {
             "loader": self.loader.state_dict(),
             "plateau": asdict(self.plateau),
-            "best": list(self.best),
+            "best": self.best,
+            "validated": self.validated,
+            "last_validation": self.last_validation,
+            "interval": self.interval.sums(),
         }
-        save_checkpoint(
-            self.run_folder.folder / CHECKPOINTS,
-            self.step,
-            dict(self.network.named_parameters()),
-            self.update.velocities,
-            state,
-            keep=self.best[1],
-        )
+        if self.layout.replica == 0:
+            weights, velocities = self.learner.whole_weights(), self.learner.whole_velocities()
+            self.kernels = weights[f"{self.learner.network.wiring.rows[0].name}.weight"]
+            if self.layout.rank == 0:
+                folder = self.run_folder.folder / CHECKPOINTS
+                save_checkpoint(folder, self.step, weights, velocities, state, keep=self.best[1])
+        self.saved = time.monotonic()
 
     def close(self) -> None:
-        """Release the loaders' threads and files."""
+        """Release the loaders' threads and files, and leave the other processes."""
         self.loader.close()
         self.validation.close()
+        self.layout.close()
 
     def _loader(self, split: str, augment: TrainAugment | CentreCrop) -> Loader:
+        share, num_shares = self.layout.loader_share
+        batch_size, rest = divmod(self.recipe.training.batch_size, num_shares)
+        if rest:
+            raise ValueError(
+                f"training.batch_size {self.recipe.training.batch_size} cannot be dealt to {num_shares} processes; "
+                f"choose a multiple of {num_shares}"
+            )
         return Loader(
             self.shards / split,
-            batch_size=self.recipe.training.batch_size,
+            batch_size=batch_size,
             augment=augment,
             device=str(self.device),
             seed=self.recipe.training.seed,
+            replica=share,
+            num_replicas=num_shares,
             order=self.recipe.data.order,
             channels_last=True,
         )
+
+    def _open_run(self, folder: Path) -> Run:
+        identity = DataIdentity.of(self.loader.shard_set.manifest)
+        if self.layout.rank == 0:
+            run = Run.start_or_continue(folder, self.recipe, identity)
+        self.layout.add([0])  # the others wait until the folder is there
+        return run if self.layout.rank == 0 else Run.open(folder)
+
+    def _log(self) -> RunLog:
+        return RunLog(self.run_folder.folder if self.layout.rank == 0 else None, self.step)
 
     def _continue(self) -> None:
         checkpoint = newest_checkpoint(self.run_folder.folder / CHECKPOINTS)
         if checkpoint is None:
             return
-        with torch.no_grad():
-            for tensors, saved in (
-                (dict(self.network.named_parameters()), checkpoint.weights()),
-                (self.update.velocities, checkpoint.velocities()),
+        self.learner.load(checkpoint.weights(), checkpoint.velocities())
+        self.learner.step, state = checkpoint.step, checkpoint.state
+        self.plateau = Plateau(**state["plateau"])
+        self.best = (float(state["best"][0]), int(state["best"][1]))
+        self.validated, self.last_validation = int(state["validated"]), dict(state["last_validation"])
+        self.interval.restart(state["interval"])
+        self.loader.load_state_dict(state["loader"])
+
+    def _validate(self, log: RunLog, stop: threading.Event) -> None:
+        """Evaluate the network of this epoch, where one is due, and let the schedule draw its conclusion."""
+        training = self.recipe.training
+        if self.epoch % training.validate_every == 0 or self.epoch == training.epochs:
+            mine = Score()
+            for batch, probabilities in predict(
+                self.learner.network, self.validation, self.precision, self.layout.share
             ):
-                for name, tensor in tensors.items():
-                    tensor.copy_(saved[name])
-        self.step = checkpoint.step
-        self.plateau = Plateau(**checkpoint.state["plateau"])
-        error, step = checkpoint.state["best"]
-        self.best = (float(error), int(step))
-        self.loader.load_state_dict(checkpoint.state["loader"])
-
-    def _validate(self, log: RunLog) -> None:
-        self.score = evaluate(self.network, self.validation, self.precision)
-        self.plateau = self.plateau.after(self.score.top1_error, self.recipe.schedule)
-        if self.score.top1_error < self.best[0]:
-            self.best = (self.score.top1_error, self.step)
-        log.write("val", self.step, epoch=self.epoch, **rates(self.score))
-
-    def _require_finite(self, loss: float, batch: Batch) -> None:
-        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
-        if not (isfinite(loss) and isfinite(norm)):
-            what = "loss" if not isfinite(loss) else "gradient"
-            keys = ", ".join(batch.keys[:4])
-            raise ValueError(
-                f"{self.run_folder.folder}: the {what} of step {self.step} is not finite (samples {keys}, …); "
-                "the step was not applied: lower training.rate, or change the initialisation"
-            )
+                mine = mine + score(probabilities[batch.mask], batch.labels[batch.mask])
+                if self.layout.add([stop.is_set()])[0]:
+                    self.save()
+                    raise KeyboardInterrupt
+            # The processes of a replica have all scored its images.
+            sums = [x / self.layout.num_parts for x in self.layout.add(astuple(mine))]
+            images, wrong_1, wrong_5 = map(round, sums[:3])
+            total = Score(num_images=images, wrong_1=wrong_1, wrong_5=wrong_5, loss_sum=sums[3])
+            self.plateau = self.plateau.after(total.top1_error, self.recipe.schedule)
+            if total.top1_error < self.best[0]:
+                self.best = (total.top1_error, self.step)
+            self.last_validation = {"images": total.num_images, **total.rates()}
+            log.write("val", self.step, epoch=self.epoch, **total.rates())
+        self.validated = self.epoch
 
     def _draw(self) -> None:
-        if time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS or self.epoch == self.recipe.training.epochs:
+        due = time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS or self.epoch == self.recipe.training.epochs
+        if self.layout.rank == 0 and due:
             draw_curves(self.run_folder.folder, len(self.loader))
-            draw_filters(self.run_folder.folder, self.network)
+            draw_filters(self.run_folder.folder, self.kernels.numpy(), self.layout.columns.number)
             self.drawn = time.monotonic()
 
 
@@ -232,10 +236,14 @@ class Interval:
     def __init__(self) -> None:
         self.restart()
 
-    def restart(self) -> None:
-        """Begin anew."""
-        self.loss_sum, self.wrong, self.images, self.steps = 0.0, 0, 0, 0
-        self.wait_s, self.start = 0.0, time.monotonic()
+    def restart(self, sums: Sequence[float] = (0.0, 0.0, 0, 0, 0)) -> None:
+        """Begin anew, or where `sums` were taken; the clock always begins anew."""
+        self.loss_sum, self.norm_sum, self.wrong, self.images, self.steps = sums
+        self.timed_images, self.wait_s, self.start = 0, 0.0, time.monotonic()
+
+    def sums(self) -> list[float]:
+        """What a checkpoint keeps, so that log lines of a continued run are those of one that was not stopped."""
+        return [self.loss_sum, self.norm_sum, self.wrong, self.images, self.steps]
 
     def timed(self, loader: Loader) -> Iterator[Batch]:
         """The loader's batches; the time spent waiting for them is counted."""
@@ -248,11 +256,13 @@ class Interval:
                 return
             yield batch
 
-    def add(self, loss: float, wrong: int, images: int) -> None:
+    def add(self, step: StepResult) -> None:
         """Count one step."""
-        self.loss_sum += loss
-        self.wrong += wrong
-        self.images += images
+        self.loss_sum += step.loss
+        self.norm_sum += step.gradient_norm
+        self.wrong += step.wrong
+        self.images += step.images
+        self.timed_images += step.images
         self.steps += 1
 
     def numbers(self) -> dict[str, float]:
@@ -261,30 +271,10 @@ class Interval:
         return {
             "loss": self.loss_sum / self.steps,
             "top1_error": self.wrong / self.images,
-            "images_per_s": self.images / seconds,
+            "gradient_norm": self.norm_sum / self.steps,
+            "images_per_s": self.timed_images / seconds,
             "wait_share": self.wait_s / seconds,
         }
-
-    def note(self) -> str:
-        """The numbers for a progress line."""
-        n = self.numbers()
-        return f"loss {n['loss']:.3f}, error {n['top1_error']:.1%}, data wait {n['wait_share']:.0%}"
-
-
-def paces(recipe: Recipe, network: Network) -> dict[str, Pace]:
-    """Every parameter's factor on the rate, and its decay: the table's where it names one, else the recipe's."""
-    training, result = recipe.training, {}
-    for row in network.wiring.rows:
-        decay = training.weight_decay if row.decay is None else row.decay
-        result[f"{row.name}.weight"] = Pace(rate=row.rate, decay=decay)
-        bias_decay = decay if training.decay_biases else 0.0
-        result[f"{row.name}.bias"] = Pace(rate=row.rate * training.bias_rate, decay=bias_decay)
-    return result
-
-
-def rates(score: Score) -> dict[str, float]:
-    """A score as plain numbers for logs and results."""
-    return {"loss": score.loss, "top1_error": score.top1_error, "top5_error": score.top5_error}
 
 
 @contextmanager

@@ -1,0 +1,137 @@
+"""How many processes train one network, and what each of them holds, reads and adds up.
+
+A replica is a whole network in one process, or in one process per column. Replicas see different parts of each batch
+and add up their gradients; the processes of one replica see the same images, of which each decodes its share.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+
+from ..pipeline import Batch
+from .columns import ColumnProcesses, Columns
+
+TIMEOUT_VARIABLE = "ALEXKIT_TIMEOUT_S"
+DEFAULT_TIMEOUT_S = 600.0  # longer than any checkpoint takes to write
+
+
+class Layout:
+    """One process with all columns: nothing to add up."""
+
+    rank = 0
+    replica = 0
+    num_replicas = 1
+    num_parts = 1  # processes of one replica
+
+    def __init__(self, num_columns: int) -> None:
+        self.columns = Columns(num_columns)
+
+    @property
+    def loader_share(self) -> tuple[int, int]:
+        """The `replica` and `num_replicas` of this process's loader: every process decodes a share of its own."""
+        part = self.columns.held.start if self.num_parts > 1 else 0
+        return self.replica * self.num_parts + part, self.num_replicas * self.num_parts
+
+    def share(self, batch: Batch) -> Batch:
+        """The batch of the whole replica, from what its processes decoded."""
+        return batch
+
+    def add_gradients(self, network: nn.Module) -> None:
+        """Replace every gradient by its sum over the replicas."""
+
+    def add(self, numbers: Sequence[float]) -> list[float]:
+        """Sums of plain numbers over all processes."""
+        return list(numbers)
+
+    def whole(self, tensors: Iterable[tuple[str, Tensor]], sizes: dict[str, int]) -> dict[str, Tensor]:
+        """Whole tensors by name, from the parts held in the processes; `sizes` are the whole first dimensions."""
+        return {name: self.columns.whole(x.detach(), sizes[name]) for name, x in tensors}
+
+    def close(self) -> None:
+        """Leave the group of processes."""
+
+
+class ProcessLayout(Layout):
+    """This process is one of several, started by torchrun or by `launch`; it joins the others here.
+
+    `parts` processes hold one network: 1 or one per column. Raises ValueError when the processes cannot be dealt so.
+    """
+
+    def __init__(self, num_columns: int, parts: int, device: torch.device) -> None:
+        super().__init__(num_columns)
+        world = int(os.environ["WORLD_SIZE"])
+        check_parts(world, parts, num_columns)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        seconds = float(os.environ.get(TIMEOUT_VARIABLE, DEFAULT_TIMEOUT_S))
+        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+        mesh = init_device_mesh(device.type, (world // parts, parts), mesh_dim_names=("replica", "column"))
+        self.rank, self.num_parts, self.num_replicas = dist.get_rank(), parts, world // parts
+        self.replica = self.rank // parts
+        self.replicas, self.part_group = mesh["replica"].get_group(), mesh["column"].get_group()
+        self.device = device
+        if parts > 1:
+            self.columns = ColumnProcesses(self.part_group)
+
+    def share(self, batch: Batch) -> Batch:
+        """Join the shares of the replica's processes; the others' keys stay with them."""
+        if self.num_parts == 1:
+            return batch
+
+        def joined(x: Tensor) -> Tensor:
+            x = x.contiguous()
+            parts = [torch.empty_like(x) for _ in range(self.num_parts)]
+            dist.all_gather(parts, x, group=self.part_group)
+            return torch.cat(parts)
+
+        return Batch(
+            # Channels last in memory and on the wire alike.
+            images=joined(batch.images.movedim(-3, -1)).movedim(-1, -3),
+            labels=joined(batch.labels),
+            indices=joined(batch.indices),
+            mask=joined(batch.mask.to(torch.uint8)).bool(),
+            keys=batch.keys,
+        )
+
+    def add_gradients(self, network: nn.Module) -> None:
+        """Sum over the replicas; the sum, not the mean, since each loss is already divided by the whole batch."""
+        if self.num_replicas == 1:
+            return
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        pending = [dist.all_reduce(gradient, group=self.replicas, async_op=True) for gradient in gradients]
+        for work in pending:
+            work.wait()
+
+    def add(self, numbers: Sequence[float]) -> list[float]:
+        """Sums over all processes, the same in all of them."""
+        total = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        result: list[float] = total.tolist()
+        return result
+
+    def close(self) -> None:
+        """Leave the group of processes."""
+        dist.destroy_process_group()
+
+
+def check_parts(world: int, parts: int, num_columns: int) -> None:
+    """Raise ValueError when `world` processes cannot be dealt to networks of `parts`, or columns not to parts."""
+    if parts not in (1, num_columns):
+        raise ValueError(f"--columns {parts}: this network has {num_columns} columns; use 1 or {num_columns}")
+    if world % parts:
+        raise ValueError(
+            f"{world} processes cannot be dealt to networks of {parts}; start a multiple of {parts}, or keep the "
+            "columns in one process with --columns 1"
+        )
+
+
+def make_layout(num_columns: int, parts: int, device: torch.device) -> Layout:
+    """The layout of this process: by the environment of torchrun where there is one, else a single process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        check_parts(1, parts, num_columns)
+        return Layout(num_columns)
+    return ProcessLayout(num_columns, parts, device)

@@ -1,0 +1,133 @@
+"""One network that learns: its weights, their velocities, and the step that changes them."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..pipeline import Batch
+from .layers import MaskKey
+from .layout import Layout
+from .network import Network
+from .recipe import Recipe
+from .update import MomentumUpdate, Pace
+from .wiring import Wiring
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepResult:
+    """One step over the whole batch; `save` and `stop` tell whether any process wishes it."""
+
+    loss: float
+    wrong: int
+    images: int
+    gradient_norm: float
+    save: bool
+    stop: bool
+
+
+class Learner:
+    """A network of `wiring`, and its update by `recipe`, in one process or in this process's place among several."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        wiring: Wiring,
+        num_classes: int,
+        *,
+        layout: Layout,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.recipe, self.layout, self.device, self.precision = recipe, layout, device, precision
+        self.network = Network(wiring, num_classes, columns=layout.columns, seed=recipe.training.seed).to(device)
+        self.update = MomentumUpdate(self.network, paces(recipe, wiring), recipe.training.momentum)
+        self.step = 0
+
+    def train_step(self, batch: Batch, rate: float, *, save: bool = False, stop: bool = False) -> StepResult:
+        """One update from one batch, this process's share of it; the result is the same in all processes.
+
+        `save` and `stop` are this process's wishes. Raises ValueError in all processes, with all weights as they were,
+        when the loss or a gradient of any of them is not finite.
+        """
+        training, layout = self.recipe.training, self.layout
+        self.network.train()
+        self.network.zero_grad()
+        batch = layout.share(batch)
+        loss_sum, wrong = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        size = -(-len(batch.labels) // training.accumulate)
+        for start in range(0, len(batch.labels), size):
+            part = slice(start, start + size)
+            masks = MaskKey(seed=training.seed, step=self.step, indices_N=batch.indices[part])
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                logits = self.network(batch.images[part], masks)
+            losses = F.cross_entropy(logits.float(), batch.labels[part], reduction="sum")
+            (losses / training.batch_size).backward()  # type: ignore[no-untyped-call]
+            loss_sum += losses.detach()
+            wrong += (logits.detach().argmax(1) != batch.labels[part]).sum()
+        layout.add_gradients(self.network)
+        result = self._agree([float(loss_sum), float(wrong), len(batch.labels), save, stop], batch.keys)
+        self.update.apply(rate)
+        self.step += 1
+        return result
+
+    def _agree(self, mine: list[float], keys: list[str]) -> StepResult:
+        """What all processes say together; the only point of a step where the host waits for the device."""
+        squared = float(self._squared_gradient_norm())
+        bad = not (isfinite(mine[0]) and isfinite(squared))
+        sums = self.layout.add([bad, 0.0 if bad else squared, 0.0 if bad else mine[0], *mine[1:]])
+        num_bad, squared, loss_sum, wrong, images, save, stop = sums
+        if num_bad:
+            where = f" (samples {', '.join(keys[:4])}, …)" if bad else ""
+            raise ValueError(
+                f"step {self.step}: the loss or a gradient is not finite{where}; the step was not applied: lower "
+                "training.rate, or change network.init"
+            )
+        # The processes of a replica all report its images; the replicas all report the sum of their gradients.
+        parts, replicas = self.layout.num_parts, self.layout.num_replicas
+        return StepResult(
+            loss=loss_sum / images,
+            wrong=round(wrong / parts),
+            images=round(images / parts),
+            gradient_norm=(squared / replicas) ** 0.5,
+            save=save > 0,
+            stop=stop > 0,
+        )
+
+    def _squared_gradient_norm(self) -> Tensor:
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        return torch.stack(torch._foreach_norm(gradients)).square().sum()
+
+    def whole_weights(self) -> dict[str, Tensor]:
+        """Whole weights by name; all processes of a replica must call."""
+        return self.layout.whole(self.network.named_parameters(), self._whole_sizes())
+
+    def whole_velocities(self) -> dict[str, Tensor]:
+        """Whole velocities by name; all processes of a replica must call."""
+        return self.layout.whole(self.update.velocities.items(), self._whole_sizes())
+
+    @torch.no_grad()
+    def load(self, weights: dict[str, Tensor], velocities: dict[str, Tensor] | None) -> None:
+        """Take this process's part of whole weights and velocities (None: they start at zero)."""
+        sizes = self._whole_sizes()
+        for name, parameter in self.network.named_parameters():
+            part = self.layout.columns.part(sizes[name])
+            parameter.copy_(weights[name][part])
+            if velocities is not None:
+                self.update.velocities[name].copy_(velocities[name][part])
+
+    def _whole_sizes(self) -> dict[str, int]:
+        return {f"{size.name}.{kind}": size.maps for size in self.network.sizes for kind in ("weight", "bias")}
+
+
+def paces(recipe: Recipe, wiring: Wiring) -> dict[str, Pace]:
+    """Every parameter's factor on the rate, and its decay: the table's where it names one, else the recipe's."""
+    training, result = recipe.training, {}
+    for row in wiring.rows:
+        decay = training.weight_decay if row.decay is None else row.decay
+        result[f"{row.name}.weight"] = Pace(rate=row.rate, decay=decay)
+        bias_decay = decay if training.decay_biases else 0.0
+        result[f"{row.name}.bias"] = Pace(rate=row.rate * training.bias_rate, decay=bias_decay)
+    return result
