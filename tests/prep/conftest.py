@@ -43,9 +43,13 @@ def draw_source(tmp_path: Path) -> DrawSource:
     return lambda **options: draw_source_at(tmp_path / "source", **options)
 
 
-def tree_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below `folder` by its relative path."""
-    return {
+TreeHashes = Callable[[Path], dict[str, str]]
+
+
+@pytest.fixture
+def tree_hashes() -> TreeHashes:
+    """SHA-256 of every file below a folder by its relative path."""
+    return lambda folder: {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file()

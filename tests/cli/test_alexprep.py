@@ -1,0 +1,119 @@
+"""What a person sees of alexprep: tables on success, one line and an exit code on a mistake."""
+
+import io
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COMMAND = str(Path(sys.executable).with_name("alexprep"))
+SHARD = ("--size", "32", "--images-per-shard", "4", "--workers", "1")
+
+
+def alexprep(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two splits of two classes, three images each."""
+    folder = tmp_path_factory.mktemp("source")
+    for number, name in enumerate(f"{s}/{c}/{i}.jpg" for s in ("train", "val") for c in ("cat", "dog") for i in "012"):
+        pixels = np.random.default_rng(number).integers(0, 256, (48, 40, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(file.getvalue())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sharded(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where `alexprep shard` ran with its default output."""
+    folder = tmp_path_factory.mktemp("work")
+    result = alexprep("shard", source, *SHARD, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert "class folders in" in result.stderr and "6/6 images" in result.stderr
+    assert [line.split()[:4] for line in result.stdout.splitlines()[1:]] == [
+        ["train", "6", "2", "2"],
+        ["val", "6", "2", "2"],
+    ]
+    return folder
+
+
+def test_shard_writes_both_splits_and_a_second_run_finds_them(source: Path, sharded: Path) -> None:
+    assert (sharded / "shards/train/manifest.json").exists() and (sharded / "shards/val/manifest.json").exists()
+    again = alexprep("shard", source, *SHARD, cwd=sharded)
+    assert again.returncode == 0 and again.stdout.count("(was complete)") == 2
+
+
+def test_pca_prints_a_table_and_writes_beside_the_shards(sharded: Path) -> None:
+    result = alexprep("pca", cwd=sharded)
+    assert result.returncode == 0, result.stderr
+    for words in ("6 images, 6144 pixels", "eigenvalue", "std. dev.", "eigenvector", "(0-1)", "before encoding"):
+        assert words in result.stdout
+    assert all((sharded / "shards/train" / name).exists() for name in ("pca.json", "pca.png", "mean.png"))
+    assert alexprep("pca", "shards/val", cwd=sharded).returncode == 0
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> None:
+    assert result.returncode != 0 and not result.stdout
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: ") and words in last, result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("shard", "nowhere"), "nowhere: no such folder"),
+        (("shard", "{source}", "--size", "3"), "size must be 8 to 4096"),
+        (("shard", "{source}", "--format", "tga"), "format must be one of"),
+        (("shard", "{source}", "--filter", "sinc"), "filter must be one of"),
+        (("shard", "{source}", "--quality", "101"), "quality must be"),
+        (("shard", "{source}", "--seed", "-1"), "seed must be"),
+        (("shard", "{source}", "--images-per-shard", "0"), "images per shard must be"),
+        (("shard", "{source}", "--workers", "0"), "workers must be"),
+        (("shard", "{source}", "--max-bad", "-1"), "max bad must be"),
+        (("shard", "{source}", "--sise", "32"), "No such option"),
+        (("shard",), "Missing argument"),
+        (("pca", "nowhere"), "nowhere: no such folder"),
+        (("pca", "{source}"), "manifest.json"),
+        (("sharp",), "No such command"),
+    ],
+)
+def test_a_mistake_is_one_line(source: Path, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    filled = [argument.format(source=source) for argument in arguments]
+    assert_one_line(alexprep(*filled, cwd=tmp_path), words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_source_is_one_line(source: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(source, damaged)
+    for path in (damaged / "val/dog").iterdir():
+        path.unlink()
+    assert_one_line(alexprep("shard", damaged, cwd=tmp_path), "val/dog: class without images")
+    (damaged / "val/dog").rmdir()
+    assert_one_line(
+        alexprep("shard", damaged, cwd=tmp_path), "train and val have different classes (1 only in train: dog)"
+    )
+
+
+def test_a_damaged_shard_is_one_line(sharded: Path, tmp_path: Path) -> None:
+    shutil.copytree(sharded / "shards/train", tmp_path / "set")
+    shard = tmp_path / "set/train-00001.tar"
+    shard.write_bytes(shard.read_bytes()[:-512])
+    assert_one_line(alexprep("pca", "set", cwd=tmp_path), "train-00001.tar")
+
+
+def test_help_is_quick_and_says_what_each_command_does(tmp_path: Path) -> None:
+    result = alexprep("--help", cwd=tmp_path)
+    assert result.returncode == 0
+    for command in ("shard", "pca", "demo-images"):
+        assert command in result.stdout
+        assert alexprep(command, "--help", cwd=tmp_path).returncode == 0
