@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..prep import ShardSet
-from .augment import GROUP_SIZE, Evaluation, TrainAugment, plan_pixels
+from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixels
 from .batch import Batch
 from .draws import draw
 from .graph import CROP_X, CROP_Y, MEAN, MIRROR, Graph
@@ -28,8 +28,7 @@ from .schedule import Schedule, Share
 
 STATE_VERSION = 1
 BATCHES_AHEAD = 2
-# DALI writes no bfloat16; it is cast from float32 afterwards.
-_OUTPUTS = {torch.uint8: "uint8", torch.float16: "float16", torch.float32: "float32", torch.bfloat16: "float32"}
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
 
 
 class Loader:
@@ -64,8 +63,8 @@ class Loader:
         self.device = torch.device(device)
         if self.device.type not in ("cpu", "cuda"):
             raise ValueError(f"device must be cpu or cuda:N, got {device!r}")
-        if dtype not in _OUTPUTS:
-            raise ValueError(f"dtype must be one of {', '.join(map(str, _OUTPUTS))}, got {dtype}")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
         self.shard_set = ShardSet.open(Path(folder))
         self._schedule = Schedule(
             num_samples=self.shard_set.manifest.num_samples,
@@ -91,9 +90,10 @@ class Loader:
             batch_size=batch_size,
             device_id=(self.device.index or 0) if self.device.type == "cuda" else None,
             num_threads=num_threads or len(os.sched_getaffinity(0)),
-            output=_OUTPUTS[dtype],
+            raw_pixels=dtype == torch.uint8,
             channels_last=channels_last,
         )
+        self._detail = _constant_detail(self._plan, self.device, channels_last)
         self._under_way: deque[tuple[Share, int]] = deque()
         self._position = 0
         self._fed = 0
@@ -208,8 +208,9 @@ class Loader:
         share, end = self._under_way.popleft()
         if self._channels_last:
             images = images.movedim(-1, -3)
-        if images.dtype != self._dtype:
-            images = images.to(self._dtype)
+        if self._detail is not None:
+            images -= self._detail
+        images = images.to(self._dtype)  # of float32: DALI's own half precision is slower on the CPU
         batch = Batch(
             images=images,
             labels=torch.from_numpy(self._samples.labels[share.indices_B]).to(self.device, non_blocking=True),
@@ -218,6 +219,14 @@ class Loader:
             keys=self._samples.keys(share.indices_B),
         )
         return batch, end
+
+
+def _constant_detail(plan: PixelPlan, device: torch.device, channels_last: bool) -> torch.Tensor | None:
+    """What to take off every finished image, (3, crop, crop), laid out like the images; None where there is nothing."""
+    if plan.detail_HWC is None or plan.detail_moves:
+        return None
+    detail_CHW = torch.from_numpy(plan.detail_HWC * np.float32(plan.gain)).to(device).permute(2, 0, 1)
+    return detail_CHW if channels_last else detail_CHW.contiguous()
 
 
 def _fingerprint(shard_set: ShardSet) -> str:

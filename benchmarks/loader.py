@@ -1,0 +1,183 @@
+"""Images per second of the loader against a bare DALI pipeline, by turns, in one process.
+
+    python benchmarks/loader.py PHOTOS [--codec jpeg|raw] [--rounds 7] [--seconds 3] [--threads 2]
+
+PHOTOS is a folder of photographs; their central 256x256 crops become shards in a temporary folder. The control is the
+loader that DALI's documentation leads to: native webdataset reader, decode, random crop and mirror, colour noise and
+channel mean in one crop_mirror_normalize. Everything gives batches of 256, 224x224, float32 NCHW unless said. A machine
+is never quiet, so each round runs all of them in turn; the table shows medians of the rates, of the processor time of
+all threads, and of the ratios to the control in the same round.
+"""
+
+import argparse
+import hashlib
+import io
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nvidia.dali import fn, pipeline_def, types
+from PIL import Image
+
+from alexkit.pipeline import Loader, TrainAugment
+from alexkit.prep import ColourStatistics, Manifest, PixelOptions, PixelSums
+from alexkit.prep.manifest import STATISTICS_NAME, ClassEntry
+from alexkit.prep.shard import Sample, write_shard
+
+BATCH, CROP, SIZE = 256, 224, 256
+NUM_SAMPLES = {"jpeg": 8192, "raw": 2048}
+MEAN = np.array([123.68, 116.779, 103.939], np.float32)
+PCA = (
+    np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+    * [55.46, 4.794, 1.148]
+).astype(np.float32)
+
+
+def write_shards(photos: Path, folder: Path, codec: str) -> None:
+    """Shards of the photographs' central crops, repeated until there are NUM_SAMPLES."""
+    pixels = PixelOptions(size_px=SIZE, codec=codec)
+    sums, contents = PixelSums.zero(SIZE), []
+    for path in sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        scale = SIZE / min(image.size)
+        image = image.resize([max(SIZE, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)  # type: ignore[arg-type]
+        left, top = (image.width - SIZE) // 2, (image.height - SIZE) // 2
+        image = image.crop((left, top, left + SIZE, top + SIZE))
+        sums = sums + PixelSums.of(np.asarray(image))
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=95, subsampling=2)
+        contents.append(image.tobytes() if codec == "raw" else file.getvalue())
+    samples = [
+        Sample(key=f"photo-{i}", image=content, label=i % 10)
+        for i, content in zip(range(NUM_SAMPLES[codec]), itertools.cycle(contents), strict=False)
+    ]
+    shards = [
+        write_shard(folder / f"train-{i // 1024:05d}.tar", samples[i : i + 1024], image_ext=pixels.image_ext)
+        for i in range(0, len(samples), 1024)
+    ]
+    sums.save(folder / STATISTICS_NAME)
+    Manifest(
+        split="train",
+        seed=0,
+        images_per_shard=1024,
+        pixels=pixels,
+        software={},
+        classes=tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)),
+        shards=tuple(shards),
+        quarantined=(),
+        colour=ColourStatistics.from_sums(sums),
+        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
+    ).write(folder)
+
+
+@pipeline_def
+def bare_dali(tars: list[str], raw: bool) -> Any:
+    encoded, label = fn.readers.webdataset(
+        paths=tars,
+        index_paths=[tar.removesuffix("tar") + "idx" for tar in tars],
+        ext=["raw" if raw else "jpg", "cls"],
+        random_shuffle=True,
+        initial_fill=2048,
+    )
+    place = fn.random.uniform(range=(0.0, 1.0), shape=[2])
+    if raw:
+        image = fn.reshape(encoded, shape=[SIZE, SIZE, 3], layout="HWC")
+    else:
+        image = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
+    noise = fn.reductions.sum(fn.random.normal(stddev=0.1, shape=[3]) * types.Constant(PCA), axes=[1])
+    images = fn.crop_mirror_normalize(
+        image,
+        dtype=types.FLOAT,
+        output_layout="CHW",
+        crop=(CROP, CROP),
+        crop_pos_x=place[0],
+        crop_pos_y=place[1],
+        mean=types.Constant(MEAN) - noise,
+        std=[1.0] * 3,
+        mirror=fn.random.coin_flip(probability=0.5),
+    )
+    return images, fn.pad(label, shape=[4])
+
+
+def control_batches(folder: Path, codec: str, threads: int) -> Iterator[torch.Tensor]:
+    tars = [str(path) for path in sorted(folder.glob("*.tar"))]
+    pipeline = bare_dali(
+        tars, codec == "raw", batch_size=BATCH, num_threads=threads, device_id=None, prefetch_queue_depth=2
+    )
+    pipeline.build()
+    while True:
+        yield torch.from_dlpack(pipeline.run()[0].as_tensor())
+
+
+def loader_batches(folder: Path, augment: TrainAugment, threads: int, **options: Any) -> Iterator[torch.Tensor]:
+    loader = Loader(folder, batch_size=BATCH, augment=augment, num_threads=threads, **options)
+    while True:
+        for batch in loader:
+            yield batch.images
+
+
+def measure(batches: Iterator[torch.Tensor], seconds: float) -> tuple[float, float]:
+    """Images per second, and core-microseconds per image; starts and ends with as many batches under way."""
+    for _ in range(3):
+        next(batches)
+    start, busy, count = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - start < seconds:
+        count += len(next(batches))
+    return count / (time.perf_counter() - start), (time.process_time() - busy) / count * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--codec", choices=("jpeg", "raw"), default="jpeg")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_shards(options.photos, folder, options.codec)
+
+        def ours(mean: str, jitter: str, **more: Any) -> Callable[[], Iterator[torch.Tensor]]:
+            augment = TrainAugment(crop=CROP, mean=mean, jitter=jitter)
+            return lambda: loader_batches(folder, augment, options.threads, **more)
+
+        contestants: dict[str, Callable[[], Iterator[torch.Tensor]]] = {
+            "control: bare DALI": lambda: control_batches(folder, options.codec, options.threads),
+            "Loader, mean image and jitter": ours("centre", "paper"),
+            "Loader, neither": ours("none", "off"),
+            "Loader, channel mean and jitter": ours("channel", "paper"),
+            "Loader, uint8, crop and mirror only": ours("none", "off", dtype=torch.uint8),
+        }
+        running = {title: start() for title, start in contestants.items()}
+        rates: dict[str, list[float]] = {title: [] for title in running}
+        costs: dict[str, list[float]] = {title: [] for title in running}
+        for _ in range(options.rounds):
+            for title, batches in running.items():
+                rate, cost = measure(batches, options.seconds)
+                rates[title].append(rate)
+                costs[title].append(cost)
+    control = rates["control: bare DALI"]
+    print(f"{options.codec} shards, {options.threads} threads, {options.rounds} rounds of {options.seconds:g} s")
+    print(f"{'':38s}images/s  core-us/image   ratio to the control (lowest, highest)")
+    for title, values in rates.items():
+        ratios = [value / base for value, base in zip(values, control, strict=True)]
+        print(
+            f"{title:38s}{statistics.median(values):8.0f}  {statistics.median(costs[title]):13.0f}   "
+            f"{statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f}, {max(ratios):.2f})",
+            flush=True,
+        )
+    os._exit(0)  # the pipelines' threads are still at work on batches that nobody will take
+
+
+if __name__ == "__main__":
+    main()
