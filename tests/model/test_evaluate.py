@@ -1,0 +1,40 @@
+import math
+
+import pytest
+import torch
+
+from alexkit.model.evaluate import Score, score
+
+
+def test_first_and_fifth_guesses_are_counted() -> None:
+    probabilities = torch.tensor([[0.3, 0.25, 0.2, 0.15, 0.06, 0.04]]).repeat(6, 1)
+    result = score(probabilities, torch.arange(6))
+    assert (result.num_images, result.wrong_1, result.wrong_5) == (6, 5, 1)
+    assert result.loss == pytest.approx(-sum(map(math.log, [0.3, 0.25, 0.2, 0.15, 0.06, 0.04])) / 6, rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.1, math.nan])
+def test_an_output_that_says_nothing_is_always_wrong(value: float) -> None:
+    result = score(torch.full((4, 10), value), torch.arange(4))
+    assert (result.wrong_1, result.wrong_5) == (4, 4)
+
+
+def test_with_fewer_than_five_classes_the_label_is_always_among_five() -> None:
+    assert score(torch.tensor([[0.7, 0.2, 0.1]]), torch.tensor([2])).wrong_5 == 0
+
+
+def test_scores_of_two_halves_add_up_to_the_score_of_the_whole() -> None:
+    probabilities, labels = torch.rand(20, 10, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 10
+    halves = score(probabilities[:7], labels[:7]) + score(probabilities[7:], labels[7:])
+    whole = score(probabilities, labels)
+    assert (halves.wrong_1, halves.wrong_5, halves.num_images) == (whole.wrong_1, whole.wrong_5, whole.num_images)
+    assert halves.loss == pytest.approx(whole.loss)
+
+
+def test_a_vanished_probability_leaves_a_finite_loss() -> None:
+    assert math.isfinite(score(torch.tensor([[1.0, 0.0]]), torch.tensor([1])).loss)
+
+
+def test_error_rates_are_shares() -> None:
+    result = Score(num_images=8, wrong_1=4, wrong_5=2, loss_sum=16.0)
+    assert result.rates() == {"loss": 2.0, "top1_error": 0.5, "top5_error": 0.25}

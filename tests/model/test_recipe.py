@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from alexkit.model.recipe import Recipe, built_in_recipes, load_recipe
+from alexkit.model.wiring import wiring
+
+
+@pytest.mark.parametrize("name", built_in_recipes())
+def test_every_recipe_in_the_package_loads_fits_its_network_and_survives_json(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert wiring(recipe.network).input_px == recipe.data.crop
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_the_recipe_named_paper_is_the_defaults() -> None:
+    assert load_recipe("paper") == Recipe()
+    training = Recipe().training
+    assert (training.batch_size, training.epochs, training.rate) == (128, 90, 0.01)
+    assert (training.momentum, training.weight_decay) == (0.9, 0.0005)
+
+
+def test_the_recipe_named_original_is_net_145() -> None:
+    recipe = load_recipe("original")
+    assert recipe.schedule.at_epochs == (25, 51, 79) and recipe.training.epochs == 91
+    assert (recipe.training.bias_rate, recipe.data.jitter, recipe.data.crop_draw) == (2.0, "original", "group32")
+    assert recipe.network.norm == recipe.network.norm_order == recipe.network.init == "original"
+
+
+def test_overrides_change_one_key_each() -> None:
+    changed = load_recipe(
+        "paper",
+        ["training.epochs=5", "training.rate=1e-3", "data.mean=channel", "network.without=['fc6']", "data.flip=false"],
+    )
+    assert changed.training.epochs == 5 and changed.training.rate == 1e-3
+    assert changed.data.mean == "channel" and changed.data.flip is False
+    assert changed.network.without == ("fc6",)
+
+
+def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[training]\nepochs = 3\n[schedule]\nkind = 'cosine'\n")
+    recipe = load_recipe(str(tmp_path / "mine.toml"))
+    assert (recipe.name, recipe.training.epochs, recipe.schedule.kind) == ("mine", 3, "cosine")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.epoch=5", r"unknown key training.epoch; the nearest is training.epochs"),
+        ("trainning.epochs=5", r"unknown key trainning; the nearest is training"),
+        ("training.epochs=many", r"training.epochs must be int, got 'many'"),
+        ("training.epochs=2.5", r"training.epochs must be int, got 2.5"),
+        ("training.epochs=true", r"training.epochs must be int, got True"),
+        ("training.epochs=0", r"training.epochs must be at least 1, got 0"),
+        ("training.batch_size=10", r"^$"),
+        ("network.norm=batch", r"network.norm must be one of paper, original, caffe, none, got 'batch'"),
+        ("network.without=fc6", r"network.without must be a list"),
+        ("training", r"expected section.key=value"),
+        ("training.accumulate=3", r"batch_size 128 is not a multiple of accumulate 3"),
+    ],
+)
+def test_wrong_overrides_are_refused_in_words(override: str, words: str) -> None:
+    if words == "^$":
+        assert load_recipe("paper", [override]).training.batch_size == 10
+        return
+    with pytest.raises(ValueError, match=words):
+        load_recipe("paper", [override])
+
+
+def test_a_recipe_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match=r"no recipe 'papper'; choose one of .*original, paper, quick"):
+        load_recipe("papper")
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("epochs 3")
+    with pytest.raises(ValueError, match=r"mine.toml: not TOML"):
+        load_recipe(str(tmp_path / "mine.toml"))
