@@ -60,7 +60,7 @@ class ShardEntry:
 class ShardIndex:
     """Where each sample of one shard lies; row i is its i-th sample. Offsets and sizes are int64, in bytes."""
 
-    keys: list[str]
+    key_bytes: NDArray[np.bytes_]
     image_ext: str
     image_offsets: NDArray[np.int64]
     image_sizes: NDArray[np.int64]
@@ -68,7 +68,12 @@ class ShardIndex:
     label_sizes: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.key_bytes)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys, in order."""
+        return [key.decode("ascii", "replace") for key in self.key_bytes.tolist()]
 
 
 def index_path(shard: Path) -> Path:
@@ -121,31 +126,19 @@ def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
     Raises ValueError, naming file and line, for anything but one image and one `cls` member per sample, all of them
     inside the shard.
     """
-    lines = path.read_text("ascii", errors="replace").splitlines()
-    head = lines[0].split() if lines else []
-    if len(head) != 2 or head[0] != INDEX_VERSION or not head[1].isascii() or not head[1].isdigit():
-        raise ValueError(f"{path}:1: expected '{INDEX_VERSION} COUNT', found {lines[0][:80] if lines else ''!r}")
-    if int(head[1]) != len(lines) - 1:
-        raise ValueError(f"{path}:1: promises {head[1][:20]} samples, but {len(lines) - 1} lines follow")
-    rows = [line.split(" ") for line in lines[1:]]
-    image_ext = rows[0][0] if rows and rows[0] else "jpg"
-    numbers = np.empty((len(rows), 4), np.int64)
-    keys: list[str] = []
-    for i, row in enumerate(rows):
-        try:
-            ext, offset, size, name, label_ext, label_offset, label_size, label_name = row
-            key = name.removesuffix("." + ext)
-            if (ext, label_ext, label_name) != (image_ext, LABEL_EXT, f"{key}.{LABEL_EXT}"):
-                raise ValueError
-            numbers[i] = int(offset), int(size), int(label_offset), int(label_size)
-        except (ValueError, OverflowError):
-            raise ValueError(
-                f"{path}:{i + 2}: expected '{image_ext} OFFSET SIZE KEY.{image_ext} cls OFFSET SIZE KEY.cls', "
-                f"found {lines[i + 1][:120]!r}"
-            ) from None
-        keys.append(key)
-    image_offsets, image_sizes, label_offsets, label_sizes = (np.ascontiguousarray(column) for column in numbers.T)
-    for offsets, sizes in ((image_offsets, image_sizes), (label_offsets, label_sizes)):
+    content = path.read_bytes()
+    first, _, body = content.partition(b"\n")
+    head = first.split()
+    if len(head) != 2 or head[0] != INDEX_VERSION.encode() or not head[1].isdigit():
+        found = first[:80].decode("ascii", "replace")
+        raise ValueError(f"{path}:1: expected '{INDEX_VERSION} COUNT', found {found!r}")
+    num_lines = len(body.splitlines())
+    if int(head[1][:20]) != num_lines:
+        raise ValueError(f"{path}:1: promises {int(head[1][:20])} samples, but {num_lines} lines follow")
+    index = _parse_lines(body, num_lines)
+    if index is None:
+        raise ValueError(f"{path}:{_first_bad_line(body)}")
+    for offsets, sizes in ((index.image_offsets, index.image_sizes), (index.label_offsets, index.label_sizes)):
         # `offsets > shard_bytes - sizes` cannot overflow once both are known to be at most shard_bytes.
         bad = (offsets < tarfile.BLOCKSIZE) | (sizes < 1) | (sizes > shard_bytes) | (offsets > shard_bytes - sizes)
         if bad.any():
@@ -154,13 +147,79 @@ def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
                 f"{path}:{i + 2}: {int(sizes[i])} bytes at offset {int(offsets[i])} lie outside the shard of "
                 f"{shard_bytes} bytes"
             )
+    return index
+
+
+def _parse_lines(body: bytes, num_lines: int) -> ShardIndex | None:
+    """All lines at once, because a large set has millions; None when any line is not as it must be."""
+    text = np.frombuffer(body, np.uint8)
+    breaks = np.flatnonzero(text <= ord(" "))
+    if len(breaks) != 8 * num_lines:
+        return None
+    if num_lines == 0:
+        none = np.empty(0, np.int64)
+        return ShardIndex(
+            key_bytes=np.empty(0, "S1"),
+            image_ext="jpg",
+            image_offsets=none,
+            image_sizes=none,
+            label_offsets=none,
+            label_sizes=none,
+        )
+    separators, ends = text[breaks].reshape(-1, 8), breaks.reshape(-1, 8)
+    starts = np.concatenate([[0], breaks[:-1] + 1]).reshape(-1, 8)
+    if (separators[:, :7] != ord(" ")).any() or (separators[:, 7] != ord("\n")).any() or (starts >= ends).any():
+        return None
+
+    def field(column: int) -> NDArray[np.bytes_]:
+        at = starts[:, column, None] + np.arange(int((ends[:, column] - starts[:, column]).max()))
+        letters = text[np.minimum(at, len(text) - 1)]
+        letters[at >= ends[:, column, None]] = 0
+        return letters.view(f"S{letters.shape[1]}")[:, 0]
+
+    def number(column: int) -> NDArray[np.int64] | None:
+        width = int((ends[:, column] - starts[:, column]).max())
+        if width > 18:
+            return None  # beyond 64 bits
+        at = ends[:, column, None] - np.arange(width, 0, -1)
+        digits = text[np.maximum(at, 0)] - np.uint8(ord("0"))  # another character wraps to more than 9
+        digits[at < starts[:, column, None]] = 0
+        return None if digits.max() > 9 else digits @ 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
+
+    numbers = [number(column) for column in (1, 2, 5, 6)]
+    exts, label_exts = field(0), field(4)
+    suffix, label_suffix = b"." + bytes(exts[0]), b"." + LABEL_EXT.encode()
+    names, label_names = field(3), field(7)
+    keys = np.char.replace(names, suffix, b"", 1)
+    if (
+        (exts != exts[0]).any()
+        or (label_exts != LABEL_EXT.encode()).any()
+        or (np.char.add(keys, suffix) != names).any()
+        or (np.char.add(keys, label_suffix) != label_names).any()
+    ):
+        return None
+    image_offsets, image_sizes, label_offsets, label_sizes = numbers
+    if image_offsets is None or image_sizes is None or label_offsets is None or label_sizes is None:
+        return None
     return ShardIndex(
-        keys=keys,
-        image_ext=image_ext,
+        key_bytes=keys,
+        image_ext=exts[0].decode("ascii", "replace"),
         image_offsets=image_offsets,
         image_sizes=image_sizes,
         label_offsets=label_offsets,
         label_sizes=label_sizes,
+    )
+
+
+def _first_bad_line(body: bytes) -> str:
+    lines = body.decode("ascii", "replace").splitlines()
+    ext = lines[0].split(" ")[0]
+    line_pattern = re.compile(
+        rf"{re.escape(ext)} \d{{1,18}} \d{{1,18}} (\S+)\.{re.escape(ext)} cls \d{{1,18}} \d{{1,18}} \1\.cls"
+    )
+    number = next((i for i, line in enumerate(lines) if not line_pattern.fullmatch(line)), len(lines) - 1)
+    return (
+        f"{number + 2}: expected '{ext} OFFSET SIZE KEY.{ext} cls OFFSET SIZE KEY.cls', found {lines[number][:120]!r}"
     )
 
 

@@ -46,12 +46,14 @@ class ShardSet:
         return cls(folder=folder, manifest=manifest)
 
     def index(self, shard_number: int) -> ShardIndex:
-        """The index of one shard, checked against the manifest's count."""
+        """The index of one shard, checked against the manifest's count and hash."""
         shard = self.manifest.shards[shard_number]
         path = index_path(self.folder / shard.name)
         index = read_index(path, shard_bytes=shard.num_bytes)
         if len(index) != shard.num_samples:
             raise ValueError(f"{path}: lists {len(index)} samples, the manifest says {shard.num_samples}")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != shard.index_sha256:
+            raise ValueError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; restore the index")
         return index
 
     def sums(self) -> PixelSums:
