@@ -213,7 +213,7 @@ class Loader:
         images = images.to(self._dtype)  # of float32: DALI's own half precision is slower on the CPU
         batch = Batch(
             images=images,
-            labels=torch.from_numpy(self._samples.labels[share.indices_B]).to(self.device, non_blocking=True),
+            labels=torch.from_numpy(self._samples.labels(share.indices_B)).to(self.device, non_blocking=True),
             indices=torch.from_numpy(share.indices_B).to(self.device, non_blocking=True),
             mask=torch.from_numpy(share.mask_B).to(self.device, non_blocking=True),
             keys=self._samples.keys(share.indices_B),

@@ -1,6 +1,14 @@
-"""The stored samples of a shard set, by index: bytes as views of memory-mapped shards, labels and keys."""
+"""The stored samples of a shard set, by index: bytes as views of memory-mapped shards, labels and keys.
 
+All shards are mapped side by side into one reserved range of addresses, so that the set is one array and a sample one
+slice of it, whatever its shard. Mapped this way a shard needs no open file: sets of thousands of shards do not run into
+the limit on those.
+"""
+
+import ctypes
 import mmap
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,56 +16,125 @@ from numpy.typing import NDArray
 
 from ..prep import ShardSet
 
+_MAP_FIXED = 0x10  # Linux; DALI runs nowhere else
+_LONGEST_LABEL = 9
+
 
 class Samples:
     """All samples of a shard set. Index i is the i-th sample in stored order, shard after shard.
 
-    Raises ValueError, naming file and line, when an index does not fit its shard or a label its class table.
+    About 30 bytes a sample and the keys. Every index is read and checked here. Raises ValueError, naming file and line,
+    when one does not fit its shard.
     """
 
     def __init__(self, shard_set: ShardSet) -> None:
         self.shard_set = shard_set
         shards = shard_set.manifest.shards
-        indices = [shard_set.index(i) for i in range(len(shards))]
-        self._first_index = np.cumsum([0] + [len(index) for index in indices])
-        self._maps = [_map(shard_set.folder / shard.name) for shard in shards]
-        self._keys = [index.keys for index in indices]
-        self._offsets = np.concatenate([index.image_offsets for index in indices])
-        self._sizes = np.concatenate([index.image_sizes for index in indices])
-        self.labels = np.concatenate(
-            [
-                [
-                    int(bytes(shard[offset : offset + size]))
-                    for offset, size in zip(index.label_offsets, index.label_sizes, strict=True)
-                ]
-                for shard, index in zip(self._maps, indices, strict=True)
-            ]
-        ).astype(np.int64)
+        paths = [shard_set.folder / shard.name for shard in shards]
+        self._bytes, self._shard_starts = _map_side_by_side(paths, [shard.num_bytes for shard in shards])
+        self._first_index = np.cumsum([0] + [shard.num_samples for shard in shards])
+        num_samples = int(self._first_index[-1])
+        self._starts, self._sizes = np.empty(num_samples, np.int64), np.empty(num_samples, np.int32)
+        self._label_starts, self._label_sizes = np.empty(num_samples, np.int64), np.empty(num_samples, np.int8)
+        self._keys: list[NDArray[np.bytes_]] = []
+        for number, start in enumerate(self._shard_starts.tolist()):
+            index = shard_set.index(number)
+            rows = slice(*self._first_index[number : number + 2].tolist())
+            self._check_sizes(index.image_sizes, index.label_sizes, paths[number])
+            self._starts[rows] = start + index.image_offsets
+            self._sizes[rows] = index.image_sizes
+            self._label_starts[rows] = start + index.label_offsets
+            self._label_sizes[rows] = index.label_sizes
+            self._keys.append(index.key_bytes)
 
     def __len__(self) -> int:
-        return int(self._first_index[-1])
+        return len(self._starts)
 
     def images(self, indices_B: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
         """The content of the image members, as read-only views of the mapped shards."""
-        shards = np.searchsorted(self._first_index, indices_B, side="right") - 1
-        rows = zip(shards.tolist(), self._offsets[indices_B].tolist(), self._sizes[indices_B].tolist(), strict=True)
-        return [self._maps[shard][offset : offset + size] for shard, offset, size in rows]
+        starts_B = self._starts[indices_B]
+        ends_B = starts_B + self._sizes[indices_B]
+        mapped = self._bytes
+        return [mapped[start:end] for start, end in zip(starts_B.tolist(), ends_B.tolist(), strict=True)]
+
+    def labels(self, indices_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The class indices. Raises ValueError, naming the sample, for one that is not in the class table."""
+        sizes_B = self._label_sizes[indices_B].astype(np.int64)
+        width = int(sizes_B.max(initial=1))
+        # Digits aligned to the right, so that the last column is the ones.
+        place = np.arange(-width, 0)
+        digits_BW = self._bytes[(self._label_starts[indices_B] + sizes_B)[:, None] + place] - np.uint8(ord("0"))
+        digits_BW[place < -sizes_B[:, None]] = 0
+        labels_B: NDArray[np.int64] = digits_BW @ 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
+        num_classes = len(self.shard_set.manifest.classes)
+        wrong_B = (digits_BW > 9).any(axis=1) | (labels_B >= num_classes)
+        if wrong_B.any():
+            index = int(indices_B[np.argmax(wrong_B)])
+            start = int(self._label_starts[index])
+            found = bytes(self._bytes[start : start + int(self._label_sizes[index])])
+            raise ValueError(
+                f"{self.where(index)}: label {found!r}, but the class table has the classes 0 to {num_classes - 1}; "
+                "the shard is damaged or from another set: restore it"
+            )
+        return labels_B
 
     def keys(self, indices_B: NDArray[np.int64]) -> list[str]:
         """The keys, as in the tars."""
-        return [self._keys[shard][row] for shard, row in map(self._shard_and_row, indices_B.tolist())]
+        shards_B = np.searchsorted(self._first_index, indices_B, side="right") - 1
+        rows_B = indices_B - self._first_index[shards_B]
+        keys = self._keys
+        return [keys[shard][row].decode() for shard, row in zip(shards_B.tolist(), rows_B.tolist(), strict=True)]
 
     def where(self, index: int) -> str:
         """Shard, key and offset of a sample, for an error."""
-        shard, row = self._shard_and_row(index)
-        path = self.shard_set.folder / self.shard_set.manifest.shards[shard].name
-        return f"{path}: sample {self._keys[shard][row]!r} at offset {self._offsets[index]}"
-
-    def _shard_and_row(self, index: int) -> tuple[int, int]:
         shard = int(np.searchsorted(self._first_index, index, side="right")) - 1
-        return shard, index - int(self._first_index[shard])
+        path = self.shard_set.folder / self.shard_set.manifest.shards[shard].name
+        (key,) = self.keys(np.array([index]))
+        return f"{path}: sample {key!r} at offset {self._starts[index] - self._shard_starts[shard]}"
+
+    def _check_sizes(self, image_sizes: NDArray[np.int64], label_sizes: NDArray[np.int64], path: Path) -> None:
+        for name, sizes, most in (("image", image_sizes, 2**31 - 1), ("label", label_sizes, _LONGEST_LABEL)):
+            if sizes.max(initial=0) > most:
+                row = int(np.argmax(sizes))
+                raise ValueError(
+                    f"{path.with_suffix('.idx')}:{row + 2}: an {name} of {sizes[row]} bytes, but at most {most} make "
+                    "sense; restore the index"
+                )
 
 
-def _map(path: Path) -> NDArray[np.uint8]:
-    with path.open("rb") as file:
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+def _map_side_by_side(paths: list[Path], sizes: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All files as one read-only array, and the place where each starts in it (a multiple of the page size)."""
+    pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
+    starts = np.cumsum([0, *pages])
+    # Reserved address space costs nothing; unmapping it at the end also unmaps the files put over it.
+    reserved = mmap.mmap(-1, max(int(starts[-1]), mmap.PAGESIZE), flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    mapped = np.frombuffer(reserved, np.uint8)
+    base = mapped.ctypes.data
+    map_file = _libc_mmap()
+    for path, start, size in zip(paths, starts.tolist(), sizes, strict=False):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            # Past the end of a shorter file every access would kill the process.
+            if os.fstat(descriptor).st_size < size:
+                raise ValueError(f"{path}: shorter than the {size} bytes of the manifest; restore the shard")
+            flags = mmap.MAP_SHARED | _MAP_FIXED
+            if size and map_file(base + start, size, mmap.PROT_READ, flags, descriptor, 0) != base + start:
+                raise OSError(ctypes.get_errno(), f"mapping failed: {os.strerror(ctypes.get_errno())}", str(path))
+        finally:
+            os.close(descriptor)
+    return mapped, starts[:-1]
+
+
+def _libc_mmap() -> Callable[[int, int, int, int, int, int], int]:
+    """The C function: Python's own keeps a file open for every mapping and cannot choose the address."""
+    function = ctypes.CDLL(None, use_errno=True).mmap
+    function.restype = ctypes.c_size_t
+    function.argtypes = [
+        ctypes.c_size_t,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_longlong,
+    ]
+    return function
