@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .files import whole_file
@@ -21,6 +22,7 @@ from .files import whole_file
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,90}")
 INDEX_VERSION = "v1.2"
 LABEL_EXT = "cls"
+MAX_FIELD = 128  # characters of one field of an index; a name in a tar header has at most 100
 MAX_MEMBER_BYTES = 8**11 - 1
 
 # The fields of a USTAR header around name, size and checksum: mode, owner 0, time 0; a plain file, version 00.
@@ -132,7 +134,7 @@ def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
     if len(head) != 2 or head[0] != INDEX_VERSION.encode() or not head[1].isdigit():
         found = first[:80].decode("ascii", "replace")
         raise ValueError(f"{path}:1: expected '{INDEX_VERSION} COUNT', found {found!r}")
-    num_lines = len(body.splitlines())
+    num_lines = body.count(b"\n") + (body != b"" and not body.endswith(b"\n"))
     if int(head[1][:20]) != num_lines:
         raise ValueError(f"{path}:1: promises {int(head[1][:20])} samples, but {num_lines} lines follow")
     index = _parse_lines(body, num_lines)
@@ -171,39 +173,51 @@ def _parse_lines(body: bytes, num_lines: int) -> ShardIndex | None:
     if (separators[:, :7] != ord(" ")).any() or (separators[:, 7] != ord("\n")).any() or (starts >= ends).any():
         return None
 
-    def field(column: int) -> NDArray[np.bytes_]:
-        at = starts[:, column, None] + np.arange(int((ends[:, column] - starts[:, column]).max()))
-        letters = text[np.minimum(at, len(text) - 1)]
-        letters[at >= ends[:, column, None]] = 0
-        return letters.view(f"S{letters.shape[1]}")[:, 0]
+    lengths = ends - starts
+    widest = lengths.max(axis=0)
+    if widest.max() > MAX_FIELD or int(widest[[1, 2, 5, 6]].max()) > 18:  # 18 digits fit into 64 bits
+        return None
+    # Windows over the text are copied as whole rows, which is much faster than letter by letter.
+    padded = np.concatenate([np.zeros(MAX_FIELD, np.uint8), text, np.zeros(MAX_FIELD, np.uint8)])
+    starts, ends = starts + MAX_FIELD, ends + MAX_FIELD
 
     def number(column: int) -> NDArray[np.int64] | None:
-        width = int((ends[:, column] - starts[:, column]).max())
-        if width > 18:
-            return None  # beyond 64 bits
-        at = ends[:, column, None] - np.arange(width, 0, -1)
-        digits = text[np.maximum(at, 0)] - np.uint8(ord("0"))  # another character wraps to more than 9
-        digits[at < starts[:, column, None]] = 0
+        width = int(widest[column])
+        digits = sliding_window_view(padded, width)[ends[:, column] - width] - np.uint8(ord("0"))
+        digits[np.arange(width) < width - lengths[:, column, None]] = 0
+        # Another character wraps to more than 9.
         return None if digits.max() > 9 else digits @ 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
 
-    numbers = [number(column) for column in (1, 2, 5, 6)]
-    exts, label_exts = field(0), field(4)
-    suffix, label_suffix = b"." + bytes(exts[0]), b"." + LABEL_EXT.encode()
-    names, label_names = field(3), field(7)
-    keys = np.char.replace(names, suffix, b"", 1)
+    def all_end(column: int, with_: bytes) -> bool:
+        last = sliding_window_view(padded, len(with_))[ends[:, column] - len(with_)]
+        return bool((last == np.frombuffer(with_, np.uint8)).all())
+
+    def key(column: int, suffix: bytes) -> NDArray[np.uint8]:
+        width = int(widest[column])
+        letters: NDArray[np.uint8] = sliding_window_view(padded, width)[starts[:, column]]
+        letters[np.arange(width) >= lengths[:, column, None] - len(suffix)] = 0
+        return letters[:, : width - len(suffix)]
+
+    ext = body[: int(lengths[0, 0])]
+    suffix, label_suffix = b"." + ext, b"." + LABEL_EXT.encode()
     if (
-        (exts != exts[0]).any()
-        or (label_exts != LABEL_EXT.encode()).any()
-        or (np.char.add(keys, suffix) != names).any()
-        or (np.char.add(keys, label_suffix) != label_names).any()
+        (lengths[:, 0] != len(ext)).any()
+        or (lengths[:, 4] != len(LABEL_EXT)).any()
+        or (lengths[:, 3] <= len(suffix)).any()
+        or (lengths[:, 3] - len(suffix) != lengths[:, 7] - len(label_suffix)).any()
+        or not (all_end(0, ext) and all_end(4, LABEL_EXT.encode()) and all_end(3, suffix) and all_end(7, label_suffix))
     ):
         return None
+    keys = np.ascontiguousarray(key(3, suffix))
+    if (keys != key(7, label_suffix)).any():
+        return None
+    numbers = [number(column) for column in (1, 2, 5, 6)]
     image_offsets, image_sizes, label_offsets, label_sizes = numbers
     if image_offsets is None or image_sizes is None or label_offsets is None or label_sizes is None:
         return None
     return ShardIndex(
-        key_bytes=keys,
-        image_ext=exts[0].decode("ascii", "replace"),
+        key_bytes=keys.view(f"S{keys.shape[1]}")[:, 0],
+        image_ext=ext.decode("ascii", "replace"),
         image_offsets=image_offsets,
         image_sizes=image_sizes,
         label_offsets=label_offsets,
