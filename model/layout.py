@@ -5,7 +5,8 @@ and add up their gradients; the processes of one replica see the same images, of
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -51,6 +52,11 @@ class Layout:
     def whole(self, tensors: Iterable[tuple[str, Tensor]], sizes: dict[str, int]) -> dict[str, Tensor]:
         """Whole tensors by name, from the parts held in the processes; `sizes` are the whole first dimensions."""
         return {name: self.columns.whole(x.detach(), sizes[name]) for name, x in tensors}
+
+    @contextmanager
+    def contact(self) -> Iterator[None]:
+        """Turns a lost process into a ConnectionError that says so."""
+        yield
 
     def close(self) -> None:
         """Leave the group of processes."""
@@ -112,6 +118,21 @@ class ProcessLayout(Layout):
         dist.all_reduce(total)
         result: list[float] = total.tolist()
         return result
+
+    @contextmanager
+    def contact(self) -> Iterator[None]:
+        """Turns a process that died, failed or did not answer in time into a ConnectionError in all others."""
+        try:
+            yield
+        except RuntimeError as error:
+            # gloo raises plain RuntimeErrors that name its source files.
+            if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+                raise
+            raise ConnectionError(
+                f"process {self.rank} of {dist.get_world_size()} lost the others; one of them ended, failed or did not "
+                f"answer in time ({str(error).splitlines()[0][-120:]}); the same command continues from the last "
+                "checkpoint"
+            ) from error
 
     def close(self) -> None:
         """Leave the group of processes."""

@@ -102,23 +102,24 @@ class Learner:
 
     def whole_weights(self) -> dict[str, Tensor]:
         """Whole weights by name; all processes of a replica must call."""
-        return self.layout.whole(self.network.named_parameters(), self._whole_sizes())
+        return self.layout.whole(self.network.named_parameters(), self.whole_sizes())
 
     def whole_velocities(self) -> dict[str, Tensor]:
         """Whole velocities by name; all processes of a replica must call."""
-        return self.layout.whole(self.update.velocities.items(), self._whole_sizes())
+        return self.layout.whole(self.update.velocities.items(), self.whole_sizes())
 
     @torch.no_grad()
     def load(self, weights: dict[str, Tensor], velocities: dict[str, Tensor] | None) -> None:
         """Take this process's part of whole weights and velocities (None: they start at zero)."""
-        sizes = self._whole_sizes()
+        sizes = self.whole_sizes()
         for name, parameter in self.network.named_parameters():
             part = self.layout.columns.part(sizes[name])
             parameter.copy_(weights[name][part])
             if velocities is not None:
                 self.update.velocities[name].copy_(velocities[name][part])
 
-    def _whole_sizes(self) -> dict[str, int]:
+    def whole_sizes(self) -> dict[str, int]:
+        """The first dimension of every parameter with all columns together."""
         return {f"{size.name}.{kind}": size.maps for size in self.network.sizes for kind in ("weight", "bias")}
 
 

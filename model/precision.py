@@ -1,14 +1,16 @@
 """Which device and which number format a run uses when nobody says."""
 
+import os
 from pathlib import Path
 
 import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU. ValueError for a device that is not there."""
+    """`auto` is a GPU of this process's own where there is one, else the CPU. ValueError for one that is not there."""
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        local = os.environ.get("LOCAL_RANK", "0")  # set by torchrun and `launch`
+        name = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -4,6 +4,7 @@ Everything random is a function of the recipe's seed and of the position, so a r
 same machine gives the same numbers, bit for bit, as one that was not.
 """
 
+import os
 import signal
 import threading
 import time
@@ -92,7 +93,7 @@ class Trainer:
         if self.run_folder.result:
             return self.run_folder.result
         training = self.recipe.training
-        with self._log() as log, stop_requests() as stop:
+        with self.layout.contact(), self._log() as log, stop_requests() as stop:
             while self.epoch < training.epochs or self.validated < training.epochs:
                 if self.validated < self.epoch:
                     self._validate(log, stop)
@@ -175,6 +176,7 @@ class Trainer:
             num_replicas=num_shares,
             order=self.recipe.data.order,
             channels_last=True,
+            num_threads=max(len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
         )
 
     def _open_run(self, folder: Path) -> Run:
