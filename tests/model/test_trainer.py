@@ -1,0 +1,207 @@
+import json
+import os
+import random
+import signal
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from alexkit.model.checkpoint import newest_checkpoint
+from alexkit.model.recipe import load_recipe
+from alexkit.model.trainer import Trainer
+
+SCRIPT = Path(__file__).with_name("training_script.py")
+OVERRIDES = ["training.batch_size=16", "training.epochs=4", "schedule.at_epochs=[3]", "training.rate=0.002"]
+SAVE_ALWAYS = [*OVERRIDES, "training.checkpoint_minutes=0"]
+
+
+@pytest.fixture(scope="module")
+def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train/ and val/ of 32 px images: six steps an epoch, four classes."""
+    folder = tmp_path_factory.mktemp("split")
+    (folder / "train").symlink_to(draw_shards(num_samples=100, size_px=32))
+    (folder / "val").symlink_to(draw_shards(num_samples=40, size_px=32, split="val"))
+    return folder
+
+
+def train(shards: Path, folder: Path, overrides: list[str] = OVERRIDES, **options: Any) -> dict[str, Any]:
+    trainer = Trainer(load_recipe("cifar10-19", overrides), shards, folder, device="cpu")
+    try:
+        return trainer.run(**options)
+    finally:
+        trainer.close()
+
+
+def numbers(folder: Path) -> list[dict[str, Any]]:
+    """The log without what depends on the clock."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: x for key, x in line.items() if key not in ("images_per_s", "wait_share")} for line in lines]
+
+
+def last_weights(folder: Path) -> bytes:
+    checkpoint = newest_checkpoint(folder / "checkpoints")
+    assert checkpoint is not None
+    return (checkpoint.folder / "weights.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed."""
+    torch.set_num_threads(1)  # as many as the processes that are compared with it
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train(shards, folder)
+    return folder
+
+
+def test_training_learns_what_can_be_learned(finished: Path) -> None:
+    result = json.loads((finished / "result.json").read_text())
+    assert result["images"] == 40 and result["steps"] == 24
+    losses = [line["loss"] for line in numbers(finished) if line["kind"] == "val"]
+    assert losses[-1] < 0.8 * losses[0]
+    assert result["top1_error"] <= 0.5 < 0.75  # three of four classes would be wrong by chance
+
+
+def test_the_log_has_every_epoch_and_the_rates_of_the_schedule(finished: Path) -> None:
+    lines = numbers(finished)
+    assert [line["epoch"] for line in lines if line["kind"] == "val"] == [1, 2, 3, 4]
+    rates = {line["step"]: line["rate"] for line in lines if line["kind"] == "train"}
+    assert rates == {6: 0.002, 12: 0.002, 18: 0.002, 20: pytest.approx(0.0002), 24: pytest.approx(0.0002)}
+
+
+def test_a_run_leaves_its_configuration_its_pictures_and_two_checkpoints(finished: Path) -> None:
+    config = json.loads((finished / "config.json").read_text())
+    assert config["recipe"]["training"]["batch_size"] == 16
+    assert config["data"]["class_ids"] == [f"class{i}" for i in range(4)]
+    for name in ("curves.png", "filters.png"):
+        assert (finished / name).read_bytes()[:4] == b"\x89PNG"
+    assert 2 <= len(list((finished / "checkpoints").iterdir())) <= 3  # the best may be an older one
+    assert list((finished / "tensorboard").iterdir())
+
+
+def test_a_finished_run_is_not_trained_again(shards: Path, finished: Path) -> None:
+    before = last_weights(finished)
+    assert train(shards, finished) == json.loads((finished / "result.json").read_text())
+    assert last_weights(finished) == before
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(shards: Path, finished: Path, tmp_path: Path) -> None:
+    train(shards, tmp_path / "again")
+    assert last_weights(tmp_path / "again") == last_weights(finished)
+    assert numbers(tmp_path / "again") == numbers(finished)
+    train(shards, tmp_path / "other", [*OVERRIDES, "training.seed=1"])
+    assert last_weights(tmp_path / "other") != last_weights(finished)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after_step", [1, 5, 6, 7, 20])
+def test_a_run_stopped_behind_any_step_continues_bit_for_bit(
+    shards: Path, finished: Path, tmp_path: Path, after_step: int
+) -> None:
+    def stop(images: int, note: str) -> None:
+        if images == 16 * after_step:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(shards, tmp_path / "run", report=stop)
+    train(shards, tmp_path / "run")
+    assert last_weights(tmp_path / "run") == last_weights(finished)
+    assert numbers(tmp_path / "run") == numbers(finished)
+
+
+def test_sigterm_saves_the_step_it_came_in(shards: Path, finished: Path, tmp_path: Path) -> None:
+    def terminate(images: int, note: str) -> None:
+        if images == 16 * 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path / "run", report=terminate)
+    checkpoint = newest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None and checkpoint.step == 9  # the step under way is finished
+    train(shards, tmp_path / "run")
+    assert last_weights(tmp_path / "run") == last_weights(finished)
+
+
+def test_killed_twenty_times_a_run_ends_with_the_same_bits(
+    shards: Path, finished: Path, tmp_path: Path, start_script: Callable[..., BaseProcess]
+) -> None:
+    chance = random.Random(0)
+    steps_at_kills: list[str] = []
+    while len(steps_at_kills) < 20:
+        folder = tmp_path / f"run-{len(steps_at_kills)}"
+        while not (folder / "result.json").exists():
+            process = start_script(
+                SCRIPT, stderr=tmp_path / "stderr", shards=shards, folder=folder, overrides=SAVE_ALWAYS
+            )
+            if len(steps_at_kills) < 20:
+                process.join(chance.uniform(0.3, 0.6))
+                process.kill()
+            process.join()
+            assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "stderr").read_text()
+            if process.exitcode:
+                steps_at_kills.append(max((path.name for path in (folder / "checkpoints").glob("step-*")), default=""))
+        assert last_weights(folder) == last_weights(finished)
+        assert numbers(folder) == numbers(finished)
+    assert len(set(steps_at_kills)) > 3, steps_at_kills
+
+
+def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else(
+    shards: Path, finished: Path, tmp_path: Path
+) -> None:
+    def stop(images: int, note: str) -> None:
+        if images == 16 * 14:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(shards, tmp_path / "run", report=stop)
+    newest = tmp_path / "run" / "checkpoints" / "step-00000012" / "weights.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    train(shards, tmp_path / "run")
+    assert last_weights(tmp_path / "run") == last_weights(finished)
+
+
+def test_parts_of_a_batch_add_up_to_the_batch(shards: Path, finished: Path, tmp_path: Path) -> None:
+    train(shards, tmp_path / "parts", [*OVERRIDES, "training.accumulate=4"])
+    whole, parts = (load_file(sorted((f / "checkpoints").iterdir())[-1] / "weights.safetensors")
+                    for f in (finished, tmp_path / "parts"))  # fmt: skip
+    for name, tensor in whole.items():
+        assert torch.allclose(parts[name], tensor, rtol=1e-3, atol=1e-5), name
+
+
+def test_a_run_from_another_dataset_is_refused(
+    shards: Path, finished: Path, draw_shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "train").symlink_to(draw_shards(num_samples=60, size_px=32, num_classes=3))
+    (tmp_path / "val").symlink_to(draw_shards(num_samples=30, size_px=32, num_classes=3, split="val"))
+    with pytest.raises(ValueError, match=r"finished: this run is from another dataset \(4 classes: .*another --name"):
+        train(tmp_path, finished)
+
+
+def test_a_run_with_another_recipe_is_refused_naming_the_key(shards: Path, finished: Path) -> None:
+    with pytest.raises(ValueError, match=r"started with training.epochs = 4, now 5; choose another --name"):
+        train(shards, finished, [*OVERRIDES, "training.epochs=5"])
+
+
+def test_a_folder_that_is_no_run_is_refused(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(ValueError, match=r"holds files but no config.json"):
+        train(shards, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_naming_the_step(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"step \d+: the loss or a gradient is not finite \(samples sample-"):
+        train(shards, tmp_path / "run", [*OVERRIDES, "training.rate=1e30"])
+
+
+def test_a_crop_that_the_network_does_not_read_is_refused(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data.crop is 24 px, but the network reads 32 px"):
+        train(shards, tmp_path / "run", [*OVERRIDES, "data.crop=24"])
