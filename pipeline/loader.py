@@ -7,9 +7,11 @@ which samples make up global batch k, or their pixels.
 
 import hashlib
 import json
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,10 +25,14 @@ from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixel
 from .batch import Batch
 from .draws import draw
 from .graph import CROP_X, CROP_Y, MEAN, MIRROR, Graph
+from .reference import decode
 from .samples import Samples
 from .schedule import Schedule, Share
 
+log = logging.getLogger(__name__)
+
 STATE_VERSION = 1
+ON_ERROR = ("raise", "replace")
 BATCHES_AHEAD = 2
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
 
@@ -40,7 +46,9 @@ class Loader:
     stored order, the last batch padded and masked.
 
     `device`: "cpu" or "cuda:N". `dtype`: float32, float16, bfloat16, or uint8 (pixels as stored, only cropped and
-    mirrored: needs mean="none" and jitter="off"). `num_threads`: DALI's, None for one per core.
+    mirrored: needs mean="none" and jitter="off"). `num_threads`: DALI's, None for one per core. `on_error`: "raise"
+    stops at a stored image that does not decode and names it; "replace" logs it and gives the next one that decodes in
+    its place (masked out in an evaluation), so that a run survives a rotten disk; `num_replaced` counts such rows.
 
     Raises ValueError for impossible settings and for a shard set that does not hold together, before the first batch.
     """
@@ -59,12 +67,17 @@ class Loader:
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
         num_threads: int | None = None,
+        on_error: str = "raise",
     ) -> None:
         self.device = torch.device(device)
         if self.device.type not in ("cpu", "cuda"):
             raise ValueError(f"device must be cpu or cuda:N, got {device!r}")
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
+        if num_threads is not None and num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+        if on_error not in ON_ERROR:
+            raise ValueError(f"on_error must be one of {', '.join(ON_ERROR)}, got {on_error!r}")
         self.shard_set = ShardSet.open(Path(folder))
         self._schedule = Schedule(
             num_samples=self.shard_set.manifest.num_samples,
@@ -84,17 +97,13 @@ class Loader:
         self._samples = Samples(self.shard_set)
         self._dtype = dtype
         self._channels_last = channels_last
-        self._graph: Graph | None = Graph(
-            self._plan,
-            codec=self.shard_set.manifest.pixels.codec,
-            batch_size=batch_size,
-            device_id=(self.device.index or 0) if self.device.type == "cuda" else None,
-            num_threads=num_threads or len(os.sched_getaffinity(0)),
-            raw_pixels=dtype == torch.uint8,
-            channels_last=channels_last,
-        )
+        self._on_error = on_error
+        self._num_threads = num_threads or len(os.sched_getaffinity(0))
+        self._graph: Graph | None = self._new_graph()
+        self._rotten: set[int] = set()
+        self.num_replaced = 0
         self._detail = _constant_detail(self._plan, self.device, channels_last)
-        self._under_way: deque[tuple[Share, int]] = deque()
+        self._under_way: deque[tuple[Share, int, int]] = deque()
         self._position = 0
         self._fed = 0
 
@@ -169,10 +178,26 @@ class Loader:
     def _next(self) -> Batch:
         # Training never waits at the end of an epoch; evaluation prepares nothing behind its end.
         stop = None if self._schedule.training else (self.epoch + 1) * self._schedule.epoch_samples
-        while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
-            self._feed()
-        batch, self._position = self._receive()
-        return batch
+        while True:
+            while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
+                self._feed()
+            try:
+                batch, self._position = self._receive()
+            except RuntimeError as error:
+                self._recover(error)
+            else:
+                return batch
+
+    def _new_graph(self) -> Graph:
+        return Graph(
+            self._plan,
+            codec=self.shard_set.manifest.pixels.codec,
+            batch_size=self._schedule.batch_size,
+            device_id=(self.device.index or 0) if self.device.type == "cuda" else None,
+            num_threads=self._num_threads,
+            raw_pixels=self._dtype == torch.uint8,
+            channels_last=self._channels_last,
+        )
 
     def _open_graph(self) -> Graph:
         if self._graph is None:
@@ -181,11 +206,57 @@ class Loader:
 
     def _feed(self) -> None:
         """Start the batch at `_fed`; returns while DALI works."""
+        graph = self._open_graph()
         share = self._schedule.share(self._fed)
+        num_rotten = 0
+        if self._rotten:
+            share, num_rotten = self._without_rotten(share)
         drawn = {} if self._plan.views is not None else self._drawn(share)
-        self._open_graph().start(self._samples.images(share.indices_B), drawn)
+        graph.start(self._samples.images(share.indices_B), drawn)
         self._fed = self._schedule.after(self._fed)
-        self._under_way.append((share, self._fed))
+        self._under_way.append((share, self._fed, num_rotten))
+
+    def _recover(self, error: RuntimeError) -> None:
+        """DALI gave up on a batch, and with it on the whole pipeline: start again behind the last batch handed over.
+
+        Raises ValueError for a stored image that does not decode, unless it is to be replaced, and RuntimeError when
+        there is no such image, so that the mistake is elsewhere.
+        """
+        shares = [share for share, _, _ in self._under_way]
+        self._under_way.clear()
+        self._fed = self._position
+        self._graph = self._new_graph()
+        rotten = [index for share in shares for index in share.indices_B.tolist() if not self._decodes(index)]
+        if not rotten:
+            raise RuntimeError(f"{self.shard_set.folder}: DALI failed on a batch of sound images") from error
+        if self._on_error == "raise":
+            raise ValueError(
+                f"{self._samples.where(rotten[0])}: this image does not decode, so the disk or a copy went wrong; "
+                "restore the shard, or go on without the image by on_error='replace'"
+            ) from error
+        for index in sorted(set(rotten) - self._rotten):
+            log.warning("%s: does not decode; another sample takes its place", self._samples.where(index))
+        self._rotten.update(rotten)
+        if len(self._rotten) == self.num_samples:
+            raise ValueError(f"{self.shard_set.folder}: no image decodes; restore the shards")
+
+    def _decodes(self, index: int) -> bool:
+        pixels, size = self.shard_set.manifest.pixels, self._plan.size_px
+        (encoded,) = self._samples.images(np.array([index]))
+        try:
+            return decode(encoded.tobytes(), codec=pixels.codec, size_px=size).shape == (size, size, 3)
+        except (OSError, ValueError, SyntaxError):  # what Pillow raises for damaged files
+            return False
+
+    def _without_rotten(self, share: Share) -> tuple[Share, int]:
+        """The share with the next sample in stored order for every one that does not decode, and how many those are."""
+        indices_B = share.indices_B.copy()
+        bad_B = np.isin(indices_B, list(self._rotten))
+        for row in np.flatnonzero(bad_B):
+            while int(indices_B[row]) in self._rotten:
+                indices_B[row] = (indices_B[row] + 1) % self.num_samples
+        mask_B = share.mask_B & (~bad_B | self._schedule.training)
+        return replace(share, indices_B=indices_B, mask_B=mask_B), int(bad_B.sum())
 
     def _drawn(self, share: Share) -> dict[str, NDArray[Any]]:
         assert isinstance(self._augment, TrainAugment)
@@ -205,7 +276,8 @@ class Loader:
     def _receive(self) -> tuple[Batch, int]:
         """The oldest batch under way, and the position behind it."""
         images: torch.Tensor = torch.from_dlpack(self._open_graph().finished())  # type: ignore[attr-defined]
-        share, end = self._under_way.popleft()
+        share, end, num_rotten = self._under_way.popleft()
+        self.num_replaced += num_rotten
         if self._channels_last:
             images = images.movedim(-1, -3)
         if self._detail is not None:

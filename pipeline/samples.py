@@ -93,11 +93,11 @@ class Samples:
         return f"{path}: sample {key!r} at offset {self._starts[index] - self._shard_starts[shard]}"
 
     def _check_sizes(self, image_sizes: NDArray[np.int64], label_sizes: NDArray[np.int64], path: Path) -> None:
-        for name, sizes, most in (("image", image_sizes, 2**31 - 1), ("label", label_sizes, _LONGEST_LABEL)):
+        for name, sizes, most in (("an image", image_sizes, 2**31 - 1), ("a label", label_sizes, _LONGEST_LABEL)):
             if sizes.max(initial=0) > most:
                 row = int(np.argmax(sizes))
                 raise ValueError(
-                    f"{path.with_suffix('.idx')}:{row + 2}: an {name} of {sizes[row]} bytes, but at most {most} make "
+                    f"{path.with_suffix('.idx')}:{row + 2}: {name} of {sizes[row]} bytes, but at most {most} make "
                     "sense; restore the index"
                 )
 

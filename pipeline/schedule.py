@@ -51,6 +51,7 @@ class Schedule:
             raise ValueError(f"seed must be in 0..2**64-1, got {seed}")
         if order not in ORDERS:
             raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+        self.batch_size = batch_size
         self.global_batch = batch_size * num_replicas
         if training and num_samples < self.global_batch:
             raise ValueError(

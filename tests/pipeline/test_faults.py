@@ -1,0 +1,238 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexkit.pipeline import CentreCrop, Loader, TrainAugment
+from alexkit.prep import ShardSet
+
+EVALUATE = CentreCrop(crop=56)
+
+
+@pytest.fixture
+def copied(draw_shards: Any, tmp_path: Path) -> Path:
+    """A shard set of 40 samples that a test may damage."""
+    return Path(shutil.copytree(draw_shards(), tmp_path / "set"))
+
+
+def spoil(folder: Path, index: int, content: bytes | None = None) -> int:
+    """Overwrite one stored image, by zeros unless said; returns its offset in its shard."""
+    number, row = divmod(index, 16)
+    shard_set = ShardSet.open(folder)
+    rows = shard_set.index(number)
+    offset, size = int(rows.image_offsets[row]), int(rows.image_sizes[row])
+    with (folder / shard_set.manifest.shards[number].name).open("r+b") as file:
+        file.seek(offset)
+        file.write((content or bytes(size))[:size])
+    return offset
+
+
+def test_a_rotten_image_is_named_with_shard_key_and_offset(copied: Path) -> None:
+    offset = spoil(copied, 21)
+    with (
+        Loader(copied, batch_size=8, augment=EVALUATE) as loader,
+        pytest.raises(ValueError, match=rf"train-00001\.tar: sample 'sample-0021' at offset {offset}: .*on_error"),
+    ):
+        list(loader)
+
+
+def test_a_loader_goes_on_after_a_rotten_image_was_named(copied: Path, draw_shards: Any) -> None:
+    spoil(copied, 21)
+    with Loader(copied, batch_size=8, augment=EVALUATE) as loader:
+        for _ in range(2):  # the broken pipeline does not leak into the second try
+            with pytest.raises(ValueError, match="sample-0021"):
+                list(loader)
+        loader.load_state_dict({**loader.state_dict(), "position": 24})
+        with Loader(draw_shards(), batch_size=8, augment=EVALUATE) as sound:
+            assert torch.equal(next(iter(loader)).images, list(sound)[3].images)
+
+
+def test_rotten_images_are_replaced_and_counted(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for index in (3, 4, 39):
+        spoil(copied, index)
+    with Loader(copied, batch_size=8, augment=TrainAugment(crop=56), on_error="replace") as loader:
+        for _ in range(2):
+            batches = list(loader)
+            assert [len(batch.images) for batch in batches] == [8] * 5
+            seen = sorted(index for batch in batches for index in batch.indices.tolist())
+            # 3 and 4 become 5, and 39 becomes 0.
+            assert seen == sorted([*(set(range(40)) - {3, 4, 39}), 5, 5, 0])
+            assert all(batch.labels.tolist() == [i % 4 for i in batch.indices.tolist()] for batch in batches)
+        assert loader.num_replaced == 6
+    assert sum("does not decode" in message for message in caplog.messages) == 3
+
+
+def test_an_evaluation_masks_what_it_replaced(copied: Path) -> None:
+    spoil(copied, 3)
+    with Loader(copied, batch_size=16, augment=EVALUATE, on_error="replace") as loader:
+        seen = [index for batch in loader for index in batch.indices[batch.mask].tolist()]
+    assert sorted(seen) == [index for index in range(40) if index != 3]
+
+
+def test_an_image_of_another_size_counts_as_rotten(copied: Path, draw_shards: Any) -> None:
+    small = draw_shards(size_px=16)
+    first = ShardSet.open(small).index(0)
+    content = (small / "train-00000.tar").read_bytes()[int(first.image_offsets[0]) :][: int(first.image_sizes[0])]
+    spoil(copied, 2, content)
+    with Loader(copied, batch_size=8, augment=EVALUATE) as loader, pytest.raises(ValueError, match="sample-0002"):
+        list(loader)
+
+
+def edit_manifest(folder: Path, change: Any) -> None:
+    data = json.loads((folder / "manifest.json").read_text())
+    change(data)
+    (folder / "manifest.json").write_text(json.dumps(data))
+
+
+def rewrite_index(folder: Path, old: str, new: str) -> None:
+    """Change the first shard's index and give the manifest its hash, as a hostile author would."""
+    import hashlib
+
+    path = folder / "train-00000.idx"
+    path.write_text(path.read_text().replace(old, new, 1))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    edit_manifest(folder, lambda data: data["shards"][0].update(index_sha256=digest))
+
+
+DAMAGE = {
+    "the shard shrank": (
+        lambda folder: os.truncate(folder / "train-00001.tar", 5000),
+        r"train-00001\.tar: 5000 bytes, expected",
+    ),
+    "the shard is missing": (lambda folder: (folder / "train-00002.tar").unlink(), r"train-00002\.tar: missing"),
+    "the index is missing": (lambda folder: (folder / "train-00002.idx").unlink(), r"train-00002\.idx: missing"),
+    "the index is cut": (
+        lambda folder: os.truncate(folder / "train-00000.idx", 300),
+        r"train-00000\.idx:1: promises 16 samples, but \d lines follow",
+    ),
+    "another shard's index": (
+        lambda folder: shutil.copy(folder / "train-00001.idx", folder / "train-00000.idx"),
+        r"train-00000\.idx",
+    ),
+    "a negative offset": (
+        lambda folder: rewrite_index(folder, "jpg 512 ", "jpg -512 "),
+        r"train-00000\.idx:2: expected 'jpg OFFSET",
+    ),
+    "an offset of 10**12": (
+        lambda folder: rewrite_index(folder, "jpg 512 ", f"jpg {10**12} "),
+        r"train-00000\.idx:2: \d+ bytes at offset 1000000000000 lie outside the shard",
+    ),
+    "an offset beyond 64 bits": (
+        lambda folder: rewrite_index(folder, "jpg 512 ", f"jpg {10**30} "),
+        r"train-00000\.idx:2: expected 'jpg OFFSET",
+    ),
+    "a label of many digits": (
+        lambda folder: rewrite_index(folder, " 1 sample-0000.cls", " 500 sample-0000.cls"),
+        r"train-00000\.idx:2: a label of 500 bytes",
+    ),
+    "two keys in one sample": (
+        lambda folder: rewrite_index(folder, "sample-0003.cls", "sample-0004.cls"),
+        r"train-00000\.idx:5: expected",
+    ),
+    "10**12 samples": (
+        lambda folder: edit_manifest(folder, lambda data: data["shards"][0].update(num_samples=10**12)),
+        r"manifest\.json: says 40 samples, but its shards add up to",
+    ),
+    "a negative count": (
+        lambda folder: edit_manifest(folder, lambda data: data["shards"][0].update(num_samples=-5)),
+        r"manifest\.json: damaged field",
+    ),
+    "a shard of another folder": (
+        lambda folder: edit_manifest(folder, lambda data: data["shards"][0].update(name="../train-00000.tar")),
+        r"manifest\.json: damaged field",
+    ),
+    "not JSON": (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest\.json: not JSON"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_refused_before_the_first_batch_within_a_second(copied: Path, damage: str) -> None:
+    harm, message = DAMAGE[damage]
+    harm(copied)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=message):
+        Loader(copied, batch_size=8, augment=EVALUATE)
+    assert time.monotonic() - start < 1
+
+
+def test_a_label_outside_the_class_table_is_named(copied: Path) -> None:
+    rows = ShardSet.open(copied).index(0)
+    with (copied / "train-00000.tar").open("r+b") as file:
+        file.seek(int(rows.label_offsets[5]))
+        file.write(b"9")
+    with (
+        Loader(copied, batch_size=8, augment=EVALUATE) as loader,
+        pytest.raises(
+            ValueError, match=r"sample 'sample-0005' .* label b'9', but the class table has the classes 0 to 3"
+        ),
+    ):
+        list(loader)
+
+
+def test_threads_and_memory_come_back(draw_shards: Any) -> None:
+    folder = draw_shards(num_samples=96)
+
+    def cycle() -> None:
+        with Loader(folder, batch_size=32, augment=TrainAugment(crop=56), num_threads=2) as loader:
+            for _ in loader:
+                pass
+
+    def resident_bytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def num_threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    for _ in range(8):
+        cycle()
+    threads, resident = num_threads(), resident_bytes()
+    for _ in range(20):
+        cycle()
+    assert num_threads() <= threads
+    assert resident_bytes() <= 1.05 * resident
+
+
+def run_script(script: str, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_an_unclosed_loader_does_not_hold_up_the_interpreter(draw_shards: Any) -> None:
+    script = (
+        "import sys, time\n"
+        "from alexkit.pipeline import Loader, TrainAugment\n"
+        "loader = Loader(sys.argv[1], batch_size=8, augment=TrainAugment(crop=56))\n"
+        "batch = next(iter(loader))\n"
+        "print(time.time(), flush=True)\n"
+    )
+    process = run_script(script, draw_shards())
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert time.time() - float(out) < 10
+
+
+def test_an_interrupt_ends_iteration_within_two_seconds(draw_shards: Any) -> None:
+    script = (
+        "import sys\n"
+        "from alexkit.pipeline import Loader, TrainAugment\n"
+        "with Loader(sys.argv[1], batch_size=8, augment=TrainAugment(crop=56)) as loader:\n"
+        "    while True:\n"
+        "        for batch in loader:\n"
+        "            print('batch', flush=True)\n"
+    )
+    process = run_script(script, draw_shards())
+    assert process.stdout is not None and process.stdout.readline() == "batch\n"
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - start < 2
+    assert process.returncode != 0 and "KeyboardInterrupt" in err
