@@ -48,7 +48,7 @@ def alextrain(
     """Train by a recipe; the same command continues a run that was stopped, and says when it is finished."""
     # Read by torch at its first allocation. Large pages: a step frees and takes hundreds of MB, page by page.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    from ..model import load_recipe
+    from ..model import load_recipe, wiring
 
     if not shards.is_dir():
         raise ValueError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
@@ -56,7 +56,9 @@ def alextrain(
     folder = runs / (name or chosen.name)
     if columns > 1 and "WORLD_SIZE" not in os.environ:
         from ..model.launch import launch
+        from ..model.layout import check_parts
 
+        check_parts(columns, columns, wiring(chosen.network).columns)
         own = ["--shards", shards, "--recipe", recipe, "--runs", runs, "--columns", columns, "--device", device]
         own += ["--name", folder.name] + [word for override in overrides for word in ("--set", override)]
         raise SystemExit(launch("alexkit.cli.alextrain", [str(word) for word in own], columns))

@@ -142,7 +142,9 @@ class ProcessLayout(Layout):
 def check_parts(world: int, parts: int, num_columns: int) -> None:
     """Raise ValueError when `world` processes cannot be dealt to networks of `parts`, or columns not to parts."""
     if parts not in (1, num_columns):
-        raise ValueError(f"--columns {parts}: this network has {num_columns} columns; use 1 or {num_columns}")
+        raise ValueError(
+            f"--columns {parts}: the columns of this network: {num_columns}; use --columns 1 or another network.kind"
+        )
     if world % parts:
         raise ValueError(
             f"{world} processes cannot be dealt to networks of {parts}; start a multiple of {parts}, or keep the "

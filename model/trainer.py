@@ -181,9 +181,10 @@ class Trainer:
 
     def _open_run(self, folder: Path) -> Run:
         identity = DataIdentity.of(self.loader.shard_set.manifest)
-        if self.layout.rank == 0:
-            run = Run.start_or_continue(folder, self.recipe, identity)
-        self.layout.add([0])  # the others wait until the folder is there
+        with self.layout.contact():
+            if self.layout.rank == 0:
+                run = Run.start_or_continue(folder, self.recipe, identity)
+            self.layout.add([0])  # the others wait until the folder is there
         return run if self.layout.rank == 0 else Run.open(folder)
 
     def _log(self) -> RunLog:

@@ -1,0 +1,91 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from alexkit.cli.alexeval import alexeval
+from alexkit.model.recipe import load_recipe
+from alexkit.model.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("split")
+    (folder / "train").symlink_to(draw_shards(num_samples=100, size_px=32, num_classes=6))
+    (folder / "val").symlink_to(draw_shards(num_samples=39, size_px=32, num_classes=6, split="val"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two runs of the 13 % net, whose crops of 24 px leave room for ten views."""
+    folders = [tmp_path_factory.mktemp("runs") / name for name in ("one", "two")]
+    for seed, folder in enumerate(folders):
+        overrides = ["network.kind=cifar10-13", "data.crop=24", "training.epochs=2", "training.batch_size=16"]
+        recipe = load_recipe("cifar10-19", [*overrides, "schedule.kind=linear", f"training.seed={seed}"])
+        trainer = Trainer(recipe, shards, folder, device="cpu")
+        trainer.run()
+        trainer.close()
+    return folders
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(alexeval, [str(word) for word in words])
+
+
+def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    result = call("--shards", shards, *runs, "--json", tmp_path / "t.json", "--picture", tmp_path / "p.png")
+    assert result.exit_code == 0, result.output
+    assert "39 images" in result.stdout and "ten views" in result.stdout and "all together" in result.stdout
+    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == [*map(str, runs), "all together"]
+    for row, run in zip(rows, runs, strict=False):
+        trained = json.loads((run / "result.json").read_text())
+        assert row["images"] == 39
+        # Batches of another size round differently, the errors are counts of images.
+        assert row["centre"]["top1_error"] == trained["top1_error"]
+        assert row["centre"]["loss"] == pytest.approx(trained["loss"], rel=1e-5)
+        assert row["ten_views"]["loss"] != row["centre"]["loss"]
+    # Mean probabilities have at most the mean of the losses (Jensen).
+    for view in ("centre", "ten_views"):
+        assert rows[2][view]["loss"] <= (rows[0][view]["loss"] + rows[1][view]["loss"]) / 2 + 1e-9
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    assert call("--shards", shards, runs[0], runs[0], "--json", tmp_path / "t.json").exit_code == 0
+    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
+    assert rows[2]["ten_views"]["loss"] == pytest.approx(rows[0]["ten_views"]["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--shards", "nowhere", "{run}"], "--shards nowhere: no such folder"),
+        (["--shards", ".", "{run}"], "no such folder; name a folder that 'alexprep shard' wrote"),
+        (["--shards", "{shards}", "nothing"], "nothing: no config.json here; name a folder that 'alextrain' wrote"),
+        (["--shards", "{shards}", "{run}", "--split", "test"], "test: no such folder"),
+    ],
+)
+def test_wrong_uses_end_in_one_clear_line(
+    words: list[str], expected: str, shards: Path, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(*[word.format(shards=shards, run=runs[0]) for word in words])
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert expected in result.output and len(result.output.splitlines()) == 1
+
+
+def test_a_run_from_another_dataset_is_refused_in_one_line(
+    draw_shards: Callable[..., Path], runs: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "train").symlink_to(draw_shards(num_samples=60, size_px=32, num_classes=3))
+    (tmp_path / "val").symlink_to(draw_shards(num_samples=30, size_px=32, num_classes=3, split="val"))
+    result = call("--shards", tmp_path, runs[0])
+    assert result.exit_code == 1 and "this run is from another dataset" in result.output
+
+
+def test_an_unknown_option_is_refused() -> None:
+    assert call("--shard", "x").exit_code == 2

@@ -1,0 +1,97 @@
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from alexkit.cli.alextrain import alextrain
+
+SMALL = ["--set", "training.batch_size=16", "--set", "training.epochs=2", "--set", "schedule.kind=linear"]
+
+
+@pytest.fixture(scope="module")
+def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("split")
+    (folder / "train").symlink_to(draw_shards(num_samples=100, size_px=32))
+    (folder / "val").symlink_to(draw_shards(num_samples=40, size_px=32, split="val"))
+    return folder
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(alextrain, [str(word) for word in words])
+
+
+def one_line(result: Result) -> str:
+    """The error of a refused command: one line, a non-zero status, no traceback."""
+    assert result.exit_code not in (0, None)
+    assert "Traceback" not in result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, result.output
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def runs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", folder, *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "40 images after 2 epochs" in result.output and "top-1 error" in result.output
+    assert str(folder / "cifar10-19" / "curves.png") in result.output
+    return folder
+
+
+def test_a_run_is_named_after_its_recipe_and_says_when_it_is_finished(shards: Path, runs: Path) -> None:
+    result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", runs, *SMALL)
+    assert result.exit_code == 0
+    assert "is finished; to train again choose another --name" in result.output
+
+
+def test_help_is_quick_and_shows_the_recipe_option() -> None:
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "alexkit.cli.alextrain", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--recipe" in done.stdout
+    assert time.monotonic() - begun < 3  # 0.2 s on a machine with nothing else to do
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--shards", "nowhere"], "--shards nowhere: no such folder; name one that 'alexprep shard' wrote"),
+        (["--shards", "."], "train: no such folder"),
+        (["--shards", "{shards}", "--recipe", "papper"], "no recipe 'papper'; choose one of"),
+        (["--shards", "{shards}", "--set", "training.epoch=3"], "unknown key training.epoch; the nearest is"),
+        (["--shards", "{shards}", "--device", "tpu"], "--device tpu: expected auto, cpu or cuda:N"),
+        (["--shards", "{shards}", "--device", "cuda:99"], "--device cuda:99: torch sees"),
+        (["--shards", "{shards}", "--recipe", "quick"], "images of 32 px hold no crop of 224 px"),
+        (["--shards", "{shards}", "--recipe", "cifar10-19", "--set", "training.batch_size=1000"], "100 samples"),
+    ],
+)
+def test_wrong_uses_end_in_one_clear_line(
+    words: list[str], expected: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert expected in one_line(call(*[word.format(shards=shards) for word in words]))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [["--shard", "x"], ["--shards", "x", "--columns", "3"], ["--epochs", "3"], []])
+def test_unknown_or_missing_options_are_refused(words: list[str]) -> None:
+    result = call(*words)
+    assert result.exit_code == 2 and "Error: " in result.output and "Traceback" not in result.output
+
+
+def test_a_run_from_another_dataset_is_refused_in_one_line(
+    draw_shards: Callable[..., Path], runs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "train").symlink_to(draw_shards(num_samples=60, size_px=32, num_classes=3))
+    (tmp_path / "val").symlink_to(draw_shards(num_samples=30, size_px=32, num_classes=3, split="val"))
+    words = one_line(call("--shards", tmp_path, "--recipe", "cifar10-19", "--runs", runs, *SMALL))
+    assert "this run is from another dataset" in words
+
+
+def test_two_processes_are_refused_for_a_network_of_one_column(shards: Path, tmp_path: Path) -> None:
+    words = one_line(call("--shards", shards, "--recipe", "cifar10-19", "--runs", tmp_path, "--columns", 2))
+    assert "--columns 2: the columns of this network: 1; use --columns 1" in words
