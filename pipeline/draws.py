@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 PLACE, COLOUR = 0, 1  # purposes
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
-_MULTIPLY = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_WEYL = (0x9E3779B9, 0xBB67AE85)
+_MULTIPLY = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
+_WEYL = np.array([[0x9E3779B9], [0xBB67AE85]], np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,10 +60,14 @@ def draw(
 
 def philox4x32(counter_4N: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
     """Ten rounds of Philox on N counters of four 32-bit words (held in uint64); four random 32-bit words for each."""
-    c0, c1, c2, c3 = counter_4N
-    k0, k1 = key
+    # Words 0 and 2 are multiplied, 1 and 3 only mixed in: two pairs, each one array, halve the number of operations.
+    multiplied_2N, mixed_2N = counter_4N[0::2], counter_4N[1::2]
+    key_2 = np.array(key, np.uint64)[:, None]
     for _ in range(10):
-        p0, p1 = c0 * _MULTIPLY[0], c2 * _MULTIPLY[1]
-        c0, c1, c2, c3 = (p1 >> _32) ^ c1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _32) ^ c3 ^ np.uint64(k1), p0 & _LOW
-        k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
-    return np.stack([c0, c1, c2, c3])
+        products_2N = multiplied_2N * _MULTIPLY
+        multiplied_2N = (products_2N >> _32)[::-1] ^ mixed_2N ^ key_2
+        mixed_2N = (products_2N & _LOW)[::-1]
+        key_2 = (key_2 + _WEYL) & _LOW
+    words_4N = np.empty_like(counter_4N)
+    words_4N[0::2], words_4N[1::2] = multiplied_2N, mixed_2N
+    return words_4N

@@ -25,6 +25,7 @@ from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixel
 from .batch import Batch
 from .draws import draw
 from .graph import CROP_X, CROP_Y, MEAN, MIRROR, Graph
+from .order import full_order, meetings, window_order
 from .reference import decode
 from .samples import Samples
 from .schedule import Schedule, Share
@@ -46,9 +47,10 @@ class Loader:
     stored order, the last batch padded and masked.
 
     `device`: "cpu" or "cuda:N". `dtype`: float32, float16, bfloat16, or uint8 (pixels as stored, only cropped and
-    mirrored: needs mean="none" and jitter="off"). `num_threads`: DALI's, None for one per core. `on_error`: "raise"
-    stops at a stored image that does not decode and names it; "replace" logs it and gives the next one that decodes in
-    its place (masked out in an evaluation), so that a run survives a rotten disk; `num_replaced` counts such rows.
+    mirrored: needs mean="none" and jitter="off"). `order`: "full" (uniform) or "window" (long reads, for slow disks; see
+    `order.py`). `num_threads`: DALI's, None for one per core. `on_error`: "raise" stops at a stored image that does not
+    decode and names it; "replace" logs it and gives the next one that decodes in its place (masked out in an
+    evaluation), so that a run survives a rotten disk; `num_replaced` counts such rows.
 
     Raises ValueError for impossible settings and for a shard set that does not hold together, before the first batch.
     """
@@ -88,6 +90,8 @@ class Loader:
             order=order,
             training=isinstance(augment, TrainAugment),
         )
+        if self._schedule.order == "window":
+            _report_mixing(seed, self.num_samples, self._schedule.global_batch)
         self._augment = augment
         self._plan = plan_pixels(augment, self.shard_set)
         if dtype == torch.uint8 and self._plan.changes_pixels:
@@ -95,6 +99,9 @@ class Loader:
                 "uint8 batches hold pixels as stored: choose mean='none' and jitter='off', or a float dtype"
             )
         self._samples = Samples(self.shard_set)
+        # A set that fits into memory is there after the first epoch, and asking for it would only cost time.
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self._reads_ahead = self._samples.num_bytes > memory / 2
         self._dtype = dtype
         self._channels_last = channels_last
         self._on_error = on_error
@@ -172,7 +179,7 @@ class Loader:
             "seed": self._schedule.seed,
             "num_samples": self.num_samples,
             "global_batch": self._schedule.global_batch,
-            "order": "full" if self._schedule.training else "stored",
+            "order": self._schedule.order,
         }
 
     def _next(self) -> Batch:
@@ -212,6 +219,8 @@ class Loader:
         if self._rotten:
             share, num_rotten = self._without_rotten(share)
         drawn = {} if self._plan.views is not None else self._drawn(share)
+        if self._reads_ahead or share.epoch == 0:
+            self._samples.read_ahead(self._schedule.read_ahead(self._fed))
         graph.start(self._samples.images(share.indices_B), drawn)
         self._fed = self._schedule.after(self._fed)
         self._under_way.append((share, self._fed, num_rotten))
@@ -299,6 +308,15 @@ def _constant_detail(plan: PixelPlan, device: torch.device, channels_last: bool)
         return None
     detail_CHW = torch.from_numpy(plan.detail_HWC * np.float32(plan.gain)).to(device).permute(2, 0, 1)
     return detail_CHW if channels_last else detail_CHW.contiguous()
+
+
+def _report_mixing(seed: int, num_samples: int, global_batch: int) -> None:
+    window, full = (meetings(order(seed, 0, num_samples), global_batch) for order in (window_order, full_order))
+    log.info(
+        "window order: %.1f %% of the samples meet a stored neighbour in their batch, in full order %.1f %%",
+        100 * window,
+        100 * full,
+    )
 
 
 def _fingerprint(shard_set: ShardSet) -> str:

@@ -1,7 +1,17 @@
-"""The order of an epoch: a pure function of (seed, epoch), the same on every rank, thread and restart."""
+"""The order of an epoch: a pure function of (seed, epoch), the same on every rank, thread and restart.
+
+`full` is a uniform permutation. `window` is for disks and networks that hate random reads: the stored samples are cut
+into runs, the runs shuffled, and the samples of WINDOW_RUNS runs at a time shuffled among each other. So while one
+window is used, the next one is read in a few long pieces. Because shards were shuffled when they were written, what it
+costs in mixing is only that samples of one run meet in a batch more often than by chance; `meetings` measures it.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
+
+RUN_SAMPLES = 64  # about 2 MB of 256x256 JPEG: long enough to read at full speed
+WINDOW_RUNS = 128
+WINDOW_SAMPLES = RUN_SAMPLES * WINDOW_RUNS
 
 
 def full_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
@@ -10,10 +20,35 @@ def full_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     `RandomState` over raw Philox bits, because NumPy has frozen its shuffle (NEP 19): a newer NumPy gives the same
     order, which `Generator.permutation` does not promise. Raises ValueError unless seed and epoch are in 0..2**64-1.
     """
+    order = np.arange(num_samples, dtype=np.int64)
+    _random(seed, epoch).shuffle(order)
+    return order
+
+
+def window_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
+    """Every index once; each slice of WINDOW_SAMPLES entries holds whole runs of RUN_SAMPLES stored neighbours.
+
+    Only the run that holds the last sample may be shorter, so that the windows after it start earlier.
+    """
+    random = _random(seed, epoch)
+    runs = np.arange(-(-num_samples // RUN_SAMPLES))
+    random.shuffle(runs)
+    order = (runs[:, None] * RUN_SAMPLES + np.arange(RUN_SAMPLES)).reshape(-1)
+    for start in range(0, len(order), WINDOW_SAMPLES):
+        random.shuffle(order[start : start + WINDOW_SAMPLES])
+    return order[order < num_samples].astype(np.int64)
+
+
+def meetings(order: NDArray[np.int64], batch_size: int) -> float:
+    """The share of samples that meet another one of their run in their batch; the tail is left out."""
+    runs = np.sort((order // RUN_SAMPLES)[: len(order) // batch_size * batch_size].reshape(-1, batch_size), axis=1)
+    same = runs[:, 1:] == runs[:, :-1]
+    none = np.zeros((len(runs), 1), bool)
+    return float((np.hstack([same, none]) | np.hstack([none, same])).mean())
+
+
+def _random(seed: int, epoch: int) -> np.random.RandomState:
     for name, value in (("seed", seed), ("epoch", epoch)):
         if not 0 <= value < 2**64:
             raise ValueError(f"{name} must be in 0..2**64-1, got {value}")
-    bits = np.random.Philox(key=np.array([seed, epoch], np.uint64))
-    order = np.arange(num_samples, dtype=np.int64)
-    np.random.RandomState(bits).shuffle(order)
-    return order
+    return np.random.RandomState(np.random.Philox(key=np.array([seed, epoch], np.uint64)))

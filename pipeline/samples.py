@@ -10,6 +10,7 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tarfile import BLOCKSIZE
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,8 @@ class Samples:
         self.shard_set = shard_set
         shards = shard_set.manifest.shards
         paths = [shard_set.folder / shard.name for shard in shards]
-        self._bytes, self._shard_starts = _map_side_by_side(paths, [shard.num_bytes for shard in shards])
+        self._mapped, self._shard_starts = _map_side_by_side(paths, [shard.num_bytes for shard in shards])
+        self._bytes = np.frombuffer(self._mapped, np.uint8)
         self._first_index = np.cumsum([0] + [shard.num_samples for shard in shards])
         num_samples = int(self._first_index[-1])
         self._starts, self._sizes = np.empty(num_samples, np.int64), np.empty(num_samples, np.int32)
@@ -85,6 +87,23 @@ class Samples:
         keys = self._keys
         return [keys[shard][row].decode() for shard, row in zip(shards_B.tolist(), rows_B.tolist(), strict=True)]
 
+    def read_ahead(self, indices: NDArray[np.int64]) -> None:
+        """Ask the system to read these samples from the disk; returns at once. Stored neighbours make one request."""
+        if len(indices) == 0:
+            return
+        indices = np.sort(indices)
+        breaks = np.flatnonzero(np.diff(indices) > 1) + 1
+        first, last = indices[np.concatenate([[0], breaks])], indices[np.concatenate([breaks - 1, [-1]])]
+        starts = (self._starts[first] - BLOCKSIZE) // mmap.PAGESIZE * mmap.PAGESIZE
+        ends = self._label_starts[last] + self._label_sizes[last]
+        for start, size in zip(starts.tolist(), (ends - starts).tolist(), strict=True):
+            self._mapped.madvise(mmap.MADV_WILLNEED, start, size)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all shards."""
+        return len(self._bytes)
+
     def where(self, index: int) -> str:
         """Shard, key and offset of a sample, for an error."""
         shard = int(np.searchsorted(self._first_index, index, side="right")) - 1
@@ -102,14 +121,13 @@ class Samples:
                 )
 
 
-def _map_side_by_side(paths: list[Path], sizes: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """All files as one read-only array, and the place where each starts in it (a multiple of the page size)."""
+def _map_side_by_side(paths: list[Path], sizes: list[int]) -> tuple[mmap.mmap, NDArray[np.int64]]:
+    """All files as one read-only map, and the place where each starts in it (a multiple of the page size)."""
     pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
     starts = np.cumsum([0, *pages])
     # Reserved address space costs nothing; unmapping it at the end also unmaps the files put over it.
     reserved = mmap.mmap(-1, max(int(starts[-1]), mmap.PAGESIZE), flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
-    mapped = np.frombuffer(reserved, np.uint8)
-    base = mapped.ctypes.data
+    base = np.frombuffer(reserved, np.uint8).ctypes.data
     map_file = _libc_mmap()
     for path, start, size in zip(paths, starts.tolist(), sizes, strict=False):
         descriptor = os.open(path, os.O_RDONLY)
@@ -122,7 +140,7 @@ def _map_side_by_side(paths: list[Path], sizes: list[int]) -> tuple[NDArray[np.u
                 raise OSError(ctypes.get_errno(), f"mapping failed: {os.strerror(ctypes.get_errno())}", str(path))
         finally:
             os.close(descriptor)
-    return mapped, starts[:-1]
+    return reserved, starts[:-1]
 
 
 def _libc_mmap() -> Callable[[int, int, int, int, int, int], int]:

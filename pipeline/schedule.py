@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .order import full_order
+from .order import WINDOW_SAMPLES, full_order, window_order
 
-ORDERS = ("full",)
+ORDERS = {"full": full_order, "window": window_order}
+READ_AHEAD_BATCHES = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +61,7 @@ class Schedule:
             )
         self.num_samples = num_samples
         self.seed = seed
+        self.order = order if training else "stored"
         self.training = training
         self._replica = replica
         self._num_replicas = num_replicas
@@ -88,7 +90,22 @@ class Schedule:
         indices = self._epoch_order(epoch)[numbers] if self.training else numbers
         return Share(epoch=epoch, numbers_B=numbers, indices_B=indices, mask_B=mask)
 
+    def read_ahead(self, position: int) -> NDArray[np.int64]:
+        """Samples whose bytes should be on their way when the batch at `position` is started; may be none.
+
+        In window order a whole window at a time, one window ahead; otherwise the replica's share of a batch to come.
+        """
+        epoch, start = divmod(position, self.epoch_samples)
+        if self.order == "window":
+            before = start - self.global_batch
+            first = 0 if before < 0 else (before // WINDOW_SAMPLES + 2) * WINDOW_SAMPLES
+            return self._epoch_order(epoch)[first : (start // WINDOW_SAMPLES + 2) * WINDOW_SAMPLES]
+        ahead = start + READ_AHEAD_BATCHES * self.global_batch
+        if ahead >= self.epoch_samples:
+            return np.empty(0, np.int64)
+        return self.share(position - start + ahead).indices_B
+
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, full_order(self.seed, epoch, self.num_samples))
+            self._order = (epoch, ORDERS[self.order](self.seed, epoch, self.num_samples))
         return self._order[1]

@@ -15,6 +15,7 @@ from alexkit.prep.manifest import STATISTICS_NAME, ClassEntry
 from alexkit.prep.shard import Sample, write_shard
 
 DrawShards = Callable[..., Path]
+DrawImage = Callable[[int, int, int], NDArray[np.uint8]]
 
 
 def draw_image(number: int, label: int, size_px: int) -> NDArray[np.uint8]:
@@ -50,6 +51,7 @@ def write_shard_set(
     codec: str = "jpeg",
     chroma: str = "420",
     split: str = "train",
+    draw: DrawImage = draw_image,
 ) -> Path:
     """Write a complete shard set of drawn images to `folder`; sample i has label i % num_classes and key `sample-i`."""
     folder.mkdir(parents=True)
@@ -57,7 +59,7 @@ def write_shard_set(
     sums = PixelSums.zero(size_px)
     samples = []
     for i in range(num_samples):
-        image = draw_image(i, i % num_classes, size_px)
+        image = draw(i, i % num_classes, size_px)
         sums = sums + PixelSums.of(image)
         samples.append(Sample(key=f"sample-{i:04d}", image=encode(image, pixels), label=i % num_classes))
     shards = tuple(

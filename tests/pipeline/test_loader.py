@@ -247,3 +247,11 @@ def test_batches_that_are_kept_do_not_change(draw_shards: Any) -> None:
     with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader:
         kept = [(batch.images, batch.images.clone()) for _ in range(4) for batch in loader]
     assert all(torch.equal(image, copy) for image, copy in kept)
+
+
+def test_window_order_says_how_well_it_mixes(draw_shards: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with Loader(draw_shards(num_samples=96), batch_size=16, augment=TRAIN, order="window") as loader:
+        assert sorted(index for batch in loader for index in batch.indices.tolist()) == list(range(96))
+        assert loader.state_dict()["order"] == "window"
+    assert "window order: 100.0 % of the samples meet a stored neighbour" in caplog.text

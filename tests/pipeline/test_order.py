@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexkit.pipeline.order import full_order
+from alexkit.pipeline.order import RUN_SAMPLES, WINDOW_SAMPLES, full_order, meetings, window_order
 
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -37,3 +37,32 @@ def test_the_first_hundred_indices_of_imagenet_never_change(seed: int) -> None:
 def test_a_seed_beyond_64_bits_is_refused() -> None:
     with pytest.raises(ValueError, match=r"seed must be in 0\.\.2\*\*64-1, got -1"):
         full_order(-1, 0, 10)
+
+
+@pytest.mark.parametrize("num_samples", [1, 63, 64, 65, 10_000, 8192 * 2, 20_001])
+def test_window_order_holds_every_index_once_and_whole_runs(num_samples: int) -> None:
+    order = window_order(3, 5, num_samples)
+    assert (np.sort(order) == np.arange(num_samples)).all()
+    if num_samples % RUN_SAMPLES == 0:
+        for start in range(0, num_samples, WINDOW_SAMPLES):
+            window = np.sort(order[start : start + WINDOW_SAMPLES]).reshape(-1, RUN_SAMPLES)
+            assert (window[:, 0] % RUN_SAMPLES == 0).all() and (np.diff(window, axis=1) == 1).all()
+
+
+def test_window_order_is_read_in_long_pieces_but_mixes_runs() -> None:
+    n, batch = 400_000, 256
+    uniform, window = meetings(full_order(0, 0, n), batch), meetings(window_order(0, 0, n), batch)
+    stored = meetings(np.arange(n), batch)
+    print(
+        f"samples that meet one of their run in a batch: full {uniform:.3f}, window {window:.3f}, stored {stored:.3f}"
+    )
+    # By chance 1 - (1 - 63/399999)^255, and within a window 1 - (1 - 63/8191)^255.
+    assert uniform == pytest.approx(0.039, abs=0.003)
+    assert window == pytest.approx(0.86, abs=0.01)
+    assert stored == 1
+
+
+def test_window_order_differs_between_epochs_and_seeds() -> None:
+    base = window_order(0, 0, 10_000)
+    assert (window_order(0, 1, 10_000) == base).mean() < 0.01
+    assert (window_order(1, 0, 10_000) == base).mean() < 0.01
