@@ -9,6 +9,7 @@ from .augment import CentreCrop as CentreCrop
 from .augment import TenViews as TenViews
 from .augment import TrainAugment as TrainAugment
 from .batch import Batch as Batch
+from .foreign import adopt_webdataset as adopt_webdataset
 
 if TYPE_CHECKING:
     from .loader import Loader as Loader

@@ -7,6 +7,7 @@ costs half of what DALI's arithmetic takes for it.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ def build_graph(
     num_threads: int,
     raw_pixels: bool,
     channels_last: bool,
+    operators: Callable[[Any], Any] | None,
 ) -> Any:
     """A built DALI pipeline with one output: CHW or HWC, one or one a view; uint8 (`raw_pixels`) or float32."""
     device = "cpu" if device_id is None else "gpu"
@@ -102,10 +104,14 @@ def build_graph(
 
         def finish(crop_x: Any, crop_y: Any, mirror: Any, mean: Any) -> Any:
             pixels = cut(image, crop_x, crop_y, mirror, mean, types.UINT8 if raw_pixels else types.FLOAT)
-            if plan.detail_HWC is None or not plan.detail_moves:
-                return pixels
-            whole = types.Constant(plan.detail_HWC, device=device, layout="HWC")
-            return pixels - cut(whole, crop_x, crop_y, mirror, [0.0] * 3, types.FLOAT)
+            if plan.detail_HWC is not None and plan.detail_moves:
+                whole = types.Constant(plan.detail_HWC, device=device, layout="HWC")
+                pixels = pixels - cut(whole, crop_x, crop_y, mirror, [0.0] * 3, types.FLOAT)
+            elif plan.detail_HWC is not None and operators is not None:
+                detail_HWC = plan.detail_HWC * np.float32(plan.gain)
+                detail = detail_HWC if channels_last else np.ascontiguousarray(detail_HWC.transpose(2, 0, 1))
+                pixels = pixels - types.Constant(detail, device=device)
+            return pixels if operators is None else operators(pixels)
 
         if plan.views is None:
             drawn = [

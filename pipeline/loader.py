@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -47,10 +47,12 @@ class Loader:
     stored order, the last batch padded and masked.
 
     `device`: "cpu" or "cuda:N". `dtype`: float32, float16, bfloat16, or uint8 (pixels as stored, only cropped and
-    mirrored: needs mean="none" and jitter="off"). `order`: "full" (uniform) or "window" (long reads, for slow disks; see
+    mirrored: needs mean="none" and jitter="off"). `order`: "full" (uniform) or "window" (long reads for slow disks, see
     `order.py`). `num_threads`: DALI's, None for one per core. `on_error`: "raise" stops at a stored image that does not
     decode and names it; "replace" logs it and gives the next one that decodes in its place (masked out in an
-    evaluation), so that a run survives a rotten disk; `num_replaced` counts such rows.
+    evaluation), so that a run survives a rotten disk; `num_replaced` counts such rows. `operators`: a function of a
+    DALI node that puts your own operators behind the built-in ones; it sees one finished view, as uint8 or float32.
+    `extras`: extensions of other tar members to hand over as bytes.
 
     Raises ValueError for impossible settings and for a shard set that does not hold together, before the first batch.
     """
@@ -70,6 +72,8 @@ class Loader:
         channels_last: bool = False,
         num_threads: int | None = None,
         on_error: str = "raise",
+        operators: Callable[[Any], Any] | None = None,
+        extras: Sequence[str] = (),
     ) -> None:
         self.device = torch.device(device)
         if self.device.type not in ("cpu", "cuda"):
@@ -105,11 +109,13 @@ class Loader:
         self._dtype = dtype
         self._channels_last = channels_last
         self._on_error = on_error
+        self._operators = operators
         self._num_threads = num_threads or len(os.sched_getaffinity(0))
         self._graph: Graph | None = self._new_graph()
         self._rotten: set[int] = set()
         self.num_replaced = 0
-        self._detail = _constant_detail(self._plan, self.device, channels_last)
+        self._extras = tuple(extras)
+        self._detail = None if operators else _constant_detail(self._plan, self.device, channels_last)
         self._under_way: deque[tuple[Share, int, int]] = deque()
         self._position = 0
         self._fed = 0
@@ -204,6 +210,7 @@ class Loader:
             num_threads=self._num_threads,
             raw_pixels=self._dtype == torch.uint8,
             channels_last=self._channels_last,
+            operators=self._operators,
         )
 
     def _open_graph(self) -> Graph:
@@ -298,6 +305,7 @@ class Loader:
             indices=torch.from_numpy(share.indices_B).to(self.device, non_blocking=True),
             mask=torch.from_numpy(share.mask_B).to(self.device, non_blocking=True),
             keys=self._samples.keys(share.indices_B),
+            extras={ext: self._samples.extras(share.indices_B, ext) for ext in self._extras},
         )
         return batch, end
 

@@ -10,7 +10,7 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
-from tarfile import BLOCKSIZE
+from tarfile import BLOCKSIZE, HeaderError, TarInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,37 @@ class Samples:
         rows_B = indices_B - self._first_index[shards_B]
         keys = self._keys
         return [keys[shard][row].decode() for shard, row in zip(shards_B.tolist(), rows_B.tolist(), strict=True)]
+
+    def extras(self, indices_B: NDArray[np.int64], ext: str) -> list[bytes | None]:
+        """The content of each sample's member KEY.`ext`, None where there is none; walks the tar around the sample."""
+        return [
+            self._extra(index, key, ext) for index, key in zip(indices_B.tolist(), self.keys(indices_B), strict=True)
+        ]
+
+    def _extra(self, index: int, key: str, ext: str) -> bytes | None:
+        shard = int(np.searchsorted(self._first_index, index, side="right")) - 1
+        starts_at, ends_at = self._first_index[shard : shard + 2].tolist()
+        position = int(self._shard_starts[shard])
+        if index > starts_at:
+            last = index - 1
+            position = max(
+                int(self._starts[last]) + int(self._sizes[last]),
+                int(self._label_starts[last]) + int(self._label_sizes[last]),
+            )
+            position += -position % BLOCKSIZE
+        end = int(self._shard_starts[shard]) + self.shard_set.manifest.shards[shard].num_bytes
+        if index + 1 < ends_at:
+            end = min(int(self._starts[index + 1]), int(self._label_starts[index + 1])) - BLOCKSIZE
+        while position + BLOCKSIZE <= end and self._bytes[position]:
+            try:
+                member = TarInfo.frombuf(self._bytes[position : position + BLOCKSIZE].tobytes(), "utf-8", "replace")
+            except HeaderError as error:
+                raise ValueError(f"{self.where(index)}: no tar header before or after it ({error})") from None
+            position += BLOCKSIZE
+            if member.name == f"{key}.{ext}" and member.isreg():
+                return bytes(self._bytes[position : min(position + member.size, end)])
+            position += -(-member.size // BLOCKSIZE) * BLOCKSIZE
+        return None
 
     def read_ahead(self, indices: NDArray[np.int64]) -> None:
         """Ask the system to read these samples from the disk; returns at once. Stored neighbours make one request."""
