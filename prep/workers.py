@@ -29,6 +29,7 @@ MAX_DEATHS = 3
 MAX_INPUT_SECONDS = 20.0
 MAX_INPUT_BYTES = 2**30
 POLL_SECONDS = 0.2
+NOTHING_YET = -1
 _PR_SET_PDEATHSIG = 1
 
 Beat = Callable[[int], None]
@@ -64,7 +65,7 @@ class _Worker(Generic[Job, Result]):
 
     def assign(self, assignment: _Assignment[Job]) -> None:
         self.assignment = assignment
-        self.beats[0], self.beats[1] = 0, time.monotonic()
+        self.beats[0], self.beats[1] = NOTHING_YET, time.monotonic()
         # A worker that died while idle is noticed by its sentinel, and the job is given out again.
         with contextlib.suppress(BrokenPipeError):
             self.connection.send((assignment.job, assignment.condemned))
@@ -84,8 +85,8 @@ def run_jobs(
 ) -> Generator[tuple[Job, Result]]:
     """Run every (job, number of its inputs) and yield (job, result) in the order of completion.
 
-    `on_progress` gets the inputs done so far. An exception in a task is raised here. RuntimeError when one job loses
-    three workers at different inputs.
+    `on_progress` gets the inputs done so far. An exception in a task is raised here. ChildProcessError when one job
+    loses three workers at different inputs.
     """
     all_jobs = list(jobs)
     queue = deque(_Assignment(number, job) for number, (job, _) in enumerate(all_jobs))
@@ -119,7 +120,7 @@ def run_jobs(
                     worker.stop()
                     workers[i] = _Worker(task)
                     queue.appendleft(assignment)
-            on_progress(num_done + sum(int(worker.beats[0]) for worker in workers if worker.assignment))
+            on_progress(num_done + sum(max(0, int(worker.beats[0])) for worker in workers if worker.assignment))
     finally:
         for worker in workers:
             worker.stop()
@@ -139,10 +140,13 @@ def _must_be_replaced(worker: _Worker[Job, Result], assignment: _Assignment[Job]
         worker.process.join()
         how = _exit_words(worker.process.exitcode)
         assignment.deaths[current] += 1
-        if assignment.deaths[current] == MAX_DEATHS:
+        if assignment.deaths[current] == MAX_DEATHS and current != NOTHING_YET:
             assignment.condemned[current] = f"{MAX_DEATHS} workers died of it ({how})"
         elif assignment.deaths.total() - MAX_DEATHS * len(assignment.condemned) >= MAX_DEATHS:
-            raise RuntimeError(f"job {assignment.number} lost {MAX_DEATHS} workers, the last one {how}")
+            raise ChildProcessError(
+                f"one job lost {MAX_DEATHS} worker processes, the last one {how}; is memory short? "
+                "The same command continues, perhaps with fewer --workers"
+            )
         return True
     if time.monotonic() - worker.beats[1] > MAX_INPUT_SECONDS:
         assignment.condemned[current] = f"took more than {MAX_INPUT_SECONDS:.0f} s"
@@ -161,9 +165,13 @@ def _work(task: Task[Any, Any], connection: Connection, beats: Any, parent: int)
     # Ctrl-C reaches the whole process group; the parent decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with(parent)
-    _limit_memory()
+    limited = False
 
     def beat(done: int) -> None:
+        nonlocal limited
+        if not limited:  # by the first input the task has loaded its libraries, which do not count
+            _limit_memory()
+            limited = True
         beats[0], beats[1] = done, time.monotonic()
         if os.getppid() != parent:
             os._exit(1)

@@ -1,0 +1,184 @@
+"""How fast images become shards: alexkit beside two controls, by turns in one sitting.
+
+    python benchmarks/prep.py PHOTOS [--repeat 10] [--pairs 3] [--workers 2]
+
+PHOTOS holds class folders; every photograph is used `--repeat` times (by hard links). `opencv` is what a careful
+engineer writes in an afternoon: simplejpeg, OpenCV's area filter, plain tar. `pillow` is the plain way: Pillow's
+bicubic filter and webdataset's writer. Neither decodes strictly, hashes, indexes, shuffles or counts statistics;
+alexkit does all of it. Absolute figures do not travel between machines, and this one may be busy: read the ratios.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+SIZE_PX = 256
+Item = tuple[str, int]
+
+
+def opencv_control(items: Sequence[Item], path: str) -> None:
+    """One tar: simplejpeg decodes and encodes, OpenCV resizes."""
+    import cv2
+    import numpy as np
+    import simplejpeg
+    from PIL import Image
+
+    cv2.setNumThreads(1)
+    with tarfile.open(path, "w") as tar:
+        for i, (source, label) in enumerate(items):
+            data = Path(source).read_bytes()
+            try:
+                image = simplejpeg.decode_jpeg(data, "RGB", strict=False)
+            except ValueError:
+                image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+            scale = SIZE_PX / min(image.shape[:2])
+            height, width = (round(side * scale) for side in image.shape[:2])
+            method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+            image = cv2.resize(image, (width, height), interpolation=method)
+            top, left = (height - SIZE_PX) // 2, (width - SIZE_PX) // 2
+            crop = np.ascontiguousarray(image[top : top + SIZE_PX, left : left + SIZE_PX])
+            jpeg = simplejpeg.encode_jpeg(crop, quality=95, colorspace="RGB", colorsubsampling="420")
+            for name, content in ((f"{i:07d}.jpg", jpeg), (f"{i:07d}.cls", b"%d" % label)):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def pillow_control(items: Sequence[Item], path: str) -> None:
+    """One tar: Pillow does everything, webdataset writes."""
+    import webdataset
+    from PIL import Image
+
+    with webdataset.TarWriter(path) as tar:
+        for i, (source, label) in enumerate(items):
+            with Image.open(source) as opened:
+                image = opened.convert("RGB")
+            scale = SIZE_PX / min(image.size)
+            width, height = round(image.width * scale), round(image.height * scale)
+            left, top = (width - SIZE_PX) // 2, (height - SIZE_PX) // 2
+            resized = image.resize((width, height), Image.Resampling.BICUBIC)
+            buffer = io.BytesIO()
+            crop = resized.crop((left, top, left + SIZE_PX, top + SIZE_PX))
+            crop.save(buffer, "JPEG", quality=95, subsampling="4:2:0")
+            tar.write({"__key__": f"{i:07d}", "jpg": buffer.getvalue(), "cls": label})
+
+
+def run_control(work: Callable[[Sequence[Item], str], None], photos: Path, out: Path, workers: int) -> int:
+    """Deal the photographs to a pool of processes; the number of images."""
+    classes = sorted(path for path in photos.iterdir() if path.is_dir())
+    items = [(str(file), label) for label, folder in enumerate(classes) for file in sorted(folder.iterdir())]
+    jobs = [(items[k::workers], str(out / f"{k}.tar")) for k in range(workers)]
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        pool.starmap(work, jobs)
+    return len(items)
+
+
+def run_alexkit(photos: Path, out: Path, workers: int) -> int:
+    """The whole work of `alexprep shard`; the number of images."""
+    from alexkit.prep.build import BuildOptions, build_shards
+    from alexkit.prep.source import open_source
+
+    options = BuildOptions(num_workers=workers)
+    (built,) = build_shards(open_source(photos), out, options, on_split=lambda split: lambda done, num_bad: None)
+    return built.shard_set.manifest.num_samples
+
+
+def measure(name: str, photos: Path, out: Path, workers: int) -> dict[str, float]:
+    """Run one contestant in this process: images per second, CPU ms per image, peak MB of its largest process."""
+    start = time.monotonic()
+    if name == "alexkit":
+        num_images = run_alexkit(photos, out, workers)
+    else:
+        num_images = run_control({"opencv": opencv_control, "pillow": pillow_control}[name], photos, out, workers)
+    seconds = time.monotonic() - start
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "images_per_s": num_images / seconds,
+        "cpu_ms": 1e3 * (used.ru_utime + used.ru_stime) / num_images,
+        "peak_mb": used.ru_maxrss / 1024,
+    }
+
+
+def extras_share(photos: Path) -> float:
+    """Statistics and hashing as a share of all the work on an image, over up to 300 photographs in this process."""
+    import hashlib
+
+    from alexkit.prep.images import prepare_image
+    from alexkit.prep.manifest import PixelOptions
+    from alexkit.prep.running_sums import RunningSums
+
+    sums, options, digest = RunningSums(SIZE_PX), PixelOptions(), hashlib.sha256()
+    whole = extras = 0.0
+    for file in sorted(photos.glob("*/*"))[:300]:
+        start = time.perf_counter()
+        pixels, encoded = prepare_image(file.read_bytes(), options)
+        middle = time.perf_counter()
+        sums.add(pixels)
+        digest.update(encoded)
+        end = time.perf_counter()
+        whole, extras = whole + end - start, extras + end - middle
+    return extras / whole
+
+
+def link_repeatedly(photos: Path, folder: Path, repeat: int) -> None:
+    """Every photograph `repeat` times, as hard links where the file system can."""
+    for file in sorted(photos.glob("*/*")):
+        (folder / file.parent.name).mkdir(parents=True, exist_ok=True)
+        for i in range(repeat):
+            link = folder / file.parent.name / f"{i}_{file.name}"
+            try:
+                link.hardlink_to(file)
+            except OSError:
+                link.write_bytes(file.read_bytes())
+
+
+def main() -> None:
+    """Measure by turns and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--repeat", type=int, default=10)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.only:
+        print(json.dumps(measure(args.only, args.photos, args.out, args.workers)))
+        return
+    results: dict[str, list[dict[str, float]]] = {"alexkit": [], "opencv": [], "pillow": []}
+    with tempfile.TemporaryDirectory() as name:
+        photos = Path(name) / "photos"
+        link_repeatedly(args.photos, photos, args.repeat)
+        for turn in range(args.pairs):
+            for contestant, runs in results.items():
+                out = Path(name) / f"{contestant}{turn}"
+                out.mkdir()
+                command = [sys.executable, __file__, str(photos), "--only", contestant, "--out", str(out)]
+                command += ["--workers", str(args.workers)]
+                output = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ).stdout
+                runs.append(json.loads(output))
+                print(f"turn {turn + 1}, {contestant}: {runs[-1]['images_per_s']:.0f} images/s", file=sys.stderr)
+    print(f"{'':10}{'images/s':>10}{'CPU ms/image':>14}{'peak MB':>9}{'alexkit is faster by':>23}{'by CPU time':>13}")
+    for contestant, runs in results.items():
+        columns = [statistics.median(run[key] for run in runs) for key in ("images_per_s", "cpu_ms", "peak_mb")]
+        pairs = list(zip(results["alexkit"], runs, strict=True))
+        wall = statistics.median(ours["images_per_s"] / theirs["images_per_s"] for ours, theirs in pairs)
+        cpu = statistics.median(theirs["cpu_ms"] / ours["cpu_ms"] for ours, theirs in pairs)
+        ratios = "" if contestant == "alexkit" else f"{wall:22.2f}x{cpu:12.2f}x"
+        print(f"{contestant:10}{columns[0]:10.0f}{columns[1]:14.2f}{columns[2]:9.0f}{ratios}")
+    print(f"statistics and hashing: {extras_share(args.photos):.1%} of alexkit's work on an image")
+
+
+if __name__ == "__main__":
+    main()
