@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from alexkit.cli.alexeval import alexeval
@@ -21,6 +22,7 @@ def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def runs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two runs of the 13 % net, whose crops of 24 px leave room for ten views."""
+    torch.set_num_threads(1)  # threads that wait for each other in turns cost more than they help on such small nets
     folders = [tmp_path_factory.mktemp("runs") / name for name in ("one", "two")]
     for seed, folder in enumerate(folders):
         overrides = ["network.kind=cifar10-13", "data.crop=24", "training.epochs=2", "training.batch_size=16"]

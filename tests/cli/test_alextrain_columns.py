@@ -1,0 +1,93 @@
+"""`alextrain --columns 2` as a person runs it: real processes, signals from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Columns that meet, less the layers that hold nine tenths of the weights.
+SMALL = ["--set", "network.without=['fc6', 'fc7']", "--set", "training.batch_size=8", "--set", "training.epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("split")
+    (folder / "train").symlink_to(draw_shards(num_samples=34, size_px=232))
+    (folder / "val").symlink_to(draw_shards(num_samples=9, size_px=232, split="val"))
+    return folder
+
+
+def start(shards: Path, runs: Path, columns: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "alexkit.cli.alextrain", "--shards", str(shards), "--runs", str(runs)]
+    environment = {**os.environ, "ALEXKIT_TIMEOUT_S": "60"}
+    return subprocess.Popen(
+        [*command, "--columns", str(columns), *SMALL],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def numbers(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def wait_for_steps(process: subprocess.Popen[str], folder: Path) -> None:
+    """Until training is well under way: the first epoch is in the log."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if (folder / "log.jsonl").exists() and numbers(folder):
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.1)
+    raise AssertionError("no step was made")
+
+
+def column_pids(process: subprocess.Popen[str]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+@pytest.fixture(scope="module")
+def one_process(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("one")
+    process = start(shards, runs, 1)
+    assert process.wait() == 0, process.communicate()[1]
+    return runs / "paper"
+
+
+def test_a_killed_column_ends_the_run_in_words_and_leaves_nothing_running(shards: Path, tmp_path: Path) -> None:
+    process = start(shards, tmp_path, 2)
+    wait_for_steps(process, tmp_path / "paper")
+    pids = column_pids(process)
+    os.kill(pids[1], signal.SIGKILL)
+    killed = time.monotonic()
+    _, words = process.communicate()
+    assert process.returncode == 1 and time.monotonic() - killed < 25
+    assert "process 1 of 2 was ended by SIGKILL" in words and "Traceback" not in words
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_sigterm_to_a_column_saves_one_common_step_and_the_same_command_ends_like_one_process(
+    shards: Path, one_process: Path, tmp_path: Path
+) -> None:
+    process = start(shards, tmp_path, 2)
+    wait_for_steps(process, tmp_path / "paper")
+    os.kill(column_pids(process)[1], signal.SIGTERM)
+    told = time.monotonic()
+    _, words = process.communicate()
+    assert time.monotonic() - told < 25
+    assert process.returncode == 130 and "the same command continues" in words and "Traceback" not in words, words
+    process = start(shards, tmp_path, 2)
+    out, words = process.communicate()
+    assert process.returncode == 0 and "continuing behind step" in words
+    assert "9 images after 2 epochs" in out and (tmp_path / "paper" / "filters.png").exists()
+    found, expected = numbers(tmp_path / "paper"), numbers(one_process)
+    assert [line["step"] for line in found] == [line["step"] for line in expected]
+    assert [line["loss"] for line in found] == pytest.approx([line["loss"] for line in expected], rel=1e-5)
