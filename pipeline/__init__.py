@@ -1,6 +1,6 @@
 """Shards to batches: pure order, pure randomness, one DALI graph for CPU and GPU.
 
-`Loader` and `Batch` need torch and DALI, which are imported when one of the two is first asked for.
+`Loader` and `measure_throughput` need torch and DALI, which are imported when one of the two is first asked for.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from .foreign import adopt_webdataset as adopt_webdataset
 
 if TYPE_CHECKING:
     from .loader import Loader as Loader
+    from .throughput import measure_throughput as measure_throughput
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from .loader import Loader
 
         return Loader
+    if name == "measure_throughput":
+        from .throughput import measure_throughput
+
+        return measure_throughput
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .augment import PixelPlan
+from .draws import Draws
 
 try:
     from nvidia.dali import Pipeline, fn, types
@@ -24,16 +25,29 @@ except ImportError as error:
 ENCODED, CROP_X, CROP_Y, MIRROR, MEAN = "encoded", "crop_x", "crop_y", "mirror", "mean"
 
 
+def graph_inputs(plan: PixelPlan, draws: Draws) -> dict[str, NDArray[Any]]:
+    """What a graph without fixed views needs of a batch's draws."""
+    # DALI takes a crop's place as a part of the free play and rounds it to whole pixels.
+    crop_B2 = (draws.crop_B2 / max(plan.num_places - 1, 1)).astype(np.float32)
+    shift_B3 = 0 if plan.shift_KC is None else draws.alpha_B3 @ plan.shift_KC
+    return {
+        CROP_Y: np.ascontiguousarray(crop_B2[:, 0]),
+        CROP_X: np.ascontiguousarray(crop_B2[:, 1]),
+        MIRROR: (draws.mirror_B & plan.flip).astype(np.int32),
+        MEAN: np.broadcast_to(plan.mean_C - shift_B3, (len(crop_B2), 3)).astype(np.float32, order="C"),
+    }
+
+
 class Graph:
-    """A running graph: batches go in with `start` and come out of `finished` in the same order.
+    """A running pipeline: batches go in with `start` and come out of `finished` in the same order.
 
     `start` returns while DALI works. Inputs, each for a batch: the contents of the image members, which are not copied,
     and, unless the plan has fixed views, CROP_X and CROP_Y (float32, 0 to 1 of the free play), MIRROR (int32) and MEAN
     (float32, 3 per sample, the colour shift taken off).
     """
 
-    def __init__(self, plan: PixelPlan, **options: Any) -> None:
-        self._pipeline = build_graph(plan, **options)
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
         self._inputs: deque[Any] = deque()
 
     def __len__(self) -> int:
@@ -56,6 +70,28 @@ class Graph:
         return output.as_tensor()
 
 
+def new_pipeline(batch_size: int, device_id: int | None, num_threads: int) -> Any:
+    """An empty pipeline. Its queue of one means that each schedule_run runs one batch: the caller decides how many."""
+    return Pipeline(
+        batch_size=batch_size, num_threads=num_threads, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True
+    )
+
+
+def decoded(codec: str, size_px: int, device: str) -> Any:
+    """The stored pixels of the input ENCODED, (size, size, 3) uint8 per sample; inside a pipeline's definition."""
+    encoded = fn.external_source(name=ENCODED, no_copy=True, ndim=1, dtype=types.UINT8)
+    if codec == "raw":
+        source = encoded.gpu() if device == "gpu" else encoded
+        return fn.reshape(source, shape=[size_px, size_px, 3], layout="HWC")
+    return fn.decoders.image(
+        encoded,
+        device="cpu" if device == "cpu" else "mixed",
+        output_type=types.RGB,
+        adjust_orientation=False,
+        jpeg_fancy_upsampling=True,  # as the CPU decoder does
+    )
+
+
 def build_graph(
     plan: PixelPlan,
     *,
@@ -71,23 +107,9 @@ def build_graph(
     device = "cpu" if device_id is None else "gpu"
     play = max(plan.size_px - plan.crop_px, 1)
 
-    # A queue of one: each schedule_run runs one batch, and the loader decides how many are under way.
-    pipeline = Pipeline(
-        batch_size=batch_size, num_threads=num_threads, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True
-    )
+    pipeline = new_pipeline(batch_size, device_id, num_threads)
     with pipeline:
-        encoded = fn.external_source(name=ENCODED, no_copy=True, ndim=1, dtype=types.UINT8)
-        if codec == "raw":
-            source = encoded.gpu() if device == "gpu" else encoded
-            image = fn.reshape(source, shape=[plan.size_px, plan.size_px, 3], layout="HWC")
-        else:
-            image = fn.decoders.image(
-                encoded,
-                device="cpu" if device == "cpu" else "mixed",
-                output_type=types.RGB,
-                adjust_orientation=False,
-                jpeg_fancy_upsampling=True,  # as the CPU decoder does
-            )
+        image = decoded(codec, plan.size_px, device)
 
         def cut(pixels: Any, crop_x: Any, crop_y: Any, mirror: Any, mean: Any, to: Any) -> Any:
             return fn.crop_mirror_normalize(

@@ -24,7 +24,7 @@ from ..prep import ShardSet
 from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixels
 from .batch import Batch
 from .draws import draw
-from .graph import CROP_X, CROP_Y, MEAN, MIRROR, Graph
+from .graph import Graph, build_graph, graph_inputs
 from .order import full_order, meetings, window_order
 from .reference import decode
 from .samples import Samples
@@ -202,7 +202,7 @@ class Loader:
                 return batch
 
     def _new_graph(self) -> Graph:
-        return Graph(
+        pipeline = build_graph(
             self._plan,
             codec=self.shard_set.manifest.pixels.codec,
             batch_size=self._schedule.batch_size,
@@ -212,6 +212,7 @@ class Loader:
             channels_last=self._channels_last,
             operators=self._operators,
         )
+        return Graph(pipeline)
 
     def _open_graph(self) -> Graph:
         if self._graph is None:
@@ -276,18 +277,9 @@ class Loader:
 
     def _drawn(self, share: Share) -> dict[str, NDArray[Any]]:
         assert isinstance(self._augment, TrainAugment)
-        plan = self._plan
         places = share.indices_B if self._augment.crop_draw == "image" else share.numbers_B // GROUP_SIZE
-        draws = draw(self._schedule.seed, share.epoch, places, share.indices_B, plan.num_places)
-        # DALI takes a crop's place as a part of the free play and rounds it to whole pixels.
-        crop_B2 = (draws.crop_B2 / max(plan.num_places - 1, 1)).astype(np.float32)
-        shift_B3 = 0 if plan.shift_KC is None else draws.alpha_B3 @ plan.shift_KC
-        return {
-            CROP_Y: np.ascontiguousarray(crop_B2[:, 0]),
-            CROP_X: np.ascontiguousarray(crop_B2[:, 1]),
-            MIRROR: (draws.mirror_B & plan.flip).astype(np.int32),
-            MEAN: np.broadcast_to(plan.mean_C - shift_B3, (len(places), 3)).astype(np.float32, order="C"),
-        }
+        draws = draw(self._schedule.seed, share.epoch, places, share.indices_B, self._plan.num_places)
+        return graph_inputs(self._plan, draws)
 
     def _receive(self) -> tuple[Batch, int]:
         """The oldest batch under way, and the position behind it."""

@@ -1,4 +1,8 @@
+import hashlib
 import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -255,3 +259,29 @@ def test_window_order_says_how_well_it_mixes(draw_shards: Any, caplog: pytest.Lo
         assert sorted(index for batch in loader for index in batch.indices.tolist()) == list(range(96))
         assert loader.state_dict()["order"] == "window"
     assert "window order: 100.0 % of the samples meet a stored neighbour" in caplog.text
+
+
+def test_threads_and_other_loaders_do_not_change_a_batch(draw_shards: Any) -> None:
+    folder = draw_shards()
+
+    def epochs(num_threads: int) -> list[Batch]:
+        with Loader(folder, batch_size=8, augment=TRAIN, seed=3, num_threads=num_threads) as loader:
+            return [batch for _ in range(2) for batch in loader]
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(epochs, (1, 2, 3, 8))
+    assert all(same(a, b) for other in others for a, b in zip(first, other, strict=True))
+
+
+def test_another_process_gets_the_same_tensors(draw_shards: Any) -> None:
+    script = (
+        "import sys, hashlib\n"
+        "from alexkit.pipeline import Loader, TrainAugment\n"
+        "with Loader(sys.argv[1], batch_size=4, replica=1, num_replicas=2, augment=TrainAugment(crop=56)) as loader:\n"
+        "    for batch in loader:\n"
+        "        print(hashlib.sha256(batch.images.numpy().tobytes()).hexdigest())\n"
+    )
+    folder = draw_shards()
+    result = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)
+    with Loader(folder, batch_size=4, replica=1, num_replicas=2, augment=TRAIN) as loader:
+        assert result.stdout.split() == [hashlib.sha256(batch.images.numpy().tobytes()).hexdigest() for batch in loader]

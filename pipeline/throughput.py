@@ -1,0 +1,138 @@
+"""Where the time of loading goes: reading, decoding, the rest of the graph, and the whole loader, each by itself."""
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from mmap import PAGESIZE
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..prep import ShardSet
+from .augment import Evaluation, TrainAugment, plan_pixels
+from .draws import draw
+from .graph import Graph, build_graph, decoded, graph_inputs, new_pipeline
+from .loader import BATCHES_AHEAD, Loader
+from .samples import Samples
+
+REMEDIES = {
+    "reading": "put the shards on a faster disk or into memory, or use order='window'",
+    "decoding": "use more cores or a GPU, or store raw pixels",
+    "the rest of the graph": "use more cores or a GPU, or take uint8 batches",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Throughput:
+    """Images per second of each stage alone (`decoding` is None for raw shards) and of the whole loader."""
+
+    reading: float
+    decoding: float | None
+    graph: float
+    loader: float
+
+    def seconds_per_image(self) -> dict[str, float]:
+        """What each stage takes for one image when it has the machine to itself."""
+        decoding = {} if self.decoding is None else {"decoding": 1 / self.decoding}
+        return {
+            "reading": 1 / self.reading,
+            **decoding,
+            "the rest of the graph": 1 / self.graph,
+        }
+
+    def limit(self) -> str:
+        """One sentence that names the slowest stage and what to do."""
+        stage, seconds = max(self.seconds_per_image().items(), key=lambda item: item[1])
+        return f"The limit is {stage}, {1 / seconds:,.0f} images/s by itself: {REMEDIES[stage]}."
+
+    def lines(self) -> list[str]:
+        """A table to print, and the limit."""
+        rows = [("reading", self.reading), ("decoding", self.decoding), ("rest of the graph", self.graph)]
+        rows.append(("whole loader", self.loader))
+        table = [f"{name:18s}{rate:10,.0f} images/s" for name, rate in rows if rate is not None]
+        return [*table, self.limit()]
+
+
+def measure_throughput(
+    folder: str | Path,
+    *,
+    batch_size: int,
+    augment: TrainAugment | Evaluation,
+    device: str = "cpu",
+    num_threads: int | None = None,
+    seconds: float = 2.0,
+) -> Throughput:
+    """Measure for about `seconds` each. Shards that lie in the page cache are read at the memory's speed.
+
+    Raises what `Loader` raises.
+    """
+    shard_set = ShardSet.open(Path(folder))
+    pixels = shard_set.manifest.pixels
+    plan, samples = plan_pixels(augment, shard_set), Samples(shard_set)
+    where = torch.device(device)
+    device_id = (where.index or 0) if where.type == "cuda" else None
+    threads = num_threads or len(os.sched_getaffinity(0))
+    random = np.random.default_rng(0)
+
+    def some() -> NDArray[np.int64]:
+        return random.integers(0, len(samples), batch_size)
+
+    def read() -> None:
+        for content in samples.images(some()):
+            content[::PAGESIZE].sum()
+
+    reading = _rate(read, batch_size, seconds)
+
+    decoding = None
+    if pixels.codec != "raw":
+        pipeline = new_pipeline(batch_size, device_id, threads)
+        with pipeline:
+            pipeline.set_outputs(decoded(pixels.codec, plan.size_px, "cpu" if device_id is None else "gpu"))
+        decoder = Graph(pipeline)
+        decoding = _rate(_keep_busy(decoder, lambda: decoder.start(samples.images(some()), {})), batch_size, seconds)
+
+    rest = Graph(
+        build_graph(
+            plan,
+            codec="raw",
+            batch_size=batch_size,
+            device_id=device_id,
+            num_threads=threads,
+            raw_pixels=False,
+            channels_last=False,
+            operators=None,
+        )
+    )
+    images = list(random.integers(0, 256, (batch_size, plan.size_px**2 * 3), np.uint8))
+    draws = draw(0, 0, some(), some(), plan.num_places)
+    drawn = {} if plan.views is not None else graph_inputs(plan, draws)
+    graph = _rate(_keep_busy(rest, lambda: rest.start(images, drawn)), batch_size, seconds)
+
+    with Loader(folder, batch_size=batch_size, augment=augment, device=device, num_threads=num_threads) as loader:
+        batches = (batch for _ in itertools.count() for batch in loader)
+        whole = _rate(lambda: next(batches), batch_size, seconds)
+    return Throughput(reading=reading, decoding=decoding, graph=graph, loader=whole)
+
+
+def _keep_busy(graph: Graph, start: Callable[[], None]) -> Callable[[], None]:
+    def one() -> None:
+        while len(graph) <= BATCHES_AHEAD:
+            start()
+        graph.finished()
+
+    return one
+
+
+def _rate(one_batch: Callable[[], object], batch_size: int, seconds: float) -> float:
+    """Images per second, after the first batches."""
+    for _ in range(BATCHES_AHEAD):
+        one_batch()
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds or count == 0:
+        one_batch()
+        count += batch_size
+    return count / (time.perf_counter() - start)

@@ -1,0 +1,28 @@
+from typing import Any
+
+import pytest
+
+from alexkit.pipeline import CentreCrop, TrainAugment, measure_throughput
+from alexkit.pipeline.throughput import Throughput
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "raw"])
+@pytest.mark.parametrize("augment", [TrainAugment(crop=56), CentreCrop(crop=56)], ids=str)
+def test_every_stage_is_measured(draw_shards: Any, codec: str, augment: Any) -> None:
+    result = measure_throughput(draw_shards(codec=codec), batch_size=8, augment=augment, seconds=0.05)
+    assert min(result.reading, result.graph, result.loader) > 0
+    assert (result.decoding is None) == (codec == "raw")
+    assert result.lines()[-1] == result.limit()
+
+
+@pytest.mark.parametrize(
+    ("stage", "limit"),
+    [
+        ("reading", "The limit is reading, 100 images/s by itself: put the shards on a faster disk"),
+        ("decoding", "The limit is decoding, 100 images/s by itself: use more cores or a GPU, or store raw pixels"),
+        ("graph", "The limit is the rest of the graph, 100 images/s by itself: use more cores or a GPU"),
+    ],
+)
+def test_the_slowest_stage_is_named(stage: str, limit: str) -> None:
+    rates = {"reading": 5000.0, "decoding": 4000.0, "graph": 3000.0, "loader": 90.0, stage: 100.0}
+    assert Throughput(**rates).limit().startswith(limit)
