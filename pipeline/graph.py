@@ -63,9 +63,13 @@ class Graph:
         self._pipeline.schedule_run()
         self._inputs.append(encoded)  # DALI reads this memory until the batch is finished
 
-    def finished(self) -> Any:
-        """Wait for the oldest batch; a dense DALI tensor, which knows DLPack."""
-        (output,) = self._pipeline.outputs()
+    def finished(self, stream: Any = None) -> Any:
+        """The oldest batch, a dense DALI tensor, which knows DLPack.
+
+        Waits for it, but with a CUDA `stream` returns at once: the batch, and later the reuse of its memory, are then
+        ordered on that stream.
+        """
+        (output,) = self._pipeline.outputs(stream)
         self._inputs.popleft()
         return output.as_tensor()
 

@@ -78,6 +78,10 @@ class Loader:
         self.device = torch.device(device)
         if self.device.type not in ("cpu", "cuda"):
             raise ValueError(f"device must be cpu or cuda:N, got {device!r}")
+        if self.device.type == "cuda" and (self.device.index or 0) >= torch.cuda.device_count():
+            raise ValueError(
+                f"device {device}: this machine has {torch.cuda.device_count()} GPUs; choose another device"
+            )
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
         if num_threads is not None and num_threads < 1:
@@ -283,7 +287,8 @@ class Loader:
 
     def _receive(self) -> tuple[Batch, int]:
         """The oldest batch under way, and the position behind it."""
-        images: torch.Tensor = torch.from_dlpack(self._open_graph().finished())  # type: ignore[attr-defined]
+        stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
+        images: torch.Tensor = torch.from_dlpack(self._open_graph().finished(stream))  # type: ignore[attr-defined]
         share, end, num_rotten = self._under_way.popleft()
         self.num_replaced += num_rotten
         if self._channels_last:
