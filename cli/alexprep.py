@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..prep.build import BuiltSplit, OnProgress
     from ..prep.pca import ColourReport
     from ..prep.source import SourceSplit
+    from ..prep.verify import Finding
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -111,6 +112,78 @@ def pca(shards: Path, workers: int | None) -> None:
     click.echo(_colour_table(report, manifest.num_samples))
     for name in ("pca.json", "pca.png", "mean.png"):
         click.echo(f"wrote {shard_set.folder / name}")
+
+
+@alexprep.command()
+@click.argument("shards", type=FOLDER)
+@click.option("--quick", "depth", flag_value="quick", help="Only names and sizes.")
+@click.option("--decode", "depth", flag_value="decode", help="Hashes, and every image decoded.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@one_line_errors
+def verify(shards: Path, depth: str | None, as_json: bool, workers: int | None) -> None:
+    """Check SHARDS, one set or the folder of several, against their manifests; by default sizes and hashes.
+
+    Every finding names a file and, where it can be told, the sample and the byte. Exit code 1 if there is any.
+    """
+    import json
+    from dataclasses import asdict
+
+    findings = {folder: _verify(folder, depth or "hashes", workers) for folder in _sets_of(shards)}
+    num_findings = sum(map(len, findings.values()))
+    if as_json:
+        click.echo(json.dumps({str(folder): [asdict(one) for one in found] for folder, found in findings.items()}))
+    else:
+        for folder, found in findings.items():
+            for finding in found:
+                click.echo(f"{folder}/{finding}")
+        click.echo(f"findings: {num_findings}" if num_findings else "all good")
+    raise SystemExit(1 if num_findings else 0)
+
+
+@alexprep.command()
+@click.argument("shards", type=FOLDER)
+@click.argument("source", type=FOLDER)
+@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@one_line_errors
+def repair(shards: Path, source: Path, workers: int | None) -> None:
+    """Find what is damaged in SHARDS and make only that again from SOURCE, to the same bytes."""
+    from ..prep import Manifest
+    from ..prep.repair import damaged_shards, repair_set
+    from ..prep.source import open_source
+
+    found_source = open_source(source)
+    for folder in _sets_of(shards):
+        findings = _verify(folder, "hashes", workers)
+        if not findings:
+            click.echo(f"{folder}: all good")
+            continue
+        shards_to_make = damaged_shards(Manifest.read(folder), findings)
+        with progress("repairing", sum(entry.num_samples for entry in shards_to_make), "images") as update:
+            names = repair_set(
+                folder,
+                found_source,
+                findings,
+                num_workers=num_cores() if workers is None else workers,
+                on_progress=update,
+            )
+        click.echo(f"{folder}: made again {', '.join(names)}")
+
+
+def _sets_of(shards: Path) -> list[Path]:
+    from ..prep.shard_set import SPLITS
+
+    return [shards / split for split in SPLITS if (shards / split).is_dir()] or [shards]
+
+
+def _verify(folder: Path, depth: str, workers: int | None) -> "list[Finding]":
+    from ..prep import Manifest
+    from ..prep.verify import verify_set
+
+    with progress(f"checking {folder.name}", Manifest.read(folder).num_samples, "images") as update:
+        return verify_set(
+            folder, depth=depth, num_workers=num_cores() if workers is None else workers, on_progress=update
+        )
 
 
 @alexprep.command("demo-images")

@@ -3,6 +3,7 @@
 Results go to stdout; progress and errors go to stderr, as a bar on a terminal and as plain lines elsewhere.
 """
 
+import errno
 import functools
 import logging
 import signal
@@ -36,12 +37,19 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except (ValueError, OSError, ImportError) as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            raise click.ClickException(" ".join(_words(error).split())) from error
         except KeyboardInterrupt:
             click.echo("interrupted; the same command continues", err=True)
             raise SystemExit(EXIT_INTERRUPTED) from None
 
     return wrapped
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        room = "; make room, the same command continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return f"{error.filename}: {error.strerror}{room}"
+    return str(error)
 
 
 @contextmanager

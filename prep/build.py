@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .files import whole_file
 from .lock import exclusive_lock
@@ -142,15 +143,7 @@ def build_shards(
     """
     from .images import software_versions
 
-    plans = [
-        ShardPlan(
-            split=split.name,
-            num_images=len(split.images),
-            seed=options.seed,
-            images_per_shard=options.images_per_shard,
-        )
-        for split in source.splits
-    ]
+    plans = [plan_of(split, options) for split in source.splits]
     software = software_versions()
     work = out / WORK_FOLDER
     work.mkdir(parents=True, exist_ok=True)
@@ -167,6 +160,16 @@ def build_shards(
             built.append(BuiltSplit(shard_set=ShardSet.open(folder), already_complete=already_complete))
         shutil.rmtree(work)
     return built
+
+
+def plan_of(split: SourceSplit, options: BuildOptions) -> ShardPlan:
+    """How `split` is dealt to shards."""
+    return ShardPlan(
+        split=split.name,
+        num_images=len(split.images),
+        seed=options.seed,
+        images_per_shard=options.images_per_shard,
+    )
 
 
 def _description(options: BuildOptions) -> dict[str, object]:
@@ -221,7 +224,7 @@ def _build_split(
     state = _State.load(state_path) if state_path.exists() else _State(sums=PixelSums.zero(options.pixels.size_px))
     before = sum(len(ranges[number]) for number in state.entries)
     jobs = (
-        (_shard_job(split, folder, plan, order[positions.start : positions.stop], number, options), len(positions))
+        (shard_job(split, folder, plan, order, number, options), len(positions))
         for number, positions in enumerate(ranges)
         if number not in state.entries
     )
@@ -239,19 +242,21 @@ def _build_split(
     _finish(split, folder, plan, state, options, software)
 
 
-def _shard_job(
+def shard_job(
     split: SourceSplit,
     folder: Path,
     plan: ShardPlan,
-    order: np.ndarray[tuple[int], np.dtype[np.int64]],
+    order: NDArray[np.int64],
     number: int,
     options: BuildOptions,
 ) -> ShardJob:
+    """The job that writes shard `number` of the plan into `folder`; `order` is the plan's."""
+    positions = plan.positions(number)
     return ShardJob(
         path=folder / plan.shard_name(number),
         number=number,
-        first_position=number * plan.images_per_shard,
-        images=[split.images[i] for i in order.tolist()],
+        first_position=positions.start,
+        images=[split.images[i] for i in order[positions.start : positions.stop].tolist()],
         pixels=options.pixels,
     )
 
@@ -310,6 +315,13 @@ def _refuse_too_many_bad(state: _State, split: SourceSplit, options: BuildOption
         )
 
 
+def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
+    """One JSON line per input that was not stored."""
+    with whole_file(folder / QUARANTINE_NAME) as file:
+        for bad in quarantined:
+            file.write(json.dumps(asdict(bad)).encode() + b"\n")
+
+
 def _finish(
     split: SourceSplit,
     folder: Path,
@@ -321,9 +333,7 @@ def _finish(
     if state.sums.num_images == 0:
         raise ValueError(f"{split.name}: none of {len(split.images)} inputs is a usable image; check the source")
     quarantined = sorted((bad for shard in state.quarantined.values() for bad in shard), key=lambda bad: bad.source)
-    with whole_file(folder / QUARANTINE_NAME) as file:
-        for bad in quarantined:
-            file.write(json.dumps(asdict(bad)).encode() + b"\n")
+    write_quarantine(folder, quarantined)
     state.sums.save(folder / STATISTICS_NAME)
     Manifest(
         split=split.name,

@@ -17,8 +17,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
     partial.replace(path)  # not reached when the block raised
     sync_folder(path.parent)
 

@@ -4,6 +4,7 @@ It holds no time, host or path: the same source and options give the same bytes.
 on and refuses the rest, saying which file, what was found and what was expected.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,6 +73,11 @@ class Quarantined:
     reason: str
 
 
+def manifest_digest(data: dict[str, Any]) -> str:
+    """SHA-256 over a manifest's JSON without its `manifest_sha256`."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """A complete shard set of one split; `source_sha256` is the fingerprint of the inputs it was made of."""
@@ -99,6 +105,8 @@ class Manifest:
         data = asdict(self)
         data["num_samples"] = self.num_samples
         data["colour"] = self.colour.to_json()
+        data = json.loads(json.dumps(data))
+        data["manifest_sha256"] = manifest_digest(data)
         with whole_file(folder / MANIFEST_NAME) as file:
             file.write(json.dumps(data, indent=1, sort_keys=True).encode() + b"\n")
 

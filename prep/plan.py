@@ -46,8 +46,12 @@ class ShardPlan:
 
     def shard_ranges(self) -> list[range]:
         """Consecutive ranges of positions in the stored order, one per shard, the last perhaps shorter."""
-        starts = range(0, self.num_images, self.images_per_shard)
-        return [range(start, min(start + self.images_per_shard, self.num_images)) for start in starts]
+        return [self.positions(number) for number in range(-(-self.num_images // self.images_per_shard))]
+
+    def positions(self, number: int) -> range:
+        """The positions of shard `number`."""
+        start = number * self.images_per_shard
+        return range(start, min(start + self.images_per_shard, self.num_images))
 
     def shard_name(self, number: int) -> str:
         """`train-00012.tar`."""

@@ -23,7 +23,8 @@ KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,90}")
 INDEX_VERSION = "v1.2"
 LABEL_EXT = "cls"
 MAX_FIELD = 128  # characters of one field of an index; a name in a tar header has at most 100
-MAX_MEMBER_BYTES = 8**11 - 1
+HEADER_BYTES = tarfile.BLOCKSIZE
+END_BYTES = 2 * tarfile.BLOCKSIZE
 
 # The fields of a USTAR header around name, size and checksum: mode, owner 0, time 0; a plain file, version 00.
 _OWNER = b"0000644\0" + b"0000000\0" * 2
@@ -100,13 +101,13 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Sha
             line = []
             for ext, content in ((image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
                 name = f"{sample.key}.{ext}"
-                block = _tar_header(name, len(content)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+                block = member_bytes(name, content)
                 line.append(f"{ext} {position + tarfile.BLOCKSIZE} {len(content)} {name}")
                 file.write(block)
                 digest.update(block)
                 position += len(block)
             lines.append(" ".join(line))
-        end = bytes(2 * tarfile.BLOCKSIZE)
+        end = bytes(END_BYTES)
         end += bytes(-(position + len(end)) % tarfile.RECORDSIZE)
         file.write(end)
         digest.update(end)
@@ -235,6 +236,11 @@ def _first_bad_line(body: bytes) -> str:
     return (
         f"{number + 2}: expected '{ext} OFFSET SIZE KEY.{ext} cls OFFSET SIZE KEY.cls', found {lines[number][:120]!r}"
     )
+
+
+def member_bytes(name: str, content: bytes) -> bytes:
+    """One member as it lies in the tar: header, content, zeros up to the next block."""
+    return _tar_header(name, len(content)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
 def _tar_header(name: str, size: int) -> bytes:

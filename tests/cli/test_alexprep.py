@@ -1,6 +1,7 @@
 """What a person sees of alexprep: tables on success, one line and an exit code on a mistake."""
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,8 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("pca", "nowhere"), "nowhere: no such folder"),
         (("pca", "{source}"), "manifest.json"),
         (("sharp",), "No such command"),
+        (("verify", "{source}"), "no manifest.json here"),
+        (("repair", "nowhere", "{source}"), "no manifest.json here"),
     ],
 )
 def test_a_mistake_is_one_line(source: Path, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -111,9 +114,27 @@ def test_a_damaged_shard_is_one_line(sharded: Path, tmp_path: Path) -> None:
     assert_one_line(alexprep("pca", "set", cwd=tmp_path), "train-00001.tar")
 
 
+def test_verify_names_the_damage_and_repair_mends_it(source: Path, sharded: Path, tmp_path: Path) -> None:
+    shutil.copytree(sharded / "shards", tmp_path / "shards")
+    good = alexprep("verify", "shards", cwd=tmp_path)
+    assert good.returncode == 0 and good.stdout == "all good\n"
+    shard = tmp_path / "shards/val/val-00000.tar"
+    content = bytearray(shard.read_bytes())
+    content[513] ^= 255
+    shard.write_bytes(content)
+    bad = alexprep("verify", "shards", "--decode", cwd=tmp_path)
+    assert bad.returncode == 1 and "shards/val/val-00000.tar: sample '0000" in bad.stdout and "at byte" in bad.stdout
+    findings = json.loads(alexprep("verify", "shards", "--json", cwd=tmp_path).stdout)
+    assert findings["shards/train"] == [] and findings["shards/val"][0]["file"] == "val-00000.tar"
+    assert alexprep("verify", "shards/val", "--quick", cwd=tmp_path).returncode == 0
+    mended = alexprep("repair", "shards", source, cwd=tmp_path)
+    assert mended.returncode == 0 and "shards/val: made again val-00000.tar" in mended.stdout, mended.stderr
+    assert alexprep("verify", "shards", cwd=tmp_path).returncode == 0
+
+
 def test_help_is_quick_and_says_what_each_command_does(tmp_path: Path) -> None:
     result = alexprep("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for command in ("shard", "pca", "demo-images"):
+    for command in ("shard", "pca", "verify", "repair", "demo-images"):
         assert command in result.stdout
         assert alexprep(command, "--help", cwd=tmp_path).returncode == 0
