@@ -102,7 +102,7 @@ def test_the_cifar_nets_compute_ten_logits_and_all_gradients(kind: str) -> None:
         Switches(kind="one-gpu", norm="caffe", init="caffe", dropout="inverted"),
         Switches(kind="owt"),
         Switches(activation="tanh", pooling="2/2", norm="none", dropout="off"),
-        Switches(input="pad2", norm_scope="all", sixth_conv=True, init="he"),
+        Switches(input="pad2", norm_scope="all", sixth_conv=True, init="quick"),
     ],
 )
 def test_every_switch_builds_a_network_that_computes(switches: Switches) -> None:
