@@ -27,6 +27,7 @@ def alexprep() -> None:
 @click.argument("source", type=FOLDER)
 @click.option("--out", type=FOLDER, default=Path("shards"), show_default=True, help="Where the shard sets go.")
 @click.option("--size", default=256, show_default=True, help="Side of the stored square, pixels.")
+@click.option("--fit", default="crop", show_default=True, help="crop: central square; shorter: the whole image.")
 @click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
 @click.option("--chroma", type=click.Choice(["420", "444"]), default="420", show_default=True, help="JPEG chroma.")
 @click.option("--filter", "filter_", default="bilinear", show_default=True, help="bilinear, bicubic, lanczos, area.")
@@ -41,6 +42,7 @@ def shard(
     source: Path,
     out: Path,
     size: int,
+    fit: str,
     quality: int,
     chroma: str,
     filter_: str,
@@ -62,7 +64,7 @@ def shard(
 
     options = BuildOptions(
         pixels=PixelOptions(
-            size_px=size, filter=filter_, codec=codec, quality=quality, chroma=chroma, strict=not lenient
+            size_px=size, fit=fit, filter=filter_, codec=codec, quality=quality, chroma=chroma, strict=not lenient
         ),
         seed=seed,
         images_per_shard=images_per_shard,

@@ -284,7 +284,7 @@ def _samples(
     sums: "RunningSums",
     quarantined: list[Quarantined],
 ) -> Iterator[Sample]:
-    from .images import prepare_image
+    from .images import central_square, prepare_image
 
     for i, image in enumerate(job.images):
         beat(i)
@@ -301,7 +301,7 @@ def _samples(
         except MemoryError:
             quarantined.append(Quarantined(source=image.name, reason="needs more than 1 GiB of memory"))
             continue
-        sums.add(pixels_HWC)
+        sums.add(central_square(pixels_HWC))
         yield Sample(key=sample_key(job.first_position + i, image.name), image=encoded, label=image.label)
 
 

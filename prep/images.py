@@ -1,4 +1,4 @@
-"""One source image to one stored image: decode, shorter side to `size_px`, central square, encode.
+"""One source image to one stored image: decode, shorter side to `size_px`, central square or all of it, encode.
 
 The central square is cut first and resized after: the same pixels as resizing first, to within half a source pixel,
 for half of the work. Stored images are plain RGB without metadata, so that any decoder reads them.
@@ -12,13 +12,13 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from .decode import decode_rgb
+from .decode import MAX_PIXELS, decode_rgb
 from .manifest import PixelOptions
 from .resize import resize
 
 
 def prepare_image(data: bytes, options: PixelOptions) -> tuple[NDArray[np.uint8], bytes]:
-    """Decode `data` and return the uint8 image (size, size, 3) as it was before encoding, and its encoded bytes.
+    """Decode `data` and return the uint8 image (H, W, 3) as it was before encoding, and its encoded bytes.
 
     Raises ValueError with a one-line reason when the input is bad.
     """
@@ -27,14 +27,24 @@ def prepare_image(data: bytes, options: PixelOptions) -> tuple[NDArray[np.uint8]
 
 
 def fit_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> NDArray[np.uint8]:
-    """The central square of a uint8 image (H, W, 3), resized to (size, size, 3)."""
+    """A uint8 image (H, W, 3), or its central square, with the shorter side resized to `options.size_px`."""
+    wanted = image_HWC if options.fit == "shorter" else central_square(image_HWC)
+    height, width = wanted.shape[:2]
+    side = min(height, width)
+    if side == options.size_px:
+        return np.ascontiguousarray(wanted)
+    new_height, new_width = (max(1, round(edge * options.size_px / side)) for edge in (height, width))
+    if new_height * new_width > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels would become {new_width} x {new_height}, more than {MAX_PIXELS}")
+    return resize(wanted, new_height, new_width, options.filter)
+
+
+def central_square(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A view of the largest square in the middle of (H, W, 3): what statistics count, whatever is stored."""
     height, width = image_HWC.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = image_HWC[top : top + side, left : left + side]
-    if side == options.size_px:
-        return np.ascontiguousarray(square)
-    return resize(square, options.size_px, options.size_px, options.filter)
+    return image_HWC[top : top + side, left : left + side]
 
 
 def encode_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> bytes:
@@ -58,8 +68,10 @@ def decode_stored(data: bytes, options: PixelOptions) -> NDArray[np.uint8]:
             raise ValueError(f"{len(data)} bytes, expected {options.size_px**2 * 3}")
         return np.frombuffer(data, np.uint8).reshape(options.size_px, options.size_px, 3)
     image_HWC = decode_rgb(data)
-    if image_HWC.shape[:2] != (options.size_px, options.size_px):
-        raise ValueError(f"{image_HWC.shape[1]} x {image_HWC.shape[0]} pixels, expected {options.size_px} square")
+    height, width = image_HWC.shape[:2]
+    if min(height, width) != options.size_px or (options.fit == "crop" and height != width):
+        expected = "square" if options.fit == "crop" else "at the shorter side"
+        raise ValueError(f"{width} x {height} pixels, expected {options.size_px} {expected}")
     return image_HWC
 
 

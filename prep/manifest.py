@@ -20,13 +20,17 @@ STATISTICS_NAME = "statistics.npz"
 MAX_MANIFEST_BYTES = 256 * 2**20
 
 FILTERS = ("bilinear", "bicubic", "lanczos", "area")
-FITS = ("crop",)
+FITS = ("crop", "shorter")
 IMAGE_EXTENSIONS = {"jpeg": "jpg", "png": "png", "raw": "raw"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelOptions:
-    """Every choice that shapes a stored pixel; `strict` refuses inputs whose data the decoder had to patch over."""
+    """Every choice that shapes a stored pixel.
+
+    `fit` is `crop` for the central square of side `size_px`, or `shorter` for the whole image with that shorter side.
+    `strict` refuses inputs whose data the decoder had to patch over.
+    """
 
     size_px: int = 256
     fit: str = "crop"
@@ -41,6 +45,8 @@ class PixelOptions:
             raise ValueError(f"size must be 8 to 4096 px, got {self.size_px}")
         if self.fit not in FITS:
             raise ValueError(f"fit must be one of {', '.join(FITS)}, got {self.fit!r}")
+        if self.fit == "shorter" and self.codec == "raw":
+            raise ValueError("format raw stores no shape, so it needs fit crop")
         if self.filter not in FILTERS:
             raise ValueError(f"filter must be one of {', '.join(FILTERS)}, got {self.filter!r}")
         if self.codec not in IMAGE_EXTENSIONS:

@@ -112,7 +112,7 @@ def sample_pixels(shard_set: ShardSet, *, num_images: int = 64, pixels_per_image
 
 def sum_one_shard(job: SumJob, beat: Beat, condemned: dict[int, str]) -> PixelSums:
     """The work of one worker."""
-    from .images import decode_stored
+    from .images import central_square, decode_stored
     from .running_sums import RunningSums
 
     index = read_index(index_path(job.path), shard_bytes=job.num_bytes)
@@ -127,5 +127,5 @@ def sum_one_shard(job: SumJob, beat: Beat, condemned: dict[int, str]) -> PixelSu
                 image_HWC = decode_stored(content[offset : offset + size], job.pixels)
             except ValueError as error:
                 raise ValueError(f"{job.path}: sample {key!r} at byte {offset}: {error}; restore the shard") from None
-            sums.add(image_HWC)
+            sums.add(central_square(image_HWC))
     return sums.total()

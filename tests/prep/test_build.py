@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from alexkit.prep import ShardSet
 from alexkit.prep.build import BuildOptions, BuiltSplit, build_shards
@@ -82,6 +84,28 @@ def test_fused_statistics_of_lossless_formats_are_those_of_the_stored_pixels(
     fused = built.shard_set.sums()
     assert fused.num_images == again.num_images == 15
     assert (fused.image_HWC == again.image_HWC).all() and (fused.outer_CC == again.outer_CC).all()
+
+
+def test_whole_images_have_the_statistics_of_their_central_squares(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    source = draw_source(splits=("train",))
+    squares, whole = (
+        build(source, tmp_path / fit, pixels=PixelOptions(size_px=32, fit=fit, codec="png"))[0].shard_set
+        for fit in ("crop", "shorter")
+    )
+    assert len(stored(tmp_path / "shorter/train")) == 15
+    # The square is cut after resizing instead of before: up to half a pixel apart.
+    assert np.abs(np.array(whole.manifest.colour.mean_C) - squares.manifest.colour.mean_C).max() < 2
+
+
+def test_an_input_that_needs_too_much_memory_is_quarantined(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    source = draw_source(splits=("train",), images_per_class=1)
+    # Transparent, so that laying it over white takes several copies of 4 x 88 million bytes.
+    Image.new("RGBA", (9400, 9400)).save(source / "train/n00000000/huge.png", compress_level=1)
+    (built,) = build(source, tmp_path / "out")
+    assert built.shard_set.manifest.num_samples == 3
+    assert [(bad.source, bad.reason) for bad in built.shard_set.manifest.quarantined] == [
+        ("n00000000/huge.png", "needs more than 1 GiB of memory")
+    ]
 
 
 def test_bad_images_are_quarantined_and_the_rest_is_kept(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

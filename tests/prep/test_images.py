@@ -74,6 +74,22 @@ def test_a_stored_jpeg_is_baseline_plain_and_close(chroma: str, quality: int) ->
     assert np.abs(decode_stored(data, options).astype(int) - image).mean() < (6 if quality == 50 else 2.5)
 
 
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((300, 400), (64, 85)), ((400, 300), (85, 64)), ((64, 90), (64, 90)), ((1, 3), (64, 192))]
+)
+@pytest.mark.parametrize("codec", ["jpeg", "png"])
+def test_the_whole_image_can_be_kept(shape: tuple[int, int], expected: tuple[int, int], codec: str) -> None:
+    options = PixelOptions(size_px=64, fit="shorter", codec=codec)
+    image = fit_image(np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8), options)
+    assert image.shape[:2] == expected
+    assert decode_stored(encode_image(image, options), options).shape == image.shape
+
+
+def test_an_image_too_long_to_be_kept_whole_is_refused() -> None:
+    with pytest.raises(ValueError, match="would become"):
+        fit_image(np.zeros((1, 2000, 3), np.uint8), PixelOptions(fit="shorter"))
+
+
 @pytest.mark.parametrize("codec", ["png", "raw"])
 def test_lossless_formats_give_the_same_pixels_back(codec: str) -> None:
     options = PixelOptions(size_px=64, codec=codec)
@@ -97,6 +113,7 @@ def test_a_stored_image_of_another_size_is_refused(codec: str) -> None:
         ({"chroma": "422"}, "chroma must be 420 or 444"),
         ({"filter": "sinc"}, "filter must be one of"),
         ({"fit": "stretch"}, "fit must be one of"),
+        ({"fit": "shorter", "codec": "raw"}, "format raw stores no shape"),
     ],
 )
 def test_impossible_options_are_refused(wrong: dict[str, object], words: str) -> None:
