@@ -124,11 +124,19 @@ class Learner:
 
 
 def paces(recipe: Recipe, wiring: Wiring) -> dict[str, Pace]:
-    """Every parameter's factor on the rate, and its decay: the table's where it names one, else the recipe's."""
+    """Every parameter's factor on the rate, and its decay: the table's where it names one, else the recipe's.
+
+    Raises ValueError when the recipe names a layer that the table does not have.
+    """
     training, result = recipe.training, {}
+    names = [row.name for row in wiring.rows]
+    for name in training.rates:
+        if name not in names:
+            raise ValueError(f"training.rates.{name}: this network has the layers {', '.join(names)}")
     for row in wiring.rows:
         decay = training.weight_decay if row.decay is None else row.decay
-        result[f"{row.name}.weight"] = Pace(rate=row.rate, decay=decay)
         bias_decay = decay if training.decay_biases else 0.0
-        result[f"{row.name}.bias"] = Pace(rate=row.rate * training.bias_rate, decay=bias_decay)
+        rate = training.rates.get(row.name, 1.0)
+        result[f"{row.name}.weight"] = Pace(rate=rate, decay=decay)
+        result[f"{row.name}.bias"] = Pace(rate=rate * training.bias_rate, decay=bias_decay)
     return result

@@ -40,7 +40,9 @@ class Training:
 
     `batch_size` counts images per update over all processes. `rate` is the learning rate at the start; biases learn
     `bias_rate` times as fast and decay only with `decay_biases`. `accumulate`: parts a batch is computed in.
-    `checkpoint_minutes`: at most so long between checkpoints; one is also written after every epoch.
+    `checkpoint_minutes`: at most so long between checkpoints; one is also written after every epoch. `start_from`: a
+    run folder or safetensors file whose weights all layers but the last start with. `rates`: factors on the learning
+    rate by layer, 0 for a frozen one.
     """
 
     epochs: int = 90
@@ -55,6 +57,8 @@ class Training:
     accumulate: int = 1
     checkpoint_minutes: float = 10.0
     validate_every: int = 1
+    start_from: str = ""
+    rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "validate_every"):
@@ -161,6 +165,10 @@ def _value(hint: Any, value: Any, where: str, name: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where}: {name} must be a list, got {value!r}")
         return tuple(_value(choices[0], item, where, name) for item in value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: {name} must be a table of keys, got {value!r}")
+        return {key: _value(choices[1], item, where, f"{name}.{key}") for key, item in value.items()}
     allowed = choices if origin in (types.UnionType, typing.Union) else (hint,)
     # In TOML 1 is an integer and true is not; a float key takes both 1 and 1.0, an integer key no boolean.
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):

@@ -4,8 +4,10 @@ Everything random is a function of the recipe's seed and of the position, so a r
 same machine gives the same numbers, bit for bit, as one that was not.
 """
 
+import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from typing import Any
 
 from ..pipeline import Batch, CentreCrop, Loader, TrainAugment
 from .checkpoint import newest_checkpoint, save_checkpoint
+from .diagnosis import STALL_STEPS, dead_shares, diagnose, is_guessing
 from .evaluate import Score, predict, score
 from .layout import make_layout
 from .learner import Learner, StepResult
@@ -26,8 +29,10 @@ from .precision import choose_device, choose_precision
 from .recipe import Recipe
 from .run import CHECKPOINTS, DataIdentity, Run
 from .schedule import Plateau
+from .weights import for_fine_tuning, read_weights
 from .wiring import wiring
 
+logger = logging.getLogger(__name__)
 Report = Callable[[int, str], None]
 
 LOG_EVERY_STEPS = 20
@@ -66,6 +71,7 @@ class Trainer:
         self.validated = 0  # the last epoch whose validation is done
         self.last_validation: dict[str, float] = {}
         self.interval = Interval()
+        self.guessed_since = 0  # the last step whose loss was better than guessing
         self.saved = self.drawn = time.monotonic()
         self._continue()
 
@@ -118,6 +124,11 @@ class Trainer:
             at_end = self.step % len(self.loader) == 0
             if at_end or self.step % LOG_EVERY_STEPS == 0:
                 numbers = interval.numbers()
+                if at_end:
+                    numbers["dead_share"] = max(
+                        dead_shares(self.learner, self.layout.share(batch).images).values(), default=0.0
+                    )
+                self._watch_for_stall(numbers["loss"], batch)
                 log.write("train", self.step, rate=rate, **numbers)
                 note = "loss {loss:.3f}, error {top1_error:.1%}, data wait {wait_share:.0%}".format(**numbers)
                 interval.restart()
@@ -192,7 +203,13 @@ class Trainer:
 
     def _continue(self) -> None:
         checkpoint = newest_checkpoint(self.run_folder.folder / CHECKPOINTS)
+        start = self.recipe.training.start_from
         if checkpoint is None:
+            if start:
+                last = self.learner.network.wiring.rows[-1].name
+                with self.layout.contact():
+                    own = self.learner.whole_weights()
+                self.learner.load(for_fine_tuning(read_weights(Path(start)), own, last, start), None)
             return
         self.learner.load(checkpoint.weights(), checkpoint.velocities())
         self.learner.step, state = checkpoint.step, checkpoint.state
@@ -224,6 +241,18 @@ class Trainer:
             self.last_validation = {"images": total.num_images, **total.rates()}
             log.write("val", self.step, epoch=self.epoch, **total.rates())
         self.validated = self.epoch
+
+    def _watch_for_stall(self, loss: float, batch: Batch) -> None:
+        """Say once, with the likely reasons, when nothing has been learned for long."""
+        if not is_guessing(loss, self.loader.num_classes):
+            self.guessed_since = self.step
+        elif self.step - self.guessed_since >= STALL_STEPS:
+            self.guessed_since = sys.maxsize
+            with self.layout.contact():
+                reasons = "; ".join(diagnose(self.learner, self.layout.share(batch)))
+            if self.layout.rank == 0:
+                words = "step %d: for %d steps the loss has been that of guessing: %s"
+                logger.warning(words, self.step, STALL_STEPS, reasons)
 
     def _draw(self) -> None:
         due = time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS or self.epoch == self.recipe.training.epochs

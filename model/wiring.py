@@ -66,7 +66,6 @@ class _Row:
     std: float = 0.01  # of the initial weights
     bias: float = 0.0  # initial biases
     decay: float | None = None  # None: the recipe's weight decay
-    rate: float = 1.0  # factor on the learning rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -130,7 +130,10 @@ def test_a_value_that_is_not_finite_in_one_process_is_applied_in_none(run: Run, 
 
 @pytest.mark.parametrize(
     ("world", "parts", "columns", "words"),
-    [(3, 2, 2, r"3 processes cannot be dealt to networks of 2"), (2, 2, 1, r"--columns 2: the columns of this network: 1")],
+    [
+        (3, 2, 2, r"3 processes cannot be dealt to networks of 2"),
+        (2, 2, 1, r"--columns 2: the columns of this network: 1"),
+    ],
 )
 def test_layouts_that_cannot_be_are_refused(world: int, parts: int, columns: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):

@@ -205,3 +205,26 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_the_step(shards: Path, t
 def test_a_crop_that_the_network_does_not_read_is_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data.crop is 24 px, but the network reads 32 px"):
         train(shards, tmp_path / "run", [*OVERRIDES, "data.crop=24"])
+
+
+def test_a_run_can_start_from_another_with_other_classes(
+    finished: Path, draw_shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "train").symlink_to(draw_shards(num_samples=60, size_px=32, num_classes=3))
+    (tmp_path / "val").symlink_to(draw_shards(num_samples=30, size_px=32, num_classes=3, split="val"))
+    overrides = [*OVERRIDES, "training.epochs=1", "schedule.kind=linear", f"training.start_from={finished}"]
+    train(tmp_path, tmp_path / "frozen", [*overrides, *(f"training.rates.conv{i}=0" for i in (1, 2, 3))])
+    source, tuned = (load_file(sorted((folder / "checkpoints").iterdir())[-1] / "weights.safetensors")
+                     for folder in (finished, tmp_path / "frozen"))  # fmt: skip
+    assert all(torch.equal(tuned[name], source[name]) for name in source if name.startswith("conv"))
+    assert tuned["fc10.weight"].shape[0] == 3 and source["fc10.weight"].shape[0] == 4
+
+
+def test_a_network_that_only_guesses_is_diagnosed(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("alexkit.model.trainer.STALL_STEPS", 10)
+    train(shards, tmp_path / "run", [*OVERRIDES, "training.rate=1e-9"])
+    assert "for 10 steps the loss has been that of guessing" in caplog.text
+    assert "hardly moves: network.init" in caplog.text
+    assert caplog.text.count("guessing") == 1

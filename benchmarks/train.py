@@ -1,0 +1,243 @@
+"""How fast does the network train? Ratios to a plain control, taken by turns in fresh processes.
+
+    python benchmarks/train.py [--batch 64] [--turns 3] [--steps 4] [--shards SHARDS] [--device cpu] [--json FILE]
+
+A step is forward, backward and update on 224 px images. The control is AlexNet as most people write it: grouped
+convolutions, torch.nn.LocalResponseNorm, torch.optim.SGD, NCHW float32; on a GPU in bfloat16 and channels last, since
+anything else would be unfair there. Every case runs in a process of its own, so that peak memory is its own too; turns
+go round all cases, and the median over turns is reported, so that a busy machine disturbs all alike.
+"""
+
+import argparse
+import json
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # for the control as well as for alextrain, which sets it
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NUM_CLASSES = 1000
+
+
+def control(batch: int, device: torch.device) -> Callable[[], None]:
+    """One training step of the plain network."""
+
+    def norm() -> nn.Module:
+        return nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
+
+    def pool() -> nn.Module:
+        return nn.MaxPool2d(3, 2)
+
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 96, 11, 4, 2), nn.ReLU(), norm(), pool()),
+        *(nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), pool()),
+        *(nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(), nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU()),
+        *(nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), pool(), nn.Flatten()),
+        *(nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout()),
+        nn.Linear(4096, NUM_CLASSES),
+    )
+    on_gpu = device.type == "cuda"
+    order = torch.channels_last if on_gpu else torch.contiguous_format
+    network = network.to(device, memory_format=order)  # type: ignore[call-overload]
+    images, labels = constant_batch(batch, device)
+    images = images.contiguous(memory_format=order)
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=0.0005)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu):
+            loss = F.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]:
+    """One step of `alextrain`'s learner on a constant batch; `changes` go into the recipe."""
+    from alexkit.model.layout import make_layout
+    from alexkit.model.learner import Learner
+    from alexkit.model.precision import choose_precision
+    from alexkit.model.recipe import Recipe
+    from alexkit.model.wiring import wiring
+    from alexkit.pipeline import Batch
+
+    columns = changes.pop("columns", 1)
+    recipe = Recipe.from_json(
+        {"training": {"batch_size": batch, "precision": changes.pop("precision", "auto")}, **changes}
+    )
+    table = wiring(recipe.network)
+    layout = make_layout(table.columns, columns, device)
+    precision = choose_precision(recipe.training.precision, device)
+    learner = Learner(recipe, table, NUM_CLASSES, layout=layout, device=device, precision=precision)
+    share = batch // layout.loader_share[1]
+    images, labels = constant_batch(share, device)
+    constant = Batch(
+        images=images.contiguous(memory_format=torch.channels_last),
+        labels=labels,
+        indices=torch.arange(share, device=device),
+        mask=torch.ones(share, dtype=torch.bool, device=device),
+        keys=[""] * share,
+    )
+    return lambda: void(learner.train_step(constant, 0.0001))
+
+
+def from_shards(batch: int, device: torch.device, shards: Path) -> Callable[[], None]:
+    """One step of `alextrain`'s learner on the next batch of the loader."""
+    from alexkit.model.recipe import Recipe
+    from alexkit.model.trainer import Trainer
+
+    recipe = Recipe.from_json({"training": {"batch_size": batch, "epochs": 1000}, "network": {"init": "he"}})
+    trainer = Trainer(recipe, shards, Path(tempfile.mkdtemp()) / "run", device=str(device))
+    batches = (item for _ in range(1000) for item in trainer.loader)
+    return lambda: void(trainer.learner.train_step(next(batches), 0.0001))
+
+
+def void(_: object) -> None:
+    """Drop a result."""
+
+
+def constant_batch(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Noise of the spread of photographs less their mean, and labels."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, 3, 224, 224, generator=generator) * 60
+    return images.to(device), torch.randint(0, NUM_CLASSES, (batch,), generator=generator).to(device)
+
+
+def run_case(name: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Time one case in this process: images/s and peak memory in bytes."""
+    device = torch.device(arguments.device)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    step = CASES[name][1](arguments, device)
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    for _ in range(2):
+        step()
+    wait()
+    begun = time.perf_counter()
+    for _ in range(arguments.steps):
+        step()
+    wait()
+    seconds = time.perf_counter() - begun
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else kilobytes * 1024
+    return {"images_per_s": arguments.batch * arguments.steps / seconds, "peak_bytes": peak}
+
+
+Case = Callable[[argparse.Namespace, torch.device], Callable[[], None]]
+CASES: dict[str, tuple[str, Case]] = {
+    "control": ("plain control", lambda a, d: control(a.batch, d)),
+    "fp32": ("ours, fp32", lambda a, d: ours(a.batch, d, precision="fp32")),
+    "bf16": ("ours, bf16", lambda a, d: ours(a.batch, d, precision="bf16")),
+    "no-norm": (
+        "ours, fp32, without normalisation",
+        lambda a, d: ours(a.batch, d, precision="fp32", network={"norm": "none"}),
+    ),
+    "columns": ("ours, fp32, a process per column", lambda a, d: ours(a.batch, d, precision="fp32", columns=2)),
+    "shards": ("ours, from shards", lambda a, d: from_shards(a.batch, d, a.shards)),
+    "constant": ("ours, constant batch", lambda a, d: ours(a.batch, d, network={"init": "he"})),
+}
+
+
+def run_turn(name: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Run a case in fresh processes: one, or for the columns two that share the cores."""
+    command = [
+        sys.executable,
+        __file__,
+        "--case",
+        name,
+        "--batch",
+        str(arguments.batch),
+        "--steps",
+        str(arguments.steps),
+    ]
+    command += ["--device", arguments.device] + (["--shards", str(arguments.shards)] if arguments.shards else [])
+    num_processes = 2 if name == "columns" else 1
+    threads = max(len(os.sched_getaffinity(0)) // num_processes, 1)
+    environment = dict(os.environ)
+    if num_processes > 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+        environment |= {"WORLD_SIZE": str(num_processes)}
+    processes = [
+        subprocess.Popen(
+            [*command, "--threads", str(threads)],
+            env={**environment, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(num_processes)
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise SystemExit(f"case {name} failed")
+    results = [json.loads(output.splitlines()[-1]) for output in outputs]
+    return {
+        "images_per_s": min(result["images_per_s"] for result in results),
+        "peak_bytes": sum(result["peak_bytes"] for result in results),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--shards", type=Path, help="folder with train/ and val/ at 256 px: also time training from it")
+    parser.add_argument("--cases", help="comma-separated subset of " + ", ".join(CASES))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(run_case(arguments.case, arguments)))
+        return
+    names = arguments.cases.split(",") if arguments.cases else list(CASES)
+    if not arguments.shards:
+        names = [name for name in names if name not in ("shards", "constant")]
+    turns: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for turn in range(arguments.turns):
+        for name in names:
+            turns[name].append(run_turn(name, arguments))
+            print(
+                f"turn {turn + 1}: {name}: {turns[name][-1]['images_per_s']:.1f} images/s", file=sys.stderr, flush=True
+            )
+    rows = {}
+    for name in names:
+        speeds = [turn["images_per_s"] for turn in turns[name]]
+        rows[name] = {
+            "images_per_s": statistics.median(speeds),
+            "lowest": min(speeds),
+            "highest": max(speeds),
+            "peak_bytes": max(turn["peak_bytes"] for turn in turns[name]),
+        }
+    print(
+        f"batch {arguments.batch}, {arguments.device}, torch {torch.__version__}, {len(os.sched_getaffinity(0))} cores"
+    )
+    print("| case | images/s (lowest-highest) | ratio to control | peak memory, MB |\n|---|---|---|---|")
+    for name, row in rows.items():
+        ratio = f"{row['images_per_s'] / rows['control']['images_per_s']:.2f}" if "control" in rows else "-"
+        speed = f"{row['images_per_s']:.1f} ({row['lowest']:.1f}-{row['highest']:.1f})"
+        print(f"| {CASES[name][0]} | {speed} | {ratio} | {row['peak_bytes'] / 1e6:.0f} |")
+    if arguments.json:
+        arguments.json.write_text(
+            json.dumps({"batch": arguments.batch, "device": arguments.device, "rows": rows}, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()
