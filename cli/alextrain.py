@@ -1,11 +1,17 @@
 """alextrain: trains a network on a shard set into a run folder."""
 
+import json
 import os
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .terminal import one_line_errors, progress
+
+if TYPE_CHECKING:
+    from ..model import Recipe
 
 
 @click.command()
@@ -35,6 +41,7 @@ from .terminal import one_line_errors, progress
     help="Processes per network: 1 holds all columns, 2 hold one each.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+@click.option("--dry-run", is_flag=True, help="Make three steps, print sizes and a forecast, keep nothing.")
 @one_line_errors
 def alextrain(
     shards: Path,
@@ -44,6 +51,7 @@ def alextrain(
     overrides: tuple[str, ...],
     columns: int,
     device: str,
+    dry_run: bool,
 ) -> None:
     """Train by a recipe; the same command continues a run that was stopped, and says when it is finished."""
     # Read by torch at its first allocation. Large pages: a step frees and takes hundreds of MB, page by page.
@@ -54,6 +62,9 @@ def alextrain(
         raise ValueError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
     chosen = load_recipe(recipe, overrides)
     folder = runs / (name or chosen.name)
+    if dry_run:
+        _dry_run(chosen, shards, device)
+        return
     if columns > 1 and "WORLD_SIZE" not in os.environ:
         from ..model.launch import launch
         from ..model.layout import check_parts
@@ -84,6 +95,27 @@ def alextrain(
     click.echo(f"  best top-1 error {result['best_top1_error']:.2%}")
     for picture in ("curves.png", "filters.png"):
         click.echo(f"  {folder / picture}")
+
+
+def _dry_run(recipe: "Recipe", shards: Path, device: str) -> None:
+    from ..model import Trainer
+    from ..model.forecast import forecast, table
+
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(recipe, shards, Path(scratch) / "run", device=device)
+        try:
+            expected = forecast(trainer)
+        finally:
+            trainer.close()
+    click.echo(json.dumps(recipe.to_json(), indent=1))
+    click.echo(table(trainer))
+    training = recipe.training
+    click.echo(
+        f"{trainer.device}, {trainer.precision}, batch {training.batch_size}, {len(trainer.loader)} steps an epoch"
+    )
+    click.echo(f"a step takes {expected.step_s:.3f} s: {training.batch_size / expected.step_s:.0f} images/s")
+    click.echo(f"{training.epochs} epochs take about {expected.run_s / 3600:.1f} h, without validation")
+    click.echo(f"memory at most {expected.peak_bytes / 1e9:.1f} GB")
 
 
 if __name__ == "__main__":

@@ -95,3 +95,12 @@ def test_a_run_from_another_dataset_is_refused_in_one_line(
 def test_two_processes_are_refused_for_a_network_of_one_column(shards: Path, tmp_path: Path) -> None:
     words = one_line(call("--shards", shards, "--recipe", "cifar10-19", "--runs", tmp_path, "--columns", 2))
     assert "--columns 2: the columns of this network: 1; use --columns 1" in words
+
+
+def test_a_dry_run_tells_what_would_be_and_leaves_nothing(shards: Path, tmp_path: Path) -> None:
+    result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", tmp_path / "runs", "--dry-run", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert '"epochs": 2' in result.output
+    assert "conv1      32 x 32 x 32        2,432" in result.output
+    assert "images/s" in result.output and "2 epochs take about 0 min" in result.output
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,55 @@
+"""What a run would be: sizes, memory and time, from building everything and making a few steps of it."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from .trainer import Trainer
+
+TIMED_STEPS = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """Seconds for a step and for the whole run without its validations, and the most memory seen, in bytes."""
+
+    step_s: float
+    run_s: float
+    peak_bytes: int
+
+
+def forecast(trainer: Trainer) -> Forecast:
+    """Make three steps, the first to warm up; the trainer is spent afterwards."""
+    batches = iter(trainer.loader)
+    begun = 0.0
+    for step in range(1 + TIMED_STEPS):
+        if step == 1:
+            begun = time.perf_counter()
+        # A rate of nearly nothing: the work is the same, and no start is too wild for it.
+        trainer.learner.train_step(next(batches), 1e-12)
+    step_s = (time.perf_counter() - begun) / TIMED_STEPS
+    return Forecast(step_s=step_s, run_s=step_s * trainer.num_steps, peak_bytes=peak_bytes(trainer.device))
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has used: the GPU's for a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def table(trainer: Trainer) -> str:
+    """The layers as text: output, parameters, multiply-adds, and what crosses between columns, per image."""
+    lines = [f"{'layer':8} {'output':>14} {'parameters':>12} {'multiply-adds':>14} {'crossing':>9}"]
+    sizes = trainer.learner.network.sizes
+    for size in sizes:
+        output = f"{size.maps} x {size.px} x {size.px}" if size.px > 1 else str(size.maps)
+        parameters = size.weights + size.biases
+        lines.append(f"{size.name:8} {output:>14} {parameters:>12,} {size.multiply_adds:>14,} {size.gathered:>9,}")
+    total = sum(size.weights + size.biases for size in sizes)
+    lines.append(f"{'total':8} {'':14} {total:>12,} {sum(size.multiply_adds for size in sizes):>14,}")
+    return "\n".join(lines)
