@@ -20,7 +20,9 @@ class RunningSums:
         self._num_images = 0
         self._image_HWC = np.zeros((size_px, size_px, 3), np.int64)
         self._recent_HWC = np.zeros((size_px, size_px, 3), np.uint16)
-        self._outer_CC = np.zeros((3, 3), np.int64)
+        self._planes = [np.empty((size_px, size_px), np.uint8) for _ in range(3)]
+        self._squares = [0, 0, 0]  # of red, green, blue
+        self._differences = [0, 0, 0]  # squares of red - green, red - blue, green - blue
 
     def add(self, image_HWC: NDArray[np.uint8]) -> None:
         """Add one image."""
@@ -29,27 +31,28 @@ class RunningSums:
             self._flush()
         self._num_images += 1
         np.add(self._recent_HWC, image_HWC, out=self._recent_HWC)
-        planes = [np.asarray(plane, np.uint8) for plane in cv2.split(image_HWC)]
-        squares = [_sum_of_squares(plane) for plane in planes]
-        for i in range(3):
-            self._outer_CC[i, i] += squares[i]
-            for j in range(i):
-                # 2xy = x**2 + y**2 - (x - y)**2, and OpenCV sums squares of differences of bytes in SIMD.
-                product = (squares[i] + squares[j] - _sum_of_squares(planes[i], planes[j])) // 2
-                self._outer_CC[i, j] += product
-                self._outer_CC[j, i] += product
+        red, green, blue = self._planes
+        cv2.split(image_HWC, self._planes)
+        for i, plane in enumerate(self._planes):
+            self._squares[i] += _whole(cv2.norm(plane, cv2.NORM_L2SQR))
+        for i, (one, other) in enumerate(((red, green), (red, blue), (green, blue))):
+            self._differences[i] += _whole(cv2.norm(one, other, cv2.NORM_L2SQR))
 
     def total(self) -> PixelSums:
         """The sums so far."""
         self._flush()
-        return PixelSums(num_images=self._num_images, image_HWC=self._image_HWC.copy(), outer_CC=self._outer_CC.copy())
+        outer_CC = np.diag(np.array(self._squares, np.int64))
+        for k, (i, j) in enumerate(((0, 1), (0, 2), (1, 2))):
+            # 2xy = x**2 + y**2 - (x - y)**2, and OpenCV sums squares of differences of bytes in SIMD.
+            product = (self._squares[i] + self._squares[j] - self._differences[k]) // 2
+            outer_CC[i, j] = outer_CC[j, i] = product
+        return PixelSums(num_images=self._num_images, image_HWC=self._image_HWC.copy(), outer_CC=outer_CC)
 
     def _flush(self) -> None:
         self._image_HWC += self._recent_HWC
         self._recent_HWC[:] = 0
 
 
-def _sum_of_squares(plane: NDArray[np.uint8], minus: NDArray[np.uint8] | None = None) -> int:
-    norm = cv2.norm(plane, cv2.NORM_L2SQR) if minus is None else cv2.norm(plane, minus, cv2.NORM_L2SQR)
+def _whole(sum_of_squares: float) -> int:
     # OpenCV sums integers, but on some machines returns the square of the root: off by far less than 1/2 below 2**50.
-    return round(norm)
+    return round(sum_of_squares)
