@@ -73,7 +73,7 @@ class TrainAugment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """One fixed crop: its top left corner in px, and whether it is mirrored."""
+    """One crop: its top left corner in px of the square of side `size_px`, and whether it is mirrored."""
 
     top: int
     left: int
@@ -105,6 +105,15 @@ class PixelPlan:
         """Crop positions along one axis: 0 to size - crop inclusive."""
         return self.size_px - self.crop_px + 1
 
+    def part(self, place: NDArray[np.int64]) -> NDArray[np.float32]:
+        """A crop's place as a part, 0 to 1, of the free play along its axis; without play the middle.
+
+        Sets that keep whole images have more play along the longer side; the same part of it is taken there.
+        """
+        if self.num_places == 1:
+            return np.full(place.shape, 0.5, np.float32)
+        return (place / (self.num_places - 1)).astype(np.float32)
+
     @property
     def changes_pixels(self) -> bool:
         """Whether anything but cropping and mirroring happens."""
@@ -117,7 +126,13 @@ def plan_pixels(augment: TrainAugment | Evaluation, shard_set: ShardSet) -> Pixe
     Raises ValueError when the crop does not fit, or when an evaluation of another split than "train" would subtract
     that split's own mean.
     """
-    size, crop = shard_set.manifest.pixels.size_px, augment.crop
+    pixels = shard_set.manifest.pixels
+    if pixels.fit != "crop" and augment.mean == "crop":
+        raise ValueError(
+            f"{shard_set.folder}: holds whole images (fit {pixels.fit!r}), but the mean image covers only their "
+            "central square; choose mean='centre' or 'channel'"
+        )
+    size, crop = pixels.size_px, augment.crop
     if crop > size:
         raise ValueError(f"{shard_set.folder}: images of {size} px hold no crop of {crop} px; choose crop <= {size}")
     jitter = augment.jitter if isinstance(augment, TrainAugment) else "off"

@@ -27,8 +27,7 @@ ENCODED, CROP_X, CROP_Y, MIRROR, MEAN = "encoded", "crop_x", "crop_y", "mirror",
 
 def graph_inputs(plan: PixelPlan, draws: Draws) -> dict[str, NDArray[Any]]:
     """What a graph without fixed views needs of a batch's draws."""
-    # DALI takes a crop's place as a part of the free play and rounds it to whole pixels.
-    crop_B2 = (draws.crop_B2 / max(plan.num_places - 1, 1)).astype(np.float32)
+    crop_B2 = plan.part(draws.crop_B2)
     shift_B3 = 0 if plan.shift_KC is None else draws.alpha_B3 @ plan.shift_KC
     return {
         CROP_Y: np.ascontiguousarray(crop_B2[:, 0]),
@@ -109,7 +108,6 @@ def build_graph(
 ) -> Any:
     """A built DALI pipeline with one output: CHW or HWC, one or one a view; uint8 (`raw_pixels`) or float32."""
     device = "cpu" if device_id is None else "gpu"
-    play = max(plan.size_px - plan.crop_px, 1)
 
     pipeline = new_pipeline(batch_size, device_id, num_threads)
     with pipeline:
@@ -119,7 +117,7 @@ def build_graph(
             return fn.crop_mirror_normalize(
                 pixels,
                 crop=(plan.crop_px, plan.crop_px),
-                crop_pos_x=crop_x,
+                crop_pos_x=crop_x,  # a part of the free play; DALI rounds to whole pixels
                 crop_pos_y=crop_y,
                 mirror=mirror,
                 mean=mean,
@@ -151,8 +149,10 @@ def build_graph(
             ]
             pipeline.set_outputs(finish(*drawn))
         else:
+            parts = plan.part(np.array([(view.left, view.top) for view in plan.views])).tolist()
             views = [
-                finish(view.left / play, view.top / play, int(view.mirror), plan.mean_C.tolist()) for view in plan.views
+                finish(left, top, int(view.mirror), plan.mean_C.tolist())
+                for (left, top), view in zip(parts, plan.views, strict=True)
             ]
             pipeline.set_outputs(views[0] if len(views) == 1 else fn.stack(*views, axis=0))
     pipeline.build()

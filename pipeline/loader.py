@@ -26,7 +26,6 @@ from .batch import Batch
 from .draws import draw
 from .graph import Graph, build_graph, graph_inputs
 from .order import full_order, meetings, window_order
-from .reference import decode
 from .samples import Samples
 from .schedule import Schedule, Share
 
@@ -253,7 +252,7 @@ class Loader:
         if self._on_error == "raise":
             raise ValueError(
                 f"{self._samples.where(rotten[0])}: this image does not decode, so the disk or a copy went wrong; "
-                "restore the shard, or go on without the image by on_error='replace'"
+                "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' goes on without it"
             ) from error
         for index in sorted(set(rotten) - self._rotten):
             log.warning("%s: does not decode; another sample takes its place", self._samples.where(index))
@@ -262,12 +261,14 @@ class Loader:
             raise ValueError(f"{self.shard_set.folder}: no image decodes; restore the shards")
 
     def _decodes(self, index: int) -> bool:
-        pixels, size = self.shard_set.manifest.pixels, self._plan.size_px
+        from ..prep.images import decode_stored
+
         (encoded,) = self._samples.images(np.array([index]))
         try:
-            return decode(encoded.tobytes(), codec=pixels.codec, size_px=size).shape == (size, size, 3)
-        except (OSError, ValueError, SyntaxError):  # what Pillow raises for damaged files
+            decode_stored(encoded.tobytes(), self.shard_set.manifest.pixels)
+        except ValueError:
             return False
+        return True
 
     def _without_rotten(self, share: Share) -> tuple[Share, int]:
         """The share with the next sample in stored order for every one that does not decode, and how many those are."""

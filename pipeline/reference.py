@@ -20,9 +20,13 @@ def decode(encoded: bytes, *, codec: str, size_px: int) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def cut(pixels_HWC: NDArray[Any], view: View, crop_px: int) -> NDArray[Any]:
+def cut(pixels_HWC: NDArray[Any], view: View, plan: PixelPlan) -> NDArray[Any]:
     """Crop, then mirror left to right. Bit for bit."""
-    crop = pixels_HWC[view.top : view.top + crop_px, view.left : view.left + crop_px]
+    # In the square that is view.top and view.left; a whole image has more play along its longer side.
+    parts = plan.part(np.array([view.top, view.left]))
+    play = np.array(pixels_HWC.shape[:2]) - plan.crop_px
+    top, left = np.floor(parts * play + 0.5).astype(int)
+    crop = pixels_HWC[top : top + plan.crop_px, left : left + plan.crop_px]
     return crop[:, ::-1] if view.mirror else crop
 
 
@@ -33,8 +37,8 @@ def shift(plan: PixelPlan, alpha_3: Array) -> Array:
 
 def finish(plan: PixelPlan, pixels_HWC: NDArray[np.uint8], view: View, alpha_3: Array) -> Array:
     """One view (3, crop, crop), float32: gain * (pixel - mean + shift)."""
-    x_HWC = cut(pixels_HWC, view, plan.crop_px).astype(np.float32) - plan.mean_C
+    x_HWC = cut(pixels_HWC, view, plan).astype(np.float32) - plan.mean_C
     if plan.detail_HWC is not None:
         # A mean that moves is the one of the pixel's own place: cut and mirrored with it.
-        x_HWC = x_HWC - (cut(plan.detail_HWC, view, plan.crop_px) if plan.detail_moves else plan.detail_HWC)
+        x_HWC = x_HWC - (cut(plan.detail_HWC, view, plan) if plan.detail_moves else plan.detail_HWC)
     return np.float32(plan.gain) * (x_HWC + shift(plan, alpha_3)).transpose(2, 0, 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexkit.prep import ColourStatistics, Manifest, PixelOptions, PixelSums
+from alexkit.prep.images import central_square
 from alexkit.prep.manifest import STATISTICS_NAME, ClassEntry
 from alexkit.prep.shard import Sample, write_shard
 
@@ -49,18 +50,19 @@ def write_shard_set(
     size_px: int = 64,
     samples_per_shard: int = 16,
     codec: str = "jpeg",
+    fit: str = "crop",
     chroma: str = "420",
     split: str = "train",
     draw: DrawImage = draw_image,
 ) -> Path:
     """Write a complete shard set of drawn images to `folder`; sample i has label i % num_classes and key `sample-i`."""
     folder.mkdir(parents=True)
-    pixels = PixelOptions(size_px=size_px, codec=codec, chroma=chroma)
+    pixels = PixelOptions(size_px=size_px, codec=codec, fit=fit, chroma=chroma)
     sums = PixelSums.zero(size_px)
     samples = []
     for i in range(num_samples):
         image = draw(i, i % num_classes, size_px)
-        sums = sums + PixelSums.of(image)
+        sums = sums + PixelSums.of(central_square(image))
         samples.append(Sample(key=f"sample-{i:04d}", image=encode(image, pixels), label=i % num_classes))
     shards = tuple(
         write_shard(

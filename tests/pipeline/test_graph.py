@@ -8,8 +8,10 @@ import torch
 from alexkit.pipeline import CentreCrop, Loader, TenViews, TrainAugment
 from alexkit.pipeline.augment import Evaluation, View, plan_pixels
 from alexkit.pipeline.draws import draw
-from alexkit.pipeline.reference import cut, decode, finish
+from alexkit.pipeline.reference import decode, finish
 from alexkit.prep import ShardSet
+
+from ..conftest import draw_image, write_shard_set
 
 
 def reference_batch(folder: Path, augment: TrainAugment | Evaluation, seed: int, indices: list[int]) -> np.ndarray:
@@ -92,6 +94,18 @@ def test_half_precision_is_the_rounded_float_batch(draw_shards: Any, dtype: torc
         assert (a - b.float()).abs().max() <= 256 * torch.finfo(dtype).eps
 
 
-def test_mirror_and_crop_of_the_reference_are_plain() -> None:
-    pixels = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
-    assert (cut(pixels, View(top=1, left=2, mirror=True), 2) == pixels[1:3, [3, 2]]).all()
+def test_whole_images_are_cropped_along_both_sides(tmp_path: Path) -> None:
+    folder = write_shard_set(tmp_path / "set", fit="shorter", draw=draw_oblong)
+    for augment in (TrainAugment(crop=48), TenViews(crop=48), CentreCrop(crop=64), TrainAugment(crop=64)):
+        with Loader(folder, batch_size=8, augment=augment, seed=11) as loader:
+            batch = next(iter(loader))
+        expected = reference_batch(folder, augment, 11, batch.indices.tolist())
+        assert np.abs(batch.images.numpy() - expected).max() <= 1e-5 * 255
+    with pytest.raises(ValueError, match="choose mean='centre' or 'channel'"):
+        Loader(folder, batch_size=8, augment=TrainAugment(crop=48, mean="crop"))
+
+
+def draw_oblong(number: int, label: int, size_px: int) -> np.ndarray:
+    image = draw_image(number, label, 2 * size_px)[: size_px + 3 * number]
+    image = image[:, :size_px]
+    return image.transpose(1, 0, 2) if number % 2 else image
