@@ -12,6 +12,7 @@ from .terminal import one_line_errors, progress
 if TYPE_CHECKING:
     from ..prep.build import BuiltSplit, OnProgress
     from ..prep.pca import ColourReport
+    from ..prep.shard_set import ShardSet
     from ..prep.source import SourceSplit
     from ..prep.verify import Finding
 
@@ -90,13 +91,11 @@ def pca(shards: Path, workers: int | None) -> None:
     """
     import json
 
-    from ..prep import ShardSet
     from ..prep.files import whole_file
     from ..prep.pca import report_colours, sample_pixels, stored_sums
     from ..prep.pca_plot import save_mean_image, save_pca_plot
 
-    inner = shards / "train"
-    shard_set = ShardSet.open(inner if inner.is_dir() and not (shards / "manifest.json").exists() else shards)
+    shard_set = _train_set(shards)
     manifest = shard_set.manifest
     with progress("adding up", manifest.num_samples, "images") as update:
         sums = stored_sums(shard_set, num_workers=num_cores() if workers is None else workers, on_progress=update)
@@ -114,6 +113,31 @@ def pca(shards: Path, workers: int | None) -> None:
     click.echo(_colour_table(report, manifest.num_samples))
     for name in ("pca.json", "pca.png", "mean.png"):
         click.echo(f"wrote {shard_set.folder / name}")
+
+
+@alexprep.command()
+@click.argument("shards", type=FOLDER, default=Path("shards"))
+@click.option("--png", is_flag=True, help="Also write a contact sheet, samples.png.")
+@one_line_errors
+def inspect(shards: Path, png: bool) -> None:
+    """Write inspect.html beside SHARDS (./shards: its train split): samples by class, counts, colours, mixing."""
+    from ..prep.files import whole_file
+    from ..prep.inspect import contact_sheet, inspection_page, survey_set
+
+    shard_set = _train_set(shards)
+    survey = survey_set(shard_set)
+    with whole_file(shard_set.folder / "inspect.html") as file:
+        file.write(inspection_page(shard_set, survey).encode())
+    click.echo(
+        f"{len(survey.labels_N)} images in {len(survey.counts_K)} classes of {survey.counts_K.min()} to "
+        f"{survey.counts_K.max()}; distinct classes in a batch: {survey.distinct_mean:.1f}, "
+        f"{survey.distinct_ideal:.1f} expected of a perfect shuffle"
+    )
+    click.echo(f"wrote {shard_set.folder / 'inspect.html'}")
+    if png:
+        with whole_file(shard_set.folder / "samples.png") as file:
+            contact_sheet(shard_set, survey).save(file, "PNG")
+        click.echo(f"wrote {shard_set.folder / 'samples.png'}")
 
 
 @alexprep.command()
@@ -170,6 +194,14 @@ def repair(shards: Path, source: Path, workers: int | None) -> None:
                 on_progress=update,
             )
         click.echo(f"{folder}: made again {', '.join(names)}")
+
+
+def _train_set(shards: Path) -> "ShardSet":
+    """SHARDS itself, or its train split."""
+    from ..prep import ShardSet
+
+    inner = shards / "train"
+    return ShardSet.open(inner if inner.is_dir() and not (shards / "manifest.json").exists() else shards)
 
 
 def _sets_of(shards: Path) -> list[Path]:

@@ -86,6 +86,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("pca", "{source}"), "manifest.json"),
         (("sharp",), "No such command"),
         (("verify", "{source}"), "no manifest.json here"),
+        (("inspect", "nowhere"), "nowhere: no such folder"),
         (("repair", "nowhere", "{source}"), "no manifest.json here"),
     ],
 )
@@ -135,6 +136,6 @@ def test_verify_names_the_damage_and_repair_mends_it(source: Path, sharded: Path
 def test_help_is_quick_and_says_what_each_command_does(tmp_path: Path) -> None:
     result = alexprep("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for command in ("shard", "pca", "verify", "repair", "demo-images"):
+    for command in ("shard", "pca", "inspect", "verify", "repair", "demo-images"):
         assert command in result.stdout
         assert alexprep(command, "--help", cwd=tmp_path).returncode == 0
