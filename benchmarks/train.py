@@ -82,14 +82,13 @@ def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]
     layout = make_layout(table.columns, columns, device)
     precision = choose_precision(recipe.training.precision, device)
     learner = Learner(recipe, table, NUM_CLASSES, layout=layout, device=device, precision=precision)
-    share = batch // layout.loader_share[1]
-    images, labels = constant_batch(share, device)
+    images, labels = constant_batch(batch, device)
     constant = Batch(
         images=images.contiguous(memory_format=torch.channels_last),
         labels=labels,
-        indices=torch.arange(share, device=device),
-        mask=torch.ones(share, dtype=torch.bool, device=device),
-        keys=[""] * share,
+        indices=torch.arange(batch, device=device),
+        mask=torch.ones(batch, dtype=torch.bool, device=device),
+        keys=[""] * batch,
     )
     return lambda: void(learner.train_step(constant, 0.0001))
 

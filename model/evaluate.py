@@ -4,7 +4,7 @@ The probabilities of an image are the plain mean of the softmax outputs over its
 (paper, section 4.1), as the released code has it: never the mean of the logits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -66,18 +66,14 @@ def score(probabilities_NC: Tensor, labels_N: Tensor) -> Score:
 
 @torch.no_grad()
 def predict(
-    network: nn.Module,
-    loader: Loader,
-    precision: torch.dtype = torch.float32,
-    share: Callable[[Batch], Batch] = lambda batch: batch,
+    network: nn.Module, loader: Loader, precision: torch.dtype = torch.float32
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Every batch with the probabilities of its images, float32 (B, classes); the network is left in eval mode.
 
-    Rows that are padding (`batch.mask` False) have probabilities too; leave them out. `share` joins the batches of
-    processes that hold one network.
+    Rows that are padding (`batch.mask` False) have probabilities too; leave them out.
     """
     network.eval()
-    for batch in map(share, loader):
+    for batch in loader:
         views = batch.images.flatten(0, 1) if batch.images.ndim == 5 else batch.images
         with torch.autocast(views.device.type, precision, enabled=precision != torch.float32):
             logits = network(views.contiguous(memory_format=torch.channels_last))

@@ -47,7 +47,7 @@ class Learner:
         self.step = 0
 
     def train_step(self, batch: Batch, rate: float, *, save: bool = False, stop: bool = False) -> StepResult:
-        """One update from one batch, this process's share of it; the result is the same in all processes.
+        """One update from one batch, this replica's share of it; the result is the same in all processes.
 
         `save` and `stop` are this process's wishes. Raises ValueError in all processes, with all weights as they were,
         when the loss or a gradient of any of them is not finite.
@@ -55,7 +55,6 @@ class Learner:
         training, layout = self.recipe.training, self.layout
         self.network.train()
         self.network.zero_grad()
-        batch = layout.share(batch)
         loss_sum, wrong = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         size = -(-len(batch.labels) // training.accumulate)
         for start in range(0, len(batch.labels), size):

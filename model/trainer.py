@@ -125,9 +125,7 @@ class Trainer:
             if at_end or self.step % LOG_EVERY_STEPS == 0:
                 numbers = interval.numbers()
                 if at_end:
-                    numbers["dead_share"] = max(
-                        dead_shares(self.learner, self.layout.share(batch).images).values(), default=0.0
-                    )
+                    numbers["dead_share"] = max(dead_shares(self.learner, batch.images).values(), default=0.0)
                 self._watch_for_stall(numbers["loss"], batch)
                 log.write("train", self.step, rate=rate, **numbers)
                 note = "loss {loss:.3f}, error {top1_error:.1%}, data wait {wait_share:.0%}".format(**numbers)
@@ -170,12 +168,12 @@ class Trainer:
         self.layout.close()
 
     def _loader(self, split: str, augment: TrainAugment | CentreCrop) -> Loader:
-        share, num_shares = self.layout.loader_share
-        batch_size, rest = divmod(self.recipe.training.batch_size, num_shares)
+        num_replicas = self.layout.num_replicas
+        batch_size, rest = divmod(self.recipe.training.batch_size, num_replicas)
         if rest:
             raise ValueError(
-                f"training.batch_size {self.recipe.training.batch_size} cannot be dealt to {num_shares} processes; "
-                f"choose a multiple of {num_shares}"
+                f"training.batch_size {self.recipe.training.batch_size} cannot be dealt to {num_replicas} replicas; "
+                f"choose a multiple of {num_replicas}"
             )
         return Loader(
             self.shards / split,
@@ -183,8 +181,8 @@ class Trainer:
             augment=augment,
             device=str(self.device),
             seed=self.recipe.training.seed,
-            replica=share,
-            num_replicas=num_shares,
+            replica=self.layout.replica,
+            num_replicas=num_replicas,
             order=self.recipe.data.order,
             channels_last=True,
             num_threads=max(len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
@@ -224,9 +222,7 @@ class Trainer:
         training = self.recipe.training
         if self.epoch % training.validate_every == 0 or self.epoch == training.epochs:
             mine = Score()
-            for batch, probabilities in predict(
-                self.learner.network, self.validation, self.precision, self.layout.share
-            ):
+            for batch, probabilities in predict(self.learner.network, self.validation, self.precision):
                 mine = mine + score(probabilities[batch.mask], batch.labels[batch.mask])
                 if self.layout.add([stop.is_set()])[0]:
                     self.save()
@@ -249,7 +245,7 @@ class Trainer:
         elif self.step - self.guessed_since >= STALL_STEPS:
             self.guessed_since = sys.maxsize
             with self.layout.contact():
-                reasons = "; ".join(diagnose(self.learner, self.layout.share(batch)))
+                reasons = "; ".join(diagnose(self.learner, batch))
             if self.layout.rank == 0:
                 words = "step %d: for %d steps the loss has been that of guessing: %s"
                 logger.warning(words, self.step, STALL_STEPS, reasons)

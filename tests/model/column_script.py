@@ -37,7 +37,7 @@ NUM_CLASSES = 5  # does not divide among two columns
 
 
 def batch(step: int, share: int, num_shares: int) -> Batch:
-    """This process's interleaved share of the batch that all layouts see in this step."""
+    """This replica's interleaved share of the batch that all layouts see in this step."""
     generator = torch.Generator().manual_seed(step)
     images = torch.randn(BATCH_SIZE, 3, 31, 31, generator=generator) * 60
     labels = torch.randint(0, NUM_CLASSES, (BATCH_SIZE,), generator=generator)
@@ -68,7 +68,7 @@ def main(folder: Path, parts: int, steps: int, start: Path | None, die: str, bad
         for step in range(learner.step, steps):
             if die == f"{layout.rank}-{step}":
                 os._exit(7)
-            mine = batch(step, *layout.loader_share)
+            mine = batch(step, layout.replica, layout.num_replicas)
             if bad == f"{layout.rank}-{step}":
                 mine.images[0, 0, 0, 0] = float("nan")
             result = learner.train_step(mine, 0.01)
