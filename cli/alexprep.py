@@ -220,6 +220,22 @@ def _verify(folder: Path, depth: str, workers: int | None) -> "list[Finding]":
         )
 
 
+@alexprep.command()
+@click.option("--out", type=FOLDER, default=Path("shards"), show_default=True, help="Where shards would go.")
+@one_line_errors
+def doctor(out: Path) -> None:
+    """Check this machine: libraries, driver, decoding, limits, disk; exit code 1 if something needs mending."""
+    from ..prep.doctor import examine
+
+    checks = examine(out)
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        click.echo(f"{'!!' if check.mend else 'ok'}  {check.name:{width}}  {check.found}")
+        if check.mend:
+            click.echo(f"{'':{width + 6}}→ {check.mend}")
+    raise SystemExit(any(check.mend for check in checks))
+
+
 @alexprep.command("demo-images")
 @click.argument("folder", type=FOLDER)
 @click.option("--seed", default=0, show_default=True)

@@ -1,0 +1,51 @@
+"""Laws of the doctor: it looks at this very machine, and what is wrong comes with what to do."""
+
+import importlib.metadata
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from alexkit.prep import doctor
+
+
+def named(name: str, out: Path) -> doctor.Check:
+    return next(check for check in doctor.examine(out) if check.name == name)
+
+
+def test_this_machine_decodes_and_has_the_libraries(tmp_path: Path) -> None:
+    checks = {check.name: check for check in doctor.examine(tmp_path)}
+    assert checks["DALI decodes on the CPU"].found == "yes"
+    assert checks["simplejpeg"].found == importlib.metadata.version("simplejpeg")
+    assert not any(checks[name].mend for name in ("Python", *doctor.LIBRARIES, "DALI"))
+
+
+def test_a_missing_library_comes_with_its_install_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "LIBRARIES", ("no-such-library",))
+    check = named("no-such-library", tmp_path)
+    assert check.found == "not installed" and check.mend == "pip install no-such-library"
+
+
+@pytest.mark.parametrize(
+    ("script", "found", "mends"),
+    [
+        ("echo 'NVIDIA H100, 555.42, 81559 MiB'", "NVIDIA H100, 555.42, 81559 MiB", False),
+        ("echo 'Driver/library version mismatch' >&2; exit 9", "fails: Driver/library version mismatch", True),
+    ],
+)
+def test_the_driver_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, found: str, mends: bool
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    check = named("GPU", tmp_path)
+    assert found in check.found and bool(check.mend) == mends
+
+
+def test_a_small_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "MIN_DISK_BYTES", 10**18)
+    check = named("disk", tmp_path / "not/yet/there")
+    assert "GB free" in check.found and "--out" in check.mend
