@@ -114,6 +114,11 @@ class PixelPlan:
             return np.full(place.shape, 0.5, np.float32)
         return (place / (self.num_places - 1)).astype(np.float32)
 
+    def scaled_detail_HWC(self) -> NDArray[np.float32]:
+        """The detail as it is taken off a finished view."""
+        assert self.detail_HWC is not None
+        return self.detail_HWC * np.float32(self.gain)
+
     @property
     def changes_pixels(self) -> bool:
         """Whether anything but cropping and mirroring happens."""

@@ -132,7 +132,7 @@ def build_graph(
                 whole = types.Constant(plan.detail_HWC, device=device, layout="HWC")
                 pixels = pixels - cut(whole, crop_x, crop_y, mirror, [0.0] * 3, types.FLOAT)
             elif plan.detail_HWC is not None and operators is not None:
-                detail_HWC = plan.detail_HWC * np.float32(plan.gain)
+                detail_HWC = plan.scaled_detail_HWC()
                 detail = detail_HWC if channels_last else np.ascontiguousarray(detail_HWC.transpose(2, 0, 1))
                 pixels = pixels - types.Constant(detail, device=device)
             return pixels if operators is None else operators(pixels)

@@ -11,7 +11,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,11 +21,12 @@ import torch
 from numpy.typing import NDArray
 
 from ..prep import ShardSet
-from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixels
+from .augment import GROUP_SIZE, Evaluation, TrainAugment, plan_pixels
 from .batch import Batch
 from .draws import draw
 from .graph import Graph, build_graph, graph_inputs
 from .order import full_order, meetings, window_order
+from .rotten import Rotten
 from .samples import Samples
 from .schedule import Schedule, Share
 
@@ -35,6 +36,18 @@ STATE_VERSION = 1
 ON_ERROR = ("raise", "replace")
 BATCHES_AHEAD = 2
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _UnderWay:
+    """A batch that DALI is at work on: what the host knows of it, and the position behind it."""
+
+    share: Share
+    end: int
+    num_replaced: int
+    labels_B: NDArray[np.int64]
+    keys: list[str]
+    extras: dict[str, list[bytes | None]]
 
 
 class Loader:
@@ -115,11 +128,11 @@ class Loader:
         self._operators = operators
         self._num_threads = num_threads or len(os.sched_getaffinity(0))
         self._graph: Graph | None = self._new_graph()
-        self._rotten: set[int] = set()
+        self._rotten = Rotten(self._samples)
         self.num_replaced = 0
         self._extras = tuple(extras)
-        self._detail = None if operators else _constant_detail(self._plan, self.device, channels_last)
-        self._under_way: deque[tuple[Share, int, int]] = deque()
+        self._detail = None if operators else self._constant_detail()
+        self._under_way: deque[_UnderWay] = deque()
         self._position = 0
         self._fed = 0
 
@@ -163,9 +176,7 @@ class Loader:
         start = position % self._schedule.epoch_samples if isinstance(position, int) else -1
         if not isinstance(position, int) or position < 0 or start % self._schedule.global_batch:
             raise ValueError(f"loader state: position {position!r} is not the start of a batch")
-        while self._under_way:
-            self._receive()
-        self._position = self._fed = position
+        self._restart(position)
 
     def close(self) -> None:
         """Release threads, memory and mapped files. A closed loader gives no more batches."""
@@ -192,17 +203,22 @@ class Loader:
         }
 
     def _next(self) -> Batch:
+        if self._graph is None:
+            raise ValueError("this loader is closed; make a new one")
         # Training never waits at the end of an epoch; evaluation prepares nothing behind its end.
         stop = None if self._schedule.training else (self.epoch + 1) * self._schedule.epoch_samples
         while True:
-            while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
-                self._feed()
             try:
-                batch, self._position = self._receive()
+                while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
+                    self._feed(self._graph)
+                return self._receive(self._graph)
             except RuntimeError as error:
-                self._recover(error)
-            else:
-                return batch
+                shares = [one.share for one in self._under_way]
+                self._restart(self._position)  # DALI gives up the whole pipeline with the batch
+                self._replace_rotten(shares, error)
+            except BaseException:
+                self._restart(self._position)
+                raise
 
     def _new_graph(self) -> Graph:
         pipeline = build_graph(
@@ -217,36 +233,38 @@ class Loader:
         )
         return Graph(pipeline)
 
-    def _open_graph(self) -> Graph:
-        if self._graph is None:
-            raise ValueError("this loader is closed; make a new one")
-        return self._graph
+    def _restart(self, position: int) -> None:
+        """Forget what is under way; the next batch is the one that starts at `position`."""
+        if self._under_way:
+            self._under_way.clear()
+            self._graph = self._new_graph()
+        self._position = self._fed = position
 
-    def _feed(self) -> None:
+    def _feed(self, graph: Graph) -> None:
         """Start the batch at `_fed`; returns while DALI works."""
-        graph = self._open_graph()
-        share = self._schedule.share(self._fed)
-        num_rotten = 0
-        if self._rotten:
-            share, num_rotten = self._without_rotten(share)
+        share, num_replaced = self._rotten.without(self._schedule.share(self._fed), training=self._schedule.training)
         drawn = {} if self._plan.views is not None else self._drawn(share)
         if self._reads_ahead or share.epoch == 0:
             self._samples.read_ahead(self._schedule.read_ahead(self._fed))
+        one = _UnderWay(
+            share=share,
+            end=self._schedule.after(self._fed),
+            num_replaced=num_replaced,
+            labels_B=self._samples.labels(share.indices_B),
+            keys=self._samples.keys(share.indices_B),
+            extras={ext: self._samples.extras(share.indices_B, ext) for ext in self._extras},
+        )
+        self._under_way.append(one)
         graph.start(self._samples.images(share.indices_B), drawn)
-        self._fed = self._schedule.after(self._fed)
-        self._under_way.append((share, self._fed, num_rotten))
+        self._fed = one.end
 
-    def _recover(self, error: RuntimeError) -> None:
-        """DALI gave up on a batch, and with it on the whole pipeline: start again behind the last batch handed over.
+    def _replace_rotten(self, shares: list[Share], error: RuntimeError) -> None:
+        """Find the image that DALI stumbled over.
 
-        Raises ValueError for a stored image that does not decode, unless it is to be replaced, and RuntimeError when
-        there is no such image, so that the mistake is elsewhere.
+        Raises ValueError naming it, unless it is to be replaced, and RuntimeError when there is none, so that the
+        mistake is elsewhere.
         """
-        shares = [share for share, _, _ in self._under_way]
-        self._under_way.clear()
-        self._fed = self._position
-        self._graph = self._new_graph()
-        rotten = [index for share in shares for index in share.indices_B.tolist() if not self._decodes(index)]
+        rotten = self._rotten.find(shares)
         if not rotten:
             raise RuntimeError(f"{self.shard_set.folder}: DALI failed on a batch of sound images") from error
         if self._on_error == "raise":
@@ -254,31 +272,14 @@ class Loader:
                 f"{self._samples.where(rotten[0])}: this image does not decode, so the disk or a copy went wrong; "
                 "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' goes on without it"
             ) from error
-        for index in sorted(set(rotten) - self._rotten):
-            log.warning("%s: does not decode; another sample takes its place", self._samples.where(index))
-        self._rotten.update(rotten)
-        if len(self._rotten) == self.num_samples:
-            raise ValueError(f"{self.shard_set.folder}: no image decodes; restore the shards")
+        self._rotten.add(rotten)
 
-    def _decodes(self, index: int) -> bool:
-        from ..prep.images import decode_stored
-
-        (encoded,) = self._samples.images(np.array([index]))
-        try:
-            decode_stored(encoded.tobytes(), self.shard_set.manifest.pixels)
-        except ValueError:
-            return False
-        return True
-
-    def _without_rotten(self, share: Share) -> tuple[Share, int]:
-        """The share with the next sample in stored order for every one that does not decode, and how many those are."""
-        indices_B = share.indices_B.copy()
-        bad_B = np.isin(indices_B, list(self._rotten))
-        for row in np.flatnonzero(bad_B):
-            while int(indices_B[row]) in self._rotten:
-                indices_B[row] = (indices_B[row] + 1) % self.num_samples
-        mask_B = share.mask_B & (~bad_B | self._schedule.training)
-        return replace(share, indices_B=indices_B, mask_B=mask_B), int(bad_B.sum())
+    def _constant_detail(self) -> torch.Tensor | None:
+        """What to take off every finished image, (3, crop, crop), laid out like the images; None for nothing."""
+        if self._plan.detail_HWC is None or self._plan.detail_moves:
+            return None
+        detail_CHW = torch.from_numpy(self._plan.scaled_detail_HWC()).to(self.device).permute(2, 0, 1)
+        return detail_CHW if self._channels_last else detail_CHW.contiguous()
 
     def _drawn(self, share: Share) -> dict[str, NDArray[Any]]:
         assert isinstance(self._augment, TrainAugment)
@@ -286,34 +287,25 @@ class Loader:
         draws = draw(self._schedule.seed, share.epoch, places, share.indices_B, self._plan.num_places)
         return graph_inputs(self._plan, draws)
 
-    def _receive(self) -> tuple[Batch, int]:
-        """The oldest batch under way, and the position behind it."""
+    def _receive(self, graph: Graph) -> Batch:
+        """The oldest batch under way."""
         stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
-        images: torch.Tensor = torch.from_dlpack(self._open_graph().finished(stream))  # type: ignore[attr-defined]
-        share, end, num_rotten = self._under_way.popleft()
-        self.num_replaced += num_rotten
+        images: torch.Tensor = torch.from_dlpack(graph.finished(stream))  # type: ignore[attr-defined]
         if self._channels_last:
             images = images.movedim(-1, -3)
         if self._detail is not None:
             images -= self._detail
-        images = images.to(self._dtype)  # of float32: DALI's own half precision is slower on the CPU
-        batch = Batch(
-            images=images,
-            labels=torch.from_numpy(self._samples.labels(share.indices_B)).to(self.device, non_blocking=True),
-            indices=torch.from_numpy(share.indices_B).to(self.device, non_blocking=True),
-            mask=torch.from_numpy(share.mask_B).to(self.device, non_blocking=True),
-            keys=self._samples.keys(share.indices_B),
-            extras={ext: self._samples.extras(share.indices_B, ext) for ext in self._extras},
+        one = self._under_way.popleft()
+        self._position = one.end
+        self.num_replaced += one.num_replaced
+        return Batch(
+            images=images.to(self._dtype),  # of float32: DALI's own half precision is slower on the CPU
+            labels=torch.from_numpy(one.labels_B).to(self.device, non_blocking=True),
+            indices=torch.from_numpy(one.share.indices_B).to(self.device, non_blocking=True),
+            mask=torch.from_numpy(one.share.mask_B).to(self.device, non_blocking=True),
+            keys=one.keys,
+            extras=one.extras,
         )
-        return batch, end
-
-
-def _constant_detail(plan: PixelPlan, device: torch.device, channels_last: bool) -> torch.Tensor | None:
-    """What to take off every finished image, (3, crop, crop), laid out like the images; None where there is nothing."""
-    if plan.detail_HWC is None or plan.detail_moves:
-        return None
-    detail_CHW = torch.from_numpy(plan.detail_HWC * np.float32(plan.gain)).to(device).permute(2, 0, 1)
-    return detail_CHW if channels_last else detail_CHW.contiguous()
 
 
 def _report_mixing(seed: int, num_samples: int, global_batch: int) -> None:
