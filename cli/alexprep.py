@@ -11,9 +11,9 @@ from .terminal import one_line_errors, progress
 
 if TYPE_CHECKING:
     from ..prep.build import BuiltSplit, OnProgress
+    from ..prep.inputs import SourceSplit
     from ..prep.pca import ColourReport
     from ..prep.shard_set import ShardSet
-    from ..prep.source import SourceSplit
     from ..prep.verify import Finding
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -74,6 +74,8 @@ def shard(
     )
     found = open_source(source)
     click.echo(f"found {found.description}", err=True)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
     with ShownProgress() as shown:
         built = build_shards(found, out, options, on_split=shown.start)
     click.echo(_summary(built))

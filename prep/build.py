@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import whole_file
+from .inputs import SourceImage, SourceSplit
 from .lock import exclusive_lock
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest, PixelOptions, Quarantined
 from .plan import ShardPlan, changed_lines, sample_key
 from .shard import Sample, ShardEntry, index_path, write_shard
 from .shard_set import ShardSet
-from .source import Source, SourceImage, SourceSplit
+from .source import Source
 from .stats import ColourStatistics, PixelSums
 from .workers import Beat, run_jobs
 

@@ -16,10 +16,11 @@ from .build import (
     write_one_shard,
     write_quarantine,
 )
+from .inputs import SourceSplit
 from .lock import exclusive_lock
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
 from .shard import ShardEntry, index_path
-from .source import Source, SourceSplit
+from .source import Source
 from .stats import PixelSums
 from .verify import Finding
 from .workers import run_jobs

@@ -1,98 +1,142 @@
-"""Where images come from: a tree on disk, recognised by looking, never changed.
+"""Where images come from: folders or archives, recognised by looking, never changed, never unpacked.
 
 A source has one or two splits; a split has a class table in the order of the sorted class ids and a list of images
 sorted by (class, file name), so that the same images give the same list however they were laid out or listed.
 """
 
-import hashlib
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
+from .ilsvrc import (
+    COUNTS_2012,
+    DEVKIT_PATTERNS,
+    TRAIN_PATTERN,
+    VAL_PATTERN,
+    Devkit,
+    named,
+    read_class_tars,
+    read_devkit,
+    read_nested_tar,
+    read_validation,
+)
+from .inputs import SourceImage, SourceSplit
 from .manifest import ClassEntry
 
 VAL_NAMES = ("val", "validation", "test")  # the first that is there is the validation split
-MAX_INPUT_BYTES = 2**28
-
-
-class SourceImage(NamedTuple):
-    """One input: `CLASS/FILE`, its label, and where its bytes lie. (A tuple: there are more than a million.)"""
-
-    name: str
-    label: int
-    path: str
-    num_bytes: int
-
-    def read(self) -> bytes:
-        """The file's content; ValueError when it is larger than any sane image file, OSError from the disk."""
-        if self.num_bytes > MAX_INPUT_BYTES:
-            raise ValueError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
-        with open(self.path, "rb") as file:  # noqa: PTH123 - a Path costs more than the open
-            return file.read()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceSplit:
-    """One split: its class table and its images in order."""
-
-    name: str
-    classes: tuple[ClassEntry, ...]
-    images: Sequence[SourceImage]
-
-    def fingerprint(self) -> str:
-        """SHA-256 over class ids and every image's name, label and size: equal when nothing was changed."""
-        digest = hashlib.sha256()
-        for entry in self.classes:
-            digest.update(f"{entry.index} {entry.id}\n".encode("utf-8", "surrogateescape"))
-        for image in self.images:
-            digest.update(f"{image.label} {image.num_bytes} {image.name}\n".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
-
-    def images_per_class(self) -> dict[str, int]:
-        """How many inputs each class id has."""
-        counts = Counter(image.label for image in self.images)
-        return {entry.id: counts[entry.index] for entry in self.classes}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What was recognised, in words, and the splits."""
+    """What was recognised, in words, the splits, and what a person should know of them."""
 
     description: str
     splits: tuple[SourceSplit, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Candidate:
+    """One thing that could be a split, and how to read it."""
+
+    path: Path
+    kind: str
+    read: Callable[[], SourceSplit]
 
 
 def open_source(folder: Path) -> Source:
     """Recognise `folder` and list its images.
 
     Raises ValueError, saying what was found, what was expected and what to do: no such folder, no images, a class
-    without images, a class folder that holds folders, train and validation with different classes.
+    without images, a class folder that holds folders, two things that could be one split, archives that are damaged or
+    lack their devkit, train and validation with different classes.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; name the folder that holds train/ and val/")
-    split_folders = _split_folders(folder)
-    if split_folders:
-        splits = tuple(_read_class_folders(path, split) for split, path in split_folders.items())
-        description = f"class folders in {', '.join(str(path) for path in split_folders.values())}"
-    else:
-        splits = (_read_class_folders(folder, "train"),)
-        description = f"class folders in {folder}, one split"
+    devkit_path = next((path for pattern in DEVKIT_PATTERNS for path in sorted(folder.glob(pattern))), None)
+    devkit = None if devkit_path is None else read_devkit(devkit_path)
+    chosen = [
+        candidate
+        for candidate in (
+            _the_one(folder, "training", _train_candidates(folder)),
+            _the_one(folder, "validation", _val_candidates(folder, devkit)),
+        )
+        if candidate is not None
+    ]
+    if not chosen:
+        chosen = [_folder_candidate(folder, "train")]
+    splits = tuple(named(candidate.read(), devkit.names if devkit else {}) for candidate in chosen)
     if len(splits) == 2:
         _refuse_different_classes(folder, *splits)
-    return Source(description=description, splits=splits)
+    description = "; ".join(f"{candidate.kind} in {candidate.path}" for candidate in chosen)
+    return Source(description=description, splits=splits, notes=_notes(chosen, splits))
 
 
-def _split_folders(folder: Path) -> dict[str, Path]:
-    found = {}
-    if (folder / "train").is_dir():
-        found["train"] = folder / "train"
-    val_name = next((name for name in VAL_NAMES if (folder / name).is_dir()), None)
-    if val_name is not None:
-        found["val"] = folder / val_name
-    return found
+def _the_one(folder: Path, what: str, candidates: list[_Candidate]) -> _Candidate | None:
+    if len(candidates) > 1:
+        names = " and ".join(f"{candidate.path.name} ({candidate.kind})" for candidate in candidates)
+        raise ValueError(f"{folder}: more than one {what} split: {names}; move one of them away")
+    return candidates[0] if candidates else None
+
+
+def _train_candidates(folder: Path) -> list[_Candidate]:
+    candidates = [
+        _Candidate(path=path, kind="the training archive of ILSVRC", read=partial(read_nested_tar, path))
+        for path in sorted(folder.glob(TRAIN_PATTERN))
+    ]
+    train = folder / "train"
+    if train.is_dir():
+        candidates.append(_folder_candidate(train, "train"))
+    return candidates
+
+
+def _val_candidates(folder: Path, devkit: Devkit | None) -> list[_Candidate]:
+    candidates = []
+    for path in sorted(folder.glob(VAL_PATTERN)):
+        if devkit is None:
+            raise ValueError(
+                f"{path}: its labels are in the devkit; put ILSVRC2012_devkit_t12.tar.gz beside it, or move it away"
+            )
+        candidates.append(
+            _Candidate(
+                path=path,
+                kind="the validation archive of ILSVRC",
+                read=partial(read_validation, path, devkit),
+            )
+        )
+    val = next((folder / name for name in VAL_NAMES if (folder / name).is_dir()), None)
+    if val is not None and devkit is not None and not _has_folders(val):
+        candidates.append(
+            _Candidate(path=val, kind="flat validation images", read=partial(read_validation, val, devkit))
+        )
+    elif val is not None:
+        candidates.append(_Candidate(path=val, kind="class folders", read=partial(_read_class_folders, val, "val")))
+    return candidates
+
+
+def _folder_candidate(folder: Path, split: str) -> _Candidate:
+    if not _has_folders(folder) and any(folder.glob("*.tar")):
+        return _Candidate(path=folder, kind="class tars", read=partial(read_class_tars, folder))
+    return _Candidate(path=folder, kind="class folders", read=partial(_read_class_folders, folder, split))
+
+
+def _has_folders(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+
+
+def _notes(chosen: list[_Candidate], splits: tuple[SourceSplit, ...]) -> tuple[str, ...]:
+    notes = []
+    for candidate, split in zip(chosen, splits, strict=True):
+        expected = COUNTS_2012[split.name]
+        if candidate.path.name.startswith("ILSVRC2012") and (len(split.images), len(split.classes)) != (expected, 1000):
+            notes.append(
+                f"{candidate.path.name}: {len(split.images)} images of {len(split.classes)} classes; "
+                f"ILSVRC 2012 has {expected} of 1000"
+            )
+    return tuple(notes)
 
 
 def _read_class_folders(folder: Path, split: str) -> SourceSplit:
