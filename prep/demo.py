@@ -86,31 +86,31 @@ def draw_scene(class_name: str, rng: np.random.Generator) -> Image.Image:
     """One RGB picture of the class, 320 to 640 px on each side."""
     width, height = (int(rng.integers(320, 641)) for _ in range(2))
     scene = _background(rng, width, height)
-    for _ in range(int(rng.integers(3, 9))):
+    for _ in range(int(rng.integers(2, 6))):
         _clutter(rng, scene)
     side = min(width, height)
-    size = round(side * rng.uniform(0.5, 0.9))
+    size = round(side * rng.uniform(0.65, 0.95))
     thing = draw_object(class_name, rng)
     if rng.random() < 0.5:
         thing = thing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     # Smaller first: most of the time of a picture would go into turning the whole canvas.
     thing = thing.resize((size, size), Image.Resampling.LANCZOS)
-    thing = _lit(rng, thing.rotate(rng.uniform(-22, 22), Image.Resampling.BILINEAR, expand=True))
+    thing = _lit(rng, thing.rotate(rng.uniform(-18, 18), Image.Resampling.BILINEAR, expand=True))
     size = thing.width
     # Near the middle, as photographs are taken; the centre crop keeps most of it.
-    x = round((width - size) / 2 + rng.uniform(-0.12, 0.12) * side)
-    y = round((height - size) / 2 + rng.uniform(-0.12, 0.12) * side)
+    x = round((width - size) / 2 + rng.uniform(-0.1, 0.1) * side)
+    y = round((height - size) / 2 + rng.uniform(-0.1, 0.1) * side)
     shadow = thing.getchannel("A").point(lambda a: a * 0.45).filter(ImageFilter.GaussianBlur(size / 40))
     scene.paste((12, 12, 18), (x + size // 25, y + size // 18), shadow)
     scene.paste(thing, (x, y), thing)
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         _clutter(rng, scene)
     return _camera(rng, scene)
 
 
 def _background(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """Two tones that meet at a horizon or melt into each other, with texture at several scales."""
-    one, two = (np.array(colour(rng, saturation=(0.0, 0.7), value=(0.2, 0.95))[:3], np.float32) for _ in range(2))
+    one, two = (np.array(colour(rng, saturation=(0.0, 0.5), value=(0.25, 0.9))[:3], np.float32) for _ in range(2))
     rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     if rng.random() < 0.5:
         rows = np.clip((rows - rng.uniform(0.35, 0.75)) * 60 + 0.5, 0, 1)

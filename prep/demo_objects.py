@@ -1,7 +1,7 @@
 """The ten things of the demo set, each drawn once on a transparent square canvas of `CANVAS_PX`.
 
-Every drawer takes a random generator and draws another individual each time: colours, proportions and counts vary, so
-that a class is a shape with its parts and not a colour.
+Every drawer takes a random generator and draws another individual each time: colours, proportions and counts vary. As
+in nature a class leans to some colours, but several classes share them, so that only shape and parts tell them apart.
 """
 
 import colorsys
@@ -78,7 +78,10 @@ def _balloon(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
 
 
 def _bus(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
-    paint, glass = colour(rng), colour(rng, hue=(0.5, 0.62), saturation=(0.1, 0.5), value=(0.5, 0.95))
+    paint, glass = (
+        colour(rng, hue=(-0.05, 0.16), saturation=(0.7, 1.0), value=(0.55, 1.0)),
+        colour(rng, hue=(0.5, 0.62), saturation=(0.1, 0.5), value=(0.5, 0.95)),
+    )
     height = rng.uniform(130, 180)
     top, floor = _MIDDLE - height / 2, _MIDDLE + height / 2
     draw.rounded_rectangle((10, top, 390, floor), radius=22, fill=paint)
@@ -96,7 +99,7 @@ def _bus(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
 
 
 def _butterfly(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
-    wing, spot = colour(rng, value=(0.5, 1.0)), colour(rng, value=(0.6, 1.0))
+    wing, spot = colour(rng, hue=(0.55, 0.85), value=(0.5, 1.0)), colour(rng, value=(0.6, 1.0))
     edge = shade(wing, 0.35)
     spread, upper, lower = rng.uniform(0.5, 0.75), rng.uniform(165, 190), rng.uniform(115, 145)
     for side in (-1, 1):
@@ -130,7 +133,7 @@ def _clock(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
 
 
 def _daisy(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
-    petal = colour(rng, saturation=(0.0, 0.7), value=(0.75, 1.0))
+    petal = colour(rng, hue=(0.8, 1.05), saturation=(0.0, 0.4), value=(0.85, 1.0))
     heart = colour(rng, hue=(0.06, 0.16), value=(0.6, 1.0))
     stem = colour(rng, hue=(0.24, 0.36), value=(0.3, 0.65))
     head = (_MIDDLE + rng.uniform(-20, 20), 155.0)
@@ -147,7 +150,7 @@ def _daisy(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
 
 
 def _fish(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
-    body = colour(rng, value=(0.5, 1.0))
+    body = colour(rng, hue=(0.03, 0.5), value=(0.5, 1.0))
     dark = shade(body, 0.6)
     half = rng.uniform(70, 100)
     draw.polygon([(290, _MIDDLE), (392, _MIDDLE - half), (365, _MIDDLE), (392, _MIDDLE + half)], fill=dark)
@@ -164,7 +167,7 @@ def _fish(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
 
 
 def _ladybird(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
-    shell = colour(rng, hue=(-0.04, 0.14), saturation=(0.7, 1.0), value=(0.6, 1.0))
+    shell = colour(rng, hue=(-0.04, 0.06), saturation=(0.75, 1.0), value=(0.6, 1.0))
     black = (22, 20, 22, 255)
     for y in (160, 215, 270):
         for side in (-1, 1):
@@ -183,7 +186,7 @@ def _ladybird(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
 
 
 def _mushroom(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
-    cap = colour(rng, value=(0.35, 0.95))
+    cap = colour(rng, hue=(-0.05, 0.1), value=(0.35, 0.95))
     stem = colour(rng, hue=(0.08, 0.14), saturation=(0.05, 0.35), value=(0.7, 1.0))
     width, rim = rng.uniform(38, 62), rng.uniform(205, 235)
     draw.polygon(
@@ -204,7 +207,7 @@ def _mushroom(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
 
 def _sailboat(rng: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
     hull = colour(rng, value=(0.25, 0.9))
-    sail = colour(rng, saturation=(0.0, 0.6), value=(0.75, 1.0))
+    sail = colour(rng, saturation=(0.0, 0.35), value=(0.8, 1.0))
     mast, deck = rng.uniform(175, 215), rng.uniform(295, 315)
     draw.line((mast, 12, mast, deck), fill=(90, 62, 38, 255), width=9)
     draw.polygon([(mast + 9, 20), (mast + 9, deck - 18), (rng.uniform(345, 385), deck - 18)], fill=sail)
