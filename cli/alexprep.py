@@ -241,8 +241,8 @@ def doctor(out: Path) -> None:
 @alexprep.command("demo-images")
 @click.argument("folder", type=FOLDER)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--train", "num_train", default=2000, show_default=True, help="Training images.")
-@click.option("--val", "num_val", default=500, show_default=True, help="Validation images.")
+@click.option("--train", "num_train", default=1500, show_default=True, help="Training images.")
+@click.option("--val", "num_val", default=300, show_default=True, help="Validation images.")
 @click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
 @one_line_errors
 def demo_images(folder: Path, seed: int, num_train: int, num_val: int, workers: int | None) -> None:
