@@ -6,15 +6,12 @@ same machine gives the same numbers, bit for bit, as one that was not.
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, astuple
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ..pipeline import Batch, CentreCrop, Loader, TrainAugment
@@ -22,13 +19,14 @@ from .checkpoint import newest_checkpoint, save_checkpoint
 from .diagnosis import STALL_STEPS, dead_shares, diagnose, is_guessing
 from .evaluate import Score, predict, score
 from .layout import make_layout
-from .learner import Learner, StepResult
-from .log import RunLog
+from .learner import Learner
+from .log import Interval, RunLog
 from .plots import draw_curves, draw_filters
 from .precision import choose_device, choose_precision
 from .recipe import Recipe
 from .run import CHECKPOINTS, DataIdentity, Run
 from .schedule import Plateau
+from .stopping import stop_requests
 from .weights import for_fine_tuning, read_weights
 from .wiring import wiring
 
@@ -256,71 +254,3 @@ class Trainer:
             draw_curves(self.run_folder.folder, len(self.loader))
             draw_filters(self.run_folder.folder, self.kernels.numpy(), self.layout.columns.number)
             self.drawn = time.monotonic()
-
-
-class Interval:
-    """Sums over the steps since the last log line, and where their time went."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self, sums: Sequence[float] = (0.0, 0.0, 0, 0, 0)) -> None:
-        """Begin anew, or where `sums` were taken; the clock always begins anew."""
-        self.loss_sum, self.norm_sum, self.wrong, self.images, self.steps = sums
-        self.timed_images, self.wait_s, self.start = 0, 0.0, time.monotonic()
-
-    def sums(self) -> list[float]:
-        """What a checkpoint keeps, so that log lines of a continued run are those of one that was not stopped."""
-        return [self.loss_sum, self.norm_sum, self.wrong, self.images, self.steps]
-
-    def timed(self, loader: Loader) -> Iterator[Batch]:
-        """The loader's batches; the time spent waiting for them is counted."""
-        batches = iter(loader)
-        while True:
-            asked = time.monotonic()
-            batch = next(batches, None)
-            self.wait_s += time.monotonic() - asked
-            if batch is None:
-                return
-            yield batch
-
-    def add(self, step: StepResult) -> None:
-        """Count one step."""
-        self.loss_sum += step.loss
-        self.norm_sum += step.gradient_norm
-        self.wrong += step.wrong
-        self.images += step.images
-        self.timed_images += step.images
-        self.steps += 1
-
-    def numbers(self) -> dict[str, float]:
-        """Mean loss, error rate of the first guess, images/s and the share of time spent waiting for data."""
-        seconds = max(time.monotonic() - self.start, 1e-9)
-        return {
-            "loss": self.loss_sum / self.steps,
-            "top1_error": self.wrong / self.images,
-            "gradient_norm": self.norm_sum / self.steps,
-            "images_per_s": self.timed_images / seconds,
-            "wait_share": self.wait_s / seconds,
-        }
-
-
-@contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """An event that SIGTERM or Ctrl-C sets, so that a step is never cut in two; a second Ctrl-C ends at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may catch signals
-        return
-
-    def request(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
