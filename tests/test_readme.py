@@ -1,0 +1,77 @@
+"""The README is true: its commands run, its Python runs, and it names every command and option there is."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+DOCS = README + "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def run(command: str, folder: Path) -> str:
+    """Run one line of the README in `folder` as a shell would find it; what it prints to stdout."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(shlex.split(command), cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small ImageNet: the demo set, twenty images to train on."""
+    folder = tmp_path_factory.mktemp("readme")
+    run("alexprep demo-images imagenet --train 20 --val 10", folder)
+    return folder
+
+
+def test_the_commands_for_imagenet_run_as_they_stand_but_shorter(folder: Path) -> None:
+    (block,) = (block for block in code_blocks("sh") if "/imagenet" in block)
+    lines = [line.split("#")[0].strip().replace("/imagenet", "imagenet") for line in block.splitlines()]
+    commands = [line for line in lines if line]
+    assert [command.split()[0] for command in commands] == ["alexprep", "alexprep", "alextrain", "alexeval"]
+    shorter = "--set training.epochs=1 --set training.batch_size=10"
+    printed = [run(f"{command} {shorter if 'alextrain' in command else ''}", folder) for command in commands]
+    assert re.search(r"train +20", printed[0])
+    assert "eigenvalue" in printed[1]
+    assert "10 images" in printed[3] and "ten views" in printed[3]
+    for picture in ("shards/train/pca.png", "runs/paper/curves.png", "runs/paper/filters.png"):
+        assert (folder / picture).stat().st_size > 10_000
+
+
+def test_the_python_runs_as_it_stands(folder: Path) -> None:
+    # 64 images: the README's batch size must fit into the small set's epoch.
+    if not (folder / "shards").exists():
+        run("alexprep demo-images more --train 80 --val 10", folder)
+        run("alexprep shard more", folder)
+    for block in code_blocks("python"):
+        subprocess.run([sys.executable, "-c", block], cwd=folder, check=True, timeout=120)
+
+
+def options_of(command: click.Command, path: str) -> list[tuple[str, str]]:
+    if isinstance(command, click.Group):
+        return [pair for name, inner in command.commands.items() for pair in options_of(inner, f"{path} {name}")]
+    long = [name for option in command.params for name in option.opts if name.startswith("--")]
+    return [(path, ""), *((path, name) for name in long)]
+
+
+def test_every_command_and_option_is_in_the_docs() -> None:
+    from alexkit.cli.alexeval import alexeval
+    from alexkit.cli.alexprep import alexprep
+    from alexkit.cli.alextrain import alextrain
+
+    for command in (alexprep, alextrain, alexeval):
+        for path, option in options_of(command, command.name or ""):
+            assert path in DOCS, f"{path} is in no document"
+            assert not option or option in DOCS, f"{path} {option} is in no document"
