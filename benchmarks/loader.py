@@ -59,6 +59,12 @@ def write_shards(photos: Path, folder: Path, codec: str) -> None:
         Sample(key=f"photo-{i}", image=content, label=i % 10)
         for i, content in zip(range(NUM_SAMPLES[codec]), itertools.cycle(contents), strict=False)
     ]
+    write_set(folder, pixels, samples, sums)
+
+
+def write_set(folder: Path, pixels: PixelOptions, samples: list[Sample], sums: PixelSums) -> None:
+    """A complete shard set of these samples."""
+    folder.mkdir(exist_ok=True)
     shards = [
         write_shard(folder / f"train-{i // 1024:05d}.tar", samples[i : i + 1024], image_ext=pixels.image_ext)
         for i in range(0, len(samples), 1024)
@@ -134,6 +140,20 @@ def measure(batches: Iterator[torch.Tensor], seconds: float) -> tuple[float, flo
     return count / (time.perf_counter() - start), (time.process_time() - busy) / count * 1e6
 
 
+def host_us(folder: Path, threads: int) -> float:
+    """Microseconds of the calling thread per image, driving a graph that has next to nothing to compute."""
+    tiny = PixelOptions(size_px=8, codec="raw")
+    samples = [Sample(key=f"tiny-{i}", image=bytes(8 * 8 * 3), label=i % 10) for i in range(8192)]
+    write_set(folder, tiny, samples, PixelSums.of(np.zeros((8, 8, 3), np.uint8)))
+    with Loader(folder, batch_size=BATCH, augment=TrainAugment(crop=8, mean="channel"), num_threads=threads) as loader:
+        list(loader)
+        start, count = time.thread_time(), 0
+        for _ in range(5):
+            for batch in loader:
+                count += len(batch.images)
+        return (time.thread_time() - start) / count * 1e6
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
@@ -165,6 +185,7 @@ def main() -> None:
                 rate, cost = measure(batches, options.seconds)
                 rates[title].append(rate)
                 costs[title].append(cost)
+        host = host_us(folder / "tiny", options.threads)
     control = rates["control: bare DALI"]
     print(f"{options.codec} shards, {options.threads} threads, {options.rounds} rounds of {options.seconds:g} s")
     print(f"{'':38s}images/s  core-us/image   ratio to the control (lowest, highest)")
@@ -176,6 +197,7 @@ def main() -> None:
             f"({min(ratios):.2f}, {max(ratios):.2f})",
             flush=True,
         )
+    print(f"the host's part of loading: {host:.1f} us of one thread per image", flush=True)
     os._exit(0)  # the pipelines' threads are still at work on batches that nobody will take
 
 
