@@ -51,10 +51,8 @@ def test_the_commands_for_imagenet_run_as_they_stand_but_shorter(folder: Path) -
 
 
 def test_the_python_runs_as_it_stands(folder: Path) -> None:
-    # 64 images: the README's batch size must fit into the small set's epoch.
     if not (folder / "shards").exists():
-        run("alexprep demo-images more --train 80 --val 10", folder)
-        run("alexprep shard more", folder)
+        run("alexprep shard imagenet", folder)
     for block in code_blocks("python"):
         subprocess.run([sys.executable, "-c", block], cwd=folder, check=True, timeout=120)
 
