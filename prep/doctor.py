@@ -43,8 +43,8 @@ class Check:
 
 def examine(out: Path) -> list[Check]:
     """All checks; `out` is where shards would go."""
-    checks = [_python(), *map(_library, LIBRARIES), _driver(), *_dali()]
-    return [*checks, _open_files(), _shared_memory(), _disk(out)]
+    checks = [_python(), *map(check_library, LIBRARIES), check_driver(), *_dali()]
+    return [*checks, _open_files(), _shared_memory(), check_disk(out)]
 
 
 def _python() -> Check:
@@ -52,14 +52,16 @@ def _python() -> Check:
     return Check(name="Python", found=found, mend="" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
 
 
-def _library(distribution: str) -> Check:
+def check_library(distribution: str) -> Check:
+    """Whether a distribution is installed, and which version."""
     try:
         return Check(name=distribution, found=importlib.metadata.version(distribution))
     except importlib.metadata.PackageNotFoundError:
         return Check(name=distribution, found="not installed", mend=f"pip install {distribution}")
 
 
-def _driver() -> Check:
+def check_driver() -> Check:
+    """What nvidia-smi says, if there is one."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return Check(name="GPU", found="no NVIDIA driver; everything runs on the CPU")
@@ -129,7 +131,8 @@ def _shared_memory() -> Check:
     return Check(name="shared memory", found=f"{total / 1e9:.1f} GB", mend=mend)
 
 
-def _disk(out: Path) -> Check:
+def check_disk(out: Path) -> Check:
+    """Whether ImageNet would fit where `out` is or will be."""
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     found = f"{free / 1e9:.1f} GB free for {out}"
