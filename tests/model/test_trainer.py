@@ -16,7 +16,7 @@ from alexkit.model.recipe import load_recipe
 from alexkit.model.trainer import Trainer
 
 SCRIPT = Path(__file__).with_name("training_script.py")
-OVERRIDES = ["training.batch_size=16", "training.epochs=4", "schedule.at_epochs=[3]", "training.rate=0.002"]
+OVERRIDES = ["training.batch_size=16", "training.epochs=4", "schedule.kind=steps", "schedule.at_epochs=[3]"]
 SAVE_ALWAYS = [*OVERRIDES, "training.checkpoint_minutes=0"]
 
 
