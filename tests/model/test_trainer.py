@@ -49,6 +49,10 @@ def last_weights(folder: Path) -> bytes:
     return (checkpoint.folder / "weights.safetensors").read_bytes()
 
 
+def newest_step(folder: Path) -> int:
+    return max((int(path.name[5:13]) for path in (folder / "checkpoints").glob("step-*")), default=0)
+
+
 @pytest.fixture(scope="module")
 def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing disturbed."""
@@ -133,7 +137,7 @@ def test_killed_twenty_times_a_run_ends_with_the_same_bits(
     shards: Path, finished: Path, tmp_path: Path, start_script: Callable[..., BaseProcess]
 ) -> None:
     chance = random.Random(0)
-    steps_at_kills: list[str] = []
+    steps_at_kills: list[int] = []
     while len(steps_at_kills) < 20:
         folder = tmp_path / f"run-{len(steps_at_kills)}"
         while not (folder / "result.json").exists():
@@ -141,12 +145,16 @@ def test_killed_twenty_times_a_run_ends_with_the_same_bits(
                 SCRIPT, stderr=tmp_path / "stderr", shards=shards, folder=folder, overrides=SAVE_ALWAYS
             )
             if len(steps_at_kills) < 20:
-                process.join(chance.uniform(0.3, 0.6))
+                # Somewhere in the start, or in the few steps after a random one.
+                goal = newest_step(folder) + chance.randrange(4)
+                while process.is_alive() and newest_step(folder) < goal:
+                    process.join(0.01)
+                process.join(chance.uniform(0, 0.1))
                 process.kill()
             process.join()
             assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "stderr").read_text()
             if process.exitcode:
-                steps_at_kills.append(max((path.name for path in (folder / "checkpoints").glob("step-*")), default=""))
+                steps_at_kills.append(newest_step(folder))
         assert last_weights(folder) == last_weights(finished)
         assert numbers(folder) == numbers(finished)
     assert len(set(steps_at_kills)) > 3, steps_at_kills
