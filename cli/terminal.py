@@ -66,7 +66,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
 def _lines(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
     start = last = time.monotonic()
     first: int | None = None
-    latest = (0, "")
+    unsaid: tuple[int, str] | None = None
 
     def line(done: int, note: str) -> None:
         seconds = time.monotonic() - start
@@ -75,16 +75,17 @@ def _lines(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         click.echo(f"{what}: {done}/{total} {unit}, {rate:.0f} {unit}/s{eta}{note and ', ' + note}", err=True)
 
     def update(done: int, note: str = "") -> None:
-        nonlocal last, first, latest
+        nonlocal last, first, unsaid
         # A continued run starts above zero: what was there before does not count into the rate.
         first = done if first is None else first
-        latest = (done, note)
+        unsaid = (done, note)
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
+            last, unsaid = time.monotonic(), None
             line(done, note)
 
     yield update
-    line(*latest)
+    if unsaid:
+        line(*unsaid)
 
 
 @contextmanager
