@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--dry-run", is_flag=True, help="Make three steps, print sizes and a forecast, keep nothing.")
+@click.option("--bench-data", is_flag=True, help="Measure what loading takes and name the limit; train nothing.")
 @one_line_errors
 def alextrain(
     shards: Path,
@@ -52,6 +53,7 @@ def alextrain(
     columns: int,
     device: str,
     dry_run: bool,
+    bench_data: bool,
 ) -> None:
     """Train by a recipe; the same command continues a run that was stopped, and says when it is finished."""
     # Read by torch at its first allocation. Large pages: a step frees and takes hundreds of MB, page by page.
@@ -62,6 +64,9 @@ def alextrain(
         raise ValueError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
     chosen = load_recipe(recipe, overrides)
     folder = runs / (name or chosen.name)
+    if bench_data:
+        _bench_data(chosen, shards, device)
+        return
     if dry_run:
         _dry_run(chosen, shards, device)
         return
@@ -95,6 +100,19 @@ def alextrain(
     click.echo(f"  best top-1 error {result['best_top1_error']:.2%}")
     for picture in ("curves.png", "filters.png"):
         click.echo(f"  {folder / picture}")
+
+
+def _bench_data(recipe: "Recipe", shards: Path, device: str) -> None:
+    from ..model.precision import choose_device
+    from ..pipeline.throughput import measure_throughput
+
+    found = measure_throughput(
+        shards / "train",
+        batch_size=recipe.training.batch_size,
+        augment=recipe.data.augment(),
+        device=str(choose_device(device)),
+    )
+    click.echo("\n".join(found.lines()))
 
 
 def _dry_run(recipe: "Recipe", shards: Path, device: str) -> None:

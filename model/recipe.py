@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from ..pipeline import TrainAugment
 from .schedule import Schedule
 from .wiring import Switches
 
@@ -32,6 +33,12 @@ class Data:
     mean: str | float = "centre"
     crop_draw: Literal["image", "group32"] = "image"
     order: Literal["full", "window"] = "full"
+
+    def augment(self) -> TrainAugment:
+        """The same choices as the loader takes them."""
+        return TrainAugment(
+            crop=self.crop, flip=self.flip, jitter=self.jitter, mean=self.mean, crop_draw=self.crop_draw
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

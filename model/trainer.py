@@ -54,9 +54,7 @@ class Trainer:
         if table.input_px != data.crop:
             raise ValueError(f"data.crop is {data.crop} px, but the network reads {table.input_px} px; make them equal")
         self.layout = make_layout(table.columns, processes_per_network, self.device)
-        self.loader = self._loader("train", TrainAugment(
-            crop=data.crop, flip=data.flip, jitter=data.jitter, mean=data.mean, crop_draw=data.crop_draw
-        ))  # fmt: skip
+        self.loader = self._loader("train", data.augment())
         self.validation = self._loader("val", CentreCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train"))
         ids = [[entry.id for entry in loader.shard_set.manifest.classes] for loader in (self.loader, self.validation)]
         if ids[0] != ids[1]:

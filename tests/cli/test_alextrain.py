@@ -104,3 +104,12 @@ def test_a_dry_run_tells_what_would_be_and_leaves_nothing(shards: Path, tmp_path
     assert "conv1      32 x 32 x 32        2,432" in result.output
     assert "images/s" in result.output and "2 epochs take about" in result.output
     assert not (tmp_path / "runs").exists()
+
+
+def test_bench_data_names_what_limits_loading_and_trains_nothing(shards: Path, tmp_path: Path) -> None:
+    result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", tmp_path / "runs", "--bench-data", *SMALL)
+    assert result.exit_code == 0, result.output
+    for stage in ("reading", "rest of the graph", "whole loader"):
+        assert stage in result.output
+    assert "The limit is " in result.output.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
