@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..prep.verify import Finding
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
+FOLDER_OR_LIST = click.Path(path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,7 +26,7 @@ def alexprep() -> None:
 
 
 @alexprep.command()
-@click.argument("source", type=FOLDER)
+@click.argument("source", type=FOLDER_OR_LIST)
 @click.option("--out", type=FOLDER, default=Path("shards"), show_default=True, help="Where the shard sets go.")
 @click.option("--size", default=256, show_default=True, help="Side of the stored square, pixels.")
 @click.option("--fit", default="crop", show_default=True, help="crop: central square; shorter: the whole image.")
@@ -56,8 +57,9 @@ def shard(
 ) -> None:
     """Turn SOURCE into shard sets under --out, one per split.
 
-    SOURCE holds train/ and val/ (or test/) with one folder per class, or the class folders of one split. An interrupted
-    run continues by the same command; a complete one is left as it is.
+    SOURCE holds train/ and val/ (or test/) with one folder per class, the class folders of one split, ILSVRC's archives
+    or Kaggle's ILSVRC; or it is a .csv or .jsonl list with path, label and perhaps split (train or val), whose relative
+    paths stay in its folder. An interrupted run continues by the same command; a complete one is left as it is.
     """
     from ..prep.build import BuildOptions, build_shards
     from ..prep.manifest import PixelOptions
@@ -171,7 +173,7 @@ def verify(shards: Path, depth: str | None, as_json: bool, workers: int | None) 
 
 @alexprep.command()
 @click.argument("shards", type=FOLDER)
-@click.argument("source", type=FOLDER)
+@click.argument("source", type=FOLDER_OR_LIST)
 @click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
 @one_line_errors
 def repair(shards: Path, source: Path, workers: int | None) -> None:

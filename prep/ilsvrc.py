@@ -87,7 +87,7 @@ def read_nested_tar(path: Path) -> SourceSplit:
         }
     if not by_class:
         raise ValueError(f"{path}: holds no class tars; expected one tar per class inside")
-    return _split_of("train", {class_id: [(str(path), member) for member in m] for class_id, m in by_class.items()})
+    return split_of("train", {class_id: [(str(path), member) for member in m] for class_id, m in by_class.items()})
 
 
 def read_class_tars(folder: Path) -> SourceSplit:
@@ -97,7 +97,7 @@ def read_class_tars(folder: Path) -> SourceSplit:
         with _opened(path) as descriptor:
             members = list(tar_members(descriptor, path, 0, path.stat().st_size))
         found[path.stem] = [(str(path), member) for member in members]
-    return _split_of("train", found)
+    return split_of("train", found)
 
 
 def read_validation(path: Path, devkit: Devkit) -> SourceSplit:
@@ -121,18 +121,19 @@ def read_validation(path: Path, devkit: Devkit) -> SourceSplit:
         if class_number not in devkit.ids:
             raise ValueError(f"{path}: {member.name!r} has class {class_number}, which the devkit's meta.mat lacks")
         by_class.setdefault(devkit.ids[class_number], []).append((container, member))
-    return _split_of("val", by_class)
+    return split_of("val", by_class)
 
 
 def named(split: SourceSplit, names: dict[str, str]) -> SourceSplit:
     """The split with the names of its classes, where `names` has them."""
     classes = tuple(
-        ClassEntry(index=entry.index, id=entry.id, name=names.get(entry.id, entry.id)) for entry in split.classes
+        ClassEntry(index=entry.index, id=entry.id, name=names.get(entry.id, entry.name)) for entry in split.classes
     )
     return SourceSplit(name=split.name, classes=classes, images=split.images)
 
 
-def _split_of(name: str, by_class: dict[str, list[tuple[str, Member]]]) -> SourceSplit:
+def split_of(name: str, by_class: dict[str, list[tuple[str, Member]]]) -> SourceSplit:
+    """The split of files or archive members, each with the path that holds it, by class id."""
     images: list[SourceImage] = []
     for label, class_id in enumerate(sorted(by_class)):
         if not by_class[class_id]:

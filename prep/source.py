@@ -1,4 +1,4 @@
-"""Where images come from: folders or archives, recognised by looking, never changed, never unpacked.
+"""Where images come from: folders, archives or a list, recognised by looking, never changed, never unpacked.
 
 A source has one or two splits; a split has a class table in the order of the sorted class ids and a list of images
 sorted by (class, file name), so that the same images give the same list however they were laid out or listed.
@@ -22,7 +22,9 @@ from .ilsvrc import (
     read_nested_tar,
     read_validation,
 )
+from .image_list import SUFFIXES, read_image_list
 from .inputs import SourceImage, SourceSplit
+from .kaggle import KaggleLayout, find_layouts, read_validation_images, with_mapping
 from .manifest import ClassEntry
 
 VAL_NAMES = ("val", "validation", "test")  # the first that is there is the validation split
@@ -47,12 +49,15 @@ class _Candidate:
 
 
 def open_source(folder: Path) -> Source:
-    """Recognise `folder` and list its images.
+    """Recognise `folder`, or the list of images that it is, and give its images.
 
     Raises ValueError, saying what was found, what was expected and what to do: no such folder, no images, a class
     without images, a class folder that holds folders, two things that could be one split, archives that are damaged or
-    lack their devkit, train and validation with different classes.
+    lack their devkit, train and validation with different classes, labels that do not fit the images, a line of a list
+    that is wrong.
     """
+    if folder.is_file():
+        return _open_list(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; name the folder that holds train/ and val/")
     devkit_path = next((path for pattern in DEVKIT_PATTERNS for path in sorted(folder.glob(pattern))), None)
@@ -74,9 +79,24 @@ def open_source(folder: Path) -> Source:
     return Source(description=description, splits=splits, notes=_notes(chosen, splits))
 
 
+def _open_list(path: Path) -> Source:
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: a file, but no list of images; expected a folder, a .csv or a .jsonl file")
+    splits = read_image_list(path)
+    if len(splits) == 2:
+        _refuse_different_classes(path, *splits)
+    ids = [entry.id for entry in splits[0].classes]
+    notes = []
+    if all(one.isdecimal() for one in ids) and ids != sorted(ids, key=int):
+        notes.append(
+            f"{path.name}: labels are sorted as text, so {ids[1]!r} is class 1; pad them with zeros to avoid it"
+        )
+    return Source(description=f"a list of images in {path}", splits=splits, notes=tuple(notes))
+
+
 def _the_one(folder: Path, what: str, candidates: list[_Candidate]) -> _Candidate | None:
     if len(candidates) > 1:
-        names = " and ".join(f"{candidate.path.name} ({candidate.kind})" for candidate in candidates)
+        names = " and ".join(f"{candidate.path.relative_to(folder)} ({candidate.kind})" for candidate in candidates)
         raise ValueError(f"{folder}: more than one {what} split: {names}; move one of them away")
     return candidates[0] if candidates else None
 
@@ -89,6 +109,15 @@ def _train_candidates(folder: Path) -> list[_Candidate]:
     train = folder / "train"
     if train.is_dir():
         candidates.append(_folder_candidate(train, "train"))
+    for layout in find_layouts(folder):
+        if (layout.data / "train").is_dir():
+            candidates.append(
+                _Candidate(
+                    path=layout.data / "train",
+                    kind="the training images of Kaggle's ILSVRC",
+                    read=partial(_read_kaggle_train, layout),
+                )
+            )
     return candidates
 
 
@@ -113,7 +142,20 @@ def _val_candidates(folder: Path, devkit: Devkit | None) -> list[_Candidate]:
         )
     elif val is not None:
         candidates.append(_Candidate(path=val, kind="class folders", read=partial(_read_class_folders, val, "val")))
+    for layout in find_layouts(folder):
+        if (layout.data / "val").is_dir():
+            candidates.append(
+                _Candidate(
+                    path=layout.data / "val",
+                    kind="the validation images of Kaggle's ILSVRC",
+                    read=partial(read_validation_images, layout),
+                )
+            )
     return candidates
+
+
+def _read_kaggle_train(layout: KaggleLayout) -> SourceSplit:
+    return with_mapping(_read_class_folders(layout.data / "train", "train"), layout)
 
 
 def _folder_candidate(folder: Path, split: str) -> _Candidate:
@@ -181,5 +223,5 @@ def _refuse_different_classes(folder: Path, train: SourceSplit, val: SourceSplit
     ]
     raise ValueError(
         f"{folder}: train and val have different classes ({'; '.join(differences)}); a label would mean two things: "
-        "make the class folders the same"
+        "give both the same classes"
     )

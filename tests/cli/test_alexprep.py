@@ -52,6 +52,18 @@ def test_shard_writes_both_splits_and_a_second_run_finds_them(source: Path, shar
     assert again.returncode == 0 and again.stdout.count("(was complete)") == 2
 
 
+def test_shard_takes_a_list_of_images_and_names_a_wrong_line(source: Path, tmp_path: Path) -> None:
+    rows = [f"{path},{path.parent.name}\n" for path in sorted((source / "train").rglob("*.jpg"))]
+    (tmp_path / "train.csv").write_text("path,label\n" + "".join(rows))
+    result = alexprep("shard", "train.csv", *SHARD, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "a list of images in train.csv" in result.stderr and "6/6 images" in result.stderr
+    (tmp_path / "train.csv").write_text("path,label\nnowhere.jpg,cat\n")
+    wrong = alexprep("shard", "train.csv", *SHARD, cwd=tmp_path)
+    assert wrong.returncode == 1 and "train.csv, line 2: nowhere.jpg: No such file" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
 def test_pca_prints_a_table_and_writes_beside_the_shards(sharded: Path) -> None:
     result = alexprep("pca", cwd=sharded)
     assert result.returncode == 0, result.stderr
