@@ -223,6 +223,9 @@ def _build_split(
         leftover.unlink()
     order, ranges = plan.order(), plan.shard_ranges()
     state = _State.load(state_path) if state_path.exists() else _State(sums=PixelSums.zero(options.pixels.size_px))
+    if any(entry and not _is_whole(folder, entry) for entry in state.entries.values()):
+        # Somebody took a finished shard away; the sums of the others cannot be told apart, so all are written again.
+        state = _State(sums=PixelSums.zero(options.pixels.size_px))
     before = sum(len(ranges[number]) for number in state.entries)
     jobs = (
         (shard_job(split, folder, plan, order, number, options), len(positions))
@@ -304,6 +307,7 @@ def _samples(
             continue
         sums.add(central_square(pixels_HWC))
         yield Sample(key=sample_key(job.first_position + i, image.name), image=encoded, label=image.label)
+    beat(len(job.images))  # from here on it is the disk that takes time, and no image is to blame
 
 
 def _refuse_too_many_bad(state: _State, split: SourceSplit, options: BuildOptions) -> None:
@@ -323,6 +327,11 @@ def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
             file.write(json.dumps(asdict(bad)).encode() + b"\n")
 
 
+def _is_whole(folder: Path, entry: ShardEntry) -> bool:
+    shard = folder / entry.name
+    return shard.is_file() and shard.stat().st_size == entry.num_bytes and index_path(shard).is_file()
+
+
 def _finish(
     split: SourceSplit,
     folder: Path,
@@ -333,6 +342,11 @@ def _finish(
 ) -> None:
     if state.sums.num_images == 0:
         raise ValueError(f"{split.name}: none of {len(split.images)} inputs is a usable image; check the source")
+    for entry in state.entries.values():
+        if entry and not _is_whole(folder, entry):
+            raise ValueError(
+                f"{folder / entry.name}: was removed or changed while the run went on; the same command writes it again"
+            )
     quarantined = sorted((bad for shard in state.quarantined.values() for bad in shard), key=lambda bad: bad.source)
     write_quarantine(folder, quarantined)
     state.sums.save(folder / STATISTICS_NAME)

@@ -1,7 +1,7 @@
 """Worker processes that do whole jobs, watched: one that dies or hangs is replaced and its job done again.
 
-A worker runs `task(job, beat)`; `beat(done, name)` tells how far the job is and which input comes next. An input that
-takes longer than `MAX_INPUT_SECONDS`, or that was the last thing `MAX_DEATHS` workers saw, is given back to the job as
+A worker runs `task(job, beat, condemned)`; `beat(n)` tells how far the job is and which input comes next. An input that
+was the last thing `MAX_DEATHS` workers saw, dead or longer than `MAX_INPUT_SECONDS` at it, is given back to the job as
 condemned, with a reason. Workers never outlive their parent.
 """
 
@@ -29,6 +29,8 @@ MAX_DEATHS = 3
 MAX_INPUT_SECONDS = 20.0
 MAX_INPUT_BYTES = 2**30
 POLL_SECONDS = 0.2
+# We were stopped ourselves (Ctrl-Z, a sleeping machine) when our looks lie so far apart: no input is to blame for that.
+PAUSE_SECONDS = 2.0
 NOTHING_YET = -1
 _PR_SET_PDEATHSIG = 1
 
@@ -47,7 +49,7 @@ class _Assignment(Generic[Job]):
     number: int
     job: Job
     condemned: dict[int, str] = field(default_factory=dict)
-    deaths: Counter[int] = field(default_factory=Counter)
+    losses: Counter[int] = field(default_factory=Counter)
 
 
 class _Worker(Generic[Job, Result]):
@@ -88,6 +90,7 @@ def run_jobs(
     `on_progress` gets the inputs done so far. An exception in a task is raised here. ChildProcessError when one job
     loses three workers at different inputs.
     """
+    looked = time.monotonic()
     all_jobs = list(jobs)
     queue = deque(_Assignment(number, job) for number, (job, _) in enumerate(all_jobs))
     num_done = 0
@@ -105,7 +108,10 @@ def run_jobs(
             multiprocessing.connection.wait(
                 [worker.connection for worker in busy] + [worker.process.sentinel for worker in busy], POLL_SECONDS
             )
+            before, looked = looked, time.monotonic()
             for i, worker in enumerate(workers):
+                if looked - before > PAUSE_SECONDS:
+                    worker.beats[1] = looked
                 assignment = worker.assignment
                 if assignment is None:
                     continue
@@ -139,19 +145,22 @@ def _must_be_replaced(worker: _Worker[Job, Result], assignment: _Assignment[Job]
     if not worker.process.is_alive():
         worker.process.join()
         how = _exit_words(worker.process.exitcode)
-        assignment.deaths[current] += 1
-        if assignment.deaths[current] == MAX_DEATHS and current != NOTHING_YET:
-            assignment.condemned[current] = f"{MAX_DEATHS} workers died of it ({how})"
-        elif assignment.deaths.total() - MAX_DEATHS * len(assignment.condemned) >= MAX_DEATHS:
-            raise ChildProcessError(
-                f"one job lost {MAX_DEATHS} worker processes, the last one {how}; is memory short? "
-                "The same command continues, perhaps with fewer --workers"
-            )
-        return True
-    if time.monotonic() - worker.beats[1] > MAX_INPUT_SECONDS:
-        assignment.condemned[current] = f"took more than {MAX_INPUT_SECONDS:.0f} s"
-        return True
-    return False
+        verdict = f"{MAX_DEATHS} workers died of it ({how})"
+    # Before its first input a worker loads libraries, or hashes a whole shard: that may take what it takes.
+    elif current != NOTHING_YET and time.monotonic() - worker.beats[1] > MAX_INPUT_SECONDS:
+        how = f"stuck at one input for more than {MAX_INPUT_SECONDS:.0f} s"
+        verdict = f"took more than {MAX_INPUT_SECONDS:.0f} s, {MAX_DEATHS} times"
+    else:
+        return False
+    assignment.losses[current] += 1
+    if assignment.losses[current] == MAX_DEATHS and current != NOTHING_YET:
+        assignment.condemned[current] = verdict
+    elif assignment.losses.total() - MAX_DEATHS * len(assignment.condemned) >= MAX_DEATHS:
+        raise ChildProcessError(
+            f"one job lost {MAX_DEATHS} worker processes, the last one {how}; is memory short or the disk slow? "
+            "The same command continues, perhaps with fewer --workers"
+        )
+    return True
 
 
 def _exit_words(code: int | None) -> str:

@@ -196,3 +196,21 @@ def test_foreign_files_are_not_overwritten(draw_source, tmp_path: Path) -> None:
     (tmp_path / "out/train/thesis.tex").write_text("mine")
     with pytest.raises(ValueError, match="not empty and not one of our runs"):
         build(draw_source(splits=("train",)), tmp_path / "out")
+
+
+def test_a_finished_shard_that_was_taken_away_is_written_again(  # type: ignore[no-untyped-def]
+    draw_source, tree_hashes, tmp_path: Path
+) -> None:
+    source = draw_source()
+    build(source, tmp_path / "undisturbed")
+
+    def interrupt(done: int, num_bad: int) -> None:
+        if list((tmp_path / "out" / ".unfinished").glob("train.npz")):
+            raise KeyboardInterrupt
+
+    options = BuildOptions(pixels=SMALL, images_per_shard=4, num_workers=1)
+    with pytest.raises(KeyboardInterrupt):
+        build_shards(open_source(source), tmp_path / "out", options, on_split=lambda split: interrupt)
+    (tmp_path / "out" / "train" / "train-00000.tar").unlink()
+    build(source, tmp_path / "out")
+    assert tree_hashes(tmp_path / "out") == tree_hashes(tmp_path / "undisturbed")

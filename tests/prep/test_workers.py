@@ -1,6 +1,7 @@
 """Laws of the workers: every job once, whatever dies or hangs; one input never holds up the rest."""
 
 import multiprocessing
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +44,7 @@ def test_an_input_that_takes_too_long_is_condemned_with_the_reason(
     tasks: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "MAX_INPUT_SECONDS", 1.0)
-    assert run(tasks.hang_at_three, [5]) == [(5, {3: "took more than 1 s"})]
+    assert run(tasks.hang_at_three, [5]) == [(5, {3: "took more than 1 s, 3 times"})]
 
 
 def test_a_job_that_loses_three_workers_for_no_one_input_is_an_error(tasks: ModuleType, tmp_path: Path) -> None:
@@ -62,3 +63,16 @@ def test_an_error_in_a_task_is_raised_and_ends_the_workers(tasks: ModuleType) ->
     with pytest.raises(OSError, match="No space left on device"):
         run(tasks.fail, ["a", "b"])
     assert not multiprocessing.active_children()
+
+
+def test_a_pause_of_the_whole_run_is_no_input_s_fault(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "MAX_INPUT_SECONDS", 2.4)
+    pauses = [2.5]
+
+    def pause_once_at_three(done: int) -> None:
+        if done == 3 and pauses:
+            time.sleep(pauses.pop())  # as long as nobody looks, as after Ctrl-Z
+
+    jobs = [(5, 5)]
+    results = workers.run_jobs(tasks.slow_at_three, jobs, num_workers=1, on_progress=pause_once_at_three)
+    assert list(results) == [(5, {})] and not pauses

@@ -51,3 +51,12 @@ def take_memory(job: int, beat: Beat, condemned: dict[int, str]) -> int:
 def fail(job: str, beat: Beat, condemned: dict[int, str]) -> None:
     """Raise what a full disk raises."""
     raise OSError(28, "No space left on device", job)
+
+
+def slow_at_three(job: int, beat: Beat, condemned: dict[int, str]) -> dict[int, str]:
+    """Input 3 takes three seconds."""
+    for i in range(job):
+        beat(i)
+        if i == 3:
+            time.sleep(3.0)
+    return condemned
