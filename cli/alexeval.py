@@ -36,6 +36,9 @@ def alexeval(
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as in alextrain
     from ..model import Evaluation
 
+    for option, file in (("--json", json_file), ("--picture", picture)):
+        if file and not file.parent.is_dir():
+            raise ValueError(f"{option} {file}: no such folder; make {file.parent} first")
     evaluation = Evaluation(runs, shards, split=split, batch_size=batch_size, device=device)
     with progress("evaluate", evaluation.num_passes, "images") as update:
         rows = evaluation.run(update)

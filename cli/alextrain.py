@@ -64,6 +64,10 @@ def alextrain(
         raise ValueError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
     chosen = load_recipe(recipe, overrides)
     folder = runs / (name or chosen.name)
+    if (dry_run or bench_data) and (columns > 1 or (dry_run and bench_data)):
+        raise ValueError(
+            "--dry-run and --bench-data measure one process, each by itself; leave out --columns and the other"
+        )
     if bench_data:
         _bench_data(chosen, shards, device)
         return

@@ -39,7 +39,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
         except (ValueError, OSError, ImportError) as error:
             raise click.ClickException(" ".join(_words(error).split())) from error
         except KeyboardInterrupt:
-            click.echo("interrupted; the same command continues", err=True)
+            click.echo("interrupted; the same command continues what was begun, or begins again", err=True)
             raise SystemExit(EXIT_INTERRUPTED) from None
 
     return wrapped

@@ -55,7 +55,8 @@ def save_checkpoint(
     """Write `folder/step-N`, then remove all but the last two and the one of step `keep`."""
     final = folder / f"step-{step:08d}"
     partial = final.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for unfinished in folder.glob("step-*.partial"):  # of a run that was killed while it saved
+        shutil.rmtree(unfinished)
     partial.mkdir(parents=True)
     hashes = {
         WEIGHTS: _save_tensors(partial / WEIGHTS, weights),

@@ -116,7 +116,10 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     elif path.suffix == ".toml" and path.is_file():
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise ValueError(f"{path}: larger than {MAX_RECIPE_BYTES} bytes; this is not a recipe")
-        text = path.read_text()
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not a TOML file ({error})") from None
     else:
         raise ValueError(
             f"no recipe {name_or_file!r}; choose one of {', '.join(built_in_recipes())}, or name an existing .toml file"
@@ -149,7 +152,7 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 def _build(cls: type[Any], data: Any, where: str, prefix: str) -> Any:
     if not isinstance(data, Mapping):
-        raise ValueError(f"{where}: {prefix or 'a recipe'} must be a table of keys, got {data!r}")
+        raise ValueError(f"{where}: {prefix.rstrip('.') or 'a recipe'} must be a table of keys, got {data!r}")
     hints = typing.get_type_hints(cls)
     values = {}
     for key, value in data.items():

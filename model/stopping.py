@@ -1,10 +1,13 @@
 """SIGTERM and Ctrl-C as a wish that is heard between steps."""
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -19,6 +22,7 @@ def stop_requests() -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
+        logger.warning("stopping after this step and saving; Ctrl-C again ends at once and loses what was not saved")
 
     before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -44,7 +44,7 @@ class SourceSplit:
     images: Sequence[SourceImage]
 
     def fingerprint(self) -> str:
-        """SHA-256 over class ids and every image's name, label and size: equal when nothing was changed."""
+        """SHA-256 over class ids and every image's name, label and size; an edit that keeps them all goes unseen."""
         digest = hashlib.sha256()
         for entry in self.classes:
             digest.update(f"{entry.index} {entry.id}\n".encode("utf-8", "surrogateescape"))

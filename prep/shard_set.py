@@ -9,6 +9,7 @@ from .shard import ShardIndex, index_path, read_index
 from .stats import PixelSums
 
 SPLITS = ("train", "val")
+MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,13 +37,14 @@ class ShardSet:
             try:
                 num_bytes = path.stat().st_size
             except FileNotFoundError:
-                raise ValueError(f"{path}: missing, but {folder / MANIFEST_NAME} lists it; restore the shard") from None
+                raise ValueError(f"{path}: missing, but {folder / MANIFEST_NAME} lists it; {MEND}") from None
             if num_bytes != shard.num_bytes:
                 raise ValueError(
-                    f"{path}: {num_bytes} bytes, expected {shard.num_bytes}; the shard is damaged or from another set"
+                    f"{path}: {num_bytes} bytes, expected {shard.num_bytes}; "
+                    f"the shard is damaged or from another set: {MEND}"
                 )
             if not index_path(path).exists():
-                raise ValueError(f"{index_path(path)}: missing; restore the index")
+                raise ValueError(f"{index_path(path)}: missing; {MEND}")
         return cls(folder=folder, manifest=manifest)
 
     def index(self, shard_number: int) -> ShardIndex:
@@ -51,16 +53,16 @@ class ShardSet:
         path = index_path(self.folder / shard.name)
         index = read_index(path, shard_bytes=shard.num_bytes)
         if len(index) != shard.num_samples:
-            raise ValueError(f"{path}: lists {len(index)} samples, the manifest says {shard.num_samples}")
+            raise ValueError(f"{path}: lists {len(index)} samples, the manifest says {shard.num_samples}; {MEND}")
         if hashlib.sha256(path.read_bytes()).hexdigest() != shard.index_sha256:
-            raise ValueError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; restore the index")
+            raise ValueError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; {MEND}")
         return index
 
     def sums(self) -> PixelSums:
         """The exact statistics written with the shards."""
         path = self.folder / STATISTICS_NAME
         if not path.exists():
-            raise ValueError(f"{path}: missing; restore the file or shard the images again")
+            raise ValueError(f"{path}: missing; {MEND}")
         if hashlib.sha256(path.read_bytes()).hexdigest() != self.manifest.statistics_sha256:
-            raise ValueError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; restore the file")
+            raise ValueError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; {MEND}")
         return PixelSums.load(path)

@@ -91,3 +91,9 @@ def test_a_run_from_another_dataset_is_refused_in_one_line(
 
 def test_an_unknown_option_is_refused() -> None:
     assert call("--shard", "x").exit_code == 2
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(shards: Path, runs: list[Path]) -> None:
+    result = CliRunner().invoke(alexeval, ["--shards", str(shards), str(runs[0]), "--json", "/no/such/folder/a.json"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: --json /no/such/folder/a.json: no such folder")

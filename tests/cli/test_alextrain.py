@@ -113,3 +113,8 @@ def test_bench_data_names_what_limits_loading_and_trains_nothing(shards: Path, t
         assert stage in result.output
     assert "The limit is " in result.output.splitlines()[-1]
     assert not (tmp_path / "runs").exists()
+
+
+def test_measures_that_exclude_each_other_are_refused(shards: Path, tmp_path: Path) -> None:
+    for words in (["--dry-run", "--bench-data"], ["--dry-run", "--columns", "2"]):
+        assert "leave out" in one_line(call("--shards", shards, "--runs", tmp_path / "runs", *words))

@@ -66,3 +66,10 @@ def test_a_file_with_pickles_is_never_opened(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "step-00000001" / WEIGHTS)
     with pytest.raises(ValueError, match=r"weights.safetensors: its SHA-256 is not the one"):
         read_checkpoint(tmp_path / "step-00000001")
+
+
+def test_what_a_killed_run_left_is_cleared_away_by_the_next_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "step-00000003.partial").mkdir()
+    (tmp_path / "step-00000003.partial" / WEIGHTS).write_bytes(b"half")
+    save(tmp_path, 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]

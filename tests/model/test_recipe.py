@@ -78,3 +78,9 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("epochs 3")
     with pytest.raises(ValueError, match=r"mine.toml: not TOML"):
         load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_a_recipe_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"odd\.toml: not a TOML file"):
+        load_recipe(str(tmp_path / "odd.toml"))
