@@ -35,10 +35,11 @@ def alexeval(
     """Top-1 and top-5 error of each RUN, by the centre crop and by ten views, and of several RUNs together."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as in alextrain
     from ..model import Evaluation
+    from ..prep.files import whole_file
 
-    for option, file in (("--json", json_file), ("--picture", picture)):
-        if file and not file.parent.is_dir():
-            raise ValueError(f"{option} {file}: no such folder; make {file.parent} first")
+    for option, path in (("--json", json_file), ("--picture", picture)):
+        if path and not path.parent.is_dir():
+            raise ValueError(f"{option} {path}: no such folder; make {path.parent} first")
     evaluation = Evaluation(runs, shards, split=split, batch_size=batch_size, device=device)
     with progress("evaluate", evaluation.num_passes, "images") as update:
         rows = evaluation.run(update)
@@ -50,7 +51,8 @@ def alexeval(
     for row in rows:
         click.echo(f"{row['name']:{width}}  {_pair(row['centre'])}    {_pair(row['ten_views'])}")
     if json_file:
-        json_file.write_text(json.dumps({"shards": str(shards), "split": split, "rows": rows}, indent=1) + "\n")
+        with whole_file(json_file) as file:
+            file.write(json.dumps({"shards": str(shards), "split": split, "rows": rows}, indent=1).encode() + b"\n")
     if picture:
         evaluation.draw_examples(picture)
         click.echo(f"example predictions: {picture}")
