@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from .augment import PixelPlan
 from .draws import Draws
+from .samples import Stored
 
 try:
     from nvidia.dali import Pipeline, fn, types
@@ -40,37 +42,44 @@ def graph_inputs(plan: PixelPlan, draws: Draws) -> dict[str, NDArray[Any]]:
 class Graph:
     """A running pipeline: batches go in with `start` and come out of `finished` in the same order.
 
-    `start` returns while DALI works. Inputs, each for a batch: the contents of the image members, which are not copied,
-    and, unless the plan has fixed views, CROP_X and CROP_Y (float32, 0 to 1 of the free play), MIRROR (int32) and MEAN
-    (float32, 3 per sample, the colour shift taken off).
+    `start` returns while DALI works. The stored images are not copied; `draws` are None for a graph with fixed views.
     """
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, plan: PixelPlan) -> None:
         self._pipeline = pipeline
+        self._plan = plan
         self._inputs: deque[Any] = deque()
 
     def __len__(self) -> int:
         """Batches started and not yet taken."""
         return len(self._inputs)
 
-    def start(self, images: list[NDArray[np.uint8]], drawn: dict[str, NDArray[Any]]) -> None:
+    def start(self, images: Stored, draws: Draws | None) -> None:
         """Begin to compute one batch."""
-        encoded = TensorListCPU([TensorCPU(image, "") for image in images], None, False)
+        encoded = TensorListCPU([TensorCPU(image, "") for image in images.contents()], None, False)
         self._pipeline.feed_input(ENCODED, encoded)
-        for name, values in drawn.items():
+        for name, values in ({} if draws is None else graph_inputs(self._plan, draws)).items():
             self._pipeline.feed_input(name, values)
         self._pipeline.schedule_run()
         self._inputs.append(encoded)  # DALI reads this memory until the batch is finished
 
-    def finished(self, stream: Any = None) -> Any:
-        """The oldest batch, a dense DALI tensor, which knows DLPack.
+    def outputs(self, stream: Any = None) -> Any:
+        """The oldest batch as DALI has it, one tensor an image; raises RuntimeError when DALI failed on it."""
+        (output,) = self._pipeline.outputs(stream)
+        self._inputs.popleft()
+        return output
+
+    def finished(self, stream: Any = None) -> torch.Tensor:
+        """The oldest batch as one dense tensor, on the device of the pipeline.
 
         Waits for it, but with a CUDA `stream` returns at once: the batch, and later the reuse of its memory, are then
         ordered on that stream.
         """
-        (output,) = self._pipeline.outputs(stream)
-        self._inputs.popleft()
-        return output.as_tensor()
+        batch: torch.Tensor = torch.from_dlpack(self.outputs(stream).as_tensor())  # type: ignore[attr-defined]
+        return batch
+
+    def close(self) -> None:
+        """Nothing to end: DALI's threads go with the pipeline."""
 
 
 def new_pipeline(batch_size: int, device_id: int | None, num_threads: int) -> Any:
@@ -93,6 +102,15 @@ def decoded(codec: str, size_px: int, device: str) -> Any:
         adjust_orientation=False,
         jpeg_fancy_upsampling=True,  # as the CPU decoder does
     )
+
+
+def build_decoder(codec: str, *, size_px: int, batch_size: int, device_id: int | None, num_threads: int) -> Any:
+    """A built DALI pipeline that only decodes: (H, W, 3) uint8 per sample."""
+    pipeline = new_pipeline(batch_size, device_id, num_threads)
+    with pipeline:
+        pipeline.set_outputs(decoded(codec, size_px, "cpu" if device_id is None else "gpu"))
+    pipeline.build()
+    return pipeline
 
 
 def build_graph(

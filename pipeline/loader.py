@@ -14,21 +14,24 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..prep import ShardSet
-from .augment import GROUP_SIZE, Evaluation, TrainAugment, plan_pixels
+from ..prep import PixelOptions, ShardSet
+from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixels
 from .batch import Batch
-from .draws import draw
-from .graph import Graph, build_graph, graph_inputs
+from .draws import Draws, draw
+from .graph import Graph, build_graph
 from .order import full_order, meetings, window_order
 from .rotten import Rotten
 from .samples import Samples
 from .schedule import Schedule, Share
+
+if TYPE_CHECKING:
+    from .host import HostGraph
 
 log = logging.getLogger(__name__)
 
@@ -127,11 +130,11 @@ class Loader:
         self._on_error = on_error
         self._operators = operators
         self._num_threads = num_threads or len(os.sched_getaffinity(0))
-        self._graph: Graph | None = self._new_graph()
+        self._graph: Graph | HostGraph | None = self._new_graph()
         self._rotten = Rotten(self._samples)
         self.num_replaced = 0
         self._extras = tuple(extras)
-        self._detail = None if operators else self._constant_detail()
+        self._detail = self._constant_detail() if self.device.type == "cuda" and operators is None else None
         self._under_way: deque[_UnderWay] = deque()
         self._position = 0
         self._fed = 0
@@ -181,6 +184,8 @@ class Loader:
     def close(self) -> None:
         """Release threads, memory and mapped files. A closed loader gives no more batches."""
         self._under_way.clear()
+        if self._graph is not None:
+            self._graph.close()
         self._graph = None
         self._samples = None  # type: ignore[assignment]
 
@@ -220,30 +225,30 @@ class Loader:
                 self._restart(self._position)
                 raise
 
-    def _new_graph(self) -> Graph:
-        pipeline = build_graph(
+    def _new_graph(self) -> "Graph | HostGraph":
+        return new_graph(
             self._plan,
-            codec=self.shard_set.manifest.pixels.codec,
+            self.shard_set.manifest.pixels,
             batch_size=self._schedule.batch_size,
-            device_id=(self.device.index or 0) if self.device.type == "cuda" else None,
+            device=self.device,
             num_threads=self._num_threads,
             raw_pixels=self._dtype == torch.uint8,
             channels_last=self._channels_last,
             operators=self._operators,
         )
-        return Graph(pipeline)
 
     def _restart(self, position: int) -> None:
         """Forget what is under way; the next batch is the one that starts at `position`."""
-        if self._under_way:
+        if self._under_way and self._graph is not None:
             self._under_way.clear()
+            self._graph.close()
             self._graph = self._new_graph()
         self._position = self._fed = position
 
-    def _feed(self, graph: Graph) -> None:
+    def _feed(self, graph: "Graph | HostGraph") -> None:
         """Start the batch at `_fed`; returns while DALI works."""
         share, num_replaced = self._rotten.without(self._schedule.share(self._fed), training=self._schedule.training)
-        drawn = {} if self._plan.views is not None else self._drawn(share)
+        draws = None if self._plan.views is not None else self._draws(share)
         if self._reads_ahead or share.epoch == 0:
             self._samples.read_ahead(self._schedule.read_ahead(self._fed))
         one = _UnderWay(
@@ -255,7 +260,7 @@ class Loader:
             extras={ext: self._samples.extras(share.indices_B, ext) for ext in self._extras},
         )
         self._under_way.append(one)
-        graph.start(self._samples.images(share.indices_B), drawn)
+        graph.start(self._samples.images(share.indices_B), draws)
         self._fed = one.end
 
     def _replace_rotten(self, shares: list[Share], error: RuntimeError) -> None:
@@ -281,16 +286,15 @@ class Loader:
         detail_CHW = torch.from_numpy(self._plan.scaled_detail_HWC()).to(self.device).permute(2, 0, 1)
         return detail_CHW if self._channels_last else detail_CHW.contiguous()
 
-    def _drawn(self, share: Share) -> dict[str, NDArray[Any]]:
+    def _draws(self, share: Share) -> Draws:
         assert isinstance(self._augment, TrainAugment)
         places = share.indices_B if self._augment.crop_draw == "image" else share.numbers_B // GROUP_SIZE
-        draws = draw(self._schedule.seed, share.epoch, places, share.indices_B, self._plan.num_places)
-        return graph_inputs(self._plan, draws)
+        return draw(self._schedule.seed, share.epoch, places, share.indices_B, self._plan.num_places)
 
-    def _receive(self, graph: Graph) -> Batch:
+    def _receive(self, graph: "Graph | HostGraph") -> Batch:
         """The oldest batch under way."""
         stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
-        images: torch.Tensor = torch.from_dlpack(graph.finished(stream))  # type: ignore[attr-defined]
+        images = graph.finished(stream)
         if self._channels_last:
             images = images.movedim(-1, -3)
         if self._detail is not None:
@@ -306,6 +310,43 @@ class Loader:
             keys=one.keys,
             extras=one.extras,
         )
+
+
+def new_graph(
+    plan: PixelPlan,
+    pixels: PixelOptions,
+    *,
+    batch_size: int,
+    device: torch.device,
+    num_threads: int,
+    raw_pixels: bool = False,
+    channels_last: bool = False,
+    operators: Callable[[Any], Any] | None = None,
+) -> "Graph | HostGraph":
+    """What computes batches on `device`: all of it in DALI, but for the last step on a CPU that nothing follows."""
+    if device.type == "cpu" and operators is None:
+        from .host import HostGraph  # Numba takes half a second that a GPU does not need
+
+        return HostGraph(
+            plan,
+            codec=pixels.codec,
+            whole_images=pixels.fit == "shorter",
+            batch_size=batch_size,
+            num_threads=num_threads,
+            raw_pixels=raw_pixels,
+            channels_last=channels_last,
+        )
+    pipeline = build_graph(
+        plan,
+        codec=pixels.codec,
+        batch_size=batch_size,
+        device_id=(device.index or 0) if device.type == "cuda" else None,
+        num_threads=num_threads,
+        raw_pixels=raw_pixels,
+        channels_last=channels_last,
+        operators=operators,
+    )
+    return Graph(pipeline, plan)
 
 
 def _report_mixing(seed: int, num_samples: int, global_batch: int) -> None:

@@ -9,6 +9,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tarfile import BLOCKSIZE, HeaderError, TarInfo
 
@@ -19,6 +20,21 @@ from ..prep import ShardSet
 
 _MAP_FIXED = 0x10  # Linux; DALI runs nowhere else
 _LONGEST_LABEL = 9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """The image members of a batch: `sizes_B` bytes from `starts_B` on, in `data`, all mapped shards side by side."""
+
+    data: NDArray[np.uint8]
+    starts_B: NDArray[np.int64]
+    sizes_B: NDArray[np.int32]
+
+    def contents(self) -> list[NDArray[np.uint8]]:
+        """One read-only view each."""
+        ends_B = self.starts_B + self.sizes_B
+        data = self.data
+        return [data[start:end] for start, end in zip(self.starts_B.tolist(), ends_B.tolist(), strict=True)]
 
 
 class Samples:
@@ -52,12 +68,9 @@ class Samples:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def images(self, indices_B: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        """The content of the image members, as read-only views of the mapped shards."""
-        starts_B = self._starts[indices_B]
-        ends_B = starts_B + self._sizes[indices_B]
-        mapped = self._bytes
-        return [mapped[start:end] for start, end in zip(starts_B.tolist(), ends_B.tolist(), strict=True)]
+    def images(self, indices_B: NDArray[np.int64]) -> Stored:
+        """The content of the image members."""
+        return Stored(data=self._bytes, starts_B=self._starts[indices_B], sizes_B=self._sizes[indices_B])
 
     def labels(self, indices_B: NDArray[np.int64]) -> NDArray[np.int64]:
         """The class indices. Raises ValueError, naming the sample, for one that is not in the class table."""

@@ -3,8 +3,8 @@
 import itertools
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sized
+from dataclasses import dataclass, replace
 from mmap import PAGESIZE
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ..prep import ShardSet
 from .augment import Evaluation, TrainAugment, plan_pixels
 from .draws import draw
-from .graph import Graph, build_graph, decoded, graph_inputs, new_pipeline
-from .loader import BATCHES_AHEAD, Loader
-from .samples import Samples
+from .graph import Graph, build_decoder
+from .loader import BATCHES_AHEAD, Loader, new_graph
+from .samples import Samples, Stored
 
 REMEDIES = {
     "reading": "put the shards on a faster disk or into memory, or use order='window'",
@@ -82,35 +82,31 @@ def measure_throughput(
         return random.integers(0, len(samples), batch_size)
 
     def read() -> None:
-        for content in samples.images(some()):
+        for content in samples.images(some()).contents():
             content[::PAGESIZE].sum()
 
     reading = _rate(read, batch_size, seconds)
 
     decoding = None
     if pixels.codec != "raw":
-        pipeline = new_pipeline(batch_size, device_id, threads)
-        with pipeline:
-            pipeline.set_outputs(decoded(pixels.codec, plan.size_px, "cpu" if device_id is None else "gpu"))
-        decoder = Graph(pipeline)
-        decoding = _rate(_keep_busy(decoder, lambda: decoder.start(samples.images(some()), {})), batch_size, seconds)
-
-    rest = Graph(
-        build_graph(
-            plan,
-            codec="raw",
-            batch_size=batch_size,
-            device_id=device_id,
-            num_threads=threads,
-            raw_pixels=False,
-            channels_last=False,
-            operators=None,
+        pipeline = build_decoder(
+            pixels.codec, size_px=plan.size_px, batch_size=batch_size, device_id=device_id, num_threads=threads
         )
+        decoder = Graph(pipeline, plan)
+        one = _keep_busy(decoder, lambda: decoder.start(samples.images(some()), None), decoder.outputs)
+        decoding = _rate(one, batch_size, seconds)
+
+    as_raw = replace(pixels, codec="raw", fit="crop")
+    rest = new_graph(plan, as_raw, batch_size=batch_size, device=where, num_threads=threads)
+    num_bytes = plan.size_px**2 * 3
+    images = Stored(
+        data=random.integers(0, 256, batch_size * num_bytes, np.uint8),
+        starts_B=np.arange(batch_size) * num_bytes,
+        sizes_B=np.full(batch_size, num_bytes, np.int32),
     )
-    images = list(random.integers(0, 256, (batch_size, plan.size_px**2 * 3), np.uint8))
-    draws = draw(0, 0, some(), some(), plan.num_places)
-    drawn = {} if plan.views is not None else graph_inputs(plan, draws)
-    graph = _rate(_keep_busy(rest, lambda: rest.start(images, drawn)), batch_size, seconds)
+    draws = None if plan.views is not None else draw(0, 0, some(), some(), plan.num_places)
+    graph = _rate(_keep_busy(rest, lambda: rest.start(images, draws), rest.finished), batch_size, seconds)
+    rest.close()
 
     with Loader(folder, batch_size=batch_size, augment=augment, device=device, num_threads=num_threads) as loader:
         batches = (batch for _ in itertools.count() for batch in loader)
@@ -118,11 +114,11 @@ def measure_throughput(
     return Throughput(reading=reading, decoding=decoding, graph=graph, loader=whole)
 
 
-def _keep_busy(graph: Graph, start: Callable[[], None]) -> Callable[[], None]:
+def _keep_busy(under_way: Sized, start: Callable[[], None], take: Callable[[], object]) -> Callable[[], None]:
     def one() -> None:
-        while len(graph) <= BATCHES_AHEAD:
+        while len(under_way) <= BATCHES_AHEAD:
             start()
-        graph.finished()
+        take()
 
     return one
 

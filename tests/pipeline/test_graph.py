@@ -43,6 +43,10 @@ def stored_bytes(shard_set: ShardSet, index: int) -> bytes:
     raise AssertionError
 
 
+def same(node: Any) -> Any:
+    return node
+
+
 AUGMENTS = [
     *(TrainAugment(crop=56, mean=mean, jitter="paper") for mean in ("centre", "crop", "channel", "none", 117.5)),
     TrainAugment(crop=56, jitter="original"),
@@ -57,11 +61,14 @@ AUGMENTS = [
 
 @pytest.mark.parametrize("augment", AUGMENTS, ids=str)
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_graph_computes_what_the_reference_says(
-    draw_shards: Any, augment: TrainAugment | Evaluation, channels_last: bool
+@pytest.mark.parametrize("whole_graph", [False, True], ids=["compiled", "dali"])
+def test_batches_are_what_the_reference_says(
+    draw_shards: Any, augment: TrainAugment | Evaluation, channels_last: bool, whole_graph: bool
 ) -> None:
     folder = draw_shards()
-    with Loader(folder, batch_size=8, augment=augment, seed=11, channels_last=channels_last) as loader:
+    operators = same if whole_graph else None  # with them DALI does the last step too, as on a GPU
+    options: dict[str, Any] = {"seed": 11, "channels_last": channels_last, "operators": operators}
+    with Loader(folder, batch_size=8, augment=augment, **options) as loader:
         batch = next(iter(loader))
     expected = reference_batch(folder, augment, 11, batch.indices.tolist())
     assert tuple(batch.images.shape) == expected.shape
@@ -71,10 +78,15 @@ def test_the_graph_computes_what_the_reference_says(
 
 
 @pytest.mark.parametrize(("codec", "chroma"), [("jpeg", "420"), ("jpeg", "444"), ("png", "444"), ("raw", "444")])
-def test_pixels_are_bit_for_bit_before_the_float_steps(draw_shards: Any, codec: str, chroma: str) -> None:
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("operators", [None, same], ids=["compiled", "dali"])
+def test_pixels_are_bit_for_bit_before_the_float_steps(
+    draw_shards: Any, codec: str, chroma: str, channels_last: bool, operators: Any
+) -> None:
     folder = draw_shards(codec=codec, chroma=chroma)
     augment = TrainAugment(crop=48, mean="none", jitter="off")
-    with Loader(folder, batch_size=16, augment=augment, dtype=torch.uint8, seed=2) as loader:
+    options: dict[str, Any] = {"dtype": torch.uint8, "channels_last": channels_last, "operators": operators}
+    with Loader(folder, batch_size=16, augment=augment, seed=2, **options) as loader:
         batch = next(iter(loader))
     assert batch.images.dtype == torch.uint8
     expected = reference_batch(folder, augment, 2, batch.indices.tolist())
@@ -97,10 +109,11 @@ def test_half_precision_is_the_rounded_float_batch(draw_shards: Any, dtype: torc
 def test_whole_images_are_cropped_along_both_sides(tmp_path: Path) -> None:
     folder = write_shard_set(tmp_path / "set", fit="shorter", draw=draw_oblong)
     for augment in (TrainAugment(crop=48), TenViews(crop=48), CentreCrop(crop=64), TrainAugment(crop=64)):
-        with Loader(folder, batch_size=8, augment=augment, seed=11) as loader:
-            batch = next(iter(loader))
-        expected = reference_batch(folder, augment, 11, batch.indices.tolist())
-        assert np.abs(batch.images.numpy() - expected).max() <= 1e-5 * 255
+        for operators in (None, same):
+            with Loader(folder, batch_size=8, augment=augment, seed=11, operators=operators) as loader:
+                batch = next(iter(loader))
+            expected = reference_batch(folder, augment, 11, batch.indices.tolist())
+            assert np.abs(batch.images.numpy() - expected).max() <= 1e-5 * 255
     with pytest.raises(ValueError, match="choose mean='centre' or 'channel'"):
         Loader(folder, batch_size=8, augment=TrainAugment(crop=48, mean="crop"))
 
