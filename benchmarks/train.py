@@ -98,7 +98,7 @@ def from_shards(batch: int, device: torch.device, shards: Path) -> Callable[[], 
     from alexkit.model.recipe import Recipe
     from alexkit.model.trainer import Trainer
 
-    recipe = Recipe.from_json({"training": {"batch_size": batch, "epochs": 1000}, "network": {"init": "he"}})
+    recipe = Recipe.from_json({"training": {"batch_size": batch, "epochs": 1000}, "network": {"init": "quick"}})
     trainer = Trainer(recipe, shards, Path(tempfile.mkdtemp()) / "run", device=str(device))
     batches = (item for _ in range(1000) for item in trainer.loader)
     return lambda: void(trainer.learner.train_step(next(batches), 0.0001))
@@ -146,7 +146,7 @@ CASES: dict[str, tuple[str, Case]] = {
     ),
     "columns": ("ours, fp32, a process per column", lambda a, d: ours(a.batch, d, precision="fp32", columns=2)),
     "shards": ("ours, from shards", lambda a, d: from_shards(a.batch, d, a.shards)),
-    "constant": ("ours, constant batch", lambda a, d: ours(a.batch, d, network={"init": "he"})),
+    "constant": ("ours, constant batch", lambda a, d: ours(a.batch, d, network={"init": "quick"})),
 }
 
 

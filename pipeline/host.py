@@ -10,29 +10,20 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
+from ..prep.compiled import compiled
 from .augment import PixelPlan
 from .buffers import Buffers
 from .draws import Draws
 from .graph import Graph, build_decoder
 from .samples import Stored
 
-Kernel = TypeVar("Kernel", bound=Callable[..., None])
 _KEPT_BUFFERS = 3  # one with the user, one being written, one more for `last_batch = batch`
-
-
-def _compiled(kernel: Kernel) -> Kernel:
-    """Compiled at its first call; the result is kept beside this file or in the user's cache, if one can be written."""
-    try:
-        return cast(Kernel, njit(nogil=True, error_model="numpy", cache=True)(kernel))
-    except RuntimeError:
-        return cast(Kernel, njit(nogil=True, error_model="numpy")(kernel))
 
 
 class HostGraph:
@@ -193,7 +184,7 @@ def _flat(pixels: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np
     return span, addresses - first, shapes_B2
 
 
-@_compiled
+@compiled
 def _finish(
     out: NDArray[np.float32],
     data: NDArray[np.uint8],
@@ -237,7 +228,7 @@ def _finish(
                     to[x] = (np.float32(from_[x]) - take[x]) * gain - off[x]
 
 
-@_compiled
+@compiled
 def _copy(
     out: NDArray[np.uint8],
     data: NDArray[np.uint8],
@@ -258,7 +249,7 @@ def _copy(
             _cut_row(out[number, :, y], data, starts[image] + (top + y) * row_bytes[image] + 3 * left, crop, mirror)
 
 
-@_compiled
+@compiled
 def _cut_row(rows: NDArray[np.uint8], data: NDArray[np.uint8], start: int, crop: int, mirror: bool) -> None:
     """One row of a view, mirrored or not: three planes of bytes, or one where the colours stay together."""
     row = data[start : start + 3 * crop]

@@ -9,6 +9,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tarfile import BLOCKSIZE, HeaderError, TarInfo
@@ -55,15 +56,16 @@ class Samples:
         self._starts, self._sizes = np.empty(num_samples, np.int64), np.empty(num_samples, np.int32)
         self._label_starts, self._label_sizes = np.empty(num_samples, np.int64), np.empty(num_samples, np.int8)
         self._keys: list[NDArray[np.bytes_]] = []
-        for number, start in enumerate(self._shard_starts.tolist()):
-            index = shard_set.index(number)
-            rows = slice(*self._first_index[number : number + 2].tolist())
-            self._check_sizes(index.image_sizes, index.label_sizes, paths[number])
-            self._starts[rows] = start + index.image_offsets
-            self._sizes[rows] = index.image_sizes
-            self._label_starts[rows] = start + index.label_offsets
-            self._label_sizes[rows] = index.label_sizes
-            self._keys.append(index.key_bytes)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            indexes = threads.map(shard_set.index, range(len(shards)))
+            for number, (start, index) in enumerate(zip(self._shard_starts.tolist(), indexes, strict=True)):
+                rows = slice(*self._first_index[number : number + 2].tolist())
+                self._check_sizes(index.image_sizes, index.label_sizes, paths[number])
+                self._starts[rows] = start + index.image_offsets
+                self._sizes[rows] = index.image_sizes
+                self._label_starts[rows] = start + index.label_offsets
+                self._label_sizes[rows] = index.label_sizes
+                self._keys.append(index.key_bytes)
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .files import whole_file
@@ -22,7 +21,6 @@ from .files import whole_file
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,90}")
 INDEX_VERSION = "v1.2"
 LABEL_EXT = "cls"
-MAX_FIELD = 128  # characters of one field of an index; a name in a tar header has at most 100
 HEADER_BYTES = tarfile.BLOCKSIZE
 END_BYTES = 2 * tarfile.BLOCKSIZE
 
@@ -138,9 +136,24 @@ def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
     num_lines = body.count(b"\n") + (body != b"" and not body.endswith(b"\n"))
     if int(head[1][:20]) != num_lines:
         raise ValueError(f"{path}:1: promises {int(head[1][:20])} samples, but {num_lines} lines follow")
-    index = _parse_lines(body, num_lines)
-    if index is None:
-        raise ValueError(f"{path}:{_first_bad_line(body)}")
+    from .index_text import parse_lines  # its compiler takes half a second that writing a shard does not need
+
+    numbers_N4, key_bytes, ext, num_good = parse_lines(body, num_lines)
+    if num_good < num_lines:
+        name = ext.decode("ascii", "replace")[:20] or "EXT"
+        found = body.split(b"\n", num_good + 1)[num_good][:120].decode("ascii", "replace")
+        raise ValueError(
+            f"{path}:{num_good + 2}: expected '{name} OFFSET SIZE KEY.{name} cls OFFSET SIZE KEY.cls', found {found!r}"
+        )
+    image_offsets, image_sizes, label_offsets, label_sizes = numbers_N4.T
+    index = ShardIndex(
+        key_bytes=key_bytes,
+        image_ext=ext.decode("ascii", "replace"),
+        image_offsets=image_offsets,
+        image_sizes=image_sizes,
+        label_offsets=label_offsets,
+        label_sizes=label_sizes,
+    )
     for offsets, sizes in ((index.image_offsets, index.image_sizes), (index.label_offsets, index.label_sizes)):
         # `offsets > shard_bytes - sizes` cannot overflow once both are known to be at most shard_bytes.
         bad = (offsets < tarfile.BLOCKSIZE) | (sizes < 1) | (sizes > shard_bytes) | (offsets > shard_bytes - sizes)
@@ -151,91 +164,6 @@ def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
                 f"{shard_bytes} bytes"
             )
     return index
-
-
-def _parse_lines(body: bytes, num_lines: int) -> ShardIndex | None:
-    """All lines at once, because a large set has millions; None when any line is not as it must be."""
-    text = np.frombuffer(body, np.uint8)
-    breaks = np.flatnonzero(text <= ord(" "))
-    if len(breaks) != 8 * num_lines:
-        return None
-    if num_lines == 0:
-        none = np.empty(0, np.int64)
-        return ShardIndex(
-            key_bytes=np.empty(0, "S1"),
-            image_ext="jpg",
-            image_offsets=none,
-            image_sizes=none,
-            label_offsets=none,
-            label_sizes=none,
-        )
-    separators, ends = text[breaks].reshape(-1, 8), breaks.reshape(-1, 8)
-    starts = np.concatenate([[0], breaks[:-1] + 1]).reshape(-1, 8)
-    if (separators[:, :7] != ord(" ")).any() or (separators[:, 7] != ord("\n")).any() or (starts >= ends).any():
-        return None
-
-    lengths = ends - starts
-    widest = lengths.max(axis=0)
-    if widest.max() > MAX_FIELD or int(widest[[1, 2, 5, 6]].max()) > 18:  # 18 digits fit into 64 bits
-        return None
-    # Windows over the text are copied as whole rows, which is much faster than letter by letter.
-    padded = np.concatenate([np.zeros(MAX_FIELD, np.uint8), text, np.zeros(MAX_FIELD, np.uint8)])
-    starts, ends = starts + MAX_FIELD, ends + MAX_FIELD
-
-    def number(column: int) -> NDArray[np.int64] | None:
-        width = int(widest[column])
-        digits = sliding_window_view(padded, width)[ends[:, column] - width] - np.uint8(ord("0"))
-        digits[np.arange(width) < width - lengths[:, column, None]] = 0
-        # Another character wraps to more than 9.
-        return None if digits.max() > 9 else digits @ 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
-
-    def all_end(column: int, with_: bytes) -> bool:
-        last = sliding_window_view(padded, len(with_))[ends[:, column] - len(with_)]
-        return bool((last == np.frombuffer(with_, np.uint8)).all())
-
-    def key(column: int, suffix: bytes) -> NDArray[np.uint8]:
-        width = int(widest[column])
-        letters: NDArray[np.uint8] = sliding_window_view(padded, width)[starts[:, column]]
-        letters[np.arange(width) >= lengths[:, column, None] - len(suffix)] = 0
-        return letters[:, : width - len(suffix)]
-
-    ext = body[: int(lengths[0, 0])]
-    suffix, label_suffix = b"." + ext, b"." + LABEL_EXT.encode()
-    if (
-        (lengths[:, 0] != len(ext)).any()
-        or (lengths[:, 4] != len(LABEL_EXT)).any()
-        or (lengths[:, 3] <= len(suffix)).any()
-        or (lengths[:, 3] - len(suffix) != lengths[:, 7] - len(label_suffix)).any()
-        or not (all_end(0, ext) and all_end(4, LABEL_EXT.encode()) and all_end(3, suffix) and all_end(7, label_suffix))
-    ):
-        return None
-    keys = np.ascontiguousarray(key(3, suffix))
-    if (keys != key(7, label_suffix)).any():
-        return None
-    numbers = [number(column) for column in (1, 2, 5, 6)]
-    image_offsets, image_sizes, label_offsets, label_sizes = numbers
-    if image_offsets is None or image_sizes is None or label_offsets is None or label_sizes is None:
-        return None
-    return ShardIndex(
-        key_bytes=keys.view(f"S{keys.shape[1]}")[:, 0],
-        image_ext=ext.decode("ascii", "replace"),
-        image_offsets=image_offsets,
-        image_sizes=image_sizes,
-        label_offsets=label_offsets,
-        label_sizes=label_sizes,
-    )
-
-
-def _first_bad_line(body: bytes) -> str:
-    lines = body.decode("ascii", "replace").splitlines()
-    ext = lines[0].split(" ")[0]
-    line_pattern = re.compile(
-        rf"{re.escape(ext)} \d{{1,18}} \d{{1,18}} (\S+)\.{re.escape(ext)} cls \d{{1,18}} \d{{1,18}} \1\.cls"
-    )
-    number = next((i for i, line in enumerate(lines) if not line_pattern.fullmatch(line)), len(lines) - 1)
-    return (
-        f"{number + 2}: expected '{ext} OFFSET SIZE KEY.{ext} cls OFFSET SIZE KEY.cls', found {lines[number][:120]!r}"
-    )
 
 
 def member_bytes(name: str, content: bytes) -> bytes:

@@ -1,0 +1,120 @@
+"""Seconds and memory until the first batch of a very large shard set.
+
+    python benchmarks/opening.py [--samples 1281167] [--folder DIR]
+
+The set is synthetic: raw 256x256 images in sparse tars that take no room on the disk, but with true indexes (60 MB for
+a million samples), which the loader reads, hashes and checks one and all. The child process that is measured does
+nothing else.
+"""
+
+import argparse
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+SIZE_PX, PER_SHARD, BATCH = 256, 1000, 256
+IMAGE_BYTES = 3 * SIZE_PX**2
+SAMPLE_BYTES = 512 + IMAGE_BYTES + 512 + 512  # header, pixels, header, label
+
+
+def write_sparse_set(folder: Path, num_samples: int) -> None:
+    """A shard set whose pixels are holes; only the labels of the first batches are written."""
+    from alexkit.pipeline.order import full_order
+    from alexkit.prep import ColourStatistics, Manifest, PixelOptions, PixelSums
+    from alexkit.prep.manifest import STATISTICS_NAME, ClassEntry
+    from alexkit.prep.shard import ShardEntry
+
+    folder.mkdir(parents=True)
+    needed: dict[int, list[int]] = {}
+    for index in full_order(0, 0, num_samples)[: 8 * BATCH].tolist():
+        needed.setdefault(index // PER_SHARD, []).append(index % PER_SHARD)
+    shards = []
+    for number in range(-(-num_samples // PER_SHARD)):
+        count = min(PER_SHARD, num_samples - number * PER_SHARD)
+        lines = [f"v1.2 {count}"]
+        for row in range(count):
+            image, label = row * SAMPLE_BYTES + 512, row * SAMPLE_BYTES + 512 + IMAGE_BYTES + 512
+            key = f"{number * PER_SHARD + row:08d}"
+            lines.append(f"raw {image} {IMAGE_BYTES} {key}.raw cls {label} 1 {key}.cls")
+        index = "\n".join([*lines, ""]).encode()
+        path = folder / f"train-{number:05d}.tar"
+        with path.open("wb") as file:
+            for row in needed.get(number, ()):
+                file.seek(row * SAMPLE_BYTES + 512 + IMAGE_BYTES + 512)
+                file.write(b"0")
+            file.truncate(count * SAMPLE_BYTES + 1024)
+        path.with_suffix(".idx").write_bytes(index)
+        shards.append(
+            ShardEntry(
+                name=path.name,
+                num_samples=count,
+                num_bytes=count * SAMPLE_BYTES + 1024,
+                sha256="0" * 64,
+                index_sha256=hashlib.sha256(index).hexdigest(),
+            )
+        )
+    sums = PixelSums.of(np.random.default_rng(0).integers(0, 256, (SIZE_PX, SIZE_PX, 3), np.uint8))
+    sums.save(folder / STATISTICS_NAME)
+    Manifest(
+        split="train",
+        seed=0,
+        images_per_shard=PER_SHARD,
+        pixels=PixelOptions(size_px=SIZE_PX, codec="raw"),
+        software={},
+        classes=tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)),
+        shards=tuple(shards),
+        quarantined=(),
+        colour=ColourStatistics.from_sums(sums),
+        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
+    ).write(folder)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Open the set and take one batch, in a process that has only imported the loader."""
+    from alexkit.pipeline import Loader, TrainAugment
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    loader = Loader(folder, batch_size=BATCH, augment=TrainAugment(crop=224))
+    opened = time.perf_counter()
+    next(iter(loader))
+    first = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"opening_s": opened - start, "first_batch_s": first - opened, "memory_mb": (peak - before) / 1024}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=1_281_167)
+    parser.add_argument(
+        "--folder", type=Path, help="where the sparse set goes and stays; a temporary folder if not said"
+    )
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary) / "set"
+        if not folder.exists():
+            write_sparse_set(folder, options.samples)
+        command = [sys.executable, __file__, "--measure", str(folder)]
+        for _ in range(options.turns):
+            result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            print(
+                f"{options.samples:,} samples: opened in {result['opening_s']:.1f} s, first batch of {BATCH} after "
+                f"another {result['first_batch_s']:.2f} s, {result['memory_mb']:.0f} MB more",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
