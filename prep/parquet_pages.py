@@ -1,9 +1,9 @@
 """One value of a parquet column of bytes, without the rest of its row group.
 
-Parquet keeps the images of a row group in pages of about 1 MB. In a shuffled plan every image lies in another row group
-of some hundred, so a worker walks the page headers of the group once, and then reads and unpacks one page per image.
-(pyarrow reads whole row groups only; it gives the codecs here.) Format: the parquet specification, page headers in
-Thrift's compact protocol; pages of version 1 and 2, plain and dictionary encoding.
+In a shuffled plan every image lies in another row group of some hundred, and pyarrow reads whole row groups only. So a
+worker walks the page headers of a group once, finds where the values of a page begin once, and then reads one value per
+image. Format: the parquet specification, page headers in Thrift's compact protocol; pages of version 1 and 2, plain
+and dictionary encoding.
 """
 
 import bisect
@@ -16,17 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .inputs import MAX_INPUT_BYTES
+from .page_content import Content, Packed, content_of
 
-try:
-    import pyarrow
-except ImportError as error:
-    raise ImportError("reading parquet needs pyarrow: pip install 'alexkit[parquet]'") from error
-
-CODECS = {"UNCOMPRESSED": None, "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd"}
 ENCODINGS = frozenset(("PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"))
 HEADER_READS = (512, 2**16)  # bytes; the longer one where statistics make a header long
-CACHED_CHUNKS = 4096  # page tables of about 3 kB
+CACHED = 8192  # row groups and pages, of about 3 kB each
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3  # page types
+_FIELDS = {_DATA: 5, _DICTIONARY: 7}  # of their own headers in the page header
 _PLAIN, _BY_DICTIONARY = (0,), (2, 8)  # encodings
 
 
@@ -42,22 +38,26 @@ class ColumnChunk(NamedTuple):
 
 
 class _Page(NamedTuple):
-    """A page whose content lies at `offset`; of its `num_levels` bytes before the packed part only version 2 knows."""
+    """A page of `num_values` values from row `first_row`; version 2 has `num_levels` bytes before the packed part."""
 
-    offset: int
-    num_bytes: int
-    num_unpacked: int
+    packed: Packed
     first_row: int
-    num_rows: int
+    num_values: int
     by_dictionary: bool
     num_levels: int | None
-    packed: bool
 
 
 class _Table(NamedTuple):
     pages: list[_Page]
     first_rows: list[int]
     dictionary: _Page | None
+
+
+class _Values(NamedTuple):
+    """Where the values of a page lie: in `content`, value i behind its length at `places[i]`, -1 for null."""
+
+    content: Content
+    places: NDArray[np.int64]
 
 
 def read_value(chunk: ColumnChunk, row: int) -> bytes:
@@ -69,28 +69,19 @@ def read_value(chunk: ColumnChunk, row: int) -> bytes:
     try:
         table = _page_table(chunk)
         page = table.pages[bisect.bisect_right(table.first_rows, row) - 1]
-        levels, values = _content(descriptor, chunk, page)
-        skipped = _values_before(levels, chunk.max_level, row - page.first_row, page.num_rows)
-        if page.by_dictionary:
-            if table.dictionary is None:
-                raise ValueError("a dictionary is missing")
-            indices = _hybrid(values[1:], values[0], skipped + 1)
-            _, values = _content(descriptor, chunk, table.dictionary)
-            skipped = int(indices[skipped])
-        return _plain_value(values, skipped)
-    except _Null:
-        raise ValueError("null instead of an image") from None
-    except (ValueError, IndexError, struct.error, pyarrow.ArrowException) as error:
+        content, places = _values(chunk, page)
+        place = int(places[row - page.first_row])
+        if place >= 0:
+            (num_bytes,) = struct.unpack("<I", content.read(descriptor, place, 4))
+            return bytes(content.read(descriptor, place + 4, num_bytes))
+    except (ValueError, IndexError, struct.error) as error:
         raise ValueError(f"damaged parquet: {' '.join(str(error).split())}") from None
     finally:
         os.close(descriptor)
+    raise ValueError("null instead of an image")
 
 
-class _Null(Exception):
-    """The value is null."""
-
-
-@functools.lru_cache(CACHED_CHUNKS)
+@functools.lru_cache(CACHED)
 def _page_table(chunk: ColumnChunk) -> _Table:
     """Where the pages of a column chunk lie, from their headers."""
     pages: list[_Page] = []
@@ -104,21 +95,28 @@ def _page_table(chunk: ColumnChunk) -> _Table:
             offset = position + size
             if not 0 <= num_bytes <= end - offset or not 0 <= num_unpacked <= MAX_INPUT_BYTES:
                 raise ValueError(f"impossible size of the page at byte {position}")
-            num_rows, by_dictionary, num_levels, packed = 0, False, None, True
-            if kind == _DATA:
-                num_rows, by_dictionary = header[5][1], _is_by_dictionary(header[5][2])
-            elif kind == _DATA_V2:
-                second = header[8]
-                num_rows, by_dictionary = second[1], _is_by_dictionary(second[4])
-                num_levels, packed = second[5], second.get(7, True)
-            page = _Page(offset, num_bytes, num_unpacked, row, num_rows, by_dictionary, num_levels, packed)
+            num_levels, codec = None, chunk.codec
+            if kind == _DATA_V2:
+                num_values, encoding, num_levels = header[8][1], header[8][4], header[8][5]
+                codec = codec if header[8].get(7, True) else "UNCOMPRESSED"
+            elif kind in (_DATA, _DICTIONARY):
+                num_values, encoding = header[_FIELDS[kind]][1], header[_FIELDS[kind]][2]
+            else:
+                position = offset + num_bytes
+                continue
+            skipped = num_levels or 0
+            packed = Packed(offset + skipped, num_bytes - skipped, num_unpacked - skipped, codec)
+            if min(packed.num_bytes, packed.num_unpacked) < 0 or not 0 <= num_values <= chunk.num_rows:
+                raise ValueError(f"impossible counts in the page at byte {position}")
+            if encoding not in _PLAIN + _BY_DICTIONARY:
+                raise ValueError(f"unknown encoding {encoding} in the page at byte {position}")
+            by_dictionary = kind != _DICTIONARY and encoding in _BY_DICTIONARY
+            page = _Page(packed, row, num_values, by_dictionary, num_levels)
             if kind == _DICTIONARY:
                 dictionary = page
-            elif kind in (_DATA, _DATA_V2):
-                if not 0 < num_rows <= chunk.num_rows - row:
-                    raise ValueError(f"impossible number of rows in the page at byte {position}")
+            else:
                 pages.append(page)
-                row += num_rows
+                row += num_values
             position = offset + num_bytes
     except (KeyError, TypeError) as error:
         raise ValueError(f"the page header at byte {position} lacks field {error}") from None
@@ -127,10 +125,55 @@ def _page_table(chunk: ColumnChunk) -> _Table:
     return _Table(pages, [page.first_row for page in pages], dictionary)
 
 
-def _is_by_dictionary(encoding: int) -> bool:
-    if encoding not in _PLAIN + _BY_DICTIONARY:
-        raise ValueError(f"unknown encoding {encoding}")
-    return encoding in _BY_DICTIONARY
+@functools.lru_cache(CACHED)
+def _values(chunk: ColumnChunk, page: _Page) -> _Values:
+    """Where the values of a data page lie."""
+    descriptor = os.open(chunk.path, os.O_RDONLY)
+    try:
+        content = content_of(descriptor, page.packed)
+        is_there, start = _levels(descriptor, chunk, page, content)
+        places = np.full(page.num_values, -1, np.int64)
+        if not page.by_dictionary:
+            places[is_there] = _places(descriptor, content, start, int(is_there.sum()))
+            return _Values(content, places)
+        dictionary = _page_table(chunk).dictionary
+        if dictionary is None:
+            raise ValueError("a dictionary is missing")
+        data = content.read(descriptor, start, content.num_bytes)
+        indices = _hybrid(data[1:], data[0], int(is_there.sum()))
+        content = content_of(descriptor, dictionary.packed)
+        places[is_there] = _places(descriptor, content, 0, dictionary.num_values)[indices]
+        return _Values(content, places)
+    finally:
+        os.close(descriptor)
+
+
+def _levels(descriptor: int, chunk: ColumnChunk, page: _Page, content: Content) -> tuple[NDArray[np.bool_], int]:
+    """Which rows of the page have a value, and where the values begin."""
+    if chunk.max_level == 0:
+        return np.ones(page.num_values, np.bool_), 0
+    if page.num_levels is not None:
+        data, start = memoryview(os.pread(descriptor, page.num_levels, page.packed.offset - page.num_levels)), 0
+    else:
+        (num_bytes,) = struct.unpack("<I", content.read(descriptor, 0, 4))
+        data, start = content.read(descriptor, 4, num_bytes), 4 + num_bytes
+    return _hybrid(data, chunk.max_level.bit_length(), page.num_values) == chunk.max_level, start
+
+
+def _places(descriptor: int, content: Content, start: int, count: int) -> NDArray[np.int64]:
+    """Where `count` plainly encoded values begin: each with its length, and right behind the one before."""
+    places = np.empty(count, np.int64)
+    window, first, position = memoryview(b""), 0, start
+    for i in range(count):
+        places[i] = position
+        if position + 4 > first + len(window):
+            size = max(4, content.window - position % content.window)  # not into the next window without need
+            window, first = content.read(descriptor, position, size), position
+        (num_bytes,) = struct.unpack_from("<I", window, position - first)
+        position += 4 + num_bytes
+        if position > content.num_bytes or num_bytes > MAX_INPUT_BYTES:
+            raise ValueError(f"a value of {num_bytes} bytes does not fit its page")
+    return places
 
 
 def _page_header(descriptor: int, position: int, end: int) -> tuple[dict[int, Any], int]:
@@ -186,44 +229,6 @@ def _zigzag(data: bytes, position: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), position
 
 
-def _content(descriptor: int, chunk: ColumnChunk, page: _Page) -> tuple[memoryview, memoryview]:
-    """Definition levels and values of a page, unpacked."""
-    data = os.pread(descriptor, page.num_bytes, page.offset)
-    if len(data) != page.num_bytes:
-        raise ValueError(f"the file ends in the page at byte {page.offset}")
-    if page.num_levels is not None:
-        levels, rest = memoryview(data)[: page.num_levels], memoryview(data)[page.num_levels :]
-        codec = chunk.codec if page.packed else "UNCOMPRESSED"
-        return levels, _unpacked(rest, codec, page.num_unpacked - page.num_levels)
-    content = _unpacked(memoryview(data), chunk.codec, page.num_unpacked)
-    if chunk.max_level == 0 or page.num_rows == 0:  # a column without nulls, or a dictionary
-        return memoryview(b""), content
-    (num_levels,) = struct.unpack_from("<I", content)
-    return content[4 : 4 + num_levels], content[4 + num_levels :]
-
-
-def _unpacked(data: memoryview, codec: str, num_bytes: int) -> memoryview:
-    name = CODECS[codec]
-    if name is None:
-        return data
-    try:
-        # The system's allocator: pyarrow's own reserves more address space than an input may take.
-        unpacked = pyarrow.Codec(name).decompress(data, num_bytes, memory_pool=pyarrow.system_memory_pool())
-    except OSError as error:
-        raise ValueError(str(error)) from None
-    return memoryview(unpacked).cast("B")
-
-
-def _values_before(levels: memoryview, max_level: int, row: int, num_rows: int) -> int:
-    """How many values lie before that of `row`; raises _Null when it has none."""
-    if max_level == 0:
-        return row
-    levels_R = _hybrid(levels, max_level.bit_length(), num_rows)
-    if levels_R[row] != max_level:
-        raise _Null
-    return int(np.count_nonzero(levels_R[:row] == max_level))
-
-
 def _hybrid(data: memoryview, bit_width: int, count: int) -> NDArray[np.int64]:
     """`count` numbers of parquet's run-length and bit-packing hybrid."""
     if bit_width > 32:
@@ -248,15 +253,3 @@ def _hybrid(data: memoryview, bit_width: int, count: int) -> NDArray[np.int64]:
         runs.append(run)
         num_read += len(run)
     return np.concatenate(runs)[:count] if runs else np.empty(0, np.int64)
-
-
-def _plain_value(values: memoryview, number: int) -> bytes:
-    """Value `number` of plainly encoded byte arrays: each follows its length."""
-    position = 0
-    for _ in range(number):
-        position += 4 + struct.unpack_from("<I", values, position)[0]
-    (num_bytes,) = struct.unpack_from("<I", values, position)
-    value = values[position + 4 : position + 4 + num_bytes]
-    if len(value) != num_bytes:
-        raise ValueError("a value ends behind its page")
-    return bytes(value)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .inputs import SourceImage, SourceSplit, check_number, numbered_split
-from .parquet_pages import CODECS, ENCODINGS, ColumnChunk, read_value
+from .page_content import CODECS
+from .parquet_pages import ENCODINGS, ColumnChunk, read_value
 
 
 class ParquetImage(NamedTuple):
