@@ -66,7 +66,7 @@ def test_resizing_first_and_cropping_after_is_nearly_the_same() -> None:
 @pytest.mark.parametrize("quality", [50, 95, 100])
 def test_a_stored_jpeg_is_baseline_plain_and_close(chroma: str, quality: int) -> None:
     options = PixelOptions(size_px=128, quality=quality, chroma=chroma)
-    image, data = prepare_image(encode_image(PHOTO, PixelOptions(codec="png")), options)
+    image, data, _ = prepare_image(encode_image(PHOTO, PixelOptions(codec="png")), options)
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.format == "JPEG" and opened.mode == "RGB" and opened.size == (128, 128)
         assert not opened.info.get("progressive") and not opened.getexif() and "icc_profile" not in opened.info
