@@ -70,7 +70,7 @@ def _measure_some(job: ShardJob, beat: Beat, condemned: dict[int, str]) -> _Meas
     begin, num_bytes = time.monotonic(), 0
     for sample in samples_of(job, beat, condemned, tally):
         for ext, content in ((job.pixels.image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
-            num_bytes += len(member_bytes(f"{sample.key}.{ext}", content))
+            num_bytes += len(member_bytes(f"{sample.key}.{ext}", content, b""))
         num_bytes += INDEX_BYTES
     return _Measured(num_images=len(job.images), num_bytes=num_bytes, seconds=time.monotonic() - begin)
 

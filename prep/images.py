@@ -1,7 +1,9 @@
 """One source image to one stored image: decode, shorter side to `size_px`, central square or all of it, encode.
 
 The central square is cut first and resized after: the same pixels as resizing first, to within half a source pixel,
-for half of the work. Stored images are plain RGB without metadata, so that any decoder reads them.
+for half of the work. Stored images are plain RGB without metadata, so that any decoder reads them. Gray sources too: as
+gray JPEG they decode to the same pixels, but readers that do not ask for RGB would get another shape, to save 2 % of
+the bytes of 2 % of the images (9 of 500 photographs of ImageNet, 606 of 26,122 bytes each).
 """
 
 import io
