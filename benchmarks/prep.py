@@ -122,7 +122,7 @@ def extras_share(photos: Path) -> float:
     whole = extras = 0.0
     for file in sorted(photos.glob("*/*"))[:300]:
         start = time.perf_counter()
-        pixels, encoded = prepare_image(file.read_bytes(), options)
+        pixels, encoded, _ = prepare_image(file.read_bytes(), options)
         middle = time.perf_counter()
         sums.add(pixels)
         digest.update(encoded)

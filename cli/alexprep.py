@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .terminal import one_line_errors, progress
+from .terminal import clock, one_line_errors, progress
 
 if TYPE_CHECKING:
     from ..prep.build import BuiltSplit, OnProgress
+    from ..prep.forecast import Forecast
     from ..prep.inputs import SourceSplit
     from ..prep.pca import ColourReport
     from ..prep.shard_set import ShardSet
@@ -38,7 +39,8 @@ def alexprep() -> None:
 @click.option("--images-per-shard", default=1000, show_default=True)
 @click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
-@click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them.")
+@click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
 @one_line_errors
 def shard(
     source: Path,
@@ -54,13 +56,18 @@ def shard(
     workers: int | None,
     max_bad: int | None,
     lenient: bool,
+    as_json: bool,
 ) -> None:
     """Turn SOURCE into shard sets under --out, one per split.
 
-    SOURCE holds train/ and val/ (or test/) with one folder per class, the class folders of one split, ILSVRC's archives
-    or Kaggle's ILSVRC; or it is a .csv or .jsonl list with path, label and perhaps split (train or val), whose relative
-    paths stay in its folder. An interrupted run continues by the same command; a complete one is left as it is.
+    SOURCE holds train/ and val/ (or test/) with one folder per class, the class folders of one split, ILSVRC's
+    archives, Kaggle's ILSVRC, parquet files (train-*.parquet) or WebDataset shards (train-*.tar); or it is a .csv or
+    .jsonl list with path, label and perhaps split (train or val), whose relative paths stay in its folder. A large run
+    begins with a forecast of its size and time. An interrupted run continues by the same command; a complete one is
+    left as it is.
     """
+    import json
+
     from ..prep.build import BuildOptions, build_shards
     from ..prep.manifest import PixelOptions
     from ..prep.source import open_source
@@ -79,8 +86,10 @@ def shard(
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
     with ShownProgress() as shown:
-        built = build_shards(found, out, options, on_split=shown.start)
-    click.echo(_summary(built))
+        built = build_shards(found, out, options, on_split=shown.start, on_forecast=_show_forecast)
+    click.echo(_summary(built), err=as_json)
+    if as_json:
+        click.echo(json.dumps({"splits": [_summary_row(split) for split in built]}))
 
 
 @alexprep.command()
@@ -146,12 +155,12 @@ def inspect(shards: Path, png: bool) -> None:
 
 @alexprep.command()
 @click.argument("shards", type=FOLDER)
-@click.option("--quick", "depth", flag_value="quick", help="Only names and sizes.")
-@click.option("--decode", "depth", flag_value="decode", help="Hashes, and every image decoded.")
+@click.option("--quick", is_flag=True, help="Only names and sizes.")
+@click.option("--decode", is_flag=True, help="Hashes, and every image decoded.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
 @one_line_errors
-def verify(shards: Path, depth: str | None, as_json: bool, workers: int | None) -> None:
+def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int | None) -> None:
     """Check SHARDS, one set or the folder of several, against their manifests; by default sizes and hashes.
 
     Every finding names a file and, where it can be told, the sample and the byte. Exit code 1 if there is any.
@@ -159,7 +168,10 @@ def verify(shards: Path, depth: str | None, as_json: bool, workers: int | None) 
     import json
     from dataclasses import asdict
 
-    findings = {folder: _verify(folder, depth or "hashes", workers) for folder in _sets_of(shards)}
+    if quick and decode:
+        raise ValueError("--quick looks only at names and sizes, --decode at every image; give one of them")
+    depth = "quick" if quick else "decode" if decode else "hashes"
+    findings = {folder: _verify(folder, depth, workers) for folder in _sets_of(shards)}
     num_findings = sum(map(len, findings.values()))
     if as_json:
         click.echo(json.dumps({str(folder): [asdict(one) for one in found] for folder, found in findings.items()}))
@@ -279,7 +291,7 @@ class ShownProgress:
         """Open the line of `split`."""
         self._open.close()
         update = self._open.enter_context(progress(split.name, len(split.images), "images"))
-        return lambda done, num_bad: update(done, f"{num_bad} bad" if num_bad else "")
+        return lambda done, num_bad: update(done, f"{num_bad} bad")
 
 
 def num_cores() -> int:
@@ -287,15 +299,34 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _show_forecast(forecast: "Forecast") -> None:
+    size, time = f"{forecast.num_bytes / 1e9:.1f} GB", clock(forecast.seconds)
+    click.echo(f"forecast: {forecast.num_images} images, about {size} and {time}", err=True)
+
+
+def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
+    """One finished split as plain data; `bad` inputs were quarantined, `patched` ones kept by --lenient."""
+    manifest = built.shard_set.manifest
+    return {
+        "split": manifest.split,
+        "images": manifest.num_samples,
+        "classes": len(manifest.classes),
+        "shards": len(manifest.shards),
+        "bytes": sum(entry.num_bytes for entry in manifest.shards),
+        "bad": len(manifest.quarantined),
+        "patched": manifest.num_patched,
+        "folder": str(built.shard_set.folder),
+        "was_complete": built.already_complete,
+    }
+
+
 def _summary(built: "list[BuiltSplit]") -> str:
-    lines = [f"{'split':6}{'images':>10}{'classes':>9}{'shards':>8}{'MB':>10}{'bad':>6}  folder"]
-    for split in built:
-        manifest = split.shard_set.manifest
-        megabytes = sum(entry.num_bytes for entry in manifest.shards) / 1e6
-        note = "  (was complete)" if split.already_complete else ""
+    lines = [f"{'split':6}{'images':>10}{'classes':>9}{'shards':>8}{'MB':>10}{'bad':>6}{'patched':>9}  folder"]
+    for row in map(_summary_row, built):
+        note = "  (was complete)" if row["was_complete"] else ""
         lines.append(
-            f"{manifest.split:6}{manifest.num_samples:10}{len(manifest.classes):9}{len(manifest.shards):8}"
-            f"{megabytes:10.1f}{len(manifest.quarantined):6}  {split.shard_set.folder}{note}"
+            f"{row['split']:6}{row['images']:10}{row['classes']:9}{row['shards']:8}"
+            f"{int(row['bytes']) / 1e6:10.1f}{row['bad']:6}{row['patched']:9}  {row['folder']}{note}"
         )
     return "\n".join(lines)
 

@@ -71,7 +71,7 @@ def _lines(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
     def line(done: int, note: str) -> None:
         seconds = time.monotonic() - start
         rate = (done - (first or 0)) / max(seconds, 1e-9)
-        eta = f", ETA {_clock((total - done) / rate)}" if 0 < done < total and rate > 0 else ""
+        eta = f", ETA {clock((total - done) / rate)}" if 0 < done < total and rate > 0 else ""
         click.echo(f"{what}: {done}/{total} {unit}, {rate:.0f} {unit}/s{eta}{note and ', ' + note}", err=True)
 
     def update(done: int, note: str = "") -> None:
@@ -117,7 +117,8 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         yield update
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as H:MM:SS or M:SS."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -8,31 +8,30 @@ manifest of a split is written when all its shards are there; the last act remov
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .files import whole_file
-from .inputs import SourceImage, SourceSplit
+from .forecast import Forecast, measure, refuse_without_room
+from .inputs import SourceSplit
 from .lock import exclusive_lock
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest, PixelOptions, Quarantined
-from .plan import ShardPlan, changed_lines, sample_key
-from .shard import Sample, ShardEntry, index_path, write_shard
+from .plan import ShardPlan, changed_lines
+from .shard import ShardEntry, index_path
+from .shard_job import ShardJob, ShardResult, write_one_shard
 from .shard_set import ShardSet
 from .source import Source
 from .stats import ColourStatistics, PixelSums
-from .workers import Beat, run_jobs
-
-if TYPE_CHECKING:
-    from .running_sums import RunningSums
+from .workers import run_jobs
 
 QUARANTINE_NAME = "quarantine.jsonl"
 WORK_FOLDER = ".unfinished"
+PLAN_NAME = "plan.json"
 
 OnProgress = Callable[[int, int], None]
 """`on_progress(inputs done, inputs quarantined)` of the split that is being built."""
@@ -62,33 +61,14 @@ class BuildOptions:
         return max(10, num_images // 1000) if self.max_bad is None else self.max_bad
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardJob:
-    """One shard to write: inputs in stored order, the first of them at `first_position`."""
-
-    path: Path
-    number: int
-    first_position: int
-    images: Sequence[SourceImage]
-    pixels: PixelOptions
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardResult:
-    """One finished shard; no entry when every one of its inputs was bad."""
-
-    entry: ShardEntry | None
-    sums: PixelSums
-    quarantined: tuple[Quarantined, ...]
-
-
 @dataclass(kw_only=True, slots=True)
 class _State:
-    """The finished shards of one split, by number; `sums` covers exactly them."""
+    """The finished shards of one split, by number; `sums` and `num_patched` cover exactly them."""
 
     sums: PixelSums
     entries: dict[int, ShardEntry | None] = field(default_factory=dict)
     quarantined: dict[int, tuple[Quarantined, ...]] = field(default_factory=dict)
+    num_patched: int = 0
 
     @property
     def num_bad(self) -> int:
@@ -98,6 +78,7 @@ class _State:
         self.sums += result.sums
         self.entries[number] = result.entry
         self.quarantined[number] = result.quarantined
+        self.num_patched += result.num_patched
 
     def save(self, path: Path) -> None:
         finished = {
@@ -108,6 +89,7 @@ class _State:
             np.savez(
                 file,
                 finished=np.frombuffer(json.dumps(finished).encode(), np.uint8),
+                num_patched=np.int64(self.num_patched),
                 num_images=np.int64(self.sums.num_images),
                 image_HWC=self.sums.image_HWC,
                 outer_CC=self.sums.outer_CC,
@@ -118,7 +100,8 @@ class _State:
         with np.load(path, allow_pickle=False) as data:
             finished = json.loads(data["finished"].tobytes())
             sums = PixelSums(num_images=int(data["num_images"]), image_HWC=data["image_HWC"], outer_CC=data["outer_CC"])
-        state = cls(sums=sums)
+            num_patched = int(data["num_patched"])
+        state = cls(sums=sums, num_patched=num_patched)
         for number, shard in finished.items():
             state.entries[int(number)] = ShardEntry(**shard["entry"]) if shard["entry"] else None
             state.quarantined[int(number)] = tuple(Quarantined(**bad) for bad in shard["quarantined"])
@@ -134,25 +117,41 @@ class BuiltSplit:
 
 
 def build_shards(
-    source: Source, out: Path, options: BuildOptions, *, on_split: Callable[[SourceSplit], OnProgress]
+    source: Source,
+    out: Path,
+    options: BuildOptions,
+    *,
+    on_split: Callable[[SourceSplit], OnProgress],
+    on_forecast: Callable[[Forecast], None] = lambda forecast: None,
 ) -> list[BuiltSplit]:
     """Build every split of `source` under `out`, or continue where an interrupted run stopped.
 
-    `on_split` is called before a split is built and returns where its progress goes. Raises ValueError for an output
-    that was made, or begun, with other options or another source, for too many bad inputs, and when another process
-    works on `out`; OSError from the disk. All leave only complete files at final names.
+    `on_split` is called before a split is built and returns where its progress goes; `on_forecast` before a large
+    source is begun. Raises ValueError for an output that was made, or begun, with other options or another source, for
+    a disk without room for it, for too many bad inputs, and when another process works on `out`; OSError from the disk.
+    All leave only complete files at final names; a refusal leaves nothing new.
     """
     from .images import software_versions
 
     plans = [plan_of(split, options) for split in source.splits]
     software = software_versions()
     work = out / WORK_FOLDER
+    wanted = {split.name: split.fingerprint() for split in source.splits}
+    now = _description_of_run(source, options, software, wanted)
+    _refuse_what_does_not_fit(out, source, options, wanted, now)
+    if not (work / PLAN_NAME).exists():
+        new = [split for split in source.splits if not (out / split.name / MANIFEST_NAME).exists()]
+        forecast = measure(new, options.pixels, num_workers=options.num_workers)
+        if forecast is not None:
+            refuse_without_room(out, forecast)
+            on_forecast(forecast)
     work.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(work / "lock", doing="writing shards"):
+        # Once more, now that nobody else can begin anything here.
+        _refuse_what_does_not_fit(out, source, options, wanted, now)
+        with whole_file(work / PLAN_NAME) as file:
+            file.write(json.dumps(now, indent=1, sort_keys=True).encode())
         built = []
-        for split in source.splits:
-            _refuse_other_result(out / split.name, split, options)
-        _begin_or_continue(work / "plan.json", out, source, options, software)
         for split, plan in zip(source.splits, plans, strict=True):
             folder = out / split.name
             already_complete = (folder / MANIFEST_NAME).exists()
@@ -177,36 +176,42 @@ def _description(options: BuildOptions) -> dict[str, object]:
     return {**asdict(options.pixels), "seed": options.seed, "images_per_shard": options.images_per_shard}
 
 
-def _refuse_other_result(folder: Path, split: SourceSplit, options: BuildOptions) -> None:
-    if not (folder / MANIFEST_NAME).exists():
-        return
-    manifest = Manifest.read(folder)
-    made = BuildOptions(pixels=manifest.pixels, seed=manifest.seed, images_per_shard=manifest.images_per_shard)
-    before = {**_description(made), "source": manifest.source_sha256}
-    now = {**_description(options), "source": split.fingerprint()}
-    if changes := changed_lines(before, now):
-        raise ValueError(f"{folder}: complete, but made differently ({'; '.join(changes)}); name another --out")
-
-
-def _begin_or_continue(path: Path, out: Path, source: Source, options: BuildOptions, software: dict[str, str]) -> None:
+def _description_of_run(
+    source: Source, options: BuildOptions, software: dict[str, str], fingerprints: dict[str, str]
+) -> dict[str, object]:
     now = _description(options) | {f"{name} version": version for name, version in software.items()}
     for split in source.splits:
         now |= {f"{split.name} images of {name}": count for name, count in split.images_per_class().items()}
-        now[f"{split.name} files"] = split.fingerprint()
-    if path.exists():
-        if changes := changed_lines(json.loads(path.read_bytes()), now):
-            shown = "; ".join(changes[:4]) + (f"; and {len(changes) - 4} more" if len(changes) > 4 else "")
-            raise ValueError(
-                f"{out}: holds an unfinished run that differs ({shown}); repeat its command, or remove "
-                f"{out} and start again"
-            )
-        return
+        now[f"{split.name} files"] = fingerprints[split.name]
+    return now
+
+
+def _refuse_what_does_not_fit(
+    out: Path, source: Source, options: BuildOptions, fingerprints: dict[str, str], now: dict[str, object]
+) -> None:
+    """Refuse sets made of something else, an unfinished run of something else, and folders that are not ours."""
+    unfinished = out / WORK_FOLDER / PLAN_NAME
     for split in source.splits:
         folder = out / split.name
-        if folder.exists() and not (folder / MANIFEST_NAME).exists() and any(folder.iterdir()):
+        if (folder / MANIFEST_NAME).exists():
+            _refuse_other_set(folder, fingerprints[split.name], options)
+        elif not unfinished.exists() and folder.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder}: not empty and not one of our runs; remove it or name another --out")
-    with whole_file(path) as file:
-        file.write(json.dumps(now, indent=1, sort_keys=True).encode())
+    if unfinished.exists() and (changes := changed_lines(json.loads(unfinished.read_bytes()), now)):
+        shown = "; ".join(changes[:4]) + (f"; and {len(changes) - 4} more" if len(changes) > 4 else "")
+        raise ValueError(
+            f"{out}: holds an unfinished run that differs ({shown}); repeat its command, or remove "
+            f"{out} and start again"
+        )
+
+
+def _refuse_other_set(folder: Path, fingerprint: str, options: BuildOptions) -> None:
+    manifest = Manifest.read(folder)
+    made = BuildOptions(pixels=manifest.pixels, seed=manifest.seed, images_per_shard=manifest.images_per_shard)
+    before = {**_description(made), "source": manifest.source_sha256}
+    now = {**_description(options), "source": fingerprint}
+    if changes := changed_lines(before, now):
+        raise ValueError(f"{folder}: complete, but made differently ({'; '.join(changes)}); name another --out")
 
 
 def _build_split(
@@ -265,51 +270,6 @@ def shard_job(
     )
 
 
-def write_one_shard(job: ShardJob, beat: Beat, condemned: dict[int, str]) -> ShardResult:
-    """The work of one worker: write the shard, add up its pixels, keep the reasons of what could not be stored."""
-    from .running_sums import RunningSums
-
-    sums = RunningSums(job.pixels.size_px)
-    quarantined: list[Quarantined] = []
-    entry: ShardEntry | None = write_shard(
-        job.path, _samples(job, beat, condemned, sums, quarantined), image_ext=job.pixels.image_ext
-    )
-    if entry is not None and entry.num_samples == 0:
-        job.path.unlink()
-        index_path(job.path).unlink()
-        entry = None
-    return ShardResult(entry=entry, sums=sums.total(), quarantined=tuple(quarantined))
-
-
-def _samples(
-    job: ShardJob,
-    beat: Beat,
-    condemned: dict[int, str],
-    sums: "RunningSums",
-    quarantined: list[Quarantined],
-) -> Iterator[Sample]:
-    from .images import central_square, prepare_image
-
-    for i, image in enumerate(job.images):
-        beat(i)
-        try:
-            if i in condemned:
-                raise ValueError(condemned[i])
-            pixels_HWC, encoded = prepare_image(image.read(), job.pixels)
-        except ValueError as error:
-            quarantined.append(Quarantined(source=image.name, reason=str(error)))
-            continue
-        except OSError as error:
-            quarantined.append(Quarantined(source=image.name, reason=f"cannot be read: {error.strerror}"))
-            continue
-        except MemoryError:
-            quarantined.append(Quarantined(source=image.name, reason="needs more than 1 GiB of memory"))
-            continue
-        sums.add(central_square(pixels_HWC))
-        yield Sample(key=sample_key(job.first_position + i, image.name), image=encoded, label=image.label)
-    beat(len(job.images))  # from here on it is the disk that takes time, and no image is to blame
-
-
 def _refuse_too_many_bad(state: _State, split: SourceSplit, options: BuildOptions) -> None:
     limit = options.bad_limit(len(split.images))
     if state.num_bad > limit:
@@ -359,6 +319,7 @@ def _finish(
         classes=split.classes,
         shards=tuple(entry for _, entry in sorted(state.entries.items()) if entry is not None),
         quarantined=tuple(quarantined),
+        num_patched=state.num_patched,
         colour=ColourStatistics.from_sums(state.sums),
         statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
         source_sha256=split.fingerprint(),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .inputs import SourceImage, SourceSplit
+from .inputs import FileImage, SourceSplit
 from .manifest import ClassEntry
 from .matlab import read_matlab
 from .tar_index import Member, tar_members
@@ -90,14 +90,14 @@ def read_nested_tar(path: Path) -> SourceSplit:
     return split_of("train", {class_id: [(str(path), member) for member in m] for class_id, m in by_class.items()})
 
 
-def read_class_tars(folder: Path) -> SourceSplit:
-    """The training split of a folder of class tars."""
+def read_class_tars(folder: Path, split: str) -> SourceSplit:
+    """The split of a folder of class tars."""
     found = {}
     for path in sorted(folder.glob("*.tar")):
         with _opened(path) as descriptor:
             members = list(tar_members(descriptor, path, 0, path.stat().st_size))
         found[path.stem] = [(str(path), member) for member in members]
-    return split_of("train", found)
+    return split_of(split, found)
 
 
 def read_validation(path: Path, devkit: Devkit) -> SourceSplit:
@@ -134,12 +134,12 @@ def named(split: SourceSplit, names: dict[str, str]) -> SourceSplit:
 
 def split_of(name: str, by_class: dict[str, list[tuple[str, Member]]]) -> SourceSplit:
     """The split of files or archive members, each with the path that holds it, by class id."""
-    images: list[SourceImage] = []
+    images: list[FileImage] = []
     for label, class_id in enumerate(sorted(by_class)):
         if not by_class[class_id]:
             raise ValueError(f"{class_id}.tar: class without images; the archive is not complete")
         images += sorted(
-            SourceImage(f"{class_id}/{Path(member.name).name}", label, container, member.num_bytes, member.offset)
+            FileImage(f"{class_id}/{Path(member.name).name}", label, container, member.num_bytes, member.offset)
             for container, member in by_class[class_id]
         )
     classes = tuple(ClassEntry(index=i, id=class_id, name=class_id) for i, class_id in enumerate(sorted(by_class)))

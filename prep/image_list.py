@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
-from .inputs import SourceImage, SourceSplit
+from .inputs import FileImage, SourceSplit
 from .manifest import ClassEntry
 from .shard_set import SPLITS
 from .text_table import csv_rows, text_lines
@@ -98,7 +98,7 @@ def _split_of(name: str, rows: list[_Listed]) -> SourceSplit:
     # enough to tell two images apart.
     named = Counter((row.label, Path(row.written).name) for row in rows)
     images = [
-        SourceImage(
+        FileImage(
             f"{row.label}/{file_name if named[row.label, file_name] == 1 else row.written}",
             labels[row.label],
             row.path,

@@ -1,11 +1,14 @@
 """One source image to one stored image: decode, shorter side to `size_px`, central square or all of it, encode.
 
 The central square is cut first and resized after: the same pixels as resizing first, to within half a source pixel,
-for half of the work. Stored images are plain RGB without metadata, so that any decoder reads them.
+for half of the work. Stored images are plain RGB without metadata, so that any decoder reads them. Gray sources too: as
+gray JPEG they decode to the same pixels, but readers that do not ask for RGB would get another shape, to save 2 % of
+the bytes of 2 % of the images (9 of 500 photographs of ImageNet, 606 of 26,122 bytes each).
 """
 
 import io
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -17,13 +20,29 @@ from .manifest import PixelOptions
 from .resize import resize
 
 
-def prepare_image(data: bytes, options: PixelOptions) -> tuple[NDArray[np.uint8], bytes]:
-    """Decode `data` and return the uint8 image (H, W, 3) as it was before encoding, and its encoded bytes.
+class Prepared(NamedTuple):
+    """The uint8 image (H, W, 3) before encoding, its encoded bytes, and whether the decoder had to patch its data."""
+
+    image_HWC: NDArray[np.uint8]
+    encoded: bytes
+    was_patched: bool
+
+
+def prepare_image(data: bytes, options: PixelOptions) -> Prepared:
+    """Decode `data`, fit and encode it.
 
     Raises ValueError with a one-line reason when the input is bad.
     """
-    image_HWC = fit_image(decode_rgb(data, strict=options.strict), options)
-    return image_HWC, encode_image(image_HWC, options)
+    was_patched = False
+    try:
+        decoded_HWC = decode_rgb(data)
+    except ValueError:
+        if options.strict:
+            raise
+        decoded_HWC = decode_rgb(data, strict=False)
+        was_patched = True
+    image_HWC = fit_image(decoded_HWC, options)
+    return Prepared(image_HWC, encode_image(image_HWC, options), was_patched)
 
 
 def fit_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> NDArray[np.uint8]:

@@ -4,15 +4,35 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .manifest import ClassEntry
 
 MAX_INPUT_BYTES = 2**28
+MAX_UNNAMED_CLASSES = 100_000  # a larger label is no class index
 
 
-class SourceImage(NamedTuple):
-    """One input: `CLASS/FILE`, its label, and where its bytes lie. (A tuple: there are more than a million.)
+class SourceImage(Protocol):
+    """One input: `CLASS/FILE`, its label, its size, and a way to its bytes."""
+
+    @property
+    def name(self) -> str:
+        """`CLASS/FILE`."""
+
+    @property
+    def label(self) -> int:
+        """The class index."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the image; where a listing cannot tell, of the part of the file that holds it."""
+
+    def read(self) -> bytes:
+        """The content; ValueError when it is larger than any sane image file or has changed, OSError from the disk."""
+
+
+class FileImage(NamedTuple):
+    """An input that is a file, or bytes within one. (A tuple: there are more than a million.)
 
     `offset` is not 0 for a member of an archive.
     """
@@ -24,7 +44,7 @@ class SourceImage(NamedTuple):
     offset: int = 0
 
     def read(self) -> bytes:
-        """The content; ValueError when it is larger than any sane image file or has changed, OSError from the disk."""
+        """The content, as `SourceImage` says."""
         if self.num_bytes > MAX_INPUT_BYTES:
             raise ValueError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
         with open(self.path, "rb") as file:  # noqa: PTH123 - a Path costs more than the open
@@ -56,3 +76,20 @@ class SourceSplit:
         """How many inputs each class id has."""
         counts = Counter(image.label for image in self.images)
         return {entry.id: counts[entry.index] for entry in self.classes}
+
+
+def numbered_split(name: str, images: list[SourceImage], class_ids: Sequence[str]) -> SourceSplit:
+    """A split whose labels are the numbers that the source stores; `class_ids` names them in order."""
+    # Stable, so that images of one name stay in the order of their files.
+    images.sort(key=lambda image: (image.label, image.name))
+    classes = tuple(ClassEntry(index=i, id=class_id, name=class_id) for i, class_id in enumerate(class_ids))
+    return SourceSplit(name=name, classes=classes, images=images)
+
+
+def check_number(label: object, where: str, class_ids: Sequence[str] | None) -> int:
+    """A stored label as the class index that it must be; ValueError says `where` it is none."""
+    expected = f"0 to {(len(class_ids) if class_ids else MAX_UNNAMED_CLASSES) - 1}"
+    if not isinstance(label, int) or not 0 <= label < (len(class_ids) if class_ids else MAX_UNNAMED_CLASSES):
+        found = "no label" if label is None else f"label {label!r}"
+        raise ValueError(f"{where}: {found}; expected a class index, {expected}: correct it, or leave this split away")
+    return label

@@ -14,7 +14,7 @@ from .files import whole_file
 from .shard import ShardEntry
 from .stats import ColourStatistics
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 STATISTICS_NAME = "statistics.npz"
 MAX_MANIFEST_BYTES = 256 * 2**20
@@ -86,7 +86,11 @@ def manifest_digest(data: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """A complete shard set of one split; `source_sha256` is the fingerprint of the inputs it was made of."""
+    """A complete shard set of one split.
+
+    `num_patched` images were kept in spite of data that the decoder patched over; `source_sha256` is the fingerprint of
+    the inputs it was made of.
+    """
 
     split: str
     seed: int
@@ -98,6 +102,7 @@ class Manifest:
     quarantined: tuple[Quarantined, ...]
     colour: ColourStatistics
     statistics_sha256: str
+    num_patched: int = 0
     source_sha256: str = ""
     format_version: int = FORMAT_VERSION
 
@@ -134,7 +139,9 @@ class Manifest:
                 "(the same command continues an interrupted run) or name another folder"
             ) from None
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path}: not JSON ({error}); restore the file or shard the images again") from None
+            raise ValueError(
+                f"{path}: not JSON ({error}); restore the file, or remove {folder} and shard the images again"
+            ) from None
         found = data.get("format_version") if isinstance(data, dict) else None
         if found != FORMAT_VERSION:
             raise ValueError(
@@ -144,11 +151,13 @@ class Manifest:
         try:
             manifest = cls._from_json(data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{path}: damaged field ({error!r}); restore the file or shard again") from None
+            raise ValueError(
+                f"{path}: damaged field ({error!r}); restore the file, or remove {folder} and shard the images again"
+            ) from None
         if data.get("num_samples") != manifest.num_samples:
             raise ValueError(
                 f"{path}: says {data.get('num_samples')!r} samples, but its shards add up to {manifest.num_samples}; "
-                "restore the file or shard the images again"
+                f"restore the file, or remove {folder} and shard the images again"
             )
         return manifest
 
@@ -165,6 +174,7 @@ class Manifest:
             quarantined=tuple(Quarantined(**row) for row in data["quarantined"]),
             colour=ColourStatistics.from_json(data["colour"]),
             statistics_sha256=str(data["statistics_sha256"]),
+            num_patched=int(data["num_patched"]),
             source_sha256=str(data["source_sha256"]),
         )
         for i, entry in enumerate(manifest.classes):

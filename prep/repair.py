@@ -13,13 +13,13 @@ from .build import (
     BuildOptions,
     plan_of,
     shard_job,
-    write_one_shard,
     write_quarantine,
 )
 from .inputs import SourceSplit
 from .lock import exclusive_lock
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
 from .shard import ShardEntry, index_path
+from .shard_job import write_one_shard
 from .source import Source
 from .stats import PixelSums
 from .verify import Finding

@@ -2,8 +2,8 @@
 
 Every sample is two members, `KEY.<image extension>` and `KEY.cls` (the class index in ASCII). The index is the text
 format of DALI's webdataset reader, version 1.2: a line `v1.2 N`, then per sample `EXT OFFSET SIZE NAME` for each
-member, offsets being those of the member's content. Headers are USTAR with fixed owner, mode and time, so the same
-samples give the same bytes.
+member, offsets being those of the member's content. Headers are USTAR with fixed mode and time, so the same samples
+give the same bytes; in place of the owner's name stands `content_mark`, so that damage can be traced to its sample.
 """
 
 import hashlib
@@ -27,8 +27,10 @@ END_BYTES = 2 * tarfile.BLOCKSIZE
 # The fields of a USTAR header around name, size and checksum: mode, owner 0, time 0; a plain file, version 00.
 _OWNER = b"0000644\0" + b"0000000\0" * 2
 _TIME = b"\0" + b"00000000000\0"
-_REST = b"0" + bytes(100) + b"ustar\0" + b"00" + bytes(64 + 16 + 155 + 12)
-_HEADER_SUM = sum(_OWNER + _TIME + _REST) + 8 * ord(" ")
+_KIND = b"0" + bytes(100) + b"ustar\0" + b"00"
+MARK_FIELD = slice(265, 297)  # of a header: the name of the owner
+_REST = bytes(32 + 16 + 155 + 12)  # group, device, prefix
+_HEADER_SUM = sum(_OWNER + _TIME + _KIND + _REST) + 8 * ord(" ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,9 +99,10 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Sha
                 raise ValueError(f"{path}: two samples have the key {sample.key!r}")
             seen.add(sample.key)
             line = []
+            mark = content_mark(digest)
             for ext, content in ((image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
                 name = f"{sample.key}.{ext}"
-                block = member_bytes(name, content)
+                block = member_bytes(name, content, mark)
                 line.append(f"{ext} {position + tarfile.BLOCKSIZE} {len(content)} {name}")
                 file.write(block)
                 digest.update(block)
@@ -166,17 +169,26 @@ def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
     return index
 
 
-def member_bytes(name: str, content: bytes) -> bytes:
+def content_mark(digest: "hashlib._Hash") -> bytes:
+    """What the headers of a sample say of all that lies before it in the shard, whose SHA-256 is `digest`.
+
+    A sample is as it was written if the next one's mark is right: a checksum of each, for one microsecond.
+    """
+    return b"sha256-" + digest.hexdigest()[:16].encode()
+
+
+def member_bytes(name: str, content: bytes, mark: bytes) -> bytes:
     """One member as it lies in the tar: header, content, zeros up to the next block."""
-    return _tar_header(name, len(content)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+    return _tar_header(name, len(content), mark) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
-def _tar_header(name: str, size: int) -> bytes:
+def _tar_header(name: str, size: int, mark: bytes) -> bytes:
     """A USTAR header as `tarfile` writes it, at a tenth of its cost: two are needed for every image."""
     name_field = name.encode("ascii")
     size_field = b"%011o" % size
     # The checksum is the sum of all bytes with its own field as spaces: so many in the template, these in addition.
-    checksum = _HEADER_SUM + sum(name_field) + sum(size_field)
+    checksum = _HEADER_SUM + sum(name_field) + sum(size_field) + sum(mark)
+    name_end, mark_end = bytes(100 - len(name_field)), bytes(32 - len(mark))
     return b"".join(
-        (name_field, bytes(100 - len(name_field)), _OWNER, size_field, _TIME, b"%06o" % checksum, b"\0 ", _REST)
+        (name_field, name_end, _OWNER, size_field, _TIME, b"%06o\0 " % checksum, _KIND, mark, mark_end, _REST)
     )

@@ -1,15 +1,17 @@
 """Where images come from: folders, archives or a list, recognised by looking, never changed, never unpacked.
 
-A source has one or two splits; a split has a class table in the order of the sorted class ids and a list of images
-sorted by (class, file name), so that the same images give the same list however they were laid out or listed.
+A source has one or two splits; a split has a class table and a list of images sorted by (class, file name), so that the
+same images give the same list however they were laid out or listed. The table is in the order of the sorted class ids;
+where a layout stores numbers for labels (parquet, WebDataset), the numbers are the order.
 """
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from glob import escape
 from pathlib import Path
 
+from .class_folders import has_class_folders, read_class_folders
 from .ilsvrc import (
     COUNTS_2012,
     DEVKIT_PATTERNS,
@@ -23,11 +25,13 @@ from .ilsvrc import (
     read_validation,
 )
 from .image_list import SUFFIXES, read_image_list
-from .inputs import SourceImage, SourceSplit
+from .inputs import SourceSplit
 from .kaggle import KaggleLayout, find_layouts, read_validation_images, with_mapping
-from .manifest import ClassEntry
+from .shard_set import SPLITS
+from .webdataset_source import holds_samples, read_webdataset
 
-VAL_NAMES = ("val", "validation", "test")  # the first that is there is the validation split
+# What a split is called in names of folders and files; the first that is there is the split.
+NAMES = {"train": ("train",), "val": ("val", "validation", "test")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +44,17 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """Where a split is looked for: SOURCE, the split's name, and the devkit that lies in SOURCE."""
+
+    folder: Path
+    split: str
+    devkit: Devkit | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Candidate:
-    """One thing that could be a split, and how to read it."""
+    """One thing that could be a split, and how to read it. `path` may be a pattern of files."""
 
     path: Path
     kind: str
@@ -54,7 +67,7 @@ def open_source(folder: Path) -> Source:
     Raises ValueError, saying what was found, what was expected and what to do: no such folder, no images, a class
     without images, a class folder that holds folders, two things that could be one split, archives that are damaged or
     lack their devkit, train and validation with different classes, labels that do not fit the images, a line of a list
-    that is wrong.
+    that is wrong. ImportError when a library that the source needs is not installed.
     """
     if folder.is_file():
         return _open_list(folder)
@@ -62,16 +75,14 @@ def open_source(folder: Path) -> Source:
         raise ValueError(f"{folder}: no such folder; name the folder that holds train/ and val/")
     devkit_path = next((path for pattern in DEVKIT_PATTERNS for path in sorted(folder.glob(pattern))), None)
     devkit = None if devkit_path is None else read_devkit(devkit_path)
-    chosen = [
-        candidate
-        for candidate in (
-            _the_one(folder, "training", _train_candidates(folder)),
-            _the_one(folder, "validation", _val_candidates(folder, devkit)),
-        )
-        if candidate is not None
-    ]
+    chosen = []
+    for split in SPLITS:
+        place = _Place(folder=folder, split=split, devkit=devkit)
+        if candidate := _the_one(place, [found for layout in LAYOUTS for found in layout(place)]):
+            chosen.append(candidate)
     if not chosen:
-        chosen = [_folder_candidate(folder, "train")]
+        place = _Place(folder=folder, split="train", devkit=None)
+        chosen += filter(None, [_the_one(place, _contents(folder, place))])
     splits = tuple(named(candidate.read(), devkit.names if devkit else {}) for candidate in chosen)
     if len(splits) == 2:
         _refuse_different_classes(folder, *splits)
@@ -94,79 +105,116 @@ def _open_list(path: Path) -> Source:
     return Source(description=f"a list of images in {path}", splits=splits, notes=tuple(notes))
 
 
-def _the_one(folder: Path, what: str, candidates: list[_Candidate]) -> _Candidate | None:
+def _the_one(place: _Place, candidates: list[_Candidate]) -> _Candidate | None:
     if len(candidates) > 1:
-        names = " and ".join(f"{candidate.path.relative_to(folder)} ({candidate.kind})" for candidate in candidates)
-        raise ValueError(f"{folder}: more than one {what} split: {names}; move one of them away")
+        names = " and ".join(f"{one.path.relative_to(place.folder)} ({one.kind})" for one in candidates)
+        what = "training" if place.split == "train" else "validation"
+        raise ValueError(f"{place.folder}: more than one {what} split: {names}; move one of them away")
     return candidates[0] if candidates else None
 
 
-def _train_candidates(folder: Path) -> list[_Candidate]:
-    candidates = [
-        _Candidate(path=path, kind="the training archive of ILSVRC", read=partial(read_nested_tar, path))
-        for path in sorted(folder.glob(TRAIN_PATTERN))
-    ]
-    train = folder / "train"
-    if train.is_dir():
-        candidates.append(_folder_candidate(train, "train"))
-    for layout in find_layouts(folder):
-        if (layout.data / "train").is_dir():
-            candidates.append(
-                _Candidate(
-                    path=layout.data / "train",
-                    kind="the training images of Kaggle's ILSVRC",
-                    read=partial(_read_kaggle_train, layout),
-                )
-            )
-    return candidates
-
-
-def _val_candidates(folder: Path, devkit: Devkit | None) -> list[_Candidate]:
-    candidates = []
-    for path in sorted(folder.glob(VAL_PATTERN)):
-        if devkit is None:
+def _archives(place: _Place) -> Iterator[_Candidate]:
+    """ILSVRC's own tars."""
+    if place.split == "train":
+        for path in sorted(place.folder.glob(TRAIN_PATTERN)):
+            yield _Candidate(path=path, kind="the training archive of ILSVRC", read=partial(read_nested_tar, path))
+        return
+    for path in sorted(place.folder.glob(VAL_PATTERN)):
+        if place.devkit is None:
             raise ValueError(
                 f"{path}: its labels are in the devkit; put ILSVRC2012_devkit_t12.tar.gz beside it, or move it away"
             )
-        candidates.append(
-            _Candidate(
-                path=path,
-                kind="the validation archive of ILSVRC",
-                read=partial(read_validation, path, devkit),
-            )
-        )
-    val = next((folder / name for name in VAL_NAMES if (folder / name).is_dir()), None)
-    if val is not None and devkit is not None and not _has_folders(val):
-        candidates.append(
-            _Candidate(path=val, kind="flat validation images", read=partial(read_validation, val, devkit))
-        )
-    elif val is not None:
-        candidates.append(_Candidate(path=val, kind="class folders", read=partial(_read_class_folders, val, "val")))
-    for layout in find_layouts(folder):
-        if (layout.data / "val").is_dir():
-            candidates.append(
-                _Candidate(
-                    path=layout.data / "val",
-                    kind="the validation images of Kaggle's ILSVRC",
-                    read=partial(read_validation_images, layout),
-                )
-            )
-    return candidates
+        read = partial(read_validation, path, place.devkit)
+        yield _Candidate(path=path, kind="the validation archive of ILSVRC", read=read)
+
+
+def _kaggle(place: _Place) -> Iterator[_Candidate]:
+    """`ILSVRC/Data/CLS-LOC`."""
+    for layout in find_layouts(place.folder):
+        path = layout.data / place.split
+        if path.is_dir() and place.split == "train":
+            read = partial(_read_kaggle_train, layout)
+            yield _Candidate(path=path, kind="the training images of Kaggle's ILSVRC", read=read)
+        elif path.is_dir():
+            read = partial(read_validation_images, layout)
+            yield _Candidate(path=path, kind="the validation images of Kaggle's ILSVRC", read=read)
+
+
+def _split_folder(place: _Place) -> Iterator[_Candidate]:
+    """`train/`, `val/`, whatever they hold."""
+    for name in NAMES[place.split]:
+        if (place.folder / name).is_dir():
+            yield from _contents(place.folder / name, place)
+            return
+
+
+def _named_files(place: _Place) -> Iterator[_Candidate]:
+    """`train-*.parquet`, in `data/` too, and `*train-00000.tar` with WebDataset samples."""
+    for name in NAMES[place.split]:
+        found = [
+            *(
+                _parquet(folder / pattern, place)
+                for folder in (place.folder, place.folder / "data")
+                for pattern in (f"{name}.parquet", f"{name}-*.parquet")
+                if any(folder.glob(pattern))
+            ),
+            *(_webdataset(pattern, place) for pattern in _shard_patterns(place.folder, name)),
+        ]
+        if found:
+            yield from found
+            return
+
+
+# Every place where a split may lie; a split that lies in two is for a person to decide.
+LAYOUTS: tuple[Callable[[_Place], Iterator[_Candidate]], ...] = (_archives, _split_folder, _kaggle, _named_files)
+
+
+def _contents(folder: Path, place: _Place) -> list[_Candidate]:
+    """What the folder of one split can be; class folders when it looks like nothing else, for the sake of the error."""
+    found = []
+    has_folders = has_class_folders(folder)
+    first_tar = min(folder.glob("*.tar"), default=None)
+    if any(folder.glob("*.parquet")):
+        found.append(_parquet(folder / "*.parquet", place))
+    if first_tar is not None and holds_samples(first_tar):
+        found.append(_webdataset(folder / "*.tar", place))
+    elif first_tar is not None and not has_folders:
+        read = partial(read_class_tars, folder, place.split)
+        found.append(_Candidate(path=folder, kind="class tars", read=read))
+    elif place.split == "val" and place.devkit is not None and not has_folders:
+        read = partial(read_validation, folder, place.devkit)
+        found.append(_Candidate(path=folder, kind="flat validation images", read=read))
+    if has_folders or not found:
+        read = partial(read_class_folders, folder, place.split)
+        found.append(_Candidate(path=folder, kind="class folders", read=read))
+    return found
+
+
+def _parquet(pattern: Path, place: _Place) -> _Candidate:
+    def read() -> SourceSplit:
+        from .parquet_source import read_parquet
+
+        return read_parquet(sorted(pattern.parent.glob(pattern.name)), place.split)
+
+    return _Candidate(path=pattern, kind="parquet files", read=read)
+
+
+def _webdataset(pattern: Path, place: _Place) -> _Candidate:
+    def read() -> SourceSplit:
+        return read_webdataset(sorted(pattern.parent.glob(pattern.name)), place.split)
+
+    return _Candidate(path=pattern, kind="WebDataset shards", read=read)
+
+
+def _shard_patterns(folder: Path, name: str) -> list[Path]:
+    """One pattern for each family of shards `PREFIXname-00000.tar` in `folder`."""
+    prefixes = {path.name.rpartition(f"{name}-")[0] for path in folder.glob(f"*{name}-[0-9]*.tar")}
+    patterns = [folder / f"{escape(prefix)}{name}-[0-9]*.tar" for prefix in sorted(prefixes)]
+    return [pattern for pattern in patterns if holds_samples(min(folder.glob(pattern.name)))]
 
 
 def _read_kaggle_train(layout: KaggleLayout) -> SourceSplit:
-    return with_mapping(_read_class_folders(layout.data / "train", "train"), layout)
-
-
-def _folder_candidate(folder: Path, split: str) -> _Candidate:
-    if not _has_folders(folder) and any(folder.glob("*.tar")):
-        return _Candidate(path=folder, kind="class tars", read=partial(read_class_tars, folder))
-    return _Candidate(path=folder, kind="class folders", read=partial(_read_class_folders, folder, split))
-
-
-def _has_folders(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+    return with_mapping(read_class_folders(layout.data / "train", "train"), layout)
 
 
 def _notes(chosen: list[_Candidate], splits: tuple[SourceSplit, ...]) -> tuple[str, ...]:
@@ -179,37 +227,6 @@ def _notes(chosen: list[_Candidate], splits: tuple[SourceSplit, ...]) -> tuple[s
                 f"ILSVRC 2012 has {expected} of 1000"
             )
     return tuple(notes)
-
-
-def _read_class_folders(folder: Path, split: str) -> SourceSplit:
-    with os.scandir(folder) as entries:
-        ids = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    if not ids:
-        raise ValueError(f"{folder}: holds no class folders; expected one folder of images per class")
-    images: list[SourceImage] = []
-    for label, class_id in enumerate(ids):
-        found = _read_one_class(folder / class_id, class_id, label)
-        if not found:
-            raise ValueError(f"{folder / class_id}: class without images; put images there or remove the folder")
-        images.extend(found)
-    classes = tuple(ClassEntry(index=i, id=class_id, name=class_id) for i, class_id in enumerate(ids))
-    return SourceSplit(name=split, classes=classes, images=images)
-
-
-def _read_one_class(folder: Path, class_id: str, label: int) -> list[SourceImage]:
-    images = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                raise ValueError(
-                    f"{entry.path}: a folder inside a class folder; expected SOURCE/train/CLASS/IMAGE or "
-                    "SOURCE/CLASS/IMAGE: name the folder above the class folders"
-                )
-            images.append(SourceImage(f"{class_id}/{entry.name}", label, entry.path, entry.stat().st_size))
-    images.sort()
-    return images
 
 
 def _refuse_different_classes(folder: Path, train: SourceSplit, val: SourceSplit) -> None:

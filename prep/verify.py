@@ -13,7 +13,18 @@ from pathlib import Path
 
 from .build import QUARANTINE_NAME
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest, PixelOptions, manifest_digest
-from .shard import END_BYTES, HEADER_BYTES, LABEL_EXT, ShardEntry, ShardIndex, index_path, member_bytes, read_index
+from .shard import (
+    END_BYTES,
+    HEADER_BYTES,
+    LABEL_EXT,
+    MARK_FIELD,
+    ShardEntry,
+    ShardIndex,
+    content_mark,
+    index_path,
+    member_bytes,
+    read_index,
+)
 from .workers import Beat, run_jobs
 
 DEPTHS = ("quick", "hashes", "decode")
@@ -127,7 +138,7 @@ def verify_one_shard(job: VerifyJob, beat: Beat, condemned: dict[int, str]) -> l
             return []
         first = _first_wrong_sample(job, index, content, beat, condemned)
         if first is None and not equal:
-            first = Finding(file=path.name, problem="its SHA-256 differs from the manifest's, yet every image decodes")
+            first = _changed_sample(path.name, index, len(index) - 1)  # the only one that no mark follows
     return [] if first is None else [first]
 
 
@@ -137,15 +148,20 @@ def _first_wrong_sample(
     from .images import decode_stored
 
     name, end = job.entry.name, 0
+    digest = hashlib.sha256()
     for i, key in enumerate(index.keys):
         beat(i)
+        mark = content_mark(digest)
+        if i and _says_another_mark(index, i, content, mark):
+            return _changed_sample(name, index, i - 1)
+        begin = end
         members = (
             (index.image_ext, int(index.image_offsets[i]), int(index.image_sizes[i])),
             (LABEL_EXT, int(index.label_offsets[i]), int(index.label_sizes[i])),
         )
         for ext, offset, size in members:
             member = content[offset : offset + size]
-            expected = member_bytes(f"{key}.{ext}", member)
+            expected = member_bytes(f"{key}.{ext}", member, mark)
             start = offset - HEADER_BYTES
             found = content[start : start + len(expected)]
             if found != expected:
@@ -165,7 +181,23 @@ def _first_wrong_sample(
                     problem = f"does not decode: {error}"
             if problem:
                 return Finding(file=name, key=key, offset=offset, problem=problem)
+        digest.update(content[begin:end])
     tail = content[end:]
     if len(tail) < END_BYTES or any(tail):
         return Finding(file=name, offset=end, problem="damaged end of the tar")
     return None
+
+
+def _says_another_mark(index: ShardIndex, i: int, content: mmap.mmap, mark: bytes) -> bool:
+    """Whether the header of sample i is whole, but was written after other content than what lies before it."""
+    offset = int(index.image_offsets[i])
+    header = content[offset - HEADER_BYTES : offset]
+    said = header[MARK_FIELD].rstrip(b"\0")
+    image = bytes(int(index.image_sizes[i]))  # a header knows only its size
+    name = f"{index.keys[i]}.{index.image_ext}"
+    return said != mark and header == member_bytes(name, image, said)[:HEADER_BYTES]
+
+
+def _changed_sample(name: str, index: ShardIndex, i: int) -> Finding:
+    problem = "its image or label changed since it was written, though it can be read"
+    return Finding(file=name, key=index.keys[i], offset=int(index.image_offsets[i]), problem=problem)

@@ -64,6 +64,32 @@ def test_shard_takes_a_list_of_images_and_names_a_wrong_line(source: Path, tmp_p
     assert "Traceback" not in wrong.stderr
 
 
+def test_json_is_all_of_stdout_and_says_what_the_table_says(source: Path, tmp_path: Path) -> None:
+    photograph = (source / "train/cat/0.jpg").read_bytes()
+    shutil.copytree(source, tmp_path / "source")
+    (tmp_path / "source/train/cat/bad.jpg").write_bytes(b"no image")
+    (tmp_path / "source/train/dog/cut.jpg").write_bytes(photograph[: len(photograph) // 2])
+    strict = alexprep("shard", "source", *SHARD, "--json", "--out", "strict", cwd=tmp_path)
+    lenient = alexprep("shard", "source", *SHARD, "--json", "--out", "lenient", "--lenient", cwd=tmp_path)
+    (train, val), (patched, _) = (json.loads(result.stdout)["splits"] for result in (strict, lenient))
+    assert train["bytes"] == sum(path.stat().st_size for path in (tmp_path / "strict/train").glob("*.tar"))
+    del train["bytes"]
+    assert train == {
+        "split": "train",
+        "images": 6,
+        "classes": 2,
+        "shards": 2,
+        "bad": 2,
+        "patched": 0,
+        "folder": "strict/train",
+        "was_complete": False,
+    }
+    assert val["split"] == "val" and val["bad"] == 0
+    assert (patched["images"], patched["bad"], patched["patched"]) == (7, 1, 1)
+    assert ["train", "7", "2", "2"] in [line.split()[:4] for line in lenient.stderr.splitlines()]
+    assert "train: 8/8 images" in strict.stderr and ", 2 bad" in strict.stderr
+
+
 def test_pca_prints_a_table_and_writes_beside_the_shards(sharded: Path) -> None:
     result = alexprep("pca", cwd=sharded)
     assert result.returncode == 0, result.stderr
@@ -100,6 +126,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("verify", "{source}"), "no manifest.json here"),
         (("inspect", "nowhere"), "nowhere: no such folder"),
         (("repair", "nowhere", "{source}"), "no manifest.json here"),
+        (("verify", "{source}", "--quick", "--decode"), "give one of them"),
     ],
 )
 def test_a_mistake_is_one_line(source: Path, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -118,6 +145,19 @@ def test_a_damaged_source_is_one_line(source: Path, tmp_path: Path) -> None:
     assert_one_line(
         alexprep("shard", damaged, cwd=tmp_path), "train and val have different classes (1 only in train: dog)"
     )
+
+
+def test_a_damaged_manifest_is_one_line_that_says_how_to_go_on(sharded: Path, source: Path, tmp_path: Path) -> None:
+    shutil.copytree(sharded / "shards", tmp_path / "shards")
+    manifest = tmp_path / "shards/train/manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:1000])
+    words = "restore the file, or remove shards/train and shard the images again"
+    assert_one_line(alexprep("verify", "shards", cwd=tmp_path), words)
+    assert_one_line(alexprep("shard", source, *SHARD, cwd=tmp_path), words)
+    assert not (tmp_path / "shards/.unfinished").exists()
+    shutil.rmtree(tmp_path / "shards/train")
+    assert alexprep("shard", source, *SHARD, cwd=tmp_path).returncode == 0
+    assert alexprep("verify", "shards", cwd=tmp_path).returncode == 0
 
 
 def test_a_damaged_shard_is_one_line(sharded: Path, tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_lenient_keeps_what_the_codec_patched(draw_source, tmp_path: Path) -> No
     (strict,) = build(source, tmp_path / "strict")
     (lenient,) = build(source, tmp_path / "lenient", pixels=PixelOptions(size_px=32, strict=False))
     assert strict.shard_set.manifest.num_samples == 15 and lenient.shard_set.manifest.num_samples == 16
+    assert strict.shard_set.manifest.num_patched == 0 and lenient.shard_set.manifest.num_patched == 1
 
 
 def test_too_many_bad_images_stop_the_run_and_are_named(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -181,6 +182,7 @@ def test_a_complete_set_of_other_options_is_refused(
     build(source, tmp_path / "out")
     with pytest.raises(ValueError, match=rf"complete, but made differently .*{words}"):
         build(source, tmp_path / "out", **change)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["train"]
 
 
 def test_a_complete_set_of_another_source_is_refused(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -196,6 +198,7 @@ def test_foreign_files_are_not_overwritten(draw_source, tmp_path: Path) -> None:
     (tmp_path / "out/train/thesis.tex").write_text("mine")
     with pytest.raises(ValueError, match="not empty and not one of our runs"):
         build(draw_source(splits=("train",)), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["train", "thesis.tex"]
 
 
 def test_a_finished_shard_that_was_taken_away_is_written_again(  # type: ignore[no-untyped-def]

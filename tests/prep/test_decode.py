@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from alexkit.prep.decode import MAX_PIXELS, decode_rgb
 from alexkit.prep.jpeg_header import read_jpeg_header
@@ -120,6 +120,14 @@ def test_palette_transparency_is_laid_over_white() -> None:
     image = Image.new("P", (4, 4), 1)
     image.putpalette([10, 20, 30, 40, 50, 60])
     assert (decode_rgb(encoded(image, "PNG", transparency=1)) == 255).all()
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_colour_profile_changes_nothing(format_: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    plain, with_profile = encoded(rgb(), format_), encoded(rgb(), format_, icc_profile=profile)
+    assert len(with_profile) > len(plain) + 200  # a PNG packs it
+    assert (decode_rgb(with_profile) == decode_rgb(plain)).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

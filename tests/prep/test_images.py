@@ -66,7 +66,7 @@ def test_resizing_first_and_cropping_after_is_nearly_the_same() -> None:
 @pytest.mark.parametrize("quality", [50, 95, 100])
 def test_a_stored_jpeg_is_baseline_plain_and_close(chroma: str, quality: int) -> None:
     options = PixelOptions(size_px=128, quality=quality, chroma=chroma)
-    image, data = prepare_image(encode_image(PHOTO, PixelOptions(codec="png")), options)
+    image, data, _ = prepare_image(encode_image(PHOTO, PixelOptions(codec="png")), options)
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.format == "JPEG" and opened.mode == "RGB" and opened.size == (128, 128)
         assert not opened.info.get("progressive") and not opened.getexif() and "icc_profile" not in opened.info
@@ -95,6 +95,42 @@ def test_lossless_formats_give_the_same_pixels_back(codec: str) -> None:
     options = PixelOptions(size_px=64, codec=codec)
     image = fit_image(PHOTO, options)
     assert (decode_stored(encode_image(image, options), options) == image).all()
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "png"])
+def test_whatever_the_source_was_dali_decodes_what_is_stored(codec: str) -> None:
+    from nvidia.dali import fn, pipeline_def
+
+    photo = Image.fromarray(PHOTO)
+    files = {
+        "gray": ("L", "JPEG", {}),
+        "cmyk": ("CMYK", "JPEG", {}),
+        "progressive": ("RGB", "JPEG", {"progressive": True}),
+        "palette": ("P", "PNG", {}),
+        "bilevel": ("1", "PNG", {}),
+        "alpha": ("RGBA", "WEBP", {}),
+    }
+    options = PixelOptions(size_px=64, codec=codec)
+    stored = []
+    for mode, format_, save in files.values():
+        file = io.BytesIO()
+        photo.convert(mode).save(file, format_, **save)
+        stored.append(prepare_image(file.getvalue(), options).encoded)
+
+    @pipeline_def(batch_size=len(stored), num_threads=1, device_id=None)
+    def pipeline():  # type: ignore[no-untyped-def]
+        data = fn.external_source(source=lambda: [np.frombuffer(one, np.uint8) for one in stored])
+        return fn.decoders.image(data, device="cpu")
+
+    built = pipeline()
+    built.build()
+    (images,) = built.run()
+    for name, i in zip(files, range(len(stored)), strict=True):
+        image = np.asarray(images[i])
+        assert image.shape == (64, 64, 3), name
+        assert np.abs(image.astype(int) - decode_stored(stored[i], options)).max() <= 3, name
+        if name in ("gray", "bilevel"):
+            assert (image == image[..., :1]).all(), name
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "png", "raw"])

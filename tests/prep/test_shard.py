@@ -1,5 +1,6 @@
 """Laws of a shard: plain enough for readers that know nothing of us, refused when damaged."""
 
+import hashlib
 import subprocess
 import tarfile
 from pathlib import Path
@@ -21,8 +22,11 @@ def test_headers_are_those_of_tarfile(tmp_path: Path) -> None:
     path = write(tmp_path)
     content = path.read_bytes()
     with tarfile.open(path) as tar:
-        for member in tar:
+        for i, member in enumerate(tar):
+            if i % 2 == 0:  # a sample begins: its headers say what lies before it
+                before = hashlib.sha256(content[: member.offset]).hexdigest()
             plain = tarfile.TarInfo(member.name)
+            plain.uname = f"sha256-{before[:16]}"
             plain.size, plain.mode = member.size, 0o644
             assert content[member.offset : member.offset_data] == plain.tobuf(tarfile.USTAR_FORMAT)
 
