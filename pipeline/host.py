@@ -6,17 +6,14 @@ what `reference.py` says, as `graph.py` does on a GPU and, on the CPU, where own
 """
 
 import ctypes
-import itertools
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..prep.compiled import compiled
+from ..prep.compiled import Team, compiled
 from .augment import PixelPlan
 from .buffers import Buffers
 from .draws import Draws
@@ -65,8 +62,7 @@ class HostGraph:
         self._num_views = num_views
         self._detail = _detail_rows(plan, channels_last)
         self._raw_pixels = raw_pixels
-        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="alexkit-pixels")
-        self._num_threads = num_threads
+        self._team = Team(num_threads)
         self._compile()
 
     def __len__(self) -> int:
@@ -100,19 +96,17 @@ class HostGraph:
         images_B, memory = self._buffers.take()
         out = memory.reshape(-1, *self._rows)
         row_bytes_B = 3 * shapes_B2[:, 1]
+        pixels_and_cuts = (data, starts_B, row_bytes_B, places_N2, mirrors_N)
         if self._raw_pixels:
-            self._in_parts(len(out), _copy, out, data, starts_B, row_bytes_B, places_N2, mirrors_N)
+            self._team.run(_copy, len(out), out, *pixels_and_cuts, self._num_views)
         else:
-            gain = np.float32(self._plan.gain)
-            moves, detail = self._plan.detail_moves, self._detail
-            self._in_parts(
-                len(out), _finish, out, data, starts_B, row_bytes_B, places_N2, mirrors_N, means_B3, gain, detail, moves
-            )
+            values = (means_B3, np.float32(self._plan.gain), self._detail, self._plan.detail_moves)
+            self._team.run(_finish, len(out), out, *pixels_and_cuts, *values, self._num_views)
         return images_B
 
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown()
+        self._team.close()
 
     def _cuts(self, shapes_B2: NDArray[np.int64], draws: Draws | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Top and left of every view in px, image after image, and whether it is mirrored."""
@@ -127,15 +121,6 @@ class HostGraph:
             play_BV2 = shapes_B2[:, None] - plan.crop_px
             places_BV2 = np.floor(plan.part(places_BV2) * play_BV2 + 0.5).astype(np.int64)
         return np.ascontiguousarray(places_BV2).reshape(-1, 2), np.ascontiguousarray(mirrors_BV).reshape(-1)
-
-    def _in_parts(self, num_rows: int, kernel: Callable[..., None], *arguments: Any) -> None:
-        bounds = np.linspace(0, num_rows, self._num_threads + 1).astype(int).tolist()
-        parts = [
-            self._threads.submit(kernel, *arguments, self._num_views, first, last)
-            for first, last in itertools.pairwise(bounds)
-        ]
-        for part in parts:
-            part.result()
 
     def _compile(self) -> None:
         """Now, so that the first batch does not wait for it."""
@@ -198,14 +183,14 @@ def _finish(
     moves: bool,
     num_views: int,
     first: int,
-    last: int,
+    behind: int,
 ) -> None:
-    """Views `first` to `last` - 1: gain * (pixel - mean) - detail. `out` is (views, planes, crop, numbers a row)."""
+    """Views from `first` on: gain * (pixel - mean) - detail. `out` is (views, planes, crop, numbers a row)."""
     planes, crop, length = out.shape[1:]
     rows = np.empty((planes, length), np.uint8)
     mean = np.empty((planes, length), np.float32)
     per_pixel = length // crop
-    for number in range(first, last):
+    for number in range(first, behind):
         image = number // num_views
         (top, left), mirror = places[number], mirrors[number]
         for plane in range(planes):
@@ -238,11 +223,11 @@ def _copy(
     mirrors: NDArray[np.bool_],
     num_views: int,
     first: int,
-    last: int,
+    behind: int,
 ) -> None:
     """The same views as they are stored."""
     crop = out.shape[2]
-    for number in range(first, last):
+    for number in range(first, behind):
         image = number // num_views
         (top, left), mirror = places[number], mirrors[number]
         for y in range(crop):

@@ -21,9 +21,12 @@ def printed_formula(x_NCHW: Tensor, *, size: int, factor: float, power: float, k
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(("factor", "k", "power"), [(1e-4, 2.0, 0.75), (1e-4 / 5, 2.0, 0.75), (2e-5, 1.0, 0.5)])
 @pytest.mark.parametrize("scale", [1.0, 30.0, 200.0])
+@pytest.mark.parametrize("by_band", [False, True], ids=["cpu", "as on a gpu"])
 def test_float32_agrees_with_the_printed_formula(
-    groups: int, factor: float, k: float, power: float, scale: float
+    groups: int, factor: float, k: float, power: float, scale: float, by_band: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if by_band:
+        monkeypatch.setattr(norm, "_compiled", norm._by_band)
     x = torch.randn(2, 24, 7, 9, generator=torch.Generator().manual_seed(0)) * scale
     settings = {"size": 5, "factor": factor, "power": power, "k": k, "groups": groups}
     expected = printed_formula(x, **settings)  # type: ignore[arg-type]
@@ -39,11 +42,27 @@ def test_torchs_own_agrees_when_its_factor_is_multiplied_by_the_window() -> None
 
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("power", [0.75, 0.6])
-def test_the_backward_pass_is_the_derivative(relu: bool, power: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(norm, "CPU_CHUNK", 7)  # several chunks, the last one short
-    layer = ResponseNorm(6, size=3, factor=1e-2, power=power, k=2.0, groups=2, relu=relu).double()
+@pytest.mark.parametrize("by_band", [False, True], ids=["cpu", "as on a gpu"])
+@pytest.mark.parametrize("size", [3, 5])
+def test_the_backward_pass_is_the_derivative(
+    relu: bool, power: float, by_band: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_band:
+        monkeypatch.setattr(norm, "_compiled", norm._by_band)
+    layer = ResponseNorm(6, size=size, factor=1e-2, power=power, k=2.0, groups=2, relu=relu).double()
     x = torch.randn(2, 6, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 5
     assert torch.autograd.gradcheck(layer, (x.requires_grad_(),))
+
+
+def test_the_number_of_threads_does_not_change_a_bit() -> None:
+    x = torch.randn(3, 8, 5, 7, generator=torch.Generator().manual_seed(2)) * 20
+    layer = ResponseNorm(8, size=5, factor=1e-4, power=0.75, k=2.0)
+    threads, results = torch.get_num_threads(), []
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        results.append(layer(x))
+    torch.set_num_threads(threads)
+    assert all(torch.equal(result, results[0]) for result in results)
 
 
 def test_rectifying_inside_is_rectifying_before() -> None:
