@@ -94,6 +94,7 @@ GOOD = {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"y", "b.cls": b"0\n"}
         ({**GOOD, "c.jpg": b"z", "c.json": b"{}"}, "sample 'c': no label"),
         ({**GOOD, "c.jpg": b"z", "c.json": b"{"}, "sample 'c': its .json cannot be read"),
         ({**GOOD, "c.JPG": b"z", "c.jpg": b"z", "c.cls": b"0"}, "'c.jpg' is there twice"),
+        ({"c.raw": b"y", "c.cls": b"0"}, "sample 'c' has the members cls, raw; expected one image"),
         ({"b.jpg": b"y", "b.cls": b"0", "c.x": b"", "b.png": b"y"}, "sample 'c' has the members x"),
         ({**GOOD, "d.jpg": b"x", "d.cls": b"0", "a.png": b"y"}, "sample 'a' is there twice"),
     ],
