@@ -92,6 +92,7 @@ GOOD = {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"y", "b.cls": b"0\n"}
         ({**GOOD, "c.jpg": b"z", "c.cls": b"-1"}, "sample 'c': label b'-1'; expected a class index"),
         ({**GOOD, "c.jpg": b"z", "c.cls": b"123456"}, "sample 'c': label 123456; expected a class index"),
         ({**GOOD, "c.jpg": b"z", "c.json": b"{}"}, "sample 'c': no label"),
+        ({**GOOD, "c.jpg": b"z", "c.json": b'{"label": true}'}, "sample 'c': label True; expected a class index"),
         ({**GOOD, "c.jpg": b"z", "c.json": b"{"}, "sample 'c': its .json cannot be read"),
         ({**GOOD, "c.JPG": b"z", "c.jpg": b"z", "c.cls": b"0"}, "'c.jpg' is there twice"),
         ({"c.raw": b"y", "c.cls": b"0"}, "sample 'c' has the members cls, raw; expected one image"),
