@@ -88,8 +88,10 @@ def numbered_split(name: str, images: list[SourceImage], class_ids: Sequence[str
 
 def check_number(label: object, where: str, class_ids: Sequence[str] | None) -> int:
     """A stored label as the class index that it must be; ValueError says `where` it is none."""
-    expected = f"0 to {(len(class_ids) if class_ids else MAX_UNNAMED_CLASSES) - 1}"
-    if not isinstance(label, int) or not 0 <= label < (len(class_ids) if class_ids else MAX_UNNAMED_CLASSES):
+    num_classes = len(class_ids) if class_ids else MAX_UNNAMED_CLASSES
+    if type(label) is not int or not 0 <= label < num_classes:  # True is no label
         found = "no label" if label is None else f"label {label!r}"
-        raise ValueError(f"{where}: {found}; expected a class index, {expected}: correct it, or leave this split away")
+        raise ValueError(
+            f"{where}: {found}; expected a class index, 0 to {num_classes - 1}: correct it, or leave this split away"
+        )
     return label

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .inputs import MAX_INPUT_BYTES
+
 try:
     import pyarrow
 except ImportError as error:
@@ -52,6 +54,11 @@ def content_of(descriptor: int, packed: Packed) -> Content:
         starts = _snappy_blocks(descriptor, packed)
         if starts is not None:
             return Content(_SnappyBlocks(packed, starts).read, SNAPPY_BLOCK, packed.num_unpacked)
+    if packed.num_unpacked > MAX_INPUT_BYTES:
+        raise ValueError(
+            f"a page of {packed.num_unpacked} bytes, packed by {packed.codec}, is too large to unpack for each image; "
+            "write the file without compression or with smaller row groups"
+        )
     return Content(_Whole(packed).read, packed.num_unpacked, packed.num_unpacked)
 
 

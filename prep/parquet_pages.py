@@ -93,7 +93,7 @@ def _page_table(chunk: ColumnChunk) -> _Table:
             header, size = _page_header(descriptor, position, end)
             kind, num_unpacked, num_bytes = header[1], header[2], header[3]
             offset = position + size
-            if not 0 <= num_bytes <= end - offset or not 0 <= num_unpacked <= MAX_INPUT_BYTES:
+            if not 0 <= num_bytes <= end - offset or num_unpacked < 0:
                 raise ValueError(f"impossible size of the page at byte {position}")
             num_levels, codec = None, chunk.codec
             if kind == _DATA_V2:

@@ -34,7 +34,7 @@ class ShardResult:
     entry: ShardEntry | None
     sums: PixelSums
     quarantined: tuple[Quarantined, ...]
-    num_patched: int = 0
+    num_patched: int
 
 
 @dataclass(kw_only=True, slots=True)

@@ -23,7 +23,7 @@ _POSITION = re.compile(r"\d{8}_")  # what `sample_key` puts before a name
 
 
 def holds_samples(path: Path) -> bool:
-    """Whether the tar begins with WebDataset samples; False also when it is no tar."""
+    """Whether the tar begins with labelled samples; False also when it is no tar."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         members = tar_members(descriptor, path, 0, path.stat().st_size)
@@ -32,7 +32,7 @@ def holds_samples(path: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
-    return not kinds.isdisjoint(IMAGE_EXTENSIONS) and not kinds.isdisjoint(LABEL_EXTENSIONS)
+    return not kinds.isdisjoint(LABEL_EXTENSIONS)
 
 
 def read_webdataset(tars: Sequence[Path], split: str) -> SourceSplit:

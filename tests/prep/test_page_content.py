@@ -66,6 +66,11 @@ def test_blocks_of_another_encoder_may_refer_to_each_other_or_be_no_blocks(tmp_p
     check(tmp_path / "one", varint(len(WHOLE)) + literal(WHOLE), WHOLE, "SNAPPY")
 
 
+def test_a_page_too_large_to_unpack_for_each_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"packed by ZSTD, is too large .*; write the file without compression"):
+        content_of(-1, Packed(0, 1000, 2**30, "ZSTD"))
+
+
 @pytest.mark.parametrize("change", [-1, 1])
 def test_a_page_of_another_size_than_promised_is_refused(tmp_path: Path, change: int) -> None:
     packed = pyarrow.Codec("snappy").compress(WHOLE, asbytes=True)

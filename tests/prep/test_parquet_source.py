@@ -1,6 +1,7 @@
 """Laws of parquet sources: the same bytes as class folders; what cannot be meant is refused by file and row."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,17 @@ def test_a_null_and_a_damaged_image_are_quarantined(tmp_path: Path, draw_source:
     reasons = {bad.source.rpartition("/")[2]: bad.reason for bad in manifest.quarantined}
     assert reasons.keys() == {"train-0000003", "bad.jpg"}
     assert reasons["train-0000003"] == "null instead of an image" and "not an image" in reasons["bad.jpg"]
+
+
+def test_without_pyarrow_a_person_is_told_how_to_get_it(
+    layouts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("page_content", "parquet_pages", "parquet_source"):
+        monkeypatch.delitem(sys.modules, f"alexkit.prep.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"reading parquet needs pyarrow: pip install 'alexkit\[parquet\]'"):
+        open_source(layouts[1])
+    assert len(open_source(layouts[0]).splits) == 2
 
 
 ROW = {"image": {"bytes": b"x", "path": "x.jpg"}, "label": 0}
