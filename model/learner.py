@@ -72,6 +72,10 @@ class Learner:
         self.step += 1
         return result
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Take the rates that the recipe has in `epoch`, counted from 0; a new learner has those of the first."""
+        self.update.paces = paces(self.recipe.at(epoch), self.network.wiring)
+
     def _agree(self, mine: list[float], keys: list[str]) -> StepResult:
         """What all processes say together; the only point of a step where the host waits for the device."""
         squared = float(self._squared_gradient_norm())
@@ -129,9 +133,13 @@ def paces(recipe: Recipe, wiring: Wiring) -> dict[str, Pace]:
     """
     training, result = recipe.training, {}
     names = [row.name for row in wiring.rows]
-    for name in training.rates:
-        if name not in names:
-            raise ValueError(f"training.rates.{name}: this network has the layers {', '.join(names)}")
+    for where, rates in (
+        ("training.rates", training.rates),
+        *(("training.changes.rates", change.rates) for change in training.changes),
+    ):
+        for name in rates:
+            if name not in names:
+                raise ValueError(f"{where}.{name}: this network has the layers {', '.join(names)}")
     for row in wiring.rows:
         decay = training.weight_decay if row.decay is None else row.decay
         bias_decay = decay if training.decay_biases else 0.0

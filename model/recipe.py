@@ -11,7 +11,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,19 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What is different from the start of `epoch` on, counted from 0; what is not named stays as it was.
+
+    `rates`: factors on the learning rate for the layers named. `bias_rate` and `jitter`: as in `Training` and `Data`.
+    """
+
+    epoch: int
+    rates: dict[str, float] = field(default_factory=dict)
+    bias_rate: float | None = None
+    jitter: Literal["paper", "original", "off"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
     """Length, batch and precision of a run, and the constants of the update.
 
@@ -49,7 +62,7 @@ class Training:
     `bias_rate` times as fast and decay only with `decay_biases`. `accumulate`: parts a batch is computed in.
     `checkpoint_minutes`: at most so long between checkpoints; one is also written after every epoch. `start_from`: a
     run folder or safetensors file whose weights all layers but the last start with. `rates`: factors on the learning
-    rate by layer, 0 for a frozen one.
+    rate by layer, 0 for a frozen one. `changes`: what is changed on the way.
     """
 
     epochs: int = 90
@@ -66,6 +79,7 @@ class Training:
     validate_every: int = 1
     start_from: str = ""
     rates: dict[str, float] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "validate_every"):
@@ -75,6 +89,15 @@ class Training:
             raise ValueError(f"training.batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
         if not self.rate > 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise ValueError("training needs rate > 0, 0 <= momentum < 1 and weight_decay >= 0")
+        starts = [change.epoch for change in self.changes]
+        if starts != sorted(set(starts)) or (starts and starts[0] < 1):
+            raise ValueError(f"training.changes: their epochs must rise and begin at 1 or later, got {starts}")
+        named = [self.rates, *(change.rates for change in self.changes)]
+        factors = [pair for rates in named for pair in rates.items()]
+        factors += [("biases", self.bias_rate), *(("biases", change.bias_rate or 0.0) for change in self.changes)]
+        for name, factor in factors:
+            if not 0 <= factor < float("inf"):
+                raise ValueError(f"training: the factor on the rate of {name} must be 0 or more, got {factor}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +109,18 @@ class Recipe:
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
     schedule: Schedule = field(default_factory=Schedule)
+
+    def at(self, epoch: int) -> "Recipe":
+        """This recipe as `training.changes` have it in `epoch`, counted from 0."""
+        data, training = self.data, self.training
+        for change in self.training.changes:
+            if change.epoch <= epoch:
+                training = replace(training, rates={**training.rates, **change.rates})
+                if change.bias_rate is not None:
+                    training = replace(training, bias_rate=change.bias_rate)
+                if change.jitter is not None:
+                    data = replace(data, jitter=change.jitter)
+        return replace(self, data=data, training=training)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `Recipe.from_json` is the inverse."""
@@ -160,6 +195,9 @@ def _build(cls: type[Any], data: Any, where: str, prefix: str) -> Any:
             nearest = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)[0]
             raise ValueError(f"{where}: unknown key {prefix}{key}; the nearest is {prefix}{nearest}")
         values[key] = _value(hints[key], value, where, f"{prefix}{key}")
+    for item in dataclasses.fields(cls):
+        if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
+            raise ValueError(f"{where}: {prefix}{item.name} is missing; it has no default")
     return cls(**values)
 
 
@@ -167,6 +205,8 @@ def _value(hint: Any, value: Any, where: str, name: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast(type, hint), value, where, f"{name}.")
     origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if type(None) in choices:  # a key that may be left out; TOML has no word for it, the JSON of a run folder has null
+        return None if value is None else _value(typing.Union[choices[:-1]], value, where, name)  # noqa: UP007
     if origin is Literal:
         if value not in choices:
             raise ValueError(f"{where}: {name} must be one of {', '.join(map(str, choices))}, got {value!r}")

@@ -54,7 +54,8 @@ class Trainer:
         if table.input_px != data.crop:
             raise ValueError(f"data.crop is {data.crop} px, but the network reads {table.input_px} px; make them equal")
         self.layout = make_layout(table.columns, processes_per_network, self.device)
-        self.loader = self._loader("train", data.augment())
+        self.augment = data.augment()
+        self.loader = self._loader("train", self.augment)
         self.validation = self._loader("val", CentreCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train"))
         ids = [[entry.id for entry in loader.shard_set.manifest.classes] for loader in (self.loader, self.validation)]
         if ids[0] != ids[1]:
@@ -112,6 +113,7 @@ class Trainer:
     def _train_epoch(self, log: RunLog, stop: threading.Event, report: Report | None) -> None:
         """Train to the end of the epoch, from wherever it stands."""
         training, interval, note = self.recipe.training, self.interval, ""
+        self._begin_epoch()
         for batch in interval.timed(self.loader):
             rate = training.rate * self.rate_factor()
             due = time.monotonic() - self.saved > 60 * training.checkpoint_minutes
@@ -132,6 +134,17 @@ class Trainer:
                 self.save()
             if result.stop:
                 raise KeyboardInterrupt
+
+    def _begin_epoch(self) -> None:
+        """Put the changes that the recipe has for this epoch into force."""
+        self.learner.begin_epoch(self.epoch)
+        augment = self.recipe.at(self.epoch).data.augment()
+        if augment != self.augment:
+            # The old loader has begun this epoch's first batches, with the old augmentation.
+            state = self.loader.state_dict()
+            self.loader.close()
+            self.augment, self.loader = augment, self._loader("train", augment)
+            self.loader.load_state_dict(state)
 
     def rate_factor(self) -> float:
         """What the schedule multiplies the starting rate by at this step."""

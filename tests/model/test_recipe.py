@@ -29,6 +29,27 @@ def test_the_recipe_named_original_is_net_145() -> None:
     assert recipe.network.norm == recipe.network.norm_order == recipe.network.init == "original"
 
 
+def test_the_hand_on_net_145_comes_in_its_epochs() -> None:
+    recipe = load_recipe("original")
+    biases = {epoch: recipe.at(epoch).training.bias_rate for epoch in (0, 24, 25, 50, 51, 78, 79, 90)}
+    steps = {epoch: recipe.schedule.factor(epoch=epoch, epochs=91, drops=0) for epoch in biases}
+    assert [biases[epoch] * steps[epoch] for epoch in biases] == pytest.approx([2.0] * len(biases))
+    assert [recipe.at(epoch).training.rates.get("conv1", 1.0) for epoch in (0, 66, 67, 71, 72, 90)] == [
+        *(1.0, 1.0, 0.1, 0.1, 0.0, 0.0)
+    ]
+    assert [recipe.at(epoch).data.jitter for epoch in (0, 66, 67, 90)] == ["original", "original", "off", "off"]
+
+
+def test_changes_add_up_and_leave_alone_what_they_do_not_name() -> None:
+    changes = "[{epoch=2, rates={conv1=0.5}, bias_rate=3}, {epoch=4, rates={conv2=0}, jitter='off'}]"
+    recipe = load_recipe("paper", ["training.rates.conv1=0.9", f"training.changes={changes}"])
+    assert recipe.at(1) == recipe
+    assert recipe.at(2).training.rates == {"conv1": 0.5} and recipe.at(2).data.jitter == "paper"
+    last = recipe.at(9)
+    assert last.training.rates == {"conv1": 0.5, "conv2": 0.0} and last.training.bias_rate == 3.0
+    assert (last.data.jitter, last.training.rate, last.network) == ("off", 0.01, recipe.network)
+
+
 def test_overrides_change_one_key_each() -> None:
     changed = load_recipe(
         "paper",
@@ -58,6 +79,13 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ("network.norm=batch", r"network.norm must be one of paper, original, caffe, none, got 'batch'"),
         ("network.without=fc6", r"network.without must be a list"),
         ("training", r"expected section.key=value"),
+        ("training.changes=[{rates={conv1=0}}]", r"training.changes.epoch is missing"),
+        ("training.changes=[{epoch=0}]", r"epochs must rise and begin at 1 or later, got \[0\]"),
+        ("training.changes=[{epoch=5}, {epoch=5}]", r"epochs must rise"),
+        ("training.changes=[{epoch=5, rate=1}]", r"unknown key training.changes.rate; the nearest is .*rates"),
+        ("training.changes=[{epoch=5, jitter='none'}]", r"training.changes.jitter must be one of paper, original, off"),
+        ("training.changes=[{epoch=5, bias_rate='x'}]", r"training.changes.bias_rate must be float, got 'x'"),
+        ("training.changes=[{epoch=5, rates={conv1=-1}}]", r"rate of conv1 must be 0 or more, got -1"),
         ("training.accumulate=3", r"batch_size 128 is not a multiple of accumulate 3"),
     ],
 )

@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from alexkit.model.checkpoint import newest_checkpoint
+from alexkit.model.learner import Learner, StepResult
 from alexkit.model.recipe import load_recipe
 from alexkit.model.trainer import Trainer
+from alexkit.pipeline import Batch, Loader, TrainAugment
 
 SCRIPT = Path(__file__).with_name("training_script.py")
 OVERRIDES = ["training.batch_size=16", "training.epochs=4", "schedule.kind=steps", "schedule.at_epochs=[3]"]
@@ -175,6 +177,49 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else(
     newest.write_bytes(content)
     train(shards, tmp_path / "run")
     assert last_weights(tmp_path / "run") == last_weights(finished)
+
+
+CHANGED = [*OVERRIDES, "data.jitter=original", "training.changes=[{epoch=2, rates={conv1=0}, jitter='off'}]"]
+
+
+def test_changes_of_rate_and_colour_noise_hold_from_their_epoch_on(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    whole_step = Learner.train_step
+
+    def watched_step(self: Learner, batch: Batch, rate: float, **wishes: bool) -> StepResult:
+        seen.append(batch.images.clone())
+        return whole_step(self, batch, rate, **wishes)
+
+    monkeypatch.setattr(Learner, "train_step", watched_step)
+    train(shards, tmp_path / "run", CHANGED)
+    with (
+        Loader(shards / "train", batch_size=16, augment=TrainAugment(crop=32, flip=False, jitter="original")) as noisy,
+        Loader(shards / "train", batch_size=16, augment=TrainAugment(crop=32, flip=False, jitter="off")) as plain,
+    ):
+        for epoch in range(4):
+            for number, (with_noise, without) in enumerate(zip(noisy, plain, strict=True)):
+                expected = without.images if epoch >= 2 else with_noise.images
+                assert torch.equal(seen[6 * epoch + number], expected), (epoch, number)
+    third, fourth = (load_file(tmp_path / "run" / "checkpoints" / f"step-{step:08d}" / "weights.safetensors")
+                     for step in (18, 24))  # fmt: skip
+    assert [name for name in third if torch.equal(third[name], fourth[name])] == ["conv1.bias", "conv1.weight"]
+
+
+@pytest.mark.parametrize("after_step", [11, 12, 13])
+def test_a_run_stopped_about_a_change_continues_bit_for_bit(shards: Path, tmp_path: Path, after_step: int) -> None:
+    def stop(images: int, note: str) -> None:
+        if images == 16 * after_step:
+            raise Stopped
+
+    always = [*CHANGED, "training.checkpoint_minutes=0"]
+    train(shards, tmp_path / "whole", always)
+    with pytest.raises(Stopped):
+        train(shards, tmp_path / "run", always, report=stop)
+    train(shards, tmp_path / "run", always)
+    assert last_weights(tmp_path / "run") == last_weights(tmp_path / "whole")
+    assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
 
 
 def test_parts_of_a_batch_add_up_to_the_batch(shards: Path, finished: Path, tmp_path: Path) -> None:
