@@ -111,5 +111,5 @@ def test_rates_of_a_layer_that_is_not_there_are_refused_before_their_epoch() -> 
 
 
 def test_a_start_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no such run folder or safetensors file"):
+    with pytest.raises(ValueError, match=r"no such run folder, safetensors file or .caffemodel"):
         read_weights(tmp_path / "nothing")
