@@ -22,7 +22,7 @@ from .layout import make_layout
 from .learner import Learner
 from .log import Interval, RunLog
 from .plots import draw_curves, draw_filters
-from .precision import choose_device, choose_precision
+from .precision import LossScale, choose_device, choose_precision
 from .recipe import Recipe
 from .run import CHECKPOINTS, DataIdentity, Run
 from .schedule import Plateau
@@ -161,6 +161,7 @@ class Trainer:
             "validated": self.validated,
             "last_validation": self.last_validation,
             "interval": self.interval.sums(),
+            "loss_scale": asdict(self.learner.scale),
         }
         if self.layout.replica == 0:
             weights, velocities = self.learner.whole_weights(), self.learner.whole_velocities()
@@ -220,6 +221,7 @@ class Trainer:
             return
         self.learner.load(checkpoint.weights(), checkpoint.velocities())
         self.learner.step, state = checkpoint.step, checkpoint.state
+        self.learner.scale = LossScale(**state["loss_scale"])
         self.plateau = Plateau(**state["plateau"])
         self.best = (float(state["best"][0]), int(state["best"][1]))
         self.validated, self.last_validation = int(state["validated"]), dict(state["last_validation"])

@@ -70,6 +70,8 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
     ("override", "words"),
     [
         ("training.epoch=5", r"unknown key training.epoch; the nearest is training.epochs"),
+        ("epochs=5", r"unknown key epochs; the nearest is training.epochs"),
+        ("data.epochs=5", r"unknown key data.epochs; the nearest is training.epochs"),
         ("trainning.epochs=5", r"unknown key trainning; the nearest is training"),
         ("training.epochs=many", r"training.epochs must be int, got 'many'"),
         ("training.epochs=2.5", r"training.epochs must be int, got 2.5"),
@@ -82,7 +84,10 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ("training.changes=[{rates={conv1=0}}]", r"training.changes.epoch is missing"),
         ("training.changes=[{epoch=0}]", r"epochs must rise and begin at 1 or later, got \[0\]"),
         ("training.changes=[{epoch=5}, {epoch=5}]", r"epochs must rise"),
-        ("training.changes=[{epoch=5, rate=1}]", r"unknown key training.changes.rate; the nearest is .*rates"),
+        (
+            "training.changes=[{epoch=5, jiter='off'}]",
+            r"unknown key training.changes.jiter; the nearest .*changes.jitter",
+        ),
         ("training.changes=[{epoch=5, jitter='none'}]", r"training.changes.jitter must be one of paper, original, off"),
         ("training.changes=[{epoch=5, bias_rate='x'}]", r"training.changes.bias_rate must be float, got 'x'"),
         ("training.changes=[{epoch=5, rates={conv1=-1}}]", r"rate of conv1 must be 0 or more, got -1"),
@@ -108,7 +113,16 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
         load_recipe(str(tmp_path / "mine.toml"))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "not JSON"), ("[]", "holds no recipe"), ('{"recipe": {"x": 1}}', "unknown key x")]
+)
+def test_a_json_file_that_is_no_run_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"config.json: {words}"):
+        load_recipe(str(tmp_path / "config.json"))
+
+
 def test_a_recipe_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "odd.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"odd\.toml: not a TOML file"):
+    with pytest.raises(ValueError, match=r"odd\.toml: not a text file"):
         load_recipe(str(tmp_path / "odd.toml"))

@@ -89,6 +89,47 @@ def test_a_run_leaves_its_configuration_its_pictures_and_two_checkpoints(finishe
     assert list((finished / "tensorboard").iterdir())
 
 
+def test_the_configuration_that_a_run_left_reproduces_it(shards: Path, finished: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(finished / "config.json"))
+    trainer = Trainer(recipe, shards, tmp_path / "again", device="cpu")
+    trainer.run()
+    trainer.close()
+    assert last_weights(tmp_path / "again") == last_weights(finished)
+
+
+def test_tensorboard_has_the_numbers_of_the_log(finished: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(finished / "tensorboard"))
+    board.Reload()
+    for kind in ("train", "val"):
+        lines = [line for line in numbers(finished) if line["kind"] == kind]
+        for name in ("loss", "top1_error"):
+            events = board.Scalars(f"{kind}/{name}")
+            assert [event.step for event in events] == [line["step"] for line in lines]
+            assert [event.value for event in events] == pytest.approx([line[name] for line in lines], rel=1e-6)
+
+
+def test_the_log_says_what_tells_a_sick_run_from_a_slow_one(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "train"]
+    assert all(
+        line["gradient_norm"] > 0 and line["images_per_s"] > 0 and 0 <= line["wait_share"] <= 1 for line in steps
+    )
+    assert all(0 <= line["dead_share"] < 0.5 for line in steps if line["step"] % 6 == 0)
+
+
+def test_the_checkpoint_of_the_best_epoch_is_kept(shards: Path, tmp_path: Path) -> None:
+    # Epochs behind the second learn nothing more, so the best is an early one and not among the last two.
+    overrides = [*OVERRIDES, "training.epochs=8", "schedule.at_epochs=[1]", "schedule.divide_by=1e6"]
+    train(shards, tmp_path / "run", overrides)
+    errors = {line["step"]: line["top1_error"] for line in numbers(tmp_path / "run") if line["kind"] == "val"}
+    best = min(errors, key=lambda step: (errors[step], step))
+    assert best < 42, errors
+    kept = {int(path.name[5:]) for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert kept == {best, 42, 48}
+
+
 def test_a_finished_run_is_not_trained_again(shards: Path, finished: Path) -> None:
     before = last_weights(finished)
     assert train(shards, finished) == json.loads((finished / "result.json").read_text())
@@ -220,6 +261,26 @@ def test_a_run_stopped_about_a_change_continues_bit_for_bit(shards: Path, tmp_pa
     train(shards, tmp_path / "run", always)
     assert last_weights(tmp_path / "run") == last_weights(tmp_path / "whole")
     assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
+
+
+def test_a_float16_run_keeps_its_loss_scale_when_it_is_continued(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexkit.model.precision.GROWTH_STEPS", 5)  # so that the scale moves in so short a run
+    fp16 = [*OVERRIDES, "training.precision=fp16", "training.checkpoint_minutes=0"]
+
+    def stop(images: int, note: str) -> None:
+        if images == 16 * 8:
+            raise Stopped
+
+    train(shards, tmp_path / "whole", fp16)
+    with pytest.raises(Stopped):
+        train(shards, tmp_path / "run", fp16, report=stop)
+    train(shards, tmp_path / "run", fp16)
+    assert last_weights(tmp_path / "run") == last_weights(tmp_path / "whole")
+    states = [newest_checkpoint(tmp_path / name / "checkpoints") for name in ("run", "whole")]
+    assert states[0] and states[1] and states[0].state["loss_scale"] == states[1].state["loss_scale"]
+    assert states[0].state["loss_scale"] != {"factor": 2.0**16, "steps": 24}
 
 
 def test_parts_of_a_batch_add_up_to_the_batch(shards: Path, finished: Path, tmp_path: Path) -> None:
