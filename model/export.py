@@ -104,11 +104,11 @@ class _Graph:
         self.nodes.append(helper.make_node("Split", [x], parts, axis=1))
         return parts
 
-    def constant(self, value: Any, dtype: Any = np.float32, name: str = "") -> str:
+    def constant(self, value: Any, name: str = "") -> str:
         from onnx import numpy_helper
 
         name = name or f"constant{len(self.tensors)}"
-        self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
         return name
 
     def named(self, row: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> tuple[str, str]:

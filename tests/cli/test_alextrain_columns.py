@@ -25,9 +25,9 @@ def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     return folder
 
 
-def start(shards: Path, runs: Path, columns: int, *words: str) -> subprocess.Popen[str]:
+def start(shards: Path, runs: Path, columns: int, *words: str, timeout_s: int = 60) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "alexkit.cli.alextrain", "--shards", str(shards), "--runs", str(runs)]
-    environment = {**os.environ, "ALEXKIT_TIMEOUT_S": "60"}
+    environment = {**os.environ, "ALEXKIT_TIMEOUT_S": str(timeout_s)}
     return subprocess.Popen(
         [*command, "--columns", str(columns), *SMALL, *words],
         stderr=subprocess.PIPE,
@@ -84,6 +84,18 @@ def test_a_dry_run_of_two_columns_tells_what_crosses_and_leaves_nothing(shards: 
     assert f"each process sends {4 * 8 * (43_264 + 9_216 + 2):,} bytes a step" in out
     assert "2 epochs take about" in out and "in each process" in out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_column_that_stands_still_is_named_and_ended(shards: Path, tmp_path: Path) -> None:
+    process = start(shards, tmp_path, 2, "--set", "training.epochs=100", timeout_s=10)
+    wait_for_steps(process, tmp_path / "paper")
+    pids = column_pids(process)
+    os.kill(pids[1], signal.SIGSTOP)
+    _, words = process.communicate(timeout=120)  # it would stand still for ever
+    assert process.returncode == 1
+    assert "process 0 of 2 lost process 1, which ended, failed or did not answer in time" in words
+    assert "the same command continues" in words and "Traceback" not in words
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def test_columns_whose_launcher_is_killed_save_a_common_step_and_end(shards: Path, tmp_path: Path) -> None:
