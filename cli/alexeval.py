@@ -1,4 +1,4 @@
-"""alexeval: error rates of one run or of several together."""
+"""alexeval: error rates of one run or of several together, or one run's network for other programs."""
 
 import json
 import os
@@ -21,6 +21,12 @@ from .terminal import one_line_errors, progress
 @click.option("--batch-size", default=64, show_default=True, help="Images, or views of images, at once.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the table to this file.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw example predictions to this PNG.")
+@click.option(
+    "--onnx",
+    "onnx_file",
+    type=click.Path(path_type=Path),
+    help="Write the one RUN's network, mean included, to this ONNX file; evaluate nothing.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @one_line_errors
 def alexeval(
@@ -30,6 +36,7 @@ def alexeval(
     batch_size: int,
     json_file: Path | None,
     picture: Path | None,
+    onnx_file: Path | None,
     device: str,
 ) -> None:
     """Top-1 and top-5 error of each RUN, by the centre crop and by ten views, and of several RUNs together."""
@@ -37,10 +44,18 @@ def alexeval(
     from ..model import Evaluation
     from ..prep.files import whole_file
 
-    for option, path in (("--json", json_file), ("--picture", picture)):
+    for option, path in (("--json", json_file), ("--picture", picture), ("--onnx", onnx_file)):
         if path and not path.parent.is_dir():
             raise ValueError(f"{option} {path}: no such folder; make {path.parent} first")
     evaluation = Evaluation(runs, shards, split=split, batch_size=batch_size, device=device)
+    if onnx_file:
+        if json_file or picture:
+            raise ValueError("--onnx evaluates nothing; leave out --json and --picture")
+        evaluation.write_onnx(onnx_file)
+        click.echo(
+            f"{onnx_file}: takes pixels of 0-255, gives logits and probabilities; its metadata names the classes"
+        )
+        return
     with progress("evaluate", evaluation.num_passes, "images") as update:
         rows = evaluation.run(update)
     names = [str(row["name"]) for row in rows]

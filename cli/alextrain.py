@@ -2,7 +2,7 @@
 
 import json
 import os
-import tempfile
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     required=True,
     help="Folder with train/ and val/ that 'alexprep shard' wrote.",
 )
-@click.option("--recipe", default="paper", show_default=True, help="A built-in recipe or a TOML file.")
+@click.option(
+    "--recipe", default="paper", show_default=True, help="A built-in recipe, a TOML file, or a run's config.json."
+)
 @click.option("--name", help="Name of the run folder.  [default: the recipe's name]")
 @click.option(
     "--runs",
@@ -64,15 +66,10 @@ def alextrain(
         raise ValueError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
     chosen = load_recipe(recipe, overrides)
     folder = runs / (name or chosen.name)
-    if (dry_run or bench_data) and (columns > 1 or (dry_run and bench_data)):
-        raise ValueError(
-            "--dry-run and --bench-data measure one process, each by itself; leave out --columns and the other"
-        )
     if bench_data:
+        if columns > 1 or dry_run:
+            raise ValueError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
         _bench_data(chosen, shards, device)
-        return
-    if dry_run:
-        _dry_run(chosen, shards, device)
         return
     if columns > 1 and "WORLD_SIZE" not in os.environ:
         from ..model.launch import launch
@@ -81,7 +78,11 @@ def alextrain(
         check_parts(columns, columns, wiring(chosen.network).columns)
         own = ["--shards", shards, "--recipe", recipe, "--runs", runs, "--columns", columns, "--device", device]
         own += ["--name", folder.name] + [word for override in overrides for word in ("--set", override)]
+        own += ["--dry-run"] if dry_run else []
         raise SystemExit(launch("alexkit.cli.alextrain", [str(word) for word in own], columns))
+    if dry_run:
+        _dry_run(chosen, shards, folder, device, columns)
+        return
     from ..model import Trainer
 
     trainer = Trainer(chosen, shards, folder, device=device, processes_per_network=columns)
@@ -119,16 +120,28 @@ def _bench_data(recipe: "Recipe", shards: Path, device: str) -> None:
     click.echo("\n".join(found.lines()))
 
 
-def _dry_run(recipe: "Recipe", shards: Path, device: str) -> None:
+def _dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int) -> None:
     from ..model import Trainer
     from ..model.forecast import forecast, table
 
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(recipe, shards, Path(scratch) / "run", device=device)
+    # Beside the run's folder to be: where all processes of the run, on whatever machine, will meet.
+    scratch, runs_are_new = folder.with_name(f".{folder.name}.dry-run"), not folder.parent.exists()
+    first = int(os.environ.get("RANK", "0")) == 0
+    if first:
+        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+    try:
+        trainer = Trainer(recipe, shards, scratch, device=device, processes_per_network=columns)
         try:
             expected = forecast(trainer)
         finally:
             trainer.close()
+    finally:
+        if first:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if runs_are_new and folder.parent.exists() and not any(folder.parent.iterdir()):
+                folder.parent.rmdir()
+    if not first:
+        return
     click.echo(json.dumps(recipe.to_json(), indent=1))
     click.echo(table(trainer))
     training = recipe.training
@@ -137,7 +150,9 @@ def _dry_run(recipe: "Recipe", shards: Path, device: str) -> None:
     )
     click.echo(f"a step takes {expected.step_s:.3f} s: {training.batch_size / expected.step_s:.0f} images/s")
     click.echo(f"{training.epochs} epochs take about {expected.run_s / 3600:.1f} h, without validation")
-    click.echo(f"memory at most {expected.peak_bytes / 1e9:.1f} GB")
+    click.echo(f"memory at most {expected.peak_bytes / 1e9:.1f} GB{' in each process' if columns > 1 else ''}")
+    if columns > 1:
+        click.echo(f"each process sends {expected.sent_bytes:,} bytes a step to the other column")
 
 
 if __name__ == "__main__":

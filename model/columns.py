@@ -13,6 +13,8 @@ from torch import Tensor
 class Columns:
     """All `number` columns in this process: joining them is nothing to do."""
 
+    bytes_sent = 0  # to processes that hold other columns, forward and back
+
     def __init__(self, number: int = 1) -> None:
         self.number = number
         self.held = range(number)  # the columns whose weights live in this process
@@ -35,16 +37,12 @@ class Columns:
 
 
 class ColumnProcesses(Columns):
-    """One column in this process and the others in the other processes of `group`, in the order of their ranks.
-
-    `bytes_sent` counts what this process has sent for the network's sake, forward and back.
-    """
+    """One column in this process and the others in the other processes of `group`, in the order of their ranks."""
 
     def __init__(self, group: dist.ProcessGroup) -> None:
         super().__init__(dist.get_world_size(group))
         self.group, self.column = group, dist.get_rank(group)
         self.held = range(self.column, self.column + 1)
-        self.bytes_sent = 0
 
     def join(self, x: Tensor) -> Tensor:
         """All columns' activations along dimension 1. The others' gradients of this column's are added up."""

@@ -82,7 +82,7 @@ def diagnose(learner: Learner, batch: Batch) -> list[str]:
     smallest = min(ratios, key=ratios.__getitem__)
     words.append(f"updates over weights: {', '.join(f'{name} {ratio:.1e}' for name, ratio in ratios.items())}")
     if ratios[smallest] < 1e-5:
-        words.append(f"{smallest} hardly moves: network.init = 'original' or 'he' lets the signal through")
+        words.append(f"{smallest} hardly moves: network.init = 'original' or 'quick' lets the signal through")
     return words
 
 

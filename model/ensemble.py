@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..pipeline import CentreCrop, Loader, TenViews
+from ..pipeline.augment import plan_pixels
 from ..prep import ShardSet
 from .checkpoint import newest_checkpoint
 from .evaluate import predict, score
+from .export import write_onnx
 from .network import Network
 from .plots import draw_predictions
 from .precision import choose_device, choose_precision
@@ -87,13 +90,34 @@ class Evaluation:
         mean_NC = self.sums_NC["ten_views"][indices] / len(self.runs)
         draw_predictions(path, images_NHWC, batch.labels[batch.mask].numpy(), mean_NC.numpy(), names)
 
+    def write_onnx(self, path: Path) -> None:
+        """Write the network of the only run, and the mean that it is fed without, as `export` describes.
+
+        Raises ValueError when there are several runs: an ONNX file holds one network.
+        """
+        if len(self.runs) != 1:
+            raise ValueError(f"--onnx writes one network, not {len(self.runs)}; name one RUN")
+        (run,), data = self.runs, self.runs[0].recipe.data
+        # At the centre, the mean image at the crop's own place is the central one.
+        mean = "centre" if data.mean == "crop" else data.mean
+        view = CentreCrop(crop=data.crop, mean=mean, mean_from=self.shards / "train")
+        plan = plan_pixels(view, self.shard_set)
+        mean_HWC = plan.mean_C + (0 if plan.detail_HWC is None else plan.detail_HWC)
+        mean_CHW = np.broadcast_to(mean_HWC, (data.crop, data.crop, 3)).transpose(2, 0, 1)
+        weights = {name: x.numpy() for name, x in self._weights(run).items()}
+        classes = [(entry.id, entry.name) for entry in self.shard_set.manifest.classes]
+        write_onnx(path, wiring(run.recipe.network), weights, mean_CHW, classes)
+
     def _network(self, run: Run) -> Network:
+        network = Network(wiring(run.recipe.network), len(self.shard_set.manifest.classes))
+        network.load_state_dict(self._weights(run))
+        return network.to(self.device)
+
+    def _weights(self, run: Run) -> dict[str, Tensor]:
         checkpoint = newest_checkpoint(run.folder / CHECKPOINTS)
         if checkpoint is None:
             raise ValueError(f"{run.folder}: no checkpoint yet; train it with 'alextrain' first")
-        network = Network(wiring(run.recipe.network), len(self.shard_set.manifest.classes))
-        network.load_state_dict(checkpoint.weights())
-        return network.to(self.device)
+        return checkpoint.weights()
 
     def _precision(self, run: Run) -> torch.dtype:
         return choose_precision(run.recipe.training.precision, self.device)

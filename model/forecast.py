@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..pipeline import Batch
 from .trainer import Trainer
 
 TIMED_STEPS = 2
@@ -14,24 +15,38 @@ TIMED_STEPS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """Seconds for a step and for the whole run without its validations, and the most memory seen, in bytes."""
+    """Seconds for a step and for the whole run without its validations; and bytes, of this process.
+
+    `peak_bytes`: the most memory seen. `sent_bytes`: activations and their gradients sent to other columns in a step.
+    """
 
     step_s: float
     run_s: float
     peak_bytes: int
+    sent_bytes: int
 
 
 def forecast(trainer: Trainer) -> Forecast:
-    """Make three steps, the first to warm up; the trainer is spent afterwards."""
-    batches = iter(trainer.loader)
-    begun = 0.0
-    for step in range(1 + TIMED_STEPS):
-        if step == 1:
-            begun = time.perf_counter()
+    """Make three steps, the first to warm up, in all processes; the trainer is spent afterwards."""
+    columns = trainer.layout.columns
+    with trainer.layout.contact():
         # A rate of nearly nothing: the work is the same, and no start is too wild for it.
-        trainer.learner.train_step(next(batches), 1e-12)
+        trainer.learner.train_step(_next(trainer), 1e-12)
+        begun, sent = time.perf_counter(), columns.bytes_sent
+        for _ in range(TIMED_STEPS):
+            trainer.learner.train_step(_next(trainer), 1e-12)
     step_s = (time.perf_counter() - begun) / TIMED_STEPS
-    return Forecast(step_s=step_s, run_s=step_s * trainer.num_steps, peak_bytes=peak_bytes(trainer.device))
+    return Forecast(
+        step_s=step_s,
+        run_s=step_s * trainer.num_steps,
+        peak_bytes=peak_bytes(trainer.device),
+        sent_bytes=(columns.bytes_sent - sent) // TIMED_STEPS,
+    )
+
+
+def _next(trainer: Trainer) -> Batch:
+    """The next batch, be it of the next epoch: a small set has fewer in one."""
+    return next(iter(trainer.loader))
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -1,5 +1,6 @@
 """Starts the processes of one machine and ends them together; torchrun does the same for several machines."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -7,19 +8,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 NOTICE_S = 5.0  # for a process to notice that another has ended
 GRACE_S = 15.0  # for a process that was told to end
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
     """Run `python -m module arguments` in `num_processes` processes that find each other; the exit status.
 
-    SIGTERM and Ctrl-C are passed on. Raises ConnectionError naming the process when one ends badly; the others
-    are ended first.
+    SIGTERM and Ctrl-C are passed on; when this process is killed, the others are sent SIGTERM. Raises ConnectionError
+    naming the process when one ends badly; the others are ended first.
     """
     environment = {
         **os.environ,
@@ -39,7 +41,11 @@ def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
                 own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
                 command = [sys.executable, "-m", module, *arguments]
                 # A session of their own: Ctrl-C reaches this process alone, which passes it on.
-                processes.append(subprocess.Popen(command, env=own, stderr=words[rank], start_new_session=True))
+                processes.append(
+                    subprocess.Popen(
+                        command, env=own, stderr=words[rank], start_new_session=True, preexec_fn=_end_with_parent()
+                    )
+                )
             with _passed_on(processes):
                 failed = _wait(processes)
         finally:
@@ -49,6 +55,21 @@ def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
             file.seek(0)
             sys.stderr.write(file.read().decode(errors="replace"))
     return 0 if failed is None else processes[failed].returncode
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """For Popen, on Linux: the new process gets SIGTERM when this one ends, even by kill -9."""
+    if sys.platform != "linux":
+        return None
+    # Looked up here: between fork and exec a process should do as little as possible.
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before we could ask
+            os._exit(1)
+
+    return ask
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:

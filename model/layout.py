@@ -6,6 +6,7 @@ more images takes 20 ms of a core, and exchanging them over a machine's own netw
 """
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,12 +14,16 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.rendezvous import rendezvous
 
 from .columns import ColumnProcesses, Columns
 
 TIMEOUT_VARIABLE = "ALEXKIT_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 600.0  # longer than any checkpoint takes to write
+# gloo raises plain RuntimeErrors, which name its source files or say one of these.
+GLOO_WORDS = ("gloo", "Application timeout", "Connection closed by peer")
+ROLL_CALL_S = 3.0  # for all who have lost somebody to say that they are still there
 
 
 class Layout:
@@ -64,8 +69,13 @@ class ProcessLayout(Layout):
         check_parts(world, parts, num_columns)
         backend = "nccl" if device.type == "cuda" else "gloo"
         seconds = float(os.environ.get(TIMEOUT_VARIABLE, DEFAULT_TIMEOUT_S))
-        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
-        mesh = init_device_mesh(device.type, (world // parts, parts), mesh_dim_names=("replica", "column"))
+        timeout = timedelta(seconds=seconds)
+        self.store, rank, _ = next(rendezvous("env://", timeout=timeout))
+        dist.init_process_group(backend, store=self.store, rank=rank, world_size=world, timeout=timeout)
+        grid = torch.arange(world).view(-1, parts)
+        # Not init_device_mesh: its groups wait for thirty minutes, whatever the timeout of the processes.
+        groups = [_own_group(members, timeout) for members in (grid.T, grid)]
+        mesh = DeviceMesh.from_group(groups, device.type, mesh=grid, mesh_dim_names=("replica", "column"))
         self.rank, self.num_parts, self.num_replicas = dist.get_rank(), parts, world // parts
         self.replica = self.rank // parts
         self.replicas = mesh["replica"].get_group()
@@ -91,22 +101,43 @@ class ProcessLayout(Layout):
 
     @contextmanager
     def contact(self) -> Iterator[None]:
-        """Turns a process that died, failed or did not answer in time into a ConnectionError in all others."""
+        """Turns a process that died, failed or did not answer in time into a ConnectionError that names it."""
         try:
             yield
         except RuntimeError as error:
-            # gloo raises plain RuntimeErrors that name its source files.
-            if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            if not isinstance(error, dist.DistError) and not any(words in str(error) for words in GLOO_WORDS):
                 raise
+            lost = ", ".join(f"process {rank}" for rank in self._silent()) or "another process"
             raise ConnectionError(
-                f"process {self.rank} of {dist.get_world_size()} lost the others; one of them ended, failed or did not "
+                f"process {self.rank} of {dist.get_world_size()} lost {lost}, which ended, failed or did not "
                 f"answer in time ({str(error).splitlines()[0][-120:]}); the same command continues from the last "
                 "checkpoint"
             ) from error
 
+    def _silent(self) -> list[int]:
+        """The processes that do not answer when all who have lost somebody call out their numbers."""
+        silent = [rank for rank in range(dist.get_world_size()) if rank != self.rank]
+        deadline = time.monotonic() + ROLL_CALL_S
+        try:
+            self.store.set(f"still-there-{self.rank}", "")
+            while silent and time.monotonic() < deadline:
+                time.sleep(0.1)
+                silent = [rank for rank in silent if not self.store.check([f"still-there-{rank}"])]
+        except RuntimeError:
+            # The numbers are kept by process 0. It is the lost one, unless it has answered and then left.
+            return [0] if 0 in silent else silent
+        return silent
+
     def close(self) -> None:
         """Leave the group of processes."""
         dist.destroy_process_group()
+
+
+def _own_group(members: Tensor, timeout: timedelta) -> dist.ProcessGroup:
+    """The group of this process when the world is divided into the rows of `members`; all must call."""
+    own, _ = dist.new_subgroups_by_enumeration(members.tolist(), timeout=timeout)  # type: ignore[no-untyped-call]
+    assert isinstance(own, dist.ProcessGroup)
+    return own
 
 
 def check_parts(world: int, parts: int, num_columns: int) -> None:

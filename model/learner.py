@@ -11,6 +11,7 @@ from ..pipeline import Batch
 from .layers import MaskKey
 from .layout import Layout
 from .network import Network
+from .precision import LossScale
 from .recipe import Recipe
 from .update import MomentumUpdate, Pace
 from .wiring import Wiring
@@ -44,6 +45,7 @@ class Learner:
         self.recipe, self.layout, self.device, self.precision = recipe, layout, device, precision
         self.network = Network(wiring, num_classes, columns=layout.columns, seed=recipe.training.seed).to(device)
         self.update = MomentumUpdate(self.network, paces(recipe, wiring), recipe.training.momentum)
+        self.scale = LossScale.of(precision)
         self.step = 0
 
     def train_step(self, batch: Batch, rate: float, *, save: bool = False, stop: bool = False) -> StepResult:
@@ -52,8 +54,20 @@ class Learner:
         `save` and `stop` are this process's wishes. Raises ValueError in all processes, with all weights as they were,
         when the loss or a gradient of any of them is not finite.
         """
-        training, layout = self.recipe.training, self.layout
         self.network.train()
+        result = None
+        while result is None:  # once, but for float16 whose gradients overflow: then again with a smaller loss scale
+            loss_sum, wrong = self._gradients(batch)
+            self.layout.add_gradients(self.network)
+            result = self._agree([loss_sum, wrong, len(batch.labels), save, stop], batch.keys)
+        self.update.apply(rate)
+        self.scale = self.scale.after_step()
+        self.step += 1
+        return result
+
+    def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Leave this replica's scaled gradients in the network; sum of losses, number of wrong guesses."""
+        training = self.recipe.training
         self.network.zero_grad()
         loss_sum, wrong = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         size = -(-len(batch.labels) // training.accumulate)
@@ -63,22 +77,30 @@ class Learner:
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 logits = self.network(batch.images[part], masks)
             losses = F.cross_entropy(logits.float(), batch.labels[part], reduction="sum")
-            (losses / training.batch_size).backward()  # type: ignore[no-untyped-call]
+            (losses * self.scale.factor / training.batch_size).backward()  # type: ignore[no-untyped-call]
             loss_sum += losses.detach()
             wrong += (logits.detach().argmax(1) != batch.labels[part]).sum()
-        layout.add_gradients(self.network)
-        result = self._agree([float(loss_sum), float(wrong), len(batch.labels), save, stop], batch.keys)
-        self.update.apply(rate)
-        self.step += 1
-        return result
+        return loss_sum, wrong
 
-    def _agree(self, mine: list[float], keys: list[str]) -> StepResult:
-        """What all processes say together; the only point of a step where the host waits for the device."""
-        squared = float(self._squared_gradient_norm())
-        bad = not (isfinite(mine[0]) and isfinite(squared))
-        sums = self.layout.add([bad, 0.0 if bad else squared, 0.0 if bad else mine[0], *mine[1:]])
-        num_bad, squared, loss_sum, wrong, images, save, stop = sums
-        if num_bad:
+    def begin_epoch(self, epoch: int) -> None:
+        """Take the rates that the recipe has in `epoch`, counted from 0; a new learner has those of the first."""
+        self.update.paces = paces(self.recipe.at(epoch), self.network.wiring)
+
+    def _agree(self, mine: list[Tensor | float], keys: list[str]) -> StepResult | None:
+        """What all processes say together; the only point of a step where the host waits for the device.
+
+        None when a gradient of any of them has overflowed and a smaller loss scale may help; it is then in force.
+        """
+        squared, loss, *counts = [float(x) for x in (self._squared_gradient_norm(), *mine)]
+        no_loss, no_gradient = not isfinite(loss), not isfinite(squared)
+        bad = no_loss or no_gradient
+        sums = self.layout.add([no_loss, no_gradient, 0.0 if bad else squared, 0.0 if bad else loss, *counts])
+        num_losses, num_gradients, squared, loss_sum, wrong, images, save, stop = sums
+        smaller = self.scale.after_overflow()
+        if num_gradients and not num_losses and smaller:
+            self.scale = smaller
+            return None
+        if num_losses or num_gradients:
             where = f" (samples {', '.join(keys[:4])}, …)" if bad else ""
             raise ValueError(
                 f"step {self.step}: the loss or a gradient is not finite{where}; the step was not applied: lower "
@@ -96,7 +118,10 @@ class Learner:
         )
 
     def _squared_gradient_norm(self) -> Tensor:
+        """Of the gradients as they are without the loss scale, which is taken off here."""
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        if self.scale.factor != 1.0:
+            torch._foreach_mul_(gradients, 1 / self.scale.factor)
         return torch.stack(torch._foreach_norm(gradients)).square().sum()
 
     def whole_weights(self) -> dict[str, Tensor]:
@@ -129,9 +154,13 @@ def paces(recipe: Recipe, wiring: Wiring) -> dict[str, Pace]:
     """
     training, result = recipe.training, {}
     names = [row.name for row in wiring.rows]
-    for name in training.rates:
-        if name not in names:
-            raise ValueError(f"training.rates.{name}: this network has the layers {', '.join(names)}")
+    for where, rates in (
+        ("training.rates", training.rates),
+        *(("training.changes.rates", change.rates) for change in training.changes),
+    ):
+        for name in rates:
+            if name not in names:
+                raise ValueError(f"{where}.{name}: this network has the layers {', '.join(names)}")
     for row in wiring.rows:
         decay = training.weight_decay if row.decay is None else row.decay
         bias_decay = decay if training.decay_biases else 0.0

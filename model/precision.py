@@ -1,9 +1,12 @@
-"""Which device and which number format a run uses when nobody says."""
+"""Which device and number format a run uses when nobody says; and the scale that keeps float16 from vanishing."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+GROWTH_STEPS = 2000
 
 
 def choose_device(name: str) -> torch.device:
@@ -23,11 +26,43 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the hardware multiplies it faster than float32, else float32."""
+    """`auto` is bfloat16 where the hardware multiplies it faster than float32, else float32.
+
+    float16, for GPUs that are older, is chosen by name alone: it needs a loss scale and may overflow.
+    """
     if name == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bf16()
+        fast = (
+            torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_multiplies_bf16()
+        )
         return torch.bfloat16 if fast else torch.float32
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossScale:
+    """What the loss is multiplied by before the backward pass and the gradients are divided by after it.
+
+    Powers of two, so that nothing but the range changes. float16 cannot hold gradients below 6e-8; its scale is halved
+    when a gradient overflows, and doubled after `GROWTH_STEPS` steps without an overflow, of which `steps` are done.
+    """
+
+    factor: float = 1.0
+    steps: int = 0
+
+    @classmethod
+    def of(cls, precision: torch.dtype) -> "LossScale":
+        """The scale to start with: 1 for all but float16."""
+        return cls(factor=2.0**16 if precision == torch.float16 else 1.0)
+
+    def after_step(self) -> "LossScale":
+        """The scale of the next step."""
+        if self.factor == 1.0 or self.steps + 1 < GROWTH_STEPS:
+            return LossScale(factor=self.factor, steps=self.steps + 1)
+        return LossScale(factor=2 * self.factor)
+
+    def after_overflow(self) -> "LossScale | None":
+        """The scale to try the same step with again; None when no smaller one can help."""
+        return LossScale(factor=self.factor / 2) if self.factor > 2.0 else None
 
 
 def _cpu_multiplies_bf16() -> bool:

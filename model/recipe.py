@@ -11,7 +11,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -42,14 +42,27 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What is different from the start of `epoch` on, counted from 0; what is not named stays as it was.
+
+    `rates`: factors on the learning rate for the layers named. `bias_rate` and `jitter`: as in `Training` and `Data`.
+    """
+
+    epoch: int
+    rates: dict[str, float] = field(default_factory=dict)
+    bias_rate: float | None = None
+    jitter: Literal["paper", "original", "off"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
     """Length, batch and precision of a run, and the constants of the update.
 
     `batch_size` counts images per update over all processes. `rate` is the learning rate at the start; biases learn
     `bias_rate` times as fast and decay only with `decay_biases`. `accumulate`: parts a batch is computed in.
     `checkpoint_minutes`: at most so long between checkpoints; one is also written after every epoch. `start_from`: a
-    run folder or safetensors file whose weights all layers but the last start with. `rates`: factors on the learning
-    rate by layer, 0 for a frozen one.
+    run folder, safetensors file or .caffemodel whose weights all layers but the last start with. `rates`: factors on
+    the learning rate by layer, 0 for a frozen one. `changes`: what is changed on the way.
     """
 
     epochs: int = 90
@@ -60,12 +73,13 @@ class Training:
     weight_decay: float = 0.0005
     bias_rate: float = 1.0
     decay_biases: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     accumulate: int = 1
     checkpoint_minutes: float = 10.0
     validate_every: int = 1
     start_from: str = ""
     rates: dict[str, float] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "validate_every"):
@@ -75,6 +89,15 @@ class Training:
             raise ValueError(f"training.batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
         if not self.rate > 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise ValueError("training needs rate > 0, 0 <= momentum < 1 and weight_decay >= 0")
+        starts = [change.epoch for change in self.changes]
+        if starts != sorted(set(starts)) or (starts and starts[0] < 1):
+            raise ValueError(f"training.changes: their epochs must rise and begin at 1 or later, got {starts}")
+        named = [self.rates, *(change.rates for change in self.changes)]
+        factors = [pair for rates in named for pair in rates.items()]
+        factors += [("biases", self.bias_rate), *(("biases", change.bias_rate or 0.0) for change in self.changes)]
+        for name, factor in factors:
+            if not 0 <= factor < float("inf"):
+                raise ValueError(f"training: the factor on the rate of {name} must be 0 or more, got {factor}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +109,18 @@ class Recipe:
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
     schedule: Schedule = field(default_factory=Schedule)
+
+    def at(self, epoch: int) -> "Recipe":
+        """This recipe as `training.changes` have it in `epoch`, counted from 0."""
+        data, training = self.data, self.training
+        for change in self.training.changes:
+            if change.epoch <= epoch:
+                training = replace(training, rates={**training.rates, **change.rates})
+                if change.bias_rate is not None:
+                    training = replace(training, bias_rate=change.bias_rate)
+                if change.jitter is not None:
+                    data = replace(data, jitter=change.jitter)
+        return replace(self, data=data, training=training)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `Recipe.from_json` is the inverse."""
@@ -106,32 +141,46 @@ def built_in_recipes() -> list[str]:
 
 
 def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A built-in recipe by name, or a TOML file, with overrides `section.key=value` applied.
+    """A built-in recipe by name, a TOML file, or a run's `config.json`, with overrides `section.key=value` applied.
 
-    Raises ValueError when there is no such recipe, the file is not TOML, or a key or value is wrong.
+    Raises ValueError when there is no such recipe, the file is not TOML or JSON, or a key or value is wrong.
     """
     path = Path(name_or_file)
     if name_or_file in built_in_recipes():
         text = (files(__package__) / "recipes" / f"{name_or_file}.toml").read_text()
-    elif path.suffix == ".toml" and path.is_file():
+    elif path.suffix in (".toml", ".json") and path.is_file():
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise ValueError(f"{path}: larger than {MAX_RECIPE_BYTES} bytes; this is not a recipe")
         try:
             text = path.read_text()
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not a TOML file ({error})") from None
+            raise ValueError(f"{path}: not a text file ({error})") from None
     else:
         raise ValueError(
-            f"no recipe {name_or_file!r}; choose one of {', '.join(built_in_recipes())}, or name an existing .toml file"
+            f"no recipe {name_or_file!r}; choose one of {', '.join(built_in_recipes())}, or name a .toml file that "
+            "exists or a run's config.json"
         )
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{name_or_file}: not TOML: {error}") from None
+    data = _parsed(text, path)
     data.setdefault("name", path.stem)
     for override in overrides:
         _override(data, override)
     return Recipe.from_json(data, where=name_or_file)
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    if path.suffix != ".json":
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: not TOML: {error}") from None
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
+        raise ValueError(f"{path}: holds no recipe; name the config.json of a run folder")
+    recipe: dict[str, Any] = config["recipe"]
+    return recipe
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -157,16 +206,29 @@ def _build(cls: type[Any], data: Any, where: str, prefix: str) -> Any:
     values = {}
     for key, value in data.items():
         if key not in hints:
-            nearest = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)[0]
-            raise ValueError(f"{where}: unknown key {prefix}{key}; the nearest is {prefix}{nearest}")
+            raise ValueError(f"{where}: unknown key {prefix}{key}; the nearest is {_nearest(key, prefix, list(hints))}")
         values[key] = _value(hints[key], value, where, f"{prefix}{key}")
+    for item in dataclasses.fields(cls):
+        if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
+            raise ValueError(f"{where}: {prefix}{item.name} is missing; it has no default")
     return cls(**values)
+
+
+def _nearest(key: str, prefix: str, names: list[str]) -> str:
+    """The known key that was probably meant: the same word in another section, else the likest of this one."""
+    sections = {"network": Switches, "data": Data, "training": Training, "schedule": Schedule}
+    for section, cls in sections.items():
+        if key in (item.name for item in dataclasses.fields(cls)):
+            return f"{section}.{key}"
+    return prefix + difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
 
 
 def _value(hint: Any, value: Any, where: str, name: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast(type, hint), value, where, f"{name}.")
     origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if type(None) in choices:  # a key that may be left out; TOML has no word for it, the JSON of a run folder has null
+        return None if value is None else _value(typing.Union[choices[:-1]], value, where, name)  # noqa: UP007
     if origin is Literal:
         if value not in choices:
             raise ValueError(f"{where}: {name} must be one of {', '.join(map(str, choices))}, got {value!r}")

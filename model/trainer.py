@@ -22,7 +22,7 @@ from .layout import make_layout
 from .learner import Learner
 from .log import Interval, RunLog
 from .plots import draw_curves, draw_filters
-from .precision import choose_device, choose_precision
+from .precision import LossScale, choose_device, choose_precision
 from .recipe import Recipe
 from .run import CHECKPOINTS, DataIdentity, Run
 from .schedule import Plateau
@@ -54,7 +54,8 @@ class Trainer:
         if table.input_px != data.crop:
             raise ValueError(f"data.crop is {data.crop} px, but the network reads {table.input_px} px; make them equal")
         self.layout = make_layout(table.columns, processes_per_network, self.device)
-        self.loader = self._loader("train", data.augment())
+        self.augment = data.augment()
+        self.loader = self._loader("train", self.augment)
         self.validation = self._loader("val", CentreCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train"))
         ids = [[entry.id for entry in loader.shard_set.manifest.classes] for loader in (self.loader, self.validation)]
         if ids[0] != ids[1]:
@@ -112,6 +113,7 @@ class Trainer:
     def _train_epoch(self, log: RunLog, stop: threading.Event, report: Report | None) -> None:
         """Train to the end of the epoch, from wherever it stands."""
         training, interval, note = self.recipe.training, self.interval, ""
+        self._begin_epoch()
         for batch in interval.timed(self.loader):
             rate = training.rate * self.rate_factor()
             due = time.monotonic() - self.saved > 60 * training.checkpoint_minutes
@@ -133,6 +135,17 @@ class Trainer:
             if result.stop:
                 raise KeyboardInterrupt
 
+    def _begin_epoch(self) -> None:
+        """Put the changes that the recipe has for this epoch into force."""
+        self.learner.begin_epoch(self.epoch)
+        augment = self.recipe.at(self.epoch).data.augment()
+        if augment != self.augment:
+            # The old loader has begun this epoch's first batches, with the old augmentation.
+            state = self.loader.state_dict()
+            self.loader.close()
+            self.augment, self.loader = augment, self._loader("train", augment)
+            self.loader.load_state_dict(state)
+
     def rate_factor(self) -> float:
         """What the schedule multiplies the starting rate by at this step."""
         return self.recipe.schedule.factor(
@@ -148,6 +161,7 @@ class Trainer:
             "validated": self.validated,
             "last_validation": self.last_validation,
             "interval": self.interval.sums(),
+            "loss_scale": asdict(self.learner.scale),
         }
         if self.layout.replica == 0:
             weights, velocities = self.learner.whole_weights(), self.learner.whole_velocities()
@@ -207,6 +221,7 @@ class Trainer:
             return
         self.learner.load(checkpoint.weights(), checkpoint.velocities())
         self.learner.step, state = checkpoint.step, checkpoint.state
+        self.learner.scale = LossScale(**state["loss_scale"])
         self.plateau = Plateau(**state["plateau"])
         self.best = (float(state["best"][0]), int(state["best"][1]))
         self.validated, self.last_validation = int(state["validated"]), dict(state["last_validation"])

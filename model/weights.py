@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .caffe import read_caffemodel
 from .checkpoint import load_tensors, newest_checkpoint
 from .run import CHECKPOINTS, CONFIG
 
@@ -29,9 +30,10 @@ _CAFFE_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Whole weights of a run folder's newest checkpoint, or of a safetensors file in our layout or torchvision's.
+    """Whole weights of a run folder's newest checkpoint, of a safetensors file in our layout or torchvision's, or of
+    Caffe's AlexNet as a .caffemodel.
 
-    Raises ValueError when the path is neither.
+    Raises ValueError when the path is none of these.
     """
     if (path / CONFIG).exists():
         checkpoint = newest_checkpoint(path / CHECKPOINTS)
@@ -39,7 +41,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise ValueError(f"{path}: no checkpoint yet; train it with 'alextrain' first")
         return checkpoint.weights()
     if not path.is_file():
-        raise ValueError(f"training.start_from = {str(path)!r}: no such run folder or safetensors file")
+        raise ValueError(f"training.start_from = {str(path)!r}: no such run folder, safetensors file or .caffemodel")
+    if path.suffix == ".caffemodel":
+        return from_caffe({name: torch.from_numpy(blob) for name, blob in read_caffemodel(path).items()})
     weights = load_tensors(path)
     return from_torchvision(weights) if "features.0.weight" in weights else weights
 

@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 from alexkit.cli.alexeval import alexeval
 from alexkit.model.recipe import load_recipe
 from alexkit.model.trainer import Trainer
+from alexkit.pipeline import CentreCrop, Loader
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,29 @@ def test_a_run_from_another_dataset_is_refused_in_one_line(
     (tmp_path / "val").symlink_to(draw_shards(num_samples=30, size_px=32, num_classes=3, split="val"))
     result = call("--shards", tmp_path, runs[0])
     assert result.exit_code == 1 and "this run is from another dataset" in result.output
+
+
+def test_an_onnx_file_gives_the_predictions_of_the_run_from_pixels_as_stored(
+    shards: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    result = call("--shards", shards, runs[0], "--onnx", tmp_path / "net.onnx")
+    assert result.exit_code == 0 and "net.onnx: takes pixels of 0-255" in result.output
+    session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    with Loader(shards / "val", batch_size=39, augment=CentreCrop(crop=24, mean="none"), dtype=torch.uint8) as loader:
+        (batch,) = loader
+    (probabilities,) = session.run(["probabilities"], {"images": batch.images.float().numpy()})
+    own = probabilities[range(39), batch.labels.numpy()]
+    trained = json.loads((runs[0] / "result.json").read_text())
+    assert (probabilities.argmax(1) != batch.labels.numpy()).mean() == pytest.approx(trained["top1_error"])
+    assert -np.log(own).mean() == pytest.approx(trained["loss"], rel=1e-4)
+
+
+def test_an_onnx_file_holds_one_network_and_no_table(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    for words, expected in (([*runs], "--onnx writes one network, not 2"), ([runs[0], "--json", "x"], "leave out")):
+        result = call("--shards", shards, *words, "--onnx", tmp_path / "net.onnx")
+        assert result.exit_code == 1 and expected in result.output
+        assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_option_is_refused() -> None:

@@ -116,5 +116,5 @@ def test_bench_data_names_what_limits_loading_and_trains_nothing(shards: Path, t
 
 
 def test_measures_that_exclude_each_other_are_refused(shards: Path, tmp_path: Path) -> None:
-    for words in (["--dry-run", "--bench-data"], ["--dry-run", "--columns", "2"]):
+    for words in (["--dry-run", "--bench-data"], ["--bench-data", "--columns", "2"]):
         assert "leave out" in one_line(call("--shards", shards, "--runs", tmp_path / "runs", *words))

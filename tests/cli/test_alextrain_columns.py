@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from alexkit.model.checkpoint import newest_checkpoint
+
 # Columns that meet, less the layers that hold nine tenths of the weights.
 SMALL = ["--set", "network.without=['fc6', 'fc7']", "--set", "training.batch_size=8", "--set", "training.epochs=2"]
 
@@ -23,11 +25,11 @@ def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     return folder
 
 
-def start(shards: Path, runs: Path, columns: int) -> subprocess.Popen[str]:
+def start(shards: Path, runs: Path, columns: int, *words: str, timeout_s: int = 60) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "alexkit.cli.alextrain", "--shards", str(shards), "--runs", str(runs)]
-    environment = {**os.environ, "ALEXKIT_TIMEOUT_S": "60"}
+    environment = {**os.environ, "ALEXKIT_TIMEOUT_S": str(timeout_s)}
     return subprocess.Popen(
-        [*command, "--columns", str(columns), *SMALL],
+        [*command, "--columns", str(columns), *SMALL, *words],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -72,6 +74,45 @@ def test_a_killed_column_ends_the_run_in_words_and_leaves_nothing_running(shards
     assert process.returncode == 1 and time.monotonic() - killed < 25
     assert "process 1 of 2 was ended by SIGKILL" in words and "Traceback" not in words
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_dry_run_of_two_columns_tells_what_crosses_and_leaves_nothing(shards: Path, tmp_path: Path) -> None:
+    process = start(shards, tmp_path / "runs", 2, "--dry-run")
+    out, words = process.communicate()
+    assert process.returncode == 0, words
+    # Half of conv3's and fc8's inputs, forward and back, and half of four logits; float32, eight images.
+    assert f"each process sends {4 * 8 * (43_264 + 9_216 + 2):,} bytes a step" in out
+    assert "2 epochs take about" in out and "in each process" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_column_that_stands_still_is_named_and_ended(shards: Path, tmp_path: Path) -> None:
+    process = start(shards, tmp_path, 2, "--set", "training.epochs=100", timeout_s=10)
+    wait_for_steps(process, tmp_path / "paper")
+    pids = column_pids(process)
+    os.kill(pids[1], signal.SIGSTOP)
+    _, words = process.communicate(timeout=120)  # it would stand still for ever
+    assert process.returncode == 1
+    assert "process 0 of 2 lost process 1, which ended, failed or did not answer in time" in words
+    assert "the same command continues" in words and "Traceback" not in words
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_columns_whose_launcher_is_killed_save_a_common_step_and_end(shards: Path, tmp_path: Path) -> None:
+    process = start(shards, tmp_path, 2, "--set", "training.epochs=100")
+    wait_for_steps(process, tmp_path / "paper")
+    pids = column_pids(process)
+    assert len(pids) == 2
+    process.kill()
+    process.wait()
+    killed = time.monotonic()
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() - killed < 25
+        time.sleep(0.1)
+    checkpoint = newest_checkpoint(tmp_path / "paper" / "checkpoints")
+    assert checkpoint is not None
+    # The last line is of an epoch's end; what was saved is the step that was under way, or that line's own.
+    assert checkpoint.step >= numbers(tmp_path / "paper")[-1]["step"]
 
 
 def test_sigterm_to_a_column_saves_one_common_step_and_the_same_command_ends_like_one_process(

@@ -6,6 +6,7 @@ Not a test by itself; see the fixture `start_script`.
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from alexkit.model.layout import make_layout
 from alexkit.model.learner import Learner
+from alexkit.model.precision import LossScale
 from alexkit.model.recipe import Recipe, Training
 from alexkit.model.wiring import Activation, Conv, Dropout, Full, Norm, Pool, Wiring
 from alexkit.pipeline import Batch
@@ -53,13 +55,19 @@ def batch(step: int, share: int, num_shares: int) -> Batch:
     )
 
 
-def main(folder: Path, parts: int, steps: int, start: Path | None, die: str, bad: str) -> None:
-    """`die` and `bad` are "RANK-STEP": where a process ends, or sees a value that is not finite."""
+def main(folder: Path, parts: int, steps: int, start: Path | None, die: str, hang: str, bad: str, scale: float) -> None:
+    """`die`, `hang` and `bad` are "RANK-STEP": where a process ends, stands still, or sees a value that is not finite.
+
+    `scale`: not 0 for float16, beginning with this loss scale.
+    """
     torch.set_num_threads(1)
     device = torch.device("cpu")
     layout = make_layout(2, parts, device)
     recipe = Recipe(training=Training(batch_size=BATCH_SIZE, rate=0.01))
-    learner = Learner(recipe, WIRING, NUM_CLASSES, layout=layout, device=device)
+    precision = torch.float16 if scale else torch.float32
+    learner = Learner(recipe, WIRING, NUM_CLASSES, layout=layout, device=device, precision=precision)
+    if scale:
+        learner.scale = LossScale(factor=scale)
     if start:
         learner.load(load_file(f"{start}/weights"), load_file(f"{start}/velocities"))
         learner.step = int(Path(f"{start}/step").read_text())
@@ -68,12 +76,14 @@ def main(folder: Path, parts: int, steps: int, start: Path | None, die: str, bad
         for step in range(learner.step, steps):
             if die == f"{layout.rank}-{step}":
                 os._exit(7)
+            if hang == f"{layout.rank}-{step}":
+                time.sleep(600)
             mine = batch(step, layout.replica, layout.num_replicas)
             if bad == f"{layout.rank}-{step}":
                 mine.images[0, 0, 0, 0] = float("nan")
             result = learner.train_step(mine, 0.01)
-            sent = getattr(layout.columns, "bytes_sent", 0)
-            results.append([result.loss, result.gradient_norm, result.wrong, result.images, sent])
+            sent = layout.columns.bytes_sent
+            results.append([result.loss, result.gradient_norm, result.wrong, result.images, sent, learner.scale.factor])
     gradients = {name: parameter.grad for name, parameter in learner.network.named_parameters()}
     whole_gradients = layout.whole(((name, x) for name, x in gradients.items() if x is not None), learner.whole_sizes())
     weights, velocities = learner.whole_weights(), learner.whole_velocities()

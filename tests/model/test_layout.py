@@ -22,7 +22,7 @@ LAYOUTS = {"one": (1, 1), "columns": (2, 2), "replicas": (2, 1), "both": (4, 2)}
 
 @pytest.fixture(scope="module")
 def run(start_script: Callable[..., BaseProcess], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """`run(folder, processes, parts)` trains in that many processes; exit status and stderr of each."""
+    """`run(folder, processes, parts)` trains in so many; exit status and stderr of each, but of one that hangs."""
 
     def run(
         folder: Path,
@@ -32,7 +32,9 @@ def run(start_script: Callable[..., BaseProcess], tmp_path_factory: pytest.TempP
         steps: int = STEPS,
         start: Path | None = None,
         die: str = "",
+        hang: str = "",
         bad: str = "",
+        scale: float = 0.0,
     ) -> list[tuple[int | None, str]]:
         errors = tmp_path_factory.mktemp("stderr")
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(processes)}
@@ -46,12 +48,18 @@ def run(start_script: Callable[..., BaseProcess], tmp_path_factory: pytest.TempP
                 steps=steps,
                 start=start,
                 die=die,
+                hang=hang,
                 bad=bad,
+                scale=scale,
             )
             for rank in range(processes)
         ]
+        hung = started.pop(int(hang.partition("-")[0])) if hang else None
         for process in started:
             process.join()
+        if hung:
+            hung.kill()
+            hung.join()
         return [(process.exitcode, (errors / str(rank)).read_text()) for rank, process in enumerate(started)]
 
     return run
@@ -72,7 +80,9 @@ def trained(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 def test_every_layout_has_the_losses_gradients_and_weights_of_one_process(trained: dict[str, Path], name: str) -> None:
     one, other = (json.loads((trained[key] / "results.json").read_text()) for key in ("one", name))
     assert len(one) == STEPS
-    for (loss, norm, wrong, images, _), (own_loss, own_norm, own_wrong, own_images, _) in zip(one, other, strict=True):
+    for (loss, norm, wrong, images, *_), (own_loss, own_norm, own_wrong, own_images, *_) in zip(
+        one, other, strict=True
+    ):
         assert own_loss == pytest.approx(loss, rel=1e-5)
         assert own_norm == pytest.approx(norm, rel=1e-4)
         assert (own_wrong, own_images) == (wrong, images)
@@ -115,10 +125,26 @@ def test_a_run_continues_in_another_layout(run: Run, trained: dict[str, Path], t
 
 def test_a_process_that_dies_ends_the_others_in_words(run: Run, tmp_path: Path) -> None:
     begun = time.monotonic()
+    (other, words), (dead, _) = run(tmp_path / "x", 2, 2, die="1-3")
+    assert dead == 7 and other == 1
+    assert "ConnectionError: process 0 of 2 lost process 1, which ended, failed or did not answer" in words
+    assert time.monotonic() - begun < 25
+
+
+def test_where_the_first_of_the_processes_dies_it_is_named(run: Run, tmp_path: Path) -> None:
     (dead, _), (other, words) = run(tmp_path / "x", 2, 2, die="0-3")
     assert dead == 7 and other == 1
-    assert "ConnectionError: process 1 of 2 lost the others" in words
-    assert time.monotonic() - begun < 25
+    assert "ConnectionError: process 1 of 2 lost process 0, which ended" in words
+
+
+def test_a_process_that_hangs_ends_the_others_in_words_that_name_it(run: Run, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    others = run(tmp_path / "x", 4, 2, hang="3-2")
+    assert time.monotonic() - begun < 60  # ten seconds behind the step, not the ten minutes that it sleeps
+    assert len(others) == 3
+    for status, words in others:
+        assert status == 1
+        assert "lost process 3, which ended, failed or did not answer in time" in words
 
 
 def test_a_value_that_is_not_finite_in_one_process_is_applied_in_none(run: Run, tmp_path: Path) -> None:
@@ -126,6 +152,15 @@ def test_a_value_that_is_not_finite_in_one_process_is_applied_in_none(run: Run, 
         assert status == 1
         assert "ValueError: step 2: the loss or a gradient is not finite" in words
     assert "samples sample-" in words and "not applied" in words
+
+
+@pytest.mark.parametrize("name", ["columns", "replicas"])
+def test_a_gradient_that_overflows_in_one_process_halves_the_scale_in_all(run: Run, tmp_path: Path, name: str) -> None:
+    for folder, layout in (("one", LAYOUTS["one"]), ("two", LAYOUTS[name])):
+        assert {status for status, _ in run(tmp_path / folder, *layout, steps=4, scale=2.0**40)} == {0}
+    one, two = (json.loads((tmp_path / folder / "results.json").read_text()) for folder in ("one", "two"))
+    assert all(row[5] < 2.0**40 for row in one + two)
+    assert [row[0] for row in two] == pytest.approx([row[0] for row in one], rel=1e-2)
 
 
 @pytest.mark.parametrize(

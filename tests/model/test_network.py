@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -5,7 +7,7 @@ from torch.nn import functional as F
 
 from alexkit.model.layers import MaskKey
 from alexkit.model.network import Network
-from alexkit.model.wiring import Activation, Conv, Dropout, Full, Norm, Pool, Switches, Wiring, wiring
+from alexkit.model.wiring import Activation, Conv, Dropout, Full, Kind, Norm, Pool, Switches, Wiring, wiring
 
 ACT, NORM, POOL = Activation(), Norm(), Pool()
 
@@ -109,6 +111,36 @@ def test_every_switch_builds_a_network_that_computes(switches: Switches) -> None
     network = Network(wiring(switches), 10)
     masks = MaskKey(seed=0, step=0, indices_N=torch.arange(1))
     assert network(images(1, 224), masks).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        Switches(),
+        Switches(pooling="2/2", sixth_conv=True),
+        Switches(input="pad2", without=("conv4", "fc7")),
+        *(Switches(kind=kind) for kind in get_args(Kind)[1:]),
+    ],
+    ids=str,
+)
+def test_every_layer_has_the_output_and_the_parameters_of_its_table(switches: Switches) -> None:
+    network = Network(wiring(switches), 10).eval()
+    inputs, outputs = {}, {}
+
+    def watch(name: str, layer: nn.Module) -> None:
+        def look(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            inputs[name], outputs[name] = given[0][0].numel(), tuple(output.shape[1:])
+
+        layer.register_forward_hook(look)
+
+    for row, layer, _ in network.stages:
+        watch(row.name, layer)
+    network(images(1, network.wiring.input_px))
+    for size, following in zip(network.sizes, [*network.sizes[1:], None], strict=True):
+        assert outputs[size.name] in ((size.maps, size.px, size.px), (size.maps,) if size.px == 1 else ())
+        assert following is None or inputs[following.name] == size.maps * size.pooled_px**2
+        for kind, count in (("weight", size.weights), ("bias", size.biases)):
+            assert network.get_parameter(f"{size.name}.{kind}").numel() == count
 
 
 def test_weights_are_drawn_by_the_seed_alone() -> None:

@@ -29,6 +29,27 @@ def test_the_recipe_named_original_is_net_145() -> None:
     assert recipe.network.norm == recipe.network.norm_order == recipe.network.init == "original"
 
 
+def test_the_hand_on_net_145_comes_in_its_epochs() -> None:
+    recipe = load_recipe("original")
+    biases = {epoch: recipe.at(epoch).training.bias_rate for epoch in (0, 24, 25, 50, 51, 78, 79, 90)}
+    steps = {epoch: recipe.schedule.factor(epoch=epoch, epochs=91, drops=0) for epoch in biases}
+    assert [biases[epoch] * steps[epoch] for epoch in biases] == pytest.approx([2.0] * len(biases))
+    assert [recipe.at(epoch).training.rates.get("conv1", 1.0) for epoch in (0, 66, 67, 71, 72, 90)] == [
+        *(1.0, 1.0, 0.1, 0.1, 0.0, 0.0)
+    ]
+    assert [recipe.at(epoch).data.jitter for epoch in (0, 66, 67, 90)] == ["original", "original", "off", "off"]
+
+
+def test_changes_add_up_and_leave_alone_what_they_do_not_name() -> None:
+    changes = "[{epoch=2, rates={conv1=0.5}, bias_rate=3}, {epoch=4, rates={conv2=0}, jitter='off'}]"
+    recipe = load_recipe("paper", ["training.rates.conv1=0.9", f"training.changes={changes}"])
+    assert recipe.at(1) == recipe
+    assert recipe.at(2).training.rates == {"conv1": 0.5} and recipe.at(2).data.jitter == "paper"
+    last = recipe.at(9)
+    assert last.training.rates == {"conv1": 0.5, "conv2": 0.0} and last.training.bias_rate == 3.0
+    assert (last.data.jitter, last.training.rate, last.network) == ("off", 0.01, recipe.network)
+
+
 def test_overrides_change_one_key_each() -> None:
     changed = load_recipe(
         "paper",
@@ -49,6 +70,8 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
     ("override", "words"),
     [
         ("training.epoch=5", r"unknown key training.epoch; the nearest is training.epochs"),
+        ("epochs=5", r"unknown key epochs; the nearest is training.epochs"),
+        ("data.epochs=5", r"unknown key data.epochs; the nearest is training.epochs"),
         ("trainning.epochs=5", r"unknown key trainning; the nearest is training"),
         ("training.epochs=many", r"training.epochs must be int, got 'many'"),
         ("training.epochs=2.5", r"training.epochs must be int, got 2.5"),
@@ -58,6 +81,16 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ("network.norm=batch", r"network.norm must be one of paper, original, caffe, none, got 'batch'"),
         ("network.without=fc6", r"network.without must be a list"),
         ("training", r"expected section.key=value"),
+        ("training.changes=[{rates={conv1=0}}]", r"training.changes.epoch is missing"),
+        ("training.changes=[{epoch=0}]", r"epochs must rise and begin at 1 or later, got \[0\]"),
+        ("training.changes=[{epoch=5}, {epoch=5}]", r"epochs must rise"),
+        (
+            "training.changes=[{epoch=5, jiter='off'}]",
+            r"unknown key training.changes.jiter; the nearest .*changes.jitter",
+        ),
+        ("training.changes=[{epoch=5, jitter='none'}]", r"training.changes.jitter must be one of paper, original, off"),
+        ("training.changes=[{epoch=5, bias_rate='x'}]", r"training.changes.bias_rate must be float, got 'x'"),
+        ("training.changes=[{epoch=5, rates={conv1=-1}}]", r"rate of conv1 must be 0 or more, got -1"),
         ("training.accumulate=3", r"batch_size 128 is not a multiple of accumulate 3"),
     ],
 )
@@ -80,7 +113,16 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
         load_recipe(str(tmp_path / "mine.toml"))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "not JSON"), ("[]", "holds no recipe"), ('{"recipe": {"x": 1}}', "unknown key x")]
+)
+def test_a_json_file_that_is_no_run_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"config.json: {words}"):
+        load_recipe(str(tmp_path / "config.json"))
+
+
 def test_a_recipe_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "odd.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"odd\.toml: not a TOML file"):
+    with pytest.raises(ValueError, match=r"odd\.toml: not a text file"):
         load_recipe(str(tmp_path / "odd.toml"))

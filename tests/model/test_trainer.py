@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from alexkit.model.checkpoint import newest_checkpoint
+from alexkit.model.learner import Learner, StepResult
 from alexkit.model.recipe import load_recipe
 from alexkit.model.trainer import Trainer
+from alexkit.pipeline import Batch, Loader, TrainAugment
 
 SCRIPT = Path(__file__).with_name("training_script.py")
 OVERRIDES = ["training.batch_size=16", "training.epochs=4", "schedule.kind=steps", "schedule.at_epochs=[3]"]
@@ -85,6 +87,47 @@ def test_a_run_leaves_its_configuration_its_pictures_and_two_checkpoints(finishe
         assert (finished / name).read_bytes()[:4] == b"\x89PNG"
     assert 2 <= len(list((finished / "checkpoints").iterdir())) <= 3  # the best may be an older one
     assert list((finished / "tensorboard").iterdir())
+
+
+def test_the_configuration_that_a_run_left_reproduces_it(shards: Path, finished: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(finished / "config.json"))
+    trainer = Trainer(recipe, shards, tmp_path / "again", device="cpu")
+    trainer.run()
+    trainer.close()
+    assert last_weights(tmp_path / "again") == last_weights(finished)
+
+
+def test_tensorboard_has_the_numbers_of_the_log(finished: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(finished / "tensorboard"))
+    board.Reload()
+    for kind in ("train", "val"):
+        lines = [line for line in numbers(finished) if line["kind"] == kind]
+        for name in ("loss", "top1_error"):
+            events = board.Scalars(f"{kind}/{name}")
+            assert [event.step for event in events] == [line["step"] for line in lines]
+            assert [event.value for event in events] == pytest.approx([line[name] for line in lines], rel=1e-6)
+
+
+def test_the_log_says_what_tells_a_sick_run_from_a_slow_one(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "train"]
+    assert all(
+        line["gradient_norm"] > 0 and line["images_per_s"] > 0 and 0 <= line["wait_share"] <= 1 for line in steps
+    )
+    assert all(0 <= line["dead_share"] < 0.5 for line in steps if line["step"] % 6 == 0)
+
+
+def test_the_checkpoint_of_the_best_epoch_is_kept(shards: Path, tmp_path: Path) -> None:
+    # Epochs behind the second learn nothing more, so the best is an early one and not among the last two.
+    overrides = [*OVERRIDES, "training.epochs=8", "schedule.at_epochs=[1]", "schedule.divide_by=1e6"]
+    train(shards, tmp_path / "run", overrides)
+    errors = {line["step"]: line["top1_error"] for line in numbers(tmp_path / "run") if line["kind"] == "val"}
+    best = min(errors, key=lambda step: (errors[step], step))
+    assert best < 42, errors
+    kept = {int(path.name[5:]) for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert kept == {best, 42, 48}
 
 
 def test_a_finished_run_is_not_trained_again(shards: Path, finished: Path) -> None:
@@ -175,6 +218,69 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else(
     newest.write_bytes(content)
     train(shards, tmp_path / "run")
     assert last_weights(tmp_path / "run") == last_weights(finished)
+
+
+CHANGED = [*OVERRIDES, "data.jitter=original", "training.changes=[{epoch=2, rates={conv1=0}, jitter='off'}]"]
+
+
+def test_changes_of_rate_and_colour_noise_hold_from_their_epoch_on(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    whole_step = Learner.train_step
+
+    def watched_step(self: Learner, batch: Batch, rate: float, **wishes: bool) -> StepResult:
+        seen.append(batch.images.clone())
+        return whole_step(self, batch, rate, **wishes)
+
+    monkeypatch.setattr(Learner, "train_step", watched_step)
+    train(shards, tmp_path / "run", CHANGED)
+    with (
+        Loader(shards / "train", batch_size=16, augment=TrainAugment(crop=32, flip=False, jitter="original")) as noisy,
+        Loader(shards / "train", batch_size=16, augment=TrainAugment(crop=32, flip=False, jitter="off")) as plain,
+    ):
+        for epoch in range(4):
+            for number, (with_noise, without) in enumerate(zip(noisy, plain, strict=True)):
+                expected = without.images if epoch >= 2 else with_noise.images
+                assert torch.equal(seen[6 * epoch + number], expected), (epoch, number)
+    third, fourth = (load_file(tmp_path / "run" / "checkpoints" / f"step-{step:08d}" / "weights.safetensors")
+                     for step in (18, 24))  # fmt: skip
+    assert [name for name in third if torch.equal(third[name], fourth[name])] == ["conv1.bias", "conv1.weight"]
+
+
+@pytest.mark.parametrize("after_step", [11, 12, 13])
+def test_a_run_stopped_about_a_change_continues_bit_for_bit(shards: Path, tmp_path: Path, after_step: int) -> None:
+    def stop(images: int, note: str) -> None:
+        if images == 16 * after_step:
+            raise Stopped
+
+    always = [*CHANGED, "training.checkpoint_minutes=0"]
+    train(shards, tmp_path / "whole", always)
+    with pytest.raises(Stopped):
+        train(shards, tmp_path / "run", always, report=stop)
+    train(shards, tmp_path / "run", always)
+    assert last_weights(tmp_path / "run") == last_weights(tmp_path / "whole")
+    assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
+
+
+def test_a_float16_run_keeps_its_loss_scale_when_it_is_continued(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexkit.model.precision.GROWTH_STEPS", 5)  # so that the scale moves in so short a run
+    fp16 = [*OVERRIDES, "training.precision=fp16", "training.checkpoint_minutes=0"]
+
+    def stop(images: int, note: str) -> None:
+        if images == 16 * 8:
+            raise Stopped
+
+    train(shards, tmp_path / "whole", fp16)
+    with pytest.raises(Stopped):
+        train(shards, tmp_path / "run", fp16, report=stop)
+    train(shards, tmp_path / "run", fp16)
+    assert last_weights(tmp_path / "run") == last_weights(tmp_path / "whole")
+    states = [newest_checkpoint(tmp_path / name / "checkpoints") for name in ("run", "whole")]
+    assert states[0] and states[1] and states[0].state["loss_scale"] == states[1].state["loss_scale"]
+    assert states[0].state["loss_scale"] != {"factor": 2.0**16, "steps": 24}
 
 
 def test_parts_of_a_batch_add_up_to_the_batch(shards: Path, finished: Path, tmp_path: Path) -> None:

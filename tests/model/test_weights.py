@@ -105,6 +105,11 @@ def test_rates_of_a_layer_that_is_not_there_are_refused() -> None:
         learner(3, 0, "training.rates.fc8=10")
 
 
+def test_rates_of_a_layer_that_is_not_there_are_refused_before_their_epoch() -> None:
+    with pytest.raises(ValueError, match=r"training.changes.rates.fc8: this network has the layers conv1"):
+        learner(3, 0, "training.changes=[{epoch=5, rates={fc8=0}}]")
+
+
 def test_a_start_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no such run folder or safetensors file"):
+    with pytest.raises(ValueError, match=r"no such run folder, safetensors file or .caffemodel"):
         read_weights(tmp_path / "nothing")
