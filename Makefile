@@ -14,7 +14,7 @@ demo: .venv/installed
 	@echo "Pictures:"; ls $(DEMO)/shards/train/*.png $(DEMO)/runs/quick/*.png
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -194,6 +194,10 @@ def test_threads_and_memory_come_back(draw_shards: Any) -> None:
     threads, resident = num_threads(), resident_bytes()
     for _ in range(20):
         cycle()
+    with Loader(folder, batch_size=32, augment=TrainAugment(crop=56), num_threads=2) as loader:
+        for _ in range(3):
+            for _ in loader:
+                pass
     assert num_threads() <= threads
     assert resident_bytes() <= 1.05 * resident
 
