@@ -1,4 +1,4 @@
-"""Shards to batches: pure order, pure randomness, one DALI graph for CPU and GPU.
+"""Shards to batches: pure order, pure randomness, decoding by DALI on CPU and GPU.
 
 `Loader` and `measure_throughput` need torch and DALI, which are imported when one of the two is first asked for.
 """

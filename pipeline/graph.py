@@ -2,8 +2,8 @@
 
 One definition serves the CPU (`device_id` None) and a GPU, where decoding is "mixed" and everything after it stays on
 the GPU. Images are decoded whole and cropped after. `reference.py` says in NumPy what it must compute, but for a mean
-image that does not move with the crop: it is one constant, which the loader takes off the finished batch in place. That
-costs half of what DALI's arithmetic takes for it.
+image that does not move with the crop: it is one constant, which the loader takes off the finished batch in place. On
+the CPU only the decoder is used as a rule, and `host.py` does the rest; the whole graph, where own operators follow.
 """
 
 from collections import deque
