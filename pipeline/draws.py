@@ -5,16 +5,21 @@ words. The key is the seed; the counter is (number, epoch, purpose), so no two d
 rank, thread or device that asks.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-PLACE, COLOUR = 0, 1  # purposes
+from ..prep.compiled import compiled
+
+PLACE, COLOUR = np.uint64(0), np.uint64(1)  # purposes
 _LOW = np.uint64(0xFFFFFFFF)
-_32 = np.uint64(32)
-_MULTIPLY = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
-_WEYL = np.array([[0x9E3779B9], [0xBB67AE85]], np.uint64)
+_31, _32 = np.uint64(31), np.uint64(32)
+_MULTIPLY_0, _MULTIPLY_2 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+
+Words = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,36 +43,54 @@ def draw(
     The numbers are sample indices; samples with one place number share crop and mirror.
     """
     n = len(place_numbers_B)
-    counter_4N = np.zeros((4, 2 * n), np.uint64)
-    counter_4N[0, :n] = place_numbers_B
-    counter_4N[0, n:] = colour_numbers_B
-    counter_4N[1] = counter_4N[0] >> _32
-    counter_4N[0] &= _LOW
-    counter_4N[2] = epoch
-    counter_4N[3, n:] = COLOUR
-    words_4N = philox4x32(counter_4N, (seed & 0xFFFFFFFF, seed >> 32))
-    # The high half of word * count is uniform but for a bias below count / 2**32.
-    crop_B2 = ((words_4N[:2, :n] * np.uint64(num_places)) >> _32).T.astype(np.int64)
-    # Box-Muller on float64; rounding to float32 hides last-place differences between math libraries.
-    u_4B = (words_4N[:, n:].astype(np.float64) + 0.5) * 2.0**-32
-    radius_2B = np.sqrt(-2.0 * np.log(u_4B[:2]))
-    angle_2B = 2.0 * np.pi * u_4B[2:]
-    alpha_3B = np.concatenate([radius_2B * np.cos(angle_2B), radius_2B[:1] * np.sin(angle_2B[:1])])
-    return Draws(
-        crop_B2=crop_B2, mirror_B=(words_4N[2, :n] >> np.uint64(31)) == 1, alpha_B3=alpha_3B.T.astype(np.float32)
+    draws = Draws(
+        crop_B2=np.empty((n, 2), np.int64), mirror_B=np.empty(n, np.bool_), alpha_B3=np.empty((n, 3), np.float32)
     )
+    numbers = place_numbers_B.astype(np.uint64), colour_numbers_B.astype(np.uint64)
+    settings = np.uint64(epoch), np.uint64(seed), np.uint64(num_places)
+    _draw(*numbers, *settings, draws.crop_B2, draws.mirror_B, draws.alpha_B3)
+    return draws
 
 
-def philox4x32(counter_4N: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
-    """Ten rounds of Philox on N counters of four 32-bit words (held in uint64); four random 32-bit words for each."""
-    # Words 0 and 2 are multiplied, 1 and 3 only mixed in: two pairs, each one array, halve the number of operations.
-    multiplied_2N, mixed_2N = counter_4N[0::2], counter_4N[1::2]
-    key_2 = np.array(key, np.uint64)[:, None]
+@compiled
+def _draw(
+    places: NDArray[np.uint64],
+    colours: NDArray[np.uint64],
+    epoch: np.uint64,
+    seed: np.uint64,
+    num_places: np.uint64,
+    crop: NDArray[np.int64],
+    mirror: NDArray[np.bool_],
+    alpha: NDArray[np.float32],
+) -> None:
+    for i in range(len(places)):
+        top, left, side, _ = philox4x32((places[i] & _LOW, places[i] >> _32, epoch, PLACE), (seed & _LOW, seed >> _32))
+        # The high half of word * count is uniform but for a bias below count / 2**32.
+        crop[i, 0], crop[i, 1] = (top * num_places) >> _32, (left * num_places) >> _32
+        mirror[i] = side >> _31 == 1
+        words = philox4x32((colours[i] & _LOW, colours[i] >> _32, epoch, COLOUR), (seed & _LOW, seed >> _32))
+        # Box-Muller on float64; rounding to float32 hides last-place differences between math libraries.
+        u0, u1, u2, u3 = _uniform(words[0]), _uniform(words[1]), _uniform(words[2]), _uniform(words[3])
+        radius_0, radius_1 = math.sqrt(-2.0 * math.log(u0)), math.sqrt(-2.0 * math.log(u1))
+        alpha[i, 0] = radius_0 * math.cos(2.0 * math.pi * u2)
+        alpha[i, 1] = radius_1 * math.cos(2.0 * math.pi * u3)
+        alpha[i, 2] = radius_0 * math.sin(2.0 * math.pi * u2)
+
+
+@compiled
+def _uniform(word: np.uint64) -> float:
+    """In (0, 1)."""
+    return (float(word) + 0.5) * 2.0**-32
+
+
+@compiled
+def philox4x32(counter: Words, key: tuple[np.uint64, np.uint64]) -> Words:
+    """Ten rounds of Philox on a counter of four 32-bit words (held in uint64): four random 32-bit words."""
+    word_0, word_1, word_2, word_3 = counter
+    key_0, key_1 = key
     for _ in range(10):
-        products_2N = multiplied_2N * _MULTIPLY
-        multiplied_2N = (products_2N >> _32)[::-1] ^ mixed_2N ^ key_2
-        mixed_2N = (products_2N & _LOW)[::-1]
-        key_2 = (key_2 + _WEYL) & _LOW
-    words_4N = np.empty_like(counter_4N)
-    words_4N[0::2], words_4N[1::2] = multiplied_2N, mixed_2N
-    return words_4N
+        product_0, product_2 = word_0 * _MULTIPLY_0, word_2 * _MULTIPLY_2
+        word_0, word_1 = (product_2 >> _32) ^ word_1 ^ key_0, product_2 & _LOW
+        word_2, word_3 = (product_0 >> _32) ^ word_3 ^ key_1, product_0 & _LOW
+        key_0, key_1 = (key_0 + _WEYL_0) & _LOW, (key_1 + _WEYL_1) & _LOW
+    return word_0, word_1, word_2, word_3

@@ -1,4 +1,7 @@
-"""The DALI graph: encoded bytes and draws in, tensors out. It holds no state and draws nothing.
+"""The DALI graph: places of stored images and draws in, tensors out. It holds no state and draws nothing.
+
+The whole set is one input, fed once; an image is cut out of it inside the graph. Handing over an object for every image
+would cost the host more than all its other work.
 
 One definition serves the CPU (`device_id` None) and a GPU, where decoding is "mixed" and everything after it stays on
 the GPU. Images are decoded whole and cropped after. `reference.py` says in NumPy what it must compute, but for a mean
@@ -6,7 +9,6 @@ image that does not move with the crop: it is one constant, which the loader tak
 the CPU only the decoder is used as a rule, and `host.py` does the rest; the whole graph, where own operators follow.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -24,49 +26,55 @@ try:
 except ImportError as error:
     raise ImportError("loading batches needs NVIDIA DALI: pip install nvidia-dali-cuda120 (Linux)") from error
 
-ENCODED, CROP_X, CROP_Y, MIRROR, MEAN = "encoded", "crop_x", "crop_y", "mirror", "mean"
+DATA, PLACES, DRAWN = "data", "places", "drawn"
+_WORD = np.dtype(np.int64).itemsize  # DALI cuts arrays number by number: eight bytes at once take a third of the time
 
 
-def graph_inputs(plan: PixelPlan, draws: Draws) -> dict[str, NDArray[Any]]:
-    """What a graph without fixed views needs of a batch's draws."""
-    crop_B2 = plan.part(draws.crop_B2)
-    shift_B3 = 0 if plan.shift_KC is None else draws.alpha_B3 @ plan.shift_KC
-    return {
-        CROP_Y: np.ascontiguousarray(crop_B2[:, 0]),
-        CROP_X: np.ascontiguousarray(crop_B2[:, 1]),
-        MIRROR: (draws.mirror_B & plan.flip).astype(np.int32),
-        MEAN: np.broadcast_to(plan.mean_C - shift_B3, (len(crop_B2), 3)).astype(np.float32, order="C"),
-    }
+def drawn_values(plan: PixelPlan, draws: Draws) -> NDArray[np.float32]:
+    """What a graph without fixed views needs of a batch's draws, (B, 6): top and left as parts, mirror, mean colour.
+
+    One input for all, because each costs the host its time for every image.
+    """
+    values_B6 = np.empty((len(draws.mirror_B), 6), np.float32)
+    values_B6[:, :2] = plan.part(draws.crop_B2)
+    values_B6[:, 2] = draws.mirror_B & plan.flip
+    values_B6[:, 3:] = plan.mean_C
+    if plan.shift_KC is not None:
+        values_B6[:, 3:] = plan.mean_C - draws.alpha_B3 @ plan.shift_KC
+    return values_B6
 
 
 class Graph:
     """A running pipeline: batches go in with `start` and come out of `finished` in the same order.
 
-    `start` returns while DALI works. The stored images are not copied; `draws` are None for a graph with fixed views.
+    `start` returns while DALI works. `data` are the stored images' bytes, a multiple of 8 of them, which are not copied
+    and must not change; draws are None for a graph with fixed views.
     """
 
-    def __init__(self, pipeline: Any, plan: PixelPlan) -> None:
+    def __init__(self, pipeline: Any, plan: PixelPlan, data: NDArray[np.uint8]) -> None:
         self._pipeline = pipeline
         self._plan = plan
-        self._inputs: deque[Any] = deque()
+        self._data = TensorListCPU.broadcast(TensorCPU(data.view(np.int64)), pipeline.max_batch_size)
+        pipeline.feed_input(DATA, self._data)
+        self._num_under_way = 0
 
     def __len__(self) -> int:
         """Batches started and not yet taken."""
-        return len(self._inputs)
+        return self._num_under_way
 
     def start(self, images: Stored, draws: Draws | None) -> None:
         """Begin to compute one batch."""
-        encoded = TensorListCPU([TensorCPU(image, "") for image in images.contents()], None, False)
-        self._pipeline.feed_input(ENCODED, encoded)
-        for name, values in ({} if draws is None else graph_inputs(self._plan, draws)).items():
-            self._pipeline.feed_input(name, values)
+        first_B, behind_B = images.starts_B // _WORD, -(-(images.starts_B + images.sizes_B) // _WORD)
+        self._pipeline.feed_input(PLACES, TensorListCPU(np.stack([first_B, behind_B], axis=1)))
+        if draws is not None:
+            self._pipeline.feed_input(DRAWN, TensorListCPU(drawn_values(self._plan, draws)))
         self._pipeline.schedule_run()
-        self._inputs.append(encoded)  # DALI reads this memory until the batch is finished
+        self._num_under_way += 1
 
     def outputs(self, stream: Any = None) -> Any:
         """The oldest batch as DALI has it, one tensor an image; raises RuntimeError when DALI failed on it."""
         (output,) = self._pipeline.outputs(stream)
-        self._inputs.popleft()
+        self._num_under_way -= 1
         return output
 
     def finished(self, stream: Any = None) -> torch.Tensor:
@@ -90,10 +98,14 @@ def new_pipeline(batch_size: int, device_id: int | None, num_threads: int) -> An
 
 
 def decoded(codec: str, size_px: int, device: str) -> Any:
-    """The stored pixels of the input ENCODED, (size, size, 3) uint8 per sample; inside a pipeline's definition."""
-    encoded = fn.external_source(name=ENCODED, no_copy=True, ndim=1, dtype=types.UINT8)
+    """The stored pixels at PLACES, (size, size, 3) uint8 per sample; inside a pipeline's definition."""
+    words = fn.external_source(name=DATA, no_copy=True, repeat_last=True, ndim=1, dtype=types.INT64)
+    place = fn.external_source(name=PLACES, ndim=1, dtype=types.INT64)
+    encoded = fn.reinterpret(words[place[0] : place[1]], dtype=types.UINT8)
     if codec == "raw":
         source = encoded.gpu() if device == "gpu" else encoded
+        if 3 * size_px**2 % _WORD:
+            source = source[: 3 * size_px**2]
         return fn.reshape(source, shape=[size_px, size_px, 3], layout="HWC")
     return fn.decoders.image(
         encoded,
@@ -156,16 +168,8 @@ def build_graph(
             return pixels if operators is None else operators(pixels)
 
         if plan.views is None:
-            drawn = [
-                fn.external_source(name=name, ndim=ndim, dtype=kind)
-                for name, ndim, kind in (
-                    (CROP_X, 0, types.FLOAT),
-                    (CROP_Y, 0, types.FLOAT),
-                    (MIRROR, 0, types.INT32),
-                    (MEAN, 1, types.FLOAT),
-                )
-            ]
-            pipeline.set_outputs(finish(*drawn))
+            drawn = fn.external_source(name=DRAWN, ndim=1, dtype=types.FLOAT)
+            pipeline.set_outputs(finish(drawn[1], drawn[0], fn.cast(drawn[2], dtype=types.INT32), drawn[3:6]))
         else:
             parts = plan.part(np.array([(view.left, view.top) for view in plan.views])).tolist()
             views = [

@@ -34,6 +34,7 @@ class HostGraph:
     def __init__(
         self,
         plan: PixelPlan,
+        data: NDArray[np.uint8],
         *,
         codec: str,
         whole_images: bool,
@@ -43,13 +44,14 @@ class HostGraph:
         channels_last: bool,
     ) -> None:
         self._plan = plan
+        self._data = data
         self._whole_images = whole_images
         self._decoder: Graph | None = None
         if codec != "raw":
             decoder = build_decoder(
                 codec, size_px=plan.size_px, batch_size=batch_size, device_id=None, num_threads=num_threads
             )
-            self._decoder = Graph(decoder, plan)
+            self._decoder = Graph(decoder, plan, data)
         self._under_way: deque[tuple[Stored, Draws | None]] = deque()
         crop, num_views = plan.crop_px, len(plan.views or (None,))
         image = (crop, crop, 3) if channels_last else (3, crop, crop)
@@ -79,10 +81,8 @@ class HostGraph:
         """The oldest batch. `stream` is for GPUs."""
         images, draws = self._under_way.popleft()
         if self._decoder is None:
-            data, starts_B = images.data, images.starts_B
+            data, starts_B = self._data, images.starts_B
             shapes_B2 = np.full((len(starts_B), 2), self._plan.size_px)
-            if (images.sizes_B != 3 * self._plan.size_px**2).any():
-                raise RuntimeError(f"raw images must have {3 * self._plan.size_px**2} bytes")
         else:
             pixels = self._decoder.outputs()
             data, starts_B, shapes_B2 = _flat(pixels)

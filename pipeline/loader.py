@@ -229,6 +229,7 @@ class Loader:
         return new_graph(
             self._plan,
             self.shard_set.manifest.pixels,
+            self._samples.data,
             batch_size=self._schedule.batch_size,
             device=self.device,
             num_threads=self._num_threads,
@@ -315,6 +316,7 @@ class Loader:
 def new_graph(
     plan: PixelPlan,
     pixels: PixelOptions,
+    data: NDArray[np.uint8],
     *,
     batch_size: int,
     device: torch.device,
@@ -329,6 +331,7 @@ def new_graph(
 
         return HostGraph(
             plan,
+            data,
             codec=pixels.codec,
             whole_images=pixels.fit == "shorter",
             batch_size=batch_size,
@@ -346,7 +349,7 @@ def new_graph(
         channels_last=channels_last,
         operators=operators,
     )
-    return Graph(pipeline, plan)
+    return Graph(pipeline, plan, data)
 
 
 def _report_mixing(seed: int, num_samples: int, global_batch: int) -> None:

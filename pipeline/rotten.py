@@ -48,9 +48,8 @@ class Rotten:
         return replace(share, indices_B=indices_B, mask_B=share.mask_B & (~bad_B | training)), int(bad_B.sum())
 
     def _decodes(self, index: int) -> bool:
-        (encoded,) = self._samples.images(np.array([index])).contents()
         try:
-            decode_stored(encoded.tobytes(), self._samples.shard_set.manifest.pixels)
+            decode_stored(self._samples.image(index).tobytes(), self._samples.shard_set.manifest.pixels)
         except ValueError:
             return False
         return True

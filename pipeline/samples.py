@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..prep import ShardSet
+from ..prep.compiled import compiled
 
 _MAP_FIXED = 0x10  # Linux; DALI runs nowhere else
 _LONGEST_LABEL = 9
@@ -25,24 +26,18 @@ _LONGEST_LABEL = 9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """The image members of a batch: `sizes_B` bytes from `starts_B` on, in `data`, all mapped shards side by side."""
+    """Where the image members of a batch lie in a set's `data`: `sizes_B` bytes from `starts_B` on."""
 
-    data: NDArray[np.uint8]
     starts_B: NDArray[np.int64]
     sizes_B: NDArray[np.int32]
-
-    def contents(self) -> list[NDArray[np.uint8]]:
-        """One read-only view each."""
-        ends_B = self.starts_B + self.sizes_B
-        data = self.data
-        return [data[start:end] for start, end in zip(self.starts_B.tolist(), ends_B.tolist(), strict=True)]
 
 
 class Samples:
     """All samples of a shard set. Index i is the i-th sample in stored order, shard after shard.
 
-    About 30 bytes a sample and the keys. Every index is read and checked here. Raises ValueError, naming file and line,
-    when one does not fit its shard.
+    `data` are the bytes of all shards side by side, each from a new page on. Beside them, about 30 bytes a sample and
+    the keys. Every index is read and checked here. Raises ValueError, naming file and line, when one does not fit its
+    shard.
     """
 
     def __init__(self, shard_set: ShardSet) -> None:
@@ -50,7 +45,7 @@ class Samples:
         shards = shard_set.manifest.shards
         paths = [shard_set.folder / shard.name for shard in shards]
         self._mapped, self._shard_starts = _map_side_by_side(paths, [shard.num_bytes for shard in shards])
-        self._bytes = np.frombuffer(self._mapped, np.uint8)
+        self.data = np.frombuffer(self._mapped, np.uint8)
         self._first_index = np.cumsum([0] + [shard.num_samples for shard in shards])
         num_samples = int(self._first_index[-1])
         self._starts, self._sizes = np.empty(num_samples, np.int64), np.empty(num_samples, np.int32)
@@ -71,24 +66,25 @@ class Samples:
         return len(self._starts)
 
     def images(self, indices_B: NDArray[np.int64]) -> Stored:
-        """The content of the image members."""
-        return Stored(data=self._bytes, starts_B=self._starts[indices_B], sizes_B=self._sizes[indices_B])
+        """Where the image members lie."""
+        return Stored(starts_B=self._starts[indices_B], sizes_B=self._sizes[indices_B])
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """The content of one image member, not copied."""
+        start = int(self._starts[index])
+        return self.data[start : start + int(self._sizes[index])]
 
     def labels(self, indices_B: NDArray[np.int64]) -> NDArray[np.int64]:
         """The class indices. Raises ValueError, naming the sample, for one that is not in the class table."""
-        sizes_B = self._label_sizes[indices_B].astype(np.int64)
-        width = int(sizes_B.max(initial=1))
-        # Digits aligned to the right, so that the last column is the ones.
-        place = np.arange(-width, 0)
-        digits_BW = self._bytes[(self._label_starts[indices_B] + sizes_B)[:, None] + place] - np.uint8(ord("0"))
-        digits_BW[place < -sizes_B[:, None]] = 0
-        labels_B: NDArray[np.int64] = digits_BW @ 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
         num_classes = len(self.shard_set.manifest.classes)
-        wrong_B = (digits_BW > 9).any(axis=1) | (labels_B >= num_classes)
-        if wrong_B.any():
-            index = int(indices_B[np.argmax(wrong_B)])
+        labels_B = np.empty(len(indices_B), np.int64)
+        num_good = _read_labels(
+            self.data, self._label_starts[indices_B], self._label_sizes[indices_B], num_classes, labels_B
+        )
+        if num_good < len(indices_B):
+            index = int(indices_B[num_good])
             start = int(self._label_starts[index])
-            found = bytes(self._bytes[start : start + int(self._label_sizes[index])])
+            found = bytes(self.data[start : start + int(self._label_sizes[index])])
             raise ValueError(
                 f"{self.where(index)}: label {found!r}, but the class table has the classes 0 to {num_classes - 1}; "
                 "the shard is damaged or from another set: restore it"
@@ -122,14 +118,14 @@ class Samples:
         end = int(self._shard_starts[shard]) + self.shard_set.manifest.shards[shard].num_bytes
         if index + 1 < ends_at:
             end = min(int(self._starts[index + 1]), int(self._label_starts[index + 1])) - BLOCKSIZE
-        while position + BLOCKSIZE <= end and self._bytes[position]:
+        while position + BLOCKSIZE <= end and self.data[position]:
             try:
-                member = TarInfo.frombuf(self._bytes[position : position + BLOCKSIZE].tobytes(), "utf-8", "replace")
+                member = TarInfo.frombuf(self.data[position : position + BLOCKSIZE].tobytes(), "utf-8", "replace")
             except HeaderError as error:
                 raise ValueError(f"{self.where(index)}: no tar header before or after it ({error})") from None
             position += BLOCKSIZE
             if member.name == f"{key}.{ext}" and member.isreg():
-                return bytes(self._bytes[position : min(position + member.size, end)])
+                return bytes(self.data[position : min(position + member.size, end)])
             position += -(-member.size // BLOCKSIZE) * BLOCKSIZE
         return None
 
@@ -148,7 +144,7 @@ class Samples:
     @property
     def num_bytes(self) -> int:
         """Bytes of all shards."""
-        return len(self._bytes)
+        return len(self.data)
 
     def where(self, index: int) -> str:
         """Shard, key and offset of a sample, for an error."""
@@ -158,13 +154,41 @@ class Samples:
         return f"{path}: sample {key!r} at offset {self._starts[index] - self._shard_starts[shard]}"
 
     def _check_sizes(self, image_sizes: NDArray[np.int64], label_sizes: NDArray[np.int64], path: Path) -> None:
-        for name, sizes, most in (("an image", image_sizes, 2**31 - 1), ("a label", label_sizes, _LONGEST_LABEL)):
-            if sizes.max(initial=0) > most:
-                row = int(np.argmax(sizes))
+        pixels = self.shard_set.manifest.pixels
+        least, most = (3 * pixels.size_px**2,) * 2 if pixels.codec == "raw" else (1, 2**31 - 1)
+        for name, sizes, low, high in (
+            ("an image", image_sizes, least, most),
+            ("a label", label_sizes, 1, _LONGEST_LABEL),
+        ):
+            wrong = (sizes < low) | (sizes > high)
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                expected = f"{low}" if low == high else f"{low} to {high}"
                 raise ValueError(
-                    f"{path.with_suffix('.idx')}:{row + 2}: {name} of {sizes[row]} bytes, but at most {most} make "
-                    "sense; restore the index"
+                    f"{path.with_suffix('.idx')}:{row + 2}: {name} of {sizes[row]} bytes, expected {expected}; "
+                    "restore the index"
                 )
+
+
+@compiled
+def _read_labels(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    sizes: NDArray[np.int8],
+    num_classes: int,
+    labels: NDArray[np.int64],
+) -> int:
+    """How many labels, from the first on, are decimal numbers below `num_classes`."""
+    for row in range(len(labels)):
+        number = 0
+        for digit in data[starts[row] : starts[row] + sizes[row]]:
+            if not 48 <= digit <= 57:  # 0 to 9
+                return row
+            number = 10 * number + digit - 48
+        if number >= num_classes:
+            return row
+        labels[row] = number
+    return len(labels)
 
 
 def _map_side_by_side(paths: list[Path], sizes: list[int]) -> tuple[mmap.mmap, NDArray[np.int64]]:

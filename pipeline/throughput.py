@@ -7,6 +7,7 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
 from mmap import PAGESIZE
 from pathlib import Path
+from tarfile import BLOCKSIZE
 
 import numpy as np
 import torch
@@ -82,8 +83,8 @@ def measure_throughput(
         return random.integers(0, len(samples), batch_size)
 
     def read() -> None:
-        for content in samples.images(some()).contents():
-            content[::PAGESIZE].sum()
+        for index in some().tolist():
+            samples.image(index)[::PAGESIZE].sum()
 
     reading = _rate(read, batch_size, seconds)
 
@@ -92,18 +93,16 @@ def measure_throughput(
         pipeline = build_decoder(
             pixels.codec, size_px=plan.size_px, batch_size=batch_size, device_id=device_id, num_threads=threads
         )
-        decoder = Graph(pipeline, plan)
+        decoder = Graph(pipeline, plan, samples.data)
         one = _keep_busy(decoder, lambda: decoder.start(samples.images(some()), None), decoder.outputs)
         decoding = _rate(one, batch_size, seconds)
 
     as_raw = replace(pixels, codec="raw", fit="crop")
-    rest = new_graph(plan, as_raw, batch_size=batch_size, device=where, num_threads=threads)
     num_bytes = plan.size_px**2 * 3
-    images = Stored(
-        data=random.integers(0, 256, batch_size * num_bytes, np.uint8),
-        starts_B=np.arange(batch_size) * num_bytes,
-        sizes_B=np.full(batch_size, num_bytes, np.int32),
-    )
+    stride = -(-num_bytes // BLOCKSIZE) * BLOCKSIZE  # as in a tar
+    images = Stored(starts_B=np.arange(batch_size) * stride, sizes_B=np.full(batch_size, num_bytes, np.int32))
+    data = random.integers(0, 256, batch_size * stride, np.uint8)
+    rest = new_graph(plan, as_raw, data, batch_size=batch_size, device=where, num_threads=threads)
     draws = None if plan.views is not None else draw(0, 0, some(), some(), plan.num_places)
     graph = _rate(_keep_busy(rest, lambda: rest.start(images, draws), rest.finished), batch_size, seconds)
     rest.close()

@@ -166,6 +166,10 @@ def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
                 f"{path}:{i + 2}: {int(sizes[i])} bytes at offset {int(offsets[i])} lie outside the shard of "
                 f"{shard_bytes} bytes"
             )
+        bad = offsets % tarfile.BLOCKSIZE != 0
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise ValueError(f"{path}:{i + 2}: offset {int(offsets[i])}, but in a tar all are multiples of 512")
     return index
 
 

@@ -19,7 +19,9 @@ from alexkit.pipeline.draws import draw, philox4x32
 def test_philox_gives_the_published_answers(
     counter: tuple[int, ...], key: tuple[int, int], words: tuple[int, ...]
 ) -> None:
-    assert philox4x32(np.array(counter, np.uint64)[:, None], key)[:, 0].tolist() == list(words)
+    a, b, c, d = np.array(counter, np.uint64)
+    low, high = np.array(key, np.uint64)
+    assert philox4x32((a, b, c, d), (low, high)) == words
 
 
 def test_a_draw_does_not_depend_on_its_batch() -> None:

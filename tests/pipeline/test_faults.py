@@ -14,6 +14,8 @@ import torch
 from alexkit.pipeline import CentreCrop, Loader, TrainAugment
 from alexkit.prep import ShardSet
 
+from ..conftest import write_shard_set
+
 EVALUATE = CentreCrop(crop=56)
 
 
@@ -131,7 +133,7 @@ DAMAGE = {
     ),
     "a label of many digits": (
         lambda folder: rewrite_index(folder, " 1 sample-0000.cls", " 500 sample-0000.cls"),
-        r"train-00000\.idx:2: a label of 500 bytes",
+        r"train-00000\.idx:2: a label of 500 bytes, expected 1 to 9",
     ),
     "two keys in one sample": (
         lambda folder: rewrite_index(folder, "sample-0003.cls", "sample-0004.cls"),
@@ -151,6 +153,13 @@ DAMAGE = {
     ),
     "not JSON": (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest\.json: not JSON"),
 }
+
+
+def test_a_raw_image_of_another_size_is_refused_by_line(tmp_path: Path) -> None:
+    folder = write_shard_set(tmp_path / "raw", codec="raw")
+    rewrite_index(folder, "raw 512 12288 ", "raw 512 12280 ")
+    with pytest.raises(ValueError, match=r"train-00000\.idx:2: an image of 12280 bytes, expected 12288"):
+        Loader(folder, batch_size=8, augment=EVALUATE)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

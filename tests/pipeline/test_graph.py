@@ -77,13 +77,16 @@ def test_batches_are_what_the_reference_says(
     assert np.abs(batch.images.numpy() - expected).max() <= 1e-5 * 255
 
 
-@pytest.mark.parametrize(("codec", "chroma"), [("jpeg", "420"), ("jpeg", "444"), ("png", "444"), ("raw", "444")])
+@pytest.mark.parametrize(
+    ("codec", "chroma", "size_px"),
+    [("jpeg", "420", 64), ("jpeg", "444", 64), ("png", "444", 64), ("raw", "444", 64), ("raw", "444", 49)],
+)
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("operators", [None, same], ids=["compiled", "dali"])
 def test_pixels_are_bit_for_bit_before_the_float_steps(
-    draw_shards: Any, codec: str, chroma: str, channels_last: bool, operators: Any
+    draw_shards: Any, codec: str, chroma: str, size_px: int, channels_last: bool, operators: Any
 ) -> None:
-    folder = draw_shards(codec=codec, chroma=chroma)
+    folder = draw_shards(codec=codec, chroma=chroma, size_px=size_px)  # raw images of 49 px end within a word of bytes
     augment = TrainAugment(crop=48, mean="none", jitter="off")
     options: dict[str, Any] = {"dtype": torch.uint8, "channels_last": channels_last, "operators": operators}
     with Loader(folder, batch_size=16, augment=augment, seed=2, **options) as loader:
