@@ -9,13 +9,16 @@ image that does not move with the crop: it is one constant, which the loader tak
 the CPU only the decoder is used as a rule, and `host.py` does the rest; the whole graph, where own operators follow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..prep import PixelOptions
 from .augment import PixelPlan
 from .draws import Draws
 from .samples import Stored
@@ -28,6 +31,41 @@ except ImportError as error:
 
 DATA, PLACES, DRAWN = "data", "places", "drawn"
 _WORD = np.dtype(np.int64).itemsize  # DALI cuts arrays number by number: eight bytes at once take a third of the time
+
+
+class GraphError(RuntimeError):
+    """A batch could not be computed: an image does not decode, has another size, or DALI itself failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphOptions:
+    """How batches are computed from stored `pixels`.
+
+    `raw_pixels`: uint8 out, not float32. `operators`: a function of a DALI node, for a user's own operators.
+    """
+
+    pixels: PixelOptions
+    batch_size: int
+    device: torch.device
+    num_threads: int
+    raw_pixels: bool = False
+    channels_last: bool = False
+    operators: Callable[[Any], Any] | None = None
+
+
+def find_device(name: str) -> torch.device:
+    """The device "cpu", "cuda" (torch's current one) or "cuda:N"; ValueError when it is not there."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda:N, got {name!r}")
+    if device.type == "cpu":
+        return device
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {name}: this machine has {torch.cuda.device_count()} GPUs; choose another device")
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
 def drawn_values(plan: PixelPlan, draws: Draws) -> NDArray[np.float32]:
@@ -64,84 +102,98 @@ class Graph:
 
     def start(self, images: Stored, draws: Draws | None) -> None:
         """Begin to compute one batch."""
-        first_B, behind_B = images.starts_B // _WORD, -(-(images.starts_B + images.sizes_B) // _WORD)
-        self._pipeline.feed_input(PLACES, TensorListCPU(np.stack([first_B, behind_B], axis=1)))
-        if draws is not None:
-            self._pipeline.feed_input(DRAWN, TensorListCPU(drawn_values(self._plan, draws)))
-        self._pipeline.schedule_run()
+        words_B2 = np.empty((len(images.starts_B), 2), np.int64)
+        words_B2[:, 0] = images.starts_B
+        words_B2[:, 1] = images.starts_B + images.sizes_B + (_WORD - 1)
+        words_B2 >>= _WORD.bit_length() - 1
+        with _dali_errors():
+            self._pipeline.feed_input(PLACES, TensorListCPU(words_B2))
+            if draws is not None:
+                self._pipeline.feed_input(DRAWN, TensorListCPU(drawn_values(self._plan, draws)))
+            self._pipeline.schedule_run()
         self._num_under_way += 1
 
     def outputs(self, stream: Any = None) -> Any:
-        """The oldest batch as DALI has it, one tensor an image; raises RuntimeError when DALI failed on it."""
-        (output,) = self._pipeline.outputs(stream)
+        """The oldest batch as DALI has it, one tensor an image; raises GraphError when DALI failed on it."""
+        with _dali_errors():
+            (output,) = self._pipeline.outputs(stream)
         self._num_under_way -= 1
         return output
 
     def finished(self, stream: Any = None) -> torch.Tensor:
         """The oldest batch as one dense tensor, on the device of the pipeline.
 
-        Waits for it, but with a CUDA `stream` returns at once: the batch, and later the reuse of its memory, are then
-        ordered on that stream.
+        Waits for it, but with a CUDA `stream` returns as soon as the host's part of decoding is done: the rest is
+        ordered on that stream. DALI takes the memory back when the tensor is dropped and the GPU is done with it.
         """
         batch: torch.Tensor = torch.from_dlpack(self.outputs(stream).as_tensor())  # type: ignore[attr-defined]
         return batch
 
     def close(self) -> None:
-        """Nothing to end: DALI's threads go with the pipeline."""
+        """Give up the pipeline, its threads and its memory, with the batches under way."""
+        self._pipeline = self._data = None
 
 
-def new_pipeline(batch_size: int, device_id: int | None, num_threads: int) -> Any:
+@contextmanager
+def _dali_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise GraphError(str(error)) from error
+
+
+def _new_pipeline(options: GraphOptions) -> Any:
     """An empty pipeline. Its queue of one means that each schedule_run runs one batch: the caller decides how many."""
     return Pipeline(
-        batch_size=batch_size, num_threads=num_threads, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True
+        batch_size=options.batch_size,
+        num_threads=options.num_threads,
+        device_id=options.device.index if options.device.type == "cuda" else None,
+        prefetch_queue_depth=1,
+        exec_dynamic=True,
     )
 
 
-def decoded(codec: str, size_px: int, device: str) -> Any:
-    """The stored pixels at PLACES, (size, size, 3) uint8 per sample; inside a pipeline's definition."""
+def _decoded(options: GraphOptions) -> Any:
+    """The stored pixels at PLACES, (H, W, 3) uint8 per sample; inside a pipeline's definition."""
+    on_gpu, side = options.device.type == "cuda", options.pixels.size_px
+    # DALI pins what goes from the CPU to a GPU. The set itself never does, only what is cut out of it.
     words = fn.external_source(name=DATA, no_copy=True, repeat_last=True, ndim=1, dtype=types.INT64)
     place = fn.external_source(name=PLACES, ndim=1, dtype=types.INT64)
     encoded = fn.reinterpret(words[place[0] : place[1]], dtype=types.UINT8)
-    if codec == "raw":
-        source = encoded.gpu() if device == "gpu" else encoded
-        if 3 * size_px**2 % _WORD:
-            source = source[: 3 * size_px**2]
-        return fn.reshape(source, shape=[size_px, size_px, 3], layout="HWC")
-    return fn.decoders.image(
-        encoded,
-        device="cpu" if device == "cpu" else "mixed",
-        output_type=types.RGB,
-        adjust_orientation=False,
-        jpeg_fancy_upsampling=True,  # as the CPU decoder does
-    )
+    if options.pixels.codec == "raw":
+        image = encoded.gpu() if on_gpu else encoded
+        if 3 * side**2 % _WORD:
+            image = image[: 3 * side**2]
+    else:
+        image = fn.decoders.image(
+            encoded,
+            device="mixed" if on_gpu else "cpu",
+            output_type=types.RGB,
+            adjust_orientation=False,
+            jpeg_fancy_upsampling=True,  # as the CPU decoder does
+            # A GPU's JPEG unit rounds otherwise, and which images of a batch it takes depends on the others.
+            **({"hw_decoder_load": 0.0} if on_gpu else {}),
+        )
+    # Whole images have sizes of their own; any other size of a square one is an error.
+    return image if options.pixels.fit == "shorter" else fn.reshape(image, shape=[side, side, 3], layout="HWC")
 
 
-def build_decoder(codec: str, *, size_px: int, batch_size: int, device_id: int | None, num_threads: int) -> Any:
+def build_decoder(options: GraphOptions) -> Any:
     """A built DALI pipeline that only decodes: (H, W, 3) uint8 per sample."""
-    pipeline = new_pipeline(batch_size, device_id, num_threads)
+    pipeline = _new_pipeline(options)
     with pipeline:
-        pipeline.set_outputs(decoded(codec, size_px, "cpu" if device_id is None else "gpu"))
+        pipeline.set_outputs(_decoded(options))
     pipeline.build()
     return pipeline
 
 
-def build_graph(
-    plan: PixelPlan,
-    *,
-    codec: str,
-    batch_size: int,
-    device_id: int | None,
-    num_threads: int,
-    raw_pixels: bool,
-    channels_last: bool,
-    operators: Callable[[Any], Any] | None,
-) -> Any:
-    """A built DALI pipeline with one output: CHW or HWC, one or one a view; uint8 (`raw_pixels`) or float32."""
-    device = "cpu" if device_id is None else "gpu"
-
-    pipeline = new_pipeline(batch_size, device_id, num_threads)
+def build_graph(plan: PixelPlan, options: GraphOptions) -> Any:
+    """A built DALI pipeline with one output: CHW or HWC, one or one a view; uint8 or float32."""
+    device = "gpu" if options.device.type == "cuda" else "cpu"
+    operators = options.operators
+    pipeline = _new_pipeline(options)
     with pipeline:
-        image = decoded(codec, plan.size_px, device)
+        image = _decoded(options)
 
         def cut(pixels: Any, crop_x: Any, crop_y: Any, mirror: Any, mean: Any, to: Any) -> Any:
             return fn.crop_mirror_normalize(
@@ -153,17 +205,17 @@ def build_graph(
                 mean=mean,
                 std=[1 / plan.gain] * 3,
                 dtype=to,
-                output_layout="HWC" if channels_last else "CHW",
+                output_layout="HWC" if options.channels_last else "CHW",
             )
 
         def finish(crop_x: Any, crop_y: Any, mirror: Any, mean: Any) -> Any:
-            pixels = cut(image, crop_x, crop_y, mirror, mean, types.UINT8 if raw_pixels else types.FLOAT)
+            pixels = cut(image, crop_x, crop_y, mirror, mean, types.UINT8 if options.raw_pixels else types.FLOAT)
             if plan.detail_HWC is not None and plan.detail_moves:
                 whole = types.Constant(plan.detail_HWC, device=device, layout="HWC")
                 pixels = pixels - cut(whole, crop_x, crop_y, mirror, [0.0] * 3, types.FLOAT)
             elif plan.detail_HWC is not None and operators is not None:
                 detail_HWC = plan.scaled_detail_HWC()
-                detail = detail_HWC if channels_last else np.ascontiguousarray(detail_HWC.transpose(2, 0, 1))
+                detail = detail_HWC if options.channels_last else np.ascontiguousarray(detail_HWC.transpose(2, 0, 1))
                 pixels = pixels - types.Constant(detail, device=device)
             return pixels if operators is None else operators(pixels)
 

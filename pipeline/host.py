@@ -7,7 +7,7 @@ what `reference.py` says, as `graph.py` does on a GPU and, on the CPU, where own
 
 import ctypes
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,56 +16,51 @@ from numpy.typing import NDArray
 from ..prep.compiled import Team, compiled
 from .augment import PixelPlan
 from .buffers import Buffers
-from .draws import Draws
-from .graph import Graph, build_decoder
+from .draws import Draws, draw
+from .graph import Graph, GraphError, GraphOptions, build_decoder
 from .samples import Stored
 
 _KEPT_BUFFERS = 3  # one with the user, one being written, one more for `last_batch = batch`
+
+
+class Cuts(NamedTuple):
+    """The views of a batch, in its images: where each of B images starts in `data`, and the bytes of its rows; top and
+    left of each view in px, image after image, and whether it is mirrored."""
+
+    data: NDArray[np.uint8]
+    starts_B: NDArray[np.int64]
+    row_bytes_B: NDArray[np.int64]
+    places_N2: NDArray[np.int64]
+    mirrors_N: NDArray[np.bool_]
 
 
 class HostGraph:
     """Batches go in with `start` and come out of `finished` in the same order, as with `Graph`.
 
     `finished` gives (B, 3, crop, crop), with `channels_last` (B, crop, crop, 3), with several views (B, views, ...);
-    float32, or uint8 with `raw_pixels`. Raises RuntimeError, as DALI does, for an image that does not decode or has
-    another size than the set promises.
+    float32, or uint8 with `raw_pixels`. `data` are the stored images' bytes.
     """
 
-    def __init__(
-        self,
-        plan: PixelPlan,
-        data: NDArray[np.uint8],
-        *,
-        codec: str,
-        whole_images: bool,
-        batch_size: int,
-        num_threads: int,
-        raw_pixels: bool,
-        channels_last: bool,
-    ) -> None:
+    def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: GraphOptions) -> None:
         self._plan = plan
         self._data = data
-        self._whole_images = whole_images
-        self._decoder: Graph | None = None
-        if codec != "raw":
-            decoder = build_decoder(
-                codec, size_px=plan.size_px, batch_size=batch_size, device_id=None, num_threads=num_threads
-            )
-            self._decoder = Graph(decoder, plan, data)
+        self._size_px = options.pixels.size_px
+        self._decoder = None if options.pixels.codec == "raw" else Graph(build_decoder(options), plan, data)
+        self._whole_images = options.pixels.fit == "shorter"
         self._under_way: deque[tuple[Stored, Draws | None]] = deque()
         crop, num_views = plan.crop_px, len(plan.views or (None,))
-        image = (crop, crop, 3) if channels_last else (3, crop, crop)
+        image = (crop, crop, 3) if options.channels_last else (3, crop, crop)
+        dtype = np.dtype(np.uint8 if options.raw_pixels else np.float32)
         views = (num_views,) if num_views > 1 else ()
-        self._buffers = Buffers(
-            (batch_size, *views, *image), np.dtype(np.uint8 if raw_pixels else np.float32), _KEPT_BUFFERS
-        )
+        self._buffers = Buffers((options.batch_size, *views, *image), dtype, _KEPT_BUFFERS)
         # An image is written as planes of rows: three planes of `crop` numbers a row, or one of 3 * crop.
-        self._rows = (1, crop, 3 * crop) if channels_last else (3, crop, crop)
-        self._num_views = num_views
-        self._detail = _detail_rows(plan, channels_last)
-        self._raw_pixels = raw_pixels
-        self._team = Team(num_threads)
-        self._compile()
+        self._rows = (1, crop, 3 * crop) if options.channels_last else (3, crop, crop)
+        self._detail = _detail_rows(plan, options.channels_last)
+        self._team = Team(options.num_threads)
+        # A batch of nothing: the first one shall not wait for the compiler.
+        none = np.empty(0, np.int64)
+        draws = None if plan.views else draw(0, 0, none, none, plan.num_places)
+        self._write(np.empty((0, *image), dtype), data, none, np.empty((0, 2), np.int64), draws)
 
     def __len__(self) -> int:
         """Batches started and not yet taken."""
@@ -78,37 +73,49 @@ class HostGraph:
         self._under_way.append((images, draws))
 
     def finished(self, stream: Any = None) -> torch.Tensor:
-        """The oldest batch. `stream` is for GPUs."""
+        """The oldest batch; raises GraphError when DALI failed on it. `stream` is for GPUs."""
         images, draws = self._under_way.popleft()
         if self._decoder is None:
             data, starts_B = self._data, images.starts_B
-            shapes_B2 = np.full((len(starts_B), 2), self._plan.size_px)
+            shapes_B2 = np.full((len(starts_B), 2), self._size_px)
         else:
             pixels = self._decoder.outputs()
             data, starts_B, shapes_B2 = _flat(pixels)
-            wrong_B = shapes_B2.min(axis=1) != self._plan.size_px
-            if wrong_B.any() or not (self._whole_images or (shapes_B2 == self._plan.size_px).all()):
-                raise RuntimeError(f"decoded images must have a shorter side of {self._plan.size_px} px")
-        places_N2, mirrors_N = self._cuts(shapes_B2, draws)
-        means_B3 = np.repeat(self._plan.mean_C[None], len(starts_B), axis=0)
-        if draws is not None and self._plan.shift_KC is not None:
-            means_B3 = means_B3 - draws.alpha_B3 @ self._plan.shift_KC
+            if (shapes_B2.min(axis=1) != self._size_px).any():
+                raise GraphError(f"decoded images must have a shorter side of {self._size_px} px")
         images_B, memory = self._buffers.take()
-        out = memory.reshape(-1, *self._rows)
-        row_bytes_B = 3 * shapes_B2[:, 1]
-        pixels_and_cuts = (data, starts_B, row_bytes_B, places_N2, mirrors_N)
-        if self._raw_pixels:
-            self._team.run(_copy, len(out), out, *pixels_and_cuts, self._num_views)
-        else:
-            values = (means_B3, np.float32(self._plan.gain), self._detail, self._plan.detail_moves)
-            self._team.run(_finish, len(out), out, *pixels_and_cuts, *values, self._num_views)
+        self._write(memory, data, starts_B, shapes_B2, draws)
         return images_B
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, DALI's too."""
         self._team.close()
+        if self._decoder is not None:
+            self._decoder.close()
 
-    def _cuts(self, shapes_B2: NDArray[np.int64], draws: Draws | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def _write(
+        self,
+        memory: NDArray[Any],
+        data: NDArray[np.uint8],
+        starts_B: NDArray[np.int64],
+        shapes_B2: NDArray[np.int64],
+        draws: Draws | None,
+    ) -> None:
+        """Write the views of images of these heights and widths, which start in `data` at `starts_B`."""
+        plan = self._plan
+        data = data.view()
+        data.flags.writeable = False  # as mapped shards are: the compiler makes one loop for both
+        cuts = Cuts(data, starts_B, 3 * shapes_B2[:, 1], *self._views(shapes_B2, draws))
+        out = memory.reshape(-1, *self._rows)
+        if memory.dtype == np.uint8:
+            self._team.run(_copy, len(out), out, cuts)
+            return
+        means_B3 = np.repeat(plan.mean_C[None], len(starts_B), axis=0)
+        if draws is not None and plan.shift_KC is not None:
+            means_B3 = means_B3 - draws.alpha_B3 @ plan.shift_KC
+        self._team.run(_finish, len(out), out, cuts, means_B3, np.float32(plan.gain), self._detail, plan.detail_moves)
+
+    def _views(self, shapes_B2: NDArray[np.int64], draws: Draws | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Top and left of every view in px, image after image, and whether it is mirrored."""
         plan, num_images = self._plan, len(shapes_B2)
         if plan.views is None:
@@ -121,17 +128,6 @@ class HostGraph:
             play_BV2 = shapes_B2[:, None] - plan.crop_px
             places_BV2 = np.floor(plan.part(places_BV2) * play_BV2 + 0.5).astype(np.int64)
         return np.ascontiguousarray(places_BV2).reshape(-1, 2), np.ascontiguousarray(mirrors_BV).reshape(-1)
-
-    def _compile(self) -> None:
-        """Now, so that the first batch does not wait for it."""
-        none, no_images = np.empty(0, np.int64), np.empty(0, np.uint8)
-        places, mirrors, means = np.empty((0, 2), np.int64), np.empty(0, bool), np.empty((0, 3), np.float32)
-        if self._raw_pixels:
-            _copy(np.empty((0, *self._rows), np.uint8), no_images, none, none, places, mirrors, 1, 0, 0)
-        else:
-            out = np.empty((0, *self._rows), np.float32)
-            gain, moves = np.float32(1), self._plan.detail_moves
-            _finish(out, no_images, none, none, places, mirrors, means, gain, self._detail, moves, 1, 0, 0)
 
 
 def _detail_rows(plan: PixelPlan, channels_last: bool) -> NDArray[np.float32]:
@@ -172,26 +168,22 @@ def _flat(pixels: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np
 @compiled
 def _finish(
     out: NDArray[np.float32],
-    data: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    row_bytes: NDArray[np.int64],
-    places: NDArray[np.int64],
-    mirrors: NDArray[np.bool_],
+    cuts: Cuts,
     means: NDArray[np.float32],
     gain: np.float32,
     detail: NDArray[np.float32],
     moves: bool,
-    num_views: int,
     first: int,
     behind: int,
 ) -> None:
     """Views from `first` on: gain * (pixel - mean) - detail. `out` is (views, planes, crop, numbers a row)."""
+    data, starts, row_bytes, places, mirrors = cuts
     planes, crop, length = out.shape[1:]
     rows = np.empty((planes, length), np.uint8)
     mean = np.empty((planes, length), np.float32)
     per_pixel = length // crop
     for number in range(first, behind):
-        image = number // num_views
+        image = number * len(starts) // len(out)
         (top, left), mirror = places[number], mirrors[number]
         for plane in range(planes):
             for x in range(length):
@@ -214,21 +206,12 @@ def _finish(
 
 
 @compiled
-def _copy(
-    out: NDArray[np.uint8],
-    data: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    row_bytes: NDArray[np.int64],
-    places: NDArray[np.int64],
-    mirrors: NDArray[np.bool_],
-    num_views: int,
-    first: int,
-    behind: int,
-) -> None:
+def _copy(out: NDArray[np.uint8], cuts: Cuts, first: int, behind: int) -> None:
     """The same views as they are stored."""
+    data, starts, row_bytes, places, mirrors = cuts
     crop = out.shape[2]
     for number in range(first, behind):
-        image = number // num_views
+        image = number * len(starts) // len(out)
         (top, left), mirror = places[number], mirrors[number]
         for y in range(crop):
             _cut_row(out[number, :, y], data, starts[image] + (top + y) * row_bytes[image] + 3 * left, crop, mirror)

@@ -14,24 +14,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..prep import PixelOptions, ShardSet
+from ..prep import ShardSet
 from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixels
 from .batch import Batch
 from .draws import Draws, draw
-from .graph import Graph, build_graph
+from .graph import Graph, GraphError, GraphOptions, build_graph, find_device
+from .host import HostGraph
 from .order import full_order, meetings, window_order
 from .rotten import Rotten
 from .samples import Samples
 from .schedule import Schedule, Share
-
-if TYPE_CHECKING:
-    from .host import HostGraph
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +88,7 @@ class Loader:
         operators: Callable[[Any], Any] | None = None,
         extras: Sequence[str] = (),
     ) -> None:
-        self.device = torch.device(device)
-        if self.device.type not in ("cpu", "cuda"):
-            raise ValueError(f"device must be cpu or cuda:N, got {device!r}")
-        if self.device.type == "cuda" and (self.device.index or 0) >= torch.cuda.device_count():
-            raise ValueError(
-                f"device {device}: this machine has {torch.cuda.device_count()} GPUs; choose another device"
-            )
+        self.device = find_device(device)
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
         if num_threads is not None and num_threads < 1:
@@ -126,10 +118,16 @@ class Loader:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._reads_ahead = self._samples.num_bytes > memory / 2
         self._dtype = dtype
-        self._channels_last = channels_last
         self._on_error = on_error
-        self._operators = operators
-        self._num_threads = num_threads or len(os.sched_getaffinity(0))
+        self._options = GraphOptions(
+            pixels=self.shard_set.manifest.pixels,
+            batch_size=batch_size,
+            device=self.device,
+            num_threads=num_threads or len(os.sched_getaffinity(0)),
+            raw_pixels=dtype == torch.uint8,
+            channels_last=channels_last,
+            operators=operators,
+        )
         self._graph: Graph | HostGraph | None = self._new_graph()
         self._rotten = Rotten(self._samples)
         self.num_replaced = 0
@@ -138,6 +136,10 @@ class Loader:
         self._under_way: deque[_UnderWay] = deque()
         self._position = 0
         self._fed = 0
+        # Compiled loops are loaded, on a new machine made, at their first call: not in the first batch.
+        none = np.empty(0, np.int64)
+        self._samples.labels(none)
+        draw(seed, 0, none, none, self._plan.num_places)
 
     @property
     def num_samples(self) -> int:
@@ -217,7 +219,7 @@ class Loader:
                 while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
                     self._feed(self._graph)
                 return self._receive(self._graph)
-            except RuntimeError as error:
+            except GraphError as error:
                 shares = [one.share for one in self._under_way]
                 self._restart(self._position)  # DALI gives up the whole pipeline with the batch
                 self._replace_rotten(shares, error)
@@ -225,18 +227,8 @@ class Loader:
                 self._restart(self._position)
                 raise
 
-    def _new_graph(self) -> "Graph | HostGraph":
-        return new_graph(
-            self._plan,
-            self.shard_set.manifest.pixels,
-            self._samples.data,
-            batch_size=self._schedule.batch_size,
-            device=self.device,
-            num_threads=self._num_threads,
-            raw_pixels=self._dtype == torch.uint8,
-            channels_last=self._channels_last,
-            operators=self._operators,
-        )
+    def _new_graph(self) -> Graph | HostGraph:
+        return new_graph(self._plan, self._samples.data, self._options)
 
     def _restart(self, position: int) -> None:
         """Forget what is under way; the next batch is the one that starts at `position`."""
@@ -246,7 +238,7 @@ class Loader:
             self._graph = self._new_graph()
         self._position = self._fed = position
 
-    def _feed(self, graph: "Graph | HostGraph") -> None:
+    def _feed(self, graph: Graph | HostGraph) -> None:
         """Start the batch at `_fed`; returns while DALI works."""
         share, num_replaced = self._rotten.without(self._schedule.share(self._fed), training=self._schedule.training)
         draws = None if self._plan.views is not None else self._draws(share)
@@ -264,15 +256,15 @@ class Loader:
         graph.start(self._samples.images(share.indices_B), draws)
         self._fed = one.end
 
-    def _replace_rotten(self, shares: list[Share], error: RuntimeError) -> None:
+    def _replace_rotten(self, shares: list[Share], error: GraphError) -> None:
         """Find the image that DALI stumbled over.
 
-        Raises ValueError naming it, unless it is to be replaced, and RuntimeError when there is none, so that the
-        mistake is elsewhere.
+        Raises ValueError naming it, unless it is to be replaced, and GraphError when there is none, so that the mistake
+        is elsewhere.
         """
         rotten = self._rotten.find(shares)
         if not rotten:
-            raise RuntimeError(f"{self.shard_set.folder}: DALI failed on a batch of sound images") from error
+            raise GraphError(f"{self.shard_set.folder}: DALI failed on a batch of sound images: {error}") from error
         if self._on_error == "raise":
             raise ValueError(
                 f"{self._samples.where(rotten[0])}: this image does not decode, so the disk or a copy went wrong; "
@@ -285,18 +277,21 @@ class Loader:
         if self._plan.detail_HWC is None or self._plan.detail_moves:
             return None
         detail_CHW = torch.from_numpy(self._plan.scaled_detail_HWC()).to(self.device).permute(2, 0, 1)
-        return detail_CHW if self._channels_last else detail_CHW.contiguous()
+        return detail_CHW if self._options.channels_last else detail_CHW.contiguous()
 
     def _draws(self, share: Share) -> Draws:
         assert isinstance(self._augment, TrainAugment)
         places = share.indices_B if self._augment.crop_draw == "image" else share.numbers_B // GROUP_SIZE
         return draw(self._schedule.seed, share.epoch, places, share.indices_B, self._plan.num_places)
 
-    def _receive(self, graph: "Graph | HostGraph") -> Batch:
+    def _receive(self, graph: Graph | HostGraph) -> Batch:
         """The oldest batch under way."""
-        stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
-        images = graph.finished(stream)
-        if self._channels_last:
+        if self.device.type == "cpu":
+            images = graph.finished()
+        else:
+            with torch.cuda.device(self.device):  # a default stream's handle means that of the current device
+                images = graph.finished(torch.cuda.current_stream())
+        if self._options.channels_last:
             images = images.movedim(-1, -3)
         if self._detail is not None:
             images -= self._detail
@@ -313,43 +308,11 @@ class Loader:
         )
 
 
-def new_graph(
-    plan: PixelPlan,
-    pixels: PixelOptions,
-    data: NDArray[np.uint8],
-    *,
-    batch_size: int,
-    device: torch.device,
-    num_threads: int,
-    raw_pixels: bool = False,
-    channels_last: bool = False,
-    operators: Callable[[Any], Any] | None = None,
-) -> "Graph | HostGraph":
-    """What computes batches on `device`: all of it in DALI, but for the last step on a CPU that nothing follows."""
-    if device.type == "cpu" and operators is None:
-        from .host import HostGraph  # Numba takes half a second that a GPU does not need
-
-        return HostGraph(
-            plan,
-            data,
-            codec=pixels.codec,
-            whole_images=pixels.fit == "shorter",
-            batch_size=batch_size,
-            num_threads=num_threads,
-            raw_pixels=raw_pixels,
-            channels_last=channels_last,
-        )
-    pipeline = build_graph(
-        plan,
-        codec=pixels.codec,
-        batch_size=batch_size,
-        device_id=(device.index or 0) if device.type == "cuda" else None,
-        num_threads=num_threads,
-        raw_pixels=raw_pixels,
-        channels_last=channels_last,
-        operators=operators,
-    )
-    return Graph(pipeline, plan, data)
+def new_graph(plan: PixelPlan, data: NDArray[np.uint8], options: GraphOptions) -> Graph | HostGraph:
+    """What computes batches: all of it in DALI, but for the last step on a CPU that nothing follows."""
+    if options.device.type == "cpu" and options.operators is None:
+        return HostGraph(plan, data, options)
+    return Graph(build_graph(plan, options), plan, data)
 
 
 def _report_mixing(seed: int, num_samples: int, global_batch: int) -> None:

@@ -136,8 +136,9 @@ class Samples:
         indices = np.sort(indices)
         breaks = np.flatnonzero(np.diff(indices) > 1) + 1
         first, last = indices[np.concatenate([[0], breaks])], indices[np.concatenate([breaks - 1, [-1]])]
-        starts = (self._starts[first] - BLOCKSIZE) // mmap.PAGESIZE * mmap.PAGESIZE
-        ends = self._label_starts[last] + self._label_sizes[last]
+        # Either member may come first in a tar that others wrote.
+        starts = np.minimum(self._starts[first], self._label_starts[first]) // mmap.PAGESIZE * mmap.PAGESIZE
+        ends = np.maximum(self._starts[last] + self._sizes[last], self._label_starts[last] + self._label_sizes[last])
         for start, size in zip(starts.tolist(), (ends - starts).tolist(), strict=True):
             self._mapped.madvise(mmap.MADV_WILLNEED, start, size)
 

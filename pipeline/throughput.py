@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..prep import ShardSet
 from .augment import Evaluation, TrainAugment, plan_pixels
 from .draws import draw
-from .graph import Graph, build_decoder
+from .graph import Graph, GraphOptions, build_decoder, find_device
 from .loader import BATCHES_AHEAD, Loader, new_graph
 from .samples import Samples, Stored
 
@@ -74,9 +74,12 @@ def measure_throughput(
     shard_set = ShardSet.open(Path(folder))
     pixels = shard_set.manifest.pixels
     plan, samples = plan_pixels(augment, shard_set), Samples(shard_set)
-    where = torch.device(device)
-    device_id = (where.index or 0) if where.type == "cuda" else None
-    threads = num_threads or len(os.sched_getaffinity(0))
+    options = GraphOptions(
+        pixels=pixels,
+        batch_size=batch_size,
+        device=find_device(device),
+        num_threads=num_threads or len(os.sched_getaffinity(0)),
+    )
     random = np.random.default_rng(0)
 
     def some() -> NDArray[np.int64]:
@@ -90,26 +93,29 @@ def measure_throughput(
 
     decoding = None
     if pixels.codec != "raw":
-        pipeline = build_decoder(
-            pixels.codec, size_px=plan.size_px, batch_size=batch_size, device_id=device_id, num_threads=threads
-        )
-        decoder = Graph(pipeline, plan, samples.data)
+        decoder = Graph(build_decoder(options), plan, samples.data)
         one = _keep_busy(decoder, lambda: decoder.start(samples.images(some()), None), decoder.outputs)
         decoding = _rate(one, batch_size, seconds)
+        decoder.close()
 
-    as_raw = replace(pixels, codec="raw", fit="crop")
     num_bytes = plan.size_px**2 * 3
     stride = -(-num_bytes // BLOCKSIZE) * BLOCKSIZE  # as in a tar
     images = Stored(starts_B=np.arange(batch_size) * stride, sizes_B=np.full(batch_size, num_bytes, np.int32))
     data = random.integers(0, 256, batch_size * stride, np.uint8)
-    rest = new_graph(plan, as_raw, data, batch_size=batch_size, device=where, num_threads=threads)
+    rest = new_graph(plan, data, replace(options, pixels=replace(pixels, codec="raw", fit="crop")))
     draws = None if plan.views is not None else draw(0, 0, some(), some(), plan.num_places)
     graph = _rate(_keep_busy(rest, lambda: rest.start(images, draws), rest.finished), batch_size, seconds)
     rest.close()
 
     with Loader(folder, batch_size=batch_size, augment=augment, device=device, num_threads=num_threads) as loader:
         batches = (batch for _ in itertools.count() for batch in loader)
-        whole = _rate(lambda: next(batches), batch_size, seconds)
+
+        def load() -> None:
+            next(batches)
+            if options.device.type == "cuda":
+                torch.cuda.current_stream(options.device).synchronize()
+
+        whole = _rate(load, batch_size, seconds)
     return Throughput(reading=reading, decoding=decoding, graph=graph, loader=whole)
 
 

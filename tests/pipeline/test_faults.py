@@ -79,12 +79,31 @@ def test_an_evaluation_masks_what_it_replaced(copied: Path) -> None:
     assert sorted(seen) == [index for index in range(40) if index != 3]
 
 
-def test_an_image_of_another_size_counts_as_rotten(copied: Path, draw_shards: Any) -> None:
+@pytest.mark.parametrize("operators", [None, lambda node: node], ids=["compiled", "dali"])
+def test_an_image_of_another_size_counts_as_rotten(copied: Path, draw_shards: Any, operators: Any) -> None:
     small = draw_shards(size_px=16)
     first = ShardSet.open(small).index(0)
     content = (small / "train-00000.tar").read_bytes()[int(first.image_offsets[0]) :][: int(first.image_sizes[0])]
     spoil(copied, 2, content)
-    with Loader(copied, batch_size=8, augment=EVALUATE) as loader, pytest.raises(ValueError, match="sample-0002"):
+    with (
+        Loader(copied, batch_size=8, augment=CentreCrop(crop=8), operators=operators) as loader,
+        pytest.raises(ValueError, match="sample-0002"),
+    ):
+        list(loader)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "replace"])
+def test_operators_that_fail_are_not_blamed_on_an_image(draw_shards: Any, on_error: str) -> None:
+    def too_large(node: Any) -> Any:
+        from nvidia.dali import fn
+
+        return fn.crop(node, crop=(1000, 1000))
+
+    options: dict[str, Any] = {"augment": EVALUATE, "operators": too_large, "on_error": on_error}
+    with (
+        Loader(draw_shards(), batch_size=8, **options) as loader,
+        pytest.raises(RuntimeError, match="failed on a batch of sound images"),
+    ):
         list(loader)
 
 

@@ -193,6 +193,7 @@ def test_thirty_two_consecutive_images_share_a_crop(draw_shards: Any) -> None:
         ({"seed": -1}, "seed must be"),
         ({"order": "random"}, "order must be one of"),
         ({"device": "mps"}, "device must be cpu or cuda"),
+        ({"device": "gpu"}, "device must be cpu or cuda"),
         ({"device": "cuda:99"}, "device cuda:99: this machine has"),
         ({"num_threads": 0}, "num_threads must be at least 1"),
         ({"on_error": "ignore"}, "on_error must be one of raise, replace"),
