@@ -185,11 +185,11 @@ class Loader:
 
     def close(self) -> None:
         """Release threads, memory and mapped files. A closed loader gives no more batches."""
-        self._under_way.clear()
         if self._graph is not None:
             self._graph.close()
-        self._graph = None
-        self._samples = None  # type: ignore[assignment]
+            self._graph = None
+            self._under_way.clear()
+            del self._samples, self._rotten
 
     def __enter__(self) -> "Loader":
         return self

@@ -230,6 +230,24 @@ def test_threads_and_memory_come_back(draw_shards: Any) -> None:
     assert resident_bytes() <= 1.05 * resident
 
 
+@pytest.mark.parametrize("operators", [None, lambda node: node], ids=["compiled", "dali"])
+def test_a_closed_loader_lets_go_of_its_shards(draw_shards: Any, operators: Any) -> None:
+    def num_mapped() -> int:
+        return Path("/proc/self/maps").read_text().count(str(folder))
+
+    folder = draw_shards()
+    loader = Loader(folder, batch_size=8, augment=TrainAugment(crop=56), operators=operators)
+    images = next(iter(loader)).images
+    kept = images.clone()
+    assert num_mapped() == 3
+    loader.close()
+    loader.close()  # a second time does nothing
+    assert num_mapped() == 0
+    assert torch.equal(images, kept)
+    with pytest.raises(ValueError, match="closed"):
+        next(iter(loader))
+
+
 def run_script(script: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
