@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU he
         {"augment": CentreCrop(crop=56), "dtype": torch.float16},
         {"augment": TenViews(crop=56), "channels_last": True},
     ],
-    ids=str,
+    ids=["draws", "channels_last", "operators", "moving mean", "uint8", "centre", "float16", "ten views"],
 )
 def test_gpu_and_cpu_agree_within_three_grey_levels(
     draw_shards: Any, codec: str, size_px: int, options: dict[str, Any]
