@@ -22,7 +22,7 @@ from .layout import make_layout
 from .learner import Learner
 from .log import Interval, RunLog
 from .plots import draw_curves, draw_filters
-from .precision import LossScale, choose_device, choose_precision
+from .precision import LossScale, choose_precision, use_device
 from .recipe import Recipe
 from .run import CHECKPOINTS, DataIdentity, Run
 from .schedule import Plateau
@@ -48,7 +48,7 @@ class Trainer:
         self, recipe: Recipe, shards: Path, folder: Path, *, device: str = "auto", processes_per_network: int = 1
     ) -> None:
         self.recipe, self.shards = recipe, shards
-        self.device = choose_device(device)
+        self.device = use_device(device)
         self.precision = choose_precision(recipe.training.precision, self.device)
         data, table = recipe.data, wiring(recipe.network)
         if table.input_px != data.crop:

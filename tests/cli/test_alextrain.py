@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -124,6 +125,7 @@ def test_a_dry_run_tells_what_would_be_and_leaves_nothing(shards: Path, tmp_path
     assert '"epochs": 2' in result.output
     assert "conv1      32 x 32 x 32        2,432" in result.output
     assert "images/s" in result.output and "2 epochs take about" in result.output
+    assert re.search(r"memory at most \d+\.\d GB\n", result.output)
     assert not (tmp_path / "runs").exists()
 
 
