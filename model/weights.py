@@ -74,8 +74,8 @@ def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """BVLC AlexNet's blobs, named LAYER.weight and LAYER.bias, as weights of the two-column network.
 
-    Switches that go with them: input = "valid227", norm = "caffe", dropout = "inverted"; data.mean = "crop". Caffe's
-    images are BGR: conv1's channels are turned round. Raises ValueError for weights of another network.
+    Switches that go with them: input = "valid227", norm = "caffe", dropout = "inverted"; data.crop = 227, data.mean =
+    "crop". Caffe's images are BGR: conv1's channels are turned round. Raises ValueError for weights of another network.
     """
     converted = _renamed(blobs, {name: name for name in _CAFFE_LAYERS}, "Caffe's AlexNet")
     _require_shape(converted, "conv1.weight", (96, 3, 11, 11), "Caffe's AlexNet")
