@@ -161,6 +161,8 @@ def test_a_run_stopped_behind_any_step_continues_bit_for_bit(
     train(shards, tmp_path / "run")
     assert last_weights(tmp_path / "run") == last_weights(finished)
     assert numbers(tmp_path / "run") == numbers(finished)
+    continued, whole = (newest_checkpoint(folder / "checkpoints") for folder in (tmp_path / "run", finished))
+    assert continued and whole and continued.state == whole.state  # the best epoch and the plateau's memory, too
 
 
 def test_a_checkpoint_from_before_loss_scales_continues_bit_for_bit(
