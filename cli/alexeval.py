@@ -1,7 +1,6 @@
 """alexeval: error rates of one run or of several together, or one run's network for other programs."""
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -40,7 +39,6 @@ def alexeval(
     device: str,
 ) -> None:
     """Top-1 and top-5 error of each RUN, by the centre crop and by ten views, and of several RUNs together."""
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as in alextrain
     from ..model import Evaluation
     from ..prep.files import whole_file
 

@@ -58,8 +58,6 @@ def alextrain(
     bench_data: bool,
 ) -> None:
     """Train by a recipe; the same command continues a run that was stopped, and says when it is finished."""
-    # Read by torch at its first allocation. Large pages: a step frees and takes hundreds of MB, page by page.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from ..model import load_recipe, wiring
 
     if not shards.is_dir():
@@ -108,14 +106,14 @@ def alextrain(
 
 
 def _bench_data(recipe: "Recipe", shards: Path, device: str) -> None:
-    from ..model.precision import choose_device
+    from ..model.precision import use_device
     from ..pipeline.throughput import measure_throughput
 
     found = measure_throughput(
         shards / "train",
         batch_size=recipe.training.batch_size,
         augment=recipe.data.augment(),
-        device=str(choose_device(device)),
+        device=str(use_device(device)),
     )
     click.echo("\n".join(found.lines()))
 
@@ -150,7 +148,7 @@ def _dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns:
     )
     click.echo(f"a step takes {expected.step_s:.3f} s: {training.batch_size / expected.step_s:.0f} images/s")
     click.echo(f"{training.epochs} epochs take about {expected.run_s / 3600:.1f} h, without validation")
-    click.echo(f"memory at most {expected.peak_bytes / 1e9:.1f} GB{' in each process' if columns > 1 else ''}")
+    click.echo(f"memory at most {expected.memory}{', in each process' if columns > 1 else ''}")
     if columns > 1:
         click.echo(f"each process sends {expected.sent_bytes:,} bytes a step to the other column")
 

@@ -93,7 +93,7 @@ class _Join(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, columns: ColumnProcesses, num_outputs: int | None) -> Tensor:
         total = num_outputs or x.shape[1] * columns.number
         ctx.columns, ctx.total, ctx.is_output = columns, total, num_outputs is not None
-        return columns.gather(x, total).contiguous(memory_format=_order(x))
+        return columns.gather(x, total).contiguous(memory_format=memory_order(x))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -105,9 +105,10 @@ class _Join(torch.autograd.Function):
         mine = parts[columns.column]
         for other in columns.exchange(parts):
             mine = mine + other
-        return mine.contiguous(memory_format=_order(gradient)), None, None
+        return mine.contiguous(memory_format=memory_order(gradient)), None, None
 
 
-def _order(x: Tensor) -> torch.memory_format:
+def memory_order(x: Tensor) -> torch.memory_format:
+    """Channels last for a tensor of four dimensions that lies so, else the usual order."""
     last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format

@@ -19,7 +19,7 @@ from .evaluate import predict, score
 from .export import write_onnx
 from .network import Network
 from .plots import draw_predictions
-from .precision import choose_device, choose_precision
+from .precision import choose_precision, use_device
 from .run import CHECKPOINTS, DataIdentity, Run
 from .wiring import wiring
 
@@ -38,7 +38,7 @@ class Evaluation:
         if not shards.is_dir():
             raise ValueError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
         self.shards, self.split, self.batch_size = shards, split, batch_size
-        self.device = choose_device(device)
+        self.device = use_device(device)
         self.shard_set = ShardSet.open(shards / split)
         self.runs = [Run.open(folder) for folder in folders]
         identity = DataIdentity.of(ShardSet.open(shards / "train").manifest)

@@ -55,13 +55,11 @@ def score(probabilities_NC: Tensor, labels_N: Tensor) -> Score:
     own_N = probabilities_NC.gather(1, labels_N[:, None])
     # Not "greater": ties and NaN must not count in the label's favour.
     rank_N = (~(probabilities_NC < own_N)).sum(1) - 1
-    return Score(
-        num_images=len(labels_N),
-        wrong_1=int((rank_N >= 1).sum()),
-        wrong_5=int((rank_N >= 5).sum()),
-        # A probability that has vanished in float32 counts as the smallest one, so that the loss stays a number.
-        loss_sum=float(-own_N.double().clamp(min=torch.finfo(torch.float32).tiny).log().sum()),
-    )
+    # A probability that has vanished in float32 counts as the smallest one, so that the loss stays a number.
+    loss_sum = -own_N.double().clamp(min=torch.finfo(torch.float32).tiny).log().sum()
+    sums = torch.stack([(rank_N >= 1).sum().double(), (rank_N >= 5).sum().double(), loss_sum])
+    wrong_1, wrong_5, loss = sums.tolist()  # the host waits for the device once
+    return Score(num_images=len(labels_N), wrong_1=round(wrong_1), wrong_5=round(wrong_5), loss_sum=loss)
 
 
 @torch.no_grad()

@@ -31,8 +31,9 @@ def write_onnx(
 
     `mean_CHW` is what every image is less, anything that broadcasts to (3, px, px). Raises ImportError without onnx.
     """
+    content = _model(wiring, weights, mean_CHW, classes).SerializeToString()
     with whole_file(path) as file:
-        file.write(_model(wiring, weights, mean_CHW, classes).SerializeToString())
+        file.write(content)
 
 
 def _model(

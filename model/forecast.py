@@ -15,14 +15,15 @@ TIMED_STEPS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """Seconds for a step and for the whole run without its validations; and bytes, of this process.
+    """Seconds for a step and for the whole run without its validations; and what this process holds and sends.
 
-    `peak_bytes`: the most memory seen. `sent_bytes`: activations and their gradients sent to other columns in a step.
+    `memory`: in words, the most that was seen. `sent_bytes`: activations and their gradients sent to other columns in a
+    step.
     """
 
     step_s: float
     run_s: float
-    peak_bytes: int
+    memory: str
     sent_bytes: int
 
 
@@ -39,7 +40,7 @@ def forecast(trainer: Trainer) -> Forecast:
     return Forecast(
         step_s=step_s,
         run_s=step_s * trainer.num_steps,
-        peak_bytes=peak_bytes(trainer.device),
+        memory=memory(trainer.device),
         sent_bytes=(columns.bytes_sent - sent) // TIMED_STEPS,
     )
 
@@ -49,12 +50,18 @@ def _next(trainer: Trainer) -> Batch:
     return next(iter(trainer.loader))
 
 
-def peak_bytes(device: torch.device) -> int:
-    """The most memory that this process has used: the GPU's for a GPU."""
+def memory(device: torch.device) -> str:
+    """The most memory that this process has used, in words; of a GPU, what can be known, and whose it is."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        tensors = torch.cuda.max_memory_allocated(device)
+        free, total = torch.cuda.mem_get_info(device)
+        # Only torch counts its own: DALI's pools and the contexts of CUDA show as memory that is not free.
+        return (
+            f"{tensors / 1e9:.1f} GB of the GPU in torch's tensors; with DALI, CUDA and other programs "
+            f"{(total - free) / 1e9:.1f} of {total / 1e9:.1f} GB are taken"
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return f"{(peak if sys.platform == 'darwin' else peak * 1024) / 1e9:.1f} GB"
 
 
 def table(trainer: Trainer) -> str:

@@ -57,9 +57,9 @@ class Learner:
         self.network.train()
         result = None
         while result is None:  # once, but for float16 whose gradients overflow: then again with a smaller loss scale
-            loss_sum, wrong = self._gradients(batch)
+            sums = self._gradients(batch)
             self.layout.add_gradients(self.network)
-            result = self._agree([loss_sum, wrong, len(batch.labels), save, stop], batch.keys)
+            result = self._agree(sums, [len(batch.labels), save, stop], batch.keys)
         self.update.apply(rate)
         self.scale = self.scale.after_step()
         self.step += 1
@@ -86,16 +86,17 @@ class Learner:
         """Take the rates that the recipe has in `epoch`, counted from 0; a new learner has those of the first."""
         self.update.paces = paces(self.recipe.at(epoch), self.network.wiring)
 
-    def _agree(self, mine: list[Tensor | float], keys: list[str]) -> StepResult | None:
+    def _agree(self, sums: tuple[Tensor, Tensor], counts: list[int], keys: list[str]) -> StepResult | None:
         """What all processes say together; the only point of a step where the host waits for the device.
 
         None when a gradient of any of them has overflowed and a smaller loss scale may help; it is then in force.
         """
-        squared, loss, *counts = [float(x) for x in (self._squared_gradient_norm(), *mine)]
+        squared, loss, wrong = torch.stack([self._squared_gradient_norm(), *sums]).tolist()
         no_loss, no_gradient = not isfinite(loss), not isfinite(squared)
         bad = no_loss or no_gradient
-        sums = self.layout.add([no_loss, no_gradient, 0.0 if bad else squared, 0.0 if bad else loss, *counts])
-        num_losses, num_gradients, squared, loss_sum, wrong, images, save, stop = sums
+        finite = [0.0, 0.0] if bad else [squared, loss]
+        agreed = self.layout.add([no_loss, no_gradient, *finite, wrong, *counts])
+        num_losses, num_gradients, squared, loss_sum, wrong, images, save, stop = agreed
         smaller = self.scale.after_overflow()
         if num_gradients and not num_losses and smaller:
             self.scale = smaller

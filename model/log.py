@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ..prep.files import whole_file
 from .run import LOG
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class RunLog:
 
         path = folder / LOG
         lines = [json.dumps(line) + "\n" for line in read_log(path) if line["step"] <= step]
-        path.write_text("".join(lines))
+        with whole_file(path) as file:
+            file.write("".join(lines).encode())
         self.file = path.open("a")
         self.board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 

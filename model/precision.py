@@ -25,6 +25,19 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
+def use_device(name: str) -> torch.device:
+    """`choose_device`, made ready before the first large tensor: a GPU is the current one, host memory has large pages.
+
+    Raises ValueError like `choose_device`.
+    """
+    device = choose_device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else contexts of NCCL and of default streams land on the first GPU
+    # Read by torch at its first large allocation. A step frees and takes hundreds of MB, page by page.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    return device
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 where the hardware multiplies it faster than float32, else float32.
 

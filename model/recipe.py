@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..pipeline import TrainAugment
+from .bounds import require, require_all
 from .schedule import Schedule
 from .wiring import Switches
 
@@ -33,6 +34,10 @@ class Data:
     mean: str | float = "centre"
     crop_draw: Literal["image", "group32"] = "image"
     order: Literal["full", "window"] = "full"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.mean, float):
+            require("data.mean", self.mean)
 
     def augment(self) -> TrainAugment:
         """The same choices as the loader takes them."""
@@ -52,6 +57,19 @@ class Change:
     rates: dict[str, float] = field(default_factory=dict)
     bias_rate: float | None = None
     jitter: Literal["paper", "original", "off"] | None = None
+
+    def __post_init__(self) -> None:
+        factors = {f"rates.{layer}": factor for layer, factor in self.rates.items()}
+        for name, factor in (factors if self.bias_rate is None else {**factors, "bias_rate": self.bias_rate}).items():
+            require(f"training.changes.{name}", factor, at_least=0)
+
+
+_TRAINING_BOUNDS: dict[str, dict[str, float]] = {
+    **{key: {"at_least": 1} for key in ("epochs", "batch_size", "accumulate", "validate_every")},
+    **{key: {"at_least": 0} for key in ("seed", "weight_decay", "bias_rate", "checkpoint_minutes")},
+    "rate": {"above": 0},
+    "momentum": {"at_least": 0, "below": 1},
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,22 +100,14 @@ class Training:
     changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        require_all("training", self, _TRAINING_BOUNDS)
+        for layer, factor in self.rates.items():
+            require(f"training.rates.{layer}", factor, at_least=0)
         if self.batch_size % self.accumulate:
             raise ValueError(f"training.batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
-        if not self.rate > 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
-            raise ValueError("training needs rate > 0, 0 <= momentum < 1 and weight_decay >= 0")
         starts = [change.epoch for change in self.changes]
         if starts != sorted(set(starts)) or (starts and starts[0] < 1):
             raise ValueError(f"training.changes: their epochs must rise and begin at 1 or later, got {starts}")
-        named = [self.rates, *(change.rates for change in self.changes)]
-        factors = [pair for rates in named for pair in rates.items()]
-        factors += [("biases", self.bias_rate), *(("biases", change.bias_rate or 0.0) for change in self.changes)]
-        for name, factor in factors:
-            if not 0 <= factor < float("inf"):
-                raise ValueError(f"training: the factor on the rate of {name} must be 0 or more, got {factor}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

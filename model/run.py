@@ -127,13 +127,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _first_difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str | None:
-    for key, value in old.items():
-        if isinstance(value, dict):
-            inner = _first_difference(value, new[key], f"{prefix}{key}.")
+    for key in old | new:  # a table such as training.rates holds only what somebody named
+        if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
+            inner = _first_difference(old[key], new[key], f"{prefix}{key}.")
             if inner:
                 return inner
-        elif value != new[key]:
-            return f"{prefix}{key} = {value!r}, now {new[key]!r}"
+            continue
+        before, now = (repr(side[key]) if key in side else "nothing" for side in (old, new))
+        if before != now:
+            return f"{prefix}{key} = {before}, now {now}"
     return None
 
 

@@ -4,6 +4,16 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal
 
+from .bounds import require_all
+
+_BOUNDS: dict[str, dict[str, float]] = {
+    "divide_by": {"above": 1},
+    "drops": {"at_least": 0},
+    "patience": {"at_least": 1},
+    "min_gain": {"at_least": 0, "below": 1},
+    "warmup_epochs": {"at_least": 0},
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
@@ -25,10 +35,9 @@ class Schedule:
     warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.divide_by > 1 or self.drops < 0 or self.patience < 1:
-            raise ValueError("schedule needs divide_by > 1, drops >= 0 and patience >= 1")
-        if list(self.at_epochs) != sorted(set(self.at_epochs)):
-            raise ValueError(f"schedule.at_epochs must rise, got {list(self.at_epochs)}")
+        require_all("schedule", self, _BOUNDS)
+        if list(self.at_epochs) != sorted(set(self.at_epochs)) or min(self.at_epochs, default=0) < 0:
+            raise ValueError(f"schedule.at_epochs must rise from 0 or more, got {list(self.at_epochs)}")
         if self.kind == "steps" and not self.at_epochs:
             raise ValueError("schedule 'steps' needs at_epochs, e.g. at_epochs = [25, 51, 79]")
 

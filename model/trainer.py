@@ -22,7 +22,7 @@ from .layout import make_layout
 from .learner import Learner
 from .log import Interval, RunLog
 from .plots import draw_curves, draw_filters
-from .precision import LossScale, choose_device, choose_precision
+from .precision import LossScale, choose_precision, use_device
 from .recipe import Recipe
 from .run import CHECKPOINTS, DataIdentity, Run
 from .schedule import Plateau
@@ -48,7 +48,7 @@ class Trainer:
         self, recipe: Recipe, shards: Path, folder: Path, *, device: str = "auto", processes_per_network: int = 1
     ) -> None:
         self.recipe, self.shards = recipe, shards
-        self.device = choose_device(device)
+        self.device = use_device(device)
         self.precision = choose_precision(recipe.training.precision, self.device)
         data, table = recipe.data, wiring(recipe.network)
         if table.input_px != data.crop:
@@ -221,7 +221,8 @@ class Trainer:
             return
         self.learner.load(checkpoint.weights(), checkpoint.velocities())
         self.learner.step, state = checkpoint.step, checkpoint.state
-        self.learner.scale = LossScale(**state["loss_scale"])
+        if "loss_scale" in state:  # not in checkpoints from before float16 could be chosen
+            self.learner.scale = LossScale(**state["loss_scale"])
         self.plateau = Plateau(**state["plateau"])
         self.best = (float(state["best"][0]), int(state["best"][1]))
         self.validated, self.last_validation = int(state["validated"]), dict(state["last_validation"])

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .columns import memory_order
+
 # Numbers at once on a CPU: weight, velocity and gradient of a chunk stay in the cache for the four operations.
 CPU_CHUNK = 2**17
 
@@ -41,7 +43,7 @@ class MomentumUpdate:
                 continue  # frozen
             # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
             w, v = _flat(parameter), _flat(self.velocities[name])
-            g = _flat(parameter.grad.contiguous(memory_format=_order(parameter)))
+            g = _flat(parameter.grad.contiguous(memory_format=memory_order(parameter)))
             step = CPU_CHUNK if w.device.type == "cpu" else max(w.numel(), 1)
             for start in range(0, w.numel(), step):
                 part = slice(start, start + step)
@@ -49,11 +51,6 @@ class MomentumUpdate:
                 w[part].add_(v[part].add_(g[part], alpha=-own_rate))
 
 
-def _order(x: Tensor) -> torch.memory_format:
-    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
-
-
 def _flat(x: Tensor) -> Tensor:
     """All numbers of a dense tensor in memory order, as a view."""
-    return x.permute(0, 2, 3, 1).reshape(-1) if _order(x) is torch.channels_last else x.view(-1)
+    return x.permute(0, 2, 3, 1).reshape(-1) if memory_order(x) is torch.channels_last else x.view(-1)

@@ -4,7 +4,7 @@ Names are those of `network`: ROW.weight, ROW.bias. Foreign layouts are converte
 and channel order included, so that our loaders feed them: grey levels 0-255, RGB, less a mean.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from .caffe import read_caffemodel
 from .checkpoint import load_tensors, newest_checkpoint
 from .run import CHECKPOINTS, CONFIG
+
+Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 # torchvision.transforms.Normalize of its models, on pixels of 0-1.
 TORCHVISION_STD = (0.229, 0.224, 0.225)
@@ -43,18 +45,27 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"training.start_from = {str(path)!r}: no such run folder, safetensors file or .caffemodel")
     if path.suffix == ".caffemodel":
-        return from_caffe({name: torch.from_numpy(blob) for name, blob in read_caffemodel(path).items()})
-    weights = load_tensors(path)
-    return from_torchvision(weights) if "features.0.weight" in weights else weights
+        weights = {name: torch.from_numpy(blob) for name, blob in read_caffemodel(path).items()}
+        convert: Convert = from_caffe
+    else:
+        weights = load_tensors(path)
+        if "features.0.weight" not in weights:
+            return weights
+        convert = from_torchvision
+    try:
+        return convert(weights)
+    except ValueError as error:
+        raise ValueError(f"training.start_from = {str(path)!r}: {error}") from None
 
 
 def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's `alexnet` state as weights of network.kind = "owt".
 
     The division by 255 and by the standard deviation moves into conv1; subtract 255 * (0.485, 0.456, 0.406), which is
-    ImageNet's mean colour (data.mean = "channel").
+    ImageNet's mean colour (data.mean = "channel"). Raises ValueError for weights of another network.
     """
     converted = _renamed(weights, _TORCHVISION_NAMES, "torchvision's alexnet")
+    _require_shape(converted, "conv1.weight", (64, 3, 11, 11), "torchvision's alexnet")
     scale = 255 * torch.tensor(TORCHVISION_STD)
     converted["conv1.weight"] = converted["conv1.weight"] / scale[:, None, None]
     return converted
@@ -63,17 +74,20 @@ def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """BVLC AlexNet's blobs, named LAYER.weight and LAYER.bias, as weights of the two-column network.
 
-    Switches that go with them: input = "valid227", norm = "caffe", dropout = "inverted"; data.mean = "crop". Caffe's
-    images are BGR: conv1's channels are turned round.
+    Switches that go with them: input = "valid227", norm = "caffe", dropout = "inverted"; data.crop = 227, data.mean =
+    "crop". Caffe's images are BGR: conv1's channels are turned round. Raises ValueError for weights of another network.
     """
     converted = _renamed(blobs, {name: name for name in _CAFFE_LAYERS}, "Caffe's AlexNet")
+    _require_shape(converted, "conv1.weight", (96, 3, 11, 11), "Caffe's AlexNet")
     converted["conv1.weight"] = converted["conv1.weight"].flip(1)
     # Old Caffe files have blobs of four dimensions throughout.
     for name in _CAFFE_LAYERS:
         converted[f"{name}.bias"] = converted[f"{name}.bias"].flatten()
         if name.startswith("fc"):
-            matrix = converted[f"{name}.weight"]
-            converted[f"{name}.weight"] = matrix.reshape(matrix.shape[-2:])
+            shape = (1, 1, *converted[f"{name}.weight"].shape[-2:])
+            if converted[f"{name}.weight"].ndim > 2:
+                _require_shape(converted, f"{name}.weight", shape, "Caffe's AlexNet")
+            converted[f"{name}.weight"] = converted[f"{name}.weight"].reshape(shape[2:])
     return converted
 
 
@@ -97,6 +111,11 @@ def for_fine_tuning(
             )
         result[name] = weights[name]
     return result
+
+
+def _require_shape(weights: Mapping[str, Tensor], name: str, shape: tuple[int, ...], what: str) -> None:
+    if weights[name].shape != shape:
+        raise ValueError(f"{name} has shape {tuple(weights[name].shape)}, {what} has {shape} there")
 
 
 def _renamed(weights: Mapping[str, Tensor], names: Mapping[str, str], what: str) -> dict[str, Tensor]:

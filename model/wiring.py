@@ -20,7 +20,7 @@ class Activation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Norm:
-    """b = a / (k + factor * sum of a^2 over `size` neighbouring maps) ** power, within the maps of one column."""
+    """b = a / (k + factor * sum of a^2 over `size` neighbouring maps) ** power; `scope`: of one column, or of all."""
 
     size: int = 5
     factor: float = 1e-4
@@ -187,6 +187,8 @@ Kind = Literal["two-column", "one-gpu", "tower", "owt", "cifar10-19", "cifar10-1
 class Switches:
     """Every disputed detail of the network by name; the defaults follow the paper's text.
 
+    `input`: 224 px with three rows and columns of zeros below and right (`margin`), 227 px (`valid227`), or 224 px with
+    two zeros on all sides (`pad2`).
     `norm` sets the factor and k: `paper` 1e-4 and 2, `original` 1e-4/5 and 2, `caffe` 1e-4/5 and 1, `none` no
     normalisation at all. `norm_order = "original"` puts layer 1's ReLU after its pooling. `init` sets the spread and
     the biases: `original` has 0.03 in conv3-5, `caffe` 0.005 in fc6 and fc7 and 0.1 for the biases of 1, `quick` all of

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -47,6 +48,27 @@ def test_a_run_is_named_after_its_recipe_and_says_when_it_is_finished(shards: Pa
     result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", runs, *SMALL)
     assert result.exit_code == 0
     assert "is finished; to train again choose another --name" in result.output
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        ([], ["training.rates.conv1=0"], "training.rates.conv1 = nothing, now 0.0"),
+        (["training.rates.conv1=0"], [], "training.rates.conv1 = 0.0, now nothing"),
+        (["training.rates.conv1=0"], ["training.rates.conv2=0"], "training.rates.conv1 = 0.0, now nothing"),
+        (["training.rates.conv1=0"], ["training.rates.conv1=0.5"], "training.rates.conv1 = 0.0, now 0.5"),
+    ],
+)
+def test_a_run_is_not_continued_with_rates_that_it_was_not_started_with(
+    first: list[str], then: list[str], words: str, shards: Path, tmp_path: Path
+) -> None:
+    def train(overrides: list[str]) -> Result:
+        options = [word for override in overrides for word in ("--set", override)]
+        return call("--shards", shards, "--recipe", "cifar10-19", "--runs", tmp_path, *SMALL, *options)
+
+    assert train(first).exit_code == 0
+    assert f"this run was started with {words}; choose another --name" in one_line(train(then))
+    assert train(first).exit_code == 0
 
 
 def test_help_is_quick_and_shows_the_recipe_option() -> None:
@@ -103,6 +125,7 @@ def test_a_dry_run_tells_what_would_be_and_leaves_nothing(shards: Path, tmp_path
     assert '"epochs": 2' in result.output
     assert "conv1      32 x 32 x 32        2,432" in result.output
     assert "images/s" in result.output and "2 epochs take about" in result.output
+    assert re.search(r"memory at most \d+\.\d GB\n", result.output)
     assert not (tmp_path / "runs").exists()
 
 

@@ -1,9 +1,13 @@
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from alexkit.model.evaluate import Score, score
+from alexkit.model.evaluate import Score, predict, score
+from alexkit.pipeline import CentreCrop, Loader, TenViews
 
 
 def test_first_and_fifth_guesses_are_counted() -> None:
@@ -38,3 +42,22 @@ def test_a_vanished_probability_leaves_a_finite_loss() -> None:
 def test_error_rates_are_shares() -> None:
     result = Score(num_images=8, wrong_1=4, wrong_5=2, loss_sum=16.0)
     assert result.rates() == {"loss": 2.0, "top1_error": 0.5, "top5_error": 0.25}
+
+
+def test_the_probabilities_of_an_image_are_the_mean_over_its_views_of_the_softmax(
+    draw_shards: Callable[..., Path],
+) -> None:
+    folder = draw_shards(num_samples=5, num_classes=4, size_px=32)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 4)).requires_grad_(False)
+    network[1].weight.normal_(0, 0.01, generator=torch.Generator().manual_seed(0))
+    for augment, num_views in ((TenViews(crop=24, mean="none"), 10), (CentreCrop(crop=24, mean="none"), 1)):
+        with Loader(folder, batch_size=2, augment=augment) as loader:
+            expected = {}
+            for batch in loader:
+                views = batch.images.view(2, num_views, 3, 24, 24)
+                for index, image in zip(batch.indices[batch.mask].tolist(), views[batch.mask], strict=True):
+                    expected[index] = torch.stack([network(view[None])[0].softmax(0) for view in image]).mean(0)
+            for batch, probabilities in predict(network, loader):
+                for index, found in zip(batch.indices[batch.mask].tolist(), probabilities[batch.mask], strict=True):
+                    assert torch.allclose(found, expected.pop(index), rtol=1e-4, atol=1e-6)
+            assert not expected

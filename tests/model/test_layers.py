@@ -51,17 +51,19 @@ def test_the_rate_is_the_share_of_zeroed_units(rate: float) -> None:
     assert abs(kept_units(key(), 1, 0, 4096, rate).double().mean() - (1 - rate)) < 0.005
 
 
-def test_mask_dropout_zeroes_in_training_and_halves_in_testing() -> None:
-    layer, x = DropoutMask(rate=0.5, inverted=False, layer=5), torch.ones(4, 100)
+@pytest.mark.parametrize("rate", [0.5, 0.25])
+def test_mask_dropout_zeroes_in_training_and_multiplies_by_the_share_kept_in_testing(rate: float) -> None:
+    layer, x = DropoutMask(rate=rate, inverted=False, layer=5), torch.ones(4, 100)
     layer.key = key(num_images=4)
     assert set(layer(x).unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(layer.eval()(x), 0.5 * x)
+    assert torch.equal(layer.eval()(x), (1 - rate) * x)
 
 
-def test_inverted_dropout_doubles_in_training_and_leaves_testing_alone() -> None:
-    layer, x = DropoutMask(rate=0.5, inverted=True, layer=5), torch.ones(4, 100)
+@pytest.mark.parametrize("rate", [0.5, 0.25])
+def test_inverted_dropout_divides_by_the_share_kept_in_training_and_leaves_testing_alone(rate: float) -> None:
+    layer, x = DropoutMask(rate=rate, inverted=True, layer=5), torch.ones(4, 100)
     layer.key = key(num_images=4)
-    assert set(layer(x).unique().tolist()) == {0.0, 2.0}
+    assert layer(x).unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)])
     assert torch.equal(layer.eval()(x), x)
 
 

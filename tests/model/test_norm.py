@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -54,15 +56,17 @@ def test_the_backward_pass_is_the_derivative(
     assert torch.autograd.gradcheck(layer, (x.requires_grad_(),))
 
 
-def test_the_number_of_threads_does_not_change_a_bit() -> None:
-    x = torch.randn(3, 8, 5, 7, generator=torch.Generator().manual_seed(2)) * 20
-    layer = ResponseNorm(8, size=5, factor=1e-4, power=0.75, k=2.0)
-    threads, results = torch.get_num_threads(), []
+def test_the_number_of_threads_changes_no_bit_forward_or_back() -> None:
+    x, gradient = torch.randn(2, 3, 8, 5, 7, generator=torch.Generator().manual_seed(2)) * 20
+    layer = ResponseNorm(8, size=5, factor=1e-2, power=0.75, k=2.0, groups=2)
+    threads, outputs, gradients = torch.get_num_threads(), [], []
     for number in (1, 2, 3):
         torch.set_num_threads(number)
-        results.append(layer(x))
+        outputs.append(layer(x.requires_grad_()))
+        gradients.append(torch.autograd.grad(outputs[-1], x, gradient)[0])
     torch.set_num_threads(threads)
-    assert all(torch.equal(result, results[0]) for result in results)
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+    assert all(torch.equal(found, gradients[0]) for found in gradients)
 
 
 def test_rectifying_inside_is_rectifying_before() -> None:
@@ -80,6 +84,20 @@ def test_memory_order_does_not_change_the_numbers() -> None:
     assert torch.equal(layer(x), layer(x.contiguous(memory_format=torch.channels_last)))
 
 
-def test_a_window_without_a_middle_is_refused() -> None:
-    with pytest.raises(ValueError, match="window of 4 maps"):
-        ResponseNorm(8, size=4, factor=1e-4, power=0.75, k=2.0)
+@pytest.mark.parametrize("size", [4, 0, -1])
+def test_a_window_without_a_middle_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"window of {size} maps has no middle; use an odd size"):
+        ResponseNorm(8, size=size, factor=1e-4, power=0.75, k=2.0)
+
+
+@pytest.mark.parametrize("groups", [3, 0, -1])
+def test_groups_that_cannot_share_the_maps_are_refused(groups: int) -> None:
+    with pytest.raises(ValueError, match=f"8 maps cannot be dealt to {groups} groups"):
+        ResponseNorm(8, size=5, factor=1e-4, power=0.75, k=2.0, groups=groups)
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 3, 3), (2, 16, 3, 3), (2, 8, 3), (8,)])
+def test_other_maps_than_the_layers_own_are_refused(shape: tuple[int, ...]) -> None:
+    layer = ResponseNorm(8, size=5, factor=1e-4, power=0.75, k=2.0, groups=2)
+    with pytest.raises(ValueError, match=rf"normalises \(N, 8, H, W\), got {re.escape(str(shape))}"):
+        layer(torch.ones(shape))

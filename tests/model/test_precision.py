@@ -1,9 +1,13 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from alexkit.model.layout import Layout
 from alexkit.model.learner import Learner
-from alexkit.model.precision import GROWTH_STEPS, LossScale, choose_device, choose_precision
+from alexkit.model.precision import GROWTH_STEPS, LossScale, choose_device, choose_precision, use_device
 from alexkit.model.recipe import load_recipe
 from alexkit.model.wiring import wiring
 from alexkit.pipeline import Batch
@@ -40,6 +44,26 @@ def test_a_precision_is_what_its_name_says(name: str, dtype: torch.dtype) -> Non
 def test_devices_that_are_not_there_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"--device {name}: "):
         choose_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_gpu_in_use_is_the_current_one() -> None:
+    device = use_device("cuda:1")
+    assert torch.zeros(1, device="cuda").device == device
+    use_device("cuda:0")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists(), reason="needs Linux")
+def test_large_tensors_of_the_host_lie_in_large_pages() -> None:
+    if "[never]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text():
+        pytest.skip("large pages are off on this machine")
+    script = (
+        "import torch\nfrom alexkit.model import Trainer\nfrom alexkit.model.precision import use_device\n"
+        "use_device('cpu')\nx = torch.zeros(2**26)\nprint(open('/proc/self/smaps_rollup').read())"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    (line,) = [line for line in shown.splitlines() if line.startswith("AnonHugePages")]
+    assert int(line.split()[1]) > 2**17  # kB, of the 2^18 of the tensor
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])

@@ -1,3 +1,5 @@
+from math import inf, nan
+
 import pytest
 
 from alexkit.model.schedule import Plateau, Schedule
@@ -40,7 +42,15 @@ def test_schedules_have_their_factors(schedule: Schedule, factors: dict[float, f
     [
         ({"kind": "steps"}, "needs at_epochs"),
         ({"kind": "steps", "at_epochs": (5, 3)}, "must rise"),
-        ({"divide_by": 1.0}, "divide_by > 1"),
+        ({"kind": "steps", "at_epochs": (-3, 5)}, r"at_epochs must rise from 0 or more, got \[-3, 5\]"),
+        ({"divide_by": 1.0}, "schedule.divide_by must be more than 1, got 1.0"),
+        ({"divide_by": inf}, "schedule.divide_by must be a finite number, got inf"),
+        ({"drops": -1}, "schedule.drops must be at least 0, got -1"),
+        ({"patience": 0}, "schedule.patience must be at least 1, got 0"),
+        ({"min_gain": 1.0}, "schedule.min_gain must be less than 1, got 1.0"),
+        ({"min_gain": nan}, "schedule.min_gain must be a finite number, got nan"),
+        ({"warmup_epochs": -1.0}, "schedule.warmup_epochs must be at least 0, got -1.0"),
+        ({"warmup_epochs": nan}, "schedule.warmup_epochs must be a finite number, got nan"),
     ],
 )
 def test_impossible_schedules_are_refused(settings: dict[str, object], words: str) -> None:

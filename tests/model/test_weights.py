@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,47 @@ def test_caffes_weights_read_bgr_and_blobs_of_four_dimensions() -> None:
 def test_other_layouts_are_refused(convert: object) -> None:
     with pytest.raises(ValueError, match=r"among these weights; expected the layout of"):
         convert({"layer.weight": torch.zeros(1)})  # type: ignore[operator]
+
+
+def torchvision_blobs(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
+    """Zeros by torchvision's names; all shapes but those given are of the smallest."""
+    layers = [f"features.{number}" for number in (0, 3, 6, 8, 10)] + [f"classifier.{number}" for number in (1, 4, 6)]
+    names = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+    return {name: torch.zeros(shapes.get(name, (1, 1))) for name in names}
+
+
+def caffe_blobs(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Zeros by Caffe's names; the shapes not given are of the smallest, but for conv1's."""
+    layers = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+    names = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+    shapes = {"conv1.weight": (96, 3, 11, 11), **shapes}
+    return {name: torch.zeros(shapes.get(name, (1, 1))) for name in names}
+
+
+@pytest.mark.parametrize("shape", [(64, 1, 11, 11), (64, 3, 7, 7), (64, 363)])
+def test_torchvisions_first_layer_has_its_shape_or_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    save_file(torchvision_blobs(**{"features.0.weight": shape}), tmp_path / "w.safetensors")
+    words = re.escape(f"conv1.weight has shape {shape}, torchvision's alexnet has (64, 3, 11, 11) there")
+    with pytest.raises(ValueError, match=rf"training.start_from = '.*w.safetensors': {words}"):
+        read_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("fc6.weight", (2, 1, 3, 4), (1, 1, 3, 4)),
+        ("fc7.weight", (1, 3, 4), (1, 1, 3, 4)),
+        ("fc8.weight", (7, 5, 6, 6), (1, 1, 6, 6)),
+        ("conv1.weight", (96, 1, 11, 11), (96, 3, 11, 11)),
+        ("conv1.weight", (96,), (96, 3, 11, 11)),
+    ],
+)
+def test_caffes_blobs_have_their_shapes_or_are_refused(
+    name: str, shape: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    words = re.escape(f"{name} has shape {shape}, Caffe's AlexNet has {expected} there")
+    with pytest.raises(ValueError, match=words):
+        from_caffe(caffe_blobs({name: shape}))
 
 
 def learner(num_classes: int, seed: int, *overrides: str) -> Learner:

@@ -1,6 +1,6 @@
 import pytest
 
-from alexkit.model.wiring import Full, Norm, Pool, Switches, sizes, wiring
+from alexkit.model.wiring import Activation, Dropout, Full, Norm, Pool, Switches, sizes, wiring
 
 
 def num_parameters(switches: Switches, num_classes: int = 1000) -> int:
@@ -66,6 +66,27 @@ def test_activations_cross_only_where_the_figure_says() -> None:
 def test_the_2x2_pooling_net_still_ends_in_6x6() -> None:
     table = {size.name: size.pooled_px for size in sizes(wiring(Switches(pooling="2/2")), 1000)}
     assert (table["conv1"], table["conv2"], table["conv5"]) == (28, 13, 6)
+
+
+def test_the_default_is_the_papers_text() -> None:
+    table = wiring(Switches())
+    assert [row.std for row in table.rows] == [0.01] * 8
+    assert [row.bias for row in table.rows] == [0, 1, 0, 1, 1, 1, 1, 0]
+    act, pool, drop = Activation(kind="relu"), Pool(kind="max", size=3, stride=2), Dropout(kind="mask", rate=0.5)
+    norm = Norm(size=5, factor=1e-4, power=0.75, k=2.0, scope="column")
+    assert [row.then for row in table.rows] == [
+        *((act, norm, pool), (act, norm, pool), (act,), (act,), (act, pool)),
+        *((act, drop), (act, drop), ()),
+    ]
+    own, both = "own column", "both columns"
+    assert [row.reads for row in table.rows] == ["image", own, both, own, own, both, both, both]
+
+
+def test_caffes_differs_where_the_notes_say() -> None:
+    table = wiring(Switches(norm="caffe", init="caffe"))
+    assert Norm(size=5, factor=1e-4 / 5, power=0.75, k=1.0) in table.rows[0].then
+    assert [row.std for row in table.rows] == [0.01, 0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.01]
+    assert [row.bias for row in table.rows] == [0, 0.1, 0, 0.1, 0.1, 0.1, 0.1, 0]
 
 
 def test_the_released_configuration_differs_where_the_notes_say() -> None:

@@ -35,7 +35,7 @@ def build(source: Path, out: Path) -> list[Forecast]:
     return told
 
 
-def test_a_large_source_is_forecast_to_within_a_few_per_cent(large: Path, tmp_path: Path) -> None:
+def test_a_large_source_is_forecast_to_within_a_quarter(large: Path, tmp_path: Path) -> None:
     (told,) = build(large, tmp_path / "out")
     assert told.num_images == 120 and told.seconds > 0
     written = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*-0*"))
