@@ -191,12 +191,13 @@ def test_damage_is_refused_before_the_first_batch_within_a_second(copied: Path, 
     assert time.monotonic() - start < 1
 
 
-def test_a_label_outside_the_class_table_is_named(copied: Path) -> None:
+@pytest.mark.parametrize("label", [b"9", b"-", b" "])
+def test_a_label_outside_the_class_table_is_named(copied: Path, label: bytes) -> None:
     rows = ShardSet.open(copied).index(0)
     with (copied / "train-00000.tar").open("r+b") as file:
         file.seek(int(rows.label_offsets[5]))
-        file.write(b"9")
-    message = r"sample 'sample-0005' .* label b'9', but the class table has the classes 0 to 3"
+        file.write(label)
+    message = rf"sample 'sample-0005' .* label {label!r}, but the class table has the classes 0 to 3"
     with Loader(copied, batch_size=4, augment=EVALUATE) as loader:
         for _ in range(2):  # asking again does not skip the batch
             with pytest.raises(ValueError, match=message):
