@@ -1,8 +1,8 @@
 """Checkpoints: folders of safetensors and JSON that appear whole or not at all. Nothing in them is ever executed.
 
 `step-00000120/` holds `weights.safetensors` and `velocities.safetensors` (whole layers by the names of `network`) and
-`state.json`: the step, the loader's and schedule's states, and the SHA-256 of the two others. A checkpoint that does
-not match its hashes is passed over for the one before.
+`state.json`: the step, the loader's and schedule's states, and the SHA-256 of all three. A checkpoint that does not
+match its hashes is passed over for the one before.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..prep.files import sync_folder, whole_file
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 WEIGHTS, VELOCITIES, STATE = "weights.safetensors", "velocities.safetensors", "state.json"
 MAX_STATE_BYTES = 2**24
 NUM_KEPT = 2
@@ -62,7 +62,8 @@ def save_checkpoint(
         WEIGHTS: _save_tensors(partial / WEIGHTS, weights),
         VELOCITIES: _save_tensors(partial / VELOCITIES, velocities),
     }
-    text = json.dumps({"version": STATE_VERSION, "step": step, "sha256": hashes, **state}, indent=1)
+    content = {"version": STATE_VERSION, "step": step, **state}
+    text = json.dumps({**content, "sha256": {**hashes, STATE: _sha256_of_state(content)}}, indent=1)
     with whole_file(partial / STATE) as file:
         file.write(text.encode())
     shutil.rmtree(final, ignore_errors=True)  # a damaged one of the same step
@@ -90,11 +91,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise ValueError(f"{path}: larger than {MAX_STATE_BYTES} bytes; this is no checkpoint of ours")
     try:
         state = json.loads(path.read_bytes())
-        version, step, hashes = state["version"], int(state["step"]), dict(state["sha256"])
+        version, step, hashes = state["version"], int(state["step"]), dict(state.pop("sha256"))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error!r})") from None
     if version != STATE_VERSION:
         raise ValueError(f"{path}: version {version!r}, this alexkit reads {STATE_VERSION}")
+    if hashes.get(STATE) != _sha256_of_state(state):
+        raise ValueError(f"{path}: damaged, its content does not have the SHA-256 it names")
     for name in (WEIGHTS, VELOCITIES):
         if _sha256(folder / name) != hashes.get(name):
             raise ValueError(f"{folder / name}: its SHA-256 is not the one in {STATE}")
@@ -119,6 +122,10 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     return _sha256(path)
+
+
+def _sha256_of_state(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -221,8 +221,7 @@ class Trainer:
             return
         self.learner.load(checkpoint.weights(), checkpoint.velocities())
         self.learner.step, state = checkpoint.step, checkpoint.state
-        if "loss_scale" in state:  # not in checkpoints from before float16 could be chosen
-            self.learner.scale = LossScale(**state["loss_scale"])
+        self.learner.scale = LossScale(**state["loss_scale"])
         self.plateau = Plateau(**state["plateau"])
         self.best = (float(state["best"][0]), int(state["best"][1]))
         self.validated, self.last_validation = int(state["validated"]), dict(state["last_validation"])

@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 
@@ -45,6 +46,22 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
         found = newest_checkpoint(tmp_path)
     assert found is not None and found.step == 1
     assert name in caplog.text and "passing over" in caplog.text
+
+
+def test_every_changed_bit_of_the_state_is_seen(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    path = tmp_path / "step-00000002" / "state.json"
+    content = path.read_bytes()
+    text = json.loads(content)
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        try:
+            assert json.loads(changed) == text  # a space that became another one
+        except (AssertionError, ValueError):
+            with pytest.raises(ValueError, match=r"damaged|version|SHA-256"):
+                read_checkpoint(path.parent)
 
 
 def test_a_checkpoint_that_was_being_written_is_not_there(tmp_path: Path) -> None:

@@ -165,24 +165,6 @@ def test_a_run_stopped_behind_any_step_continues_bit_for_bit(
     assert continued and whole and continued.state == whole.state  # the best epoch and the plateau's memory, too
 
 
-def test_a_checkpoint_from_before_loss_scales_continues_bit_for_bit(
-    shards: Path, finished: Path, tmp_path: Path
-) -> None:
-    def stop(images: int, note: str) -> None:
-        if images == 16 * 8:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        train(shards, tmp_path / "run", report=stop)
-    checkpoint = newest_checkpoint(tmp_path / "run" / "checkpoints")
-    assert checkpoint is not None
-    state = json.loads((checkpoint.folder / "state.json").read_text())
-    del state["loss_scale"]
-    (checkpoint.folder / "state.json").write_text(json.dumps(state))
-    train(shards, tmp_path / "run")
-    assert last_weights(tmp_path / "run") == last_weights(finished)
-
-
 def test_sigterm_saves_the_step_it_came_in(shards: Path, finished: Path, tmp_path: Path) -> None:
     def terminate(images: int, note: str) -> None:
         if images == 16 * 8:
