@@ -44,6 +44,10 @@ class Checkpoint:
         return load_tensors(self.folder / VELOCITIES)
 
 
+class VersionError(ValueError):
+    """A checkpoint that another version of alexkit wrote."""
+
+
 def save_checkpoint(
     folder: Path,
     step: int,
@@ -75,17 +79,25 @@ def save_checkpoint(
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose hashes match, None when there is none; damaged ones are named in a warning."""
+    """The newest checkpoint whose hashes match, None when there is none; damaged ones are named in a warning.
+
+    Raises VersionError, so that a run of another version is not begun anew over its checkpoints.
+    """
     for candidate in reversed(_folders(folder)):
         try:
             return read_checkpoint(candidate)
+        except VersionError:
+            raise
         except (OSError, ValueError) as error:
             log.warning("%s; passing over this checkpoint for the one before", error)
     return None
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Check one checkpoint's hashes and read its state. ValueError names the file that does not match."""
+    """Check one checkpoint's hashes and read its state.
+
+    ValueError names the file that does not match, VersionError the version found and expected.
+    """
     path = folder / STATE
     if path.stat().st_size > MAX_STATE_BYTES:
         raise ValueError(f"{path}: larger than {MAX_STATE_BYTES} bytes; this is no checkpoint of ours")
@@ -95,7 +107,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error!r})") from None
     if version != STATE_VERSION:
-        raise ValueError(f"{path}: version {version!r}, this alexkit reads {STATE_VERSION}")
+        raise VersionError(
+            f"{path}: version {version!r}, this alexkit reads {STATE_VERSION}; continue with the one that "
+            "wrote it, or train under another --name"
+        )
     if hashes.get(STATE) != _sha256_of_state(state):
         raise ValueError(f"{path}: damaged, its content does not have the SHA-256 it names")
     for name in (WEIGHTS, VELOCITIES):

@@ -64,6 +64,14 @@ def test_every_changed_bit_of_the_state_is_seen(tmp_path: Path) -> None:
                 read_checkpoint(path.parent)
 
 
+def test_a_checkpoint_of_another_version_is_refused_not_passed_over(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    path = tmp_path / "step-00000002" / "state.json"
+    path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(ValueError, match=r"state\.json: version 1, this alexkit reads 2"):
+        newest_checkpoint(tmp_path)
+
+
 def test_a_checkpoint_that_was_being_written_is_not_there(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (tmp_path / "step-00000002.partial").mkdir()
