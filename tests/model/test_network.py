@@ -83,7 +83,7 @@ def test_the_network_has_the_parameters_of_its_table() -> None:
     assert network.get_parameter("conv2.weight").shape == (256, 48, 5, 5)
     spread = {name: float(network.get_parameter(f"{name}.weight").detach().std()) for name in ("conv1", "conv3", "fc6")}
     assert all(abs(std - 0.01) < 0.0002 for std in spread.values())
-    assert float(network.get_parameter("conv2.bias").min()) == 1.0
+    assert float(network.get_parameter("conv2.bias").detach().min()) == 1.0
     assert float(network.get_parameter("conv3.bias").max()) == 0.0
 
 
