@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-LIBRARIES = ("numpy", "pillow", "simplejpeg", "opencv-python-headless", "cykooz-resizer", "torch")
+LIBRARIES = ("numpy", "numba", "pillow", "simplejpeg", "opencv-python-headless", "torch")
 MIN_OPEN_FILES = 1024
 MIN_SHARED_BYTES = 2**30
 MIN_DISK_BYTES = 50 * 10**9  # 1.33 million images of about 33 kB
@@ -43,13 +43,19 @@ class Check:
 
 def examine(out: Path) -> list[Check]:
     """All checks; `out` is where shards would go."""
-    checks = [_python(), *map(check_library, LIBRARIES), check_driver(), *_dali()]
+    checks = [_python(), *map(check_library, needed_libraries()), check_driver(), *_dali()]
     return [*checks, _open_files(), _shared_memory(), check_disk(out)]
 
 
 def _python() -> Check:
     found = f"{platform.python_version()} on {platform.platform(terse=True)}, {os.cpu_count()} cores"
     return Check(name="Python", found=found, mend="" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
+
+
+def needed_libraries() -> tuple[str, ...]:
+    """The distributions that a machine like this one needs, DALI apart."""
+    # As in pyproject.toml: without it `--filter area` resizes.
+    return LIBRARIES if platform.machine() == "aarch64" else (*LIBRARIES, "cykooz-resizer")
 
 
 def check_library(distribution: str) -> Check:
