@@ -10,7 +10,6 @@ all threads, and of the ratios to the control in the same round.
 """
 
 import argparse
-import hashlib
 import io
 import itertools
 import os
@@ -27,8 +26,8 @@ from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
 from alexkit.pipeline import Loader, TrainAugment
-from alexkit.prep import ColourStatistics, Manifest, PixelOptions, PixelSums
-from alexkit.prep.manifest import STATISTICS_NAME, ClassEntry
+from alexkit.prep import PixelOptions, PixelSums
+from alexkit.prep.manifest import ClassEntry, complete_set
 from alexkit.prep.shard import Sample, write_shard
 
 BATCH, CROP, SIZE = 256, 224, 256
@@ -69,19 +68,17 @@ def write_set(folder: Path, pixels: PixelOptions, samples: list[Sample], sums: P
         write_shard(folder / f"train-{i // 1024:05d}.tar", samples[i : i + 1024], image_ext=pixels.image_ext)
         for i in range(0, len(samples), 1024)
     ]
-    sums.save(folder / STATISTICS_NAME)
-    Manifest(
+    complete_set(
+        folder,
+        sums,
         split="train",
         seed=0,
         images_per_shard=1024,
         pixels=pixels,
         software={},
-        classes=tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)),
-        shards=tuple(shards),
-        quarantined=(),
-        colour=ColourStatistics.from_sums(sums),
-        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
-    ).write(folder)
+        classes=[ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)],
+        shards=shards,
+    )
 
 
 @pipeline_def
