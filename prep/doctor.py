@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from .files import free_bytes
+
 LIBRARIES = ("numpy", "numba", "pillow", "simplejpeg", "opencv-python-headless", "torch")
 MIN_OPEN_FILES = 1024
 MIN_SHARED_BYTES = 2**30
@@ -139,8 +141,7 @@ def _shared_memory() -> Check:
 
 def check_disk(out: Path) -> Check:
     """Whether ImageNet would fit where `out` is or will be."""
-    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(out)
     found = f"{free / 1e9:.1f} GB free for {out}"
     mend = f"make room, or name a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
     return Check(name="disk", found=found, mend="" if free >= MIN_DISK_BYTES else mend)
