@@ -1,6 +1,6 @@
 """Images per second of the loader against a bare DALI pipeline, by turns, in one process.
 
-    python benchmarks/loader.py PHOTOS [--codec jpeg|raw] [--rounds 7] [--seconds 3] [--threads 2]
+    python benchmarks/loader.py PHOTOS [--codec jpeg|raw] [--rounds 7] [--seconds 3] [--threads 2] [--samples N]
 
 PHOTOS is a folder of photographs; their central 256x256 crops become shards in a temporary folder. The control is the
 loader that DALI's documentation leads to: native webdataset reader, decode, random crop and mirror, colour noise and
@@ -39,8 +39,8 @@ PCA = (
 ).astype(np.float32)
 
 
-def write_shards(photos: Path, folder: Path, codec: str) -> None:
-    """Shards of the photographs' central crops, repeated until there are NUM_SAMPLES."""
+def write_shards(photos: Path, folder: Path, codec: str, num_samples: int) -> None:
+    """Shards of the photographs' central crops, repeated until there are `num_samples`."""
     pixels = PixelOptions(size_px=SIZE, codec=codec)
     sums, contents = PixelSums.zero(SIZE), []
     for path in sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
@@ -56,7 +56,7 @@ def write_shards(photos: Path, folder: Path, codec: str) -> None:
         contents.append(image.tobytes() if codec == "raw" else file.getvalue())
     samples = [
         Sample(key=f"photo-{i}", image=content, label=i % 10)
-        for i, content in zip(range(NUM_SAMPLES[codec]), itertools.cycle(contents), strict=False)
+        for i, content in zip(range(num_samples), itertools.cycle(contents), strict=False)
     ]
     write_set(folder, pixels, samples, sums)
 
@@ -167,10 +167,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--samples", type=int, help="of the shards; 8192 JPEG or 2048 raw without")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_shards(options.photos, folder, options.codec)
+        write_shards(options.photos, folder, options.codec, options.samples or NUM_SAMPLES[options.codec])
 
         def ours(mean: str, jitter: str, **more: Any) -> Callable[[], Iterator[torch.Tensor]]:
             augment = TrainAugment(crop=CROP, mean=mean, jitter=jitter)
