@@ -1,6 +1,6 @@
 """Images per second of the loader against a bare DALI pipeline, by turns, in one process.
 
-    python benchmarks/loader.py PHOTOS [--codec jpeg|raw] [--rounds 7] [--seconds 3] [--threads 2]
+    python benchmarks/loader.py PHOTOS [--codec jpeg|raw] [--rounds 7] [--seconds 3] [--threads 2] [--samples N]
 
 PHOTOS is a folder of photographs; their central 256x256 crops become shards in a temporary folder. The control is the
 loader that DALI's documentation leads to: native webdataset reader, decode, random crop and mirror, colour noise and
@@ -10,7 +10,6 @@ all threads, and of the ratios to the control in the same round.
 """
 
 import argparse
-import hashlib
 import io
 import itertools
 import os
@@ -27,8 +26,8 @@ from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
 from alexkit.pipeline import Loader, TrainAugment
-from alexkit.prep import ColourStatistics, Manifest, PixelOptions, PixelSums
-from alexkit.prep.manifest import STATISTICS_NAME, ClassEntry
+from alexkit.prep import PixelOptions, PixelSums
+from alexkit.prep.manifest import ClassEntry, complete_set
 from alexkit.prep.shard import Sample, write_shard
 
 BATCH, CROP, SIZE = 256, 224, 256
@@ -40,8 +39,8 @@ PCA = (
 ).astype(np.float32)
 
 
-def write_shards(photos: Path, folder: Path, codec: str) -> None:
-    """Shards of the photographs' central crops, repeated until there are NUM_SAMPLES."""
+def write_shards(photos: Path, folder: Path, codec: str, num_samples: int) -> None:
+    """Shards of the photographs' central crops, repeated until there are `num_samples`."""
     pixels = PixelOptions(size_px=SIZE, codec=codec)
     sums, contents = PixelSums.zero(SIZE), []
     for path in sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
@@ -57,7 +56,7 @@ def write_shards(photos: Path, folder: Path, codec: str) -> None:
         contents.append(image.tobytes() if codec == "raw" else file.getvalue())
     samples = [
         Sample(key=f"photo-{i}", image=content, label=i % 10)
-        for i, content in zip(range(NUM_SAMPLES[codec]), itertools.cycle(contents), strict=False)
+        for i, content in zip(range(num_samples), itertools.cycle(contents), strict=False)
     ]
     write_set(folder, pixels, samples, sums)
 
@@ -69,19 +68,17 @@ def write_set(folder: Path, pixels: PixelOptions, samples: list[Sample], sums: P
         write_shard(folder / f"train-{i // 1024:05d}.tar", samples[i : i + 1024], image_ext=pixels.image_ext)
         for i in range(0, len(samples), 1024)
     ]
-    sums.save(folder / STATISTICS_NAME)
-    Manifest(
+    complete_set(
+        folder,
+        sums,
         split="train",
         seed=0,
         images_per_shard=1024,
         pixels=pixels,
         software={},
-        classes=tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)),
-        shards=tuple(shards),
-        quarantined=(),
-        colour=ColourStatistics.from_sums(sums),
-        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
-    ).write(folder)
+        classes=[ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)],
+        shards=shards,
+    )
 
 
 @pipeline_def
@@ -170,10 +167,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--samples", type=int, help="of the shards; 8192 JPEG or 2048 raw without")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_shards(options.photos, folder, options.codec)
+        write_shards(options.photos, folder, options.codec, options.samples or NUM_SAMPLES[options.codec])
 
         def ours(mean: str, jitter: str, **more: Any) -> Callable[[], Iterator[torch.Tensor]]:
             augment = TrainAugment(crop=CROP, mean=mean, jitter=jitter)

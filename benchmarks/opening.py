@@ -28,8 +28,8 @@ SAMPLE_BYTES = 512 + IMAGE_BYTES + 512 + 512  # header, pixels, header, label
 def write_sparse_set(folder: Path, num_samples: int) -> None:
     """A shard set whose pixels are holes; only the labels of the first batches are written."""
     from alexkit.pipeline.order import full_order
-    from alexkit.prep import ColourStatistics, Manifest, PixelOptions, PixelSums
-    from alexkit.prep.manifest import STATISTICS_NAME, ClassEntry
+    from alexkit.prep import PixelOptions, PixelSums
+    from alexkit.prep.manifest import ClassEntry, complete_set
     from alexkit.prep.shard import ShardEntry
 
     folder.mkdir(parents=True)
@@ -62,19 +62,17 @@ def write_sparse_set(folder: Path, num_samples: int) -> None:
             )
         )
     sums = PixelSums.of(np.random.default_rng(0).integers(0, 256, (SIZE_PX, SIZE_PX, 3), np.uint8))
-    sums.save(folder / STATISTICS_NAME)
-    Manifest(
+    complete_set(
+        folder,
+        sums,
         split="train",
         seed=0,
         images_per_shard=PER_SHARD,
         pixels=PixelOptions(size_px=SIZE_PX, codec="raw"),
         software={},
-        classes=tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)),
-        shards=tuple(shards),
-        quarantined=(),
-        colour=ColourStatistics.from_sums(sums),
-        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
-    ).write(folder)
+        classes=[ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)],
+        shards=shards,
+    )
 
 
 def measure(folder: Path) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """Starts the processes of one machine and ends them together; torchrun does the same for several machines."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -8,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
+from ..prep.parent import end_with_parent
+
 NOTICE_S = 5.0  # for a process to notice that another has ended
 GRACE_S = 15.0  # for a process that was told to end
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
@@ -43,7 +43,11 @@ def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
                 # A session of their own: Ctrl-C reaches this process alone, which passes it on.
                 processes.append(
                     subprocess.Popen(
-                        command, env=own, stderr=words[rank], start_new_session=True, preexec_fn=_end_with_parent()
+                        command,
+                        env=own,
+                        stderr=words[rank],
+                        start_new_session=True,
+                        preexec_fn=end_with_parent(os.getpid(), signal.SIGTERM),
                     )
                 )
             with _passed_on(processes):
@@ -55,21 +59,6 @@ def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
             file.seek(0)
             sys.stderr.write(file.read().decode(errors="replace"))
     return 0 if failed is None else processes[failed].returncode
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """For Popen, on Linux: the new process gets SIGTERM when this one ends, even by kill -9."""
-    if sys.platform != "linux":
-        return None
-    # Looked up here: between fork and exec a process should do as little as possible.
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it ended before we could ask
-            os._exit(1)
-
-    return ask
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:

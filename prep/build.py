@@ -5,10 +5,9 @@ quarantined inputs. A shard is finished when it is whole on disk and in the stat
 manifest of a split is written when all its shards are there; the last act removes `.unfinished`.
 """
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,16 +19,15 @@ from .files import whole_file
 from .forecast import Forecast, measure, refuse_without_room
 from .inputs import SourceSplit
 from .lock import exclusive_lock
-from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest, PixelOptions, Quarantined
+from .manifest import MANIFEST_NAME, Manifest, PixelOptions, Quarantined, complete_set
 from .plan import ShardPlan, changed_lines
 from .shard import ShardEntry, index_path
 from .shard_job import ShardJob, ShardResult, write_one_shard
 from .shard_set import ShardSet
 from .source import Source
-from .stats import ColourStatistics, PixelSums
+from .stats import PixelSums
 from .workers import run_jobs
 
-QUARANTINE_NAME = "quarantine.jsonl"
 WORK_FOLDER = ".unfinished"
 PLAN_NAME = "plan.json"
 
@@ -280,13 +278,6 @@ def _refuse_too_many_bad(state: _State, split: SourceSplit, options: BuildOption
         )
 
 
-def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
-    """One JSON line per input that was not stored."""
-    with whole_file(folder / QUARANTINE_NAME) as file:
-        for bad in quarantined:
-            file.write(json.dumps(asdict(bad)).encode() + b"\n")
-
-
 def _is_whole(folder: Path, entry: ShardEntry) -> bool:
     shard = folder / entry.name
     return shard.is_file() and shard.stat().st_size == entry.num_bytes and index_path(shard).is_file()
@@ -308,19 +299,17 @@ def _finish(
                 f"{folder / entry.name}: was removed or changed while the run went on; the same command writes it again"
             )
     quarantined = sorted((bad for shard in state.quarantined.values() for bad in shard), key=lambda bad: bad.source)
-    write_quarantine(folder, quarantined)
-    state.sums.save(folder / STATISTICS_NAME)
-    Manifest(
+    complete_set(
+        folder,
+        state.sums,
         split=split.name,
         seed=plan.seed,
         images_per_shard=plan.images_per_shard,
         pixels=options.pixels,
         software=software,
         classes=split.classes,
-        shards=tuple(entry for _, entry in sorted(state.entries.items()) if entry is not None),
-        quarantined=tuple(quarantined),
+        shards=[entry for _, entry in sorted(state.entries.items()) if entry is not None],
+        quarantined=quarantined,
         num_patched=state.num_patched,
-        colour=ColourStatistics.from_sums(state.sums),
-        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
         source_sha256=split.fingerprint(),
-    ).write(folder)
+    )

@@ -3,20 +3,20 @@
 import os
 from pathlib import Path
 
-from .inputs import FileImage, SourceSplit
+from .inputs import FileImage, SourceSplit, is_folder, size_of
 from .manifest import ClassEntry
 
 
 def has_class_folders(folder: Path) -> bool:
     """Whether `folder` holds any folder that is not hidden."""
     with os.scandir(folder) as entries:
-        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+        return any(is_folder(entry) and not entry.name.startswith(".") for entry in entries)
 
 
 def read_class_folders(folder: Path, split: str) -> SourceSplit:
     """The split whose classes are the folders in `folder`; ValueError names a folder that is none or has no images."""
     with os.scandir(folder) as entries:
-        ids = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        ids = sorted(entry.name for entry in entries if not entry.name.startswith(".") and is_folder(entry))
     if not ids:
         raise ValueError(f"{folder}: holds no class folders; expected one folder of images per class")
     images: list[FileImage] = []
@@ -35,11 +35,11 @@ def _read_one_class(folder: Path, class_id: str, label: int) -> list[FileImage]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if is_folder(entry):
                 raise ValueError(
                     f"{entry.path}: a folder inside a class folder; expected SOURCE/train/CLASS/IMAGE or "
                     "SOURCE/CLASS/IMAGE: name the folder above the class folders"
                 )
-            images.append(FileImage(f"{class_id}/{entry.name}", label, entry.path, entry.stat().st_size))
+            images.append(FileImage(f"{class_id}/{entry.name}", label, entry.path, size_of(entry)))
     images.sort()
     return images

@@ -1,13 +1,23 @@
 """Loops that NumPy cannot say, compiled by Numba, and the threads that share them."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core.caching import FunctionCache
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
+
+
+class _Cache(FunctionCache):
+    """Numba's cache, for which a full disk is no reason to stop."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
 
 def compiled(kernel: Kernel) -> Kernel:
@@ -16,10 +26,11 @@ def compiled(kernel: Kernel) -> Kernel:
     The code is kept beside the source or in the user's cache, where one of them can be written, so that compiling takes
     its seconds once for a machine.
     """
-    try:
-        return cast(Kernel, njit(nogil=True, error_model="numpy", cache=True)(kernel))
-    except RuntimeError:  # no place to keep it
-        return cast(Kernel, njit(nogil=True, error_model="numpy")(kernel))
+    dispatcher: Any = njit(nogil=True, error_model="numpy")(kernel)
+    with contextlib.suppress(RuntimeError):  # no place to keep it
+        # What `cache=True` does with Numba's own; there is no public way to choose another.
+        dispatcher._cache = _Cache(kernel)  # type: ignore[no-untyped-call]
+    return cast(Kernel, dispatcher)
 
 
 class Team:

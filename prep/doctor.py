@@ -12,7 +12,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-LIBRARIES = ("numpy", "pillow", "simplejpeg", "opencv-python-headless", "cykooz-resizer", "torch")
+from .files import free_bytes
+
+LIBRARIES = ("numpy", "numba", "pillow", "simplejpeg", "opencv-python-headless", "torch")
 MIN_OPEN_FILES = 1024
 MIN_SHARED_BYTES = 2**30
 MIN_DISK_BYTES = 50 * 10**9  # 1.33 million images of about 33 kB
@@ -43,13 +45,19 @@ class Check:
 
 def examine(out: Path) -> list[Check]:
     """All checks; `out` is where shards would go."""
-    checks = [_python(), *map(check_library, LIBRARIES), check_driver(), *_dali()]
+    checks = [_python(), *map(check_library, needed_libraries()), check_driver(), *_dali()]
     return [*checks, _open_files(), _shared_memory(), check_disk(out)]
 
 
 def _python() -> Check:
     found = f"{platform.python_version()} on {platform.platform(terse=True)}, {os.cpu_count()} cores"
     return Check(name="Python", found=found, mend="" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
+
+
+def needed_libraries() -> tuple[str, ...]:
+    """The distributions that a machine like this one needs, DALI apart."""
+    # As in pyproject.toml: without it `--filter area` resizes.
+    return LIBRARIES if platform.machine() == "aarch64" else (*LIBRARIES, "cykooz-resizer")
 
 
 def check_library(distribution: str) -> Check:
@@ -133,8 +141,7 @@ def _shared_memory() -> Check:
 
 def check_disk(out: Path) -> Check:
     """Whether ImageNet would fit where `out` is or will be."""
-    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(out)
     found = f"{free / 1e9:.1f} GB free for {out}"
     mend = f"make room, or name a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
     return Check(name="disk", found=found, mend="" if free >= MIN_DISK_BYTES else mend)

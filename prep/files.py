@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all.
+"""Files that appear whole or not at all, and the room for them.
 
 A reader never sees a half-written file at its final name, also after a power cut: content is written beside,
 flushed to the disk, then renamed.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,3 +37,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes free on the disk where `path` is or would be."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free

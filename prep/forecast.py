@@ -4,13 +4,13 @@ The pilot prepares its images as the run will and throws them away, so it change
 pilot would be felt has none.
 """
 
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from .files import free_bytes
 from .inputs import SourceSplit
 from .manifest import PixelOptions
 from .shard import LABEL_EXT, member_bytes
@@ -25,15 +25,8 @@ MARGIN = 1.05  # sizes vary by half, so the average of a pilot is off by a few p
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What the run will take: bytes on disk and seconds, both about."""
+    """What preparing so many images takes: bytes on disk and seconds, both about."""
 
-    num_images: int
-    num_bytes: int
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Measured:
     num_images: int
     num_bytes: int
     seconds: float
@@ -62,7 +55,7 @@ def measure(splits: Sequence[SourceSplit], pixels: PixelOptions, *, num_workers:
     )
 
 
-def _measure_some(job: ShardJob, beat: Beat, condemned: dict[int, str]) -> _Measured:
+def _measure_some(job: ShardJob, beat: Beat, condemned: dict[int, str]) -> Forecast:
     """The work of one worker: what `write_one_shard` does, without a shard."""
     from .running_sums import RunningSums
 
@@ -72,13 +65,12 @@ def _measure_some(job: ShardJob, beat: Beat, condemned: dict[int, str]) -> _Meas
         for ext, content in ((job.pixels.image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
             num_bytes += len(member_bytes(f"{sample.key}.{ext}", content, b""))
         num_bytes += INDEX_BYTES
-    return _Measured(num_images=len(job.images), num_bytes=num_bytes, seconds=time.monotonic() - begin)
+    return Forecast(num_images=len(job.images), num_bytes=num_bytes, seconds=time.monotonic() - begin)
 
 
 def refuse_without_room(out: Path, forecast: Forecast) -> None:
     """ValueError when the disk of `out`, which need not exist yet, has too little room for the forecast."""
-    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(there).free
+    free = free_bytes(out)
     needed = round(forecast.num_bytes * MARGIN)
     if needed > free:
         raise ValueError(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .inputs import FileImage, SourceSplit
+from .inputs import FileImage, SourceSplit, size_of
 from .manifest import ClassEntry
 from .matlab import read_matlab
 from .tar_index import Member, tar_members
@@ -106,7 +106,7 @@ def read_validation(path: Path, devkit: Devkit) -> SourceSplit:
     if path.is_dir():
         with os.scandir(path) as entries:
             files = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-        members = [(entry.path, Member(entry.name, 0, entry.stat().st_size)) for entry in files]
+        members = [(entry.path, Member(entry.name, 0, size_of(entry))) for entry in files]
     else:
         with _opened(path) as descriptor:
             members = [(str(path), member) for member in tar_members(descriptor, path, 0, path.stat().st_size)]

@@ -77,6 +77,10 @@ def _field(where: str, row: dict[str, object], key: str) -> str:
     if not isinstance(value, str) or not value:
         found = f"is {value!r}" if key in row else "is missing"
         raise ValueError(f"{where}: {key} {found}; expected text that is not empty")
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, as JSON can say it: "\\ud800"
+        raise ValueError(f"{where}: {key} {value!r} is not Unicode; correct it") from None
     return value
 
 

@@ -6,8 +6,9 @@ gray JPEG they decode to the same pixels, but readers that do not ask for RGB wo
 the bytes of 2 % of the images (9 of 500 photographs of ImageNet, 606 of 26,122 bytes each).
 """
 
+import contextlib
 import io
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 import numpy as np
@@ -95,6 +96,9 @@ def decode_stored(data: bytes, options: PixelOptions) -> NDArray[np.uint8]:
 
 
 def software_versions() -> dict[str, str]:
-    """The libraries that shape a stored pixel, and their versions."""
-    libraries = ("cykooz-resizer", "opencv-python-headless", "pillow", "simplejpeg")
-    return {name: version(name) for name in libraries}
+    """The libraries that shape a stored pixel, and their versions; those that are not installed shape none."""
+    versions = {}
+    for name in ("cykooz-resizer", "opencv-python-headless", "pillow", "simplejpeg"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

@@ -68,7 +68,9 @@ def _member(
     while position < len(text) and position - start <= MAX_NAME and text[position] > _SPACE:
         position += 1
     length = position - start - len(ext) - 1
-    if length < 1 or text[start + length] != _DOT or not _has(text, start + length + 1, ext, end):
+    if length < 1 or position - start > MAX_NAME:
+        return -1
+    if text[start + length] != _DOT or not _has(text, start + length + 1, ext, end):
         return -1
     key[0], key[1] = start, length
     return position + 1

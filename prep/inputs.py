@@ -1,6 +1,7 @@
 """What a source gives: splits of images, each image known by name, label and the place of its bytes."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,22 @@ class FileImage(NamedTuple):
         if len(data) != self.num_bytes:
             raise ValueError(f"{len(data)} bytes, {self.num_bytes} when the source was listed")
         return data
+
+
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether a listed name is a folder; a link in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def size_of(entry: "os.DirEntry[str]") -> int:
+    """Bytes of a listed file; 0 for one that cannot be looked at, as a link to nothing: reading it gives the reason."""
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

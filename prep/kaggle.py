@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .ilsvrc import named, split_of
-from .inputs import SourceSplit
+from .inputs import SourceSplit, is_folder, size_of
 from .tar_index import Member
 from .text_table import csv_rows, text_lines
 
@@ -70,9 +70,9 @@ def read_validation_images(layout: KaggleLayout) -> SourceSplit:
             if entry.name.startswith("."):
                 continue
             _, class_id = rows.pop(Path(entry.name).stem, (0, ""))
-            if not class_id or not entry.is_file():
+            if not class_id or is_folder(entry):
                 raise ValueError(f"{entry.path}: has no row in {solution}; expected the flat images that it lists")
-            by_class.setdefault(class_id, []).append((entry.path, Member(entry.name, 0, entry.stat().st_size)))
+            by_class.setdefault(class_id, []).append((entry.path, Member(entry.name, 0, size_of(entry))))
     for image, (line, _) in rows.items():
         raise ValueError(
             f"{solution}, line {line}: {image} is not in {layout.data / 'val'}; the download is not complete"

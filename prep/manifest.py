@@ -1,22 +1,27 @@
 """The manifest: what a shard set is, written last, so that its presence means "complete and checked".
 
+Beside the shards lie `statistics.npz`, exact sums, and `quarantine.jsonl`, a JSON line for each input that was not
+stored.
+
 It holds no time, host or path: the same source and options give the same bytes. A reader checks everything it relies
 on and refuses the rest, saying which file, what was found and what was expected.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .files import whole_file
 from .shard import ShardEntry
-from .stats import ColourStatistics
+from .stats import ColourStatistics, PixelSums
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 STATISTICS_NAME = "statistics.npz"
+QUARANTINE_NAME = "quarantine.jsonl"
 MAX_MANIFEST_BYTES = 256 * 2**20
 
 FILTERS = ("bilinear", "bicubic", "lanczos", "area")
@@ -187,3 +192,44 @@ class Manifest:
                 if not isinstance(count, int) or not 0 <= count < 2**48:
                     raise ValueError(f"{shard.name}: impossible count {count!r}")
         return manifest
+
+
+def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
+    """One JSON line per input that was not stored."""
+    with whole_file(folder / QUARANTINE_NAME) as file:
+        for bad in quarantined:
+            file.write(json.dumps(asdict(bad)).encode() + b"\n")
+
+
+def complete_set(
+    folder: Path,
+    sums: PixelSums,
+    *,
+    split: str,
+    seed: int,
+    images_per_shard: int,
+    pixels: PixelOptions,
+    software: dict[str, str],
+    classes: Sequence[ClassEntry],
+    shards: Sequence[ShardEntry],
+    quarantined: Sequence[Quarantined] = (),
+    num_patched: int = 0,
+    source_sha256: str = "",
+) -> None:
+    """Make `folder`, which holds the finished `shards`, a shard set: quarantine, statistics, and last the manifest."""
+    write_quarantine(folder, quarantined)
+    sums.save(folder / STATISTICS_NAME)
+    Manifest(
+        split=split,
+        seed=seed,
+        images_per_shard=images_per_shard,
+        pixels=pixels,
+        software=software,
+        classes=tuple(classes),
+        shards=tuple(shards),
+        quarantined=tuple(quarantined),
+        colour=ColourStatistics.from_sums(sums),
+        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
+        num_patched=num_patched,
+        source_sha256=source_sha256,
+    ).write(folder)

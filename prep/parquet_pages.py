@@ -22,7 +22,7 @@ ENCODINGS = frozenset(("PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DI
 HEADER_READS = (512, 2**16)  # bytes; the longer one where statistics make a header long
 CACHED = 8192  # row groups and pages, of about 3 kB each
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3  # page types
-_FIELDS = {_DATA: 5, _DICTIONARY: 7}  # of their own headers in the page header
+_OWN_HEADERS = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}  # fields of the page header
 _PLAIN, _BY_DICTIONARY = (0,), (2, 8)  # encodings
 
 
@@ -91,22 +91,22 @@ def _page_table(chunk: ColumnChunk) -> _Table:
     try:
         while row < chunk.num_rows:
             header, size = _page_header(descriptor, position, end)
-            kind, num_unpacked, num_bytes = header[1], header[2], header[3]
+            kind, num_unpacked, num_bytes = (_number(header, i) for i in (1, 2, 3))
             offset = position + size
             if not 0 <= num_bytes <= end - offset or num_unpacked < 0:
                 raise ValueError(f"impossible size of the page at byte {position}")
-            num_levels, codec = None, chunk.codec
-            if kind == _DATA_V2:
-                num_values, encoding, num_levels = header[8][1], header[8][4], header[8][5]
-                codec = codec if header[8].get(7, True) else "UNCOMPRESSED"
-            elif kind in (_DATA, _DICTIONARY):
-                num_values, encoding = header[_FIELDS[kind]][1], header[_FIELDS[kind]][2]
-            else:
+            if kind not in _OWN_HEADERS:
                 position = offset + num_bytes
                 continue
+            own = header[_OWN_HEADERS[kind]]
+            num_values, encoding = _number(own, 1), _number(own, 4 if kind == _DATA_V2 else 2)
+            num_levels, codec = None, chunk.codec
+            if kind == _DATA_V2:
+                num_levels = _number(own, 5)
+                codec = codec if own.get(7, True) else "UNCOMPRESSED"
             skipped = num_levels or 0
             packed = Packed(offset + skipped, num_bytes - skipped, num_unpacked - skipped, codec)
-            if min(packed.num_bytes, packed.num_unpacked) < 0 or not 0 <= num_values <= chunk.num_rows:
+            if min(skipped, packed.num_bytes, packed.num_unpacked) < 0 or not 0 <= num_values <= chunk.num_rows:
                 raise ValueError(f"impossible counts in the page at byte {position}")
             if encoding not in _PLAIN + _BY_DICTIONARY:
                 raise ValueError(f"unknown encoding {encoding} in the page at byte {position}")
@@ -118,7 +118,7 @@ def _page_table(chunk: ColumnChunk) -> _Table:
                 pages.append(page)
                 row += num_values
             position = offset + num_bytes
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise ValueError(f"the page header at byte {position} lacks field {error}") from None
     finally:
         os.close(descriptor)
@@ -162,6 +162,8 @@ def _levels(descriptor: int, chunk: ColumnChunk, page: _Page, content: Content) 
 
 def _places(descriptor: int, content: Content, start: int, count: int) -> NDArray[np.int64]:
     """Where `count` plainly encoded values begin: each with its length, and right behind the one before."""
+    if 4 * count > content.num_bytes - start:
+        raise ValueError(f"{count} values do not fit a page of {content.num_bytes} bytes")
     places = np.empty(count, np.int64)
     window, first, position = memoryview(b""), 0, start
     for i in range(count):
@@ -185,6 +187,14 @@ def _page_header(descriptor: int, position: int, end: int) -> tuple[dict[int, An
         except IndexError:
             continue
     raise ValueError(f"no page header at byte {position}")
+
+
+def _number(fields: object, number: int) -> int:
+    """A field that is a whole number; KeyError where it is missing or something else, as in a damaged header."""
+    value = fields.get(number) if isinstance(fields, dict) else None
+    if type(value) is not int:
+        raise KeyError(number)
+    return value
 
 
 def _thrift_struct(data: bytes, position: int, depth: int = 0) -> tuple[dict[int, Any], int]:

@@ -7,17 +7,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from .build import (
-    QUARANTINE_NAME,
-    WORK_FOLDER,
-    BuildOptions,
-    plan_of,
-    shard_job,
-    write_quarantine,
-)
+from .build import WORK_FOLDER, BuildOptions, plan_of, shard_job
 from .inputs import SourceSplit
 from .lock import exclusive_lock
-from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
+from .manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, Manifest, write_quarantine
 from .shard import ShardEntry, index_path
 from .shard_job import write_one_shard
 from .source import Source

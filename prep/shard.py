@@ -29,6 +29,7 @@ _OWNER = b"0000644\0" + b"0000000\0" * 2
 _TIME = b"\0" + b"00000000000\0"
 _KIND = b"0" + bytes(100) + b"ustar\0" + b"00"
 MARK_FIELD = slice(265, 297)  # of a header: the name of the owner
+MARK_PREFIX = b"sha256-"
 _REST = bytes(32 + 16 + 155 + 12)  # group, device, prefix
 _HEADER_SUM = sum(_OWNER + _TIME + _KIND + _REST) + 8 * ord(" ")
 
@@ -125,12 +126,16 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Sha
 
 
 def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
-    """Read and check the index at `path` of a shard that is `shard_bytes` long.
+    """The index at `path` of a shard that is `shard_bytes` long, checked as `parse_index` does."""
+    return parse_index(path.read_bytes(), path, shard_bytes=shard_bytes)
+
+
+def parse_index(content: bytes, path: Path, *, shard_bytes: int) -> ShardIndex:
+    """The index whose text is `content`, of a shard that is `shard_bytes` long; `path` is its name in errors.
 
     Raises ValueError, naming file and line, for anything but one image and one `cls` member per sample, all of them
     inside the shard.
     """
-    content = path.read_bytes()
     first, _, body = content.partition(b"\n")
     head = first.split()
     if len(head) != 2 or head[0] != INDEX_VERSION.encode() or not head[1].isdigit():
@@ -178,7 +183,7 @@ def content_mark(digest: "hashlib._Hash") -> bytes:
 
     A sample is as it was written if the next one's mark is right: a checksum of each, for one microsecond.
     """
-    return b"sha256-" + digest.hexdigest()[:16].encode()
+    return MARK_PREFIX + digest.hexdigest()[:16].encode()
 
 
 def member_bytes(name: str, content: bytes, mark: bytes) -> bytes:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
-from .shard import ShardIndex, index_path, read_index
+from .shard import ShardIndex, index_path, parse_index
 from .stats import PixelSums
 
 SPLITS = ("train", "val")
@@ -51,10 +51,11 @@ class ShardSet:
         """The index of one shard, checked against the manifest's count and hash."""
         shard = self.manifest.shards[shard_number]
         path = index_path(self.folder / shard.name)
-        index = read_index(path, shard_bytes=shard.num_bytes)
+        content = path.read_bytes()
+        index = parse_index(content, path, shard_bytes=shard.num_bytes)
         if len(index) != shard.num_samples:
             raise ValueError(f"{path}: lists {len(index)} samples, the manifest says {shard.num_samples}; {MEND}")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != shard.index_sha256:
+        if hashlib.sha256(content).hexdigest() != shard.index_sha256:
             raise ValueError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; {MEND}")
         return index
 

@@ -1,8 +1,8 @@
 """Where images come from: folders, archives or a list, recognised by looking, never changed, never unpacked.
 
 A source has one or two splits; a split has a class table and a list of images sorted by (class, file name), so that the
-same images give the same list however they were laid out or listed. The table is in the order of the sorted class ids;
-where a layout stores numbers for labels (parquet, WebDataset), the numbers are the order.
+same images under the same names give the same list however they were laid out or listed. The table is in the order of
+the sorted class ids; where a layout stores numbers for labels (parquet, WebDataset), the numbers are the order.
 """
 
 from collections.abc import Callable, Iterator

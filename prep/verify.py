@@ -1,6 +1,7 @@
 """Is a shard set still what its manifest says? Three depths: names and sizes, hashes, every image decoded.
 
-A damaged shard is searched for the place: the finding names the sample and the byte where the first thing is wrong.
+A damaged shard is searched for the place: one finding names the sample and the byte where the first thing is wrong.
+Shards that others wrote carry no marks of ours: there a changed byte that still decodes has no place, only a hash.
 """
 
 import hashlib
@@ -11,23 +12,26 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .build import QUARANTINE_NAME
-from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest, PixelOptions, manifest_digest
+import numpy as np
+
+from .manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, Manifest, PixelOptions, manifest_digest
 from .shard import (
     END_BYTES,
     HEADER_BYTES,
     LABEL_EXT,
     MARK_FIELD,
+    MARK_PREFIX,
     ShardEntry,
     ShardIndex,
     content_mark,
     index_path,
     member_bytes,
-    read_index,
+    parse_index,
 )
 from .workers import Beat, run_jobs
 
 DEPTHS = ("quick", "hashes", "decode")
+OTHER_HASH = "its SHA-256 differs from the manifest's"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +121,7 @@ def _check_small_files(folder: Path, manifest: Manifest) -> list[Finding]:
         findings.append(Finding(file=MANIFEST_NAME, problem="changed since it was written: its own SHA-256 differs"))
     statistics = folder / STATISTICS_NAME
     if statistics.exists() and hashlib.sha256(statistics.read_bytes()).hexdigest() != manifest.statistics_sha256:
-        findings.append(Finding(file=STATISTICS_NAME, problem="its SHA-256 differs from the manifest's"))
+        findings.append(Finding(file=STATISTICS_NAME, problem=OTHER_HASH))
     quarantine = folder / QUARANTINE_NAME
     lines = [json.dumps(asdict(bad)) for bad in manifest.quarantined]
     if not quarantine.exists() or quarantine.read_text(errors="replace").splitlines() != lines:
@@ -129,24 +133,28 @@ def verify_one_shard(job: VerifyJob, beat: Beat, condemned: dict[int, str]) -> l
     """The work of one worker: hashes, and where they differ or `decode` asks for it, every sample."""
     path = job.folder / job.entry.name
     index_file = index_path(path)
-    if hashlib.sha256(index_file.read_bytes()).hexdigest() != job.entry.index_sha256:
-        return [Finding(file=index_file.name, problem="its SHA-256 differs from the manifest's")]
-    index = read_index(index_file, shard_bytes=job.entry.num_bytes)
+    lines = index_file.read_bytes()
+    if hashlib.sha256(lines).hexdigest() != job.entry.index_sha256:
+        return [Finding(file=index_file.name, problem=OTHER_HASH)]
+    index = parse_index(lines, index_file, shard_bytes=job.entry.num_bytes)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         equal = hashlib.sha256(content).hexdigest() == job.entry.sha256
         if equal and not job.decode:
             return []
-        first = _first_wrong_sample(job, index, content, beat, condemned)
-        if first is None and not equal:
-            first = _changed_sample(path.name, index, len(index) - 1)  # the only one that no mark follows
+        if _has_marks(index, content):
+            first = _first_wrong_sample(job, index, content, beat, condemned)
+            if first is None and not equal:
+                first = _changed_sample(path.name, index, len(index) - 1)  # the only one that no mark follows
+        else:
+            first = _first_bad_member(job, index, content, beat, condemned)
+            if first is None and not equal:
+                first = Finding(file=path.name, problem=OTHER_HASH)
     return [] if first is None else [first]
 
 
 def _first_wrong_sample(
     job: VerifyJob, index: ShardIndex, content: mmap.mmap, beat: Beat, condemned: dict[int, str]
 ) -> Finding | None:
-    from .images import decode_stored
-
     name, end = job.entry.name, 0
     digest = hashlib.sha256()
     for i, key in enumerate(index.keys):
@@ -155,11 +163,7 @@ def _first_wrong_sample(
         if i and _says_another_mark(index, i, content, mark):
             return _changed_sample(name, index, i - 1)
         begin = end
-        members = (
-            (index.image_ext, int(index.image_offsets[i]), int(index.image_sizes[i])),
-            (LABEL_EXT, int(index.label_offsets[i]), int(index.label_sizes[i])),
-        )
-        for ext, offset, size in members:
+        for ext, offset, size in _members(index, i):
             member = content[offset : offset + size]
             expected = member_bytes(f"{key}.{ext}", member, mark)
             start = offset - HEADER_BYTES
@@ -168,24 +172,56 @@ def _first_wrong_sample(
                 byte = start + next(j for j, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b)
                 return Finding(file=name, key=key, offset=byte, problem=f"damaged tar header or padding of its .{ext}")
             end = start + len(expected)
-            problem = None
-            if ext == LABEL_EXT:
-                if not member.isdigit() or int(member) >= job.num_classes:
-                    problem = f"label {member[:20]!r} is none of the {job.num_classes} classes"
-            elif i in condemned:
-                problem = condemned[i]
-            else:
-                try:
-                    decode_stored(member, job.pixels)
-                except ValueError as error:
-                    problem = f"does not decode: {error}"
-            if problem:
+            if problem := _problem(job, ext, member, condemned.get(i)):
                 return Finding(file=name, key=key, offset=offset, problem=problem)
         digest.update(content[begin:end])
     tail = content[end:]
     if len(tail) < END_BYTES or any(tail):
         return Finding(file=name, offset=end, problem="damaged end of the tar")
     return None
+
+
+def _first_bad_member(
+    job: VerifyJob, index: ShardIndex, content: mmap.mmap, beat: Beat, condemned: dict[int, str]
+) -> Finding | None:
+    """As `_first_wrong_sample`, for a shard that others wrote: what its headers may say is not ours to judge."""
+    for i, key in enumerate(index.keys):
+        beat(i)
+        for ext, offset, size in _members(index, i):
+            if problem := _problem(job, ext, content[offset : offset + size], condemned.get(i)):
+                return Finding(file=job.entry.name, key=key, offset=offset, problem=problem)
+    return None
+
+
+def _members(index: ShardIndex, i: int) -> tuple[tuple[str, int, int], tuple[str, int, int]]:
+    """Extension, offset and size of the image and of the label of sample i."""
+    return (
+        (index.image_ext, int(index.image_offsets[i]), int(index.image_sizes[i])),
+        (LABEL_EXT, int(index.label_offsets[i]), int(index.label_sizes[i])),
+    )
+
+
+def _problem(job: VerifyJob, ext: str, member: bytes, condemned: str | None) -> str | None:
+    """What is wrong with the content of a member."""
+    from .images import decode_stored
+
+    if ext == LABEL_EXT:
+        wrong = not member.isdigit() or int(member) >= job.num_classes
+        return f"label {member[:20]!r} is none of the {job.num_classes} classes" if wrong else None
+    if condemned:
+        return condemned
+    try:
+        decode_stored(member, job.pixels)
+    except ValueError as error:
+        return f"does not decode: {error}"
+    return None
+
+
+def _has_marks(index: ShardIndex, content: mmap.mmap) -> bool:
+    """Whether any header carries a mark of ours, as all of them do in a shard that we wrote."""
+    offsets = np.concatenate([index.image_offsets, index.label_offsets]).tolist()
+    headers = (content[offset - HEADER_BYTES : offset] for offset in offsets)
+    return any(header[MARK_FIELD].startswith(MARK_PREFIX) for header in headers)
 
 
 def _says_another_mark(index: ShardIndex, i: int, content: mmap.mmap, mark: bytes) -> bool:

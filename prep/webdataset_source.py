@@ -10,16 +10,27 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from .inputs import FileImage, SourceImage, SourceSplit, check_number, numbered_split
 from .manifest import MANIFEST_NAME, Manifest
 from .tar_index import Member, tar_members
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-LABEL_EXTENSIONS = ("cls", "json")
+IMAGE_KINDS = ("jpg", "jpeg", "png", "webp")
+LABEL_KINDS = ("cls", "json")
 MAX_LABEL_BYTES = 2**20
 _FIRST_MEMBERS = 50  # enough to see what kind of tar it is
 _POSITION = re.compile(r"\d{8}_")  # what `sample_key` puts before a name
+
+
+class LabelledSample(NamedTuple):
+    """One image in a tar, of the kind that its name ends in, and its label."""
+
+    key: str
+    kind: str
+    image: Member
+    label_member: Member
+    label: int
 
 
 def holds_samples(path: Path) -> bool:
@@ -32,28 +43,55 @@ def holds_samples(path: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
-    return not kinds.isdisjoint(LABEL_EXTENSIONS)
+    return not kinds.isdisjoint(LABEL_KINDS)
 
 
 def read_webdataset(tars: Sequence[Path], split: str) -> SourceSplit:
-    """The split that lies in `tars`.
-
-    Raises ValueError naming the tar, and the sample where it is one: not a complete tar, a sample without image or
-    label or with two images, a key twice, a label that is no class.
-    """
+    """The split that lies in `tars`; ValueError as `labelled_samples` says, and where there are none."""
     class_ids = _class_ids(tars[0].parent)
     images: list[SourceImage] = []
     for path in tars:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            for key, members in _samples(descriptor, path):
-                images.append(_image_of(descriptor, path, key, members, class_ids))
-        finally:
-            os.close(descriptor)
+        for sample in labelled_samples(path, class_ids=class_ids):
+            class_id = class_ids[sample.label] if class_ids else str(sample.label)
+            file_name = f"{sample.key.rpartition('/')[2]}.{sample.kind}"
+            if class_ids:
+                file_name = _POSITION.sub("", file_name, count=1)  # of our own: the name as it was before
+            name, image = f"{class_id}/{file_name}", sample.image
+            images.append(FileImage(name, sample.label, str(path), image.num_bytes, image.offset))
     if not images:
         raise ValueError(f"{tars[0].parent}: tars without samples; expected KEY.jpg and KEY.cls")
     numbers = map(str, range(1 + max(image.label for image in images)))
     return numbered_split(split, images, class_ids or tuple(numbers))
+
+
+def labelled_samples(
+    path: Path,
+    *,
+    image_kinds: Sequence[str] = IMAGE_KINDS,
+    label_kinds: Sequence[str] = LABEL_KINDS,
+    class_ids: Sequence[str] | None = None,
+) -> Iterator[LabelledSample]:
+    """The samples of a tar in order, each with one image and a label, the first of `label_kinds` that it has.
+
+    Raises ValueError naming the tar, and the sample where it is one: not a complete tar, a sample without image or
+    label or with two images, a key twice or not side by side, a label that is no class.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        for key, members in _samples(descriptor, path):
+            kinds = [kind for kind in image_kinds if kind in members]
+            label_kind = next((kind for kind in label_kinds if kind in members), None)
+            where = f"{path}: sample {key!r}"
+            if len(kinds) != 1 or label_kind is None:
+                raise ValueError(
+                    f"{where} has the members {', '.join(sorted(members))}; expected one image "
+                    f"({', '.join(image_kinds)}) and a label ({' or '.join(label_kinds)})"
+                )
+            label_member = members[label_kind]
+            label = check_number(_label(descriptor, label_member, label_kind, where), where, class_ids)
+            yield LabelledSample(key, kinds[0], members[kinds[0]], label_member, label)
+    finally:
+        os.close(descriptor)
 
 
 def _class_ids(folder: Path) -> tuple[str, ...] | None:
@@ -86,26 +124,6 @@ def _samples(descriptor: int, path: Path) -> Iterator[tuple[str, dict[str, Membe
             raise ValueError(f"{path}: sample {key!r} is there twice, not side by side; write the shard again")
         seen.add(key)
         yield key, by_kind
-
-
-def _image_of(
-    descriptor: int, path: Path, key: str, members: dict[str, Member], class_ids: Sequence[str] | None
-) -> FileImage:
-    kinds = [kind for kind in IMAGE_EXTENSIONS if kind in members]
-    label_kind = next((kind for kind in LABEL_EXTENSIONS if kind in members), None)
-    where = f"{path}: sample {key!r}"
-    if len(kinds) != 1 or label_kind is None:
-        raise ValueError(
-            f"{where} has the members {', '.join(sorted(members))}; expected one image "
-            f"({', '.join(IMAGE_EXTENSIONS)}) and a label ({' or '.join(LABEL_EXTENSIONS)})"
-        )
-    label = check_number(_label(descriptor, members[label_kind], label_kind, where), where, class_ids)
-    image = members[kinds[0]]
-    class_id = class_ids[label] if class_ids else str(label)
-    file_name = f"{key.rpartition('/')[2]}.{kinds[0]}"
-    if class_ids:
-        file_name = _POSITION.sub("", file_name, count=1)  # of our own: the name as it was before it was sharded
-    return FileImage(f"{class_id}/{file_name}", label, str(path), image.num_bytes, image.offset)
 
 
 def _label(descriptor: int, member: Member, kind: str, where: str) -> object:

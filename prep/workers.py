@@ -6,7 +6,6 @@ condemned, with a reason. Workers never outlive their parent.
 """
 
 import contextlib
-import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -20,6 +19,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, Protocol, TypeVar
 
+from .parent import end_with_parent
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 Job_contra = TypeVar("Job_contra", contravariant=True)
@@ -27,12 +28,11 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 MAX_DEATHS = 3
 MAX_INPUT_SECONDS = 20.0
-MAX_INPUT_BYTES = 2**30
+MAX_MEMORY_BYTES = 2**30  # for one input
 POLL_SECONDS = 0.2
 # We were stopped ourselves (Ctrl-Z, a sleeping machine) when our looks lie so far apart: no input is to blame for that.
 PAUSE_SECONDS = 2.0
 NOTHING_YET = -1
-_PR_SET_PDEATHSIG = 1
 
 Beat = Callable[[int], None]
 """`beat(n)`: n inputs of this job are done, number n is next."""
@@ -173,7 +173,7 @@ def _work(task: Task[Any, Any], connection: Connection, beats: Any, parent: int)
     """The life of a worker process."""
     # Ctrl-C reaches the whole process group; the parent decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with(parent)
+    end_with_parent(parent, signal.SIGKILL)()
     limited = False
 
     def beat(done: int) -> None:
@@ -197,13 +197,6 @@ def _work(task: Task[Any, Any], connection: Connection, beats: Any, parent: int)
         connection.send(answer)
 
 
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def _limit_memory() -> None:
     """Let the address space grow by one input's share over what the libraries already take."""
     if sys.platform == "linux":
@@ -211,4 +204,4 @@ def _limit_memory() -> None:
 
         with open("/proc/self/statm") as file:  # noqa: PTH123
             now = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + MAX_INPUT_BYTES, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (now + MAX_MEMORY_BYTES, resource.RLIM_INFINITY))

@@ -1,6 +1,5 @@
 """Shared fixtures: small, real shard sets of images drawn here."""
 
-import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexkit.prep import ColourStatistics, Manifest, PixelOptions, PixelSums
+from alexkit.prep import PixelOptions, PixelSums
 from alexkit.prep.images import central_square
-from alexkit.prep.manifest import STATISTICS_NAME, ClassEntry
+from alexkit.prep.manifest import ClassEntry, complete_set
 from alexkit.prep.shard import Sample, write_shard
 
 DrawShards = Callable[..., Path]
@@ -64,25 +63,23 @@ def write_shard_set(
         image = draw(i, i % num_classes, size_px)
         sums = sums + PixelSums.of(central_square(image))
         samples.append(Sample(key=f"sample-{i:04d}", image=encode(image, pixels), label=i % num_classes))
-    shards = tuple(
+    shards = [
         write_shard(
             folder / f"{split}-{number:05d}.tar", samples[start : start + samples_per_shard], image_ext=pixels.image_ext
         )
         for number, start in enumerate(range(0, num_samples, samples_per_shard))
-    )
-    sums.save(folder / STATISTICS_NAME)
-    Manifest(
+    ]
+    complete_set(
+        folder,
+        sums,
         split=split,
         seed=0,
         images_per_shard=samples_per_shard,
         pixels=pixels,
         software={},
-        classes=tuple(ClassEntry(index=i, id=f"class{i}", name=f"class {i}") for i in range(num_classes)),
+        classes=[ClassEntry(index=i, id=f"class{i}", name=f"class {i}") for i in range(num_classes)],
         shards=shards,
-        quarantined=(),
-        colour=ColourStatistics.from_sums(sums),
-        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
-    ).write(folder)
+    )
     return folder
 
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 STAGES = ("prep", "pipeline", "model", "cli")
-HEAVY = ("torch", "nvidia", "matplotlib", "tensorboard", "cv2", "webdataset", "pyarrow")
+HEAVY = ("torch", "nvidia", "matplotlib", "tensorboard", "cv2", "webdataset", "pyarrow", "numba", "onnx")
 
 
 def test_the_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:

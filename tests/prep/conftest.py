@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexkit.prep.build import BuildOptions, build_shards
+from alexkit.prep.manifest import PixelOptions
+from alexkit.prep.source import open_source
+
 DrawSource = Callable[..., Path]
 
 
@@ -54,3 +58,26 @@ def tree_hashes() -> TreeHashes:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+GiveTheSameShards = Callable[[Path, Path], None]
+
+
+@pytest.fixture
+def give_the_same_shards(tmp_path: Path, tree_hashes: TreeHashes) -> GiveTheSameShards:
+    """Checks that two sources become the same bytes, by one worker and by two, and that the second stays as it is.
+
+    Manifests are left out: their fingerprints hold what not every layout lists.
+    """
+
+    def check(folders: Path, other: Path) -> None:
+        before, trees = tree_hashes(other), []
+        for num_workers, source in ((1, folders), (2, other)):
+            out = tmp_path / f"by-{num_workers}"
+            options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=4, num_workers=num_workers)
+            build_shards(open_source(source), out, options, on_split=lambda split: lambda done, num_bad: None)
+            tree = tree_hashes(out)
+            trees.append({path: digest for path, digest in tree.items() if not path.endswith("manifest.json")})
+        assert trees[0] == trees[1] and tree_hashes(other) == before
+
+    return check

@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import os
+import re
 import stat
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,18 @@ def test_this_machine_decodes_and_has_the_libraries(tmp_path: Path) -> None:
     checks = {check.name: check for check in doctor.examine(tmp_path)}
     assert checks["DALI decodes on the CPU"].found == "yes"
     assert checks["simplejpeg"].found == importlib.metadata.version("simplejpeg")
-    assert not any(checks[name].mend for name in ("Python", *doctor.LIBRARIES, "DALI"))
+    assert not any(checks[name].mend for name in ("Python", *doctor.needed_libraries(), "DALI"))
+
+
+@pytest.mark.parametrize(("machine", "needed"), [("x86_64", True), ("aarch64", False)])
+def test_only_libraries_that_this_machine_installs_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, machine: str, needed: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert ("cykooz-resizer" in doctor.needed_libraries()) == needed
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    names = {re.split("[ ><=;]", line)[0] for line in project["dependencies"]}
+    assert names.issuperset(doctor.needed_libraries())
 
 
 def test_a_missing_library_comes_with_its_install_command() -> None:

@@ -94,6 +94,8 @@ def test_numbers_as_labels_are_sorted_as_text_and_a_note_says_so(folder: Path) -
         ("l.csv", "path,label,split\na/1.jpg,x,train\na/2.jpg,y,val\n", "different classes"),
         ("l.jsonl", '{"path": "a/1.jpg", "label": "x"}\n{"path": "a/2.jpg"}\n', "line 2: label is missing"),
         ("l.jsonl", '{"path": "a/1.jpg", "label": 3}\n', "line 1: label is 3; expected text"),
+        ("l.jsonl", '{"path": "a/1.jpg", "label": "\\ud800"}\n', r"line 1: label '\\ud800' is not Unicode"),
+        ("l.jsonl", '{"path": "\\ud800.jpg", "label": "x"}\n', r"line 1: path '\\ud800\.jpg' is not Unicode"),
         ("l.jsonl", "\n{path}\n", "line 2: not JSON"),
         ("l.jsonl", '["a/1.jpg", "x"]\n', "line 1: not an object"),
         ("l.jsonl", "\n", "lists no images"),

@@ -1,12 +1,13 @@
 """Laws of the stored image: its place in the source, its encoding, and its way back."""
 
 import io
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexkit.prep import PixelOptions
+from alexkit.prep import PixelOptions, images
 from alexkit.prep.images import decode_stored, encode_image, fit_image, prepare_image
 from alexkit.prep.manifest import FILTERS
 
@@ -155,3 +156,13 @@ def test_a_stored_image_of_another_size_is_refused(codec: str) -> None:
 def test_impossible_options_are_refused(wrong: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         PixelOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_only_installed_libraries_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "cykooz-resizer":  # as on aarch64
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(images, "version", version)
+    assert images.software_versions() == {"opencv-python-headless": "1.0", "pillow": "1.0", "simplejpeg": "1.0"}

@@ -13,6 +13,7 @@ import pytest
 from alexkit.prep.build import BuildOptions, build_shards
 from alexkit.prep.manifest import PixelOptions
 from alexkit.prep.source import open_source
+from alexkit.prep.webdataset_source import labelled_samples
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
 from pyarrow import parquet  # noqa: E402
@@ -94,7 +95,14 @@ def webdataset(content: Content, folder: Path) -> Path:
     return folder
 
 
-LAYOUTS = (class_folders, class_tars, tar_of_tars, image_list, parquet_files, webdataset)
+def kaggle(content: Content, folder: Path) -> Path:
+    class_folders(content, folder / "ILSVRC/Data/CLS-LOC/train")
+    mapping = "".join(f"{class_id} what people call it\n" for class_id in content)
+    (folder / "LOC_synset_mapping.txt").write_text(mapping)
+    return folder
+
+
+LAYOUTS = (class_folders, class_tars, tar_of_tars, image_list, parquet_files, webdataset, kaggle)
 
 
 def test_the_same_images_give_the_same_shards_in_every_layout_with_any_number_of_workers(
@@ -118,6 +126,28 @@ def test_the_same_images_give_the_same_shards_in_every_layout_with_any_number_of
     expected = trees["class_folders", 1]
     assert len(expected) == 4 * 2 + 2
     assert {name for name, tree in trees.items() if tree != expected} == set()
+
+
+def test_other_names_of_the_classes_change_keys_and_nothing_else(
+    tmp_path: Path, draw_source: Callable[..., Path]
+) -> None:
+    """As in Hugging Face's ImageNet, whose classes are called by words, in the order of their WordNet ids."""
+    ids = {
+        folder.name: {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        for folder in sorted(draw_source(splits=()).iterdir())
+    }
+    words = dict(zip(("tench, Tinca tinca", "goldfish", "great white shark"), ids.values(), strict=True))
+    names, contents = [], []
+    for write, content in ((class_folders, ids), (parquet_files, words)):
+        out = tmp_path / f"out-{write.__name__}"
+        options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=4, num_workers=1)
+        found = open_source(write(content, tmp_path / write.__name__))
+        build_shards(found, out, options, on_split=lambda split: lambda done, num_bad: None)
+        samples = [(tar.read_bytes(), one) for tar in sorted(out.rglob("*.tar")) for one in labelled_samples(tar)]
+        names.append([one.key.partition("_")[2] for _, one in samples])
+        contents.append([(one.label, tar[one.image.offset :][: one.image.num_bytes]) for tar, one in samples])
+    assert contents[0] == contents[1]
+    assert names[0][0].startswith("n0000000") and not set(names[0]) & set(names[1])
 
 
 def source_of(folder: Path) -> Path:

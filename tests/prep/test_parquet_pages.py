@@ -1,5 +1,6 @@
 """Laws of reading one value out of a parquet column: what pyarrow reads, whatever wrote the pages."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the files of these tests")
 from pyarrow import parquet  # noqa: E402
 
+from alexkit.prep import parquet_pages  # noqa: E402
 from alexkit.prep.parquet_source import read_parquet  # noqa: E402
 
 STRUCT = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
@@ -86,3 +88,28 @@ def test_damage_is_one_line_or_another_value_and_never_more(tmp_path: Path, comp
                 assert "\n" not in str(error)
                 reasons.add(str(error).split(":")[0])
     assert reasons == {"damaged parquet", "null instead of an image"}
+
+
+@pytest.mark.parametrize(
+    ("compression", "version"), [("gzip", "2.0"), ("snappy", "2.0"), ("none", "2.0"), ("zstd", "1.0")]
+)
+def test_no_page_header_ends_a_run(tmp_path: Path, compression: str, version: str) -> None:
+    """Every byte of a header takes every value: of a page so small that its sizes take one byte, and yet is packed."""
+    options = {"compression": compression, "data_page_version": version, "use_dictionary": False}
+    path = write(tmp_path / "x.parquet", [b"a" * 20, None, b"a" * 19], write_statistics=False, **options)
+    good, (image, *_) = path.read_bytes(), read_parquet([path], "train").images
+    _, size = parquet_pages._page_header(os.open(path, os.O_RDONLY), image.chunk.start, len(good))
+    reasons = set()
+    for place in range(image.chunk.start, image.chunk.start + size):
+        for value in range(256):
+            with path.open("r+b") as file:
+                file.seek(place)
+                file.write(bytes([value]))
+            parquet_pages._page_table.cache_clear()
+            parquet_pages._values.cache_clear()
+            try:
+                image.read()
+            except (ValueError, OSError) as error:  # what `SourceImage` promises
+                reasons.add(str(error).split(":")[0])
+        path.write_bytes(good)
+    assert "damaged parquet" in reasons

@@ -1,10 +1,13 @@
 """Laws of recognising and listing a source."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from alexkit.prep.build import BuildOptions, build_shards
+from alexkit.prep.manifest import PixelOptions
 from alexkit.prep.source import open_source
 
 
@@ -75,6 +78,21 @@ def test_what_is_no_source_is_refused_by_name(tmp_path: Path, names: tuple[str, 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such folder"):
         open_source(tmp_path / "nowhere")
+
+
+def test_a_link_to_nothing_is_a_bad_input_and_not_the_end(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
+    source = draw_source(splits=("train",))
+    for name, target in (("gone", "nowhere.JPEG"), ("circle", "circle.JPEG")):
+        (source / f"train/n00000001/{name}.JPEG").symlink_to(target)
+    options = BuildOptions(pixels=PixelOptions(size_px=32), num_workers=1)
+    (built,) = build_shards(
+        open_source(source), tmp_path / "out", options, on_split=lambda split: lambda done, num_bad: None
+    )
+    reasons = {bad.source: bad.reason for bad in built.shard_set.manifest.quarantined}
+    assert reasons == {
+        "n00000001/circle.JPEG": "cannot be read: Too many levels of symbolic links",
+        "n00000001/gone.JPEG": "cannot be read: No such file or directory",
+    }
 
 
 def test_the_fingerprint_sees_every_change(tmp_path: Path) -> None:

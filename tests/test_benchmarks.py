@@ -1,0 +1,37 @@
+"""Every benchmark runs, as small as it can be made; what it measures then means nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from .conftest import draw_image
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SMALLEST = {
+    "prep": ("PHOTOS --repeat 1 --pairs 1 --workers 1", "alexkit is faster by"),
+    "loader": ("PHOTOS --rounds 1 --seconds 0.01 --samples 300", "Loader, mean image and jitter"),
+    "opening": ("--samples 300 --turns 1", "300 samples: "),
+    "train": ("--batch 1 --steps 1 --turns 1 --cases fp32", "| ours, fp32 |"),
+}
+
+
+def test_every_benchmark_is_here() -> None:
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == SMALLEST.keys()
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_benchmark_runs_to_its_table(tmp_path: Path, name: str) -> None:
+    arguments, printed = SMALLEST[name]
+    for i in range(4):
+        (tmp_path / f"photos/class{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_image(i, i % 2, 300)).save(tmp_path / f"photos/class{i % 2}/{i}.jpg")
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments.split()]
+    command = [str(tmp_path / "photos") if word == "PHOTOS" else word for word in command]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout
