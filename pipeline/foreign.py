@@ -6,18 +6,18 @@ a shard set like any other; only damage is placed less exactly, since the header
 
 import hashlib
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from ..prep import PixelOptions
+from ..prep import PixelOptions, PixelSums
 from ..prep.files import whole_file
 from ..prep.inputs import FileImage
 from ..prep.manifest import MANIFEST_NAME, ClassEntry, complete_set
 from ..prep.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..prep.webdataset_source import LabelledSample, labelled_samples
-
-if TYPE_CHECKING:
-    from ..prep.running_sums import RunningSums
 
 CODECS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
@@ -30,14 +30,22 @@ class _Tar(NamedTuple):
     largest_label: int
 
 
-def adopt_webdataset(source: Path, folder: Path, *, split: str = "train") -> Path:
+def adopt_webdataset(
+    source: str | Path,
+    folder: str | Path,
+    *,
+    split: str = "train",
+    on_progress: Callable[[int], None] = lambda num_bytes: None,
+) -> Path:
     """Make `folder` a shard set of the `*.tar` in `source`, once; later calls find it complete and return at once.
 
     Every sample needs one image (jpg, jpeg or png, one codec in the whole set) and one `cls` member with the class
     index in ASCII; other members stay available as extras. All images must be square and of one size. Each is decoded
-    once, for the statistics. Raises ValueError naming tar and sample for anything else, and for a `folder` that holds
-    something else, as `source` does; nothing is written then.
+    once, for the statistics, on all cores; `on_progress` is told the bytes read so far. Raises ValueError naming tar
+    and sample for anything else, and for a `folder` that holds something else, as `source` does; nothing is written
+    then.
     """
+    source, folder = Path(source), Path(folder)
     if (folder / MANIFEST_NAME).exists():
         return folder
     tars = sorted(source.glob("*.tar"))
@@ -48,11 +56,24 @@ def adopt_webdataset(source: Path, folder: Path, *, split: str = "train") -> Pat
             f"{folder}: not empty, and no shard set; name a new folder for the links to the tars, or remove what an "
             "interrupted call left there"
         )
-    from ..prep.running_sums import RunningSums
-
     pixels = _pixels_of(tars[0])
-    sums = RunningSums(pixels.size_px)
-    found = [_read_tar(tar, pixels, sums) for tar in tars]
+    lock, num_bytes = threading.Lock(), 0
+
+    def count(more: int) -> None:
+        nonlocal num_bytes
+        with lock:
+            num_bytes += more
+            on_progress(num_bytes)
+
+    sums, found = PixelSums.zero(pixels.size_px), []
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        try:
+            for one, tar_sums in threads.map(lambda tar: _read_tar(tar, pixels, count), tars):
+                sums = sums + tar_sums
+                found.append(one)
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
     num_classes = 1 + max(one.largest_label for one in found)
     folder.mkdir(parents=True, exist_ok=True)
     for tar, one in zip(tars, found, strict=True):
@@ -62,7 +83,7 @@ def adopt_webdataset(source: Path, folder: Path, *, split: str = "train") -> Pat
             file.write(one.lines)
     complete_set(
         folder,
-        sums.total(),
+        sums,
         split=split,
         seed=0,
         images_per_shard=max(one.entry.num_samples for one in found),
@@ -86,11 +107,12 @@ def _pixels_of(tar: Path) -> PixelOptions:
     raise ValueError(f"{tar}: holds no samples; expected KEY.jpg or KEY.png, and KEY.{LABEL_EXT}")
 
 
-def _read_tar(tar: Path, pixels: PixelOptions, sums: "RunningSums") -> _Tar:
-    """Read every sample, check all that a loader will rely on, and add the pixels to `sums`."""
+def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> tuple[_Tar, PixelSums]:
+    """Read every sample and check all that a loader will rely on; `count` is told how many bytes more were read."""
     from ..prep.images import decode_stored
+    from ..prep.running_sums import RunningSums
 
-    lines, largest_label = [], -1
+    sums, lines, largest_label, counted = RunningSums(pixels.size_px), [], -1, 0
     kinds = tuple(kind for kind, codec in CODECS.items() if codec == pixels.codec)
     for sample in labelled_samples(tar, image_kinds=kinds, label_kinds=(LABEL_EXT,)):
         _check_names(tar, sample)
@@ -105,8 +127,11 @@ def _read_tar(tar: Path, pixels: PixelOptions, sums: "RunningSums") -> _Tar:
         # A .jpeg is indexed as .jpg: a set has one name for its images.
         members = ((pixels.image_ext, sample.image), (LABEL_EXT, sample.label_member))
         lines.append(" ".join(f"{ext} {at.offset} {at.num_bytes} {sample.key}.{ext}" for ext, at in members))
+        count(sample.image.offset - counted)
+        counted = sample.image.offset
     index = "\n".join([f"{INDEX_VERSION} {len(lines)}", *lines, ""]).encode()
     num_bytes = tar.stat().st_size
+    count(num_bytes - counted)
     parse_index(index, index_path(tar), shard_bytes=num_bytes)  # nothing shall be adopted that cannot be loaded
     with tar.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -117,7 +142,7 @@ def _read_tar(tar: Path, pixels: PixelOptions, sums: "RunningSums") -> _Tar:
         sha256=digest,
         index_sha256=hashlib.sha256(index).hexdigest(),
     )
-    return _Tar(index, entry, largest_label)
+    return _Tar(index, entry, largest_label), sums.total()
 
 
 def _check_names(tar: Path, sample: LabelledSample) -> None:

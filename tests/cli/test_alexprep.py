@@ -191,3 +191,15 @@ def test_help_is_quick_and_says_what_each_command_does(tmp_path: Path) -> None:
     for command in ("shard", "pca", "inspect", "verify", "repair", "demo-images"):
         assert command in result.stdout
         assert alexprep(command, "--help", cwd=tmp_path).returncode == 0
+
+
+def test_adopt_makes_tars_from_elsewhere_trainable_and_says_what_is_wrong(sharded: Path, tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    for tar in (sharded / "shards/train").glob("*.tar"):
+        shutil.copy(tar, tmp_path / "tars")
+    result = alexprep("adopt", "tars", "adopted", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "adopted is a shard set" in result.stdout and "adopting: " in result.stderr
+    assert alexprep("verify", "adopted", "--decode", cwd=tmp_path).returncode == 0
+    again = alexprep("adopt", "tars", "tars", cwd=tmp_path)
+    assert again.returncode == 1 and "not empty" in again.stderr and "Traceback" not in again.stderr
