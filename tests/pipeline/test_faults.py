@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from alexkit.pipeline import CentreCrop, Loader, TrainAugment
+from alexkit.pipeline.buffers import Buffers
 from alexkit.prep import ShardSet
 
 from ..conftest import write_shard_set
@@ -79,17 +80,46 @@ def test_an_evaluation_masks_what_it_replaced(copied: Path) -> None:
     assert sorted(seen) == [index for index in range(40) if index != 3]
 
 
-@pytest.mark.parametrize("operators", [None, lambda node: node], ids=["compiled", "dali"])
-def test_an_image_of_another_size_counts_as_rotten(copied: Path, draw_shards: Any, operators: Any) -> None:
+@pytest.mark.parametrize(
+    ("fit", "operators"),
+    [("crop", None), ("crop", lambda node: node), ("shorter", None)],
+    ids=["compiled", "dali", "whole images"],
+)
+def test_an_image_of_another_size_counts_as_rotten(tmp_path: Path, draw_shards: Any, fit: str, operators: Any) -> None:
     small = draw_shards(size_px=16)
     first = ShardSet.open(small).index(0)
     content = (small / "train-00000.tar").read_bytes()[int(first.image_offsets[0]) :][: int(first.image_sizes[0])]
-    spoil(copied, 2, content)
+    folder = write_shard_set(tmp_path / "set", fit=fit)
+    spoil(folder, 2, content)
     with (
-        Loader(copied, batch_size=8, augment=CentreCrop(crop=8), operators=operators) as loader,
+        Loader(folder, batch_size=8, augment=CentreCrop(crop=8), operators=operators) as loader,
         pytest.raises(ValueError, match="sample-0002"),
     ):
         list(loader)
+
+
+def test_a_batch_that_was_interrupted_comes_again(draw_shards: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, calls = Buffers.take, 0
+
+    def interrupted(buffers: Buffers) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return take(buffers)
+
+    options: dict[str, Any] = {"batch_size": 8, "augment": TrainAugment(crop=56)}
+    with Loader(draw_shards(), **options) as whole, Loader(draw_shards(), **options) as loader:
+        expected = [(batch.images, batch.labels) for batch in whole]
+        monkeypatch.setattr(Buffers, "take", interrupted)
+        seen = []
+        with pytest.raises(KeyboardInterrupt):
+            for batch in loader:
+                seen.append((batch.images, batch.labels))
+        seen += [(batch.images, batch.labels) for batch in loader]
+    assert len(seen) == len(expected)
+    for (images, labels), (images_again, labels_again) in zip(expected, seen, strict=True):
+        assert torch.equal(images, images_again) and torch.equal(labels, labels_again)
 
 
 @pytest.mark.parametrize("on_error", ["raise", "replace"])
