@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its Python runs, and it names every command and option there is."""
+"""The README and docs/pipeline.md are true: their Python runs, the commands run, and none and no option is left out."""
 
 import os
 import re
@@ -12,10 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PIPELINE = (ROOT / "docs" / "pipeline.md").read_text()
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def code_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def run(command: str, folder: Path) -> str:
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_commands_for_imagenet_run_as_they_stand_but_shorter(folder: Path) -> None:
-    (block,) = (block for block in code_blocks("sh") if "/imagenet" in block)
+    (block,) = (block for block in code_blocks(README, "sh") if "/imagenet" in block)
     lines = [line.split("#")[0].strip().replace("/imagenet", "imagenet") for line in block.splitlines()]
     commands = [line for line in lines if line]
     assert [command.split()[0] for command in commands] == ["alexprep", "alexprep", "alextrain", "alexeval"]
@@ -49,10 +50,13 @@ def test_the_commands_for_imagenet_run_as_they_stand_but_shorter(folder: Path) -
         assert (folder / picture).stat().st_size > 10_000
 
 
-def test_the_python_runs_as_it_stands(folder: Path) -> None:
+@pytest.mark.parametrize("page", [README, PIPELINE], ids=["README", "pipeline"])
+def test_the_python_runs_as_it_stands(folder: Path, page: str) -> None:
     if not (folder / "shards").exists():
         run("alexprep shard imagenet", folder)
-    for block in code_blocks("python"):
+    blocks = code_blocks(page, "python")
+    assert blocks
+    for block in blocks:
         subprocess.run([sys.executable, "-c", block], cwd=folder, check=True, timeout=120)
 
 
