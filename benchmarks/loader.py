@@ -1,27 +1,32 @@
-"""Images per second of the loader against a bare DALI pipeline, by turns, in one process.
+"""Images per second of the loader against a bare DALI pipeline and a torch DataLoader, by turns.
 
-    python benchmarks/loader.py PHOTOS [--codec jpeg|raw] [--rounds 7] [--seconds 3] [--threads 2] [--samples N]
+    python benchmarks/loader.py PHOTOS [--codec jpeg|raw] [--device cpu|cuda:0] [--rounds 7] [--seconds 3] [--threads 2]
 
 PHOTOS is a folder of photographs; their central 256x256 crops become shards in a temporary folder. The control is the
 loader that DALI's documentation leads to: native webdataset reader, decode, random crop and mirror, colour noise and
-channel mean in one crop_mirror_normalize. Everything gives batches of 256, 224x224, float32 NCHW unless said. A machine
-is never quiet, so each round runs all of them in turn; the table shows medians of the rates, of the processor time of
-all threads, and of the ratios to the control in the same round.
+channel mean in one crop_mirror_normalize. The DataLoader has the webdataset library, Pillow and NumPy in `--threads`
+processes, for the same pixels. Everything gives batches of 256, 224x224, float32 NCHW unless said. A machine is never
+quiet, so each round runs all of them in turn; the table shows medians of the rates, of the processor time of this
+process (not of the DataLoader's), and of the ratios to the control in the same round.
 """
 
 import argparse
+import functools
 import io
 import itertools
 import os
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import webdataset
+from numpy.typing import NDArray
 from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
@@ -31,6 +36,8 @@ from alexkit.prep.manifest import ClassEntry, complete_set
 from alexkit.prep.shard import Sample, write_shard
 
 BATCH, CROP, SIZE = 256, 224, 256
+Batches = Generator[torch.Tensor, None, None]
+CONTROL, PEER = "control: bare DALI", "torch DataLoader, webdataset, Pillow"
 NUM_SAMPLES = {"jpeg": 8192, "raw": 2048}
 MEAN = np.array([123.68, 116.779, 103.939], np.float32)
 PCA = (
@@ -82,7 +89,7 @@ def write_set(folder: Path, pixels: PixelOptions, samples: list[Sample], sums: P
 
 
 @pipeline_def
-def bare_dali(tars: list[str], raw: bool) -> Any:
+def bare_dali(tars: list[str], raw: bool, gpu: bool) -> Any:
     encoded, label = fn.readers.webdataset(
         paths=tars,
         index_paths=[tar.removesuffix("tar") + "idx" for tar in tars],
@@ -92,9 +99,9 @@ def bare_dali(tars: list[str], raw: bool) -> Any:
     )
     place = fn.random.uniform(range=(0.0, 1.0), shape=[2])
     if raw:
-        image = fn.reshape(encoded, shape=[SIZE, SIZE, 3], layout="HWC")
+        image = fn.reshape(encoded.gpu() if gpu else encoded, shape=[SIZE, SIZE, 3], layout="HWC")
     else:
-        image = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
+        image = fn.decoders.image(encoded, device="mixed" if gpu else "cpu", output_type=types.RGB)
     noise = fn.reductions.sum(fn.random.normal(stddev=0.1, shape=[3]) * types.Constant(PCA), axes=[1])
     images = fn.crop_mirror_normalize(
         image,
@@ -110,44 +117,86 @@ def bare_dali(tars: list[str], raw: bool) -> Any:
     return images, fn.pad(label, shape=[4])
 
 
-def control_batches(folder: Path, codec: str, threads: int) -> Iterator[torch.Tensor]:
+def control_batches(folder: Path, codec: str, device: torch.device, threads: int) -> Batches:
     tars = [str(path) for path in sorted(folder.glob("*.tar"))]
+    gpu = device.type == "cuda"
     pipeline = bare_dali(
-        tars, codec == "raw", batch_size=BATCH, num_threads=threads, device_id=None, prefetch_queue_depth=2
+        tars,
+        codec == "raw",
+        gpu,
+        batch_size=BATCH,
+        num_threads=threads,
+        device_id=device.index if gpu else None,
+        prefetch_queue_depth=2,
     )
     pipeline.build()
     while True:
         yield torch.from_dlpack(pipeline.run()[0].as_tensor())
 
 
-def loader_batches(folder: Path, augment: TrainAugment, threads: int, **options: Any) -> Iterator[torch.Tensor]:
+def augmented(sample: dict[str, Any], codec: str) -> NDArray[np.float32]:
+    """What the control does to an image, by Pillow and NumPy."""
+    if codec == "raw":
+        pixels = np.frombuffer(sample["raw"], np.uint8).reshape(SIZE, SIZE, 3)
+    else:
+        with Image.open(io.BytesIO(sample["jpg"])) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    top, left = np.random.randint(0, SIZE - CROP + 1, 2)
+    view = pixels[top : top + CROP, left : left + CROP]
+    if np.random.rand() < 0.5:
+        view = view[:, ::-1]
+    noise = (PCA * np.random.normal(0, 0.1, 3)).sum(axis=1)
+    return np.ascontiguousarray((view - (MEAN - noise)).transpose(2, 0, 1), np.float32)
+
+
+def torch_batches(folder: Path, codec: str, device: torch.device, threads: int) -> Batches:
+    tars = [str(path) for path in sorted(folder.glob("*.tar"))]
+    samples = webdataset.WebDataset(tars, resampled=True, shardshuffle=False).shuffle(2048)
+    loader = torch.utils.data.DataLoader(
+        samples.map(functools.partial(augmented, codec=codec)),
+        batch_size=BATCH,
+        num_workers=threads,
+        pin_memory=device.type == "cuda",
+        multiprocessing_context="spawn",
+    )
+    for images in loader:
+        yield images.to(device, non_blocking=True)
+
+
+def loader_batches(folder: Path, augment: TrainAugment, threads: int, **options: Any) -> Batches:
     loader = Loader(folder, batch_size=BATCH, augment=augment, num_threads=threads, **options)
     while True:
         for batch in loader:
             yield batch.images
 
 
-def measure(batches: Iterator[torch.Tensor], seconds: float) -> tuple[float, float]:
+def measure(batches: Batches, seconds: float) -> tuple[float, float]:
     """Images per second, and core-microseconds per image; starts and ends with as many batches under way."""
     for _ in range(3):
-        next(batches)
+        last = next(batches)
+    wait_for(last)
     start, busy, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds:
-        count += len(next(batches))
+        last = next(batches)
+        count += len(last)
+    wait_for(last)
     return count / (time.perf_counter() - start), (time.process_time() - busy) / count * 1e6
 
 
-def host_us(folder: Path, threads: int, *, whole_graph: bool) -> float:
-    """Microseconds of the calling thread per image, when there is next to nothing to compute.
+def wait_for(batch: torch.Tensor) -> None:
+    """Until a GPU has computed it."""
+    if batch.is_cuda:
+        torch.cuda.current_stream(batch.device).synchronize()
 
-    With `whole_graph` DALI does every step, as it does for a GPU; an operator that changes nothing makes it.
-    """
+
+def host_us(folder: Path, threads: int, **options: Any) -> float:
+    """Microseconds of the calling thread per image, when there is next to nothing to compute."""
     if not folder.exists():
         tiny = PixelOptions(size_px=8, codec="raw")
         samples = [Sample(key=f"tiny-{i}", image=bytes(8 * 8 * 3), label=i % 10) for i in range(8192)]
         write_set(folder, tiny, samples, PixelSums.of(np.zeros((8, 8, 3), np.uint8)))
-    options: dict[str, Any] = {"num_threads": threads, "operators": same if whole_graph else None}
-    with Loader(folder, batch_size=BATCH, augment=TrainAugment(crop=8, mean="channel"), **options) as loader:
+    augment = TrainAugment(crop=8, mean="channel")
+    with Loader(folder, batch_size=BATCH, augment=augment, num_threads=threads, **options) as loader:
         list(loader)
         start, count = time.thread_time(), 0
         for _ in range(5):
@@ -156,14 +205,11 @@ def host_us(folder: Path, threads: int, *, whole_graph: bool) -> float:
         return (time.thread_time() - start) / count * 1e6
 
 
-def same(node: Any) -> Any:
-    return node
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--codec", choices=("jpeg", "raw"), default="jpeg")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda:N")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -173,38 +219,54 @@ def main() -> None:
         folder = Path(name)
         write_shards(options.photos, folder, options.codec, options.samples or NUM_SAMPLES[options.codec])
 
-        def ours(mean: str, jitter: str, **more: Any) -> Callable[[], Iterator[torch.Tensor]]:
+        def ours(mean: str, jitter: str, **more: Any) -> Callable[[], Batches]:
             augment = TrainAugment(crop=CROP, mean=mean, jitter=jitter)
-            return lambda: loader_batches(folder, augment, options.threads, **more)
+            return lambda: loader_batches(folder, augment, options.threads, device=str(options.device), **more)
 
-        contestants: dict[str, Callable[[], Iterator[torch.Tensor]]] = {
-            "control: bare DALI": lambda: control_batches(folder, options.codec, options.threads),
+        contestants: dict[str, Callable[[], Batches]] = {
+            CONTROL: lambda: control_batches(folder, options.codec, options.device, options.threads),
             "Loader, mean image and jitter": ours("centre", "paper"),
             "Loader, neither": ours("none", "off"),
             "Loader, channel mean and jitter": ours("channel", "paper"),
             "Loader, uint8, crop and mirror only": ours("none", "off", dtype=torch.uint8),
         }
         running = {title: start() for title, start in contestants.items()}
-        rates: dict[str, list[float]] = {title: [] for title in running}
+        rates: dict[str, list[float]] = {title: [] for title in (*running, PEER)}
         costs: dict[str, list[float]] = {title: [] for title in running}
         for _ in range(options.rounds):
             for title, batches in running.items():
                 rate, cost = measure(batches, options.seconds)
                 rates[title].append(rate)
                 costs[title].append(cost)
-        host = [host_us(folder / "tiny", options.threads, whole_graph=whole) for whole in (False, True)]
-    control = rates["control: bare DALI"]
-    print(f"{options.codec} shards, {options.threads} threads, {options.rounds} rounds of {options.seconds:g} s")
+            # Its processes would work ahead into the others' turns: they are made for this one and end with it.
+            peer = torch_batches(folder, options.codec, options.device, options.threads)
+            rates[PEER].append(measure(peer, options.seconds)[0])
+            peer.close()
+        # On a CPU an operator that changes nothing makes DALI do every step, as it does on a GPU.
+        settings: dict[str, dict[str, Any]] = {
+            "where DALI only decodes": {},
+            "where it does all": {"operators": lambda node: node},
+        }
+        if options.device.type == "cuda":
+            settings["on the GPU"] = {"device": str(options.device)}
+        host = {title: host_us(folder / "tiny", options.threads, **more) for title, more in settings.items()}
+    control = rates[CONTROL]
+    print(
+        f"{options.codec} shards, {options.device}, {options.threads} threads, {options.rounds} rounds of "
+        f"{options.seconds:g} s"
+    )
     print(f"{'':38s}images/s  core-us/image   ratio to the control (lowest, highest)")
     for title, values in rates.items():
         ratios = [value / base for value, base in zip(values, control, strict=True)]
+        cost = f"{statistics.median(costs[title]):13.0f}" if title in costs else f"{'':13s}"
         print(
-            f"{title:38s}{statistics.median(values):8.0f}  {statistics.median(costs[title]):13.0f}   "
+            f"{title:38s}{statistics.median(values):8.0f}  {cost}   "
             f"{statistics.median(ratios):.2f} "
             f"({min(ratios):.2f}, {max(ratios):.2f})",
             flush=True,
         )
-    print(f"the calling thread takes {host[0]:.1f} us per image, {host[1]:.1f} us where DALI does all", flush=True)
+    print("the calling thread takes " + ", ".join(f"{us:.1f} us per image {title}" for title, us in host.items()))
+    sys.stdout.flush()
     os._exit(0)  # the pipelines' threads are still at work on batches that nobody will take
 
 
