@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..prep import PixelOptions
+from ..prep.compiled import compiled
 from .augment import PixelPlan
-from .draws import Draws
+from .draws import Draws, draw
 from .samples import Stored
 
 try:
@@ -68,18 +69,46 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
+def places_of(images: Stored) -> NDArray[np.int64]:
+    """Where a batch's images lie, (B, 2): the first word of each, and the one behind it."""
+    words_B2 = np.empty((len(images.starts_B), 2), np.int64)
+    _fill_places(images.starts_B, images.sizes_B, words_B2)
+    return words_B2
+
+
+@compiled
+def _fill_places(starts: NDArray[np.int64], sizes: NDArray[np.int32], words: NDArray[np.int64]) -> None:
+    for i in range(len(words)):
+        words[i, 0], words[i, 1] = starts[i] // _WORD, (starts[i] + sizes[i] + _WORD - 1) // _WORD
+
+
 def drawn_values(plan: PixelPlan, draws: Draws) -> NDArray[np.float32]:
     """What a graph without fixed views needs of a batch's draws, (B, 6): top and left as parts, mirror, mean colour.
 
     One input for all, because each costs the host its time for every image.
     """
     values_B6 = np.empty((len(draws.mirror_B), 6), np.float32)
-    values_B6[:, :2] = plan.part(draws.crop_B2)
-    values_B6[:, 2] = draws.mirror_B & plan.flip
-    values_B6[:, 3:] = plan.mean_C
-    if plan.shift_KC is not None:
-        values_B6[:, 3:] = plan.mean_C - draws.alpha_B3 @ plan.shift_KC
+    shift_KC = np.zeros((3, 3), np.float32) if plan.shift_KC is None else plan.shift_KC
+    _fill_values(plan.part(draws.crop_B2), draws.mirror_B, plan.flip, plan.mean_C, draws.alpha_B3, shift_KC, values_B6)
     return values_B6
+
+
+@compiled
+def _fill_values(
+    parts: NDArray[np.float32],
+    mirror: NDArray[np.bool_],
+    flip: bool,
+    mean: NDArray[np.float32],
+    alpha: NDArray[np.float32],
+    shift: NDArray[np.float32],
+    values: NDArray[np.float32],
+) -> None:
+    for i in range(len(values)):
+        values[i, 0], values[i, 1], values[i, 2] = parts[i, 0], parts[i, 1], mirror[i] and flip
+        for colour in range(3):
+            values[i, 3 + colour] = mean[colour]
+            for component in range(3):
+                values[i, 3 + colour] -= alpha[i, component] * shift[component, colour]
 
 
 class Graph:
@@ -95,6 +124,11 @@ class Graph:
         self._data = TensorListCPU.broadcast(TensorCPU(data.view(np.int64)), pipeline.max_batch_size)
         pipeline.feed_input(DATA, self._data)
         self._num_under_way = 0
+        # Of nothing: the first batch shall not wait for the compiler.
+        none = np.empty(0, np.int64)
+        places_of(Stored(starts_B=none, sizes_B=none.astype(np.int32)))
+        if plan.views is None:
+            drawn_values(plan, draw(0, 0, none, none, plan.num_places))
 
     def __len__(self) -> int:
         """Batches started and not yet taken."""
@@ -102,12 +136,8 @@ class Graph:
 
     def start(self, images: Stored, draws: Draws | None) -> None:
         """Begin to compute one batch."""
-        words_B2 = np.empty((len(images.starts_B), 2), np.int64)
-        words_B2[:, 0] = images.starts_B
-        words_B2[:, 1] = images.starts_B + images.sizes_B + (_WORD - 1)
-        words_B2 >>= _WORD.bit_length() - 1
         with _dali_errors():
-            self._pipeline.feed_input(PLACES, TensorListCPU(words_B2))
+            self._pipeline.feed_input(PLACES, TensorListCPU(places_of(images)))
             if draws is not None:
                 self._pipeline.feed_input(DRAWN, TensorListCPU(drawn_values(self._plan, draws)))
             self._pipeline.schedule_run()

@@ -136,10 +136,7 @@ class Loader:
         self._under_way: deque[_UnderWay] = deque()
         self._position = 0
         self._fed = 0
-        # Compiled loops are loaded, on a new machine made, at their first call: not in the first batch.
-        none = np.empty(0, np.int64)
-        self._samples.labels(none)
-        draw(seed, 0, none, none, self._plan.num_places)
+        self._samples.labels(np.empty(0, np.int64))  # the first batch shall not wait for the compiler
 
     @property
     def num_samples(self) -> int:
