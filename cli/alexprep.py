@@ -95,7 +95,7 @@ def shard(
 @alexprep.command()
 @click.argument("tars", type=FOLDER)
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--split", default="train", show_default=True, help="What the tars hold: train or val.")
+@click.option("--split", type=click.Choice(["train", "val"]), default="train", show_default=True, help="Of the tars.")
 @one_line_errors
 def adopt(tars: Path, folder: Path, split: str) -> None:
     """Make FOLDER a shard set of the WebDataset TARS made elsewhere, which stay where they are, unchanged.

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from ..pipeline.device import find_device
+
 GROWTH_STEPS = 2000
 
 
@@ -15,14 +17,9 @@ def choose_device(name: str) -> torch.device:
         local = os.environ.get("LOCAL_RANK", "0")  # set by torchrun and `launch`
         name = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"--device {name}: expected auto, cpu or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"--device {name}: expected auto, cpu or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"--device {name}: torch sees {torch.cuda.device_count()} GPUs here; use --device cpu")
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+        return find_device(name)
+    except ValueError as error:
+        raise ValueError(f"--{error}, or auto") from None
 
 
 def use_device(name: str) -> torch.device:

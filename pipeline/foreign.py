@@ -57,10 +57,12 @@ def adopt_webdataset(
             "interrupted call left there"
         )
     pixels = _pixels_of(tars[0])
-    lock, num_bytes = threading.Lock(), 0
+    lock, stopped, num_bytes = threading.Lock(), threading.Event(), 0
 
     def count(more: int) -> None:
         nonlocal num_bytes
+        if stopped.is_set():
+            raise InterruptedError
         with lock:
             num_bytes += more
             on_progress(num_bytes)
@@ -72,6 +74,7 @@ def adopt_webdataset(
                 sums = sums + tar_sums
                 found.append(one)
         except BaseException:
+            stopped.set()  # else Ctrl-C would wait for the end of every tar begun
             threads.shutdown(cancel_futures=True)
             raise
     num_classes = 1 + max(one.largest_label for one in found)

@@ -54,21 +54,6 @@ class GraphOptions:
     operators: Callable[[Any], Any] | None = None
 
 
-def find_device(name: str) -> torch.device:
-    """The device "cpu", "cuda" (torch's current one) or "cuda:N"; ValueError when it is not there."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be cpu or cuda:N, got {name!r}")
-    if device.type == "cpu":
-        return device
-    if (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name}: this machine has {torch.cuda.device_count()} GPUs; choose another device")
-    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
-
-
 def places_of(images: Stored) -> NDArray[np.int64]:
     """Where a batch's images lie, (B, 2): the first word of each, and the one behind it."""
     words_B2 = np.empty((len(images.starts_B), 2), np.int64)
@@ -88,27 +73,17 @@ def drawn_values(plan: PixelPlan, draws: Draws) -> NDArray[np.float32]:
     One input for all, because each costs the host its time for every image.
     """
     values_B6 = np.empty((len(draws.mirror_B), 6), np.float32)
-    shift_KC = np.zeros((3, 3), np.float32) if plan.shift_KC is None else plan.shift_KC
-    _fill_values(plan.part(draws.crop_B2), draws.mirror_B, plan.flip, plan.mean_C, draws.alpha_B3, shift_KC, values_B6)
+    _fill_values(plan.part(draws.crop_B2), draws.mirror_B & plan.flip, plan.mean_of(draws.alpha_B3), values_B6)
     return values_B6
 
 
 @compiled
 def _fill_values(
-    parts: NDArray[np.float32],
-    mirror: NDArray[np.bool_],
-    flip: bool,
-    mean: NDArray[np.float32],
-    alpha: NDArray[np.float32],
-    shift: NDArray[np.float32],
-    values: NDArray[np.float32],
+    parts: NDArray[np.float32], mirrors: NDArray[np.bool_], means: NDArray[np.float32], values: NDArray[np.float32]
 ) -> None:
     for i in range(len(values)):
-        values[i, 0], values[i, 1], values[i, 2] = parts[i, 0], parts[i, 1], mirror[i] and flip
-        for colour in range(3):
-            values[i, 3 + colour] = mean[colour]
-            for component in range(3):
-                values[i, 3 + colour] -= alpha[i, component] * shift[component, colour]
+        values[i, 0], values[i, 1], values[i, 2] = parts[i, 0], parts[i, 1], mirrors[i]
+        values[i, 3], values[i, 4], values[i, 5] = means[i, 0], means[i, 1], means[i, 2]
 
 
 class Graph:

@@ -110,9 +110,8 @@ class HostGraph:
         if memory.dtype == np.uint8:
             self._team.run(_copy, len(out), out, cuts)
             return
-        means_B3 = np.repeat(plan.mean_C[None], len(starts_B), axis=0)
-        if draws is not None and plan.shift_KC is not None:
-            means_B3 = means_B3 - draws.alpha_B3 @ plan.shift_KC
+        no_colour_B3 = np.zeros((len(starts_B), 3), np.float32)
+        means_B3 = plan.mean_of(no_colour_B3 if draws is None else draws.alpha_B3)
         self._team.run(_finish, len(out), out, cuts, means_B3, np.float32(plan.gain), self._detail, plan.detail_moves)
 
     def _views(self, shapes_B2: NDArray[np.int64], draws: Draws | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

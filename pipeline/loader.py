@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from ..prep import ShardSet
 from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixels
 from .batch import Batch
+from .device import find_device
 from .draws import Draws, draw
-from .graph import Graph, GraphError, GraphOptions, build_graph, find_device
+from .graph import Graph, GraphError, GraphOptions, build_graph
 from .host import HostGraph
 from .order import full_order, meetings, window_order
 from .rotten import Rotten

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ..prep import ShardSet
 from .augment import Evaluation, TrainAugment, plan_pixels
+from .device import find_device
 from .draws import draw
-from .graph import Graph, GraphOptions, build_decoder, find_device
+from .graph import Graph, GraphOptions, build_decoder
 from .loader import BATCHES_AHEAD, Loader, new_graph
 from .samples import Samples, Stored
 
