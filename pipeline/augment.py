@@ -114,12 +114,6 @@ class PixelPlan:
             return np.full(place.shape, 0.5, np.float32)
         return (place / (self.num_places - 1)).astype(np.float32)
 
-    def mean_of(self, alpha_B3: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The mean colour to subtract from each of B images, (B, 3), its colour draw's shift taken off."""
-        if self.shift_KC is None:
-            return np.repeat(self.mean_C[None], len(alpha_B3), axis=0)
-        return self.mean_C - alpha_B3 @ self.shift_KC
-
     def scaled_detail_HWC(self) -> NDArray[np.float32]:
         """The detail as it is taken off a finished view."""
         assert self.detail_HWC is not None

@@ -73,7 +73,7 @@ def drawn_values(plan: PixelPlan, draws: Draws) -> NDArray[np.float32]:
     One input for all, because each costs the host its time for every image.
     """
     values_B6 = np.empty((len(draws.mirror_B), 6), np.float32)
-    _fill_values(plan.part(draws.crop_B2), draws.mirror_B & plan.flip, plan.mean_of(draws.alpha_B3), values_B6)
+    _fill_values(plan.part(draws.crop_B2), draws.mirror_B & plan.flip, mean_colours(plan, draws.alpha_B3), values_B6)
     return values_B6
 
 
@@ -84,6 +84,25 @@ def _fill_values(
     for i in range(len(values)):
         values[i, 0], values[i, 1], values[i, 2] = parts[i, 0], parts[i, 1], mirrors[i]
         values[i, 3], values[i, 4], values[i, 5] = means[i, 0], means[i, 1], means[i, 2]
+
+
+def mean_colours(plan: PixelPlan, alpha_B3: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean colour to subtract from each of B images, (B, 3), its colour draw's shift taken off."""
+    means_B3 = np.empty_like(alpha_B3)
+    shift_KC = np.zeros((3, 3), np.float32) if plan.shift_KC is None else plan.shift_KC
+    _fill_means(plan.mean_C, alpha_B3, shift_KC, means_B3)
+    return means_B3
+
+
+@compiled
+def _fill_means(
+    mean: NDArray[np.float32], alpha: NDArray[np.float32], shift: NDArray[np.float32], means: NDArray[np.float32]
+) -> None:
+    for i in range(len(means)):
+        for colour in range(3):
+            means[i, colour] = mean[colour]
+            for component in range(3):
+                means[i, colour] -= alpha[i, component] * shift[component, colour]
 
 
 class Graph:

@@ -17,7 +17,7 @@ from ..prep.compiled import Team, compiled
 from .augment import PixelPlan
 from .buffers import Buffers
 from .draws import Draws, draw
-from .graph import Graph, GraphError, GraphOptions, build_decoder
+from .graph import Graph, GraphError, GraphOptions, build_decoder, mean_colours
 from .samples import Stored
 
 _KEPT_BUFFERS = 3  # one with the user, one being written, one more for `last_batch = batch`
@@ -111,7 +111,7 @@ class HostGraph:
             self._team.run(_copy, len(out), out, cuts)
             return
         no_colour_B3 = np.zeros((len(starts_B), 3), np.float32)
-        means_B3 = plan.mean_of(no_colour_B3 if draws is None else draws.alpha_B3)
+        means_B3 = mean_colours(plan, no_colour_B3 if draws is None else draws.alpha_B3)
         self._team.run(_finish, len(out), out, cuts, means_B3, np.float32(plan.gain), self._detail, plan.detail_moves)
 
     def _views(self, shapes_B2: NDArray[np.int64], draws: Draws | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
