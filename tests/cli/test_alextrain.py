@@ -86,7 +86,7 @@ def test_help_is_quick_and_shows_the_recipe_option() -> None:
         (["--shards", "{shards}", "--recipe", "papper"], "no recipe 'papper'; choose one of"),
         (["--shards", "{shards}", "--set", "training.epoch=3"], "unknown key training.epoch; the nearest is"),
         (["--shards", "{shards}", "--device", "tpu"], "--device tpu: expected cpu or cuda:N, or auto"),
-        (["--shards", "{shards}", "--device", "cuda:99"], "--device cuda:99: torch sees"),
+        (["--shards", "{shards}", "--device", "cuda:99"], "--device cuda:99: this machine has"),
         (["--shards", "{shards}", "--recipe", "quick"], "images of 32 px hold no crop of 224 px"),
         (["--shards", "{shards}", "--recipe", "cifar10-19", "--set", "training.batch_size=1000"], "100 samples"),
     ],
