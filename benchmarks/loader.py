@@ -1,9 +1,10 @@
 """Images per second of the loader against a bare DALI pipeline and a torch DataLoader, by turns.
 
-    python benchmarks/loader.py PHOTOS [--codec jpeg|raw] [--device cpu|cuda:0] [--rounds 7] [--seconds 3] [--threads 2]
+    python benchmarks/loader.py PHOTOS [--format jpeg|raw] [--device cpu|cuda:0] [--rounds 7] [--seconds 3]
+        [--threads 2]
 
 PHOTOS is a folder of photographs; their central 256x256 crops become shards in a temporary folder. The control is the
-loader that DALI's documentation leads to: native webdataset reader, decode, random crop and mirror, colour noise and
+loader that DALI's documentation leads to: native webdataset reader, decode, random crop and mirror, color noise and
 channel mean in one crop_mirror_normalize. The DataLoader has the webdataset library, Pillow and NumPy in `--threads`
 processes, for the same pixels. Everything gives batches of 256, 224x224, float32 NCHW unless said. A machine is never
 quiet, so each round runs all of them in turn; the table shows medians of the rates, of the processor time of this
@@ -32,8 +33,8 @@ from PIL import Image
 
 from alexkit.pipeline import Loader, TrainAugment
 from alexkit.prep import PixelOptions, PixelSums
-from alexkit.prep.manifest import ClassEntry, complete_set
-from alexkit.prep.shard import Sample, write_shard
+from alexkit.prep.format.manifest import ClassEntry, complete_set
+from alexkit.prep.format.shard import Sample, write_shard
 
 BATCH, CROP, SIZE = 256, 224, 256
 Batches = Generator[torch.Tensor, None, None]
@@ -46,9 +47,9 @@ PCA = (
 ).astype(np.float32)
 
 
-def write_shards(photos: Path, folder: Path, codec: str, num_samples: int) -> None:
+def write_shards(photos: Path, folder: Path, format: str, num_samples: int) -> None:
     """Shards of the photographs' central crops, repeated until there are `num_samples`."""
-    pixels = PixelOptions(size_px=SIZE, codec=codec)
+    pixels = PixelOptions(size_px=SIZE, format=format)
     sums, contents = PixelSums.zero(SIZE), []
     for path in sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
         with Image.open(path) as opened:
@@ -60,7 +61,7 @@ def write_shards(photos: Path, folder: Path, codec: str, num_samples: int) -> No
         sums = sums + PixelSums.of(np.asarray(image))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=95, subsampling=2)
-        contents.append(image.tobytes() if codec == "raw" else file.getvalue())
+        contents.append(image.tobytes() if format == "raw" else file.getvalue())
     samples = [
         Sample(key=f"photo-{i}", image=content, label=i % 10)
         for i, content in zip(range(num_samples), itertools.cycle(contents), strict=False)
@@ -117,12 +118,12 @@ def bare_dali(tars: list[str], raw: bool, gpu: bool) -> Any:
     return images, fn.pad(label, shape=[4])
 
 
-def control_batches(folder: Path, codec: str, device: torch.device, threads: int) -> Batches:
+def control_batches(folder: Path, format: str, device: torch.device, threads: int) -> Batches:
     tars = [str(path) for path in sorted(folder.glob("*.tar"))]
     gpu = device.type == "cuda"
     pipeline = bare_dali(
         tars,
-        codec == "raw",
+        format == "raw",
         gpu,
         batch_size=BATCH,
         num_threads=threads,
@@ -134,9 +135,9 @@ def control_batches(folder: Path, codec: str, device: torch.device, threads: int
         yield torch.from_dlpack(pipeline.run()[0].as_tensor())
 
 
-def augmented(sample: dict[str, Any], codec: str) -> NDArray[np.float32]:
+def augmented(sample: dict[str, Any], format: str) -> NDArray[np.float32]:
     """What the control does to an image, by Pillow and NumPy."""
-    if codec == "raw":
+    if format == "raw":
         pixels = np.frombuffer(sample["raw"], np.uint8).reshape(SIZE, SIZE, 3)
     else:
         with Image.open(io.BytesIO(sample["jpg"])) as image:
@@ -149,11 +150,11 @@ def augmented(sample: dict[str, Any], codec: str) -> NDArray[np.float32]:
     return np.ascontiguousarray((view - (MEAN - noise)).transpose(2, 0, 1), np.float32)
 
 
-def torch_batches(folder: Path, codec: str, device: torch.device, threads: int) -> Batches:
+def torch_batches(folder: Path, format: str, device: torch.device, threads: int) -> Batches:
     tars = [str(path) for path in sorted(folder.glob("*.tar"))]
     samples = webdataset.WebDataset(tars, resampled=True, shardshuffle=False).shuffle(2048)
     loader = torch.utils.data.DataLoader(
-        samples.map(functools.partial(augmented, codec=codec)),
+        samples.map(functools.partial(augmented, format=format)),
         batch_size=BATCH,
         num_workers=threads,
         pin_memory=device.type == "cuda",
@@ -192,7 +193,7 @@ def wait_for(batch: torch.Tensor) -> None:
 def host_us(folder: Path, threads: int, **options: Any) -> float:
     """Microseconds of the calling thread per image, when there is next to nothing to compute."""
     if not folder.exists():
-        tiny = PixelOptions(size_px=8, codec="raw")
+        tiny = PixelOptions(size_px=8, format="raw")
         samples = [Sample(key=f"tiny-{i}", image=bytes(8 * 8 * 3), label=i % 10) for i in range(8192)]
         write_set(folder, tiny, samples, PixelSums.of(np.zeros((8, 8, 3), np.uint8)))
     augment = TrainAugment(crop=8, mean="channel")
@@ -208,7 +209,7 @@ def host_us(folder: Path, threads: int, **options: Any) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--codec", choices=("jpeg", "raw"), default="jpeg")
+    parser.add_argument("--format", choices=("jpeg", "raw"), default="jpeg")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda:N")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0)
@@ -217,15 +218,15 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_shards(options.photos, folder, options.codec, options.samples or NUM_SAMPLES[options.codec])
+        write_shards(options.photos, folder, options.format, options.samples or NUM_SAMPLES[options.format])
 
         def ours(mean: str, jitter: str, **more: Any) -> Callable[[], Batches]:
             augment = TrainAugment(crop=CROP, mean=mean, jitter=jitter)
             return lambda: loader_batches(folder, augment, options.threads, device=str(options.device), **more)
 
         contestants: dict[str, Callable[[], Batches]] = {
-            CONTROL: lambda: control_batches(folder, options.codec, options.device, options.threads),
-            "Loader, mean image and jitter": ours("centre", "paper"),
+            CONTROL: lambda: control_batches(folder, options.format, options.device, options.threads),
+            "Loader, mean image and jitter": ours("center", "paper"),
             "Loader, neither": ours("none", "off"),
             "Loader, channel mean and jitter": ours("channel", "paper"),
             "Loader, uint8, crop and mirror only": ours("none", "off", dtype=torch.uint8),
@@ -239,7 +240,7 @@ def main() -> None:
                 rates[title].append(rate)
                 costs[title].append(cost)
             # Its processes would work ahead into the others' turns: they are made for this one and end with it.
-            peer = torch_batches(folder, options.codec, options.device, options.threads)
+            peer = torch_batches(folder, options.format, options.device, options.threads)
             rates[PEER].append(measure(peer, options.seconds)[0])
             peer.close()
         # On a CPU an operator that changes nothing makes DALI do every step, as it does on a GPU.
@@ -252,7 +253,7 @@ def main() -> None:
         host = {title: host_us(folder / "tiny", options.threads, **more) for title, more in settings.items()}
     control = rates[CONTROL]
     print(
-        f"{options.codec} shards, {options.device}, {options.threads} threads, {options.rounds} rounds of "
+        f"{options.format} shards, {options.device}, {options.threads} threads, {options.rounds} rounds of "
         f"{options.seconds:g} s"
     )
     print(f"{'':38s}images/s  core-us/image   ratio to the control (lowest, highest)")

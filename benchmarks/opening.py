@@ -29,8 +29,8 @@ def write_sparse_set(folder: Path, num_samples: int) -> None:
     """A shard set whose pixels are holes; only the labels of the first batches are written."""
     from alexkit.pipeline.order import full_order
     from alexkit.prep import PixelOptions, PixelSums
-    from alexkit.prep.manifest import ClassEntry, complete_set
-    from alexkit.prep.shard import ShardEntry
+    from alexkit.prep.format.manifest import ClassEntry, complete_set
+    from alexkit.prep.format.shard import ShardEntry
 
     folder.mkdir(parents=True)
     needed: dict[int, list[int]] = {}
@@ -68,7 +68,7 @@ def write_sparse_set(folder: Path, num_samples: int) -> None:
         split="train",
         seed=0,
         images_per_shard=PER_SHARD,
-        pixels=PixelOptions(size_px=SIZE_PX, codec="raw"),
+        pixels=PixelOptions(size_px=SIZE_PX, format="raw"),
         software={},
         classes=[ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)],
         shards=shards,

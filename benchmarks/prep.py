@@ -86,8 +86,8 @@ def run_control(work: Callable[[Sequence[Item], str], None], photos: Path, out: 
 
 def run_alexkit(photos: Path, out: Path, workers: int) -> int:
     """The whole work of `alexprep shard`; the number of images."""
-    from alexkit.prep.build import BuildOptions, build_shards
-    from alexkit.prep.source import open_source
+    from alexkit.prep.build.build import BuildOptions, build_shards
+    from alexkit.prep.sources.recognize import open_source
 
     options = BuildOptions(num_workers=workers)
     (built,) = build_shards(open_source(photos), out, options, on_split=lambda split: lambda done, num_bad: None)
@@ -114,9 +114,9 @@ def extras_share(photos: Path) -> float:
     """Statistics and hashing as a share of all the work on an image, over up to 300 photographs in this process."""
     import hashlib
 
-    from alexkit.prep.images import prepare_image
-    from alexkit.prep.manifest import PixelOptions
-    from alexkit.prep.running_sums import RunningSums
+    from alexkit.prep.format.pixel_options import PixelOptions
+    from alexkit.prep.images.prepare import prepare_image
+    from alexkit.prep.images.running_sums import RunningSums
 
     sums, options, digest = RunningSums(SIZE_PX), PixelOptions(), hashlib.sha256()
     whole = extras = 0.0

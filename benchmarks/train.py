@@ -67,11 +67,11 @@ def control(batch: int, device: torch.device) -> Callable[[], None]:
 
 def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]:
     """One step of `alextrain`'s learner on a constant batch; `changes` go into the recipe."""
-    from alexkit.model.layout import make_layout
-    from alexkit.model.learner import Learner
-    from alexkit.model.precision import choose_precision
-    from alexkit.model.recipe import Recipe
-    from alexkit.model.wiring import wiring
+    from alexkit.model.network.precision import choose_precision
+    from alexkit.model.network.wiring import wiring
+    from alexkit.model.processes.layout import make_layout
+    from alexkit.model.runs.recipe import Recipe
+    from alexkit.model.training.learner import Learner
     from alexkit.pipeline import Batch
 
     columns = changes.pop("columns", 1)
@@ -95,8 +95,8 @@ def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]
 
 def from_shards(batch: int, device: torch.device, shards: Path) -> Callable[[], None]:
     """One step of `alextrain`'s learner on the next batch of the loader."""
-    from alexkit.model.recipe import Recipe
-    from alexkit.model.trainer import Trainer
+    from alexkit.model.runs.recipe import Recipe
+    from alexkit.model.training.trainer import Trainer
 
     recipe = Recipe.from_json({"training": {"batch_size": batch, "epochs": 1000}, "network": {"init": "quick"}})
     trainer = Trainer(recipe, shards, Path(tempfile.mkdtemp()) / "run", device=str(device))
@@ -141,7 +141,7 @@ CASES: dict[str, tuple[str, Case]] = {
     "fp32": ("ours, fp32", lambda a, d: ours(a.batch, d, precision="fp32")),
     "bf16": ("ours, bf16", lambda a, d: ours(a.batch, d, precision="bf16")),
     "no-norm": (
-        "ours, fp32, without normalisation",
+        "ours, fp32, without normalization",
         lambda a, d: ours(a.batch, d, precision="fp32", network={"norm": "none"}),
     ),
     "columns": ("ours, fp32, a process per column", lambda a, d: ours(a.batch, d, precision="fp32", columns=2)),

@@ -16,6 +16,8 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from ..errors import InputError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -26,7 +28,7 @@ EXIT_INTERRUPTED = 130
 def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Decorate a command: what a user can get wrong ends in one clear line and a non-zero exit, never a traceback.
 
-    The library raises ValueError for wrong input, OSError for the disk, ImportError for a missing part; anything else
+    The library raises InputError for wrong input, OSError for the disk, ImportError for a missing part; anything else
     is our mistake and keeps its traceback, because we want the report. SIGTERM ends a command like Ctrl-C.
     """
 
@@ -36,7 +38,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             return command(*args, **kwargs)
-        except (ValueError, OSError, ImportError) as error:
+        except (InputError, OSError, ImportError) as error:
             raise click.ClickException(" ".join(_words(error).split())) from error
         except KeyboardInterrupt:
             click.echo("interrupted; the same command continues what was begun, or begins again", err=True)

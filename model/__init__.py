@@ -6,22 +6,26 @@ of them is first asked for.
 
 from typing import TYPE_CHECKING, Any
 
-from .recipe import Recipe as Recipe
-from .recipe import load_recipe as load_recipe
-from .wiring import Switches as Switches
-from .wiring import wiring as wiring
+from .network.wiring import Switches, wiring
+from .runs.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from .ensemble import Evaluation as Evaluation
-    from .network import Network as Network
-    from .trainer import Trainer as Trainer
+    from .evaluation.ensemble import Evaluation
+    from .network.network import Network
+    from .training.trainer import Trainer
 
-_HEAVY = {"Network": "network", "Trainer": "trainer", "Evaluation": "ensemble"}
+__all__ = ["Evaluation", "Network", "Recipe", "Switches", "Trainer", "load_recipe", "wiring"]
+
+_LAZY = {"Network": ".network.network", "Trainer": ".training.trainer", "Evaluation": ".evaluation.ensemble"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HEAVY:
+    if name in _LAZY:
         from importlib import import_module
 
-        return getattr(import_module(f".{_HEAVY[name]}", __package__), name)
+        return getattr(import_module(_LAZY[name], __package__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,24 +5,25 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .augment import CentreCrop as CentreCrop
-from .augment import TenViews as TenViews
-from .augment import TrainAugment as TrainAugment
-from .batch import Batch as Batch
-from .foreign import adopt_webdataset as adopt_webdataset
+from .augment import CenterCrop, TenViews, TrainAugment
+from .batch import Batch
 
 if TYPE_CHECKING:
-    from .loader import Loader as Loader
-    from .throughput import measure_throughput as measure_throughput
+    from .loader import Loader
+    from .throughput import measure_throughput
+
+__all__ = ["Batch", "CenterCrop", "Loader", "TenViews", "TrainAugment", "measure_throughput"]
+
+_LAZY = {"Loader": ".loader", "measure_throughput": ".throughput"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Loader":
-        from .loader import Loader
+    if name in _LAZY:
+        from importlib import import_module
 
-        return Loader
-    if name == "measure_throughput":
-        from .throughput import measure_throughput
-
-        return measure_throughput
+        return getattr(import_module(_LAZY[name], __package__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

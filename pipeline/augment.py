@@ -1,11 +1,11 @@
 """What a loader does to an image, as the user names it and as the graph needs it.
 
-Three augmentations: `TrainAugment` (random crop, mirror, colour), `CentreCrop` and `TenViews` (evaluation). Pixels stay
+Three augmentations: `TrainAugment` (random crop, mirror, color), `CenterCrop` and `TenViews` (evaluation). Pixels stay
 on the scale 0-255. In all of them a pixel becomes
 
     gain * (pixel - mean + shift)
 
-with the mean of ALEXNET's variants, and the shift of the sample's colour draw (PCA jitter, paper section 4.1).
+with the mean of ALEXNET's variants, and the shift of the sample's color draw (PCA jitter, paper section 4.1).
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..prep import ShardSet
 
 JITTERS = ("paper", "original", "off")
-MEANS = ("centre", "crop", "channel", "none")
+MEANS = ("center", "crop", "channel", "none")
 CROP_DRAWS = ("image", "group32")
 GROUP_SIZE = 32
 
@@ -27,7 +28,7 @@ class Evaluation:
     """What evaluations share. Every sample once, in stored order; `mean_from` is the folder of the training set."""
 
     crop: int = 224
-    mean: str | float = "centre"
+    mean: str | float = "center"
     mean_from: str | Path | None = None
 
     def __post_init__(self) -> None:
@@ -35,22 +36,22 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CentreCrop(Evaluation):
+class CenterCrop(Evaluation):
     """The central crop, not mirrored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenViews(Evaluation):
-    """Paper section 4.1: top left, top right, bottom left, bottom right, centre; then their mirror images."""
+    """Paper section 4.1: top left, top right, bottom left, bottom right, center; then their mirror images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainAugment:
-    """Random crop, mirror image and colour.
+    """Random crop, mirror image and color.
 
     `crop`: side in px. `flip`: mirror every second image. `jitter`: "paper" (eigenvalues of 0-1 pixels times
     N(0, 0.1)), "original" (released 2012 code: standard deviations times N(0, 0.1), then everything / 1.1), "off".
-    `mean`: "centre" (the central crop of the mean image, never mirrored: released code), "crop" (the mean image at the
+    `mean`: "center" (the central crop of the mean image, never mirrored: released code), "crop" (the mean image at the
     crop's own place, mirrored with it: Caffe), "channel", "none" or a number. `crop_draw`: "image", or "group32" (crop
     and mirror drawn once for 32 consecutive images of the epoch's order: released code). `mean_from`: the folder whose
     statistics are used; None means the loaded set's own.
@@ -59,16 +60,16 @@ class TrainAugment:
     crop: int = 224
     flip: bool = True
     jitter: str = "paper"
-    mean: str | float = "centre"
+    mean: str | float = "center"
     crop_draw: str = "image"
     mean_from: str | Path | None = None
 
     def __post_init__(self) -> None:
         _check(self.crop, self.mean)
         if self.jitter not in JITTERS:
-            raise ValueError(f"jitter must be one of {', '.join(JITTERS)}, got {self.jitter!r}")
+            raise InputError(f"jitter must be one of {', '.join(JITTERS)}, got {self.jitter!r}")
         if self.crop_draw not in CROP_DRAWS:
-            raise ValueError(f"crop_draw must be one of {', '.join(CROP_DRAWS)}, got {self.crop_draw!r}")
+            raise InputError(f"crop_draw must be one of {', '.join(CROP_DRAWS)}, got {self.crop_draw!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +88,7 @@ class PixelPlan:
     `views`: fixed crops, or None for drawn ones. The mean to subtract is `mean_C` (float32, the average over places)
     plus `detail_HWC` (float32, what the mean image has beyond it; None where there is no mean image). The detail
     covers the crop (`detail_moves` False: one constant) or the whole image (True: cut and mirrored like the pixels).
-    `shift_KC` (float32): the shift in grey levels of a draw of 1 along component k; None without jitter.
+    `shift_KC` (float32): the shift in gray levels of a draw of 1 along component k; None without jitter.
     """
 
     size_px: int
@@ -128,40 +129,40 @@ class PixelPlan:
 def plan_pixels(augment: TrainAugment | Evaluation, shard_set: ShardSet) -> PixelPlan:
     """Fill in the numbers of `shard_set`, or of `mean_from`.
 
-    Raises ValueError when the crop does not fit, or when an evaluation of another split than "train" would subtract
+    Raises InputError when the crop does not fit, or when an evaluation of another split than "train" would subtract
     that split's own mean.
     """
     pixels = shard_set.manifest.pixels
     if pixels.fit != "crop" and augment.mean == "crop":
-        raise ValueError(
+        raise InputError(
             f"{shard_set.folder}: holds whole images (fit {pixels.fit!r}), but the mean image covers only their "
-            "central square; choose mean='centre' or 'channel'"
+            "central square; choose mean='center' or 'channel'"
         )
     size, crop = pixels.size_px, augment.crop
     if crop > size:
-        raise ValueError(f"{shard_set.folder}: images of {size} px hold no crop of {crop} px; choose crop <= {size}")
+        raise InputError(f"{shard_set.folder}: images of {size} px hold no crop of {crop} px; choose crop <= {size}")
     jitter = augment.jitter if isinstance(augment, TrainAugment) else "off"
     statistics = shard_set
-    if jitter != "off" or augment.mean in ("centre", "crop", "channel"):
+    if jitter != "off" or augment.mean in ("center", "crop", "channel"):
         if augment.mean_from is not None:
             statistics = ShardSet.open(Path(augment.mean_from))
         elif isinstance(augment, Evaluation) and shard_set.manifest.split != "train":
-            raise ValueError(
+            raise InputError(
                 f"{shard_set.folder}: this is the split {shard_set.manifest.split!r}; evaluation subtracts the mean of "
                 "the training set: give its folder as mean_from"
             )
-    colour = statistics.manifest.colour
+    color = statistics.manifest.color
     mean_C = np.zeros(3, np.float32)
     detail_HWC = None
     if augment.mean == "channel":
-        mean_C = np.array(colour.mean_C, np.float32)
+        mean_C = np.array(color.mean_C, np.float32)
     elif isinstance(augment.mean, (int, float)):
         mean_C = np.full(3, augment.mean, np.float32)
-    elif augment.mean in ("centre", "crop"):
+    elif augment.mean in ("center", "crop"):
         mean_HWC = statistics.sums().mean_image_HWC()
         if mean_HWC.shape != (size, size, 3):
-            raise ValueError(f"{statistics.folder}: mean image of {mean_HWC.shape[0]} px, but images of {size} px")
-        if augment.mean == "centre":
+            raise InputError(f"{statistics.folder}: mean image of {mean_HWC.shape[0]} px, but images of {size} px")
+        if augment.mean == "center":
             start = (size - crop) // 2
             mean_HWC = mean_HWC[start : start + crop, start : start + crop]
         mean_C = mean_HWC.mean(axis=(0, 1)).astype(np.float32)
@@ -169,8 +170,8 @@ def plan_pixels(augment: TrainAugment | Evaluation, shard_set: ShardSet) -> Pixe
     shift_KC = None
     if jitter != "off":
         # N(0, 0.1) times the eigenvalue of 0-1 pixels, back to 0-255; or times the standard deviation.
-        scale_K = [value / 255 for value in colour.eigenvalues_K] if jitter == "paper" else colour.standard_deviations_K
-        shift_KC = (0.1 * np.array(scale_K)[:, None] * np.array(colour.eigenvectors_KC)).astype(np.float32)
+        scale_K = [value / 255 for value in color.eigenvalues_K] if jitter == "paper" else color.standard_deviations_K
+        shift_KC = (0.1 * np.array(scale_K)[:, None] * np.array(color.eigenvectors_KC)).astype(np.float32)
     return PixelPlan(
         size_px=size,
         crop_px=crop,
@@ -185,17 +186,17 @@ def plan_pixels(augment: TrainAugment | Evaluation, shard_set: ShardSet) -> Pixe
 
 
 def _views(augment: TrainAugment | Evaluation, size: int) -> tuple[View, ...] | None:
-    last, centre = size - augment.crop, (size - augment.crop) // 2
+    last, center = size - augment.crop, (size - augment.crop) // 2
     if isinstance(augment, TrainAugment):
         return None
-    if isinstance(augment, CentreCrop):
-        return (View(top=centre, left=centre, mirror=False),)
-    places = [(0, 0), (0, last), (last, 0), (last, last), (centre, centre)]
+    if isinstance(augment, CenterCrop):
+        return (View(top=center, left=center, mirror=False),)
+    places = [(0, 0), (0, last), (last, 0), (last, last), (center, center)]
     return tuple(View(top=top, left=left, mirror=mirror) for mirror in (False, True) for top, left in places)
 
 
 def _check(crop: int, mean: str | float) -> None:
     if crop < 1:
-        raise ValueError(f"crop must be at least 1 px, got {crop}")
+        raise InputError(f"crop must be at least 1 px, got {crop}")
     if isinstance(mean, str) and mean not in MEANS:
-        raise ValueError(f"mean must be a number or one of {', '.join(MEANS)}, got {mean!r}")
+        raise InputError(f"mean must be a number or one of {', '.join(MEANS)}, got {mean!r}")

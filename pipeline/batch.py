@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Batch:
     """B samples on one device.
 
-    `images`: (B, 3, H, W), or (B, 10, 3, H, W) for ten views, in the loader's dtype; floats are grey levels 0-255 less
+    `images`: (B, 3, H, W), or (B, 10, 3, H, W) for ten views, in the loader's dtype; floats are gray levels 0-255 less
     the mean. `labels` and `indices`: int64 (B,), class and place in the shard set. `mask`: bool (B,), False where the
     row only fills the last batch of an evaluation. `keys`: the samples' names, on the host. `extras`: by
     extension, the content of the tar members that were asked for, None where a sample has none.

@@ -2,17 +2,19 @@
 
 import torch
 
+from ..errors import InputError
+
 
 def find_device(name: str) -> torch.device:
-    """The device "cpu", "cuda" (torch's current one) or "cuda:N"; ValueError when it is not there."""
+    """The device "cpu", "cuda" (torch's current one) or "cuda:N"; InputError when it is not there."""
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device {name}: expected cpu or cuda:N")
+        raise InputError(f"device {name}: expected cpu or cuda:N")
     if device.type == "cpu":
         return device
     if (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name}: this machine has {torch.cuda.device_count()} GPUs; choose another device")
+        raise InputError(f"device {name}: this machine has {torch.cuda.device_count()} GPUs; choose another device")
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..prep.compiled import compiled
+from ..prep.format.compiled import compiled
 
-PLACE, COLOUR = np.uint64(0), np.uint64(1)  # purposes
+PLACE, COLOR = np.uint64(0), np.uint64(1)  # purposes
 _LOW = np.uint64(0xFFFFFFFF)
 _31, _32 = np.uint64(31), np.uint64(32)
 _MULTIPLY_0, _MULTIPLY_2 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -36,9 +36,9 @@ class Draws:
 
 
 def draw(
-    seed: int, epoch: int, place_numbers_B: NDArray[np.int64], colour_numbers_B: NDArray[np.int64], num_places: int
+    seed: int, epoch: int, place_numbers_B: NDArray[np.int64], color_numbers_B: NDArray[np.int64], num_places: int
 ) -> Draws:
-    """Draw for one batch: crops uniform in 0..num_places-1 on each axis, mirror images with probability 1/2, colours.
+    """Draw for one batch: crops uniform in 0..num_places-1 on each axis, mirror images with probability 1/2, colors.
 
     The numbers are sample indices; samples with one place number share crop and mirror.
     """
@@ -46,7 +46,7 @@ def draw(
     draws = Draws(
         crop_B2=np.empty((n, 2), np.int64), mirror_B=np.empty(n, np.bool_), alpha_B3=np.empty((n, 3), np.float32)
     )
-    numbers = place_numbers_B.astype(np.uint64), colour_numbers_B.astype(np.uint64)
+    numbers = place_numbers_B.astype(np.uint64), color_numbers_B.astype(np.uint64)
     settings = np.uint64(epoch), np.uint64(seed), np.uint64(num_places)
     _draw(*numbers, *settings, draws.crop_B2, draws.mirror_B, draws.alpha_B3)
     return draws
@@ -55,7 +55,7 @@ def draw(
 @compiled
 def _draw(
     places: NDArray[np.uint64],
-    colours: NDArray[np.uint64],
+    colors: NDArray[np.uint64],
     epoch: np.uint64,
     seed: np.uint64,
     num_places: np.uint64,
@@ -68,7 +68,7 @@ def _draw(
         # The high half of word * count is uniform but for a bias below count / 2**32.
         crop[i, 0], crop[i, 1] = (top * num_places) >> _32, (left * num_places) >> _32
         mirror[i] = side >> _31 == 1
-        words = philox4x32((colours[i] & _LOW, colours[i] >> _32, epoch, COLOUR), (seed & _LOW, seed >> _32))
+        words = philox4x32((colors[i] & _LOW, colors[i] >> _32, epoch, COLOR), (seed & _LOW, seed >> _32))
         # Box-Muller on float64; rounding to float32 hides last-place differences between math libraries.
         u0, u1, u2, u3 = _uniform(words[0]), _uniform(words[1]), _uniform(words[2]), _uniform(words[3])
         radius_0, radius_1 = math.sqrt(-2.0 * math.log(u0)), math.sqrt(-2.0 * math.log(u1))

@@ -20,15 +20,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..prep import ShardSet
 from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixels
+from .backends.compiled_cpu import HostGraph
+from .backends.dali import Graph, GraphError, GraphOptions, build_graph
 from .batch import Batch
+from .corrupt import Rotten
 from .device import find_device
 from .draws import Draws, draw
-from .graph import Graph, GraphError, GraphOptions, build_graph
-from .host import HostGraph
 from .order import full_order, meetings, window_order
-from .rotten import Rotten
 from .samples import Samples
 from .schedule import Schedule, Share
 
@@ -57,7 +58,7 @@ class Loader:
 
     Iterating runs to the end of the current epoch, from wherever the loader stands: the first time a whole epoch, the
     next time the next one, after a `break` or `load_state_dict` the rest. With `TrainAugment` the order is shuffled and
-    the tail that fills no global batch is dropped; with `CentreCrop` or `TenViews` every sample comes exactly once, in
+    the tail that fills no global batch is dropped; with `CenterCrop` or `TenViews` every sample comes exactly once, in
     stored order, the last batch padded and masked.
 
     `device`: "cpu" or "cuda:N". `dtype`: float32, float16, bfloat16, or uint8 (pixels as stored, only cropped and
@@ -68,7 +69,7 @@ class Loader:
     DALI node that puts your own operators behind the built-in ones; it sees one finished view, as uint8 or float32.
     `extras`: extensions of other tar members to hand over as bytes.
 
-    Raises ValueError for impossible settings and for a shard set that does not hold together, before the first batch.
+    Raises InputError for impossible settings and for a shard set that does not hold together, before the first batch.
     """
 
     def __init__(
@@ -91,11 +92,11 @@ class Loader:
     ) -> None:
         self.device = find_device(device)
         if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
+            raise InputError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
         if num_threads is not None and num_threads < 1:
-            raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+            raise InputError(f"num_threads must be at least 1, got {num_threads}")
         if on_error not in ON_ERROR:
-            raise ValueError(f"on_error must be one of {', '.join(ON_ERROR)}, got {on_error!r}")
+            raise InputError(f"on_error must be one of {', '.join(ON_ERROR)}, got {on_error!r}")
         self.shard_set = ShardSet.open(Path(folder))
         self._schedule = Schedule(
             num_samples=self.shard_set.manifest.num_samples,
@@ -111,7 +112,7 @@ class Loader:
         self._augment = augment
         self._plan = plan_pixels(augment, self.shard_set)
         if dtype == torch.uint8 and self._plan.changes_pixels:
-            raise ValueError(
+            raise InputError(
                 "uint8 batches hold pixels as stored: choose mean='none' and jitter='off', or a float dtype"
             )
         self._samples = Samples(self.shard_set)
@@ -170,15 +171,15 @@ class Loader:
     def load_state_dict(self, state: dict[str, int | str]) -> None:
         """Continue with the very next batch. The number of replicas may differ, the global batch may not.
 
-        Raises ValueError, saying what differs, for the state of another shard set, seed, order or version.
+        Raises InputError, saying what differs, for the state of another shard set, seed, order or version.
         """
         for name, expected in self._identity().items():
             if state.get(name) != expected:
-                raise ValueError(f"loader state: {name} is {state.get(name)!r}, this loader has {expected!r}")
+                raise InputError(f"loader state: {name} is {state.get(name)!r}, this loader has {expected!r}")
         position = state.get("position")
         start = position % self._schedule.epoch_samples if isinstance(position, int) else -1
         if not isinstance(position, int) or position < 0 or start % self._schedule.global_batch:
-            raise ValueError(f"loader state: position {position!r} is not the start of a batch")
+            raise InputError(f"loader state: position {position!r} is not the start of a batch")
         self._restart(position)
 
     def close(self) -> None:
@@ -209,7 +210,7 @@ class Loader:
 
     def _next(self) -> Batch:
         if self._graph is None:
-            raise ValueError("this loader is closed; make a new one")
+            raise InputError("this loader is closed; make a new one")
         # Training never waits at the end of an epoch; evaluation prepares nothing behind its end.
         stop = None if self._schedule.training else (self.epoch + 1) * self._schedule.epoch_samples
         while True:
@@ -257,14 +258,14 @@ class Loader:
     def _replace_rotten(self, shares: list[Share], error: GraphError) -> None:
         """Find the image that DALI stumbled over.
 
-        Raises ValueError naming it, unless it is to be replaced, and GraphError when there is none, so that the mistake
+        Raises InputError naming it, unless it is to be replaced, and GraphError when there is none, so that the mistake
         is elsewhere.
         """
         rotten = self._rotten.find(shares)
         if not rotten:
             raise GraphError(f"{self.shard_set.folder}: DALI failed on a batch of sound images: {error}") from error
         if self._on_error == "raise":
-            raise ValueError(
+            raise InputError(
                 f"{self._samples.where(rotten[0])}: this image does not decode, so the disk or a copy went wrong; "
                 "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' goes on without it"
             ) from error
@@ -316,7 +317,7 @@ def new_graph(plan: PixelPlan, data: NDArray[np.uint8], options: GraphOptions) -
 def _report_mixing(seed: int, num_samples: int, global_batch: int) -> None:
     window, full = (meetings(order(seed, 0, num_samples), global_batch) for order in (window_order, full_order))
     log.info(
-        "window order: %.1f %% of the samples meet a stored neighbour in their batch, in full order %.1f %%",
+        "window order: %.1f %% of the samples meet a stored neighbor in their batch, in full order %.1f %%",
         100 * window,
         100 * full,
     )

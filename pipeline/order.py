@@ -9,6 +9,8 @@ costs in mixing is only that samples of one run meet in a batch more often than 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+
 RUN_SAMPLES = 64  # about 2 MB of 256x256 JPEG: long enough to read at full speed
 WINDOW_RUNS = 128
 WINDOW_SAMPLES = RUN_SAMPLES * WINDOW_RUNS
@@ -18,7 +20,7 @@ def full_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     """A uniform permutation of 0..num_samples-1: every index once. O(n) time, 8 bytes per sample.
 
     `RandomState` over raw Philox bits, because NumPy has frozen its shuffle (NEP 19): a newer NumPy gives the same
-    order, which `Generator.permutation` does not promise. Raises ValueError unless seed and epoch are in 0..2**64-1.
+    order, which `Generator.permutation` does not promise. Raises InputError unless seed and epoch are in 0..2**64-1.
     """
     order = np.arange(num_samples, dtype=np.int64)
     _random(seed, epoch).shuffle(order)
@@ -26,7 +28,7 @@ def full_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
 
 
 def window_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
-    """Every index once; each slice of WINDOW_SAMPLES entries holds whole runs of RUN_SAMPLES stored neighbours.
+    """Every index once; each slice of WINDOW_SAMPLES entries holds whole runs of RUN_SAMPLES stored neighbors.
 
     Only the run that holds the last sample may be shorter, so that the windows after it start earlier.
     """
@@ -50,5 +52,5 @@ def meetings(order: NDArray[np.int64], batch_size: int) -> float:
 def _random(seed: int, epoch: int) -> np.random.RandomState:
     for name, value in (("seed", seed), ("epoch", epoch)):
         if not 0 <= value < 2**64:
-            raise ValueError(f"{name} must be in 0..2**64-1, got {value}")
+            raise InputError(f"{name} must be in 0..2**64-1, got {value}")
     return np.random.RandomState(np.random.Philox(key=np.array([seed, epoch], np.uint64)))

@@ -17,8 +17,9 @@ from tarfile import BLOCKSIZE, HeaderError, TarInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..prep import ShardSet
-from ..prep.compiled import compiled
+from ..prep.format.compiled import compiled
 
 _MAP_FIXED = 0x10  # Linux; DALI runs nowhere else
 _LONGEST_LABEL = 9
@@ -36,7 +37,7 @@ class Samples:
     """All samples of a shard set. Index i is the i-th sample in stored order, shard after shard.
 
     `data` are the bytes of all shards side by side, each from a new page on. Beside them, about 30 bytes a sample and
-    the keys. Every index is read and checked here. Raises ValueError, naming file and line, when one does not fit its
+    the keys. Every index is read and checked here. Raises InputError, naming file and line, when one does not fit its
     shard.
     """
 
@@ -75,7 +76,7 @@ class Samples:
         return self.data[start : start + int(self._sizes[index])]
 
     def labels(self, indices_B: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The class indices. Raises ValueError, naming the sample, for one that is not in the class table."""
+        """The class indices. Raises InputError, naming the sample, for one that is not in the class table."""
         num_classes = len(self.shard_set.manifest.classes)
         labels_B = np.empty(len(indices_B), np.int64)
         num_good = _read_labels(
@@ -85,7 +86,7 @@ class Samples:
             index = int(indices_B[num_good])
             start = int(self._label_starts[index])
             found = bytes(self.data[start : start + int(self._label_sizes[index])])
-            raise ValueError(
+            raise InputError(
                 f"{self.where(index)}: label {found!r}, but the class table has the classes 0 to {num_classes - 1}; "
                 "the shard is damaged or from another set: restore it"
             )
@@ -122,7 +123,7 @@ class Samples:
             try:
                 member = TarInfo.frombuf(self.data[position : position + BLOCKSIZE].tobytes(), "utf-8", "replace")
             except HeaderError as error:
-                raise ValueError(f"{self.where(index)}: no tar header before or after it ({error})") from None
+                raise InputError(f"{self.where(index)}: no tar header before or after it ({error})") from None
             position += BLOCKSIZE
             if member.name == f"{key}.{ext}" and member.isreg():
                 return bytes(self.data[position : min(position + member.size, end)])
@@ -130,7 +131,7 @@ class Samples:
         return None
 
     def read_ahead(self, indices: NDArray[np.int64]) -> None:
-        """Ask the system to read these samples from the disk; returns at once. Stored neighbours make one request."""
+        """Ask the system to read these samples from the disk; returns at once. Stored neighbors make one request."""
         if len(indices) == 0:
             return
         indices = np.sort(indices)
@@ -156,7 +157,7 @@ class Samples:
 
     def _check_sizes(self, image_sizes: NDArray[np.int64], label_sizes: NDArray[np.int64], path: Path) -> None:
         pixels = self.shard_set.manifest.pixels
-        least, most = (3 * pixels.size_px**2,) * 2 if pixels.codec == "raw" else (1, 2**31 - 1)
+        least, most = (3 * pixels.size_px**2,) * 2 if pixels.format == "raw" else (1, 2**31 - 1)
         for name, sizes, low, high in (
             ("an image", image_sizes, least, most),
             ("a label", label_sizes, 1, _LONGEST_LABEL),
@@ -165,7 +166,7 @@ class Samples:
             if wrong.any():
                 row = int(np.argmax(wrong))
                 expected = f"{low}" if low == high else f"{low} to {high}"
-                raise ValueError(
+                raise InputError(
                     f"{path.with_suffix('.idx')}:{row + 2}: {name} of {sizes[row]} bytes, expected {expected}; "
                     "restore the index"
                 )
@@ -205,7 +206,7 @@ def _map_side_by_side(paths: list[Path], sizes: list[int]) -> tuple[mmap.mmap, N
         try:
             # Past the end of a shorter file every access would kill the process.
             if os.fstat(descriptor).st_size < size:
-                raise ValueError(f"{path}: shorter than the {size} bytes of the manifest; restore the shard")
+                raise InputError(f"{path}: shorter than the {size} bytes of the manifest; restore the shard")
             flags = mmap.MAP_SHARED | _MAP_FIXED
             if size and map_file(base + start, size, mmap.PROT_READ, flags, descriptor, 0) != base + start:
                 raise OSError(ctypes.get_errno(), f"mapping failed: {os.strerror(ctypes.get_errno())}", str(path))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .order import WINDOW_SAMPLES, full_order, window_order
 
 ORDERS = {"full": full_order, "window": window_order}
@@ -45,17 +46,17 @@ class Schedule:
         training: bool,
     ) -> None:
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
         if num_replicas < 1 or not 0 <= replica < num_replicas:
-            raise ValueError(f"replica must be in 0..num_replicas-1, got replica {replica} of {num_replicas}")
+            raise InputError(f"replica must be in 0..num_replicas-1, got replica {replica} of {num_replicas}")
         if not 0 <= seed < 2**64:
-            raise ValueError(f"seed must be in 0..2**64-1, got {seed}")
+            raise InputError(f"seed must be in 0..2**64-1, got {seed}")
         if order not in ORDERS:
-            raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+            raise InputError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
         self.batch_size = batch_size
         self.global_batch = batch_size * num_replicas
         if training and num_samples < self.global_batch:
-            raise ValueError(
+            raise InputError(
                 f"{num_samples} samples fill no global batch of {self.global_batch} ({num_replicas} x {batch_size}); "
                 "choose a smaller batch_size"
             )

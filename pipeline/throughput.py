@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ..prep import ShardSet
 from .augment import Evaluation, TrainAugment, plan_pixels
+from .backends.dali import Graph, GraphOptions, build_decoder
 from .device import find_device
 from .draws import draw
-from .graph import Graph, GraphOptions, build_decoder
 from .loader import BATCHES_AHEAD, Loader, new_graph
 from .samples import Samples, Stored
 
@@ -93,7 +93,7 @@ def measure_throughput(
     reading = _rate(read, batch_size, seconds)
 
     decoding = None
-    if pixels.codec != "raw":
+    if pixels.format != "raw":
         decoder = Graph(build_decoder(options), plan, samples.data)
         one = _keep_busy(decoder, lambda: decoder.start(samples.images(some()), None), decoder.outputs)
         decoding = _rate(one, batch_size, seconds)
@@ -103,7 +103,7 @@ def measure_throughput(
     stride = -(-num_bytes // BLOCKSIZE) * BLOCKSIZE  # as in a tar
     images = Stored(starts_B=np.arange(batch_size) * stride, sizes_B=np.full(batch_size, num_bytes, np.int32))
     data = random.integers(0, 256, batch_size * stride, np.uint8)
-    rest = new_graph(plan, data, replace(options, pixels=replace(pixels, codec="raw", fit="crop")))
+    rest = new_graph(plan, data, replace(options, pixels=replace(pixels, format="raw", fit="crop")))
     draws = None if plan.views is not None else draw(0, 0, some(), some(), plan.num_places)
     graph = _rate(_keep_busy(rest, lambda: rest.start(images, draws), rest.finished), batch_size, seconds)
     rest.close()

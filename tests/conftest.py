@@ -10,30 +10,30 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexkit.prep import PixelOptions, PixelSums
-from alexkit.prep.images import central_square
-from alexkit.prep.manifest import ClassEntry, complete_set
-from alexkit.prep.shard import Sample, write_shard
+from alexkit.prep.format.manifest import ClassEntry, complete_set
+from alexkit.prep.format.shard import Sample, write_shard
+from alexkit.prep.images.square import central_square
 
 DrawShards = Callable[..., Path]
 DrawImage = Callable[[int, int, int], NDArray[np.uint8]]
 
 
 def draw_image(number: int, label: int, size_px: int) -> NDArray[np.uint8]:
-    """A smooth uint8 (H, W, 3) image that a network can tell by class: its colour and slope depend on the label."""
+    """A smooth uint8 (H, W, 3) image that a network can tell by class: its color and slope depend on the label."""
     rng = np.random.default_rng([number, label])
     y, x = np.mgrid[0:size_px, 0:size_px] / size_px
     slope = np.cos(label) * x + np.sin(label) * y
-    colour = 90 + 70 * np.cos(label * 2.4 + np.arange(3))
-    image = colour + 60 * np.sin(8 * slope + rng.uniform(0, 6))[..., None] + rng.normal(0, 12, (size_px, size_px, 3))
+    color = 90 + 70 * np.cos(label * 2.4 + np.arange(3))
+    image = color + 60 * np.sin(8 * slope + rng.uniform(0, 6))[..., None] + rng.normal(0, 12, (size_px, size_px, 3))
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def encode(image_HWC: NDArray[np.uint8], pixels: PixelOptions) -> bytes:
     """The content of the image member for one image."""
-    if pixels.codec == "raw":
+    if pixels.format == "raw":
         return image_HWC.tobytes()
     file = io.BytesIO()
-    if pixels.codec == "png":
+    if pixels.format == "png":
         Image.fromarray(image_HWC).save(file, "PNG")
     else:
         subsampling = {"420": 2, "444": 0}[pixels.chroma]
@@ -48,7 +48,7 @@ def write_shard_set(
     num_classes: int = 4,
     size_px: int = 64,
     samples_per_shard: int = 16,
-    codec: str = "jpeg",
+    format: str = "jpeg",
     fit: str = "crop",
     chroma: str = "420",
     split: str = "train",
@@ -56,7 +56,7 @@ def write_shard_set(
 ) -> Path:
     """Write a complete shard set of drawn images to `folder`; sample i has label i % num_classes and key `sample-i`."""
     folder.mkdir(parents=True)
-    pixels = PixelOptions(size_px=size_px, codec=codec, fit=fit, chroma=chroma)
+    pixels = PixelOptions(size_px=size_px, format=format, fit=fit, chroma=chroma)
     sums = PixelSums.zero(size_px)
     samples = []
     for i in range(num_samples):

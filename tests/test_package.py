@@ -28,7 +28,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
     (wheel,) = (tmp_path / "out").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
-    expected = {"alexkit/__init__.py", "alexkit/py.typed"}
+    expected = {f"alexkit/{name}" for name in ("__init__.py", "errors.py", "py.typed")}
     for stage in STAGES:
         for path in (ROOT / stage).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

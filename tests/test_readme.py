@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
+from alexkit.cli.default_group import DefaultGroup
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PIPELINE = (ROOT / "docs" / "pipeline.md").read_text()
@@ -62,7 +64,8 @@ def test_the_python_runs_as_it_stands(folder: Path, page: str) -> None:
 
 def options_of(command: click.Command, path: str) -> list[tuple[str, str]]:
     if isinstance(command, click.Group):
-        return [pair for name, inner in command.commands.items() for pair in options_of(inner, f"{path} {name}")]
+        verbs = [pair for name, inner in command.commands.items() for pair in options_of(inner, f"{path} {name}")]
+        return verbs + (options_of(command.default, path) if isinstance(command, DefaultGroup) else [])
     long = [name for option in command.params for name in option.opts if name.startswith("--")]
     return [(path, ""), *((path, name) for name in long)]
 

@@ -8,9 +8,9 @@ import torch
 from click.testing import CliRunner, Result
 
 from alexkit.cli.alexeval import alexeval
-from alexkit.model.recipe import load_recipe
-from alexkit.model.trainer import Trainer
-from alexkit.pipeline import CentreCrop, Loader
+from alexkit.model.runs.recipe import load_recipe
+from alexkit.model.training.trainer import Trainer
+from alexkit.pipeline import CenterCrop, Loader
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,11 @@ def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, ru
         trained = json.loads((run / "result.json").read_text())
         assert row["images"] == 39
         # Batches of another size round differently, the errors are counts of images.
-        assert row["centre"]["top1_error"] == trained["top1_error"]
-        assert row["centre"]["loss"] == pytest.approx(trained["loss"], rel=1e-5)
-        assert row["ten_views"]["loss"] != row["centre"]["loss"]
+        assert row["center"]["top1_error"] == trained["top1_error"]
+        assert row["center"]["loss"] == pytest.approx(trained["loss"], rel=1e-5)
+        assert row["ten_views"]["loss"] != row["center"]["loss"]
     # Mean probabilities have at most the mean of the losses (Jensen).
-    for view in ("centre", "ten_views"):
+    for view in ("center", "ten_views"):
         assert rows[2][view]["loss"] <= (rows[0][view]["loss"] + rows[1][view]["loss"]) / 2 + 1e-9
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -98,7 +98,7 @@ def test_an_onnx_file_gives_the_predictions_of_the_run_from_pixels_as_stored(
     result = call("--shards", shards, runs[0], "--onnx", tmp_path / "net.onnx")
     assert result.exit_code == 0 and "net.onnx: takes pixels of 0-255" in result.output
     session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    with Loader(shards / "val", batch_size=39, augment=CentreCrop(crop=24, mean="none"), dtype=torch.uint8) as loader:
+    with Loader(shards / "val", batch_size=39, augment=CenterCrop(crop=24, mean="none"), dtype=torch.uint8) as loader:
         (batch,) = loader
     (probabilities,) = session.run(["probabilities"], {"images": batch.images.float().numpy()})
     own = probabilities[range(39), batch.labels.numpy()]

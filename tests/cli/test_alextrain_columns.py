@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alexkit.model.checkpoint import newest_checkpoint
+from alexkit.model.runs.checkpoint import newest_checkpoint
 
 # Columns that meet, less the layers that hold nine tenths of the weights.
 SMALL = ["--set", "network.without=['fc6', 'fc7']", "--set", "training.batch_size=8", "--set", "training.epochs=2"]

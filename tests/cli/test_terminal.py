@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from alexkit.cli import terminal
 from alexkit.cli.terminal import one_line_errors, progress
+from alexkit.errors import InputError
 
 
 def test_without_a_terminal_the_last_state_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +33,7 @@ def test_long_work_says_rate_and_eta_as_it_goes(
     assert "ETA" in lines[-1] and lines[-1].startswith("packing: 400/1000")
 
 
-@pytest.mark.parametrize("error", [ValueError, OSError, ImportError])
+@pytest.mark.parametrize("error", [InputError, OSError, ImportError])
 def test_what_a_user_can_get_wrong_is_one_line(error: type[Exception]) -> None:
     @click.command()
     @one_line_errors

@@ -17,7 +17,9 @@ StartScript = Callable[..., BaseProcess]
 def start_script() -> StartScript:
     """`start_script(path, stderr=FILE, environment={...}, **arguments)` runs a script with `ARGUMENTS` as a global."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["alexkit.model.trainer", "alexkit.pipeline.loader", "alexkit.pipeline.graph"])
+    context.set_forkserver_preload(
+        ["alexkit.model.training.trainer", "alexkit.pipeline.loader", "alexkit.pipeline.backends.dali"]
+    )
 
     def start(path: Path, *, stderr: Path, environment: dict[str, str] | None = None, **arguments: Any) -> BaseProcess:
         process = context.Process(

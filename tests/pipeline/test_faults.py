@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from alexkit.pipeline import CentreCrop, Loader, TrainAugment
-from alexkit.pipeline.buffers import Buffers
+from alexkit.pipeline import CenterCrop, Loader, TrainAugment
+from alexkit.pipeline.backends.buffers import Buffers
 from alexkit.prep import ShardSet
 
 from ..conftest import write_shard_set
 
-EVALUATE = CentreCrop(crop=56)
+EVALUATE = CenterCrop(crop=56)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_an_image_of_another_size_counts_as_rotten(tmp_path: Path, draw_shards: 
     folder = write_shard_set(tmp_path / "set", fit=fit)
     spoil(folder, 2, content)
     with (
-        Loader(folder, batch_size=8, augment=CentreCrop(crop=8), operators=operators) as loader,
+        Loader(folder, batch_size=8, augment=CenterCrop(crop=8), operators=operators) as loader,
         pytest.raises(ValueError, match="sample-0002"),
     ):
         list(loader)
@@ -205,7 +205,7 @@ DAMAGE = {
 
 
 def test_a_raw_image_of_another_size_is_refused_by_line(tmp_path: Path) -> None:
-    folder = write_shard_set(tmp_path / "raw", codec="raw")
+    folder = write_shard_set(tmp_path / "raw", format="raw")
     rewrite_index(folder, "raw 512 12288 ", "raw 512 12280 ")
     with pytest.raises(ValueError, match=r"train-00000\.idx:2: an image of 12280 bytes, expected 12288"):
         Loader(folder, batch_size=8, augment=EVALUATE)

@@ -31,7 +31,7 @@ def test_the_draws_of_twenty_samples_never_change() -> None:
 
 
 def test_five_batches_never_change(draw_shards: Any) -> None:
-    folder = draw_shards(codec="raw", draw=count_image)
+    folder = draw_shards(format="raw", draw=count_image)
     augment = TrainAugment(crop=56, mean="none", jitter="off")
     with Loader(folder, batch_size=8, augment=augment, dtype=torch.uint8, seed=42) as loader:
         batches = list(loader)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from alexkit.pipeline import CentreCrop, Loader, TenViews, TrainAugment
+from alexkit.pipeline import CenterCrop, Loader, TenViews, TrainAugment
 from alexkit.prep import ShardSet
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 
-@pytest.mark.parametrize(("codec", "size_px"), [("jpeg", 64), ("png", 64), ("raw", 64), ("raw", 57)])
+@pytest.mark.parametrize(("format", "size_px"), [("jpeg", 64), ("png", 64), ("raw", 64), ("raw", 57)])
 @pytest.mark.parametrize(
     "options",
     [
@@ -23,16 +23,16 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU he
         {"augment": TrainAugment(crop=56), "operators": lambda node: node},
         {"augment": TrainAugment(crop=56, mean="crop", jitter="original")},
         {"augment": TrainAugment(crop=56, mean="none", jitter="off"), "dtype": torch.uint8},
-        {"augment": CentreCrop(crop=56)},
-        {"augment": CentreCrop(crop=56), "dtype": torch.float16},
+        {"augment": CenterCrop(crop=56)},
+        {"augment": CenterCrop(crop=56), "dtype": torch.float16},
         {"augment": TenViews(crop=56), "channels_last": True},
     ],
-    ids=["draws", "channels_last", "operators", "moving mean", "uint8", "centre", "float16", "ten views"],
+    ids=["draws", "channels_last", "operators", "moving mean", "uint8", "center", "float16", "ten views"],
 )
-def test_gpu_and_cpu_agree_within_three_grey_levels(
-    draw_shards: Any, codec: str, size_px: int, options: dict[str, Any]
+def test_gpu_and_cpu_agree_within_three_gray_levels(
+    draw_shards: Any, format: str, size_px: int, options: dict[str, Any]
 ) -> None:
-    folder = draw_shards(codec=codec, size_px=size_px)
+    folder = draw_shards(format=format, size_px=size_px)
     with (
         Loader(folder, batch_size=8, seed=4, device="cuda:0", **options) as gpu,
         Loader(folder, batch_size=8, seed=4, device="cpu", **options) as cpu,
@@ -43,7 +43,7 @@ def test_gpu_and_cpu_agree_within_three_grey_levels(
             assert a.images.dtype == b.images.dtype and a.images.stride() == b.images.stride()
             difference = (a.images.cpu().float() - b.images.float()).abs()
             rounding = 0.25 if a.images.dtype == torch.float16 else 1e-2
-            assert difference.max() <= (3 if codec == "jpeg" else rounding) and difference.mean() <= 0.5
+            assert difference.max() <= (3 if format == "jpeg" else rounding) and difference.mean() <= 0.5
 
 
 def test_a_gpu_names_a_rotten_image_and_goes_on(draw_shards: Any, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_gpu_names_a_rotten_image_and_goes_on(draw_shards: Any, tmp_path: Path
     with (folder / "train-00000.tar").open("r+b") as file:
         file.seek(int(index.image_offsets[3]))
         file.write(bytes(int(index.image_sizes[3])))
-    options: dict[str, Any] = {"batch_size": 8, "augment": CentreCrop(crop=56), "device": "cuda:0"}
+    options: dict[str, Any] = {"batch_size": 8, "augment": CenterCrop(crop=56), "device": "cuda:0"}
     with Loader(folder, **options) as loader, pytest.raises(ValueError, match="sample-0003"):
         list(loader)
     with Loader(folder, on_error="replace", **options) as loader:
@@ -63,7 +63,7 @@ def test_a_gpu_names_a_rotten_image_and_goes_on(draw_shards: Any, tmp_path: Path
 def test_pixels_do_not_depend_on_the_images_decoded_beside_them(draw_shards: Any) -> None:
     found = []
     for batch_size in (1, 5, 16):
-        augment = CentreCrop(crop=56)
+        augment = CenterCrop(crop=56)
         with Loader(draw_shards(), batch_size=batch_size, augment=augment, device="cuda:0") as loader:
             found.append(torch.cat([batch.images[batch.mask] for batch in loader]))
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from alexkit.pipeline import Batch, CentreCrop, Loader, TenViews, TrainAugment
+from alexkit.pipeline import Batch, CenterCrop, Loader, TenViews, TrainAugment
 
 TRAIN = TrainAugment(crop=56)
 
@@ -116,7 +116,7 @@ def test_evaluation_sees_every_sample_once(draw_shards: Any, batch_size: int, nu
         with Loader(
             draw_shards(),
             batch_size=batch_size,
-            augment=CentreCrop(crop=56),
+            augment=CenterCrop(crop=56),
             replica=replica,
             num_replicas=num_replicas,
         ) as loader:
@@ -127,10 +127,10 @@ def test_evaluation_sees_every_sample_once(draw_shards: Any, batch_size: int, nu
     assert sorted(seen) == list(range(40)) and len(lengths) == 1
 
 
-def test_ten_views_are_corners_and_centre_then_their_mirror_images(draw_shards: Any) -> None:
+def test_ten_views_are_corners_and_center_then_their_mirror_images(draw_shards: Any) -> None:
     with (
         Loader(draw_shards(), batch_size=8, augment=TenViews(crop=56, mean="none"), dtype=torch.uint8) as loader,
-        Loader(draw_shards(), batch_size=8, augment=CentreCrop(crop=64, mean="none"), dtype=torch.uint8) as whole,
+        Loader(draw_shards(), batch_size=8, augment=CenterCrop(crop=64, mean="none"), dtype=torch.uint8) as whole,
     ):
         for batch, full in zip(loader, whole, strict=True):
             corners = [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)]
@@ -141,7 +141,7 @@ def test_ten_views_are_corners_and_centre_then_their_mirror_images(draw_shards: 
 
 
 def test_evaluation_can_be_repeated(draw_shards: Any) -> None:
-    with Loader(draw_shards(), batch_size=16, augment=CentreCrop(crop=56)) as loader:
+    with Loader(draw_shards(), batch_size=16, augment=CenterCrop(crop=56)) as loader:
         first, second = list(loader), list(loader)
     assert len(first) == 3 and all(same(a, b) for a, b in zip(first, second, strict=True))
 
@@ -149,10 +149,10 @@ def test_evaluation_can_be_repeated(draw_shards: Any) -> None:
 def test_evaluation_of_another_split_needs_the_training_sets_mean(draw_shards: Any) -> None:
     val = draw_shards(split="val", num_samples=9)
     with pytest.raises(ValueError, match="give its folder as mean_from"):
-        Loader(val, batch_size=4, augment=CentreCrop(crop=56))
+        Loader(val, batch_size=4, augment=CenterCrop(crop=56))
     with (
-        Loader(val, batch_size=4, augment=CentreCrop(crop=56, mean_from=draw_shards())) as loader,
-        Loader(val, batch_size=4, augment=CentreCrop(crop=56, mean="none")) as bare,
+        Loader(val, batch_size=4, augment=CenterCrop(crop=56, mean_from=draw_shards())) as loader,
+        Loader(val, batch_size=4, augment=CenterCrop(crop=56, mean="none")) as bare,
     ):
         mean = loader.shard_set.open(draw_shards()).sums().mean_image_HWC()[4:60, 4:60].transpose(2, 0, 1)
         difference = next(iter(bare)).images - next(iter(loader)).images
@@ -162,7 +162,7 @@ def test_evaluation_of_another_split_needs_the_training_sets_mean(draw_shards: A
 def test_thirty_two_consecutive_images_share_a_crop(draw_shards: Any) -> None:
     folder = draw_shards(num_samples=96, size_px=16)
     augment = TrainAugment(crop=8, crop_draw="group32", mean="none", jitter="off")
-    whole = CentreCrop(crop=16, mean="none")
+    whole = CenterCrop(crop=16, mean="none")
     with (
         Loader(folder, batch_size=96, augment=augment, dtype=torch.uint8) as loader,
         Loader(folder, batch_size=96, augment=whole, dtype=torch.uint8) as stored,
@@ -212,7 +212,7 @@ def test_impossible_settings_are_refused_at_once(draw_shards: Any, change: dict[
     ("change", "message"),
     [
         ({"jitter": "strong"}, "jitter must be one of paper, original, off"),
-        ({"mean": "centrepoint"}, "mean must be a number or one of"),
+        ({"mean": "centerpoint"}, "mean must be a number or one of"),
         ({"crop_draw": "batch"}, "crop_draw must be one of image, group32"),
         ({"crop": 0}, "crop must be at least 1 px"),
     ],
@@ -262,7 +262,7 @@ def test_window_order_says_how_well_it_mixes(draw_shards: Any, caplog: pytest.Lo
     with Loader(draw_shards(num_samples=96), batch_size=16, augment=TRAIN, order="window") as loader:
         assert sorted(index for batch in loader for index in batch.indices.tolist()) == list(range(96))
         assert loader.state_dict()["order"] == "window"
-    assert "window order: 100.0 % of the samples meet a stored neighbour" in caplog.text
+    assert "window order: 100.0 % of the samples meet a stored neighbor" in caplog.text
 
 
 def test_threads_and_other_loaders_do_not_change_a_batch(draw_shards: Any) -> None:

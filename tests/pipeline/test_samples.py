@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexkit.pipeline import adopt_webdataset
 from alexkit.pipeline.samples import Samples
 from alexkit.prep import ShardSet
+from alexkit.prep.build.adopt import adopt_webdataset
 
 
 def test_samples_whose_label_comes_first_are_read_ahead(tmp_path: Path) -> None:

@@ -2,16 +2,16 @@ from typing import Any
 
 import pytest
 
-from alexkit.pipeline import CentreCrop, TrainAugment, measure_throughput
+from alexkit.pipeline import CenterCrop, TrainAugment, measure_throughput
 from alexkit.pipeline.throughput import Throughput
 
 
-@pytest.mark.parametrize("codec", ["jpeg", "raw"])
-@pytest.mark.parametrize("augment", [TrainAugment(crop=56), CentreCrop(crop=56)], ids=str)
-def test_every_stage_is_measured(draw_shards: Any, codec: str, augment: Any) -> None:
-    result = measure_throughput(draw_shards(codec=codec), batch_size=8, augment=augment, seconds=0.05)
+@pytest.mark.parametrize("format", ["jpeg", "raw"])
+@pytest.mark.parametrize("augment", [TrainAugment(crop=56), CenterCrop(crop=56)], ids=str)
+def test_every_stage_is_measured(draw_shards: Any, format: str, augment: Any) -> None:
+    result = measure_throughput(draw_shards(format=format), batch_size=8, augment=augment, seconds=0.05)
     assert min(result.reading, result.graph, result.loader) > 0
-    assert (result.decoding is None) == (codec == "raw")
+    assert (result.decoding is None) == (format == "raw")
     assert result.lines()[-1] == result.limit()
 
 

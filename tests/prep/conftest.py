@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexkit.prep.build import BuildOptions, build_shards
-from alexkit.prep.manifest import PixelOptions
-from alexkit.prep.source import open_source
+from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.format.pixel_options import PixelOptions
+from alexkit.prep.sources.recognize import open_source
 
 DrawSource = Callable[..., Path]
 

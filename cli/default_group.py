@@ -1,0 +1,41 @@
+"""A command with verbs beside it: what is no verb goes to the default command."""
+
+from typing import Any
+
+import click
+
+
+class DefaultGroup(click.Group):
+    """A group whose `default` command takes every command line that does not begin with another command's name.
+
+    So `alextrain --shards S` and, later, `alextrain recipes` live side by side. A file or folder that is called like a
+    verb is written `./verb`.
+    """
+
+    def __init__(self, *args: Any, default: click.Command, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Route the line: to a verb, to this group's own options, or to the default command."""
+        own = {name for option in self.get_params(ctx) for name in option.opts}
+        if not args or (args[0] not in self.commands and args[0] not in own):
+            args = [self.default.name or "", *args]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The default command, which has no name of its own on the command line, or a verb."""
+        return self.default if cmd_name == self.default.name else super().get_command(ctx, cmd_name)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The usage of the default command."""
+        self.default.format_usage(ctx, formatter)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The text of the default command."""
+        self.default.format_help_text(ctx, formatter)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options of the default command, then the verbs."""
+        click.Command.format_options(self.default, ctx, formatter)
+        self.format_commands(ctx, formatter)

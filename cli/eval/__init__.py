@@ -1,0 +1,1 @@
+"""The commands of alexeval, one per file."""

@@ -1,0 +1,1 @@
+"""The commands of alexprep, one per file."""

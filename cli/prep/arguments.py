@@ -1,0 +1,45 @@
+"""What several alexprep commands take: folders, shard sets, numbers of workers."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..terminal import progress
+
+if TYPE_CHECKING:
+    from ...prep.build.verify import Finding
+    from ...prep.format.shard_set import ShardSet
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FOLDER_OR_LIST = click.Path(path_type=Path)
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def train_set(shards: Path) -> "ShardSet":
+    """SHARDS itself, or its train split."""
+    from ...prep import ShardSet
+
+    inner = shards / "train"
+    return ShardSet.open(inner if inner.is_dir() and not (shards / "manifest.json").exists() else shards)
+
+
+def sets_of(shards: Path) -> list[Path]:
+    from ...prep.format.shard_set import SPLITS
+
+    return [shards / split for split in SPLITS if (shards / split).is_dir()] or [shards]
+
+
+def find_damage(folder: Path, depth: str, workers: int | None) -> "list[Finding]":
+    from ...prep import Manifest
+    from ...prep.build.verify import verify_set
+
+    with progress(f"checking {folder.name}", Manifest.read(folder).num_samples, "images") as update:
+        return verify_set(
+            folder, depth=depth, num_workers=num_cores() if workers is None else workers, on_progress=update
+        )

@@ -1,0 +1,31 @@
+"""alexprep demo-images: draws the demo set."""
+
+from pathlib import Path
+
+import click
+
+from ..terminal import one_line_errors, progress
+from .arguments import FOLDER, num_cores
+
+
+@click.command("demo-images")
+@click.argument("folder", type=FOLDER)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--train", "num_train", default=1500, show_default=True, help="Training images.")
+@click.option("--val", "num_val", default=300, show_default=True, help="Validation images.")
+@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@one_line_errors
+def demo_images(folder: Path, seed: int, num_train: int, num_val: int, workers: int | None) -> None:
+    """Draw the demo set into FOLDER: ten classes of photograph-like images."""
+    from ...prep.demo.draw import draw_demo_images
+
+    with progress("drawing", num_train + num_val, "images") as update:
+        draw_demo_images(
+            folder,
+            seed=seed,
+            num_train=num_train,
+            num_val=num_val,
+            workers=num_cores() if workers is None else workers,
+            on_progress=lambda done, total: update(done),
+        )
+    click.echo(f"{num_train} training and {num_val} validation images in {folder}")

@@ -1,0 +1,84 @@
+"""alexprep pca: mean and principal colors, from the stored pixels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..terminal import one_line_errors, progress
+from .arguments import FOLDER, num_cores, train_set
+
+if TYPE_CHECKING:
+    from ...prep.reports.pca import ColorReport
+
+
+@click.command()
+@click.argument("shards", type=FOLDER, default=Path("shards"))
+@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@one_line_errors
+def pca(shards: Path, workers: int | None) -> None:
+    """Mean and principal colors of SHARDS (./shards: its train split), from the stored pixels.
+
+    Prints a table, compares with the statistics written with the shards, and writes pca.json, pca.png and mean.png
+    beside the shards.
+    """
+    import json
+
+    from ...prep.format.files import whole_file
+    from ...prep.reports.pca import report_colors, sample_pixels, stored_sums
+    from ...prep.reports.pca_plot import save_mean_image, save_pca_plot
+
+    shard_set = train_set(shards)
+    manifest = shard_set.manifest
+    with progress("adding up", manifest.num_samples, "images") as update:
+        sums = stored_sums(shard_set, num_workers=num_cores() if workers is None else workers, on_progress=update)
+    report = report_colors(shard_set, sums)
+    with whole_file(shard_set.folder / "pca.json") as file:
+        file.write(json.dumps(report.to_json(), indent=1, sort_keys=True).encode() + b"\n")
+    save_mean_image(shard_set.folder / "mean.png", sums.mean_image_HWC())
+    save_pca_plot(
+        shard_set.folder / "pca.png",
+        title=f"{manifest.num_samples} images, {manifest.split} split",
+        color=report.stored,
+        mean_image_HWC=sums.mean_image_HWC(),
+        pixels_PC=sample_pixels(shard_set),
+    )
+    click.echo(_color_table(report, manifest.num_samples))
+    for name in ("pca.json", "pca.png", "mean.png"):
+        click.echo(f"wrote {shard_set.folder / name}")
+
+
+def _color_table(report: "ColorReport", num_images: int) -> str:
+    color = report.stored
+    mean = "  ".join(
+        f"{name} {value:7.3f} ({value / 255:.4f})" for name, value in zip("rgb", color.mean_C, strict=True)
+    )
+    lines = [
+        f"{num_images} images, {color.num_pixels} pixels; gray levels 0-255, in brackets 0-1",
+        f"mean  {mean}",
+        "",
+        f"{'':2}{'eigenvalue':>12} {'(0-1)':>11}{'std. dev.':>11} {'(0-1)':>9}{'share':>8}   eigenvector r, g, b",
+    ]
+    total = sum(color.eigenvalues_K)
+    for k, (value, sigma, vector) in enumerate(
+        zip(color.eigenvalues_K, color.standard_deviations_K, color.eigenvectors_KC, strict=True)
+    ):
+        lines.append(
+            f"{k + 1:2}{value:12.3f} {f'({value / 255**2:.6f})':>11}{sigma:11.3f} {f'({sigma / 255:.5f})':>9}"
+            f"{value / total:8.2%}   {vector[0]:+.4f} {vector[1]:+.4f} {vector[2]:+.4f}"
+        )
+    mean_difference = max(abs(a - b) for a, b in zip(color.mean_C, report.fused.mean_C, strict=True))
+    sigma_difference = max(
+        abs(a - b) for a, b in zip(color.standard_deviations_K, report.fused.standard_deviations_K, strict=True)
+    )
+    lines += [
+        "",
+        "stored pixels against those before encoding: "
+        + (
+            "equal to the last bit"
+            if report.equal
+            else f"mean differs by {mean_difference:.4f}, std. dev. by {sigma_difference:.4f}, "
+            f"mean image by at most {report.max_mean_image_difference:.3f} gray levels"
+        ),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,132 @@
+"""alexprep shard: a source to shard sets."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..terminal import clock, one_line_errors, progress
+from .arguments import FOLDER, FOLDER_OR_LIST, num_cores
+
+if TYPE_CHECKING:
+    from ...prep.build.build import BuiltSplit, OnProgress
+    from ...prep.build.forecast import Forecast
+    from ...prep.sources.inputs import SourceSplit
+
+
+@click.command()
+@click.argument("source", type=FOLDER_OR_LIST)
+@click.option("--out", type=FOLDER, default=Path("shards"), show_default=True, help="Where the shard sets go.")
+@click.option("--size", default=256, show_default=True, help="Side of the stored square, pixels.")
+@click.option("--fit", default="crop", show_default=True, help="crop: central square; shorter: the whole image.")
+@click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
+@click.option("--chroma", type=click.Choice(["420", "444"]), default="420", show_default=True, help="JPEG chroma.")
+@click.option("--filter", "filter_", default="bilinear", show_default=True, help="bilinear, bicubic, lanczos, area.")
+@click.option("--format", "format_", default="jpeg", show_default=True, help="How images are stored: jpeg, png, raw.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the shuffle.")
+@click.option("--images-per-shard", default=1000, show_default=True)
+@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
+@click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
+@one_line_errors
+def shard(
+    source: Path,
+    out: Path,
+    size: int,
+    fit: str,
+    quality: int,
+    chroma: str,
+    filter_: str,
+    format_: str,
+    seed: int,
+    images_per_shard: int,
+    workers: int | None,
+    max_bad: int | None,
+    lenient: bool,
+    as_json: bool,
+) -> None:
+    """Turn SOURCE into shard sets under --out, one per split.
+
+    SOURCE holds train/ and val/ (or test/) with one folder per class, the class folders of one split, ILSVRC's
+    archives, Kaggle's ILSVRC, parquet files (train-*.parquet) or WebDataset shards (train-*.tar); or it is a .csv or
+    .jsonl list with path, label and perhaps split (train or val), whose relative paths stay in its folder. A large run
+    begins with a forecast of its size and time. An interrupted run continues by the same command; a complete one is
+    left as it is.
+    """
+    import json
+
+    from ...prep.build.build import BuildOptions, build_shards
+    from ...prep.format.pixel_options import PixelOptions
+    from ...prep.sources.recognize import open_source
+
+    options = BuildOptions(
+        pixels=PixelOptions(
+            size_px=size, fit=fit, filter=filter_, format=format_, quality=quality, chroma=chroma, lenient=lenient
+        ),
+        seed=seed,
+        images_per_shard=images_per_shard,
+        num_workers=num_cores() if workers is None else workers,
+        max_bad=max_bad,
+    )
+    found = open_source(source)
+    click.echo(f"found {found.description}", err=True)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+    with ShownProgress() as shown:
+        built = build_shards(found, out, options, on_split=shown.start, on_forecast=_show_forecast)
+    click.echo(_summary(built), err=as_json)
+    if as_json:
+        click.echo(json.dumps({"splits": [_summary_row(split) for split in built]}))
+
+
+class ShownProgress:
+    """One progress line per split that is built, closed when the next one starts."""
+
+    def __init__(self) -> None:
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> "ShownProgress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def start(self, split: "SourceSplit") -> "OnProgress":
+        """Open the line of `split`."""
+        self._open.close()
+        update = self._open.enter_context(progress(split.name, len(split.images), "images"))
+        return lambda done, num_bad: update(done, f"{num_bad} bad")
+
+
+def _show_forecast(forecast: "Forecast") -> None:
+    size, time = f"{forecast.num_bytes / 1e9:.1f} GB", clock(forecast.seconds)
+    click.echo(f"forecast: {forecast.num_images} images, about {size} and {time}", err=True)
+
+
+def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
+    """One finished split as plain data; `bad` inputs were quarantined, `patched` ones kept by --lenient."""
+    manifest = built.shard_set.manifest
+    return {
+        "split": manifest.split,
+        "images": manifest.num_samples,
+        "classes": len(manifest.classes),
+        "shards": len(manifest.shards),
+        "bytes": sum(entry.num_bytes for entry in manifest.shards),
+        "bad": len(manifest.quarantined),
+        "patched": manifest.num_patched,
+        "folder": str(built.shard_set.folder),
+        "was_complete": built.already_complete,
+    }
+
+
+def _summary(built: "list[BuiltSplit]") -> str:
+    lines = [f"{'split':6}{'images':>10}{'classes':>9}{'shards':>8}{'MB':>10}{'bad':>6}{'patched':>9}  folder"]
+    for row in map(_summary_row, built):
+        note = "  (was complete)" if row["was_complete"] else ""
+        lines.append(
+            f"{row['split']:6}{row['images']:10}{row['classes']:9}{row['shards']:8}"
+            f"{int(row['bytes']) / 1e6:10.1f}{row['bad']:6}{row['patched']:9}  {row['folder']}{note}"
+        )
+    return "\n".join(lines)

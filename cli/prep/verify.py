@@ -1,0 +1,39 @@
+"""alexprep verify: is a shard set still what its manifest says?"""
+
+from pathlib import Path
+
+import click
+
+from ...errors import InputError
+from ..terminal import one_line_errors
+from .arguments import FOLDER, find_damage, sets_of
+
+
+@click.command()
+@click.argument("shards", type=FOLDER)
+@click.option("--quick", is_flag=True, help="Only names and sizes.")
+@click.option("--decode", is_flag=True, help="Hashes, and every image decoded.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@one_line_errors
+def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int | None) -> None:
+    """Check SHARDS, one set or the folder of several, against their manifests; by default sizes and hashes.
+
+    Every finding names a file and, where it can be told, the sample and the byte. Exit code 1 if there is any.
+    """
+    import json
+    from dataclasses import asdict
+
+    if quick and decode:
+        raise InputError("--quick looks only at names and sizes, --decode at every image; give one of them")
+    depth = "quick" if quick else "decode" if decode else "hashes"
+    findings = {folder: find_damage(folder, depth, workers) for folder in sets_of(shards)}
+    num_findings = sum(map(len, findings.values()))
+    if as_json:
+        click.echo(json.dumps({str(folder): [asdict(one) for one in found] for folder, found in findings.items()}))
+    else:
+        for folder, found in findings.items():
+            for finding in found:
+                click.echo(f"{folder}/{finding}")
+        click.echo(f"findings: {num_findings}" if num_findings else "all good")
+    raise SystemExit(1 if num_findings else 0)

@@ -1,0 +1,1 @@
+"""Scores, ensembles, figures and export of trained networks."""

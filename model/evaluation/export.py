@@ -1,0 +1,166 @@
+"""A trained network as an ONNX file, written from its wiring table: no tracing, and no torch where it runs.
+
+The file holds everything between pixels and probabilities. Input `images`: float32 (N, 3, px, px), RGB, gray levels
+0-255 of the central crop of a prepared image; the training set's mean is subtracted inside. Outputs: `logits` and
+`probabilities`, float32 (N, classes). The class ids and names, in the order of the outputs, are in its metadata.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...prep.format.files import whole_file
+from ..network.wiring import Activation, Conv, Dropout, Full, Local, MapNorm, Norm, Pool, Size, Step, Wiring, sizes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET, IR_VERSION = 17, 8  # of 2022: old enough for runtimes that are slow to follow
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+def write_onnx(
+    path: Path, wiring: Wiring, weights: Weights, mean_CHW: NDArray[np.float32], classes: Sequence[tuple[str, str]]
+) -> None:
+    """Write the network of `wiring` with whole `weights` by name; `classes` are ids and names in the order of labels.
+
+    `mean_CHW` is what every image is less, anything that broadcasts to (3, px, px). Raises ImportError without onnx.
+    """
+    content = _model(wiring, weights, mean_CHW, classes).SerializeToString()
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def _model(
+    wiring: Wiring, weights: Weights, mean_CHW: NDArray[np.float32], classes: Sequence[tuple[str, str]]
+) -> "ModelProto":
+    try:
+        from onnx import TensorProto, helper
+    except ImportError as error:
+        raise ImportError("writing ONNX needs the package onnx: pip install 'alexkit[onnx]'") from error
+    graph, px = _Graph(), wiring.input_px
+    x = graph.add("Sub", "images", graph.constant(mean_CHW))
+    margin = wiring.margin_px
+    for row, size in zip(wiring.rows, sizes(wiring, len(classes)), strict=True):
+        weight, bias = weights[f"{row.name}.weight"], weights[f"{row.name}.bias"]
+        match row:
+            case Conv():
+                groups = wiring.columns if row.reads == "own column" else 1
+                # Zeros right and below the image are padding of the first convolution.
+                pads = [row.pad, row.pad, row.pad + margin, row.pad + margin]
+                named = graph.named(row.name, weight, bias)
+                x = graph.add("Conv", x, *named, group=groups, strides=[row.stride] * 2, pads=pads)
+            case Local():
+                x = _local(graph, x, row, size, weight, bias)
+            case Full():
+                x = graph.add("Flatten", x, axis=1)
+                x = graph.add("Gemm", x, *graph.named(row.name, weight, bias), transB=1)
+        margin = 0
+        for step in row.then:
+            x = _step(graph, x, step, wiring.columns)
+    graph.add("Identity", x, output="logits")
+    graph.add("Softmax", x, output="probabilities", axis=1)
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", len(classes)])
+        for name in ("logits", "probabilities")
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, px, px])
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "alexkit", [images], outputs, graph.tensors),
+        producer_name="alexkit",
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+    about = {
+        "input": f"images: float32 (N, 3, {px}, {px}), RGB, 0-255; the mean is subtracted inside",
+        "classes": json.dumps([{"id": id, "name": name} for id, name in classes]),
+    }
+    helper.set_model_props(model, about)
+    return model
+
+
+class _Graph:
+    """Nodes and constants as they are added; values are called by numbers, weights by their own names."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.tensors: list[Any] = []
+
+    def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        from onnx import helper
+
+        output = output or f"value{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def split(self, x: str, number: int) -> list[str]:
+        from onnx import helper
+
+        parts = [f"{x}.{part}" for part in range(number)]
+        self.nodes.append(helper.make_node("Split", [x], parts, axis=1))
+        return parts
+
+    def constant(self, value: Any, name: str = "") -> str:
+        from onnx import numpy_helper
+
+        name = name or f"constant{len(self.tensors)}"
+        self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
+        return name
+
+    def named(self, row: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> tuple[str, str]:
+        return self.constant(weight, name=f"{row}.weight"), self.constant(bias, name=f"{row}.bias")
+
+
+def _local(
+    graph: _Graph, x: str, row: Local, size: Size, weight: NDArray[np.float32], bias: NDArray[np.float32]
+) -> str:
+    """ONNX has no layer whose weights differ from place to place: cut out the windows, then sum over their inputs."""
+    area = row.kernel**2
+    maps = size.inputs // area
+    pick = np.tile(np.eye(area, dtype=np.float32).reshape(area, 1, row.kernel, row.kernel), (maps, 1, 1, 1))
+    windows = graph.add("Conv", x, graph.constant(pick), group=maps, pads=[row.pad] * 4)
+    names = graph.named(row.name, weight, bias)
+    sums = graph.add("Einsum", windows, names[0], equation="nihw,fihw->nfhw")
+    return graph.add("Add", sums, names[1])
+
+
+def _step(graph: _Graph, x: str, step: Step, columns: int) -> str:
+    match step:
+        case Activation():
+            return graph.add("Relu" if step.kind == "relu" else "Tanh", x)
+        case Norm():
+            # ONNX divides alpha by the window and, like torch, knows no columns.
+            settings: dict[str, Any] = {
+                "size": step.size,
+                "alpha": step.factor * step.size,
+                "beta": step.power,
+                "bias": step.k,
+            }
+            if step.scope == "all" or columns == 1:
+                return graph.add("LRN", x, **settings)
+            return graph.add(
+                "Concat", *(graph.add("LRN", part, **settings) for part in graph.split(x, columns)), axis=1
+            )
+        case MapNorm():
+            means = graph.add(
+                "AveragePool",
+                graph.add("Mul", x, x),
+                kernel_shape=[step.size] * 2,
+                pads=[step.size // 2] * 4,
+                count_include_pad=1,
+            )
+            scale = graph.add("Mul", means, graph.constant(step.factor * step.size**2))
+            scale = graph.add("Add", scale, graph.constant(1.0))
+            return graph.add("Mul", x, graph.add("Pow", scale, graph.constant(-step.power)))
+        case Pool():
+            windows: dict[str, Any] = {"kernel_shape": [step.size] * 2, "strides": [step.stride] * 2, "ceil_mode": 1}
+            if step.kind == "max":
+                return graph.add("MaxPool", x, **windows)
+            return graph.add("AveragePool", x, **windows, count_include_pad=0)
+        case Dropout():
+            return x if step.kind == "inverted" else graph.add("Mul", x, graph.constant(1 - step.rate))

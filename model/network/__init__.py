@@ -1,0 +1,1 @@
+"""The network: wiring table, layers, response normalization, columns."""

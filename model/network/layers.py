@@ -1,0 +1,134 @@
+"""What follows a layer's weights: pooling, same-map normalization, dropout; and locally connected weights.
+
+Layers see one tensor and know nothing of columns in other processes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import InputError
+
+BITS_PER_DRAW = 16  # a dropout rate is rounded to a multiple of 2^-16
+DRAWS_PER_WORD = 64 // BITS_PER_DRAW
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskKey:
+    """What dropout masks are drawn by: the run's seed, the step and each image's index in the shard set, int64 (N,)."""
+
+    seed: int
+    step: int
+    indices_N: Tensor
+
+
+class DropoutMask(nn.Module):
+    """Dropout whose masks depend on (seed, step, layer, image, unit) alone.
+
+    So they are the same on any number of processes, on any device and after a restart. `first_unit` is the place of the
+    layer's first unit held here among all its units. `inverted` divides in training instead of multiplying in testing.
+    """
+
+    def __init__(self, *, rate: float, inverted: bool, layer: int, first_unit: int = 0) -> None:
+        super().__init__()
+        self.rate, self.inverted, self.layer, self.first_unit = rate, inverted, layer, first_unit
+        self.key: MaskKey | None = None  # set by the network before each training step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, ...) with each image's numbers zeroed with probability `rate`; in testing scaled, not zeroed."""
+        if not self.training:
+            return x if self.inverted else x * (1 - self.rate)
+        if self.key is None:
+            raise InputError("training with dropout needs a MaskKey: call network(images, MaskKey(...))")
+        kept = kept_units(self.key, self.layer, self.first_unit, x[0].numel(), self.rate).view_as(x)
+        kept = kept.to(x.dtype)
+        return x * (kept.div_(1 - self.rate) if self.inverted else kept)
+
+
+def kept_units(key: MaskKey, layer: int, first_unit: int, num_units: int, rate: float) -> Tensor:
+    """True where a unit is kept, bool (N, num_units): a pure function of its arguments, the same on every device."""
+    first_word, skip = divmod(first_unit, DRAWS_PER_WORD)
+    num_words = -(-(skip + num_units) // DRAWS_PER_WORD)
+    words_W = torch.arange(first_word, first_word + num_words, device=key.indices_N.device)
+    stream = _mix_int(_mix_int(_mix_int(key.seed) ^ key.step) ^ layer)
+    bits_NW = _mix(_mix(key.indices_N[:, None] ^ stream) ^ words_W)
+    draws = bits_NW.view(torch.int16)[:, skip : skip + num_units]  # uniform on -2^15 ... 2^15 - 1
+    kept: Tensor = draws >= round(rate * 2**BITS_PER_DRAW) - 2 ** (BITS_PER_DRAW - 1)
+    return kept
+
+
+# The finaliser of the SplitMix64 generator (Steele, Lea and Flood, 2014), in signed arithmetic for torch's sake.
+_ADD, _MULTIPLY_1, _MULTIPLY_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def _signed(x: int) -> int:
+    x &= 2**64 - 1
+    return x - 2**64 if x >= 2**63 else x
+
+
+def _mix_int(x: int) -> int:
+    """The same function as `_mix`, of one Python integer, so that a key costs no kernels."""
+    x = (x + _ADD) & (2**64 - 1)
+    x = ((x ^ (x >> 30)) * _MULTIPLY_1) & (2**64 - 1)
+    x = ((x ^ (x >> 27)) * _MULTIPLY_2) & (2**64 - 1)
+    return _signed(x ^ (x >> 31))
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = x + _signed(_ADD)
+    x = (x ^ _shift(x, 30)) * _signed(_MULTIPLY_1)
+    x = (x ^ _shift(x, 27)) * _signed(_MULTIPLY_2)
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Unsigned shift to the right of int64."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+class SameMapNorm(nn.Module):
+    """x / (1 + factor * sum of x^2 over a `size` x `size` window of its map) ** power, windows cut at the edges."""
+
+    def __init__(self, *, size: int, factor: float, power: float) -> None:
+        super().__init__()
+        self.size, self.factor, self.power = size, factor, power
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any x (N, C, H, W); same shape."""
+        sums = F.avg_pool2d(x.square(), self.size, 1, self.size // 2, divisor_override=1)
+        return x * (1 + self.factor * sums) ** -self.power
+
+
+class Pooling(nn.Module):
+    """Max or average pooling without padding, the number of windows rounded up."""
+
+    def __init__(self, *, kind: str, size: int, stride: int) -> None:
+        super().__init__()
+        self.kind, self.size, self.stride = kind, size, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W); an average divides by the part of the window inside x."""
+        if self.kind == "max":
+            return F.max_pool2d(x, self.size, self.stride, ceil_mode=True)
+        return F.avg_pool2d(x, self.size, self.stride, ceil_mode=True, count_include_pad=False)
+
+
+class LocallyConnected(nn.Module):
+    """A convolution of stride 1 whose weights differ from place to place.
+
+    `weight` (filters, inputs, H, W) with inputs = maps * kernel * kernel in that order, `bias` (filters, H, W).
+    """
+
+    def __init__(self, maps: int, filters: int, *, kernel: int, pad: int, out_px: int) -> None:
+        super().__init__()
+        self.kernel, self.pad, self.out_px = kernel, pad, out_px
+        self.weight = nn.Parameter(torch.empty(filters, maps * kernel**2, out_px, out_px))
+        self.bias = nn.Parameter(torch.empty(filters, out_px, out_px))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, maps, px, px) to (N, filters, out_px, out_px)."""
+        patches_NIP = F.unfold(x, self.kernel, padding=self.pad)
+        out_NFP: Tensor = torch.einsum("nip,fip->nfp", patches_NIP, self.weight.flatten(2)) + self.bias.flatten(1)
+        return out_NFP.view(len(x), -1, self.out_px, self.out_px)

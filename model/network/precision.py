@@ -1,0 +1,84 @@
+"""Which device and number format a run uses when nobody says; and the scale that keeps float16 from vanishing."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...errors import InputError
+from ...pipeline.device import find_device
+
+GROWTH_STEPS = 2000
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is a GPU of this process's own where there is one, else the CPU. InputError for one that is not there."""
+    if name == "auto":
+        local = os.environ.get("LOCAL_RANK", "0")  # set by torchrun and `launch`
+        name = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
+    try:
+        return find_device(name)
+    except ValueError as error:
+        raise InputError(f"--{error}, or auto") from None
+
+
+def use_device(name: str) -> torch.device:
+    """`choose_device`, made ready before the first large tensor: a GPU is the current one, host memory has large pages.
+
+    Raises InputError like `choose_device`.
+    """
+    device = choose_device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else contexts of NCCL and of default streams land on the first GPU
+    # Read by torch at its first large allocation. A step frees and takes hundreds of MB, page by page.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the hardware multiplies it faster than float32, else float32.
+
+    float16, for GPUs that are older, is chosen by name alone: it needs a loss scale and may overflow.
+    """
+    if name == "auto":
+        fast = (
+            torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_multiplies_bf16()
+        )
+        return torch.bfloat16 if fast else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossScale:
+    """What the loss is multiplied by before the backward pass and the gradients are divided by after it.
+
+    Powers of two, so that nothing but the range changes. float16 cannot hold gradients below 6e-8; its scale is halved
+    when a gradient overflows, and doubled after `GROWTH_STEPS` steps without an overflow, of which `steps` are done.
+    """
+
+    factor: float = 1.0
+    steps: int = 0
+
+    @classmethod
+    def of(cls, precision: torch.dtype) -> "LossScale":
+        """The scale to start with: 1 for all but float16."""
+        return cls(factor=2.0**16 if precision == torch.float16 else 1.0)
+
+    def after_step(self) -> "LossScale":
+        """The scale of the next step."""
+        if self.factor == 1.0 or self.steps + 1 < GROWTH_STEPS:
+            return LossScale(factor=self.factor, steps=self.steps + 1)
+        return LossScale(factor=2 * self.factor)
+
+    def after_overflow(self) -> "LossScale | None":
+        """The scale to try the same step with again; None when no smaller one can help."""
+        return LossScale(factor=self.factor / 2) if self.factor > 2.0 else None
+
+
+def _cpu_multiplies_bf16() -> bool:
+    # Without matrix units bfloat16 is emulated: half the speed of float32 with AVX-512, measured.
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False

@@ -1,0 +1,162 @@
+"""How many processes train one network, and what each of them holds, reads and adds up.
+
+A replica is a whole network in one process, or in one process per column. Replicas see different parts of each batch
+and add up their gradients; the processes of one replica see the same images. Each decodes all of them: decoding 32
+more images takes 20 ms of a core, and exchanging them over a machine's own network took 200 ms.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.rendezvous import rendezvous
+
+from ...errors import InputError
+from ..network.columns import ColumnProcesses, Columns
+
+TIMEOUT_VARIABLE = "ALEXKIT_TIMEOUT_S"
+DEFAULT_TIMEOUT_S = 600.0  # longer than any checkpoint takes to write
+# gloo raises plain RuntimeErrors, which name its source files or say one of these.
+GLOO_WORDS = ("gloo", "Application timeout", "Connection closed by peer")
+ROLL_CALL_S = 3.0  # for all who have lost somebody to say that they are still there
+
+
+class Layout:
+    """One process with all columns: nothing to add up."""
+
+    rank = 0
+    replica = 0
+    num_replicas = 1
+    num_parts = 1  # processes of one replica
+
+    def __init__(self, num_columns: int) -> None:
+        self.columns = Columns(num_columns)
+
+    def add_gradients(self, network: nn.Module) -> None:
+        """Replace every gradient by its sum over the replicas."""
+
+    def add(self, numbers: Sequence[float]) -> list[float]:
+        """Sums of plain numbers over all processes."""
+        return list(numbers)
+
+    def whole(self, tensors: Iterable[tuple[str, Tensor]], sizes: dict[str, int]) -> dict[str, Tensor]:
+        """Whole tensors by name, from the parts held in the processes; `sizes` are the whole first dimensions."""
+        return {name: self.columns.whole(x.detach(), sizes[name]) for name, x in tensors}
+
+    @contextmanager
+    def contact(self) -> Iterator[None]:
+        """Turns a lost process into a ConnectionError that says so."""
+        yield
+
+    def close(self) -> None:
+        """Leave the group of processes."""
+
+
+class ProcessLayout(Layout):
+    """This process is one of several, started by torchrun or by `launch`; it joins the others here.
+
+    `parts` processes hold one network: 1 or one per column. Raises InputError when the processes cannot be dealt so.
+    """
+
+    def __init__(self, num_columns: int, parts: int, device: torch.device) -> None:
+        super().__init__(num_columns)
+        world = int(os.environ["WORLD_SIZE"])
+        check_parts(world, parts, num_columns)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        seconds = float(os.environ.get(TIMEOUT_VARIABLE, DEFAULT_TIMEOUT_S))
+        timeout = timedelta(seconds=seconds)
+        self.store, rank, _ = next(rendezvous("env://", timeout=timeout))
+        dist.init_process_group(backend, store=self.store, rank=rank, world_size=world, timeout=timeout)
+        grid = torch.arange(world).view(-1, parts)
+        # Not init_device_mesh: its groups wait for thirty minutes, whatever the timeout of the processes.
+        groups = [_own_group(members, timeout) for members in (grid.T, grid)]
+        mesh = DeviceMesh.from_group(groups, device.type, mesh=grid, mesh_dim_names=("replica", "column"))
+        self.rank, self.num_parts, self.num_replicas = dist.get_rank(), parts, world // parts
+        self.replica = self.rank // parts
+        self.replicas = mesh["replica"].get_group()
+        self.device = device
+        if parts > 1:
+            self.columns = ColumnProcesses(mesh["column"].get_group())
+
+    def add_gradients(self, network: nn.Module) -> None:
+        """Sum over the replicas; the sum, not the mean, since each loss is already divided by the whole batch."""
+        if self.num_replicas == 1:
+            return
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        pending = [dist.all_reduce(gradient, group=self.replicas, async_op=True) for gradient in gradients]
+        for work in pending:
+            work.wait()
+
+    def add(self, numbers: Sequence[float]) -> list[float]:
+        """Sums over all processes, the same in all of them."""
+        total = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        result: list[float] = total.tolist()
+        return result
+
+    @contextmanager
+    def contact(self) -> Iterator[None]:
+        """Turns a process that died, failed or did not answer in time into a ConnectionError that names it."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not isinstance(error, dist.DistError) and not any(words in str(error) for words in GLOO_WORDS):
+                raise
+            lost = ", ".join(f"process {rank}" for rank in self._silent()) or "another process"
+            raise ConnectionError(
+                f"process {self.rank} of {dist.get_world_size()} lost {lost}, which ended, failed or did not "
+                f"answer in time ({str(error).splitlines()[0][-120:]}); the same command continues from the last "
+                "checkpoint"
+            ) from error
+
+    def _silent(self) -> list[int]:
+        """The processes that do not answer when all who have lost somebody call out their numbers."""
+        silent = [rank for rank in range(dist.get_world_size()) if rank != self.rank]
+        deadline = time.monotonic() + ROLL_CALL_S
+        try:
+            self.store.set(f"still-there-{self.rank}", "")
+            while silent and time.monotonic() < deadline:
+                time.sleep(0.1)
+                silent = [rank for rank in silent if not self.store.check([f"still-there-{rank}"])]
+        except RuntimeError:
+            # The numbers are kept by process 0. It is the lost one, unless it has answered and then left.
+            return [0] if 0 in silent else silent
+        return silent
+
+    def close(self) -> None:
+        """Leave the group of processes."""
+        dist.destroy_process_group()
+
+
+def _own_group(members: Tensor, timeout: timedelta) -> dist.ProcessGroup:
+    """The group of this process when the world is divided into the rows of `members`; all must call."""
+    own, _ = dist.new_subgroups_by_enumeration(members.tolist(), timeout=timeout)  # type: ignore[no-untyped-call]
+    assert isinstance(own, dist.ProcessGroup)
+    return own
+
+
+def check_parts(world: int, parts: int, num_columns: int) -> None:
+    """Raise InputError when `world` processes cannot be dealt to networks of `parts`, or columns not to parts."""
+    if parts not in (1, num_columns):
+        raise InputError(
+            f"--columns {parts}: the columns of this network: {num_columns}; use --columns 1 or another network.kind"
+        )
+    if world % parts:
+        raise InputError(
+            f"{world} processes cannot be dealt to networks of {parts}; start a multiple of {parts}, or keep the "
+            "columns in one process with --columns 1"
+        )
+
+
+def make_layout(num_columns: int, parts: int, device: torch.device) -> Layout:
+    """The layout of this process: by the environment of torchrun where there is one, else a single process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        check_parts(1, parts, num_columns)
+        return Layout(num_columns)
+    return ProcessLayout(num_columns, parts, device)

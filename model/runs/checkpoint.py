@@ -1,0 +1,153 @@
+"""Checkpoints: folders of safetensors and JSON that appear whole or not at all. Nothing in them is ever executed.
+
+`step-00000120/` holds `weights.safetensors` and `velocities.safetensors` (whole layers by the names of `network`) and
+`state.json`: the step, the loader's and schedule's states, and the SHA-256 of all three. A checkpoint that does not
+match its hashes is passed over for the one before.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...errors import InputError
+from ...prep.format.files import sync_folder, whole_file
+
+STATE_VERSION = 2
+WEIGHTS, VELOCITIES, STATE = "weights.safetensors", "velocities.safetensors", "state.json"
+MAX_STATE_BYTES = 2**24
+NUM_KEPT = 2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A checkpoint on the disk whose files have been seen to match their hashes."""
+
+    folder: Path
+    step: int
+    state: dict[str, Any]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Whole weights by name, float32 on the CPU."""
+        return load_tensors(self.folder / WEIGHTS)
+
+    def velocities(self) -> dict[str, Tensor]:
+        """Whole velocities by name, float32 on the CPU."""
+        return load_tensors(self.folder / VELOCITIES)
+
+
+class VersionError(InputError):
+    """A checkpoint that another version of alexkit wrote."""
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    velocities: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    keep: int | None = None,
+) -> None:
+    """Write `folder/step-N`, then remove all but the last two and the one of step `keep`."""
+    final = folder / f"step-{step:08d}"
+    partial = final.with_suffix(".partial")
+    for unfinished in folder.glob("step-*.partial"):  # of a run that was killed while it saved
+        shutil.rmtree(unfinished)
+    partial.mkdir(parents=True)
+    hashes = {
+        WEIGHTS: _save_tensors(partial / WEIGHTS, weights),
+        VELOCITIES: _save_tensors(partial / VELOCITIES, velocities),
+    }
+    content = {"version": STATE_VERSION, "step": step, **state}
+    text = json.dumps({**content, "sha256": {**hashes, STATE: _sha256_of_state(content)}}, indent=1)
+    with whole_file(partial / STATE) as file:
+        file.write(text.encode())
+    shutil.rmtree(final, ignore_errors=True)  # a damaged one of the same step
+    partial.replace(final)
+    sync_folder(folder)
+    for old in _folders(folder)[:-NUM_KEPT]:
+        if old.name != f"step-{keep or 0:08d}":
+            shutil.rmtree(old)
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint whose hashes match, None when there is none; damaged ones are named in a warning.
+
+    Raises VersionError, so that a run of another version is not begun anew over its checkpoints.
+    """
+    for candidate in reversed(_folders(folder)):
+        try:
+            return read_checkpoint(candidate)
+        except VersionError:
+            raise
+        except (OSError, ValueError) as error:
+            log.warning("%s; passing over this checkpoint for the one before", error)
+    return None
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Check one checkpoint's hashes and read its state.
+
+    InputError names the file that does not match, VersionError the version found and expected.
+    """
+    path = folder / STATE
+    if path.stat().st_size > MAX_STATE_BYTES:
+        raise InputError(f"{path}: larger than {MAX_STATE_BYTES} bytes; this is no checkpoint of ours")
+    try:
+        state = json.loads(path.read_bytes())
+        version, step, hashes = state["version"], int(state["step"]), dict(state.pop("sha256"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error!r})") from None
+    if version != STATE_VERSION:
+        raise VersionError(
+            f"{path}: version {version!r}, this alexkit reads {STATE_VERSION}; continue with the one that "
+            "wrote it, or train under another --name"
+        )
+    if hashes.get(STATE) != _sha256_of_state(state):
+        raise InputError(f"{path}: damaged, its content does not have the SHA-256 it names")
+    for name in (WEIGHTS, VELOCITIES):
+        if _sha256(folder / name) != hashes.get(name):
+            raise InputError(f"{folder / name}: its SHA-256 is not the one in {STATE}")
+    return Checkpoint(folder=folder, step=step, state=state)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; InputError names the file when it is anything else."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file ({error})") from None
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    from safetensors.torch import save_file
+
+    save_file({name: x.detach().cpu().contiguous() for name, x in tensors.items()}, path)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    return _sha256(path)
+
+
+def _sha256_of_state(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if path.suffix != ".partial" and path.is_dir())

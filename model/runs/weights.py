@@ -1,0 +1,129 @@
+"""Weights from elsewhere: another run's checkpoint, a safetensors file, torchvision's and Caffe's AlexNets.
+
+Names are those of `network`: ROW.weight, ROW.bias. Foreign layouts are converted to networks of our table, input scale
+and channel order included, so that our loaders feed them: gray levels 0-255, RGB, less a mean.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ..network.caffe import read_caffemodel
+from .checkpoint import load_tensors, newest_checkpoint
+from .run import CHECKPOINTS, CONFIG
+
+Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+# torchvision.transforms.Normalize of its models, on pixels of 0-1.
+TORCHVISION_STD = (0.229, 0.224, 0.225)
+_TORCHVISION_NAMES = {
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3": "features.6",
+    "conv4": "features.8",
+    "conv5": "features.10",
+    "fc6": "classifier.1",
+    "fc7": "classifier.4",
+    "fc8": "classifier.6",
+}
+_CAFFE_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Whole weights of a run folder's newest checkpoint, of a safetensors file in our layout or torchvision's, or of
+    Caffe's AlexNet as a .caffemodel.
+
+    Raises InputError when the path is none of these.
+    """
+    if (path / CONFIG).exists():
+        checkpoint = newest_checkpoint(path / CHECKPOINTS)
+        if checkpoint is None:
+            raise InputError(f"{path}: no checkpoint yet; train it with 'alextrain' first")
+        return checkpoint.weights()
+    if not path.is_file():
+        raise InputError(f"training.start_from = {str(path)!r}: no such run folder, safetensors file or .caffemodel")
+    if path.suffix == ".caffemodel":
+        weights = {name: torch.from_numpy(blob) for name, blob in read_caffemodel(path).items()}
+        convert: Convert = from_caffe
+    else:
+        weights = load_tensors(path)
+        if "features.0.weight" not in weights:
+            return weights
+        convert = from_torchvision
+    try:
+        return convert(weights)
+    except ValueError as error:
+        raise InputError(f"training.start_from = {str(path)!r}: {error}") from None
+
+
+def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's `alexnet` state as weights of network.kind = "owt".
+
+    The division by 255 and by the standard deviation moves into conv1; subtract 255 * (0.485, 0.456, 0.406), which is
+    ImageNet's mean color (data.mean = "channel"). Raises InputError for weights of another network.
+    """
+    converted = _renamed(weights, _TORCHVISION_NAMES, "torchvision's alexnet")
+    _require_shape(converted, "conv1.weight", (64, 3, 11, 11), "torchvision's alexnet")
+    scale = 255 * torch.tensor(TORCHVISION_STD)
+    converted["conv1.weight"] = converted["conv1.weight"] / scale[:, None, None]
+    return converted
+
+
+def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """BVLC AlexNet's blobs, named LAYER.weight and LAYER.bias, as weights of the two-column network.
+
+    Switches that go with them: input = "valid227", norm = "caffe", dropout = "inverted"; data.crop = 227, data.mean =
+    "crop". Caffe's images are BGR: conv1's channels are turned round. Raises InputError for weights of another network.
+    """
+    converted = _renamed(blobs, {name: name for name in _CAFFE_LAYERS}, "Caffe's AlexNet")
+    _require_shape(converted, "conv1.weight", (96, 3, 11, 11), "Caffe's AlexNet")
+    converted["conv1.weight"] = converted["conv1.weight"].flip(1)
+    # Old Caffe files have blobs of four dimensions throughout.
+    for name in _CAFFE_LAYERS:
+        converted[f"{name}.bias"] = converted[f"{name}.bias"].flatten()
+        if name.startswith("fc"):
+            shape = (1, 1, *converted[f"{name}.weight"].shape[-2:])
+            if converted[f"{name}.weight"].ndim > 2:
+                _require_shape(converted, f"{name}.weight", shape, "Caffe's AlexNet")
+            converted[f"{name}.weight"] = converted[f"{name}.weight"].reshape(shape[2:])
+    return converted
+
+
+def for_fine_tuning(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], last: str, source: str
+) -> dict[str, Tensor]:
+    """`own` weights with every layer but `last` replaced by `weights`.
+
+    Raises InputError naming the layer that is missing there or of another shape.
+    """
+    result = {}
+    for name, mine in own.items():
+        if name.rpartition(".")[0] == last:
+            result[name] = mine
+            continue
+        if name not in weights or weights[name].shape != mine.shape:
+            found = f"shape {tuple(weights[name].shape)}" if name in weights else "nothing"
+            raise InputError(
+                f"training.start_from = {source!r}: {name} has {found}, this network needs {tuple(mine.shape)}; "
+                "choose the same [network] switches"
+            )
+        result[name] = weights[name]
+    return result
+
+
+def _require_shape(weights: Mapping[str, Tensor], name: str, shape: tuple[int, ...], what: str) -> None:
+    if weights[name].shape != shape:
+        raise InputError(f"{name} has shape {tuple(weights[name].shape)}, {what} has {shape} there")
+
+
+def _renamed(weights: Mapping[str, Tensor], names: Mapping[str, str], what: str) -> dict[str, Tensor]:
+    result = {}
+    for ours, theirs in names.items():
+        for kind in ("weight", "bias"):
+            if f"{theirs}.{kind}" not in weights:
+                raise InputError(f"no {theirs}.{kind} among these weights; expected the layout of {what}")
+            result[f"{ours}.{kind}"] = weights[f"{theirs}.{kind}"].float()
+    return result

@@ -1,0 +1,1 @@
+"""Training: trainer, learner, optimizer, forecast, diagnosis."""

@@ -1,0 +1,77 @@
+"""What a run would be: sizes, memory and time, from building everything and making a few steps of it."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from ...pipeline import Batch
+from .trainer import Trainer
+
+TIMED_STEPS = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """Seconds for a step and for the whole run without its validations; and what this process holds and sends.
+
+    `memory`: in words, the most that was seen. `sent_bytes`: activations and their gradients sent to other columns in a
+    step.
+    """
+
+    step_s: float
+    run_s: float
+    memory: str
+    sent_bytes: int
+
+
+def forecast(trainer: Trainer) -> Forecast:
+    """Make three steps, the first to warm up, in all processes; the trainer is spent afterwards."""
+    columns = trainer.layout.columns
+    with trainer.layout.contact():
+        # A rate of nearly nothing: the work is the same, and no start is too wild for it.
+        trainer.learner.train_step(_next(trainer), 1e-12)
+        begun, sent = time.perf_counter(), columns.bytes_sent
+        for _ in range(TIMED_STEPS):
+            trainer.learner.train_step(_next(trainer), 1e-12)
+    step_s = (time.perf_counter() - begun) / TIMED_STEPS
+    return Forecast(
+        step_s=step_s,
+        run_s=step_s * trainer.num_steps,
+        memory=memory(trainer.device),
+        sent_bytes=(columns.bytes_sent - sent) // TIMED_STEPS,
+    )
+
+
+def _next(trainer: Trainer) -> Batch:
+    """The next batch, be it of the next epoch: a small set has fewer in one."""
+    return next(iter(trainer.loader))
+
+
+def memory(device: torch.device) -> str:
+    """The most memory that this process has used, in words; of a GPU, what can be known, and whose it is."""
+    if device.type == "cuda":
+        tensors = torch.cuda.max_memory_allocated(device)
+        free, total = torch.cuda.mem_get_info(device)
+        # Only torch counts its own: DALI's pools and the contexts of CUDA show as memory that is not free.
+        return (
+            f"{tensors / 1e9:.1f} GB of the GPU in torch's tensors; with DALI, CUDA and other programs "
+            f"{(total - free) / 1e9:.1f} of {total / 1e9:.1f} GB are taken"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f"{(peak if sys.platform == 'darwin' else peak * 1024) / 1e9:.1f} GB"
+
+
+def table(trainer: Trainer) -> str:
+    """The layers as text: output, parameters, multiply-adds, and what crosses between columns, per image."""
+    lines = [f"{'layer':8} {'output':>14} {'parameters':>12} {'multiply-adds':>14} {'crossing':>9}"]
+    sizes = trainer.learner.network.sizes
+    for size in sizes:
+        output = f"{size.maps} x {size.px} x {size.px}" if size.px > 1 else str(size.maps)
+        parameters = size.weights + size.biases
+        lines.append(f"{size.name:8} {output:>14} {parameters:>12,} {size.multiply_adds:>14,} {size.gathered:>9,}")
+    total = sum(size.weights + size.biases for size in sizes)
+    lines.append(f"{'total':8} {'':14} {total:>12,} {sum(size.multiply_adds for size in sizes):>14,}")
+    return "\n".join(lines)

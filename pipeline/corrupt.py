@@ -1,0 +1,56 @@
+"""Stored images that no longer decode: found after DALI gave up on a batch, named, and if asked for replaced."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import InputError
+from ..prep.images.stored import decode_stored
+from .samples import Samples
+from .schedule import Share
+
+log = logging.getLogger(__name__)
+
+
+class Rotten:
+    """The rotten images of a set, as far as they are known.
+
+    The place of a rotten sample is taken by the next one in stored order that is not, so that the replacement depends
+    neither on batch nor replica. Rows replaced in an evaluation are masked out: it counts every sample once.
+    """
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self._indices: set[int] = set()
+
+    def find(self, shares: Iterable[Share]) -> list[int]:
+        """The samples of these shares that do not decode, in order."""
+        return [index for share in shares for index in share.indices_B.tolist() if not self._decodes(index)]
+
+    def add(self, indices: Iterable[int]) -> None:
+        """Replace these from now on. Raises InputError when nothing is left."""
+        for index in sorted(set(indices) - self._indices):
+            log.warning("%s: does not decode; another sample takes its place", self._samples.where(index))
+            self._indices.add(index)
+        if len(self._indices) == len(self._samples):
+            raise InputError(f"{self._samples.shard_set.folder}: no image decodes; restore the shards")
+
+    def without(self, share: Share, *, training: bool) -> tuple[Share, int]:
+        """The share with rotten samples replaced, and how many rows that are."""
+        if not self._indices:
+            return share, 0
+        indices_B = share.indices_B.copy()
+        bad_B = np.isin(indices_B, list(self._indices))
+        for row in np.flatnonzero(bad_B):
+            while int(indices_B[row]) in self._indices:
+                indices_B[row] = (indices_B[row] + 1) % len(self._samples)
+        return replace(share, indices_B=indices_B, mask_B=share.mask_B & (~bad_B | training)), int(bad_B.sum())
+
+    def _decodes(self, index: int) -> bool:
+        try:
+            decode_stored(self._samples.image(index).tobytes(), self._samples.shard_set.manifest.pixels)
+        except ValueError:
+            return False
+        return True

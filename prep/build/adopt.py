@@ -1,0 +1,168 @@
+"""Shard sets that were not made by us: WebDataset tars get an index, statistics and a manifest of their own.
+
+The tars stay where they are, unchanged: the new folder holds links to them. What the rest of this package reads is then
+a shard set like any other; only damage is placed less exactly, since the headers of the tars carry no marks of ours.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import InputError
+from ..format.pixel_options import PixelOptions
+from ..format.stats import PixelSums
+from ..format.files import whole_file
+from ..sources.inputs import FileImage
+from ..format.manifest import MANIFEST_NAME, ClassEntry, complete_set
+from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
+from ..sources.webdataset import LabeledSample, labeled_samples
+
+FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
+
+
+class _Tar(NamedTuple):
+    """What was found in one tar: its index, its row of the manifest and its largest label, -1 without samples."""
+
+    lines: bytes
+    entry: ShardEntry
+    largest_label: int
+
+
+def adopt_webdataset(
+    source: str | Path,
+    folder: str | Path,
+    *,
+    split: str = "train",
+    on_progress: Callable[[int], None] = lambda num_bytes: None,
+) -> Path:
+    """Make `folder` a shard set of the `*.tar` in `source`, once; later calls find it complete and return at once.
+
+    Every sample needs one image (jpg, jpeg or png, one format in the whole set) and one `cls` member with the class
+    index in ASCII; other members stay available as extras. All images must be square and of one size. Each is decoded
+    once, for the statistics, on all cores; `on_progress` is told the bytes read so far. Raises InputError naming tar
+    and sample for anything else, and for a `folder` that holds something else, as `source` does; nothing is written
+    then.
+    """
+    source, folder = Path(source), Path(folder)
+    if (folder / MANIFEST_NAME).exists():
+        return folder
+    tars = sorted(source.glob("*.tar"))
+    if not tars:
+        raise InputError(f"{source}: no *.tar here; name the folder that holds the shards")
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder}: not empty, and no shard set; name a new folder for the links to the tars, or remove what an "
+            "interrupted call left there"
+        )
+    pixels = _pixels_of(tars[0])
+    lock, stopped, num_bytes = threading.Lock(), threading.Event(), 0
+
+    def count(more: int) -> None:
+        nonlocal num_bytes
+        if stopped.is_set():
+            raise InterruptedError
+        with lock:
+            num_bytes += more
+            on_progress(num_bytes)
+
+    sums, found = PixelSums.zero(pixels.size_px), []
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        try:
+            for one, tar_sums in threads.map(lambda tar: _read_tar(tar, pixels, count), tars):
+                sums = sums + tar_sums
+                found.append(one)
+        except BaseException:
+            stopped.set()  # else Ctrl-C would wait for the end of every tar begun
+            threads.shutdown(cancel_futures=True)
+            raise
+    num_classes = 1 + max(one.largest_label for one in found)
+    folder.mkdir(parents=True, exist_ok=True)
+    for tar, one in zip(tars, found, strict=True):
+        link = folder / tar.name
+        link.symlink_to(tar.resolve())
+        with whole_file(index_path(link)) as file:
+            file.write(one.lines)
+    complete_set(
+        folder,
+        sums,
+        split=split,
+        seed=0,
+        images_per_shard=max(one.entry.num_samples for one in found),
+        pixels=pixels,
+        software={},
+        classes=[ClassEntry(index=i, id=str(i), name=str(i)) for i in range(num_classes)],
+        shards=[one.entry for one in found],
+    )
+    return folder
+
+
+def _pixels_of(tar: Path) -> PixelOptions:
+    """Side and format of the first image, which all others must have too."""
+    from ..images.decode import decode_rgb
+
+    for sample in labeled_samples(tar, image_kinds=tuple(FORMATS), label_kinds=(LABEL_EXT,)):
+        try:
+            return PixelOptions(size_px=len(decode_rgb(_image(tar, sample))), format=FORMATS[sample.kind])
+        except ValueError as error:
+            raise InputError(f"{tar}: sample {sample.key!r}: {error}; shard them again with 'alexprep shard'") from None
+    raise InputError(f"{tar}: holds no samples; expected KEY.jpg or KEY.png, and KEY.{LABEL_EXT}")
+
+
+def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> tuple[_Tar, PixelSums]:
+    """Read every sample and check all that a loader will rely on; `count` is told how many bytes more were read."""
+    from ..images.stored import decode_stored
+    from ..images.running_sums import RunningSums
+
+    sums, lines, largest_label, counted = RunningSums(pixels.size_px), [], -1, 0
+    kinds = tuple(kind for kind, format_ in FORMATS.items() if format_ == pixels.format)
+    for sample in labeled_samples(tar, image_kinds=kinds, label_kinds=(LABEL_EXT,)):
+        _check_names(tar, sample)
+        try:
+            sums.add(decode_stored(_image(tar, sample), pixels))
+        except ValueError as error:
+            raise InputError(
+                f"{tar}: sample {sample.key!r}: {error}; take it out of the tar, or shard them again with "
+                "'alexprep shard'"
+            ) from None
+        largest_label = max(largest_label, sample.label)
+        # A .jpeg is indexed as .jpg: a set has one name for its images.
+        members = ((pixels.image_ext, sample.image), (LABEL_EXT, sample.label_member))
+        lines.append(" ".join(f"{ext} {at.offset} {at.num_bytes} {sample.key}.{ext}" for ext, at in members))
+        count(sample.image.offset - counted)
+        counted = sample.image.offset
+    index = "\n".join([f"{INDEX_VERSION} {len(lines)}", *lines, ""]).encode()
+    num_bytes = tar.stat().st_size
+    count(num_bytes - counted)
+    parse_index(index, index_path(tar), shard_bytes=num_bytes)  # nothing shall be adopted that cannot be loaded
+    with tar.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    entry = ShardEntry(
+        name=tar.name,
+        num_samples=len(lines),
+        num_bytes=num_bytes,
+        sha256=digest,
+        index_sha256=hashlib.sha256(index).hexdigest(),
+    )
+    return _Tar(index, entry, largest_label), sums.total()
+
+
+def _check_names(tar: Path, sample: LabeledSample) -> None:
+    """Refuse what an index or a loader cannot take: keys that are no plain word, labels with more than digits."""
+    from ..format.index_text import MAX_NAME
+
+    where = f"{tar}: sample {sample.key!r}"
+    most = MAX_NAME - len(".jpg")
+    if len(sample.key) > most or not sample.key.isascii() or not all("!" <= letter <= "~" for letter in sample.key):
+        raise InputError(f"{where}: a key must be 1 to {most} visible ASCII characters; rename its members")
+    with tar.open("rb") as file:
+        label = os.pread(file.fileno(), sample.label_member.num_bytes, sample.label_member.offset)
+    if not label.isdigit():
+        raise InputError(f"{where}: its {LABEL_EXT} holds {label!r}, expected digits alone; write the shard again")
+
+
+def _image(tar: Path, sample: LabeledSample) -> bytes:
+    return FileImage(sample.key, sample.label, str(tar), sample.image.num_bytes, sample.image.offset).read()

@@ -1,0 +1,80 @@
+"""How large and how long a run will be, measured on a few hundred images spread over the source, before it begins.
+
+The pilot prepares its images as the run will and throws them away, so it changes nothing; a source so small that a
+pilot would be felt has none.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ..format.files import free_bytes
+from ..sources.inputs import SourceSplit
+from ..format.pixel_options import PixelOptions
+from ..format.shard import LABEL_EXT, member_bytes
+from .shard_job import ShardJob, Tally, samples_of
+from .workers import Beat, run_jobs
+
+PILOT_IMAGES = 256
+MIN_IMAGES = 50 * PILOT_IMAGES  # the pilot takes a fiftieth of the work at most
+INDEX_BYTES = 120  # a sample's line in an index
+MARGIN = 1.05  # sizes vary by half, so the average of a pilot is off by a few per cent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What preparing so many images takes: bytes on disk and seconds, both about."""
+
+    num_images: int
+    num_bytes: int
+    seconds: float
+
+
+def measure(splits: Sequence[SourceSplit], pixels: PixelOptions, *, num_workers: int) -> Forecast | None:
+    """The forecast for `splits`; None where they are so small that it is not worth its time."""
+    num_images = sum(len(split.images) for split in splits)
+    if num_images < MIN_IMAGES:
+        return None
+    images = [image for split in splits for image in split.images[:: num_images // PILOT_IMAGES]]
+    jobs = []
+    for number in range(num_workers):
+        part = images[number::num_workers]
+        job = ShardJob(path=Path("pilot"), number=number, first_position=0, images=part, pixels=pixels)
+        jobs.append((job, len(part)))
+    with closing(run_jobs(_measure_some, jobs, num_workers=num_workers, on_progress=lambda done: None)) as results:
+        measured = [result for _, result in results if result.num_images]
+    num_measured = sum(one.num_images for one in measured)
+    # Each worker on its own clock, so that the time to start them does not count.
+    rate = sum(one.num_images / one.seconds for one in measured)
+    return Forecast(
+        num_images=num_images,
+        num_bytes=num_images * sum(one.num_bytes for one in measured) // max(1, num_measured),
+        seconds=num_images / max(rate, 1e-9),
+    )
+
+
+def _measure_some(job: ShardJob, beat: Beat, condemned: dict[int, str]) -> Forecast:
+    """The work of one worker: what `write_one_shard` does, without a shard."""
+    from ..images.running_sums import RunningSums
+
+    tally = Tally(sums=RunningSums(job.pixels.size_px))
+    begin, num_bytes = time.monotonic(), 0
+    for sample in samples_of(job, beat, condemned, tally):
+        for ext, content in ((job.pixels.image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
+            num_bytes += len(member_bytes(f"{sample.key}.{ext}", content, b""))
+        num_bytes += INDEX_BYTES
+    return Forecast(num_images=len(job.images), num_bytes=num_bytes, seconds=time.monotonic() - begin)
+
+
+def refuse_without_room(out: Path, forecast: Forecast) -> None:
+    """InputError when the disk of `out`, which need not exist yet, has too little room for the forecast."""
+    free = free_bytes(out)
+    needed = round(forecast.num_bytes * MARGIN)
+    if needed > free:
+        raise InputError(
+            f"{out}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; make room, name another "
+            "--out, or store less with --quality or --size"
+        )

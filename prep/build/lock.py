@@ -1,0 +1,38 @@
+"""One run per folder: a lock that names its owner and dies with it."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import InputError
+
+
+@contextmanager
+def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
+    """Hold the lock file `path` for the block; InputError names the owner when another process holds it.
+
+    The system drops the lock when its owner ends in whatever way, so a dead owner's lock is simply taken over. The
+    block may remove the file, as its last act.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            os.close(descriptor)
+            raise InputError(
+                f"{path.parent.parent}: {owner} is {doing} there; wait for it or name another folder"
+            ) from None
+        if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+            break
+        os.close(descriptor)  # its owner removed it between our open and our lock
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,76 @@
+"""What goes where, decided before any image is opened: one global shuffle, cut into shards.
+
+A pure function of the sorted source and the seed. The shuffle sorts raw 64-bit draws of the Philox generator, whose
+stream NumPy promises to keep; `Generator.shuffle` may change between versions.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..format.shard_set import SPLITS
+
+MAX_SHARDS = 100_000
+MAX_STEM = 80
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardPlan:
+    """How many inputs a split has and how they are dealt; `split` takes part in the shuffle."""
+
+    split: str
+    num_images: int
+    seed: int = 0
+    images_per_shard: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be 0 to 2**63 - 1, got {self.seed}")
+        if self.images_per_shard < 1:
+            raise InputError(f"images per shard must be at least 1, got {self.images_per_shard}")
+        if self.num_images > MAX_SHARDS * self.images_per_shard:
+            raise InputError(
+                f"{self.num_images} images make more than {MAX_SHARDS} shards of {self.images_per_shard}; "
+                "raise --images-per-shard"
+            )
+
+    def order(self) -> NDArray[np.int64]:
+        """The inputs in stored order: a permutation of 0..num_images-1."""
+        # SPLITS.index: the same seed shuffles train and val independently.
+        generator = np.random.Philox(key=self.seed + (SPLITS.index(self.split) << 64))
+        return np.argsort(generator.random_raw(self.num_images), kind="stable")
+
+    def shard_ranges(self) -> list[range]:
+        """Consecutive ranges of positions in the stored order, one per shard, the last perhaps shorter."""
+        return [self.positions(number) for number in range(-(-self.num_images // self.images_per_shard))]
+
+    def positions(self, number: int) -> range:
+        """The positions of shard `number`."""
+        start = number * self.images_per_shard
+        return range(start, min(start + self.images_per_shard, self.num_images))
+
+    def shard_name(self, number: int) -> str:
+        """`train-00012.tar`."""
+        return f"{self.split}-{number:05d}.tar"
+
+
+def sample_key(position: int, name: str) -> str:
+    """The key of the input `CLASS/FILE` at a stored position: unique by its number, readable by its name."""
+    class_id, _, file_name = name.rpartition("/")
+    stem = file_name.rpartition(".")[0] or file_name
+    readable = stem if stem.startswith(class_id) else f"{class_id}_{stem}"
+    return f"{position:08d}_{_UNSAFE.sub('-', readable)[:MAX_STEM]}"
+
+
+def changed_lines(before: dict[str, object], now: dict[str, object]) -> Sequence[str]:
+    """What differs between two flat descriptions, as `name: BEFORE, now NOW`."""
+    return [
+        f"{name}: was {before.get(name)!r}, now {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]

@@ -1,0 +1,115 @@
+"""Damaged shards made again from the source, to the same bytes, or left alone."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import InputError
+from .build import WORK_FOLDER, BuildOptions, plan_of, shard_job
+from ..sources.inputs import SourceSplit
+from .lock import exclusive_lock
+from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, Manifest, write_quarantine
+from ..format.shard import ShardEntry, index_path
+from .shard_job import write_one_shard
+from ..sources.recognize import Source
+from ..format.stats import PixelSums
+from .verify import Finding
+from .workers import run_jobs
+
+
+def repair_set(
+    folder: Path,
+    source: Source,
+    findings: Sequence[Finding],
+    *,
+    num_workers: int,
+    on_progress: Callable[[int], None],
+) -> list[str]:
+    """Make the files that `findings` name again; their names.
+
+    Every file is made beside, compared with the manifest and only then moved into place. Raises InputError when the
+    source is not the one of this set, when what is made differs from the manifest, and for a damaged manifest, which
+    nothing can stand in for.
+    """
+    manifest = Manifest.read(folder)
+    damaged = {finding.file for finding in findings}
+    if MANIFEST_NAME in damaged:
+        raise InputError(f"{folder / MANIFEST_NAME}: damaged; restore it, or shard the images again")
+    split = _split_of(manifest, source, folder)
+    options = BuildOptions(
+        pixels=manifest.pixels, seed=manifest.seed, images_per_shard=manifest.images_per_shard, num_workers=num_workers
+    )
+    known = {entry.name for entry in manifest.shards}
+    strangers = sorted(name for name in damaged if name.endswith(".tar") and name not in known)
+    if strangers:
+        raise InputError(f"{folder / strangers[0]}: not in the manifest; move it away")
+    entries = damaged_shards(manifest, findings)
+    work = folder / WORK_FOLDER
+    work.mkdir(exist_ok=True)
+    with exclusive_lock(work / "lock", doing="repairing shards"):
+        try:
+            sums = _make_again(work, split, options, entries, on_progress)
+            if STATISTICS_NAME in damaged:
+                sums.save(work / STATISTICS_NAME)
+                found = hashlib.sha256((work / STATISTICS_NAME).read_bytes()).hexdigest()
+                _refuse_other_bytes(folder / STATISTICS_NAME, found, manifest.statistics_sha256)
+            for path in sorted(work.iterdir()):
+                if path.name in damaged:
+                    path.replace(folder / path.name)
+            if QUARANTINE_NAME in damaged:
+                write_quarantine(folder, manifest.quarantined)
+        finally:
+            shutil.rmtree(work)
+    return sorted(damaged)
+
+
+def damaged_shards(manifest: Manifest, findings: Sequence[Finding]) -> list[ShardEntry]:
+    """The shards that must be read from the source again: all of them when the statistics are damaged."""
+    damaged = {finding.file for finding in findings}
+    return [
+        entry for entry in manifest.shards if {entry.name, index_path(Path(entry.name)).name, STATISTICS_NAME} & damaged
+    ]
+
+
+def _split_of(manifest: Manifest, source: Source, folder: Path) -> SourceSplit:
+    for split in source.splits:
+        if split.name == manifest.split and split.fingerprint() == manifest.source_sha256:
+            return split
+    raise InputError(
+        f"{folder}: {source.description} is not the source of this {manifest.split} split: its files differ from those "
+        "that were packed; name the source it was made of"
+    )
+
+
+def _make_again(
+    work: Path,
+    split: SourceSplit,
+    options: BuildOptions,
+    entries: Sequence[ShardEntry],
+    on_progress: Callable[[int], None],
+) -> PixelSums:
+    plan = plan_of(split, options)
+    order, ranges = plan.order(), plan.shard_ranges()
+    wanted = {entry.name: entry for entry in entries}
+    numbers = [number for number in range(len(ranges)) if plan.shard_name(number) in wanted]
+    jobs = [(shard_job(split, work, plan, order, number, options), len(ranges[number])) for number in numbers]
+    sums = PixelSums.zero(options.pixels.size_px)
+    with closing(run_jobs(write_one_shard, jobs, num_workers=options.num_workers, on_progress=on_progress)) as results:
+        for job, result in results:
+            entry = wanted[job.path.name]
+            made = result.entry or replace(entry, sha256="")
+            _refuse_other_bytes(job.path, made.sha256, entry.sha256)
+            _refuse_other_bytes(index_path(job.path), made.index_sha256, entry.index_sha256)
+            sums += result.sums
+    return sums
+
+
+def _refuse_other_bytes(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise InputError(
+            f"{path.name}: made again it has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…; the libraries "
+            f"differ from those in {MANIFEST_NAME}: install those versions, or shard the images again"
+        )

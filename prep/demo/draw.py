@@ -1,0 +1,194 @@
+"""The demo set: photograph-like pictures of ten classes, drawn from a seed, so that everything can be tried anywhere.
+
+Sizes, backgrounds, light, clutter, scale, position and rotation vary and are independent of the class. Most files are
+JPEG; some are PNG, some grayscale, some CMYK, some lie on their side with an EXIF note, as in any collection.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from ...errors import InputError
+from ..format.files import whole_file
+from .objects import DRAWERS, color, draw_object
+
+DEMO_CLASSES = tuple(sorted(DRAWERS))
+EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoImage:
+    """What decides one picture; `number` counts within the class and split."""
+
+    seed: int
+    split: str
+    class_name: str
+    number: int
+
+    @property
+    def oddity(self) -> int:
+        """0 to 39; four of them make a file that is no plain RGB JPEG. Spread over the classes."""
+        return (self.number + 4 * DEMO_CLASSES.index(self.class_name)) % 40
+
+    def rng(self) -> np.random.Generator:
+        """A generator of this picture's own, so that any worker may draw it."""
+        words = [self.seed, int(self.split == "val"), DEMO_CLASSES.index(self.class_name), self.number]
+        return np.random.default_rng(words)
+
+
+def draw_demo_images(
+    folder: Path,
+    *,
+    seed: int,
+    num_train: int,
+    num_val: int,
+    workers: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write `folder/train/CLASS/` and `folder/val/CLASS/` with that many pictures in all, the classes in equal parts.
+
+    Files that are there already are kept, so an interrupted run continues. `on_progress(done, total)` is called as
+    pictures appear. Raises InputError when a count is not a positive multiple of the number of classes, or when the
+    folder holds a picture that this call would not draw.
+    """
+    jobs: list[tuple[DemoImage, Path]] = []
+    for split, count in (("train", num_train), ("val", num_val)):
+        if count < len(DEMO_CLASSES) or count % len(DEMO_CLASSES):
+            raise InputError(
+                f"{count} {split} images cannot be dealt to {len(DEMO_CLASSES)} classes; use a multiple of "
+                f"{len(DEMO_CLASSES)}"
+            )
+        for class_name in DEMO_CLASSES:
+            for number in range(count // len(DEMO_CLASSES)):
+                image = DemoImage(seed=seed, split=split, class_name=class_name, number=number)
+                jobs.append((image, folder / split / class_name / f"{seed}_{number:05d}.{_extension(image)}"))
+    expected = {path for _, path in jobs}
+    stray = sorted(path for path in folder.glob("*/*/*") if path not in expected and path.suffix != ".partial")
+    if stray:
+        raise InputError(f"{stray[0]}: not part of this demo set; name an empty folder, or the same seed and counts")
+    for path in {path.parent for path in expected}:
+        path.mkdir(parents=True, exist_ok=True)
+    todo = [job for job in jobs if not job[1].exists()]
+    on_progress(len(jobs) - len(todo), len(jobs))
+    if not todo:
+        return
+    # "spawn" is the one way to start workers that every system has and no library's threads can upset.
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for done, _ in enumerate(pool.imap_unordered(_write, todo, chunksize=8), start=len(jobs) - len(todo) + 1):
+            on_progress(done, len(jobs))
+
+
+def draw_scene(class_name: str, rng: np.random.Generator) -> Image.Image:
+    """One RGB picture of the class, 320 to 640 px on each side."""
+    width, height = (int(rng.integers(320, 641)) for _ in range(2))
+    scene = _background(rng, width, height)
+    for _ in range(int(rng.integers(2, 6))):
+        _clutter(rng, scene)
+    side = min(width, height)
+    size = round(side * rng.uniform(0.65, 0.95))
+    thing = draw_object(class_name, rng)
+    if rng.random() < 0.5:
+        thing = thing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    # Smaller first: most of the time of a picture would go into turning the whole canvas.
+    thing = thing.resize((size, size), Image.Resampling.LANCZOS)
+    thing = _lit(rng, thing.rotate(rng.uniform(-18, 18), Image.Resampling.BILINEAR, expand=True))
+    size = thing.width
+    # Near the middle, as photographs are taken; the center crop keeps most of it.
+    x = round((width - size) / 2 + rng.uniform(-0.1, 0.1) * side)
+    y = round((height - size) / 2 + rng.uniform(-0.1, 0.1) * side)
+    shadow = thing.getchannel("A").point(lambda a: a * 0.45).filter(ImageFilter.GaussianBlur(size / 40))
+    scene.paste((12, 12, 18), (x + size // 25, y + size // 18), shadow)
+    scene.paste(thing, (x, y), thing)
+    if rng.random() < 0.3:
+        _clutter(rng, scene)
+    return _camera(rng, scene)
+
+
+def _background(rng: np.random.Generator, width: int, height: int) -> Image.Image:
+    """Two tones that meet at a horizon or melt into each other, with texture at several scales."""
+    one, two = (np.array(color(rng, saturation=(0.0, 0.5), value=(0.25, 0.9))[:3], np.float32) for _ in range(2))
+    rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    if rng.random() < 0.5:
+        rows = np.clip((rows - rng.uniform(0.35, 0.75)) * 60 + 0.5, 0, 1)
+    texture = np.zeros((height, width), np.float32)
+    for cells, strength in ((4, 30.0), (16, 18.0), (70, 14.0)):
+        texture += _noise(rng, width, height, cells) * strength * rng.uniform(0.2, 1.0)
+    image_HWC = (one * (1 - rows)[..., None] + two * rows[..., None]) + texture[..., None]
+    return Image.fromarray(np.clip(image_HWC, 0, 255).astype(np.uint8))
+
+
+def _noise(rng: np.random.Generator, width: int, height: int, cells: int) -> NDArray[np.float32]:
+    """Smooth noise of unit scale with about `cells` bumps across."""
+    grid = rng.standard_normal((max(2, cells * height // width), cells)).astype(np.float32)
+    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _clutter(rng: np.random.Generator, scene: Image.Image) -> None:
+    """One thing that does not matter: a stone, a blade, a box."""
+    draw = ImageDraw.Draw(scene)
+    x, y = rng.uniform(0, scene.width), rng.uniform(0, scene.height)
+    size = rng.uniform(0.03, 0.12) * min(scene.size)
+    fill = color(rng, saturation=(0.0, 0.9), value=(0.1, 0.95))[:3]
+    kind = rng.integers(0, 3)
+    if kind == 0:
+        draw.ellipse((x - size, y - size * 0.6, x + size, y + size * 0.6), fill=fill)
+    elif kind == 1:
+        lean = rng.uniform(-2, 2) * size
+        draw.polygon([(x - size * 0.15, y), (x + size * 0.15, y), (x + lean, y - 3 * size)], fill=fill)
+    else:
+        corners = [(x - size, y), (x, y - size * 0.8), (x + size, y), (x, y + size * 0.8)]
+        draw.polygon([(cx + rng.uniform(-0.3, 0.3) * size, cy) for cx, cy in corners], fill=fill)
+
+
+def _lit(rng: np.random.Generator, thing: Image.Image) -> Image.Image:
+    """The object with light from one side and a little unevenness of its own."""
+    rgba_HWC = np.asarray(thing).astype(np.float32)
+    height, width = rgba_HWC.shape[:2]
+    angle = rng.uniform(0, 2 * np.pi)
+    along_HW = np.linspace(-1, 1, width)[None, :] * np.cos(angle) + np.linspace(-1, 1, height)[:, None] * np.sin(angle)
+    light_HW = 1 + rng.uniform(0.1, 0.35) * along_HW + 0.06 * _noise(rng, width, height, 24)
+    rgba_HWC[..., :3] = np.clip(rgba_HWC[..., :3] * light_HW[..., None], 0, 255)
+    return Image.fromarray(rgba_HWC.astype(np.uint8))
+
+
+def _camera(rng: np.random.Generator, scene: Image.Image) -> Image.Image:
+    """Focus, exposure, white balance, vignette and sensor noise."""
+    scene = scene.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.3)))
+    image_HWC = np.asarray(scene).astype(np.float32)
+    balance_C = rng.uniform(0.88, 1.12, 3).astype(np.float32) * rng.uniform(0.7, 1.15)
+    across = np.linspace(-1, 1, scene.width, dtype=np.float32)[None, :]
+    down = np.linspace(-1, 1, scene.height, dtype=np.float32)[:, None]
+    vignette_HW = 1 - rng.uniform(0.0, 0.2) * (across**2 + down**2)
+    image_HWC *= balance_C * vignette_HW[..., None]
+    image_HWC += rng.standard_normal(image_HWC.shape, np.float32) * rng.uniform(1.0, 7.0)
+    return Image.fromarray(np.clip(image_HWC, 0, 255).astype(np.uint8))
+
+
+def _extension(image: DemoImage) -> str:
+    return "png" if image.oddity == 7 else "JPEG"
+
+
+def _write(job: tuple[DemoImage, Path]) -> None:
+    image, path = job
+    rng = image.rng()
+    scene = draw_scene(image.class_name, rng)
+    quality = int(rng.integers(75, 96))
+    with whole_file(path) as file:
+        if _extension(image) == "png":
+            scene.save(file, "PNG")
+        elif image.oddity == 17:
+            scene.convert("L").save(file, "JPEG", quality=quality)
+        elif image.oddity == 27:
+            scene.convert("CMYK").save(file, "JPEG", quality=quality)
+        elif image.oddity == 37:
+            # Stored a quarter turn to the left, with the note that says "turn me to the right to show me".
+            exif = Image.Exif()
+            exif[EXIF_ORIENTATION] = 6
+            scene.transpose(Image.Transpose.ROTATE_90).save(file, "JPEG", quality=quality, exif=exif)
+        else:
+            scene.save(file, "JPEG", quality=quality)

@@ -1,0 +1,204 @@
+"""The manifest: what a shard set is, written last, so that its presence means "complete and checked".
+
+Beside the shards lie `statistics.npz`, exact sums, and `quarantine.jsonl`, a JSON line for each input that was not
+stored.
+
+It holds no time, host or path: the same source and options give the same bytes. A reader checks everything it relies
+on and refuses the rest, saying which file, what was found and what was expected.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from .files import whole_file
+from .pixel_options import PixelOptions
+from .shard import ShardEntry
+from .stats import ColorStatistics, PixelSums
+
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (2, 3)
+MANIFEST_NAME = "manifest.json"
+STATISTICS_NAME = "statistics.npz"
+QUARANTINE_NAME = "quarantine.jsonl"
+MAX_MANIFEST_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassEntry:
+    """One row of the class table: `index` is the label, `id` the WordNet id or folder, `name` what people say."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined:
+    """One input that was not stored: its path relative to the source, and why."""
+
+    source: str
+    reason: str
+
+
+def manifest_digest(data: dict[str, Any]) -> str:
+    """SHA-256 over a manifest's JSON without its `manifest_sha256`."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A complete shard set of one split.
+
+    `num_patched` images were kept in spite of data that the decoder patched over; `source_sha256` is the fingerprint of
+    the inputs it was made of.
+    """
+
+    split: str
+    seed: int
+    images_per_shard: int
+    pixels: PixelOptions
+    software: dict[str, str]
+    classes: tuple[ClassEntry, ...]
+    shards: tuple[ShardEntry, ...]
+    quarantined: tuple[Quarantined, ...]
+    color: ColorStatistics
+    statistics_sha256: str
+    num_patched: int = 0
+    source_sha256: str = ""
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def num_samples(self) -> int:
+        """Stored images, all shards together."""
+        return sum(shard.num_samples for shard in self.shards)
+
+    def write(self, folder: Path) -> None:
+        """Write `folder/manifest.json`, whole."""
+        data = asdict(self)
+        data["num_samples"] = self.num_samples
+        data["color"] = self.color.to_json()
+        data = json.loads(json.dumps(data))
+        data["manifest_sha256"] = manifest_digest(data)
+        with whole_file(folder / MANIFEST_NAME) as file:
+            file.write(json.dumps(data, indent=1, sort_keys=True).encode() + b"\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read and check `folder/manifest.json`.
+
+        Raises InputError naming the file, what was found and what to do: no manifest (an unfinished run or another
+        folder), another format version, a field that is missing or of another type, shards that do not add up.
+        """
+        path = folder / MANIFEST_NAME
+        try:
+            if path.stat().st_size > MAX_MANIFEST_BYTES:
+                raise InputError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
+            data = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise InputError(
+                f"{folder}: no {MANIFEST_NAME} here, so this is not a finished shard set; run 'alexprep shard' "
+                "(the same command continues an interrupted run) or name another folder"
+            ) from None
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise InputError(
+                f"{path}: not JSON ({error}); restore the file, or remove {folder} and shard the images again"
+            ) from None
+        found = data.get("format_version") if isinstance(data, dict) else None
+        if found not in READABLE_VERSIONS:
+            readable = " and ".join(map(str, READABLE_VERSIONS))
+            raise InputError(
+                f"{path}: format version {found!r}, this alexkit reads {readable}; shard the images again or "
+                "install the alexkit that made them"
+            )
+        try:
+            manifest = cls._from_json(_renamed(data) if found == 2 else data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{path}: damaged field ({error!r}); restore the file, or remove {folder} and shard the images again"
+            ) from None
+        if data.get("num_samples") != manifest.num_samples:
+            raise InputError(
+                f"{path}: says {data.get('num_samples')!r} samples, but its shards add up to {manifest.num_samples}; "
+                f"restore the file, or remove {folder} and shard the images again"
+            )
+        return manifest
+
+    @classmethod
+    def _from_json(cls, data: dict[str, Any]) -> "Manifest":
+        manifest = cls(
+            split=str(data["split"]),
+            seed=int(data["seed"]),
+            images_per_shard=int(data["images_per_shard"]),
+            pixels=PixelOptions(**data["pixels"]),
+            software={str(key): str(value) for key, value in data["software"].items()},
+            classes=tuple(ClassEntry(**row) for row in data["classes"]),
+            shards=tuple(ShardEntry(**row) for row in data["shards"]),
+            quarantined=tuple(Quarantined(**row) for row in data["quarantined"]),
+            color=ColorStatistics.from_json(data["color"]),
+            statistics_sha256=str(data["statistics_sha256"]),
+            num_patched=int(data["num_patched"]),
+            source_sha256=str(data["source_sha256"]),
+        )
+        for i, entry in enumerate(manifest.classes):
+            if entry.index != i:
+                raise InputError(f"class {entry.id!r} has index {entry.index!r}, expected {i}")
+        for shard in manifest.shards:
+            if shard.name != Path(shard.name).name or not shard.name.endswith(".tar"):
+                raise InputError(f"{shard.name!r} is not the plain name of a tar")
+            for count in (shard.num_samples, shard.num_bytes):
+                if not isinstance(count, int) or not 0 <= count < 2**48:
+                    raise InputError(f"{shard.name}: impossible count {count!r}")
+        return manifest
+
+
+def _renamed(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a format 2 manifest under the names of format 3."""
+    pixels = dict(data["pixels"])
+    pixels["format"], pixels["lenient"] = pixels.pop("codec"), not pixels.pop("strict")
+    return {**data, "pixels": pixels, "color": data["colour"]}
+
+
+def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
+    """One JSON line per input that was not stored."""
+    with whole_file(folder / QUARANTINE_NAME) as file:
+        for bad in quarantined:
+            file.write(json.dumps(asdict(bad)).encode() + b"\n")
+
+
+def complete_set(
+    folder: Path,
+    sums: PixelSums,
+    *,
+    split: str,
+    seed: int,
+    images_per_shard: int,
+    pixels: PixelOptions,
+    software: dict[str, str],
+    classes: Sequence[ClassEntry],
+    shards: Sequence[ShardEntry],
+    quarantined: Sequence[Quarantined] = (),
+    num_patched: int = 0,
+    source_sha256: str = "",
+) -> None:
+    """Make `folder`, which holds the finished `shards`, a shard set: quarantine, statistics, and last the manifest."""
+    write_quarantine(folder, quarantined)
+    sums.save(folder / STATISTICS_NAME)
+    Manifest(
+        split=split,
+        seed=seed,
+        images_per_shard=images_per_shard,
+        pixels=pixels,
+        software=software,
+        classes=tuple(classes),
+        shards=tuple(shards),
+        quarantined=tuple(quarantined),
+        color=ColorStatistics.from_sums(sums),
+        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
+        num_patched=num_patched,
+        source_sha256=source_sha256,
+    ).write(folder)

@@ -1,0 +1,1 @@
+"""Bytes to upright RGB, to a fitted square, to encoded bytes."""

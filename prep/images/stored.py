@@ -1,0 +1,22 @@
+"""A stored image back to pixels, checked against the options it was stored with. Needs no resizer."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..format.pixel_options import PixelOptions
+from .decode import decode_rgb
+
+
+def decode_stored(data: bytes, options: PixelOptions) -> NDArray[np.uint8]:
+    """The uint8 pixels (H, W, 3) of a stored image; InputError says in one line why it is not one of ours."""
+    if options.format == "raw":
+        if len(data) != options.size_px**2 * 3:
+            raise InputError(f"{len(data)} bytes, expected {options.size_px**2 * 3}")
+        return np.frombuffer(data, np.uint8).reshape(options.size_px, options.size_px, 3)
+    image_HWC = decode_rgb(data)
+    height, width = image_HWC.shape[:2]
+    if min(height, width) != options.size_px or (options.fit == "crop" and height != width):
+        expected = "square" if options.fit == "crop" else "at the shorter side"
+        raise InputError(f"{width} x {height} pixels, expected {options.size_px} {expected}")
+    return image_HWC

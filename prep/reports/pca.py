@@ -1,0 +1,133 @@
+"""Statistics of a finished shard set, computed again from its stored pixels.
+
+The fused statistics come from the pixels before encoding. For lossless formats both are equal to the last bit; for
+JPEG the mean is a few hundredths of a gray level apart, standard deviations a few tenths (4:2:0 chroma).
+"""
+
+import mmap
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..build.workers import Beat, run_jobs
+from ..format.pixel_options import PixelOptions
+from ..format.shard import index_path, read_index
+from ..format.shard_set import ShardSet
+from ..format.stats import ColorStatistics, PixelSums
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SumJob:
+    """One stored shard to add up."""
+
+    path: Path
+    num_bytes: int
+    pixels: PixelOptions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColorReport:
+    """The statistics of the stored pixels beside the fused ones.
+
+    `equal` says that all sums are the same; `max_mean_image_difference` is in gray levels.
+    """
+
+    stored: ColorStatistics
+    fused: ColorStatistics
+    equal: bool
+    max_mean_image_difference: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Both, in gray levels 0-255 and, for the stored pixels, in 0-1 units."""
+        return {
+            "stored": self.stored.to_json() | units_0_1(self.stored),
+            "fused": self.fused.to_json(),
+            "equal": self.equal,
+            "max_mean_image_difference_0_255": self.max_mean_image_difference,
+        }
+
+
+def units_0_1(color: ColorStatistics) -> dict[str, list[float]]:
+    """Mean, eigenvalues and standard deviations for pixels divided by 255; eigenvectors do not change."""
+    return {
+        "mean_rgb_0_1": [value / 255 for value in color.mean_C],
+        "eigenvalues_0_1": [value / 255**2 for value in color.eigenvalues_K],
+        "standard_deviations_0_1": [value / 255 for value in color.standard_deviations_K],
+    }
+
+
+def report_colors(shard_set: ShardSet, stored: PixelSums) -> ColorReport:
+    """Compare the sums of the stored pixels with those written with the shards."""
+    fused = shard_set.sums()
+    return ColorReport(
+        stored=ColorStatistics.from_sums(stored),
+        fused=ColorStatistics.from_sums(fused),
+        equal=bool((stored.image_HWC == fused.image_HWC).all() and (stored.outer_CC == fused.outer_CC).all()),
+        max_mean_image_difference=float(np.abs(stored.mean_image_HWC() - fused.mean_image_HWC()).max()),
+    )
+
+
+def stored_sums(shard_set: ShardSet, *, num_workers: int, on_progress: Callable[[int], None]) -> PixelSums:
+    """Decode every stored image and add up its pixels.
+
+    `on_progress` gets the images done so far. Raises InputError naming shard, key and offset of an image that does not
+    decode.
+    """
+    manifest = shard_set.manifest
+    jobs = [
+        (
+            SumJob(path=shard_set.folder / shard.name, num_bytes=shard.num_bytes, pixels=manifest.pixels),
+            shard.num_samples,
+        )
+        for shard in manifest.shards
+    ]
+    total = PixelSums.zero(manifest.pixels.size_px)
+    with closing(run_jobs(sum_one_shard, jobs, num_workers=num_workers, on_progress=on_progress)) as results:
+        for _, sums in results:
+            total += sums
+    return total
+
+
+def sample_pixels(shard_set: ShardSet, *, num_images: int = 64, pixels_per_image: int = 64) -> NDArray[np.uint8]:
+    """A regular sample of stored pixels, uint8 (P, 3), for pictures: shards are shuffled, so the first will do."""
+    from ..images.stored import decode_stored
+
+    shard = shard_set.manifest.shards[0]
+    index = shard_set.index(0)
+    content = np.memmap(shard_set.folder / shard.name, np.uint8, "r")
+    pixels = []
+    for i in range(min(num_images, len(index))):
+        offset, size = int(index.image_offsets[i]), int(index.image_sizes[i])
+        image_HWC = decode_stored(content[offset : offset + size].tobytes(), shard_set.manifest.pixels)
+        image_PC = image_HWC.reshape(-1, 3)
+        # A step that shares no factor with the width, so that the sample is not a column of the image.
+        pixels.append(image_PC[:: max(1, len(image_PC) // pixels_per_image) | 1])
+    return np.concatenate(pixels)
+
+
+def sum_one_shard(job: SumJob, beat: Beat, condemned: dict[int, str]) -> PixelSums:
+    """The work of one worker."""
+    from ..images.running_sums import RunningSums
+    from ..images.square import central_square
+    from ..images.stored import decode_stored
+
+    index = read_index(index_path(job.path), shard_bytes=job.num_bytes)
+    sums = RunningSums(job.pixels.size_px)
+    with job.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for i, key in enumerate(index.keys):
+            beat(i)
+            offset, size = int(index.image_offsets[i]), int(index.image_sizes[i])
+            try:
+                if i in condemned:
+                    raise InputError(condemned[i])
+                image_HWC = decode_stored(content[offset : offset + size], job.pixels)
+            except ValueError as error:
+                raise InputError(f"{job.path}: sample {key!r} at byte {offset}: {error}; restore the shard") from None
+            sums.add(central_square(image_HWC))
+    return sums.total()

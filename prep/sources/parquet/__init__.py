@@ -1,0 +1,1 @@
+"""Parquet files as a source: read in place, one image at a time."""

@@ -1,0 +1,114 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexkit.model.network.precision import GROWTH_STEPS, LossScale, choose_device, choose_precision, use_device
+from alexkit.model.network.wiring import wiring
+from alexkit.model.processes.layout import Layout
+from alexkit.model.runs.recipe import load_recipe
+from alexkit.model.training.learner import Learner
+from alexkit.pipeline import Batch
+
+CPU = torch.device("cpu")
+
+
+def batch(number: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(number)
+    labels = torch.arange(16) % 4
+    return Batch(
+        images=torch.randn(16, 3, 32, 32, generator=generator) * 60 + 20 * labels[:, None, None, None],
+        labels=labels,
+        indices=torch.arange(16),
+        mask=torch.ones(16, dtype=torch.bool),
+        keys=[f"sample-{i}" for i in range(16)],
+    )
+
+
+def learner(precision: torch.dtype) -> Learner:
+    torch.set_num_threads(1)
+    recipe = load_recipe("cifar10-19", ["training.batch_size=16"])
+    return Learner(recipe, wiring(recipe.network), 4, layout=Layout(1), device=CPU, precision=precision)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_a_precision_is_what_its_name_says(name: str, dtype: torch.dtype) -> None:
+    assert choose_precision(name, CPU) == dtype
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "meta"])
+def test_devices_that_are_not_there_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"--device {name}: "):
+        choose_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_gpu_in_use_is_the_current_one() -> None:
+    device = use_device("cuda:1")
+    assert torch.zeros(1, device="cuda").device == device
+    use_device("cuda:0")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists(), reason="needs Linux")
+def test_large_tensors_of_the_host_lie_in_large_pages() -> None:
+    if "[never]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text():
+        pytest.skip("large pages are off on this machine")
+    script = (
+        "import torch\nfrom alexkit.model import Trainer\nfrom alexkit.model.network.precision import use_device\n"
+        "use_device('cpu')\nx = torch.zeros(2**26)\nprint(open('/proc/self/smaps_rollup').read())"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    (line,) = [line for line in shown.splitlines() if line.startswith("AnonHugePages")]
+    assert int(line.split()[1]) > 2**17  # kB, of the 2^18 of the tensor
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_half_precision_learns_like_single(precision: torch.dtype) -> None:
+    half, single = learner(precision), learner(torch.float32)
+    losses = [[one.train_step(batch(step), 0.002).loss for step in range(10)] for one in (half, single)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    assert losses[0] != losses[1]
+    weights = half.whole_weights()
+    assert all(weights[name].dtype == torch.float32 for name in weights)
+
+
+def test_gradients_that_overflow_are_computed_again_with_a_smaller_scale_and_no_sample_is_lost() -> None:
+    overflowing, plain = learner(torch.float16), learner(torch.float16)
+    overflowing.scale = LossScale(factor=2.0**40)
+    results = [one.train_step(batch(), 0.002) for one in (overflowing, plain)]
+    assert plain.scale.factor == 2.0**16 and overflowing.scale.factor < 2.0**40
+    assert (results[0].loss, results[0].images, overflowing.step) == (results[1].loss, 16, 1)
+    assert results[0].gradient_norm == pytest.approx(results[1].gradient_norm, rel=1e-3)
+    for name, weight in overflowing.whole_weights().items():
+        assert torch.allclose(weight, plain.whole_weights()[name], rtol=1e-3, atol=1e-7), name
+
+
+def test_a_loss_that_is_not_finite_is_refused_whatever_the_scale() -> None:
+    mine, broken = learner(torch.float16), batch()
+    before = {name: weight.clone() for name, weight in mine.whole_weights().items()}
+    broken.images[3, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"step 0: the loss or a gradient is not finite .*not applied"):
+        mine.train_step(broken, 0.002)
+    assert mine.scale == LossScale.of(torch.float16)
+    assert all(torch.equal(weight, before[name]) for name, weight in mine.whole_weights().items())
+
+
+def test_the_scale_grows_after_many_steps_and_shrinks_to_an_end() -> None:
+    scale = LossScale.of(torch.float16)
+    for _ in range(GROWTH_STEPS):
+        scale = scale.after_step()
+    assert scale == LossScale(factor=2.0**17)
+    halvings = 0
+    while smaller := scale.after_overflow():
+        scale, halvings = smaller, halvings + 1
+    assert halvings == 16 and scale.after_step() == LossScale(factor=2.0, steps=1)
+
+
+def test_without_float16_there_is_no_scale() -> None:
+    scale = LossScale.of(torch.bfloat16)
+    assert scale.factor == 1.0 and scale.after_overflow() is None
+    assert LossScale(factor=1.0, steps=GROWTH_STEPS).after_step().factor == 1.0

@@ -1,0 +1,175 @@
+"""The proof that layouts do not matter: one process, two columns, two replicas, and two replicas of two columns."""
+
+import json
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from alexkit.model.processes.launch import _free_port
+from alexkit.model.processes.layout import check_parts
+
+SCRIPT = Path(__file__).with_name("column_script.py")
+STEPS = 20
+Run = Callable[..., list[tuple[int | None, str]]]
+LAYOUTS = {"one": (1, 1), "columns": (2, 2), "replicas": (2, 1), "both": (4, 2)}  # processes, and those per network
+
+
+@pytest.fixture(scope="module")
+def run(start_script: Callable[..., BaseProcess], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """`run(folder, processes, parts)` trains in so many; exit status and stderr of each, but of one that hangs."""
+
+    def run(
+        folder: Path,
+        processes: int,
+        parts: int,
+        *,
+        steps: int = STEPS,
+        start: Path | None = None,
+        die: str = "",
+        hang: str = "",
+        bad: str = "",
+        scale: float = 0.0,
+    ) -> list[tuple[int | None, str]]:
+        errors = tmp_path_factory.mktemp("stderr")
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(processes)}
+        started = [
+            start_script(
+                SCRIPT,
+                stderr=errors / str(rank),
+                environment={**common, "RANK": str(rank), "ALEXKIT_TIMEOUT_S": "10"},
+                folder=folder,
+                parts=parts,
+                steps=steps,
+                start=start,
+                die=die,
+                hang=hang,
+                bad=bad,
+                scale=scale,
+            )
+            for rank in range(processes)
+        ]
+        hung = started.pop(int(hang.partition("-")[0])) if hang else None
+        for process in started:
+            process.join()
+        if hung:
+            hung.kill()
+            hung.join()
+        return [(process.exitcode, (errors / str(rank)).read_text()) for rank, process in enumerate(started)]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every layout's folder after the same twenty steps."""
+    folders = {}
+    for name, (processes, parts) in LAYOUTS.items():
+        folders[name] = tmp_path_factory.mktemp("layouts") / name
+        for status, words in run(folders[name], processes, parts):
+            assert status == 0, words
+    return folders
+
+
+@pytest.mark.parametrize("name", ["columns", "replicas", "both"])
+def test_every_layout_has_the_losses_gradients_and_weights_of_one_process(trained: dict[str, Path], name: str) -> None:
+    one, other = (json.loads((trained[key] / "results.json").read_text()) for key in ("one", name))
+    assert len(one) == STEPS
+    for (loss, norm, wrong, images, *_), (own_loss, own_norm, own_wrong, own_images, *_) in zip(
+        one, other, strict=True
+    ):
+        assert own_loss == pytest.approx(loss, rel=1e-5)
+        assert own_norm == pytest.approx(norm, rel=1e-4)
+        assert (own_wrong, own_images) == (wrong, images)
+    for file in ("gradients", "weights", "velocities"):
+        expected, found = load_file(trained["one"] / file), load_file(trained[name] / file)
+        assert expected.keys() == found.keys()
+        for key, tensor in expected.items():
+            assert torch.allclose(found[key], tensor, rtol=1e-4, atol=1e-5 * float(tensor.abs().max())), (file, key)
+
+
+def test_what_crosses_between_columns_is_what_the_figure_joins(trained: dict[str, Path]) -> None:
+    sent = [row[4] for row in json.loads((trained["columns"] / "results.json").read_text())]
+    per_step = {after - before for before, after in pairwise(sent)}
+    # Each process sends its half of what is joined, forward, and as much back: the others' share of the gradients.
+    # conv1 31+4 px -> 16 -> 8, conv2 8 -> 4 px: 8 of 16 maps; conv4 4 -> 2 px: 6 of 12; 10 of 20 units twice.
+    joined = 8 * 4 * 4 + 6 * 2 * 2 + 10 + 10
+    logits = 3  # the wider of 2 and 3, forward only
+    assert per_step == {8 * 4 * (2 * joined + logits)}
+
+
+@pytest.mark.parametrize("name", ["one", "columns"])
+def test_the_same_layout_gives_the_same_bits_also_when_continued(
+    run: Run, trained: dict[str, Path], name: str, tmp_path: Path
+) -> None:
+    processes, parts = LAYOUTS[name]
+    assert [status for status, _ in run(tmp_path / "half", processes, parts, steps=9)] == [0] * processes
+    rest = run(tmp_path / "rest", processes, parts, start=tmp_path / "half")
+    assert [status for status, _ in rest] == [0] * processes
+    assert (tmp_path / "rest" / "weights").read_bytes() == (trained[name] / "weights").read_bytes()
+    whole, second = (json.loads((f / "results.json").read_text()) for f in (trained[name], tmp_path / "rest"))
+    assert [row[:4] for row in second] == [row[:4] for row in whole[9:]]
+
+
+def test_a_run_continues_in_another_layout(run: Run, trained: dict[str, Path], tmp_path: Path) -> None:
+    run(tmp_path / "half", 1, 1, steps=9)
+    assert [status for status, _ in run(tmp_path / "rest", 2, 2, start=tmp_path / "half")] == [0, 0]
+    whole, second = (json.loads((f / "results.json").read_text()) for f in (trained["one"], tmp_path / "rest"))
+    assert [row[0] for row in second] == pytest.approx([row[0] for row in whole[9:]], rel=1e-5)
+
+
+def test_a_process_that_dies_ends_the_others_in_words(run: Run, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    (other, words), (dead, _) = run(tmp_path / "x", 2, 2, die="1-3")
+    assert dead == 7 and other == 1
+    assert "ConnectionError: process 0 of 2 lost process 1, which ended, failed or did not answer" in words
+    assert time.monotonic() - begun < 25
+
+
+def test_where_the_first_of_the_processes_dies_it_is_named(run: Run, tmp_path: Path) -> None:
+    (dead, _), (other, words) = run(tmp_path / "x", 2, 2, die="0-3")
+    assert dead == 7 and other == 1
+    assert "ConnectionError: process 1 of 2 lost process 0, which ended" in words
+
+
+def test_a_process_that_hangs_ends_the_others_in_words_that_name_it(run: Run, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    others = run(tmp_path / "x", 4, 2, hang="3-2")
+    assert time.monotonic() - begun < 60  # ten seconds behind the step, not the ten minutes that it sleeps
+    assert len(others) == 3
+    for status, words in others:
+        assert status == 1
+        assert "lost process 3, which ended, failed or did not answer in time" in words
+
+
+def test_a_value_that_is_not_finite_in_one_process_is_applied_in_none(run: Run, tmp_path: Path) -> None:
+    for status, words in run(tmp_path / "x", 2, 1, bad="1-2"):
+        assert status == 1
+        assert "alexkit.errors.InputError: step 2: the loss or a gradient is not finite" in words
+    assert "samples sample-" in words and "not applied" in words
+
+
+@pytest.mark.parametrize("name", ["columns", "replicas"])
+def test_a_gradient_that_overflows_in_one_process_halves_the_scale_in_all(run: Run, tmp_path: Path, name: str) -> None:
+    for folder, layout in (("one", LAYOUTS["one"]), ("two", LAYOUTS[name])):
+        assert {status for status, _ in run(tmp_path / folder, *layout, steps=4, scale=2.0**40)} == {0}
+    one, two = (json.loads((tmp_path / folder / "results.json").read_text()) for folder in ("one", "two"))
+    assert all(row[5] < 2.0**40 for row in one + two)
+    assert [row[0] for row in two] == pytest.approx([row[0] for row in one], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("world", "parts", "columns", "words"),
+    [
+        (3, 2, 2, r"3 processes cannot be dealt to networks of 2"),
+        (2, 2, 1, r"--columns 2: the columns of this network: 1"),
+    ],
+)
+def test_layouts_that_cannot_be_are_refused(world: int, parts: int, columns: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_parts(world, parts, columns)

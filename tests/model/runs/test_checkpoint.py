@@ -1,0 +1,100 @@
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexkit.model.runs.checkpoint import VELOCITIES, WEIGHTS, newest_checkpoint, read_checkpoint, save_checkpoint
+
+
+def save(folder: Path, step: int, keep: int | None = None) -> None:
+    weights = {"conv1.weight": torch.full((2, 3, 2, 2), float(step)).to(memory_format=torch.channels_last)}
+    velocities = {"conv1.weight": torch.full((2, 3, 2, 2), -float(step))}
+    save_checkpoint(folder, step, weights, velocities, {"note": f"at {step}"}, keep=keep)
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    save(tmp_path, 7)
+    found = newest_checkpoint(tmp_path)
+    assert found is not None and found.step == 7 and found.state["note"] == "at 7"
+    assert torch.equal(found.weights()["conv1.weight"], torch.full((2, 3, 2, 2), 7.0))
+    assert torch.equal(found.velocities()["conv1.weight"], torch.full((2, 3, 2, 2), -7.0))
+
+
+def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
+    for step in range(10, 70, 10):
+        save(tmp_path, step, keep=20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000020", "step-00000050", "step-00000060"]
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, VELOCITIES, "state.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
+    tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    path = tmp_path / "step-00000002" / name
+    content = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content if damage == "flip" else content[:-5])
+    with caplog.at_level(logging.WARNING):
+        found = newest_checkpoint(tmp_path)
+    assert found is not None and found.step == 1
+    assert name in caplog.text and "passing over" in caplog.text
+
+
+def test_every_changed_bit_of_the_state_is_seen(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    path = tmp_path / "step-00000002" / "state.json"
+    content = path.read_bytes()
+    text = json.loads(content)
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        try:
+            assert json.loads(changed) == text  # a space that became another one
+        except (AssertionError, ValueError):
+            with pytest.raises(ValueError, match=r"damaged|version|SHA-256"):
+                read_checkpoint(path.parent)
+
+
+def test_a_checkpoint_of_another_version_is_refused_not_passed_over(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    path = tmp_path / "step-00000002" / "state.json"
+    path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(ValueError, match=r"state\.json: version 1, this alexkit reads 2"):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_that_was_being_written_is_not_there(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "step-00000002.partial").mkdir()
+    (tmp_path / "step-00000002.partial" / WEIGHTS).write_bytes(b"half")
+    found = newest_checkpoint(tmp_path)
+    assert found is not None and found.step == 1
+    save(tmp_path, 2)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_no_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "none") is None
+
+
+def test_a_file_with_pickles_is_never_opened(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "step-00000001" / WEIGHTS)
+    with pytest.raises(ValueError, match=r"weights.safetensors: its SHA-256 is not the one"):
+        read_checkpoint(tmp_path / "step-00000001")
+
+
+def test_what_a_killed_run_left_is_cleared_away_by_the_next_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "step-00000003.partial").mkdir()
+    (tmp_path / "step-00000003.partial" / WEIGHTS).write_bytes(b"half")
+    save(tmp_path, 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]

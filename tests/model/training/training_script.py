@@ -1,0 +1,23 @@
+"""Trains the smallest net on the shards given, into the folder given; to be killed. See the fixture `start_script`."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from alexkit.model.runs.recipe import load_recipe
+from alexkit.model.training.trainer import Trainer
+
+
+def main(shards: Path, folder: Path, overrides: list[str]) -> None:
+    torch.set_num_threads(1)
+    trainer = Trainer(load_recipe("cifar10-19", overrides), shards, folder)
+    trainer.run()
+    trainer.close()
+
+
+if __name__ == "__main__":
+    os.dup2(os.open(globals()["STDERR"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
+    os.environ.update(globals()["ENVIRONMENT"])
+    main(**globals()["ARGUMENTS"])

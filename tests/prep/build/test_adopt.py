@@ -1,0 +1,182 @@
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import webdataset
+from PIL import Image
+
+from alexkit.pipeline import CenterCrop, Loader
+from alexkit.prep.build.adopt import adopt_webdataset
+from alexkit.prep import PixelOptions
+from alexkit.prep.format.shard import read_index
+from alexkit.prep.build.verify import verify_set
+
+from ...conftest import draw_image, encode
+
+
+def png(number: int, side: int = 32) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.full((side, side, 3), number, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+GOOD = {"a.png": png(1), "a.cls": b"1"}
+
+
+def write_tar(path: Path, members: dict[str, bytes], tar_format: int = tarfile.PAX_FORMAT) -> None:
+    with tarfile.open(path, "w", format=tar_format) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """Two tars of five samples, members in another order than ours, a folder in the keys, extras in some samples."""
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    for shard in range(2):
+        members = {}
+        for i in range(5 * shard, 5 * shard + 5):
+            members[f"some.folder/{i:03d}.cls"] = str(i % 3).encode()
+            if i % 2:
+                members[f"some.folder/{i:03d}.json"] = json.dumps({"i": i}).encode()
+            members[f"some.folder/{i:03d}.png"] = png(10 * i)
+            members[f"some.folder/{i:03d}.txt"] = b"x" * (600 * i)
+        write_tar(folder / f"data-{shard}.tar", members)
+    return folder
+
+
+def test_a_foreign_set_loads_like_ours(foreign: Path, tmp_path: Path) -> None:
+    adopted = adopt_webdataset(foreign, tmp_path / "cache")
+    with Loader(adopted, batch_size=4, augment=CenterCrop(crop=32, mean="none"), extras=("json", "txt")) as loader:
+        assert loader.num_samples == 10 and loader.num_classes == 3
+        for batch in loader:
+            for row in range(4):
+                index = int(batch.indices[row])
+                assert (batch.images[row] == 10 * index).all()
+                assert int(batch.labels[row]) == index % 3
+                assert batch.keys[row] == f"some.folder/{index:03d}"
+                assert batch.extras["json"][row] == (json.dumps({"i": index}).encode() if index % 2 else None)
+                assert batch.extras["txt"][row] == b"x" * (600 * index)
+    assert adopted.joinpath("statistics.npz").exists()
+
+
+def test_an_adopted_set_is_made_once(foreign: Path, tmp_path: Path) -> None:
+    adopted = adopt_webdataset(foreign, tmp_path / "cache")
+    before = (adopted / "manifest.json").stat().st_mtime_ns
+    assert adopt_webdataset(foreign, tmp_path / "cache") == adopted
+    assert (adopted / "manifest.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({}, "holds no samples"),
+        ({"a.png": png(1)}, r"sample 'a' has the members png; expected one image \(.*\) and a label \(cls\)"),
+        ({**GOOD, "b.png": png(1)}, r"sample 'b' has the members png; expected one image \(png\) and a label \(cls\)"),
+        ({**GOOD, "b.jpg": png(1), "b.cls": b"1"}, r"sample 'b' has the members cls, jpg; expected one image \(png\)"),
+        ({**GOOD, "b.png": png(1), "b.cls": b"cat"}, r"sample 'b': label b'cat'; expected a class index, 0 to 99999"),
+        ({**GOOD, "b.png": png(1), "b.cls": b"1\n"}, r"sample 'b': its cls holds b'1\\n', expected digits alone"),
+        ({**GOOD, "b.png": png(1), "b.cls": b"999999999"}, "sample 'b': label 999999999; expected a class index"),
+        ({**GOOD, "b.png": png(1, 40), "b.cls": b"1"}, "sample 'b': 40 x 40 pixels, expected 32 square; take it out"),
+        ({**GOOD, "b.png": b"no", "b.cls": b"1"}, "sample 'b': not an image"),
+        ({"a.png": b"no", "a.cls": b"1"}, "sample 'a': not an image"),
+        ({"a.png": png(1, 5), "a.cls": b"1"}, "sample 'a': size must be 8 to 4096 px, got 5"),
+        ({"a b.png": png(1), "a b.cls": b"1"}, "sample 'a b': a key must be 1 to 124 visible ASCII characters"),
+        ({f"{'k' * 125}.png": png(1), f"{'k' * 125}.cls": b"1"}, "a key must be 1 to 124 visible ASCII characters"),
+        ({**GOOD, "b.png": png(1), "b.cls": b"1", "a.txt": b""}, "sample 'a' is there twice, not side by side"),
+    ],
+)
+def test_what_is_not_a_set_of_labeled_images_is_refused_before_anything_is_written(
+    tmp_path: Path, members: dict[str, bytes], message: str
+) -> None:
+    write_tar(tmp_path / "x.tar", members)
+    with pytest.raises(ValueError, match=rf"x\.tar: .*{message}"):
+        adopt_webdataset(tmp_path, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_adopted_can_be_loaded(tmp_path: Path) -> None:
+    """Both names of JPEG in one tar, the longest keys, and a tar without samples."""
+    content = encode(draw_image(1, 1, 32), PixelOptions(size_px=32))
+    members = {f"{'k' * 123}{i}.{ext}": content for i, ext in enumerate(("jpg", "jpeg", "JPG"))}
+    labels = {f"{name.partition('.')[0]}.cls": b"%d" % i for i, name in enumerate(members)}
+    write_tar(tmp_path / "a.tar", dict(sorted({**members, **labels}.items())), tarfile.GNU_FORMAT)
+    write_tar(tmp_path / "b.tar", {})
+    with Loader(adopt_webdataset(tmp_path, tmp_path / "cache"), batch_size=3, augment=CenterCrop(crop=32)) as loader:
+        assert next(iter(loader)).labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["foreign", "link", "other"])
+def test_no_tar_is_ever_touched(foreign: Path, tmp_path: Path, name: str) -> None:
+    """The folder of the tars itself, a link to it, and a folder with something of the same name."""
+    (tmp_path / "link").symlink_to(foreign)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/data-0.tar").write_bytes(b"somebody's")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    with pytest.raises(ValueError, match=f"{name}: not empty, and no shard set; name a new folder"):
+        adopt_webdataset(foreign, tmp_path / name)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+@pytest.fixture
+def written_by_webdataset(tmp_path: Path) -> Path:
+    """A shard by the library `webdataset`, which sorts the members of a sample: `cls` comes before `jpg`."""
+    (tmp_path / "theirs").mkdir()
+    with webdataset.TarWriter(str(tmp_path / "theirs/x.tar")) as tar:
+        for i in range(6):
+            image = encode(draw_image(i, i % 3, 32), PixelOptions(size_px=32))
+            tar.write({"__key__": f"{i:04d}", "jpg": image, "cls": i % 3})
+    return adopt_webdataset(tmp_path / "theirs", tmp_path / "adopted")
+
+
+@pytest.mark.parametrize("depth", ["quick", "hashes", "decode"])
+def test_a_sound_adopted_set_has_no_findings(written_by_webdataset: Path, depth: str) -> None:
+    assert verify_set(written_by_webdataset, depth=depth) == []
+
+
+def test_damage_of_an_adopted_set_is_found_and_where_it_shows_placed(written_by_webdataset: Path) -> None:
+    shard = (written_by_webdataset / "x.tar").resolve()
+    good = shard.read_bytes()
+    index = read_index(written_by_webdataset / "x.idx", shard_bytes=len(good))
+    header, image, label = int(index.image_offsets[2]) - 400, int(index.image_offsets[2]), int(index.label_offsets[2])
+    for place, byte, key, words in (
+        (header, b"\xff", None, "its SHA-256 differs"),
+        (image, b"\x00", "0002", "does not decode"),
+        (label, b"9", "0002", "is none of the 3 classes"),
+        (label, b"0", None, "its SHA-256 differs"),
+    ):
+        shard.write_bytes(good[:place] + byte + good[place + 1 :])
+        (finding,) = verify_set(written_by_webdataset)
+        assert (finding.file, finding.key) == ("x.tar", key) and words in finding.problem
+
+
+def test_extras_of_our_own_sets_are_none(draw_shards: Any) -> None:
+    with Loader(draw_shards(), batch_size=8, augment=CenterCrop(crop=56), extras=("json", "cls")) as loader:
+        batch = next(iter(loader))
+    assert batch.extras["json"] == [None] * 8
+    assert batch.extras["cls"] == [b"%d" % label for label in batch.labels.tolist()]
+
+
+def test_own_operators_come_after_the_built_in_ones(draw_shards: Any) -> None:
+    for augment in (CenterCrop(crop=56), CenterCrop(crop=56, mean="crop"), CenterCrop(crop=56, mean="none")):
+        with (
+            Loader(draw_shards(), batch_size=8, augment=augment) as plain,
+            Loader(draw_shards(), batch_size=8, augment=augment, operators=lambda x: -2.0 * x + 1.0) as changed,
+        ):
+            for a, b in zip(plain, changed, strict=True):
+                assert torch.allclose(b.images, -2 * a.images + 1, atol=1e-3)
+
+
+def test_numpy_takes_batches_without_a_copy(draw_shards: Any) -> None:
+    with Loader(draw_shards(), batch_size=8, augment=CenterCrop(crop=56)) as loader:
+        batch = next(iter(loader))
+    array = np.from_dlpack(batch.images)
+    assert array.ctypes.data == batch.images.data_ptr() and array.shape == (8, 3, 56, 56)

@@ -1,0 +1,180 @@
+"""Laws of checking and repairing: no damage goes unseen, and what is made again is what was there."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexkit.prep import Manifest
+from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.format.pixel_options import PixelOptions
+from alexkit.prep.build.repair import repair_set
+from alexkit.prep.format.shard import index_path, read_index
+from alexkit.prep.sources.recognize import open_source
+from alexkit.prep.build.verify import Finding, VerifyJob, verify_one_shard, verify_set
+
+NUM_FLIPS = 300
+
+
+@pytest.fixture
+def built(tmp_path: Path, draw_source: Callable[..., Path]) -> tuple[Path, Path]:
+    """A source with one bad input, and its shard set."""
+    source = draw_source(splits=("train",), images_per_class=4)
+    (source / "train/n00000001/bad.JPEG").write_bytes(b"no image")
+    options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=5, num_workers=1)
+    build_shards(open_source(source), tmp_path / "out", options, on_split=lambda split: lambda done, num_bad: None)
+    return source, tmp_path / "out/train"
+
+
+def repair(folder: Path, source: Path) -> list[str]:
+    return repair_set(folder, open_source(source), verify_set(folder), num_workers=1, on_progress=lambda done: None)
+
+
+def check_shard(folder: Path, number: int) -> list[Finding]:
+    """The check of one shard by its hashes, here and now."""
+    manifest = Manifest.read(folder)
+    job = VerifyJob(
+        folder=folder,
+        entry=manifest.shards[number],
+        pixels=manifest.pixels,
+        num_classes=len(manifest.classes),
+        decode=False,
+    )
+    return verify_one_shard(job, lambda done: None, {})
+
+
+@pytest.mark.parametrize("depth", ["quick", "hashes", "decode"])
+def test_a_good_set_has_no_findings(built: tuple[Path, Path], depth: str) -> None:
+    assert verify_set(built[1], depth=depth) == []
+
+
+def test_every_bit_flip_is_found_and_placed_in_its_sample(built: tuple[Path, Path]) -> None:
+    folder = built[1]
+    rng = np.random.default_rng(0)
+    shard = folder / "train-00001.tar"
+    good = shard.read_bytes()
+    index = read_index(index_path(shard), shard_bytes=len(good))
+    for _ in range(NUM_FLIPS):
+        position = int(rng.integers(len(good)))
+        content = bytearray(good)
+        content[position] ^= 1 << int(rng.integers(8))
+        shard.write_bytes(content)
+        (finding,) = check_shard(folder, 1)
+        assert finding.file == shard.name and finding.offset is not None
+        if finding.key is None:
+            assert finding.problem == "damaged end of the tar" and position >= index.label_offsets[-1] + 512
+        else:
+            i = index.keys.index(finding.key)
+            assert index.image_offsets[i] - 512 <= position < index.label_offsets[i] + 512
+
+
+def test_a_label_that_became_another_class_is_placed(built: tuple[Path, Path]) -> None:
+    shard = built[1] / "train-00001.tar"
+    good = shard.read_bytes()
+    index = read_index(index_path(shard), shard_bytes=len(good))
+    for i in range(len(index)):
+        content = bytearray(good)
+        label = int(index.label_offsets[i])
+        content[label] = ord("0") + (content[label] - ord("0") + 1) % 3
+        shard.write_bytes(content)
+        (finding,) = check_shard(built[1], 1)
+        assert finding.key == index.keys[i] and "changed since it was written" in finding.problem
+
+
+def test_every_truncation_is_found_without_reading(built: tuple[Path, Path]) -> None:
+    shard = built[1] / "train-00000.tar"
+    good = shard.read_bytes()
+    for length in range(0, len(good), 512):
+        shard.write_bytes(good[:length])
+        assert verify_set(built[1], depth="quick") == [
+            Finding(file=shard.name, problem=f"{length} bytes, expected {len(good)}")
+        ]
+
+
+@pytest.mark.parametrize("name", ["train-00001.idx", "statistics.npz", "quarantine.jsonl", "manifest.json"])
+def test_every_changed_byte_of_a_small_file_is_found(built: tuple[Path, Path], name: str) -> None:
+    path = built[1] / name
+    good = path.read_bytes()
+    # Letters of class names and the like, whose change leaves the file readable.
+    for position in np.random.default_rng(1).integers(0, len(good), 8).tolist():
+        content = bytearray(good)
+        content[position] ^= 1
+        path.write_bytes(content)
+        try:
+            findings = check_shard(built[1], 1) if name.endswith("idx") else verify_set(built[1])
+        except ValueError as error:
+            assert name == "manifest.json" and str(path) in str(error)
+        else:
+            assert name in [finding.file for finding in findings]
+
+
+@pytest.mark.parametrize("name", ["train-00001.tar", "train-00001.idx", "statistics.npz"])
+def test_a_missing_file_is_found_at_once(built: tuple[Path, Path], name: str) -> None:
+    (built[1] / name).unlink()
+    assert verify_set(built[1], depth="quick") == [Finding(file=name, problem="missing")]
+
+
+def test_a_stranger_among_the_shards_is_found(built: tuple[Path, Path]) -> None:
+    shutil.copy(built[1] / "train-00000.tar", built[1] / "train-00009.tar")
+    assert [finding.file for finding in verify_set(built[1], depth="quick")] == ["train-00009.tar"]
+
+
+def test_only_damaged_files_are_made_again_to_the_same_bytes(
+    built: tuple[Path, Path], tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    source, folder = built
+    before = tree_hashes(folder)
+    shard = folder / "train-00001.tar"
+    shard.write_bytes(shard.read_bytes()[:-700])
+    (folder / "train-00002.idx").unlink()
+    untouched = (folder / "train-00000.tar").stat().st_mtime_ns
+    assert repair(folder, source) == ["train-00001.tar", "train-00002.idx"]
+    assert tree_hashes(folder) == before
+    assert (folder / "train-00000.tar").stat().st_mtime_ns == untouched
+
+
+def test_statistics_and_quarantine_are_made_again(
+    built: tuple[Path, Path], tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    source, folder = built
+    before = tree_hashes(folder)
+    (folder / "statistics.npz").write_bytes(b"")
+    (folder / "quarantine.jsonl").write_text("nonsense\n")
+    assert repair(folder, source) == ["quarantine.jsonl", "statistics.npz"]
+    assert tree_hashes(folder) == before
+
+
+def test_another_source_is_refused_and_nothing_is_touched(
+    built: tuple[Path, Path], tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    source, folder = built
+    (folder / "train-00001.tar").unlink()
+    before = tree_hashes(folder)
+    (source / "train/n00000000/more.JPEG").write_bytes(b"x")
+    with pytest.raises(ValueError, match="is not the source of this train split"):
+        repair(folder, source)
+    assert tree_hashes(folder) == before
+
+
+def test_a_source_of_equal_names_and_sizes_but_other_pixels_is_refused(built: tuple[Path, Path]) -> None:
+    source, folder = built
+    (folder / "train-00001.tar").unlink()
+    for path in (source / "train").rglob("n*.JPEG"):
+        content = bytearray(path.read_bytes())
+        content[-40] ^= 255
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train-00001\.tar: made again it has SHA-256"):
+        repair(folder, source)
+    assert not (folder / "train-00001.tar").exists() and not (folder / ".unfinished").exists()
+
+
+def test_a_damaged_manifest_cannot_be_repaired(built: tuple[Path, Path]) -> None:
+    source, folder = built
+    data = json.loads((folder / "manifest.json").read_text())
+    data["classes"][0]["name"] = "changed"
+    (folder / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"manifest\.json: damaged"):
+        repair(folder, source)

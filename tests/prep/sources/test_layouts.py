@@ -1,0 +1,155 @@
+"""The law of laws: the same images give the same shards, however they lie on the disk and however many work on them."""
+
+import io
+import itertools
+import json
+import random
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.format.pixel_options import PixelOptions
+from alexkit.prep.sources.recognize import open_source
+from alexkit.prep.sources.webdataset import labeled_samples
+
+pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
+from pyarrow import parquet  # noqa: E402
+
+Content = dict[str, dict[str, bytes]]
+"""Class id to file name to bytes."""
+
+
+def shuffled(content: Content) -> list[tuple[str, str, bytes]]:
+    rows = [(class_id, name, data) for class_id, files in content.items() for name, data in files.items()]
+    random.Random(5).shuffle(rows)
+    return rows
+
+
+def class_folders(content: Content, folder: Path) -> Path:
+    # Created in another order than that of their names, so that the file system lists them in another order.
+    for class_id, name, data in shuffled(content):
+        (folder / class_id).mkdir(parents=True, exist_ok=True)
+        (folder / class_id / name).write_bytes(data)
+    return folder
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return file.getvalue()
+
+
+def class_tars(content: Content, folder: Path) -> Path:
+    folder.mkdir()
+    for class_id, files in content.items():
+        (folder / f"{class_id}.tar").write_bytes(tar_of(files))
+    return folder
+
+
+def tar_of_tars(content: Content, folder: Path) -> Path:
+    folder.mkdir()
+    inner = {f"{class_id}.tar": tar_of(content[class_id]) for class_id in reversed(content)}
+    (folder / "ILSVRC2012_img_train.tar").write_bytes(tar_of(inner))
+    return folder
+
+
+def image_list(content: Content, folder: Path) -> Path:
+    class_folders(content, folder)
+    lines = [json.dumps({"path": f"{class_id}/{name}", "label": class_id}) for class_id, name, _ in shuffled(content)]
+    (folder / "list.jsonl").write_text("\n".join(lines))
+    return folder / "list.jsonl"
+
+
+def parquet_files(content: Content, folder: Path) -> Path:
+    folder.mkdir()
+    rows = shuffled(content)
+    features = {"label": {"_type": "ClassLabel", "names": list(content)}}
+    for number in range(2):
+        part = rows[number::2]
+        table = pyarrow.table(
+            {
+                "image": [{"bytes": data, "path": name} for _, name, data in part],
+                "label": [list(content).index(class_id) for class_id, _, _ in part],
+            }
+        ).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        parquet.write_table(table, folder / f"train-{number}.parquet", row_group_size=3)
+    return folder
+
+
+def webdataset(content: Content, folder: Path) -> Path:
+    folder.mkdir()
+    rows = shuffled(content)
+    for number in range(2):
+        files: dict[str, bytes] = {}
+        for class_id, name, data in rows[number::2]:
+            stem = name.partition(".")[0]
+            files |= {f"{stem}.jpg": data, f"{stem}.cls": b"%d" % list(content).index(class_id)}
+        (folder / f"train-{number:05d}.tar").write_bytes(tar_of(files))
+    return folder
+
+
+def kaggle(content: Content, folder: Path) -> Path:
+    class_folders(content, folder / "ILSVRC/Data/CLS-LOC/train")
+    mapping = "".join(f"{class_id} what people call it\n" for class_id in content)
+    (folder / "LOC_synset_mapping.txt").write_text(mapping)
+    return folder
+
+
+LAYOUTS = (class_folders, class_tars, tar_of_tars, image_list, parquet_files, webdataset, kaggle)
+
+
+def test_the_same_images_give_the_same_shards_in_every_layout_with_any_number_of_workers(
+    tmp_path: Path, draw_source: Callable[..., Path], tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    # Classes are called by their numbers, because WebDataset knows no other names.
+    content = {
+        str(label): {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        for label, folder in enumerate(sorted(draw_source(splits=()).iterdir()))
+    }
+    trees = {}
+    for (number, write), num_workers in itertools.product(enumerate(LAYOUTS), (1, 2, 3)):
+        source = tmp_path / f"source{number}"
+        found = open_source(write(content, source) if num_workers == 1 else source_of(source))
+        out = tmp_path / f"out{number}-{num_workers}"
+        options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=4, num_workers=num_workers)
+        build_shards(found, out, options, on_split=lambda split: lambda done, num_bad: None)
+        # A manifest tells the source by the sizes of its files, which not every layout lists.
+        files = {name: digest for name, digest in tree_hashes(out).items() if not name.endswith("manifest.json")}
+        trees[write.__name__, num_workers] = files
+    expected = trees["class_folders", 1]
+    assert len(expected) == 4 * 2 + 2
+    assert {name for name, tree in trees.items() if tree != expected} == set()
+
+
+def test_other_names_of_the_classes_change_keys_and_nothing_else(
+    tmp_path: Path, draw_source: Callable[..., Path]
+) -> None:
+    """As in Hugging Face's ImageNet, whose classes are called by words, in the order of their WordNet ids."""
+    ids = {
+        folder.name: {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        for folder in sorted(draw_source(splits=()).iterdir())
+    }
+    words = dict(zip(("tench, Tinca tinca", "goldfish", "great white shark"), ids.values(), strict=True))
+    names, contents = [], []
+    for write, content in ((class_folders, ids), (parquet_files, words)):
+        out = tmp_path / f"out-{write.__name__}"
+        options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=4, num_workers=1)
+        found = open_source(write(content, tmp_path / write.__name__))
+        build_shards(found, out, options, on_split=lambda split: lambda done, num_bad: None)
+        samples = [(tar.read_bytes(), one) for tar in sorted(out.rglob("*.tar")) for one in labeled_samples(tar)]
+        names.append([one.key.partition("_")[2] for _, one in samples])
+        contents.append([(one.label, tar[one.image.offset :][: one.image.num_bytes]) for tar, one in samples])
+    assert contents[0] == contents[1]
+    assert names[0][0].startswith("n0000000") and not set(names[0]) & set(names[1])
+
+
+def source_of(folder: Path) -> Path:
+    """The folder, or the list of images in it."""
+    return next(folder.glob("*.jsonl"), folder)
