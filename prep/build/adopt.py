@@ -19,7 +19,7 @@ from ..format.pixel_options import PixelOptions
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..format.stats import PixelSums
 from ..sources.inputs import FileImage
-from ..sources.webdataset import LabeledSample, labeled_samples
+from ..sources.tars.samples import LabeledSample, labeled_samples
 
 FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 

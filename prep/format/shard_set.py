@@ -9,7 +9,7 @@ from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
 from .shard import ShardIndex, index_path, parse_index
 from .stats import PixelSums
 
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
 MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 
 
