@@ -12,7 +12,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src/alexkit"
 STAGES = ("prep", "pipeline", "model", "cli")
-HEAVY = ("torch", "nvidia", "matplotlib", "tensorboard", "cv2", "webdataset", "pyarrow", "numba", "onnx", "scipy", "ray")
+HEAVY = (
+    "torch",
+    "nvidia",
+    "matplotlib",
+    "tensorboard",
+    "cv2",
+    "webdataset",
+    "pyarrow",
+    "numba",
+    "onnx",
+    "scipy",
+    "ray",
+)
 
 MAX_LINES = 400
 MAX_FILES = 14
@@ -21,10 +33,11 @@ MAX_FILES = 14
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "prep.format": (),
     "prep.images": ("prep.format",),
+    "prep.workers": ("prep.format",),
     "prep.sources": ("prep.format",),
     "prep.demo": ("prep.format",),
-    "prep.build": ("prep.format", "prep.images", "prep.sources"),
-    "prep.reports": ("prep.format", "prep.images", "prep.sources", "prep.build"),
+    "prep.build": ("prep.format", "prep.images", "prep.sources", "prep.workers"),
+    "prep.reports": ("prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),
     "pipeline": ("pipeline", "prep.format", "prep.images.stored", "prep.images.decode"),
     "model.network": (),
     "model.runs": ("model.network",),
@@ -54,7 +67,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def modules() -> list[tuple[str, Path]]:
-    """Every module of the four stages by its dotted name inside alexkit; a folder's `__init__` has the folder's name."""
+    """Every module of the four stages by its dotted name inside alexkit, a folder's `__init__` by the folder's."""
     found = []
     for stage in STAGES:
         for path in sorted((SOURCE / stage).rglob("*.py")):

@@ -18,17 +18,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...extras import explained_imports
 from ...prep import PixelOptions
 from ...prep.format.compiled import compiled
 from ..augment import PixelPlan
 from ..draws import Draws, draw
 from ..samples import Stored
 
-try:
+with explained_imports():
     from nvidia.dali import Pipeline, fn, types
     from nvidia.dali.tensors import TensorCPU, TensorListCPU
-except ImportError as error:
-    raise ImportError("loading batches needs NVIDIA DALI: pip install nvidia-dali-cuda120 (Linux)") from error
 
 DATA, PLACES, DRAWN = "data", "places", "drawn"
 _WORD = np.dtype(np.int64).itemsize  # DALI cuts arrays number by number: eight bytes at once take a third of the time

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, Protocol, TypeVar
 
-from ...parent import end_with_parent
+from .parent import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
