@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...pipeline import CenterCrop, Loader, TenViews
-from ...pipeline.augment import plan_pixels
 from ...prep import ShardSet
 from ..network.network import Network
 from ..network.precision import choose_precision, use_device
@@ -102,8 +101,7 @@ class Evaluation:
         # At the center, the mean image at the crop's own place is the central one.
         mean = "center" if data.mean == "crop" else data.mean
         view = CenterCrop(crop=data.crop, mean=mean, mean_from=self.shards / "train")
-        plan = plan_pixels(view, self.shard_set)
-        mean_HWC = plan.mean_C + (0 if plan.detail_HWC is None else plan.detail_HWC)
+        mean_HWC = view.plan(self.shard_set).normalization.mean_image_HWC()
         mean_CHW = np.broadcast_to(mean_HWC, (data.crop, data.crop, 3)).transpose(2, 0, 1)
         weights = {name: x.numpy() for name, x in self._weights(run).items()}
         classes = [(entry.id, entry.name) for entry in self.shard_set.manifest.classes]

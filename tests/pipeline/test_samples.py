@@ -5,9 +5,9 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+from alexkit.pipeline.samples import Samples
 from PIL import Image
 
-from alexkit.pipeline.samples import Samples
 from alexkit.prep import ShardSet
 from alexkit.prep.build.adopt import adopt_webdataset
 
