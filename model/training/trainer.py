@@ -25,7 +25,7 @@ from ..processes.stopping import stop_requests
 from ..runs.checkpoint import newest_checkpoint, save_checkpoint
 from ..runs.log import Interval, RunLog
 from ..runs.recipe import Recipe
-from ..runs.run import CHECKPOINTS, DataIdentity, Run
+from ..runs.run import CHECKPOINTS, Run
 from ..runs.schedule import Plateau
 from ..runs.weights import for_fine_tuning, read_weights
 from .diagnosis import STALL_STEPS, dead_shares, diagnose, is_guessing
@@ -200,10 +200,9 @@ class Trainer:
         )
 
     def _open_run(self, folder: Path) -> Run:
-        identity = DataIdentity.of(self.loader.shard_set.manifest)
         with self.layout.contact():
             if self.layout.rank == 0:
-                run = Run.start_or_continue(folder, self.recipe, identity)
+                run = Run.start_or_continue(folder, self.recipe, self.loader.shard_set)
             self.layout.add([0])  # the others wait until the folder is there
         return run if self.layout.rank == 0 else Run.open(folder)
 
