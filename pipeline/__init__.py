@@ -5,14 +5,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .augment import Augmentation, CenterCrop, TenViews, TrainAugment
+from .augment import Augmentation, CenterCrop, Mean, TenViews, TrainAugment
 from .batch import Batch
 
 if TYPE_CHECKING:
     from .loader import Loader
     from .throughput import measure_throughput
 
-__all__ = ["Augmentation", "Batch", "CenterCrop", "Loader", "TenViews", "TrainAugment", "measure_throughput"]
+__all__ = ["Augmentation", "Batch", "CenterCrop", "Loader", "Mean", "TenViews", "TrainAugment", "measure_throughput"]
 
 _LAZY = {"Loader": ".loader", "measure_throughput": ".throughput"}
 

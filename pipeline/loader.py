@@ -201,12 +201,12 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         self._require_open()
         before = self._loop()
-        if before is not None and before.is_open and before.thread is not threading.current_thread():
-            if before.thread.is_alive():
-                raise InputError(
-                    f"thread {before.thread.name!r} is iterating this loader, and a loader serves one loop; make one "
-                    f"for thread {threading.current_thread().name!r} too"
-                )
+        thread = threading.current_thread()
+        if before is not None and before.is_open and before.thread is not thread and before.thread.is_alive():
+            raise InputError(
+                f"thread {before.thread.name!r} is iterating this loader, and a loader serves one loop; make one for "
+                f"thread {thread.name!r} too"
+            )
         if not self._schedule.training:
             if not self._resumes and self._position % self._schedule.epoch_samples:
                 self._reposition(self._position - self._position % self._schedule.epoch_samples)
@@ -275,12 +275,13 @@ class Loader:
         return _unpickle, (self._arguments, self.state_dict(), self._resumes)
 
     def __repr__(self) -> str:
-        schedule, epoch_samples = self._schedule, self._schedule.epoch_samples
+        schedule = self._schedule
+        done = self._position % schedule.epoch_samples // schedule.global_batch
         return (
             f"Loader({str(self.shard_set.folder)!r}, {self.num_samples} samples, {self.num_classes} classes, "
             f"{len(self)} batches of {schedule.batch_size} an epoch, {self._arguments['augment']!r}, "
-            f"device={str(self.device)!r}, seed={schedule.seed}, replica {schedule.replica} of {schedule.num_replicas}, "
-            f"epoch {self.epoch}, next batch {self._position % epoch_samples // schedule.global_batch})"
+            f"device={str(self.device)!r}, seed={schedule.seed}, "
+            f"replica {schedule.replica} of {schedule.num_replicas}, epoch {self.epoch}, next batch {done})"
         )
 
     def _identity(self) -> dict[str, int | str]:
@@ -307,8 +308,8 @@ class Loader:
         self._require_open()
         if not self._turn.acquire(blocking=False):
             raise InputError(
-                f"thread {threading.current_thread().name!r} asks for a batch while another thread waits for its own; a "
-                "loader serves one loop in one thread"
+                f"thread {threading.current_thread().name!r} asks for a batch while another thread waits for its own; "
+                "a loader serves one loop in one thread"
             )
         try:
             if self._loop() is not loop:

@@ -115,9 +115,8 @@ def _check_mean(mean: Any) -> Mean:
     if isinstance(mean, str):
         mean = "center" if mean == "centre" else mean
         if mean not in get_args(MeanName):
-            raise InputError(
-                f"mean must be a number, three numbers or one of {', '.join(get_args(MeanName))}, got {mean!r}"
-            )
+            names = ", ".join(get_args(MeanName))
+            raise InputError(f"mean must be a number, three numbers or one of {names}, got {mean!r}")
         return mean  # type: ignore[no-any-return]
     return check_color("mean", mean)
 

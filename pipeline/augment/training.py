@@ -1,12 +1,12 @@
 """Views for training: a random crop, mirrored at random, with the paper's color noise (section 4.1)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from ...errors import InputError
 from ...prep import ShardSet
+from ..arguments import choice, flag
 from .base import Augmentation, Jitter
 from .plan import RandomViews
 
@@ -30,10 +30,9 @@ class TrainAugment(Augmentation):
 
     def __post_init__(self) -> None:
         Augmentation.__post_init__(self)
-        if self.jitter not in get_args(Jitter):
-            raise InputError(f"jitter must be one of {', '.join(get_args(Jitter))}, got {self.jitter!r}")
-        if self.crop_draw not in get_args(CropDraw):
-            raise InputError(f"crop_draw must be one of {', '.join(get_args(CropDraw))}, got {self.crop_draw!r}")
+        flag("flip", self.flip)
+        choice("jitter", self.jitter, Jitter)
+        choice("crop_draw", self.crop_draw, CropDraw)
 
     def plan(self, shard_set: ShardSet) -> RandomViews:
         self._require_fit(shard_set)
