@@ -6,14 +6,14 @@
 from typing import TYPE_CHECKING, Any
 
 from ..extras import explained_imports
-from .augment import CenterCrop, TenViews, TrainAugment
+from .augment import Augmentation, CenterCrop, Mean, TenViews, TrainAugment
 from .batch import Batch
 
 if TYPE_CHECKING:
     from .loader import Loader
     from .throughput import measure_throughput
 
-__all__ = ["Batch", "CenterCrop", "Loader", "TenViews", "TrainAugment", "measure_throughput"]
+__all__ = ["Augmentation", "Batch", "CenterCrop", "Loader", "Mean", "TenViews", "TrainAugment", "measure_throughput"]
 
 _LAZY = {"Loader": ".loader", "measure_throughput": ".throughput"}
 

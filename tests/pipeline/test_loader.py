@@ -212,7 +212,7 @@ def test_impossible_settings_are_refused_at_once(draw_shards: Any, change: dict[
     ("change", "message"),
     [
         ({"jitter": "strong"}, "jitter must be one of paper, original, off"),
-        ({"mean": "centerpoint"}, "mean must be a number or one of"),
+        ({"mean": "centerpoint"}, "mean must be a number, three numbers or one of"),
         ({"crop_draw": "batch"}, "crop_draw must be one of image, group32"),
         ({"crop": 0}, "crop must be at least 1 px"),
     ],
@@ -236,7 +236,7 @@ def test_unknown_words_are_refused(change: dict[str, Any], message: str) -> None
     ],
     ids=str,
 )
-def test_a_foreign_state_is_refused_with_the_difference(draw_shards: Any, change: dict[str, Any], message: str) -> None:
+def test_the_state_of_another_loader_is_refused(draw_shards: Any, change: dict[str, Any], message: str) -> None:
     with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader, pytest.raises(ValueError, match=message):
         loader.load_state_dict({**loader.state_dict(), **change})
 
