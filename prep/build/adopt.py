@@ -15,13 +15,15 @@ from typing import NamedTuple
 from ...errors import InputError
 from ..format.files import whole_file
 from ..format.manifest import MANIFEST_NAME, ClassEntry, complete_set
-from ..format.pixel_options import PixelOptions
+from ..format.pixel_options import ImageFormat, PixelOptions
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..format.stats import PixelSums
-from ..sources.inputs import FileImage
+from ..sources.inputs import read_range
+from ..sources.labels import check_number
 from ..sources.tars.samples import LabeledSample, labeled_samples
+from ..sources.tars.tar_index import Member
 
-FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
+FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
 
 class _Tar(NamedTuple):
@@ -104,7 +106,7 @@ def _pixels_of(tar: Path) -> PixelOptions:
     """Side and format of the first image, which all others must have too."""
     from ..images.decode import decode_rgb
 
-    for sample in labeled_samples(tar, image_kinds=tuple(FORMATS), label_kinds=(LABEL_EXT,)):
+    for sample in labeled_samples(tar, image_kinds=tuple(FORMATS)):
         try:
             return PixelOptions(size_px=len(decode_rgb(_image(tar, sample))), format=FORMATS[sample.kind])
         except ValueError as error:
@@ -119,7 +121,7 @@ def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> 
 
     sums, lines, largest_label, counted = RunningSums(pixels.size_px), [], -1, 0
     kinds = tuple(kind for kind, format_ in FORMATS.items() if format_ == pixels.format)
-    for sample in labeled_samples(tar, image_kinds=kinds, label_kinds=(LABEL_EXT,)):
+    for sample in labeled_samples(tar, image_kinds=kinds):
         _check_names(tar, sample)
         try:
             sums.add(decode_stored(_image(tar, sample), pixels))
@@ -128,9 +130,10 @@ def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> 
                 f"{tar}: sample {sample.key!r}: {error}; take it out of the tar, or shard them again with "
                 "'alexprep shard'"
             ) from None
-        largest_label = max(largest_label, sample.label)
+        label, label_member = _number_of(tar, sample)
+        largest_label = max(largest_label, label)
         # A .jpeg is indexed as .jpg: a set has one name for its images.
-        members = ((pixels.image_ext, sample.image), (LABEL_EXT, sample.label_member))
+        members = ((pixels.image_ext, sample.image), (LABEL_EXT, label_member))
         lines.append(" ".join(f"{ext} {at.offset} {at.num_bytes} {sample.key}.{ext}" for ext, at in members))
         count(sample.image.offset - counted)
         counted = sample.image.offset
@@ -158,11 +161,23 @@ def _check_names(tar: Path, sample: LabeledSample) -> None:
     most = MAX_NAME - len(".jpg")
     if len(sample.key) > most or not sample.key.isascii() or not all("!" <= letter <= "~" for letter in sample.key):
         raise InputError(f"{where}: a key must be 1 to {most} visible ASCII characters; rename its members")
+    _, label_member = _number_of(tar, sample)
     with tar.open("rb") as file:
-        label = os.pread(file.fileno(), sample.label_member.num_bytes, sample.label_member.offset)
+        label = os.pread(file.fileno(), label_member.num_bytes, label_member.offset)
     if not label.isdigit():
         raise InputError(f"{where}: its {LABEL_EXT} holds {label!r}, expected digits alone; write the shard again")
 
 
+def _number_of(tar: Path, sample: LabeledSample) -> tuple[int, Member]:
+    """The label, which must be a class index, and the member that holds it."""
+    where = f"{tar}: sample {sample.key!r}"
+    if sample.label_member is None or isinstance(sample.label, str):
+        raise InputError(
+            f"{where}: label {sample.label!r}; expected a class index in a .{LABEL_EXT}: shard the tars again with "
+            "'alexprep shard'"
+        )
+    return check_number(sample.label, where, None), sample.label_member
+
+
 def _image(tar: Path, sample: LabeledSample) -> bytes:
-    return FileImage(sample.key, sample.label, str(tar), sample.image.num_bytes, sample.image.offset).read()
+    return read_range(str(tar), sample.image.offset, sample.image.num_bytes)

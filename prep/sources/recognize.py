@@ -90,7 +90,7 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
 
 
 def _read_folder(place: Place) -> tuple[str, tuple[SourceSplit, ...]]:
-    chosen = _choose(place)
+    place, chosen = _choose(place)
     remarks = place.remarks
     splits: list[SourceSplit] = []
     described: list[str] = []
@@ -112,16 +112,16 @@ def _read_folder(place: Place) -> tuple[str, tuple[SourceSplit, ...]]:
     return "; ".join(described), tuple(with_names(split, names) for split in splits)
 
 
-def _choose(place: Place) -> list[Candidate]:
-    """One candidate for each split, train first; what no candidate covers is remarked."""
+def _choose(place: Place) -> tuple[Place, list[Candidate]]:
+    """One candidate for each split, train first, and the folder that holds them; what none covers is remarked."""
     folder, wanted = place.folder, place.options.layout
     found = _of_layout(split_candidates(place), wanted)
     if found:
         chosen = [one for split in SPLITS if (one := _the_one(place, split, found))]
         _remark_what_is_left(folder, chosen)
-        return chosen
+        return place, chosen
     if lists := _lists_in(folder, place.options):
-        return lists
+        return place, lists
     found = _of_layout(contents(folder, "train", place), wanted)
     if not found:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
@@ -134,7 +134,7 @@ def _choose(place: Place) -> list[Candidate]:
         return _choose(Place(folder=inner, options=place.options, remarks=place.remarks))
     one = _the_one(place, "train", found)
     assert one is not None
-    return [one]
+    return place, [one]
 
 
 def _of_layout(candidates: Iterable[Candidate], wanted: Layout | None) -> list[Candidate]:

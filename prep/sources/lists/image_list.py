@@ -2,7 +2,8 @@
 
 Columns or keys: a path, a label and perhaps a split, under their usual names; without a split all images are of the
 split that the file is called by, else train. A relative path starts at the list's folder and must stay in it; an
-absolute path may lie anywhere. Links are followed, as in class folders. Labels are whole numbers, the class indices, or names.
+absolute path may lie anywhere. Links are followed, as in class folders. Labels are whole numbers, the class
+indices, or names.
 """
 
 import json
