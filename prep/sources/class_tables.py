@@ -41,10 +41,12 @@ def note_classes(splits: Sequence[SourceSplit], remarks: Remarks) -> None:
         if empty:
             remarks.note(f"{split.name}: {len(empty):,} of {len(num_images):,} classes have no image: {_some(empty)}")
     ids = [entry.id for entry in splits[0].classes]
-    if splits[0].class_order == "text" and all(one.isdecimal() for one in ids) and ids != sorted(ids, key=int):
+    numbers = sorted(ids, key=int) if all(one.isdecimal() for one in ids) else ids
+    if splits[0].class_order == "text" and ids != numbers:
+        first = next(i for i, (text, number) in enumerate(zip(ids, numbers, strict=True)) if text != number)
         remarks.note(
-            f"class ids are sorted as text, so class 1 is {ids[1]!r}; rename the classes with leading zeros to have "
-            "them in the order of their numbers"
+            f"class ids are sorted as text, so class {first} is {ids[first]!r}; rename the classes with leading zeros to "
+            "have them in the order of their numbers"
         )
 
 

@@ -10,7 +10,9 @@ SPLIT_WORDS = {
 _SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 EXPECTED = "; ".join(f"{split}: {', '.join(words)}" for split, words in SPLIT_WORDS.items())
 # A word of its own in a file's name: `imagenet-train-00000.tar`, `validation.parquet`, `my_test_0001.tar`.
-_IN_FILE_NAME = re.compile(rf"(.*?)(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
+_IN_FILE_NAME = re.compile(
+    rf"(.*?)(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])[-_.]?", re.I
+)
 
 
 def split_called(name: str) -> str | None:
@@ -19,7 +21,7 @@ def split_called(name: str) -> str | None:
 
 
 def split_in(file_name: str) -> tuple[str, str] | None:
-    """Split and family of a file: `imagenet-train-0000.tar` is ("train", "imagenet-train"); None without a split.
+    """Split and family of a file: `imagenet-train-0000.tar` is ("train", "imagenet-train-"); None without a split.
 
     Files of one family differ only in what follows the split's name.
     """

@@ -1,7 +1,6 @@
 """The devkit of ILSVRC: the classes by their number, and the class number of every validation image."""
 
 import gzip
-import io
 import re
 import tempfile
 import zlib
@@ -11,6 +10,7 @@ from typing import Any
 
 from ....errors import InputError
 from ..tars.tar_index import tar_members
+from .matlab import read_matlab
 
 DEVKIT_PATTERNS = ("ILSVRC20*devkit*.tar.gz", "devkit-*.tar.gz")
 MAX_DEVKIT_BYTES = 2**28  # unpacked; the real ones have a tenth of it
@@ -70,21 +70,24 @@ def read_devkit(path: Path) -> Devkit:
 
 def read_meta(content: bytes, path: Path) -> list[tuple[int, str, str]]:
     """Number, WordNet id and name of every row of `meta.mat`; InputError when it is damaged."""
-    from scipy.io import loadmat
-
     try:
-        synsets = loadmat(io.BytesIO(content), squeeze_me=True, variable_names=["synsets"])["synsets"]
-        fields = synsets.dtype.names
-        number = next(field for field in fields if field.endswith("_ID") and field.startswith("ILSVRC"))
-        return [_row(row[number], row["WNID"], row["words"]) for row in synsets.reshape(-1)]
-    except Exception as error:  # what scipy raises for damaged files is no closed list
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{path}: a damaged meta.mat ({words}); download the devkit again") from None
+        synsets = read_matlab(content).get("synsets")
+        if not isinstance(synsets, list) or not synsets:
+            raise InputError("no table of synsets")
+        return [_row(row) for row in synsets]
+    except InputError as error:
+        raise InputError(f"{path}: a damaged meta.mat ({error}); download the devkit again") from None
 
 
-def _row(number: Any, wordnet_id: Any, words: Any) -> tuple[int, str, str]:
-    if not isinstance(wordnet_id, str) or not re.fullmatch(r"n\d{8}", wordnet_id) or not isinstance(words, str):
-        raise InputError(f"a row with the id {wordnet_id!r} and the name {words!r}")
+def _row(row: object) -> tuple[int, str, str]:
+    fields = row if isinstance(row, dict) else {}
+    numbers = next((value for field, value in fields.items() if field in ("ILSVRC2010_ID", "ILSVRC2012_ID")), None)
+    wordnet_id, words = fields.get("WNID"), fields.get("words")
+    number = numbers[0] if isinstance(numbers, list) and len(numbers) == 1 else None
+    if not isinstance(number, int | float) or number != number // 1 or not isinstance(words, str) or not words:
+        raise InputError(f"a row with the number {number!r} and the name {words!r}")
+    if not isinstance(wordnet_id, str) or not re.fullmatch(r"n\d{8}", wordnet_id):
+        raise InputError(f"a row with the id {wordnet_id!r}")
     return int(number), wordnet_id, words
 
 

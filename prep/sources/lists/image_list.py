@@ -48,7 +48,7 @@ def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ..
     whole = split_called(path.stem) or "train"
     for number, row in _rows(path, options):
         where = f"{path}, line {number}"
-        written, split = _text(where, row, "path"), whole
+        label, written, split = _label(where, row), _text(where, row, "path"), whole
         if row.get("split") is not None:
             called = _text(where, row, "split")
             if (found := split_called(called)) is None:
@@ -61,7 +61,7 @@ def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ..
             raise InputError(f"{where}: {written} again, first in line {lines[opened]}; list every image once")
         lines[opened] = number
         extras = tuple(sorted(column_extras(options.keep, row))) if options.keep else ()
-        listed = _Listed(number, _label(where, row), written, opened, _size(where, opened), extras)
+        listed = _Listed(number, label, written, opened, _size(where, opened), extras)
         by_split.setdefault(split, []).append(listed)
     if not by_split:
         raise InputError(f"{path}: lists no images; expected one path and label per line")

@@ -10,7 +10,7 @@ import pytest
 
 from alexkit.prep.build.build import BuildOptions, BuiltSplit, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
-from alexkit.prep.sources.recognize import open_source
+from alexkit.prep.sources import open_source
 
 Members = dict[str, bytes]
 
@@ -82,16 +82,19 @@ GOOD = {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"y", "b.cls": b"0\n"}
         ({**GOOD, "c.jpg": b"z"}, "sample 'c' has the members jpg; expected one image .* and a label"),
         ({**GOOD, "c.cls": b"0"}, "sample 'c' has the members cls; expected one image"),
         ({**GOOD, "c.jpg": b"z", "c.png": b"z", "c.cls": b"0"}, "sample 'c' has the members cls, jpg, png"),
-        ({**GOOD, "c.jpg": b"z", "c.cls": b"cat"}, "sample 'c': label b'cat'; expected a class index"),
-        ({**GOOD, "c.jpg": b"z", "c.cls": b"-1"}, "sample 'c': label b'-1'; expected a class index"),
+        ({**GOOD, "c.jpg": b"z", "c.cls": b"cat"}, "sample 'c': label 'cat', a name among numbers such as 1"),
+        ({**GOOD, "c.jpg": b"z", "c.cls": b"-1"}, "sample 'c': label -1; expected a class index"),
         ({**GOOD, "c.jpg": b"z", "c.cls": b"123456"}, "sample 'c': label 123456; expected a class index"),
         ({**GOOD, "c.jpg": b"z", "c.json": b"{}"}, "sample 'c': no label"),
-        ({**GOOD, "c.jpg": b"z", "c.json": b'{"label": true}'}, "sample 'c': label True; expected a class index"),
+        (
+            {**GOOD, "c.jpg": b"z", "c.json": b'{"label": true}'},
+            "sample 'c': label True in its .json, which has the keys label; expected a class index",
+        ),
         ({**GOOD, "c.jpg": b"z", "c.json": b"{"}, "sample 'c': its .json cannot be read"),
         ({**GOOD, "c.JPG": b"z", "c.jpg": b"z", "c.cls": b"0"}, "'c.jpg' is there twice"),
         ({"c.raw": b"y", "c.cls": b"0"}, "sample 'c' has the members cls, raw; expected one image"),
-        ({"b.jpg": b"y", "b.cls": b"0", "c.x": b"", "b.png": b"y"}, "sample 'c' has the members x"),
-        ({**GOOD, "d.jpg": b"x", "d.cls": b"0", "a.png": b"y"}, "sample 'a' is there twice"),
+        ({"b.jpg": b"y", "b.cls": b"0", "c.x": b""}, "sample 'c' has the members x"),
+        ({**GOOD, "d.jpg": b"x", "d.cls": b"0", "a.png": b"y"}, "sample 'a' has the members cls, jpg, png"),
     ],
 )
 def test_a_sample_that_cannot_be_meant_is_refused_by_name(tmp_path: Path, members: Members, words: str) -> None:
