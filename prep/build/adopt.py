@@ -15,13 +15,13 @@ from typing import NamedTuple
 from ...errors import InputError
 from ..format.files import whole_file
 from ..format.manifest import MANIFEST_NAME, ClassEntry, complete_set
-from ..format.pixel_options import PixelOptions
+from ..format.pixel_options import ImageFormat, PixelOptions
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..format.stats import PixelSums
 from ..sources.inputs import FileImage
 from ..sources.webdataset import LabeledSample, labeled_samples
 
-FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
+FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
 
 class _Tar(NamedTuple):

@@ -24,12 +24,12 @@ from ..format.shard_set import ShardSet
 from ..format.stats import PixelSums
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
+from ..workers import run_jobs
 from .forecast import Forecast, measure, refuse_without_room
 from .lock import exclusive_lock
 from .plan import ShardPlan, changed_lines
 from .shard_job import ShardJob, write_one_shard
 from .state import SplitState
-from .workers import run_jobs
 
 WORK_FOLDER = ".unfinished"
 PLAN_NAME = "plan.json"

@@ -13,11 +13,11 @@ from ..format.shard import ShardEntry, index_path
 from ..format.stats import PixelSums
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
+from ..workers import run_jobs
 from .build import WORK_FOLDER, BuildOptions, plan_of, shard_job
 from .lock import exclusive_lock
 from .shard_job import write_one_shard
 from .verify import Finding
-from .workers import run_jobs
 
 
 def repair_set(
