@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ...errors import InputError
+from ...extras import explained_imports
 from .url import StoreUrl
 
 CONNECT_TIMEOUT_S = 5
@@ -72,12 +73,10 @@ def _split(url: StoreUrl) -> tuple[StoreUrl, str]:
 
 
 def _connect(root: StoreUrl) -> Any:
-    try:
+    with explained_imports():
         from obstore import store
-    except ImportError as error:
-        raise ImportError(f"{root}: object stores need obstore: pip install 'alexkit[remote]'") from error
     headers: dict[str, str] = {}
-    options: dict[str, Any] = {
+    options: Any = {
         "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
         "read_timeout": timedelta(seconds=READ_TIMEOUT_S),
         "timeout": timedelta(seconds=WHOLE_TIMEOUT_S),
@@ -96,7 +95,8 @@ def _connect(root: StoreUrl) -> Any:
             base = f"{root.scheme}://{root.host}"
             if root.userinfo:
                 headers = {"Authorization": "Basic " + base64.b64encode(root.userinfo.encode()).decode()}
-        return store.HTTPStore(base, client_options={**options, "default_headers": headers}, retry_config=retries)
+        options["default_headers"] = headers
+        return store.HTTPStore(base, client_options=options, retry_config=retries)
     if root.scheme == "s3":
         if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
             options["allow_http"] = True  # who writes an http address means it

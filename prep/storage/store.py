@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -212,7 +213,7 @@ class ObjectStore:
         address = f"{hub_endpoint()}/api/datasets/{repository}/tree/{quote(revision, safe='')}/"
         address += f"{quote(self._full(folder))}?recursive={str(recursive).lower()}"
         while address:
-            rows, address = self._repeat(lambda address=address: _get_json(address), folder)  # type: ignore[misc]
+            rows, address = self._repeat(partial(_get_json, address), folder)
             for row in rows:
                 if row["type"] == "file":
                     yield self._listed({"path": row["path"], "size": row["size"], "e_tag": row.get("oid")})
@@ -221,19 +222,18 @@ class ObjectStore:
 
     def _repeat(self, once: Callable[[], T], name: str) -> T:
         where = str(self.url / name) if name else str(self.url)
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+        attempt = 0
+        while True:
             try:
                 return once()
+            except (TypeError, AttributeError, KeyError):
+                raise  # a mistake of ours
             except Exception as error:
                 failure = _in_our_words(error, where)
-            # Outside the handler, so that no chained error shows what the client said.
-            if failure is None:
-                raise AssertionError(f"{where}: obstore was called wrongly")
-            if not failure.temporary:
-                raise failure.error
-        raise failure.error
+            attempt += 1
+            if not failure.temporary or attempt == ATTEMPTS:
+                raise failure.error  # outside the handler, so that no chained error shows what the client said
+            time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
 
 
 class _Failure(NamedTuple):
@@ -241,16 +241,14 @@ class _Failure(NamedTuple):
     temporary: bool
 
 
-def _in_our_words(error: Exception, where: str) -> _Failure | None:
-    """What to raise for an error of the client, and whether another attempt may help; None for a mistake of ours."""
+def _in_our_words(error: Exception, where: str) -> _Failure:
+    """What to raise for an error of the client, and whether another attempt may help."""
     if isinstance(error, _Damaged):
         return _Failure(OSError(errno.EIO, f"damaged on its way in each of {ATTEMPTS} attempts ({error})", where), True)
     if isinstance(error, (InputError, MemoryError)):
         return _Failure(error, False)
     if isinstance(error, OSError) and error.filename is not None and not isinstance(error, FileNotFoundError):
         return _Failure(error, False)  # of the local disk
-    if isinstance(error, (TypeError, AttributeError, KeyError)):
-        return None
     text, kind = str(error), type(error).__name__
     status = _STATUS.search(text)
     code = int(status[1]) if status else error.code if isinstance(error, urllib.error.HTTPError) else 0
