@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import InputError
-from ...pipeline import TrainAugment
+from ...pipeline import Mean, TrainAugment
 from ..network.wiring import Switches
 from .bounds import require, require_all
 from .schedule import Schedule
@@ -43,7 +43,11 @@ class Data:
     def augment(self) -> TrainAugment:
         """The same choices as the loader takes them."""
         return TrainAugment(
-            crop=self.crop, flip=self.flip, jitter=self.jitter, mean=self.mean, crop_draw=self.crop_draw
+            crop=self.crop,
+            flip=self.flip,
+            jitter=self.jitter,
+            mean=typing.cast(Mean, self.mean),
+            crop_draw=self.crop_draw,
         )
 
 

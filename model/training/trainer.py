@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...errors import InputError
-from ...pipeline import Batch, CenterCrop, Loader, TrainAugment
+from ...pipeline import Batch, CenterCrop, Loader, Mean, TrainAugment
 from ..evaluation.figures import draw_curves, draw_filters
 from ..evaluation.scores import Score, predict, score
 from ..network.precision import LossScale, choose_precision, use_device
@@ -25,7 +25,7 @@ from ..processes.stopping import stop_requests
 from ..runs.checkpoint import newest_checkpoint, save_checkpoint
 from ..runs.log import Interval, RunLog
 from ..runs.recipe import Recipe
-from ..runs.run import CHECKPOINTS, DataIdentity, Run
+from ..runs.run import CHECKPOINTS, Run
 from ..runs.schedule import Plateau
 from ..runs.weights import for_fine_tuning, read_weights
 from .diagnosis import STALL_STEPS, dead_shares, diagnose, is_guessing
@@ -57,7 +57,9 @@ class Trainer:
         self.layout = make_layout(table.columns, processes_per_network, self.device)
         self.augment = data.augment()
         self.loader = self._loader("train", self.augment)
-        self.validation = self._loader("val", CenterCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train"))
+        self.validation = self._loader(
+            "val", CenterCrop(crop=data.crop, mean=cast(Mean, data.mean), mean_from=shards / "train")
+        )
         ids = [[entry.id for entry in loader.shard_set.manifest.classes] for loader in (self.loader, self.validation)]
         if ids[0] != ids[1]:
             raise InputError(f"{shards}: train and val have different classes; shard them again from one source")
@@ -200,10 +202,9 @@ class Trainer:
         )
 
     def _open_run(self, folder: Path) -> Run:
-        identity = DataIdentity.of(self.loader.shard_set.manifest)
         with self.layout.contact():
             if self.layout.rank == 0:
-                run = Run.start_or_continue(folder, self.recipe, identity)
+                run = Run.start_or_continue(folder, self.recipe, self.loader.shard_set)
             self.layout.add([0])  # the others wait until the folder is there
         return run if self.layout.rank == 0 else Run.open(folder)
 

@@ -17,14 +17,14 @@ import numpy as np
 from ...errors import InputError
 from ..format.files import whole_file
 from ..format.manifest import MANIFEST_NAME, ClassEntry, Manifest, complete_set
-from ..format.pixel_options import PixelOptions
+from ..format.pixel_options import ImageFormat, PixelOptions
 from ..format.sample_index import SampleRows, image_checksum
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import FileImage
 from ..sources.webdataset import LabeledSample, labeled_samples
 
-FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
+FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
 
 class _Tar(NamedTuple):

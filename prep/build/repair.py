@@ -15,13 +15,13 @@ from ..format.shard_set import ShardSet
 from ..format.stats import PixelSums
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
+from ..workers import run_jobs
 from .build import WORK_FOLDER
 from .lock import exclusive_lock
 from .options import BuildOptions
 from .shard_job import write_one_shard
 from .split_build import SplitBuild
 from .verify import Finding
-from .workers import run_jobs
 
 
 def repair_set(

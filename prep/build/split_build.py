@@ -16,11 +16,11 @@ from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import SourceSplit
+from ..workers import run_jobs
 from .options import BuildOptions
 from .part import load_part, part_name, save_part
 from .plan import ShardPlan
 from .shard_job import ShardJob, ShardResult, write_one_shard
-from .workers import run_jobs
 
 OnProgress = Callable[[int, int], None]
 """`on_progress(inputs done, inputs quarantined)` of the split that is being built."""

@@ -149,7 +149,8 @@ class Manifest:
             split=str(data["split"]),
             seed=int(data["seed"]),
             images_per_shard=int(data["images_per_shard"]),
-            pixels=PixelOptions(**data["pixels"]),
+            # Sets of earlier versions do not name their geometry.
+            pixels=PixelOptions(**{"geometry": "crop-then-resize", **data["pixels"]}),
             software={str(key): str(value) for key, value in data["software"].items()},
             classes=tuple(ClassEntry(**row) for row in data["classes"]),
             shards=tuple(ShardEntry(**row) for row in data["shards"]),
