@@ -22,6 +22,7 @@ HEAVY = (
     "pyarrow",
     "numba",
     "onnx",
+    "obstore",
     "scipy",
     "ray",
 )
@@ -31,14 +32,15 @@ MAX_FILES = 14
 
 # What each part of a stage may import of its own stage; `pipeline` reads little of prep, so its list is of all stages.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "prep.format": (),
+    "prep.storage": (),
+    "prep.format": ("prep.storage",),
     "prep.images": ("prep.format",),
     "prep.workers": ("prep.format",),
-    "prep.sources": ("prep.format",),
-    "prep.demo": ("prep.format",),
-    "prep.build": ("prep.format", "prep.images", "prep.sources", "prep.workers"),
-    "prep.reports": ("prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),
-    "pipeline": ("pipeline", "prep.format", "prep.images.stored", "prep.images.decode"),
+    "prep.sources": ("prep.storage", "prep.format"),
+    "prep.demo": ("prep.format", "prep.workers"),
+    "prep.build": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers"),
+    "prep.reports": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),
+    "pipeline": ("pipeline", "prep.storage", "prep.format", "prep.images.stored", "prep.images.decode"),
     "model.network": (),
     "model.runs": ("model.network",),
     "model.processes": ("model.network",),
@@ -130,7 +132,7 @@ def test_imports_run_one_way() -> None:
         ("prep.images.decode", "from ..sources.inputs import SourceImage"),
         ("prep.sources.inputs", "from ..reports.pca import report_colors"),
         ("prep.build.plan", "from .. import reports"),
-        ("pipeline.loader", "from ..prep.build.workers import run_jobs"),
+        ("pipeline.loader", "from ..prep.workers import run_jobs"),
         ("pipeline.backends.dali", "from ...prep import build_shards"),
         ("prep.format.files", "from ...pipeline import Loader"),
         ("pipeline.order", "from ..model.network.wiring import wiring"),
