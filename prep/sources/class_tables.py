@@ -45,8 +45,8 @@ def note_classes(splits: Sequence[SourceSplit], remarks: Remarks) -> None:
     if splits[0].class_order == "text" and ids != numbers:
         first = next(i for i, (text, number) in enumerate(zip(ids, numbers, strict=True)) if text != number)
         remarks.note(
-            f"class ids are sorted as text, so class {first} is {ids[first]!r}; rename the classes with leading zeros to "
-            "have them in the order of their numbers"
+            f"class ids are sorted as text, so class {first} is {ids[first]!r}; rename the classes with leading zeros "
+            "to have them in the order of their numbers"
         )
 
 
