@@ -14,6 +14,7 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any, cast
 
+from ...cores import num_cores
 from ...errors import InputError
 from ...pipeline import Batch, CenterCrop, Loader, Mean, TrainAugment
 from ..evaluation.figures import draw_curves, draw_filters
@@ -198,7 +199,7 @@ class Trainer:
             num_replicas=num_replicas,
             order=self.recipe.data.order,
             channels_last=True,
-            num_threads=max(len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
+            num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
         )
 
     def _open_run(self, folder: Path) -> Run:
