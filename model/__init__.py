@@ -6,8 +6,10 @@ of them is first asked for.
 
 from typing import TYPE_CHECKING, Any
 
-from .network.wiring import Switches, wiring
-from .runs.recipe import Recipe, load_recipe
+from .network.switches import Switches
+from .network.tables import wiring
+from .runs.load import load_recipe
+from .runs.recipe import Recipe
 
 if TYPE_CHECKING:
     from .evaluation.ensemble import Evaluation

@@ -42,7 +42,7 @@ class Run:
     data: DataIdentity
 
     @classmethod
-    def start_or_continue(cls, folder: Path, recipe: Recipe, data: DataIdentity) -> "Run":
+    def start_or_resume(cls, folder: Path, recipe: Recipe, data: DataIdentity) -> "Run":
         """Begin a run in `folder`, or go on with the one that is there.
 
         Raises InputError when the folder holds a run on other data or with another recipe, or something else.

@@ -11,7 +11,9 @@ import torch
 
 from alexkit.model.evaluation.export import write_onnx
 from alexkit.model.network.network import Network
-from alexkit.model.network.wiring import Full, Switches, Wiring, wiring
+from alexkit.model.network.switches import Switches
+from alexkit.model.network.tables import wiring
+from alexkit.model.network.wiring import Linear, Wiring
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -22,7 +24,8 @@ CLASSES = [(f"id{i}", f"name {i}") for i in range(7)]
 def smaller(table: Wiring) -> Wiring:
     """The table with fully-connected layers of 64 units: nine tenths of the weights less, every kind of layer left."""
     return replace(
-        table, rows=tuple(replace(row, units=64) if isinstance(row, Full) and row.units else row for row in table.rows)
+        table,
+        layers=tuple(replace(row, units=64) if isinstance(row, Linear) and row.units else row for row in table.layers),
     )
 
 
@@ -50,6 +53,8 @@ def pixels(px: int) -> torch.Tensor:
         Switches(norm_scope="all", input="pad2", sixth_conv=True),
         Switches(pooling="2/2", activation="tanh", norm="none", dropout="off"),
         Switches(kind="one-gpu", without=("conv4", "fc7")),
+        Switches(activation="abs-tanh", linear_1024=True),
+        Switches(kind="cifar10-19", activation="sigmoid", input="crop24"),
         Switches(kind="tower"),
         Switches(kind="owt"),
         Switches(kind="cifar10-19"),
