@@ -42,10 +42,10 @@ class Evaluation:
         self.device = use_device(device)
         self.shard_set = ShardSet.open(shards / split)
         self.runs = [Run.open(folder) for folder in folders]
-        identity = DataIdentity.of(ShardSet.open(shards / "train").manifest)
+        identity = DataIdentity.of(ShardSet.open(shards / "train"))
         for run in self.runs:
             run.require(identity)
-        if DataIdentity.of(self.shard_set.manifest).class_ids != identity.class_ids:
+        if DataIdentity.of(self.shard_set).class_ids != identity.class_ids:
             raise InputError(f"{shards}: train and {split} have different classes; shard them again from one source")
         self.labels_N = torch.zeros(self.shard_set.manifest.num_samples, dtype=torch.int64)
         self.sums_NC = {view: torch.zeros(len(self.labels_N), len(identity.class_ids)) for view in VIEWS}

@@ -25,7 +25,7 @@ from ..runs.checkpoint import newest_checkpoint, save_checkpoint
 from ..runs.log import RunLog
 from ..runs.progress import Best, Progress
 from ..runs.recipe import Recipe
-from ..runs.run import CHECKPOINTS, DataIdentity, Run
+from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import for_fine_tuning, read_weights
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
 from .interval import Interval
@@ -205,10 +205,9 @@ class Trainer:
         )
 
     def _open_run(self, folder: Path) -> Run:
-        identity = DataIdentity.of(self.loader.shard_set.manifest)
         with self.layout.contact():
             if self.layout.rank == 0:
-                run = Run.start_or_resume(folder, self.recipe, identity)
+                run = Run.start_or_resume(folder, self.recipe, self.loader.shard_set)
             self.layout.barrier()  # the others wait until the folder is there
         return run if self.layout.rank == 0 else Run.open(folder)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import InputError
-from ..format.pixel_options import PixelOptions
-from ..format.stats import PixelSums
 from ..format.files import whole_file
-from ..sources.inputs import FileImage
 from ..format.manifest import MANIFEST_NAME, ClassEntry, complete_set
+from ..format.pixel_options import PixelOptions
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
+from ..format.stats import PixelSums
+from ..sources.inputs import FileImage
 from ..sources.webdataset import LabeledSample, labeled_samples
 
 FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
@@ -114,8 +114,8 @@ def _pixels_of(tar: Path) -> PixelOptions:
 
 def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> tuple[_Tar, PixelSums]:
     """Read every sample and check all that a loader will rely on; `count` is told how many bytes more were read."""
-    from ..images.stored import decode_stored
     from ..images.running_sums import RunningSums
+    from ..images.stored import decode_stored
 
     sums, lines, largest_label, counted = RunningSums(pixels.size_px), [], -1, 0
     kinds = tuple(kind for kind, format_ in FORMATS.items() if format_ == pixels.format)

@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.files import whole_file
-from .forecast import Forecast, measure, refuse_without_room
-from ..sources.inputs import SourceSplit
-from .lock import exclusive_lock
-from ..format.manifest import MANIFEST_NAME, Manifest, Quarantined, complete_set
+from ..format.manifest import MANIFEST_NAME, Manifest, complete_set
 from ..format.pixel_options import PixelOptions
-from .plan import ShardPlan, changed_lines
 from ..format.shard import ShardEntry, index_path
-from .state import SplitState
-from .shard_job import ShardJob, ShardResult, write_one_shard
 from ..format.shard_set import ShardSet
-from ..sources.recognize import Source
 from ..format.stats import PixelSums
+from ..sources.inputs import SourceSplit
+from ..sources.recognize import Source
+from .forecast import Forecast, measure, refuse_without_room
+from .lock import exclusive_lock
+from .plan import ShardPlan, changed_lines
+from .shard_job import ShardJob, write_one_shard
+from .state import SplitState
 from .workers import run_jobs
 
 WORK_FOLDER = ".unfinished"
@@ -181,7 +181,9 @@ def _build_split(
     for leftover in folder.glob("*.partial"):
         leftover.unlink()
     order, ranges = plan.order(), plan.shard_ranges()
-    state = SplitState.load(state_path) if state_path.exists() else SplitState(sums=PixelSums.zero(options.pixels.size_px))
+    state = (
+        SplitState.load(state_path) if state_path.exists() else SplitState(sums=PixelSums.zero(options.pixels.size_px))
+    )
     if any(entry and not _is_whole(folder, entry) for entry in state.entries.values()):
         # Somebody took a finished shard away; the sums of the others cannot be told apart, so all are written again.
         state = SplitState(sums=PixelSums.zero(options.pixels.size_px))

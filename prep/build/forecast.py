@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..format.files import free_bytes
-from ..sources.inputs import SourceSplit
 from ..format.pixel_options import PixelOptions
 from ..format.shard import LABEL_EXT, member_bytes
+from ..sources.inputs import SourceSplit
 from .shard_job import ShardJob, Tally, samples_of
 from .workers import Beat, run_jobs
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError
-from .build import WORK_FOLDER, BuildOptions, plan_of, shard_job
-from ..sources.inputs import SourceSplit
-from .lock import exclusive_lock
 from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, Manifest, write_quarantine
 from ..format.shard import ShardEntry, index_path
-from .shard_job import write_one_shard
-from ..sources.recognize import Source
 from ..format.stats import PixelSums
+from ..sources.inputs import SourceSplit
+from ..sources.recognize import Source
+from .build import WORK_FOLDER, BuildOptions, plan_of, shard_job
+from .lock import exclusive_lock
+from .shard_job import write_one_shard
 from .verify import Finding
 from .workers import run_jobs
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ..sources.inputs import SourceImage
 from ..format.manifest import Quarantined
 from ..format.pixel_options import PixelOptions
-from .plan import sample_key
 from ..format.shard import Sample, ShardEntry, index_path, write_shard
 from ..format.stats import PixelSums
+from ..sources.inputs import SourceImage
+from .plan import sample_key
 from .workers import Beat
 
 if TYPE_CHECKING:

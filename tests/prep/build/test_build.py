@@ -10,11 +10,11 @@ from PIL import Image
 
 from alexkit.prep import ShardSet
 from alexkit.prep.build.build import BuildOptions, BuiltSplit, build_shards
+from alexkit.prep.format.pixel_options import PixelOptions
+from alexkit.prep.format.stats import PixelSums
 from alexkit.prep.images.prepare import prepare_image
 from alexkit.prep.images.stored import decode_stored
-from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources.recognize import open_source
-from alexkit.prep.format.stats import PixelSums
 
 SMALL = PixelOptions(size_px=32)
 

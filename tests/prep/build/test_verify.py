@@ -10,11 +10,11 @@ import pytest
 
 from alexkit.prep import Manifest
 from alexkit.prep.build.build import BuildOptions, build_shards
-from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.build.repair import repair_set
+from alexkit.prep.build.verify import Finding, VerifyJob, verify_one_shard, verify_set
+from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.format.shard import index_path, read_index
 from alexkit.prep.sources.recognize import open_source
-from alexkit.prep.build.verify import Finding, VerifyJob, verify_one_shard, verify_set
 
 NUM_FLIPS = 300
 
