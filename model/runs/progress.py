@@ -28,6 +28,20 @@ class IntervalSums:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
+class Validation:
+    """What a validation found."""
+
+    images: int
+    """Images scored."""
+    rates: dict[str, float]
+    """Loss and error rates, as they are logged."""
+
+    def to_json(self) -> dict[str, float]:
+        """One flat table."""
+        return {"images": self.images, **self.rates}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Best:
     """The validation with the lowest top-1 error so far."""
 
@@ -47,8 +61,8 @@ class Progress:
     """None before the first validation."""
     validated: int = 0
     """The last epoch after which all that follows an epoch is done."""
-    last_validation: dict[str, float] = field(default_factory=dict)
-    """The numbers of the last validation, as they are logged."""
+    last_validation: Validation | None = None
+    """None before the first."""
     interval: IntervalSums = field(default_factory=IntervalSums)
     """Of the next log line."""
     loss_scale: LossScale = field(default_factory=LossScale)

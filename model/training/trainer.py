@@ -23,7 +23,7 @@ from ..processes.layout import make_layout
 from ..processes.stopping import stop_requests
 from ..runs.checkpoint import newest_checkpoint, save_checkpoint
 from ..runs.log import RunLog
-from ..runs.progress import Best, Progress
+from ..runs.progress import Best, Progress, Validation
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import for_fine_tuning, read_weights
@@ -107,7 +107,9 @@ class Trainer:
                     self._finish_epoch(log, stop)
                 else:
                     self._train_epoch(log, stop, report)
-        result: dict[str, Any] = {"epochs": training.epochs, "steps": self.step, **self.progress.last_validation}
+        result: dict[str, Any] = {"epochs": training.epochs, "steps": self.step}
+        if self.progress.last_validation is not None:
+            result |= self.progress.last_validation.to_json()
         if self.progress.best is not None:
             result["best_top1_error"] = self.progress.best.error
         if self.layout.rank == 0:
@@ -259,7 +261,7 @@ class Trainer:
         best = self.progress.best
         if best is None or total.top1_error < best.error:
             best = Best(error=total.top1_error, step=self.step)
-        last = {"images": total.num_images, **total.rates()}
+        last = Validation(images=total.num_images, rates=total.rates())
         self.progress = replace(self.progress, plateau=plateau, best=best, last_validation=last)
         log.write("val", self.step, epoch=self.epoch, **total.rates())
 

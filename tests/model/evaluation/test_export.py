@@ -13,7 +13,7 @@ from alexkit.model.evaluation.export import write_onnx
 from alexkit.model.network.network import Network
 from alexkit.model.network.switches import Switches
 from alexkit.model.network.tables import wiring
-from alexkit.model.network.wiring import Linear, Wiring
+from alexkit.model.network.wiring import Activation, Linear, Wiring
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -37,6 +37,8 @@ def lively(table: Wiring) -> Network:
         for size in network.sizes:
             network.get_parameter(f"{size.name}.weight").normal_(0, (2 / size.inputs) ** 0.5, generator=generator)
             network.get_parameter(f"{size.name}.bias").normal_(0, 1, generator=generator)
+        if any(isinstance(step, Activation) and step.kind != "relu" for step in table.layers[0].then):
+            network.get_parameter(f"{network.sizes[0].name}.weight").div_(100)  # gray levels would saturate the others
     return network
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from alexkit.model.network.precision import LossScale
+from alexkit.model.network.precision import LossScale, choose_precision
 from alexkit.model.network.wiring import Activation, Conv, Dropout, Linear, Norm, Pool, Wiring
 from alexkit.model.processes.layout import make_layout
 from alexkit.model.runs.recipe import Recipe, Training
@@ -63,19 +63,20 @@ def main(
     die: str,
     hang: str,
     bad: str,
+    precision: str,
     scale: float,
 ) -> None:
     """`die`, `hang` and `bad` are "RANK-STEP": where a process ends, stands still, or sees a value that is not finite.
 
-    `scale`: not 0 for float16, beginning with this loss scale.
+    `scale`: the loss scale to begin with in float16.
     """
     torch.set_num_threads(1)
     device = torch.device("cpu")
     layout = make_layout(2, processes_per_replica, device)
     recipe = Recipe(training=Training(batch_size=BATCH_SIZE, rate=0.01))
-    precision = torch.float16 if scale else torch.float32
-    learner = Learner(recipe, WIRING, NUM_CLASSES, layout=layout, device=device, precision=precision)
-    if scale:
+    dtype = choose_precision(precision, device)
+    learner = Learner(recipe, WIRING, NUM_CLASSES, layout=layout, device=device, precision=dtype)
+    if precision == "fp16":
         learner.scale = LossScale(factor=scale)
     if start:
         learner.load(load_file(f"{start}/weights"), load_file(f"{start}/momentum"))

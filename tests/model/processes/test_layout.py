@@ -34,7 +34,8 @@ def run(start_script: Callable[..., BaseProcess], tmp_path_factory: pytest.TempP
         die: str = "",
         hang: str = "",
         bad: str = "",
-        scale: float = 0.0,
+        precision: str = "fp32",
+        scale: float = 1.0,
     ) -> list[tuple[int | None, str]]:
         errors = tmp_path_factory.mktemp("stderr")
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(processes)}
@@ -50,6 +51,7 @@ def run(start_script: Callable[..., BaseProcess], tmp_path_factory: pytest.TempP
                 die=die,
                 hang=hang,
                 bad=bad,
+                precision=precision,
                 scale=scale,
             )
             for rank in range(processes)
@@ -91,6 +93,21 @@ def test_every_layout_has_the_losses_gradients_and_weights_of_one_process(traine
         assert expected.keys() == found.keys()
         for key, tensor in expected.items():
             assert torch.allclose(found[key], tensor, rtol=1e-4, atol=1e-5 * float(tensor.abs().max())), (file, key)
+
+
+@pytest.mark.parametrize("name", ["columns", "replicas"])
+def test_in_bfloat16_every_layout_has_the_losses_of_one_process_but_for_rounding(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    # Eight bits of a number are kept, so sums taken in another order may differ by its last one.
+    for folder, layout in (("one", LAYOUTS["one"]), ("two", LAYOUTS[name])):
+        assert {status for status, _ in run(tmp_path / folder, *layout, steps=6, precision="bf16")} == {0}
+    one, two = (json.loads((tmp_path / folder / "results.json").read_text()) for folder in ("one", "two"))
+    assert [row[0] for row in two] == pytest.approx([row[0] for row in one], rel=2**-7)
+    assert [row[1] for row in two] == pytest.approx([row[1] for row in one], rel=2**-4)  # a norm, through nine layers
+    again = run(tmp_path / "again", *LAYOUTS[name], steps=6, precision="bf16")
+    assert {status for status, _ in again} == {0}
+    assert (tmp_path / "again" / "weights").read_bytes() == (tmp_path / "two" / "weights").read_bytes()
 
 
 def test_what_crosses_between_columns_is_what_the_figure_joins(trained: dict[str, Path]) -> None:
@@ -157,7 +174,9 @@ def test_a_value_that_is_not_finite_in_one_process_is_applied_in_none(run: Run, 
 @pytest.mark.parametrize("name", ["columns", "replicas"])
 def test_a_gradient_that_overflows_in_one_process_halves_the_scale_in_all(run: Run, tmp_path: Path, name: str) -> None:
     for folder, layout in (("one", LAYOUTS["one"]), ("two", LAYOUTS[name])):
-        assert {status for status, _ in run(tmp_path / folder, *layout, steps=4, scale=2.0**40)} == {0}
+        assert {status for status, _ in run(tmp_path / folder, *layout, steps=4, precision="fp16", scale=2.0**40)} == {
+            0
+        }
     one, two = (json.loads((tmp_path / folder / "results.json").read_text()) for folder in ("one", "two"))
     assert all(row[5] < 2.0**40 for row in one + two)
     assert [row[0] for row in two] == pytest.approx([row[0] for row in one], rel=1e-2)

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -81,7 +83,7 @@ def test_it_is_an_optimizer_of_torch_whose_state_can_be_saved_and_loaded_and_who
 
     step(networks[0], first)
     networks[1].load_state_dict(networks[0].state_dict())
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(deepcopy(first.state_dict()))
     scheduler = torch.optim.lr_scheduler.StepLR(second, 1, gamma=0.5)
     for network, own in zip(networks, (first, second), strict=True):
         step(network, own)
