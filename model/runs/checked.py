@@ -15,7 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 from ...errors import InputError
 
 T = TypeVar("T")
-_KINDS = {"int_type": "int", "int_from_float": "int", "float_type": "float", "bool_type": "bool", "string_type": "str"}
+_KINDS = {
+    "int_type": "int",
+    "int_from_float": "int",
+    "float_type": "float",
+    "bool_type": "bool",
+    "string_type": "str",
+    "tuple_type": "a list",
+}
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("more than", "gt"),

@@ -12,13 +12,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ...errors import InputError
-from ...pipeline import TrainAugment
+from ...pipeline import CropDraw, Jitter, MeanName, TrainAugment
 from ..network.switches import CHECKED, Switches
 from .checked import from_data, to_data
 from .schedule import Schedule
 
-Jitter = Literal["paper", "original", "off"]
-Mean = Literal["center", "crop", "channel", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 AtLeast0 = Annotated[float, Field(ge=0)]
@@ -35,10 +33,10 @@ class Data:
     """Whether every second image, at random, is mirrored."""
     jitter: Jitter = "paper"
     """Color noise: `paper` (eigenvalues of pixels 0-1), `original` (standard deviations, then all / 1.1), `off`."""
-    mean: Mean | float = "center"
+    mean: MeanName | float | tuple[float, float, float] = "center"
     """What is subtracted: the mean image's central crop (`center`, as released), the mean image at the crop's own place
-    (`crop`, Caffe), the mean color (`channel`), nothing (`none`), or a gray level."""
-    crop_draw: Literal["image", "group32"] = "image"
+    (`crop`, Caffe), the mean color (`channel`), nothing (`none`), or gray levels."""
+    crop_draw: CropDraw = "image"
     """`image`: a crop for every image. `group32`: one for 32 consecutive images, as released."""
     order: Literal["full", "window"] = "full"
     """`full`: a new permutation every epoch. `window`: long reads, for slow disks."""
@@ -46,7 +44,11 @@ class Data:
     def augment(self) -> TrainAugment:
         """The same choices as the loader takes them."""
         return TrainAugment(
-            crop=self.crop, flip=self.flip, jitter=self.jitter, mean=self.mean, crop_draw=self.crop_draw
+            crop=self.crop,
+            flip=self.flip,
+            jitter=self.jitter,
+            mean=self.mean,
+            crop_draw=self.crop_draw,
         )
 
 

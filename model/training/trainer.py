@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...errors import InputError
-from ...pipeline import Batch, CenterCrop, Loader, TrainAugment
+from ...pipeline import Batch, CenterCrop, Loader, Mean, TrainAugment
 from ..evaluation.figures import draw_curves, draw_filters
 from ..evaluation.scores import Score, predict, score
 from ..network.precision import choose_precision, use_device
@@ -64,7 +64,9 @@ class Trainer:
         self.layout = make_layout(table.columns, processes_per_replica, self.device)
         self.augment = data.augment()
         self.loader = self._loader("train", self.augment)
-        self.validation = self._loader("val", CenterCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train"))
+        self.validation = self._loader(
+            "val", CenterCrop(crop=data.crop, mean=cast(Mean, data.mean), mean_from=shards / "train")
+        )
         ids = [[entry.id for entry in loader.shard_set.manifest.classes] for loader in (self.loader, self.validation)]
         if ids[0] != ids[1]:
             raise InputError(f"{shards}: train and val have different classes; shard them again from one source")
