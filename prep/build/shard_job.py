@@ -71,9 +71,9 @@ def write_one_shard(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str
 
 def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], tally: Tally) -> Iterator[Sample]:
     """The samples of a job in order, noted in `tally`; bad inputs are noted and passed over."""
+    from ..images.geometry import central_square
     from ..images.prepare import prepare_image
     from ..images.resize import use_one_thread
-    from ..images.square import central_square
 
     use_one_thread()
     for i, image in enumerate(job.images):
