@@ -22,6 +22,7 @@ HEAVY = (
     "pyarrow",
     "numba",
     "onnx",
+    "obstore",
     "scipy",
     "ray",
 )
@@ -31,14 +32,15 @@ MAX_FILES = 14
 
 # What each part of a stage may import of its own stage; `pipeline` reads little of prep, so its list is of all stages.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "prep.format": (),
+    "prep.storage": (),
+    "prep.format": ("prep.storage",),
     "prep.images": ("prep.format",),
     "prep.workers": ("prep.format",),
-    "prep.sources": ("prep.format",),
+    "prep.sources": ("prep.storage", "prep.format"),
     "prep.demo": ("prep.format", "prep.workers"),
-    "prep.build": ("prep.format", "prep.images", "prep.sources", "prep.workers"),
-    "prep.reports": ("prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),
-    "pipeline": ("pipeline", "prep.format", "prep.images.stored", "prep.images.decode"),
+    "prep.build": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers"),
+    "prep.reports": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),
+    "pipeline": ("pipeline", "prep.storage", "prep.format", "prep.images.stored", "prep.images.decode"),
     "model.network": (),
     "model.runs": ("model.network",),
     "model.processes": ("model.network",),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import InputError
 from ..format.manifest import Quarantined
 from ..format.pixel_options import PixelOptions
-from ..format.shard import Sample, ShardEntry, index_path, write_shard
+from ..format.shard import Sample, WrittenShard, index_path, write_shard
 from ..format.stats import PixelSums
 from ..sources.inputs import SourceImage
 from ..workers import Heartbeat
@@ -32,9 +32,9 @@ class ShardJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardResult:
-    """One finished shard; no entry when every one of its inputs was bad."""
+    """One finished shard; nothing was written when every one of its inputs was bad."""
 
-    entry: ShardEntry | None
+    written: WrittenShard | None
     sums: PixelSums
     quarantined: tuple[Quarantined, ...]
     num_patched: int
@@ -54,15 +54,15 @@ def write_one_shard(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str
     from ..images.running_sums import RunningSums
 
     tally = Tally(sums=RunningSums(job.pixels.size_px))
-    entry: ShardEntry | None = write_shard(
+    written: WrittenShard | None = write_shard(
         job.path, samples_of(job, heartbeat, poisoned, tally), image_ext=job.pixels.image_ext
     )
-    if entry is not None and entry.num_samples == 0:
+    if written is not None and written.entry.num_samples == 0:
         job.path.unlink()
         index_path(job.path).unlink()
-        entry = None
+        written = None
     return ShardResult(
-        entry=entry,
+        written=written,
         sums=tally.sums.total(),
         quarantined=tuple(tally.quarantined),
         num_patched=tally.num_patched,

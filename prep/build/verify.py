@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
+from ..format.files import sha256_of
 from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, Manifest, manifest_digest
 from ..format.pixel_options import PixelOptions
+from ..format.sample_index import SAMPLE_INDEX_NAME
 from ..format.shard import (
     END_BYTES,
     HEADER_BYTES,
@@ -107,8 +109,7 @@ def _check_names_and_sizes(folder: Path, manifest: Manifest) -> list[Finding]:
             findings.append(Finding(file=entry.name, problem=f"{num_bytes} bytes, expected {entry.num_bytes}"))
         if not index_path(path).exists():
             findings.append(Finding(file=index_path(path).name, problem="missing"))
-    if not (folder / STATISTICS_NAME).exists():
-        findings.append(Finding(file=STATISTICS_NAME, problem="missing"))
+    findings += [Finding(file=name, problem="missing") for name in _hashed(manifest) if not (folder / name).exists()]
     known = {entry.name for entry in manifest.shards}
     for path in sorted(folder.glob("*.tar")):
         if path.name not in known:
@@ -116,14 +117,20 @@ def _check_names_and_sizes(folder: Path, manifest: Manifest) -> list[Finding]:
     return findings
 
 
+def _hashed(manifest: Manifest) -> dict[str, str]:
+    """The files beside the shards whose SHA-256 the manifest holds, and those; sets of format 2 have no index.bin."""
+    hashes = {STATISTICS_NAME: manifest.statistics_sha256, SAMPLE_INDEX_NAME: manifest.index_sha256}
+    return {name: digest for name, digest in hashes.items() if digest}
+
+
 def _check_small_files(folder: Path, manifest: Manifest) -> list[Finding]:
     findings = []
     data = json.loads((folder / MANIFEST_NAME).read_bytes())
     if data.pop("manifest_sha256", None) != manifest_digest(data):
         findings.append(Finding(file=MANIFEST_NAME, problem="changed since it was written: its own SHA-256 differs"))
-    statistics = folder / STATISTICS_NAME
-    if statistics.exists() and hashlib.sha256(statistics.read_bytes()).hexdigest() != manifest.statistics_sha256:
-        findings.append(Finding(file=STATISTICS_NAME, problem=OTHER_HASH))
+    for name, digest in _hashed(manifest).items():
+        if (folder / name).exists() and sha256_of(folder / name) != digest:
+            findings.append(Finding(file=name, problem=OTHER_HASH))
     quarantine = folder / QUARANTINE_NAME
     lines = [json.dumps(asdict(bad)) for bad in manifest.quarantined]
     if not quarantine.exists() or quarantine.read_text(errors="replace").splitlines() != lines:

@@ -13,6 +13,7 @@ NEEDED: dict[str, str] = {
     "matplotlib": "drawing pictures needs Matplotlib: pip install 'alexkit[report]'",
     "pyarrow": "reading parquet needs pyarrow: pip install 'alexkit[parquet]'",
     "onnx": "writing ONNX needs the package onnx: pip install 'alexkit[onnx]'",
+    "obstore": "object stores (s3://, gs://, az://, https://, hf://) need obstore: pip install 'alexkit[remote]'",
     "cykooz_resizer": "this filter needs cykooz-resizer: pip install cykooz-resizer, or use --filter area",
 }
 """What to say when a library is missing, by the name it is imported under."""
