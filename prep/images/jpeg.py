@@ -100,14 +100,15 @@ def _strictly(data: bytes, header: JpegHeader, reduction: int) -> NDArray[np.uin
 def _by_turbojpeg(
     data: bytes, header: JpegHeader, reduction: int, *, strict: bool, buffer: NDArray[np.uint8] | None
 ) -> NDArray[np.uint8]:
-    color = "CMYK" if header.num_components == 4 else "RGB"
+    is_gray = header.num_components == 1 and header.is_lossless  # of these, libjpeg-turbo makes no RGB
+    color = "CMYK" if header.num_components == 4 else "GRAY" if is_gray else "RGB"
     height, width = -(-header.height // reduction), -(-header.width // reduction)
     smaller = {"min_height": height, "min_width": width} if reduction > 1 else {}
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, color, strict=strict, buffer=buffer, **smaller)
     except ValueError as error:
         raise InputError(" ".join(str(error).split())) from None
-    return pixels
+    return np.repeat(pixels, 3, axis=2) if is_gray else pixels
 
 
 def _by_pillow(data: bytes, reduction: int) -> NDArray[np.uint8]:
@@ -135,7 +136,7 @@ def _patched(data: bytes, header: JpegHeader, reduction: int) -> tuple[NDArray[n
     buffers = [np.full(shape, fill, np.uint8) for fill in (0, 255)]
     for buffer in buffers:
         _by_turbojpeg(data, header, reduction, strict=False, buffer=buffer)
-    if not np.array_equal(*buffers):
+    if not np.array_equal(buffers[0], buffers[1]):
         raise InputError("damaged JPEG: the decoder gave up before the last row")
     end = data.rfind(END_OF_IMAGE)
     noise = np.random.default_rng(zlib.crc32(data)).integers(0, 255, 2**16, np.uint8).tobytes()  # holds no marker
