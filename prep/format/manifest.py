@@ -53,7 +53,7 @@ class Patched:
 
     source: str
     decoded_rows: float
-    """Fraction of its rows whose pixels come from the file's data, 0 to 1; it says nothing of whether they are right."""
+    """Fraction of its rows whose pixels come from the file's data, 0 to 1; whether they are right is not known."""
 
 
 def manifest_digest(data: dict[str, Any]) -> str:
