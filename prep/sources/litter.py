@@ -30,7 +30,7 @@ _OTHER_NAMES = frozenset(("readme", "license", "licence", "copying", "makefile",
 
 def is_hidden(name: str) -> bool:
     """Whether a member or a path has a hidden component, as `._a.jpg` or `.git/x`, or one that systems leave behind."""
-    return any((part.startswith(".") and part not in (".", "..")) or is_system(part) for part in name.split("/"))
+    return any(is_system(part) for part in name.split("/") if part not in (".", ".."))
 
 
 def is_system(name: str) -> bool:
