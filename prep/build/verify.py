@@ -168,10 +168,12 @@ def _first_wrong_sample(
     digest = hashlib.sha256()
     for i, key in enumerate(index.keys):
         heartbeat(i)
+        # What was kept with the sample before lies between its label and this image.
+        digest.update(content[end : int(index.image_offsets[i]) - HEADER_BYTES])
         mark = content_mark(digest)
         if i and _says_another_mark(index, i, content, mark):
             return _changed_sample(name, index, i - 1)
-        begin = end
+        begin = int(index.image_offsets[i]) - HEADER_BYTES
         for ext, offset, size in _members(index, i):
             member = content[offset : offset + size]
             expected = member_bytes(f"{key}.{ext}", member, mark)
@@ -184,10 +186,20 @@ def _first_wrong_sample(
             if problem := _problem(job, ext, member, heartbeat, poisoned.get(i)):
                 return Finding(file=name, key=key, offset=offset, problem=problem)
         digest.update(content[begin:end])
-    tail = content[end:]
+    tail = content[_after_members(content, end) :]
     if len(tail) < END_BYTES or any(tail):
         return Finding(file=name, offset=end, problem="damaged end of the tar")
     return None
+
+
+def _after_members(content: mmap.mmap, position: int) -> int:
+    """Where the members of a tar that begin at `position` end."""
+    while content[position : position + HEADER_BYTES].strip(b"\0"):
+        size = content[position + 124 : position + 135]
+        if not size.isdigit():
+            break
+        position += HEADER_BYTES + -(-int(size, 8) // HEADER_BYTES) * HEADER_BYTES
+    return position
 
 
 def _first_bad_member(
