@@ -5,14 +5,27 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .augment import CenterCrop, TenViews, TrainAugment
+from ..extras import explained_imports
+from .augment import Augmentation, CenterCrop, CropDraw, Jitter, Mean, MeanName, TenViews, TrainAugment
 from .batch import Batch
 
 if TYPE_CHECKING:
     from .loader import Loader
     from .throughput import measure_throughput
 
-__all__ = ["Batch", "CenterCrop", "Loader", "TenViews", "TrainAugment", "measure_throughput"]
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "CenterCrop",
+    "CropDraw",
+    "Jitter",
+    "Loader",
+    "Mean",
+    "MeanName",
+    "TenViews",
+    "TrainAugment",
+    "measure_throughput",
+]
 
 _LAZY = {"Loader": ".loader", "measure_throughput": ".throughput"}
 
@@ -21,7 +34,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         from importlib import import_module
 
-        return getattr(import_module(_LAZY[name], __package__), name)
+        with explained_imports():
+            return getattr(import_module(_LAZY[name], __package__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

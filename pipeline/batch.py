@@ -1,25 +1,54 @@
 """One batch, as the loader hands it over."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Batch:
-    """B samples on one device.
+    """B samples on one device. `images, labels = batch` unpacks the two that every loop needs.
 
-    `images`: (B, 3, H, W), or (B, 10, 3, H, W) for ten views, in the loader's dtype; floats are gray levels 0-255 less
-    the mean. `labels` and `indices`: int64 (B,), class and place in the shard set. `mask`: bool (B,), False where the
-    row only fills the last batch of an evaluation. `keys`: the samples' names, on the host. `extras`: by
-    extension, the content of the tar members that were asked for, None where a sample has none.
+    `to` and `pin_memory` are what Lightning, accelerate and torch's own pinning look for.
     """
 
     images: "torch.Tensor"
+    """(B, 3, H, W), or (B, 10, 3, H, W) for ten views, in the loader's dtype; floats are normalized gray levels."""
     labels: "torch.Tensor"
+    """Class numbers, int64 (B,)."""
     indices: "torch.Tensor"
+    """Sample indices in the shard set, int64 (B,)."""
     mask: "torch.Tensor"
+    """bool (B,), False where the row only fills the last batch of an evaluation, or replaces a corrupt image in one."""
     keys: list[str]
+    """The samples' names."""
     extras: dict[str, list[bytes | None]] = field(default_factory=dict)
+    """By extension, the content of the tar members that were asked for; None where a sample has none."""
+
+    def __iter__(self) -> "Iterator[torch.Tensor]":
+        yield self.images
+        yield self.labels
+
+    def __len__(self) -> int:
+        """Rows, padding included."""
+        return len(self.labels)
+
+    def to(self, device: "torch.device | str | int", non_blocking: bool = False) -> "Batch":
+        """The batch with its tensors on `device`; itself where they are there already."""
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """The batch with its tensors in page-locked memory, from which copies to a GPU need not wait."""
+        return self._with_tensors(lambda tensor: tensor.pin_memory())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, for models and trainers that take dicts."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def _with_tensors(self, change: Any) -> "Batch":
+        tensors = {name: value for name, value in self.as_dict().items() if hasattr(value, "pin_memory")}
+        changed = {name: change(tensor) for name, tensor in tensors.items()}
+        return self if all(changed[name] is tensors[name] for name in tensors) else replace(self, **changed)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..prep.format.compiled import compiled
 
-PLACE, COLOR = np.uint64(0), np.uint64(1)  # purposes
+CROP, COLOR = np.uint64(0), np.uint64(1)  # purposes
 _LOW = np.uint64(0xFFFFFFFF)
 _31, _32 = np.uint64(31), np.uint64(32)
 _MULTIPLY_0, _MULTIPLY_2 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -24,49 +24,58 @@ Words = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draws:
-    """What was drawn for a batch of B samples.
-
-    `crop_B2`: int64, top and left of the crop; `mirror_B`: bool; `alpha_B3`: float32, standard normal, one per
-    principal component.
-    """
+    """What was drawn for a batch of B samples."""
 
     crop_B2: NDArray[np.int64]
+    """Top and left of the crop in px of the stored square."""
     mirror_B: NDArray[np.bool_]
+    """Whether the crop is mirrored."""
     alpha_B3: NDArray[np.float32]
+    """Standard normal, one per principal component."""
 
 
 def draw(
-    seed: int, epoch: int, place_numbers_B: NDArray[np.int64], color_numbers_B: NDArray[np.int64], num_places: int
+    seed: int,
+    epoch: int,
+    crop_numbers_B: NDArray[np.int64],
+    color_numbers_B: NDArray[np.int64],
+    num_offsets_HW: tuple[int, int],
 ) -> Draws:
-    """Draw for one batch: crops uniform in 0..num_places-1 on each axis, mirror images with probability 1/2, colors.
+    """Draw for one batch: crops uniform on each axis, mirror images with probability 1/2, normal colors.
 
-    The numbers are sample indices; samples with one place number share crop and mirror.
+    Args:
+        seed: 0 to 2**64 - 1.
+        epoch: Counted from 0, below 2**32.
+        crop_numbers_B: What crop and mirror are drawn for; samples with one number share them.
+        color_numbers_B: Sample indices, which the colors are drawn for.
+        num_offsets_HW: Crop offsets along each axis: tops are in 0..num_offsets_HW[0]-1.
     """
-    n = len(place_numbers_B)
+    n = len(crop_numbers_B)
     draws = Draws(
         crop_B2=np.empty((n, 2), np.int64), mirror_B=np.empty(n, np.bool_), alpha_B3=np.empty((n, 3), np.float32)
     )
-    numbers = place_numbers_B.astype(np.uint64), color_numbers_B.astype(np.uint64)
-    settings = np.uint64(epoch), np.uint64(seed), np.uint64(num_places)
+    numbers = crop_numbers_B.astype(np.uint64), color_numbers_B.astype(np.uint64)
+    settings = np.uint64(epoch), np.uint64(seed), np.uint64(num_offsets_HW[0]), np.uint64(num_offsets_HW[1])
     _draw(*numbers, *settings, draws.crop_B2, draws.mirror_B, draws.alpha_B3)
     return draws
 
 
 @compiled
 def _draw(
-    places: NDArray[np.uint64],
+    crops: NDArray[np.uint64],
     colors: NDArray[np.uint64],
     epoch: np.uint64,
     seed: np.uint64,
-    num_places: np.uint64,
+    num_tops: np.uint64,
+    num_lefts: np.uint64,
     crop: NDArray[np.int64],
     mirror: NDArray[np.bool_],
     alpha: NDArray[np.float32],
 ) -> None:
-    for i in range(len(places)):
-        top, left, side, _ = philox4x32((places[i] & _LOW, places[i] >> _32, epoch, PLACE), (seed & _LOW, seed >> _32))
+    for i in range(len(crops)):
+        top, left, side, _ = philox4x32((crops[i] & _LOW, crops[i] >> _32, epoch, CROP), (seed & _LOW, seed >> _32))
         # The high half of word * count is uniform but for a bias below count / 2**32.
-        crop[i, 0], crop[i, 1] = (top * num_places) >> _32, (left * num_places) >> _32
+        crop[i, 0], crop[i, 1] = (top * num_tops) >> _32, (left * num_lefts) >> _32
         mirror[i] = side >> _31 == 1
         words = philox4x32((colors[i] & _LOW, colors[i] >> _32, epoch, COLOR), (seed & _LOW, seed >> _32))
         # Box-Muller on float64; rounding to float32 hides last-place differences between math libraries.

@@ -1,20 +1,22 @@
 """The loader: a shard set in, batches of torch tensors out.
 
-What a batch holds is decided by pure functions of the number of samples consumed (`schedule`, `draws`); the DALI graph
-only computes. So a loader's state is one integer, and neither restarts nor threads nor the number of replicas change
-which samples make up global batch k, or their pixels.
+What a batch holds is decided by pure functions of the number of samples consumed (`schedule`, `augment`); backends only
+compute. So a loader's state is one integer, and neither restarts nor threads nor the number of replicas change which
+samples make up global batch k, or their pixels.
 """
 
 import hashlib
 import json
 import logging
 import os
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,31 +24,31 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..prep import ShardSet
-from .augment import GROUP_SIZE, Evaluation, PixelPlan, TrainAugment, plan_pixels
-from .backends.compiled_cpu import HostGraph
-from .backends.dali import Graph, GraphError, GraphOptions, build_graph
+from .arguments import choice, extensions, flag, whole_number
+from .augment import Augmentation
+from .backends import Backend, BackendError, BackendOptions, new_backend
 from .batch import Batch
-from .corrupt import Rotten
 from .device import find_device
-from .draws import Draws, draw
-from .order import full_order, meetings, window_order
-from .samples import Samples
-from .schedule import Schedule, Share
+from .order import Order, full_order, meetings, window_order
+from .replicas import find_replica
+from .schedule import LocalBatch, Schedule
+from .storage import CorruptSamples, Samples
 
 log = logging.getLogger(__name__)
 
 STATE_VERSION = 1
-ON_ERROR = ("raise", "replace")
 BATCHES_AHEAD = 2
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
+OnError = Literal["raise", "replace"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _UnderWay:
-    """A batch that DALI is at work on: what the host knows of it, and the position behind it."""
+    """A batch that the backend is computing, and what the host knows of it."""
 
-    share: Share
+    batch: LocalBatch
     end: int
+    """The position after it."""
     num_replaced: int
     labels_B: NDArray[np.int64]
     keys: list[str]
@@ -54,22 +56,40 @@ class _UnderWay:
 
 
 class Loader:
-    """Batches of a shard set. `batch_size` is per replica; the global batch is batch_size * num_replicas.
+    """Batches of a shard set, as an iterable for any training loop.
 
-    Iterating runs to the end of the current epoch, from wherever the loader stands: the first time a whole epoch, the
-    next time the next one, after a `break` or `load_state_dict` the rest. With `TrainAugment` the order is shuffled and
-    the tail that fills no global batch is dropped; with `CenterCrop` or `TenViews` every sample comes exactly once, in
-    stored order, the last batch padded and masked.
+    With an augmentation for training the order is shuffled and the tail that fills no global batch is dropped; every
+    `for` loop runs to the end of the current epoch, from wherever the loader stands: after a `break`, or after
+    `load_state_dict`, it gives the rest of that epoch, and after a whole epoch the next one. With `CenterCrop` or
+    `TenViews` every sample comes exactly once, in stored order, the last batch padded and masked, and every `for` loop
+    is a whole pass, also after a `break`; only `load_state_dict` makes the next one start in the middle.
 
-    `device`: "cpu" or "cuda:N". `dtype`: float32, float16, bfloat16, or uint8 (pixels as stored, only cropped and
-    mirrored: needs mean="none" and jitter="off"). `order`: "full" (uniform) or "window" (long reads for slow disks, see
-    `order.py`). `num_threads`: DALI's, None for one per core. `on_error`: "raise" stops at a stored image that does not
-    decode and names it; "replace" logs it and gives the next one that decodes in its place (masked out in an
-    evaluation), so that a run survives a rotten disk; `num_replaced` counts such rows. `operators`: a function of a
-    DALI node that puts your own operators behind the built-in ones; it sees one finished view, as uint8 or float32.
-    `extras`: extensions of other tar members to hand over as bytes.
+    A loader belongs to one loop in one thread of the process that made it. It pickles as its arguments and position, so
+    that processes started by "spawn" can take it along.
 
-    Raises InputError for impossible settings and for a shard set that does not hold together, before the first batch.
+    Args:
+        folder: A shard set: the folder of one split, with its `manifest.json`.
+        batch_size: Samples of one batch on this replica. The global batch is batch_size * num_replicas.
+        augment: `TrainAugment`, `CenterCrop` or `TenViews`: what is done to each image.
+        device: "cpu", "cuda" or "cuda:N": where images are decoded and batches lie.
+        seed: 0 to 2**64 - 1. Order and augmentation are functions of (seed, epoch, sample).
+        replica: Which rows of every global batch are this process's: replica r of R takes every R-th. "auto" takes rank
+            and world size from `torch.distributed` or torchrun when training, and reads everything when evaluating.
+            Processes that share one model must say their own.
+        num_replicas: Needed with a `replica` other than 0.
+        order: "full", a uniform permutation, or "window", long reads for slow disks (see `order.py`).
+        dtype: float32, float16, bfloat16, or uint8: pixels as stored, only cropped and mirrored, which needs
+            mean="none" and jitter="off".
+        channels_last: Give the images torch's channels_last memory format; their shape stays (B, 3, H, W).
+        num_threads: For decoding and cropping; None means one per core.
+        on_error: "raise" stops at a corrupt stored image and names it. "replace" logs it and gives the next sound one
+            in stored order (masked out in an evaluation); `num_replaced` counts such rows.
+        operators: A function of a DALI node that puts your own operators after the built-in ones; it sees one finished
+            view, as uint8 or float32.
+        extras: Extensions of other tar members, which come as bytes in `Batch.extras`.
+
+    Raises:
+        InputError: For impossible arguments and for a shard set that does not hold together, before the first batch.
     """
 
     def __init__(
@@ -77,68 +97,78 @@ class Loader:
         folder: str | Path,
         *,
         batch_size: int,
-        augment: TrainAugment | Evaluation,
+        augment: Augmentation,
         device: str = "cpu",
         seed: int = 0,
-        replica: int = 0,
-        num_replicas: int = 1,
-        order: str = "full",
+        replica: int | Literal["auto"] = "auto",
+        num_replicas: int | None = None,
+        order: Order = "full",
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
         num_threads: int | None = None,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         operators: Callable[[Any], Any] | None = None,
         extras: Sequence[str] = (),
     ) -> None:
-        self.device = find_device(device)
+        self._arguments = {name: value for name, value in locals().items() if name != "self"}
+        if not isinstance(folder, str | os.PathLike):
+            raise InputError(f"folder must be the path of a shard set, got {folder!r}")
+        if not isinstance(augment, Augmentation):
+            raise InputError(f"augment must be TrainAugment(...), CenterCrop(...) or TenViews(...), got {augment!r}")
         if dtype not in DTYPES:
-            raise InputError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
-        if num_threads is not None and num_threads < 1:
-            raise InputError(f"num_threads must be at least 1, got {num_threads}")
-        if on_error not in ON_ERROR:
-            raise InputError(f"on_error must be one of {', '.join(ON_ERROR)}, got {on_error!r}")
+            raise InputError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
+        if operators is not None and not callable(operators):
+            raise InputError(f"operators must be a function of a DALI node, got {operators!r}")
+        batch_size = whole_number("batch_size", batch_size, at_least=1)
+        cores = len(os.sched_getaffinity(0))
+        threads = cores if num_threads is None else whole_number("num_threads", num_threads, at_least=1)
+        found = find_replica(replica, num_replicas, training=augment.training, batch_size=batch_size)
+        self._on_error = choice("on_error", on_error, OnError)
+        self._extras = extensions("extras", extras)
+        self.device = find_device(device)
+        seed = whole_number("seed", seed, at_least=0, at_most=2**64 - 1)
+        order = choice("order", order, Order)
         self.shard_set = ShardSet.open(Path(folder))
         self._schedule = Schedule(
             num_samples=self.shard_set.manifest.num_samples,
             batch_size=batch_size,
-            replica=replica,
-            num_replicas=num_replicas,
+            replica=found[0],
+            num_replicas=found[1],
             seed=seed,
             order=order,
-            training=isinstance(augment, TrainAugment),
+            training=augment.training,
         )
-        if self._schedule.order == "window":
-            _report_mixing(seed, self.num_samples, self._schedule.global_batch)
-        self._augment = augment
-        self._plan = plan_pixels(augment, self.shard_set)
+        self._plan = augment.plan(self.shard_set)
         if dtype == torch.uint8 and self._plan.changes_pixels:
             raise InputError(
                 "uint8 batches hold pixels as stored: choose mean='none' and jitter='off', or a float dtype"
             )
+        if self._schedule.order == "window":
+            _report_mixing(seed, self.num_samples, self._schedule.global_batch)
         self._samples = Samples(self.shard_set)
         # A set that fits into memory is there after the first epoch, and asking for it would only cost time.
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._reads_ahead = self._samples.num_bytes > memory / 2
-        self._dtype = dtype
-        self._on_error = on_error
-        self._options = GraphOptions(
+        self._options = BackendOptions(
             pixels=self.shard_set.manifest.pixels,
             batch_size=batch_size,
             device=self.device,
-            num_threads=num_threads or len(os.sched_getaffinity(0)),
-            raw_pixels=dtype == torch.uint8,
-            channels_last=channels_last,
+            num_threads=threads,
+            dtype=dtype,
+            channels_last=flag("channels_last", channels_last),
             operators=operators,
         )
-        self._graph: Graph | HostGraph | None = self._new_graph()
-        self._rotten = Rotten(self._samples)
-        self.num_replaced = 0
-        self._extras = tuple(extras)
-        self._detail = self._constant_detail() if self.device.type == "cuda" and operators is None else None
+        self._corrupt = CorruptSamples(self._samples)
         self._under_way: deque[_UnderWay] = deque()
-        self._position = 0
+        self._progress = (0, 0)  # position and replaced rows, in one object so that they change in one instruction
         self._fed = 0
-        self._samples.labels(np.empty(0, np.int64))  # the first batch shall not wait for the compiler
+        self._resumes = False  # the next loop of an evaluation starts where `load_state_dict` said
+        self._loop: weakref.ref[_Loop] = weakref.ref(_NO_LOOP)
+        self._turn = threading.RLock()
+        self._process = os.getpid()
+        self._closed = False
+        self._samples.labels(np.empty(0, np.int64))  # warm-up: Numba compiles now, not at the first batch
+        self._backend: Backend | None = self._new_backend()
 
     @property
     def num_samples(self) -> int:
@@ -155,17 +185,43 @@ class Loader:
         """The epoch of the next batch."""
         return self._position // self._schedule.epoch_samples
 
+    @property
+    def num_replaced(self) -> int:
+        """Rows handed over so far in which another sample replaces a corrupt one."""
+        return self._progress[1]
+
+    @property
+    def _position(self) -> int:
+        return self._progress[0]
+
     def __len__(self) -> int:
         """Batches of a whole epoch, the same on every replica."""
         return self._schedule.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        end = (self.epoch + 1) * self._schedule.epoch_samples
-        while self._position < end:
-            yield self._next()
+        self._require_open()
+        before = self._loop()
+        thread = threading.current_thread()
+        if before is not None and before.is_open and before.thread is not thread and before.thread.is_alive():
+            raise InputError(
+                f"thread {before.thread.name!r} is iterating this loader, and a loader serves one loop; make one for "
+                f"thread {thread.name!r} too"
+            )
+        if not self._schedule.training:
+            if not self._resumes and self._position % self._schedule.epoch_samples:
+                self._reposition(self._position - self._position % self._schedule.epoch_samples)
+            self._resumes = False
+        loop = _Loop(self, end=(self.epoch + 1) * self._schedule.epoch_samples)
+        self._loop = weakref.ref(loop)
+        return loop
 
     def state_dict(self) -> dict[str, int | str]:
-        """Where the loader stands, as plain JSON; the next batch of a loader that loads it is the one due here."""
+        """Where the loader stands, as plain JSON: the next batch of a loader that loads it is the one due here.
+
+        A batch counts as soon as it was handed over. So the state of a loop that has been given the last batch of an
+        epoch is the start of the next epoch: a loop that resumes from it gives that whole epoch, where torchdata's
+        StatefulDataLoader gives an empty rest first.
+        """
         return {**self._identity(), "position": self._position}
 
     def load_state_dict(self, state: dict[str, int | str]) -> None:
@@ -173,22 +229,39 @@ class Loader:
 
         Raises InputError, saying what differs, for the state of another shard set, seed, order or version.
         """
+        if not isinstance(state, dict):
+            raise InputError(f"loader state: expected what state_dict gave, got {state!r}")
         for name, expected in self._identity().items():
             if state.get(name) != expected:
                 raise InputError(f"loader state: {name} is {state.get(name)!r}, this loader has {expected!r}")
         position = state.get("position")
-        start = position % self._schedule.epoch_samples if isinstance(position, int) else -1
-        if not isinstance(position, int) or position < 0 or start % self._schedule.global_batch:
+        counts = isinstance(position, int) and not isinstance(position, bool) and position >= 0
+        if not counts or position % self._schedule.epoch_samples % self._schedule.global_batch:  # type: ignore[operator]
             raise InputError(f"loader state: position {position!r} is not the start of a batch")
-        self._restart(position)
+        self._require_open()
+        self._reposition(position)  # type: ignore[arg-type]
+        self._resumes = True
+
+    def set_epoch(self, epoch: int) -> None:
+        """Stand at the start of `epoch`, unless the loader is within it already, as after `load_state_dict`.
+
+        What trainers call before each epoch, as with torch's DistributedSampler; without it epochs follow each other.
+        """
+        epoch = whole_number("epoch", epoch, at_least=0, at_most=2**32 - 1)
+        self._require_open()
+        if epoch != self.epoch:
+            self._reposition(epoch * self._schedule.epoch_samples)
 
     def close(self) -> None:
         """Release threads, memory and mapped files. A closed loader gives no more batches."""
-        if self._graph is not None:
-            self._graph.close()
-            self._graph = None
-            self._under_way.clear()
-            del self._samples, self._rotten
+        if self._closed:
+            return
+        self._closed = True
+        if self._backend is not None and os.getpid() == self._process:
+            self._backend.close()
+        self._backend = None
+        self._under_way.clear()
+        del self._samples, self._corrupt
 
     def __enter__(self) -> "Loader":
         return self
@@ -197,6 +270,19 @@ class Loader:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (self._arguments, self.state_dict(), self._resumes)
+
+    def __repr__(self) -> str:
+        schedule = self._schedule
+        done = self._position % schedule.epoch_samples // schedule.global_batch
+        return (
+            f"Loader({str(self.shard_set.folder)!r}, {self.num_samples} samples, {self.num_classes} classes, "
+            f"{len(self)} batches of {schedule.batch_size} an epoch, {self._arguments['augment']!r}, "
+            f"device={str(self.device)!r}, seed={schedule.seed}, "
+            f"replica {schedule.replica} of {schedule.num_replicas}, epoch {self.epoch}, next batch {done})"
+        )
 
     def _identity(self) -> dict[str, int | str]:
         return {
@@ -208,110 +294,158 @@ class Loader:
             "order": self._schedule.order,
         }
 
-    def _next(self) -> Batch:
-        if self._graph is None:
+    def _require_open(self) -> None:
+        if self._closed:
             raise InputError("this loader is closed; make a new one")
-        # Training never waits at the end of an epoch; evaluation prepares nothing behind its end.
-        stop = None if self._schedule.training else (self.epoch + 1) * self._schedule.epoch_samples
-        while True:
-            try:
-                while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
-                    self._feed(self._graph)
-                return self._receive(self._graph)
-            except GraphError as error:
-                shares = [one.share for one in self._under_way]
-                self._restart(self._position)  # DALI gives up the whole pipeline with the batch
-                self._replace_rotten(shares, error)
-            except BaseException:
-                self._restart(self._position)
-                raise
+        if os.getpid() != self._process:
+            raise InputError(
+                f"this loader was made in process {self._process}, and its threads do not survive a fork into process "
+                f"{os.getpid()}; make the loader in the process that iterates it, or start processes by 'spawn'"
+            )
 
-    def _new_graph(self) -> Graph | HostGraph:
-        return new_graph(self._plan, self._samples.data, self._options)
+    def _next(self, loop: "_Loop") -> Batch:
+        """The next batch for a loop, which counts as consumed by the last thing done here."""
+        self._require_open()
+        if not self._turn.acquire(blocking=False):
+            raise InputError(
+                f"thread {threading.current_thread().name!r} asks for a batch while another thread waits for its own; "
+                "a loader serves one loop in one thread"
+            )
+        try:
+            if self._loop() is not loop:
+                raise InputError("another loop over this loader has begun, or it was moved, so this loop is over")
+            # Training never waits at the end of an epoch; evaluation prepares nothing after its end.
+            stop = None if self._schedule.training else loop.end
+            while True:
+                backend = self._ready_backend()
+                try:
+                    while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
+                        self._feed(backend)
+                    batch, one = self._receive(backend), self._under_way[0]
+                    break
+                except BackendError as error:
+                    batches = [one.batch for one in self._under_way]
+                    self._discard()  # DALI gives up the whole pipeline with the batch
+                    self._replace_corrupt(batches, error)
+                except BaseException:
+                    self._discard()
+                    raise
+        finally:
+            self._turn.release()
+        # One store, and no call after it: an interrupt comes before, and the batch comes again, or after the return.
+        self._progress = one.end, self.num_replaced + one.num_replaced
+        return batch
 
-    def _restart(self, position: int) -> None:
-        """Forget what is under way; the next batch is the one that starts at `position`."""
-        if self._under_way and self._graph is not None:
+    def _new_backend(self) -> Backend:
+        return new_backend(self._plan, self._samples.data, self._options)
+
+    def _ready_backend(self) -> Backend:
+        """The backend; a new one, which starts at `_position`, when the last one is not where the loader is."""
+        while self._under_way and self._under_way[0].end <= self._position:
+            self._under_way.popleft()  # was handed over
+        if self._backend is not None and len(self._backend) != len(self._under_way):
+            self._discard()  # interrupted between the backend's answer and the caller
+        if self._backend is None:
             self._under_way.clear()
-            self._graph.close()
-            self._graph = self._new_graph()
-        self._position = self._fed = position
+            self._fed = self._position
+            self._backend = self._new_backend()
+        return self._backend
 
-    def _feed(self, graph: Graph | HostGraph) -> None:
-        """Start the batch at `_fed`; returns while DALI works."""
-        share, num_replaced = self._rotten.without(self._schedule.share(self._fed), training=self._schedule.training)
-        draws = None if self._plan.views is not None else self._draws(share)
-        if self._reads_ahead or share.epoch == 0:
-            self._samples.read_ahead(self._schedule.read_ahead(self._fed))
+    def _discard(self) -> None:
+        """Give up what is under way, safe to be interrupted: the next batch is still the one due at `_position`."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def _reposition(self, position: int) -> None:
+        """The next batch is the one that starts at `position`; running loops are over."""
+        self._loop = weakref.ref(_NO_LOOP)
+        if self._backend is not None and len(self._backend):
+            self._discard()
+        self._under_way.clear()
+        self._progress = position, self.num_replaced
+        self._fed = position
+
+    def _feed(self, backend: Backend) -> None:
+        """Start the batch at `_fed`; returns while the backend works."""
+        schedule = self._schedule
+        batch, num_replaced = self._corrupt.without(schedule.local_batch(self._fed), training=schedule.training)
+        views = self._plan.views(schedule.seed, batch)
+        if self._reads_ahead or batch.epoch == 0:
+            self._samples.read_ahead(schedule.read_ahead(self._fed))
         one = _UnderWay(
-            share=share,
-            end=self._schedule.after(self._fed),
+            batch=batch,
+            end=schedule.after(self._fed),
             num_replaced=num_replaced,
-            labels_B=self._samples.labels(share.indices_B),
-            keys=self._samples.keys(share.indices_B),
-            extras={ext: self._samples.extras(share.indices_B, ext) for ext in self._extras},
+            labels_B=self._samples.labels(batch.indices_B),
+            keys=self._samples.keys(batch.indices_B),
+            extras={ext: self._samples.extras(batch.indices_B, ext) for ext in self._extras},
         )
+        backend.start(self._samples.images(batch.indices_B), views)
         self._under_way.append(one)
-        graph.start(self._samples.images(share.indices_B), draws)
         self._fed = one.end
 
-    def _replace_rotten(self, shares: list[Share], error: GraphError) -> None:
-        """Find the image that DALI stumbled over.
-
-        Raises InputError naming it, unless it is to be replaced, and GraphError when there is none, so that the mistake
-        is elsewhere.
-        """
-        rotten = self._rotten.find(shares)
-        if not rotten:
-            raise GraphError(f"{self.shard_set.folder}: DALI failed on a batch of sound images: {error}") from error
-        if self._on_error == "raise":
-            raise InputError(
-                f"{self._samples.where(rotten[0])}: this image does not decode, so the disk or a copy went wrong; "
-                "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' goes on without it"
-            ) from error
-        self._rotten.add(rotten)
-
-    def _constant_detail(self) -> torch.Tensor | None:
-        """What to take off every finished image, (3, crop, crop), laid out like the images; None for nothing."""
-        if self._plan.detail_HWC is None or self._plan.detail_moves:
-            return None
-        detail_CHW = torch.from_numpy(self._plan.scaled_detail_HWC()).to(self.device).permute(2, 0, 1)
-        return detail_CHW if self._options.channels_last else detail_CHW.contiguous()
-
-    def _draws(self, share: Share) -> Draws:
-        assert isinstance(self._augment, TrainAugment)
-        places = share.indices_B if self._augment.crop_draw == "image" else share.numbers_B // GROUP_SIZE
-        return draw(self._schedule.seed, share.epoch, places, share.indices_B, self._plan.num_places)
-
-    def _receive(self, graph: Graph | HostGraph) -> Batch:
-        """The oldest batch under way."""
-        if self.device.type == "cpu":
-            images = graph.finished()
-        else:
-            with torch.cuda.device(self.device):  # a default stream's handle means that of the current device
-                images = graph.finished(torch.cuda.current_stream())
-        if self._options.channels_last:
-            images = images.movedim(-1, -3)
-        if self._detail is not None:
-            images -= self._detail
-        one = self._under_way.popleft()
-        self._position = one.end
-        self.num_replaced += one.num_replaced
+    def _receive(self, backend: Backend) -> Batch:
+        """The oldest batch under way, whole."""
+        images, one = backend.finish(), self._under_way[0]
         return Batch(
-            images=images.to(self._dtype),  # of float32: DALI's own half precision is slower on the CPU
+            images=images,
             labels=torch.from_numpy(one.labels_B).to(self.device, non_blocking=True),
-            indices=torch.from_numpy(one.share.indices_B).to(self.device, non_blocking=True),
-            mask=torch.from_numpy(one.share.mask_B).to(self.device, non_blocking=True),
+            indices=torch.from_numpy(one.batch.indices_B).to(self.device, non_blocking=True),
+            mask=torch.from_numpy(one.batch.mask_B).to(self.device, non_blocking=True),
             keys=one.keys,
             extras=one.extras,
         )
 
+    def _replace_corrupt(self, batches: list[LocalBatch], error: BackendError) -> None:
+        """Find the image that the backend stumbled over.
 
-def new_graph(plan: PixelPlan, data: NDArray[np.uint8], options: GraphOptions) -> Graph | HostGraph:
-    """What computes batches: all of it in DALI, but for the last step on a CPU that nothing follows."""
-    if options.device.type == "cpu" and options.operators is None:
-        return HostGraph(plan, data, options)
-    return Graph(build_graph(plan, options), plan, data)
+        Raises InputError naming it, unless it is to be replaced, and BackendError when there is none, so that the
+        mistake is elsewhere.
+        """
+        corrupt = self._corrupt.find(batches)
+        if not corrupt:
+            raise BackendError(f"{self.shard_set.folder}: DALI failed on a batch of sound images: {error}") from error
+        if self._on_error == "raise":
+            raise InputError(
+                f"{self._samples.where(corrupt[0])}: this image does not decode, so the disk or a copy went wrong; "
+                "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' goes on without it"
+            ) from error
+        self._corrupt.add(corrupt)
+
+
+class _Loop(Iterator[Batch]):
+    """One `for` loop over a loader, to the end of an epoch."""
+
+    def __init__(self, loader: Loader, *, end: int) -> None:
+        self._loader = loader
+        self.end = end
+        self.is_open = True
+        self.thread = threading.current_thread()
+
+    def __next__(self) -> Batch:
+        if not self.is_open:
+            raise StopIteration
+        if self._loader._position >= self.end and self._loader._loop() is self:
+            self.is_open = False
+            raise StopIteration
+        self.thread = threading.current_thread()
+        return self._loader._next(self)
+
+
+class _NoLoop:
+    is_open = False
+
+
+_NO_LOOP: Any = _NoLoop()
+
+
+def _unpickle(arguments: dict[str, Any], state: dict[str, int | str], resumes: bool) -> Loader:
+    loader = Loader(**arguments)
+    if state["position"]:  # a fresh loader may find itself one of several replicas where it is unpickled
+        loader.load_state_dict(state)
+        loader._resumes = resumes
+    return loader
 
 
 def _report_mixing(seed: int, num_samples: int, global_batch: int) -> None:

@@ -6,10 +6,14 @@ window is used, the next one is read in a few long pieces. Because shards were s
 costs in mixing is only that samples of one run meet in a batch more often than by chance; `meetings` measures it.
 """
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+
+Order = Literal["full", "window"]
 
 RUN_SAMPLES = 64  # about 2 MB of 256x256 JPEG: long enough to read at full speed
 WINDOW_RUNS = 128
@@ -42,7 +46,7 @@ def window_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
 
 
 def meetings(order: NDArray[np.int64], batch_size: int) -> float:
-    """The share of samples that meet another one of their run in their batch; the tail is left out."""
+    """The fraction of samples that meet another one of their run in their batch; the tail is left out."""
     runs = np.sort((order // RUN_SAMPLES)[: len(order) // batch_size * batch_size].reshape(-1, batch_size), axis=1)
     same = runs[:, 1:] == runs[:, :-1]
     none = np.zeros((len(runs), 1), bool)

@@ -11,24 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .order import WINDOW_SAMPLES, full_order, window_order
+from .order import WINDOW_SAMPLES, Order, full_order, window_order
 
 ORDERS = {"full": full_order, "window": window_order}
 READ_AHEAD_BATCHES = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """One replica's share of one global batch. All arrays have batch_size entries.
-
-    `numbers_B`: places in the epoch's order; `indices_B`: sample indices; `mask_B`: False for padding, which repeats
-    the last sample.
-    """
+class LocalBatch:
+    """One replica's part of one global batch. All arrays have batch_size entries."""
 
     epoch: int
+    """Counted from 0."""
     numbers_B: NDArray[np.int64]
+    """Positions in the epoch's order."""
     indices_B: NDArray[np.int64]
+    """Sample indices."""
     mask_B: NDArray[np.bool_]
+    """False for padding, which repeats the last sample."""
 
 
 class Schedule:
@@ -42,17 +42,9 @@ class Schedule:
         replica: int,
         num_replicas: int,
         seed: int,
-        order: str,
+        order: Order,
         training: bool,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        if num_replicas < 1 or not 0 <= replica < num_replicas:
-            raise InputError(f"replica must be in 0..num_replicas-1, got replica {replica} of {num_replicas}")
-        if not 0 <= seed < 2**64:
-            raise InputError(f"seed must be in 0..2**64-1, got {seed}")
-        if order not in ORDERS:
-            raise InputError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
         self.batch_size = batch_size
         self.global_batch = batch_size * num_replicas
         if training and num_samples < self.global_batch:
@@ -62,10 +54,10 @@ class Schedule:
             )
         self.num_samples = num_samples
         self.seed = seed
-        self.order = order if training else "stored"
+        self.order: str = order if training else "stored"
         self.training = training
-        self._replica = replica
-        self._num_replicas = num_replicas
+        self.replica = replica
+        self.num_replicas = num_replicas
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
     @property
@@ -79,22 +71,22 @@ class Schedule:
         return -(-self.epoch_samples // self.global_batch)
 
     def after(self, position: int) -> int:
-        """The position behind the batch that starts at `position`."""
+        """The position after the batch that starts at `position`."""
         return min(position + self.global_batch, (position // self.epoch_samples + 1) * self.epoch_samples)
 
-    def share(self, position: int) -> Share:
-        """This replica's share of the global batch that starts at `position`."""
+    def local_batch(self, position: int) -> LocalBatch:
+        """This replica's part of the global batch that starts at `position`."""
         epoch, start = divmod(position, self.epoch_samples)
-        numbers = start + np.arange(self._replica, self.global_batch, self._num_replicas, dtype=np.int64)
+        numbers = start + np.arange(self.replica, self.global_batch, self.num_replicas, dtype=np.int64)
         mask = numbers < self.epoch_samples
         numbers = np.minimum(numbers, self.epoch_samples - 1)
         indices = self._epoch_order(epoch)[numbers] if self.training else numbers
-        return Share(epoch=epoch, numbers_B=numbers, indices_B=indices, mask_B=mask)
+        return LocalBatch(epoch=epoch, numbers_B=numbers, indices_B=indices, mask_B=mask)
 
     def read_ahead(self, position: int) -> NDArray[np.int64]:
         """Samples whose bytes should be on their way when the batch at `position` is started; may be none.
 
-        In window order a whole window at a time, one window ahead; otherwise the replica's share of a batch to come.
+        In window order a whole window at a time, one window ahead; otherwise the replica's part of a batch to come.
         """
         epoch, start = divmod(position, self.epoch_samples)
         if self.order == "window":
@@ -104,7 +96,7 @@ class Schedule:
         ahead = start + READ_AHEAD_BATCHES * self.global_batch
         if ahead >= self.epoch_samples:
             return np.empty(0, np.int64)
-        return self.share(position - start + ahead).indices_B
+        return self.local_batch(position - start + ahead).indices_B
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..prep import ShardSet
-from .augment import Evaluation, TrainAugment, plan_pixels
-from .backends.dali import Graph, GraphOptions, build_decoder
+from .augment import Augmentation
+from .backends import BackendOptions, new_backend
+from .backends.dali import DaliDecoder
 from .device import find_device
-from .draws import draw
-from .loader import BATCHES_AHEAD, Loader, new_graph
-from .samples import Samples, Stored
+from .loader import BATCHES_AHEAD, Loader
+from .schedule import LocalBatch
+from .storage import Samples, Stored
 
 REMEDIES = {
     "reading": "put the shards on a faster disk or into memory, or use order='window'",
@@ -63,19 +65,30 @@ def measure_throughput(
     folder: str | Path,
     *,
     batch_size: int,
-    augment: TrainAugment | Evaluation,
+    augment: Augmentation,
     device: str = "cpu",
     num_threads: int | None = None,
     seconds: float = 2.0,
 ) -> Throughput:
     """Measure for about `seconds` each. Shards that lie in the page cache are read at the memory's speed.
 
+    Args:
+        folder: A shard set: the folder of one split.
+        batch_size: At most the samples of the set.
+        augment: What is done to each image.
+        device: "cpu", "cuda" or "cuda:N".
+        num_threads: None means one per core.
+        seconds: For each of the four stages.
+
     Raises what `Loader` raises.
     """
     shard_set = ShardSet.open(Path(folder))
+    num_samples = shard_set.manifest.num_samples
+    if not 1 <= batch_size <= num_samples:
+        raise InputError(f"{shard_set.folder}: batch_size must be in 1..{num_samples}, its samples, got {batch_size}")
     pixels = shard_set.manifest.pixels
-    plan, samples = plan_pixels(augment, shard_set), Samples(shard_set)
-    options = GraphOptions(
+    plan, samples = augment.plan(shard_set), Samples(shard_set)
+    options = BackendOptions(
         pixels=pixels,
         batch_size=batch_size,
         device=find_device(device),
@@ -94,7 +107,7 @@ def measure_throughput(
 
     decoding = None
     if pixels.format != "raw":
-        decoder = Graph(build_decoder(options), plan, samples.data)
+        decoder = DaliDecoder(samples.data, options)
         one = _keep_busy(decoder, lambda: decoder.start(samples.images(some()), None), decoder.outputs)
         decoding = _rate(one, batch_size, seconds)
         decoder.close()
@@ -103,9 +116,9 @@ def measure_throughput(
     stride = -(-num_bytes // BLOCKSIZE) * BLOCKSIZE  # as in a tar
     images = Stored(starts_B=np.arange(batch_size) * stride, sizes_B=np.full(batch_size, num_bytes, np.int32))
     data = random.integers(0, 256, batch_size * stride, np.uint8)
-    rest = new_graph(plan, data, replace(options, pixels=replace(pixels, format="raw", fit="crop")))
-    draws = None if plan.views is not None else draw(0, 0, some(), some(), plan.num_places)
-    graph = _rate(_keep_busy(rest, lambda: rest.start(images, draws), rest.finished), batch_size, seconds)
+    rest = new_backend(plan, data, replace(options, pixels=replace(pixels, format="raw", fit="crop")))
+    views = plan.views(0, LocalBatch(epoch=0, numbers_B=some(), indices_B=some(), mask_B=np.ones(batch_size, np.bool_)))
+    graph = _rate(_keep_busy(rest, lambda: rest.start(images, views), rest.finish), batch_size, seconds)
     rest.close()
 
     with Loader(folder, batch_size=batch_size, augment=augment, device=device, num_threads=num_threads) as loader:

@@ -5,19 +5,18 @@ Together means the plain mean of the runs' probabilities, image by image (paper,
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...pipeline import CenterCrop, Loader, TenViews
-from ...pipeline.augment import plan_pixels
+from ...pipeline import CenterCrop, Loader, Mean, TenViews
 from ...prep import ShardSet
 from ..network.network import Network
 from ..network.precision import choose_precision, use_device
-from ..network.wiring import wiring
+from ..network.tables import wiring
 from ..runs.checkpoint import newest_checkpoint
 from ..runs.run import CHECKPOINTS, DataIdentity, Run
 from .export import write_onnx
@@ -42,10 +41,10 @@ class Evaluation:
         self.device = use_device(device)
         self.shard_set = ShardSet.open(shards / split)
         self.runs = [Run.open(folder) for folder in folders]
-        identity = DataIdentity.of(ShardSet.open(shards / "train").manifest)
+        identity = DataIdentity.of(ShardSet.open(shards / "train"))
         for run in self.runs:
             run.require(identity)
-        if DataIdentity.of(self.shard_set.manifest).class_ids != identity.class_ids:
+        if DataIdentity.of(self.shard_set).class_ids != identity.class_ids:
             raise InputError(f"{shards}: train and {split} have different classes; shard them again from one source")
         self.labels_N = torch.zeros(self.shard_set.manifest.num_samples, dtype=torch.int64)
         self.sums_NC = {view: torch.zeros(len(self.labels_N), len(identity.class_ids)) for view in VIEWS}
@@ -101,9 +100,8 @@ class Evaluation:
         (run,), data = self.runs, self.runs[0].recipe.data
         # At the center, the mean image at the crop's own place is the central one.
         mean = "center" if data.mean == "crop" else data.mean
-        view = CenterCrop(crop=data.crop, mean=mean, mean_from=self.shards / "train")
-        plan = plan_pixels(view, self.shard_set)
-        mean_HWC = plan.mean_C + (0 if plan.detail_HWC is None else plan.detail_HWC)
+        view = CenterCrop(crop=data.crop, mean=cast(Mean, mean), mean_from=self.shards / "train")
+        mean_HWC = view.plan(self.shard_set).normalization.mean_image_HWC()
         mean_CHW = np.broadcast_to(mean_HWC, (data.crop, data.crop, 3)).transpose(2, 0, 1)
         weights = {name: x.numpy() for name, x in self._weights(run).items()}
         classes = [(entry.id, entry.name) for entry in self.shard_set.manifest.classes]
@@ -128,7 +126,7 @@ class Evaluation:
         return Loader(
             self.shards / self.split,
             batch_size=max(self.batch_size // 10, 1) if view == "ten_views" else self.batch_size,
-            augment=VIEWS[view](crop=data.crop, mean=data.mean, mean_from=self.shards / "train"),
+            augment=VIEWS[view](crop=data.crop, mean=cast(Mean, data.mean), mean_from=self.shards / "train"),
             device=str(self.device),
             channels_last=True,
         )

@@ -114,7 +114,9 @@ def _normalize_group(
 ) -> None:
     """Replace the maps of one group at one pixel by their normalized values."""
     _rectify(a, squares, size, relu)
-    if size == 5 and beta == a.dtype.type(0.75):  # the paper's; two square roots, which processors have, instead of a power
+    if size == 5 and beta == a.dtype.type(
+        0.75
+    ):  # the paper's; two square roots, which processors have, instead of a power
         for i in range(len(a)):
             s = k + alpha * (squares[i] + squares[i + 1] + squares[i + 2] + squares[i + 3] + squares[i + 4])
             root = np.sqrt(s)
@@ -139,7 +141,7 @@ def _gradient_group(
     relu: bool,
 ) -> None:
     """Replace the gradient of the normalized maps of one group at one pixel by that of the maps."""
-    half, zero, one = size // 2, a.dtype.type(0), a.dtype.type(1)
+    half, zero = size // 2, a.dtype.type(0)
     _rectify(a, squares, size, relu)
     if size == 5 and beta == a.dtype.type(0.75):
         for i in range(len(a)):

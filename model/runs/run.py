@@ -1,36 +1,73 @@
 """A run folder: what was asked for, on which data, how it went and how it ended.
 
-`config.json` (the resolved recipe and the data's identity), `log.jsonl`, `tensorboard/`, `checkpoints/`, `curves.png`,
-`filters.png`, and `result.json` once it is finished.
+`config.json` (the resolved recipe and the data's identity), `statistics.npz` (the training set's, so that the network
+can be fed without it), `log.jsonl`, `tensorboard/`, `checkpoints/`, `curves.png`, `filters.png`, and `result.json` once
+it is finished.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ...prep import Manifest
+from ...prep import PixelOptions, PixelSums, ShardSet
 from ...prep.format.files import whole_file
+from ...prep.format.manifest import ClassEntry
 from .recipe import Recipe
 
 CONFIG, RESULT, LOG, CHECKPOINTS = "config.json", "result.json", "log.jsonl", "checkpoints"
+STATISTICS = "statistics.npz"
 CONFIG_VERSION = 1
 MAX_JSON_BYTES = 2**26
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataIdentity:
-    """Which training set: its class ids in the order of labels, and the hash of its statistics."""
+    """Which training set, and how its images were prepared."""
 
     class_ids: tuple[str, ...]
+    """The class ids in the order of labels."""
     statistics_sha256: str
+    """The hash of the set's statistics."""
+    class_names: tuple[str, ...] = ()
+    """What people call the classes; empty in runs of older versions."""
+    pixels: PixelOptions | None = None
+    """How an image is prepared; None in runs of older versions."""
 
     @classmethod
-    def of(cls, manifest: Manifest) -> "DataIdentity":
-        """The identity of the training set with this manifest."""
-        ids = tuple(entry.id for entry in manifest.classes)
-        return cls(class_ids=ids, statistics_sha256=manifest.statistics_sha256)
+    def of(cls, shard_set: ShardSet) -> "DataIdentity":
+        """The identity of this training set."""
+        manifest = shard_set.manifest
+        return cls(
+            class_ids=tuple(entry.id for entry in manifest.classes),
+            statistics_sha256=manifest.statistics_sha256,
+            class_names=tuple(entry.name for entry in manifest.classes),
+            pixels=manifest.pixels,
+        )
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "DataIdentity":
+        """The inverse of `to_json`; KeyError, TypeError or ValueError when a field is missing or wrong."""
+        return cls(
+            class_ids=tuple(map(str, data["class_ids"])),
+            statistics_sha256=str(data["statistics_sha256"]),
+            class_names=tuple(map(str, data.get("class_names", ()))),
+            pixels=PixelOptions(**data["pixels"]) if data.get("pixels") else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @property
+    def classes(self) -> tuple[ClassEntry, ...]:
+        """The class table."""
+        names = self.class_names or self.class_ids
+        return tuple(
+            ClassEntry(index=i, id=id, name=name)
+            for i, (id, name) in enumerate(zip(self.class_ids, names, strict=True))
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +79,12 @@ class Run:
     data: DataIdentity
 
     @classmethod
-    def start_or_continue(cls, folder: Path, recipe: Recipe, data: DataIdentity) -> "Run":
-        """Begin a run in `folder`, or go on with the one that is there.
+    def start_or_resume(cls, folder: Path, recipe: Recipe, shard_set: ShardSet) -> "Run":
+        """Begin a run on the training set `shard_set` in `folder`, or resume the one that is there.
 
         Raises InputError when the folder holds a run on other data or with another recipe, or something else.
         """
+        data = DataIdentity.of(shard_set)
         if (folder / CONFIG).exists():
             run = cls.open(folder)
             run.require(data)
@@ -58,12 +96,10 @@ class Run:
             return run
         if folder.exists() and any(folder.iterdir()):
             raise InputError(f"{folder}: holds files but no {CONFIG}, so it is no run; choose another --name")
+        statistics = shard_set.sums()
         folder.mkdir(parents=True, exist_ok=True)
-        config = {
-            "version": CONFIG_VERSION,
-            "recipe": recipe.to_json(),
-            "data": {"class_ids": data.class_ids, "statistics_sha256": data.statistics_sha256},
-        }
+        statistics.save(folder / STATISTICS)
+        config = {"version": CONFIG_VERSION, "recipe": recipe.to_json(), "data": data.to_json()}
         write_json(folder / CONFIG, config)
         return cls(folder=folder, recipe=recipe, data=data)
 
@@ -73,16 +109,17 @@ class Run:
         if not (folder / CONFIG).exists():
             raise InputError(f"{folder}: no {CONFIG} here; name a folder that 'alextrain' wrote, e.g. runs/paper")
         config = read_json(folder / CONFIG)
-        try:
-            if config["version"] != CONFIG_VERSION:
-                raise InputError(f"version {config['version']!r}, this alexkit reads {CONFIG_VERSION}")
-            recipe = Recipe.from_json(config["recipe"], where=str(folder / CONFIG))
-            data = DataIdentity(
-                class_ids=tuple(config["data"]["class_ids"]),
-                statistics_sha256=str(config["data"]["statistics_sha256"]),
+        if config.get("version") != CONFIG_VERSION:
+            raise InputError(
+                f"{folder / CONFIG}: version {config.get('version')!r}, this alexkit reads {CONFIG_VERSION}; use the "
+                "one that wrote it"
             )
-        except (KeyError, TypeError) as error:
+        try:
+            recipe_json = config["recipe"]
+            data = DataIdentity.from_json(config["data"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{folder / CONFIG}: damaged field ({error!r}); restore the file") from None
+        recipe = Recipe.from_json(recipe_json, where=str(folder / CONFIG))
         return cls(folder=folder, recipe=recipe, data=data)
 
     def require(self, data: DataIdentity) -> None:
@@ -97,6 +134,11 @@ class Run:
                 f"{self.folder}: this run is from another dataset than --shards: same classes, other images or other "
                 "preparation (the statistics differ); choose another --name or other --shards"
             )
+
+    @property
+    def statistics(self) -> PixelSums | None:
+        """The training set's statistics; None in runs of older versions."""
+        return PixelSums.load(self.folder / STATISTICS) if (self.folder / STATISTICS).exists() else None
 
     @property
     def result(self) -> dict[str, Any] | None:

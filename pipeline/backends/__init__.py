@@ -1,1 +1,5 @@
-"""What computes the pixels of a batch: the DALI graph, the compiled CPU step, and the reference both are held to."""
+"""What computes the pixels of a batch: DALI on a GPU, the compiled CPU step, DALI on a CPU; and their reference."""
+
+from .backend import Backend, BackendError, BackendOptions, new_backend
+
+__all__ = ["Backend", "BackendError", "BackendOptions", "new_backend"]

@@ -1,4 +1,4 @@
-"""What the graph must compute, in Pillow and NumPy, one sample at a time. Tests hold the graph to it."""
+"""What every backend must compute, in Pillow and NumPy, one sample at a time. Tests hold the backends to it."""
 
 import io
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..augment import PixelPlan, View
+from ..augment.plan import PixelPlan
 
 Array = NDArray[np.float32]
 
@@ -20,25 +20,20 @@ def decode(encoded: bytes, *, format: str, size_px: int) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def cut(pixels_HWC: NDArray[Any], view: View, plan: PixelPlan) -> NDArray[Any]:
-    """Crop, then mirror left to right. Bit for bit."""
-    # In the square that is view.top and view.left; a whole image has more play along its longer side.
-    parts = plan.part(np.array([view.top, view.left]))
-    play = np.array(pixels_HWC.shape[:2]) - plan.crop_px
-    top, left = np.floor(parts * play + 0.5).astype(int)
-    crop = pixels_HWC[top : top + plan.crop_px, left : left + plan.crop_px]
-    return crop[:, ::-1] if view.mirror else crop
+def cut(pixels_HWC: NDArray[Any], offset_2: Array, mirror: bool, crop_HW: tuple[int, int]) -> NDArray[Any]:
+    """Crop at a normalized offset, then mirror left to right. Bit for bit."""
+    slack = np.array(pixels_HWC.shape[:2]) - crop_HW
+    top, left = np.floor(offset_2 * slack + 0.5).astype(int)
+    crop = pixels_HWC[top : top + crop_HW[0], left : left + crop_HW[1]]
+    return crop[:, ::-1] if mirror else crop
 
 
-def shift(plan: PixelPlan, alpha_3: Array) -> Array:
-    """The color shift (3,) in gray levels of one sample's draw."""
-    return np.zeros(3, np.float32) if plan.shift_KC is None else alpha_3 @ plan.shift_KC
-
-
-def finish(plan: PixelPlan, pixels_HWC: NDArray[np.uint8], view: View, alpha_3: Array) -> Array:
-    """One view (3, crop, crop), float32: gain * (pixel - mean + shift)."""
-    x_HWC = cut(pixels_HWC, view, plan).astype(np.float32) - plan.mean_C
-    if plan.detail_HWC is not None:
+def finish(plan: PixelPlan, pixels_HWC: NDArray[np.uint8], offset_2: Array, mirror: bool, mean_3: Array) -> Array:
+    """One view (3, H, W), float32: gain * (pixel - mean - residual), the color shift being part of `mean_3`."""
+    normalization = plan.normalization
+    x_HWC = cut(pixels_HWC, offset_2, mirror, plan.crop_HW).astype(np.float32) - mean_3
+    if normalization.residual_HWC is not None:
         # A mean that moves is the one of the pixel's own place: cut and mirrored with it.
-        x_HWC = x_HWC - (cut(plan.detail_HWC, view, plan) if plan.detail_moves else plan.detail_HWC)
-    return np.float32(plan.gain) * (x_HWC + shift(plan, alpha_3)).transpose(2, 0, 1)
+        whole_HWC = normalization.residual_HWC
+        x_HWC = x_HWC - (cut(whole_HWC, offset_2, mirror, plan.crop_HW) if normalization.residual_moves else whole_HWC)
+    return (normalization.gain_C * x_HWC).transpose(2, 0, 1)

@@ -26,9 +26,9 @@ def test_philox_gives_the_published_answers(
 
 def test_a_draw_does_not_depend_on_its_batch() -> None:
     numbers = np.arange(1000)
-    whole = draw(7, 3, numbers, numbers, 33)
+    whole = draw(7, 3, numbers, numbers, (33, 33))
     for pick in ([5], [999, 0, 5], list(range(100, 163))):
-        part = draw(7, 3, np.array(pick), np.array(pick), 33)
+        part = draw(7, 3, np.array(pick), np.array(pick), (33, 33))
         assert (part.crop_B2 == whole.crop_B2[pick]).all()
         assert (part.mirror_B == whole.mirror_B[pick]).all()
         assert (part.alpha_B3 == whole.alpha_B3[pick]).all()
@@ -36,15 +36,15 @@ def test_a_draw_does_not_depend_on_its_batch() -> None:
 
 def test_seed_epoch_and_number_all_matter() -> None:
     numbers = np.arange(64)
-    base = draw(0, 0, numbers, numbers, 33)
+    base = draw(0, 0, numbers, numbers, (33, 33))
     for seed, epoch, shift in ((1, 0, 0), (2**32, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2**32)):
-        other = draw(seed, epoch, numbers + shift, numbers + shift, 33)
+        other = draw(seed, epoch, numbers + shift, numbers + shift, (33, 33))
         assert (other.crop_B2 != base.crop_B2).any() and (other.alpha_B3 != base.alpha_B3).any()
 
 
 def test_draws_are_uniform_and_normal() -> None:
     numbers = np.arange(200_000)
-    draws = draw(1, 0, numbers, numbers, 33)
+    draws = draw(1, 0, numbers, numbers, (33, 33))
     for axis in (0, 1):
         counts = np.bincount(draws.crop_B2[:, axis], minlength=33)
         assert len(counts) == 33  # 0 to 32 inclusive

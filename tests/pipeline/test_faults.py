@@ -38,7 +38,7 @@ def spoil(folder: Path, index: int, content: bytes | None = None) -> int:
     return offset
 
 
-def test_a_rotten_image_is_named_with_shard_key_and_offset(copied: Path) -> None:
+def test_a_corrupt_image_is_named_with_shard_key_and_offset(copied: Path) -> None:
     offset = spoil(copied, 21)
     with (
         Loader(copied, batch_size=8, augment=EVALUATE) as loader,
@@ -47,7 +47,7 @@ def test_a_rotten_image_is_named_with_shard_key_and_offset(copied: Path) -> None
         list(loader)
 
 
-def test_a_loader_goes_on_after_a_rotten_image_was_named(copied: Path, draw_shards: Any) -> None:
+def test_a_loader_goes_on_after_a_corrupt_image_was_named(copied: Path, draw_shards: Any) -> None:
     spoil(copied, 21)
     with Loader(copied, batch_size=8, augment=EVALUATE) as loader:
         for _ in range(2):  # the broken pipeline does not leak into the second try
@@ -58,7 +58,7 @@ def test_a_loader_goes_on_after_a_rotten_image_was_named(copied: Path, draw_shar
             assert torch.equal(next(iter(loader)).images, list(sound)[3].images)
 
 
-def test_rotten_images_are_replaced_and_counted(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_corrupt_images_are_replaced_and_counted(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
     for index in (3, 4, 39):
         spoil(copied, index)
     with Loader(copied, batch_size=8, augment=TrainAugment(crop=56), on_error="replace") as loader:
@@ -85,7 +85,7 @@ def test_an_evaluation_masks_what_it_replaced(copied: Path) -> None:
     [("crop", None), ("crop", lambda node: node), ("shorter", None)],
     ids=["compiled", "dali", "whole images"],
 )
-def test_an_image_of_another_size_counts_as_rotten(tmp_path: Path, draw_shards: Any, fit: str, operators: Any) -> None:
+def test_an_image_of_another_size_counts_as_corrupt(tmp_path: Path, draw_shards: Any, fit: str, operators: Any) -> None:
     small = draw_shards(size_px=16)
     first = ShardSet.open(small).index(0)
     content = (small / "train-00000.tar").read_bytes()[int(first.image_offsets[0]) :][: int(first.image_sizes[0])]

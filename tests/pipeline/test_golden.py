@@ -23,7 +23,7 @@ def count_image(number: int, label: int, size_px: int) -> NDArray[np.uint8]:
 
 def test_the_draws_of_twenty_samples_never_change() -> None:
     numbers = np.arange(20)
-    draws = draw(42, 3, numbers, numbers, 33)
+    draws = draw(42, 3, numbers, numbers, (33, 33))
     assert draws.crop_B2.tolist() == GOLDEN["crops"]
     assert draws.mirror_B.tolist() == GOLDEN["mirrors"]
     # Six digits: the last places are the math library's.

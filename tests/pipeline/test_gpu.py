@@ -46,7 +46,7 @@ def test_gpu_and_cpu_agree_within_three_gray_levels(
             assert difference.max() <= (3 if format == "jpeg" else rounding) and difference.mean() <= 0.5
 
 
-def test_a_gpu_names_a_rotten_image_and_goes_on(draw_shards: Any, tmp_path: Path) -> None:
+def test_a_gpu_names_a_corrupt_image_and_goes_on(draw_shards: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(draw_shards(), tmp_path / "set"))
     index = ShardSet.open(folder).index(0)
     with (folder / "train-00000.tar").open("r+b") as file:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from alexkit.pipeline import Batch, CenterCrop, Loader, TenViews, TrainAugment
+from alexkit.prep import ShardSet
 
 TRAIN = TrainAugment(crop=56)
 
@@ -212,7 +213,7 @@ def test_impossible_settings_are_refused_at_once(draw_shards: Any, change: dict[
     ("change", "message"),
     [
         ({"jitter": "strong"}, "jitter must be one of paper, original, off"),
-        ({"mean": "centerpoint"}, "mean must be a number or one of"),
+        ({"mean": "centerpoint"}, "mean must be a number, three numbers or one of"),
         ({"crop_draw": "batch"}, "crop_draw must be one of image, group32"),
         ({"crop": 0}, "crop must be at least 1 px"),
     ],
@@ -236,7 +237,7 @@ def test_unknown_words_are_refused(change: dict[str, Any], message: str) -> None
     ],
     ids=str,
 )
-def test_a_foreign_state_is_refused_with_the_difference(draw_shards: Any, change: dict[str, Any], message: str) -> None:
+def test_the_state_of_another_loader_is_refused(draw_shards: Any, change: dict[str, Any], message: str) -> None:
     with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader, pytest.raises(ValueError, match=message):
         loader.load_state_dict({**loader.state_dict(), **change})
 
@@ -289,3 +290,13 @@ def test_another_process_gets_the_same_tensors(draw_shards: Any) -> None:
     result = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)
     with Loader(folder, batch_size=4, replica=1, num_replicas=2, augment=TRAIN) as loader:
         assert result.stdout.split() == [hashlib.sha256(batch.images.numpy().tobytes()).hexdigest() for batch in loader]
+
+
+def test_a_mean_is_taken_from_statistics_without_their_shard_set(draw_shards: Any) -> None:
+    train = draw_shards(num_samples=20, size_px=32)
+    val = draw_shards(num_samples=6, size_px=32, split="val")
+    given = []
+    for mean_from in (train, ShardSet.open(train).sums()):
+        with Loader(val, batch_size=6, augment=CenterCrop(crop=24, mean_from=mean_from)) as loader:
+            given.append(next(iter(loader)).images)
+    assert torch.equal(*given)

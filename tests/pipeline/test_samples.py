@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexkit.pipeline.samples import Samples
+from alexkit.pipeline.storage import Samples
 from alexkit.prep import ShardSet
 from alexkit.prep.build.adopt import adopt_webdataset
 
@@ -15,8 +15,8 @@ from alexkit.prep.build.adopt import adopt_webdataset
 def test_samples_whose_label_comes_first_are_read_ahead(tmp_path: Path) -> None:
     """Others' writers sort members by name, and then `cls` comes before `jpg` and `png`."""
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), np.uint8)
-    (tmp_path / "foreign").mkdir()
-    with tarfile.open(tmp_path / "foreign" / "a.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+    (tmp_path / "elsewhere").mkdir()
+    with tarfile.open(tmp_path / "elsewhere" / "a.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
         for number, pixels in enumerate(noise):
             image = io.BytesIO()
             Image.fromarray(pixels).save(image, "PNG")
@@ -24,7 +24,7 @@ def test_samples_whose_label_comes_first_are_read_ahead(tmp_path: Path) -> None:
                 member = tarfile.TarInfo(f"{number}.{ext}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-    samples = Samples(ShardSet.open(adopt_webdataset(tmp_path / "foreign", tmp_path / "adopted")))
+    samples = Samples(ShardSet.open(adopt_webdataset(tmp_path / "elsewhere", tmp_path / "adopted")))
     assert samples.labels(np.arange(16)).tolist() == [0, 1] * 8
     for indices in [[3, 1], list(range(16)), *([index] for index in range(16))]:
         samples.read_ahead(np.array(indices))

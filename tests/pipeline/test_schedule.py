@@ -1,10 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from alexkit.pipeline.schedule import Schedule
 
 
-def schedule(num_samples: int, batch_size: int, replica: int, num_replicas: int, order: str = "full") -> Schedule:
+def schedule(num_samples: int, batch_size: int, replica: int, num_replicas: int, order: Any = "full") -> Schedule:
     return Schedule(
         num_samples=num_samples,
         batch_size=batch_size,
@@ -27,8 +29,8 @@ def test_replicas_may_change_at_any_step_of_three_epochs(order: str) -> None:
         batch = np.empty(global_batch, np.int64)
         for replica in range(num_replicas):
             part = schedule(num_samples, global_batch // num_replicas, replica, num_replicas, order)
-            batch[replica::num_replicas] = part.share(position).indices_B
-        assert (batch == reference.share(position).indices_B).all()
+            batch[replica::num_replicas] = part.local_batch(position).indices_B
+        assert (batch == reference.local_batch(position).indices_B).all()
         seen.append(batch)
         position = reference.after(position)
     for epoch in range(3):
@@ -45,4 +47,4 @@ def test_every_sample_is_asked_for_before_its_batch(order: str, num_samples: int
         assert not asked.intersection(ahead.tolist())  # once
         asked.update(ahead.tolist())
         if order == "window" or position >= 4 * 24:
-            assert asked.issuperset(epochs.share(position).indices_B.tolist())
+            assert asked.issuperset(epochs.local_batch(position).indices_B.tolist())

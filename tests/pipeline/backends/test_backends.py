@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from alexkit.pipeline import CenterCrop, Loader, TenViews, TrainAugment
-from alexkit.pipeline.augment import Evaluation, View, plan_pixels
+from alexkit.pipeline import Augmentation, CenterCrop, Loader, TenViews, TrainAugment
+from alexkit.pipeline.augment import FixedViews, RandomViews
 from alexkit.pipeline.backends.reference import decode, finish
 from alexkit.pipeline.draws import draw
 from alexkit.prep import ShardSet
@@ -14,21 +14,28 @@ from alexkit.prep import ShardSet
 from ...conftest import draw_image, write_shard_set
 
 
-def reference_batch(folder: Path, augment: TrainAugment | Evaluation, seed: int, indices: list[int]) -> np.ndarray:
+def reference_batch(folder: Path, augment: Augmentation, seed: int, indices: list[int]) -> np.ndarray:
     """What the first epoch's batch of these samples must hold: (B, 3, H, W), or (B, views, 3, H, W)."""
     shard_set = ShardSet.open(folder)
-    plan = plan_pixels(augment, shard_set)
+    plan = augment.plan(shard_set)
+    pixels = shard_set.manifest.pixels
     numbers = np.array(indices)
-    draws = draw(seed, 0, numbers, numbers, plan.num_places)
+    draws = draw(seed, 0, numbers, numbers, plan.num_offsets_HW)
     rows = []
     for row, index in enumerate(indices):
-        pixels = decode(stored_bytes(shard_set, index), format=shard_set.manifest.pixels.format, size_px=plan.size_px)
-        drawn = View(
-            top=int(draws.crop_B2[row, 0]),
-            left=int(draws.crop_B2[row, 1]),
-            mirror=bool(draws.mirror_B[row]) and plan.flip,
-        )
-        views = [finish(plan, pixels, view, draws.alpha_B3[row]) for view in plan.views or (drawn,)]
+        image = decode(stored_bytes(shard_set, index), format=pixels.format, size_px=plan.size_px)
+        mean = plan.normalization.mean_C
+        if isinstance(plan, RandomViews):
+            mean = mean - (0 if plan.shift_KC is None else draws.alpha_B3[row] @ plan.shift_KC)
+            corners = [(*draws.crop_B2[row], bool(draws.mirror_B[row]) and plan.flip)]
+        else:
+            assert isinstance(plan, FixedViews)
+            corners = [(view.top, view.left, view.mirror) for view in plan.fixed]
+        slack = np.array(plan.num_offsets_HW) - 1
+        views = []
+        for top, left, mirror in corners:
+            offset = np.where(slack > 0, np.array([top, left]) / np.maximum(slack, 1), 0.5).astype(np.float32)
+            views.append(finish(plan, image, offset, mirror, mean))
         rows.append(views[0] if len(views) == 1 else np.stack(views))
     return np.stack(rows)
 
@@ -47,7 +54,7 @@ def same(node: Any) -> Any:
     return node
 
 
-AUGMENTS = [
+AUGMENTS: list[Augmentation] = [
     *(TrainAugment(crop=56, mean=mean, jitter="paper") for mean in ("center", "crop", "channel", "none", 117.5)),
     TrainAugment(crop=56, jitter="original"),
     TrainAugment(crop=56, jitter="original", mean="crop"),
@@ -56,6 +63,10 @@ AUGMENTS = [
     TrainAugment(crop=1),
     *(CenterCrop(crop=55, mean=mean) for mean in ("center", "crop", "channel", "none")),
     *(TenViews(crop=55, mean=mean) for mean in ("center", "crop")),
+    TrainAugment(crop=(40, 56)),
+    TrainAugment(crop=(56, 33), mean="crop"),
+    CenterCrop(crop=(40, 57)),
+    TenViews(crop=(40, 56), mean=(120.0, 110.0, 100.0)),
 ]
 
 
@@ -63,7 +74,7 @@ AUGMENTS = [
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("whole_graph", [False, True], ids=["compiled", "dali"])
 def test_batches_are_what_the_reference_says(
-    draw_shards: Any, augment: TrainAugment | Evaluation, channels_last: bool, whole_graph: bool
+    draw_shards: Any, augment: Augmentation, channels_last: bool, whole_graph: bool
 ) -> None:
     folder = draw_shards()
     operators = same if whole_graph else None  # with them DALI does the last step too, as on a GPU

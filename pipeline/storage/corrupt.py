@@ -6,47 +6,47 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import InputError
-from ..prep.images.stored import decode_stored
+from ...errors import InputError
+from ...prep.images.stored import decode_stored
+from ..schedule import LocalBatch
 from .samples import Samples
-from .schedule import Share
 
 log = logging.getLogger(__name__)
 
 
-class Rotten:
-    """The rotten images of a set, as far as they are known.
+class CorruptSamples:
+    """The corrupt images of a set, as far as they are known.
 
-    The place of a rotten sample is taken by the next one in stored order that is not, so that the replacement depends
-    neither on batch nor replica. Rows replaced in an evaluation are masked out: it counts every sample once.
+    A corrupt sample is replaced by the next one in stored order that is not, so that the replacement depends neither on
+    batch nor replica. Rows replaced in an evaluation are masked out: it counts every sample once.
     """
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
         self._indices: set[int] = set()
 
-    def find(self, shares: Iterable[Share]) -> list[int]:
-        """The samples of these shares that do not decode, in order."""
-        return [index for share in shares for index in share.indices_B.tolist() if not self._decodes(index)]
+    def find(self, batches: Iterable[LocalBatch]) -> list[int]:
+        """The samples of these batches that do not decode, in order."""
+        return [index for batch in batches for index in batch.indices_B.tolist() if not self._decodes(index)]
 
     def add(self, indices: Iterable[int]) -> None:
         """Replace these from now on. Raises InputError when nothing is left."""
         for index in sorted(set(indices) - self._indices):
-            log.warning("%s: does not decode; another sample takes its place", self._samples.where(index))
+            log.warning("%s: does not decode; another sample replaces it", self._samples.where(index))
             self._indices.add(index)
         if len(self._indices) == len(self._samples):
             raise InputError(f"{self._samples.shard_set.folder}: no image decodes; restore the shards")
 
-    def without(self, share: Share, *, training: bool) -> tuple[Share, int]:
-        """The share with rotten samples replaced, and how many rows that are."""
+    def without(self, batch: LocalBatch, *, training: bool) -> tuple[LocalBatch, int]:
+        """The batch with corrupt samples replaced, and how many rows that are."""
         if not self._indices:
-            return share, 0
-        indices_B = share.indices_B.copy()
+            return batch, 0
+        indices_B = batch.indices_B.copy()
         bad_B = np.isin(indices_B, list(self._indices))
         for row in np.flatnonzero(bad_B):
             while int(indices_B[row]) in self._indices:
                 indices_B[row] = (indices_B[row] + 1) % len(self._samples)
-        return replace(share, indices_B=indices_B, mask_B=share.mask_B & (~bad_B | training)), int(bad_B.sum())
+        return replace(batch, indices_B=indices_B, mask_B=batch.mask_B & (~bad_B | training)), int(bad_B.sum())
 
     def _decodes(self, index: int) -> bool:
         try:

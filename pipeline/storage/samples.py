@@ -5,10 +5,8 @@ slice of it, whatever its shard. Mapped this way a shard needs no open file: set
 the limit on those.
 """
 
-import ctypes
 import mmap
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +15,11 @@ from tarfile import BLOCKSIZE, HeaderError, TarInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..prep import ShardSet
-from ..prep.format.compiled import compiled
+from ...errors import InputError
+from ...prep import ShardSet
+from ...prep.format.compiled import compiled
+from ..addresses import map_side_by_side
 
-_MAP_FIXED = 0x10  # Linux; DALI runs nowhere else
 _LONGEST_LABEL = 9
 
 
@@ -45,7 +43,7 @@ class Samples:
         self.shard_set = shard_set
         shards = shard_set.manifest.shards
         paths = [shard_set.folder / shard.name for shard in shards]
-        self._mapped, self._shard_starts = _map_side_by_side(paths, [shard.num_bytes for shard in shards])
+        self._mapped, self._shard_starts = map_side_by_side(paths, [shard.num_bytes for shard in shards])
         self.data = np.frombuffer(self._mapped, np.uint8)
         self._first_index = np.cumsum([0] + [shard.num_samples for shard in shards])
         num_samples = int(self._first_index[-1])
@@ -191,40 +189,3 @@ def _read_labels(
             return row
         labels[row] = number
     return len(labels)
-
-
-def _map_side_by_side(paths: list[Path], sizes: list[int]) -> tuple[mmap.mmap, NDArray[np.int64]]:
-    """All files as one read-only map, and the place where each starts in it (a multiple of the page size)."""
-    pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
-    starts = np.cumsum([0, *pages])
-    # Reserved address space costs nothing; unmapping it at the end also unmaps the files put over it.
-    reserved = mmap.mmap(-1, max(int(starts[-1]), mmap.PAGESIZE), flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
-    base = np.frombuffer(reserved, np.uint8).ctypes.data
-    map_file = _libc_mmap()
-    for path, start, size in zip(paths, starts.tolist(), sizes, strict=False):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            # Past the end of a shorter file every access would kill the process.
-            if os.fstat(descriptor).st_size < size:
-                raise InputError(f"{path}: shorter than the {size} bytes of the manifest; restore the shard")
-            flags = mmap.MAP_SHARED | _MAP_FIXED
-            if size and map_file(base + start, size, mmap.PROT_READ, flags, descriptor, 0) != base + start:
-                raise OSError(ctypes.get_errno(), f"mapping failed: {os.strerror(ctypes.get_errno())}", str(path))
-        finally:
-            os.close(descriptor)
-    return reserved, starts[:-1]
-
-
-def _libc_mmap() -> Callable[[int, int, int, int, int, int], int]:
-    """The C function: Python's own keeps a file open for every mapping and cannot choose the address."""
-    function = ctypes.CDLL(None, use_errno=True).mmap
-    function.restype = ctypes.c_size_t
-    function.argtypes = [
-        ctypes.c_size_t,
-        ctypes.c_size_t,
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.c_longlong,
-    ]
-    return function

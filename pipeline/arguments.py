@@ -1,0 +1,51 @@
+"""Checks of what a user passes, each with a message that names the argument, what was found and what is allowed."""
+
+import operator
+from typing import Any, get_args
+
+from ..errors import InputError
+
+
+def whole_number(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """`value` as an int: a Python or NumPy integer, no bool and no float. Raises InputError for anything else."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} must be a whole number, got {value!r}") from None
+    if number < at_least or (at_most is not None and number > at_most):
+        raise InputError(f"{name} must be {_bounds(at_least, at_most)}, got {number}")
+    return number
+
+
+def choice(name: str, value: Any, choices: Any) -> Any:
+    """`value`, which must be one of a `Literal`'s. Raises InputError for anything else."""
+    allowed = get_args(choices)
+    if not isinstance(value, str) or value not in allowed:
+        raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value`, which must be True or False. Raises InputError for anything else."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def extensions(name: str, value: Any) -> tuple[str, ...]:
+    """`value` as a tuple of file extensions. Raises InputError for anything else, a bare string too."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise InputError(f"{name} must be a list of extensions such as ['json'], got {value!r}")
+    found = tuple(value)
+    for ext in found:
+        if not isinstance(ext, str) or not ext or ext.startswith("."):
+            raise InputError(f"{name} must hold extensions without a dot such as 'json', got {ext!r}")
+    return found
+
+
+def _bounds(low: int, high: int | None) -> str:
+    if high is None:
+        return f"at least {low}"
+    return f"in {low}..{f'2**{high.bit_length()}-1' if high > 2**31 else high}"

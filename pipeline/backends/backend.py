@@ -1,0 +1,76 @@
+"""The protocol between the loader and whatever computes pixels, and the choice of an implementation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...prep import PixelOptions
+from ..augment.plan import PixelPlan, Views
+from ..storage.samples import Stored
+
+
+class BackendError(RuntimeError):
+    """A batch could not be computed: an image does not decode, has another size, or DALI itself failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackendOptions:
+    """How batches are computed from stored images."""
+
+    pixels: PixelOptions
+    """What the stored images are."""
+    batch_size: int
+    """Images of one batch."""
+    device: torch.device
+    """Where the finished batch lies."""
+    num_threads: int
+    """Threads for decoding and for the compiled step."""
+    dtype: torch.dtype = torch.float32
+    """Of the finished batch; uint8 leaves pixels as they are stored."""
+    channels_last: bool = False
+    """Memory format of the finished batch; its shape is the same."""
+    operators: Callable[[Any], Any] | None = None
+    """A user's own operators: a function of a DALI node."""
+
+    @property
+    def raw_pixels(self) -> bool:
+        """Whether pixels stay bytes."""
+        return self.dtype == torch.uint8
+
+
+class Backend(Protocol):
+    """Batches go in with `start` and come out of `finish` in the same order, as the loader hands them over."""
+
+    def __len__(self) -> int:
+        """Batches started and not yet finished."""
+
+    def start(self, images: Stored, views: Views) -> None:
+        """Begin to compute one batch; returns while others work. Raises BackendError."""
+
+    def finish(self) -> torch.Tensor:
+        """The oldest batch: (B, 3, H, W), or (B, V, 3, H, W) for several views. Raises BackendError."""
+
+    def close(self) -> None:
+        """Give up threads, memory and the batches under way."""
+
+
+def new_backend(plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> Backend:
+    """The fastest implementation: on a CPU the compiled step, unless a user's operators follow.
+
+    `data` are the bytes of all stored images, which are not copied and must not change.
+    """
+    if options.device.type == "cuda":
+        from .dali import DaliGpu
+
+        return DaliGpu(plan, data, options)
+    if options.operators is not None:
+        from .dali import DaliCpu
+
+        return DaliCpu(plan, data, options)
+    from .compiled_cpu import CompiledCpu
+
+    return CompiledCpu(plan, data, options)

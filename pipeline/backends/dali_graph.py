@@ -1,0 +1,116 @@
+"""DALI graphs: spans of stored images and views in, tensors out. They hold no state and draw nothing.
+
+The whole set is one input, fed once; an image is cut out of it inside the graph. Handing over an object for every image
+would cost the host more than all its other work.
+
+One definition serves the CPU (`device_id` None) and a GPU, where decoding is "mixed" and everything after it stays on
+the GPU. Images are decoded whole and cropped after. `reference.py` says in NumPy what must be computed.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ...extras import explained_imports
+from ..augment.plan import PixelPlan
+from .backend import BackendOptions
+
+with explained_imports():
+    from nvidia.dali import Pipeline, fn, types
+    from nvidia.dali.tensors import TensorCPU, TensorListCPU
+
+__all__ = ["DATA", "SPANS", "VIEWS", "WORD_BYTES", "TensorCPU", "TensorListCPU", "build_decoder", "build_graph"]
+
+DATA, SPANS, VIEWS = "data", "spans", "views"
+WORD_BYTES = np.dtype(
+    np.int64
+).itemsize  # DALI cuts arrays number by number: eight bytes at once take a third of the time
+
+
+def _new_pipeline(options: BackendOptions) -> Any:
+    """An empty pipeline. Its queue of one means that each schedule_run runs one batch: the caller decides how many."""
+    return Pipeline(
+        batch_size=options.batch_size,
+        num_threads=options.num_threads,
+        device_id=options.device.index if options.device.type == "cuda" else None,
+        prefetch_queue_depth=1,
+        exec_dynamic=True,
+    )
+
+
+def _decoded(options: BackendOptions) -> Any:
+    """The stored pixels at SPANS, (H, W, 3) uint8 per sample; inside a pipeline's definition."""
+    on_gpu, side = options.device.type == "cuda", options.pixels.size_px
+    # DALI pins what goes from the CPU to a GPU. The set itself never does, only what is cut out of it.
+    words = fn.external_source(name=DATA, no_copy=True, repeat_last=True, ndim=1, dtype=types.INT64)
+    span = fn.external_source(name=SPANS, ndim=1, dtype=types.INT64)
+    encoded = fn.reinterpret(words[span[0] : span[1]], dtype=types.UINT8)
+    if options.pixels.format == "raw":
+        image = encoded.gpu() if on_gpu else encoded
+        if 3 * side**2 % WORD_BYTES:
+            image = image[: 3 * side**2]
+    else:
+        image = fn.decoders.image(
+            encoded,
+            device="mixed" if on_gpu else "cpu",
+            output_type=types.RGB,
+            adjust_orientation=False,
+            jpeg_fancy_upsampling=True,  # as the CPU decoder does
+            # A GPU's JPEG unit rounds otherwise, and which images of a batch it takes depends on the others.
+            **({"hw_decoder_load": 0.0} if on_gpu else {}),
+        )
+    # Whole images have sizes of their own; any other size of a square one is an error.
+    return image if options.pixels.fit == "shorter" else fn.reshape(image, shape=[side, side, 3], layout="HWC")
+
+
+def build_decoder(options: BackendOptions) -> Any:
+    """A built DALI pipeline that only decodes: (H, W, 3) uint8 per sample."""
+    pipeline = _new_pipeline(options)
+    with pipeline:
+        pipeline.set_outputs(_decoded(options))
+    pipeline.build()
+    return pipeline
+
+
+def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: bool) -> Any:
+    """A built DALI pipeline with one output: CHW or HWC, one or one a view; uint8 or float32."""
+    device = "gpu" if options.device.type == "cuda" else "cpu"
+    normalization = plan.normalization
+    residual_HWC = normalization.residual_HWC if subtract_residual else None
+    pipeline = _new_pipeline(options)
+    with pipeline:
+        image = _decoded(options)
+        values = fn.external_source(name=VIEWS, ndim=1, dtype=types.FLOAT)
+
+        def cut(pixels: Any, top: Any, left: Any, mirror: Any, mean: Any, to: Any) -> Any:
+            return fn.crop_mirror_normalize(
+                pixels,
+                crop=plan.crop_HW,
+                crop_pos_x=left,  # normalized; DALI rounds to whole pixels
+                crop_pos_y=top,
+                mirror=mirror,
+                mean=mean,
+                std=(1 / normalization.gain_C).tolist(),
+                dtype=to,
+                output_layout="HWC" if options.channels_last else "CHW",
+            )
+
+        def finish(top: Any, left: Any, mirror: Any) -> Any:
+            to = types.UINT8 if options.raw_pixels else types.FLOAT
+            pixels = cut(image, top, left, mirror, values[0:3], to)
+            if residual_HWC is not None and normalization.residual_moves:
+                whole = types.Constant(residual_HWC, device=device, layout="HWC")
+                pixels = pixels - cut(whole, top, left, mirror, [0.0] * 3, types.FLOAT)
+            elif residual_HWC is not None:
+                scaled_HWC = normalization.scaled_residual_HWC()
+                scaled = scaled_HWC if options.channels_last else np.ascontiguousarray(scaled_HWC.transpose(2, 0, 1))
+                pixels = pixels - types.Constant(scaled, device=device)
+            return pixels if options.operators is None else options.operators(pixels)
+
+        views = [
+            finish(values[at], values[at + 1], fn.cast(values[at + 2], dtype=types.INT32))
+            for at in range(3, 3 + 3 * plan.num_views, 3)
+        ]
+        pipeline.set_outputs(views[0] if len(views) == 1 else fn.stack(*views, axis=0))
+    pipeline.build()
+    return pipeline

@@ -1,0 +1,56 @@
+"""Which part of every global batch is this process's: as the caller says, or as torch's launcher does."""
+
+import logging
+import os
+from typing import Any, Literal
+
+import torch
+
+from ..errors import InputError
+from .arguments import whole_number
+
+log = logging.getLogger(__name__)
+
+
+def find_replica(
+    replica: int | Literal["auto"], num_replicas: int | None, *, training: bool, batch_size: int
+) -> tuple[int, int]:
+    """The replica and the number of replicas.
+
+    "auto" takes rank and world size from `torch.distributed` when it is initialized, else from RANK and WORLD_SIZE when
+    they are set, else 0 of 1; an evaluation reads the whole set unless a replica is asked for.
+
+    Raises InputError for numbers that do not go together.
+    """
+    if isinstance(replica, str):
+        if replica != "auto":
+            raise InputError(f"replica must be 'auto' or a whole number, got {replica!r}")
+        if num_replicas is not None:
+            raise InputError(f"num_replicas is {num_replicas!r}, but no replica is given; give both or neither")
+        rank, world = _launched() if training else (0, 1)
+        if world > 1:
+            log.info("replica %d of %d reads %d samples of every global batch", rank, world, batch_size)
+        return rank, world
+    total = 1 if num_replicas is None else whole_number("num_replicas", num_replicas, at_least=1)
+    number = whole_number("replica", replica, at_least=0)
+    if number >= total:
+        raise InputError(f"replica must be in 0..num_replicas-1, got replica {number} of {total}")
+    return number, total
+
+
+def _launched() -> tuple[int, int]:
+    distributed: Any = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    try:
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    except ValueError:
+        rank, world = -1, 0
+    if not 0 <= rank < world:
+        raise InputError(
+            f"RANK is {os.environ['RANK']!r} and WORLD_SIZE {os.environ['WORLD_SIZE']!r} in the environment; "
+            "unset them or give replica and num_replicas"
+        )
+    return rank, world
