@@ -2,34 +2,69 @@
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..terminal import clock, one_line_errors, progress
-from .arguments import FOLDER, FOLDER_OR_LIST, num_cores
+from ...cores import num_cores
+from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
+from .arguments import FOLDER, FOLDER_OR_LIST, WORKERS
 
 if TYPE_CHECKING:
     from ...prep.build.build import BuiltSplit, OnProgress
     from ...prep.build.forecast import Forecast
-    from ...prep.format.pixel_options import Chroma, Filter, Fit, ImageFormat
+    from ...prep.format.pixel_options import Chroma, Decode, Filter, Fit, ImageFormat
     from ...prep.sources.inputs import SourceSplit
 
 
-@click.command()
+@click.command(
+    epilog=examples("alexprep shard /imagenet", "alexprep shard photos.csv --size 128 --format raw --out small")
+)
 @click.argument("source", type=FOLDER_OR_LIST)
 @click.option("--out", type=FOLDER, default=Path("shards"), show_default=True, help="Where the shard sets go.")
 @click.option("--size", default=256, show_default=True, help="Side of the stored square, pixels.")
-@click.option("--fit", default="crop", show_default=True, help="crop: central square; shorter: the whole image.")
+@click.option(
+    "--fit",
+    type=click.Choice(["crop", "shorter"]),
+    default="crop",
+    show_default=True,
+    help="What is stored: the central square, or the whole image with its shorter side at --size.",
+)
 @click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
-@click.option("--chroma", type=click.Choice(["420", "444"]), default="420", show_default=True, help="JPEG chroma.")
-@click.option("--filter", "filter_", default="bilinear", show_default=True, help="bilinear, bicubic, lanczos, area.")
-@click.option("--format", "format_", default="jpeg", show_default=True, help="How images are stored: jpeg, png, raw.")
+@click.option(
+    "--chroma", type=click.Choice(["420", "444"]), default="420", show_default=True, help="JPEG chroma subsampling."
+)
+@click.option(
+    "--filter",
+    "filter_",
+    type=click.Choice(["bilinear", "bicubic", "lanczos", "area"]),
+    default="bilinear",
+    show_default=True,
+    help="Resizing filter, antialiased; area is that of the 2012 preparation.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jpeg", "png", "raw"]),
+    default="jpeg",
+    show_default=True,
+    help="How images are stored; raw pixels load fastest and take six times the space.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the shuffle.")
-@click.option("--images-per-shard", default=1000, show_default=True)
-@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@click.option(
+    "--images-per-shard", default=1000, show_default=True, help="Images in each tar; the last may have fewer."
+)
+@WORKERS
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
+@click.option(
+    "--decode",
+    type=click.Choice(["full", "scaled"]),
+    default="full",
+    show_default=True,
+    help="scaled: large JPEGs at 1/2, 1/4 or 1/8, never below twice --size.",
+)
+@click.option("--max-pixels", type=int, default=None, help="Pixels an image may have.  [default: what 1 GiB allows]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
 @one_line_errors
 def shard(
@@ -46,6 +81,8 @@ def shard(
     workers: int | None,
     max_bad: int | None,
     lenient: bool,
+    decode: "Decode",
+    max_pixels: int | None,
     as_json: bool,
 ) -> None:
     """Turn SOURCE into shard sets under --out, one per split.
@@ -64,7 +101,15 @@ def shard(
 
     options = BuildOptions(
         pixels=PixelOptions(
-            size_px=size, fit=fit, filter=filter_, format=format_, quality=quality, chroma=chroma, lenient=lenient
+            size_px=size,
+            fit=fit,
+            filter=filter_,
+            format=format_,
+            quality=quality,
+            chroma=chroma,
+            lenient=lenient,
+            decode=decode,
+            max_pixels=max_pixels,
         ),
         seed=seed,
         images_per_shard=images_per_shard,
@@ -72,9 +117,10 @@ def shard(
         max_bad=max_bad,
     )
     found = open_source(source)
-    click.echo(f"found {found.description}", err=True)
-    for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+    note(f"found {found.description}")
+    for words in found.notes:
+        note(f"note: {words}")
+    if_interrupted(f"finished shards are kept in {out}; the same command continues")
     with ShownProgress() as shown:
         built = build_shards(found, out, options, on_split=shown.start, on_forecast=_show_forecast)
     click.echo(_summary(built), err=as_json)
@@ -103,10 +149,10 @@ class ShownProgress:
 
 def _show_forecast(forecast: "Forecast") -> None:
     size, time = f"{forecast.num_bytes / 1e9:.1f} GB", clock(forecast.seconds)
-    click.echo(f"forecast: {forecast.num_images} images, about {size} and {time}", err=True)
+    note(f"forecast: {forecast.num_images} images, about {size} and {time}")
 
 
-def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
+def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":
     """One finished split as plain data; `bad` inputs were quarantined, `patched` ones kept by --lenient."""
     manifest = built.shard_set.manifest
     return {
@@ -117,6 +163,8 @@ def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
         "bytes": sum(entry.num_bytes for entry in manifest.shards),
         "bad": len(manifest.quarantined),
         "patched": manifest.num_patched,
+        "enlarged": manifest.num_enlarged,
+        "warnings": manifest.warnings,
         "folder": str(built.shard_set.folder),
         "was_complete": built.already_complete,
     }
@@ -125,9 +173,25 @@ def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
 def _summary(built: "list[BuiltSplit]") -> str:
     lines = [f"{'split':6}{'images':>10}{'classes':>9}{'shards':>8}{'MB':>10}{'bad':>6}{'patched':>9}  folder"]
     for row in map(_summary_row, built):
-        note = "  (was complete)" if row["was_complete"] else ""
+        complete = "  (was complete)" if row["was_complete"] else ""
         lines.append(
             f"{row['split']:6}{row['images']:10}{row['classes']:9}{row['shards']:8}"
-            f"{int(row['bytes']) / 1e6:10.1f}{row['bad']:6}{row['patched']:9}  {row['folder']}{note}"
+            f"{int(row['bytes']) / 1e6:10.1f}{row['bad']:6}{row['patched']:9}  {row['folder']}{complete}"
         )
-    return "\n".join(lines)
+    return "\n".join(lines + [note for split in built for note in _remarks(split)])
+
+
+def _remarks(built: "BuiltSplit") -> list[str]:
+    """What was unusual about the stored images of a split."""
+    manifest, lines = built.shard_set.manifest, []
+    if manifest.num_enlarged:
+        lines.append(f"{manifest.num_enlarged} images are smaller than {manifest.pixels.size_px} px and were enlarged")
+    if manifest.warnings:
+        kinds = ", ".join(f"{text} ({count})" for text, count in manifest.warnings.items())
+        lines.append(f"kept with a warning: {kinds}")
+    if manifest.patched:
+        worst = min(manifest.patched, key=lambda one: one.decoded_rows)
+        lines.append(
+            f"patched: {len(manifest.patched)}, the worst {worst.source}, {worst.decoded_rows:.0%} of its rows"
+        )
+    return [f"note: {manifest.split}: {line}" for line in lines]
