@@ -10,6 +10,7 @@ and the paper's beta two reciprocal square roots.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -86,6 +87,7 @@ def _compiled(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor
     result = torch.empty_like(inputs[0])
     arrays = [(rows.view(torch.uint16) if is_bf16 else rows).numpy() for rows in (*inputs, result)]
     size, alpha, beta, k, groups, relu = constants
+    kernel: Callable[..., None]
     if g_PC is None:
         kernel = normalize_bf16 if is_bf16 else normalize
     else:

@@ -14,6 +14,8 @@ from ...prep.format.compiled import Team, compiled_reassociated, inlined
 
 Rows = NDArray[np.floating]
 Bits = NDArray[np.unsignedinteger]
+Number = np.floating
+"""A constant in the type of the rows, so that nothing is computed in float64 on the way."""
 
 
 @functools.cache
@@ -110,7 +112,7 @@ def normalize_gradient_bf16(
 
 @inlined
 def _normalize_group(
-    a: Rows, squares: Rows, scale: Rows, size: int, alpha: float, beta: float, k: float, relu: bool
+    a: Rows, squares: Rows, scale: Rows, size: int, alpha: Number, beta: Number, k: Number, relu: bool
 ) -> None:
     """Replace the maps of one group at one pixel by their normalized values."""
     _rectify(a, squares, size, relu)
@@ -135,9 +137,9 @@ def _gradient_group(
     ratios: Rows,
     scale: Rows,
     size: int,
-    alpha: float,
-    beta: float,
-    k: float,
+    alpha: Number,
+    beta: Number,
+    k: Number,
     relu: bool,
 ) -> None:
     """Replace the gradient of the normalized maps of one group at one pixel by that of the maps."""
