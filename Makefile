@@ -1,9 +1,9 @@
-# `make demo` shows the whole line on drawn images; `make test` runs the tests. Both install into .venv first.
+# `make demo` shows the whole line on drawn images; `make test` runs the tests, `make slow` the long ones. Both install into .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test check clean
+.PHONY: demo test slow check clean
 
 demo: .venv/installed
 	$(BIN)/alexprep demo-images $(DEMO)/images
@@ -15,6 +15,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/pytest -n 2 --dist worksteal
+
+slow: .venv/installed
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -32,7 +32,7 @@ from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
 from alexkit.pipeline import Loader, TrainAugment
-from alexkit.prep import PixelOptions, PixelSums
+from alexkit.prep import ColorStatistics, Manifest, PixelOptions, PixelSums
 from alexkit.prep.format.manifest import ClassEntry, complete_set
 from alexkit.prep.format.shard import Sample, write_shard
 
@@ -76,17 +76,18 @@ def write_set(folder: Path, pixels: PixelOptions, samples: list[Sample], sums: P
         write_shard(folder / f"train-{i // 1024:05d}.tar", samples[i : i + 1024], image_ext=pixels.image_ext)
         for i in range(0, len(samples), 1024)
     ]
-    complete_set(
-        folder,
-        sums,
+    manifest = Manifest(
         split="train",
         seed=0,
         images_per_shard=1024,
         pixels=pixels,
         software={},
-        classes=[ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)],
-        shards=shards,
+        classes=tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)),
+        shards=tuple(shard.entry for shard in shards),
+        quarantined=(),
+        color=ColorStatistics.from_sums(sums),
     )
+    complete_set(folder, manifest, sums, (shard.rows for shard in shards))
 
 
 @pipeline_def

@@ -28,15 +28,16 @@ SAMPLE_BYTES = 512 + IMAGE_BYTES + 512 + 512  # header, pixels, header, label
 def write_sparse_set(folder: Path, num_samples: int) -> None:
     """A shard set whose pixels are holes; only the labels of the first batches are written."""
     from alexkit.pipeline.order import full_order
-    from alexkit.prep import PixelOptions, PixelSums
+    from alexkit.prep import ColorStatistics, Manifest, PixelOptions, PixelSums
     from alexkit.prep.format.manifest import ClassEntry, complete_set
+    from alexkit.prep.format.sample_index import SampleRows, image_checksum
     from alexkit.prep.format.shard import ShardEntry
 
     folder.mkdir(parents=True)
     needed: dict[int, list[int]] = {}
     for index in full_order(0, 0, num_samples)[: 8 * BATCH].tolist():
         needed.setdefault(index // PER_SHARD, []).append(index % PER_SHARD)
-    shards = []
+    shards, rows = [], []
     for number in range(-(-num_samples // PER_SHARD)):
         count = min(PER_SHARD, num_samples - number * PER_SHARD)
         lines = [f"v1.2 {count}"]
@@ -61,18 +62,29 @@ def write_sparse_set(folder: Path, num_samples: int) -> None:
                 index_sha256=hashlib.sha256(index).hexdigest(),
             )
         )
+        count_N = np.arange(count)
+        rows.append(
+            SampleRows(
+                starts_N=count_N * SAMPLE_BYTES + 512,
+                sizes_N=np.full(count, IMAGE_BYTES, np.uint32),
+                labels_N=np.zeros(count, np.int32),
+                checksums_N=np.full(count, image_checksum(bytes(IMAGE_BYTES)), np.uint32),
+                keys=[f"{number * PER_SHARD + row:08d}" for row in range(count)],
+            )
+        )
     sums = PixelSums.of(np.random.default_rng(0).integers(0, 256, (SIZE_PX, SIZE_PX, 3), np.uint8))
-    complete_set(
-        folder,
-        sums,
+    manifest = Manifest(
         split="train",
         seed=0,
         images_per_shard=PER_SHARD,
         pixels=PixelOptions(size_px=SIZE_PX, format="raw"),
         software={},
-        classes=[ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)],
-        shards=shards,
+        classes=tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(10)),
+        shards=tuple(shards),
+        quarantined=(),
+        color=ColorStatistics.from_sums(sums),
     )
+    complete_set(folder, manifest, sums, rows)
 
 
 def measure(folder: Path) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from .default_group import DefaultGroup
 from .eval.evaluate import evaluate
+from .terminal import GROUP_SETTINGS, version_option
 
-alexeval = DefaultGroup("alexeval", default=evaluate, context_settings={"help_option_names": ["-h", "--help"]})
+alexeval = version_option(DefaultGroup("alexeval", default=evaluate, context_settings=GROUP_SETTINGS))
 
 if __name__ == "__main__":
     alexeval()

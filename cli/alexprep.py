@@ -3,6 +3,7 @@
 import click
 
 from .prep.adopt import adopt
+from .prep.completion import completion
 from .prep.demo_images import demo_images
 from .prep.doctor import doctor
 from .prep.inspect import inspect
@@ -10,14 +11,16 @@ from .prep.pca import pca
 from .prep.repair import repair
 from .prep.shard import shard
 from .prep.verify import verify
+from .terminal import GROUP_SETTINGS, version_option
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings=GROUP_SETTINGS)
+@version_option
 def alexprep() -> None:
     """Prepare images: shards, statistics, checks."""
 
 
-for command in (shard, adopt, pca, inspect, verify, repair, doctor, demo_images):
+for command in (shard, adopt, pca, inspect, verify, repair, doctor, demo_images, completion):
     alexprep.add_command(command)
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """alextrain: trains a network on a shard set into a run folder."""
 
 from .default_group import DefaultGroup
+from .terminal import GROUP_SETTINGS, version_option
 from .train.train import train
 
-alextrain = DefaultGroup("alextrain", default=train, context_settings={"help_option_names": ["-h", "--help"]})
+alextrain = version_option(DefaultGroup("alextrain", default=train, context_settings=GROUP_SETTINGS))
 
 if __name__ == "__main__":
     alextrain()

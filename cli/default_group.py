@@ -5,16 +5,25 @@ from typing import Any
 import click
 
 
+class _Nameless(click.Context):
+    """The context of a default command: help and errors show the group's name alone."""
+
+    @property
+    def command_path(self) -> str:
+        return self.parent.command_path if self.parent else super().command_path
+
+
 class DefaultGroup(click.Group):
     """A group whose `default` command takes every command line that does not begin with another command's name.
 
-    So `alextrain --shards S` and, later, `alextrain recipes` live side by side. A file or folder that is called like a
+    So `alextrain --shards S` and `alextrain recipes` live side by side. A file or folder that is called like a
     verb is written `./verb`.
     """
 
     def __init__(self, *args: Any, default: click.Command, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, help=default.help, **kwargs)
         self.default = default
+        default.context_class = _Nameless
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Route the line: to a verb, to this group's own options, or to the default command."""
@@ -28,8 +37,10 @@ class DefaultGroup(click.Group):
         return self.default if cmd_name == self.default.name else super().get_command(ctx, cmd_name)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The usage of the default command."""
+        """The usage of the default command, and that there are verbs."""
         self.default.format_usage(ctx, formatter)
+        if self.commands:
+            formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix=f"{'':7}")
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The text of the default command."""
@@ -39,3 +50,7 @@ class DefaultGroup(click.Group):
         """The options of the default command, then the verbs."""
         click.Command.format_options(self.default, ctx, formatter)
         self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples of the default command."""
+        self.default.format_epilog(ctx, formatter)

@@ -6,61 +6,137 @@ Results go to stdout; progress and errors go to stderr, as a bar on a terminal a
 import errno
 import functools
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TextIO, TypeVar
 
 import click
 
+from .. import __version__
 from ..errors import InputError
+from ..extras import explain
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 SECONDS_BETWEEN_LINES = 10.0
 EXIT_INTERRUPTED = 130
+NARROW = 64
+"""Terminals of fewer columns show counts and rate without a bar."""
+
+GROUP_SETTINGS = {"help_option_names": ["-h", "--help"]}
+version_option = click.version_option(__version__, prog_name="alexkit")
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.meta[_VERBOSITY] = parameter.name
+
+
+_VERBOSITY, _KEPT = "alexkit.verbosity", "alexkit.kept"
+_flag = functools.partial(click.option, is_flag=True, is_eager=True, expose_value=False, callback=_remember)
+COMMON_OPTIONS = (
+    _flag("--debug", help="Log everything, and show the traceback of every error."),
+    _flag("-v", "--verbose", help="Log what is decided on the way."),
+    _flag("-q", "--quiet", help="Show results, warnings and errors only: no progress, no notes."),
+)
 
 
 def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Decorate a command: what a user can get wrong ends in one clear line and a non-zero exit, never a traceback.
 
-    The library raises InputError for wrong input, OSError for the disk, ImportError for a missing part; anything else
-    is our mistake and keeps its traceback, because we want the report. SIGTERM ends a command like Ctrl-C.
+    The library raises InputError for wrong input, OSError for the disk, ImportError for a missing library; anything
+    else is our mistake and keeps its traceback, because we want the report. SIGTERM ends a command like Ctrl-C. Adds
+    the options that all commands have: `-q`, `-v` and, to see the traceback of every error, `--debug`.
     """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+        _start_logging()
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             return command(*args, **kwargs)
         except (InputError, OSError, ImportError) as error:
+            ours = isinstance(error, ImportError) and (error.name or "").startswith("alexkit")
+            closed = isinstance(error, BrokenPipeError)  # by `| head`; click ends the command in silence
+            if ours or closed or is_set("debug"):
+                raise
             raise click.ClickException(" ".join(_words(error).split())) from error
         except KeyboardInterrupt:
-            click.echo("interrupted; the same command continues what was begun, or begins again", err=True)
+            if is_set("debug"):
+                raise
+            click.echo(f"interrupted; {click.get_current_context().meta.get(_KEPT, _BEGIN_AGAIN)}", err=True)
             raise SystemExit(EXIT_INTERRUPTED) from None
 
+    for option in COMMON_OPTIONS:
+        wrapped = option(wrapped)
     return wrapped
+
+
+_BEGIN_AGAIN = "the same command continues what was begun, or begins again"
+
+
+def is_set(option: str) -> bool:
+    """Whether the running command was given `quiet`, `verbose` or `debug`; False outside a command."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.meta.get(_VERBOSITY) == option
+
+
+def note(words: str) -> None:
+    """A line for the person who watches, on stderr; --quiet leaves it out."""
+    if not is_set("quiet"):
+        click.echo(words, err=True)
+
+
+def if_interrupted(words: str) -> None:
+    """What Ctrl-C or SIGTERM shall say from now on: what was kept, and how to go on."""
+    click.get_current_context().meta[_KEPT] = words
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever sys.stderr is at the time: a progress bar puts lines above itself by replacing it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
+def _start_logging() -> None:
+    level = next((level for name, level in _LEVELS.items() if is_set(name)), logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", handlers=[_StderrHandler()])
+    logging.getLogger("alexkit").setLevel(level)
+
+
+_LEVELS = {"verbose": logging.INFO, "debug": logging.DEBUG}
 
 
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         room = "; make room, the same command continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return f"{error.filename}: {error.strerror}{room}"
-    return str(error)
+    return (explain(error) if isinstance(error, ImportError) else None) or str(error) or repr(error)
 
 
 @contextmanager
 def progress(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
     """Show how far `total` units have come; yields `update(done, note="")`, where `done` counts from the start.
 
-    A terminal gets a bar with rate and ETA, anything else a plain line every ten seconds and one at the end.
+    A terminal gets a bar with rate and ETA, anything else a plain line every ten seconds and one at the end; --quiet
+    shows nothing.
     """
-    with (_bar if sys.stderr.isatty() else _lines)(what, total, unit) as update:
+    if is_set("quiet"):
+        yield lambda done, note="": None
+        return
+    live = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    with (_bar if live else _lines)(what, total, unit) as update:
         yield update
 
 
@@ -71,10 +147,10 @@ def _lines(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
     unsaid: tuple[int, str] | None = None
 
     def line(done: int, note: str) -> None:
-        seconds = time.monotonic() - start
-        rate = (done - (first or 0)) / max(seconds, 1e-9)
-        eta = f", ETA {clock((total - done) / rate)}" if 0 < done < total and rate > 0 else ""
-        click.echo(f"{what}: {done}/{total} {unit}, {rate:.0f} {unit}/s{eta}{note and ', ' + note}", err=True)
+        rate = _rate(done - (first or 0), start)
+        eta = f", ETA {clock((total - done) / rate)}" if 0 < done < total and rate else ""
+        speed = f", {rate:.{0 if rate >= 10 else 1}f} {unit}/s" if rate else ""
+        click.echo(f"{what}: {done}/{total} {unit}{speed}{eta}{note and ', ' + note}", err=True)
 
     def update(done: int, note: str = "") -> None:
         nonlocal last, first, unsaid
@@ -93,18 +169,17 @@ def _lines(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
 @contextmanager
 def _bar(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-    )
+    console = Console(stderr=True)
+    wide = console.width >= NARROW
+    count = MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=len(f"{total}/{total}")))
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), count, TextColumn("{task.fields[rate]}")]
+    if wide:
+        columns.insert(1, BarColumn())
+        columns += [TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
+    bar = Progress(*columns, console=console)
     start = time.monotonic()
     first: int | None = None
     with bar:
@@ -113,10 +188,17 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         def update(done: int, note: str = "") -> None:
             nonlocal first
             first = done if first is None else first
-            rate = (done - first) / max(time.monotonic() - start, 1e-9)
-            bar.update(task, completed=done, rate=f"{rate:.0f} {unit}/s", note=note)
+            rate = _rate(done - first, start)
+            bar.update(
+                task, completed=done, rate=f"{rate:.{0 if rate >= 10 else 1}f} {unit}/s" if rate else "", note=note
+            )
 
         yield update
+
+
+def _rate(done: int, start: float) -> float:
+    """Units a second; 0 while none is done, when nothing can be said yet."""
+    return done / max(time.monotonic() - start, 1e-9)
 
 
 def clock(seconds: float) -> str:

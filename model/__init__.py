@@ -6,6 +6,7 @@ of them is first asked for.
 
 from typing import TYPE_CHECKING, Any
 
+from ..extras import explained_imports
 from .network.wiring import Switches, wiring
 from .runs.recipe import Recipe, load_recipe
 
@@ -23,7 +24,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         from importlib import import_module
 
-        return getattr(import_module(_LAZY[name], __package__), name)
+        with explained_imports():
+            return getattr(import_module(_LAZY[name], __package__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,6 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..extras import explained_imports
 from .augment import Augmentation, CenterCrop, Mean, TenViews, TrainAugment
 from .batch import Batch
 
@@ -21,7 +22,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         from importlib import import_module
 
-        return getattr(import_module(_LAZY[name], __package__), name)
+        with explained_imports():
+            return getattr(import_module(_LAZY[name], __package__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexkit.prep import PixelOptions, PixelSums
+from alexkit.prep import ColorStatistics, Manifest, PixelOptions, PixelSums
 from alexkit.prep.format.manifest import ClassEntry, complete_set
 from alexkit.prep.format.shard import Sample, write_shard
 from alexkit.prep.images.square import central_square
@@ -69,17 +69,18 @@ def write_shard_set(
         )
         for number, start in enumerate(range(0, num_samples, samples_per_shard))
     ]
-    complete_set(
-        folder,
-        sums,
+    manifest = Manifest(
         split=split,
         seed=0,
         images_per_shard=samples_per_shard,
         pixels=pixels,
         software={},
-        classes=[ClassEntry(index=i, id=f"class{i}", name=f"class {i}") for i in range(num_classes)],
-        shards=shards,
+        classes=tuple(ClassEntry(index=i, id=f"class{i}", name=f"class {i}") for i in range(num_classes)),
+        shards=tuple(shard.entry for shard in shards),
+        quarantined=(),
+        color=ColorStatistics.from_sums(sums),
     )
+    complete_set(folder, manifest, sums, (shard.rows for shard in shards))
     return folder
 
 

@@ -1,44 +1,55 @@
-"""The package as it is installed: complete, quick to import, one direction of imports."""
+"""Laws of the package's structure: quick to import, imports in one direction, small files and folders, a true map."""
 
 import ast
-import shutil
+import re
 import subprocess
 import sys
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src/alexkit"
 STAGES = ("prep", "pipeline", "model", "cli")
-HEAVY = ("torch", "nvidia", "matplotlib", "tensorboard", "cv2", "webdataset", "pyarrow", "numba", "onnx")
+HEAVY = (
+    "torch",
+    "nvidia",
+    "matplotlib",
+    "tensorboard",
+    "cv2",
+    "webdataset",
+    "pyarrow",
+    "numba",
+    "onnx",
+    "obstore",
+    "scipy",
+    "ray",
+)
 
+MAX_LINES = 400
+MAX_FILES = 14
 
-def test_the_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
-    # A copy, so that an old build folder of the checkout cannot hide a module that is left out.
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tree)
-    for name in (*STAGES, "src"):
-        shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    pip = [sys.executable, "-m", "pip"]
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "wheel", *options, "-w", "out", "./tree"], cwd=tmp_path, check=True)
-    (wheel,) = (tmp_path / "out").glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
-    expected = {f"alexkit/{name}" for name in ("__init__.py", "errors.py", "py.typed")}
-    for stage in STAGES:
-        for path in (ROOT / stage).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                expected.add(f"alexkit/{stage}/{path.relative_to(ROOT / stage).as_posix()}")
-    assert packed == expected
-
-    subprocess.run([*pip, "install", *options, "--target", "site", str(wheel)], cwd=tmp_path, check=True)
-    script = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import alexkit.prep as p; print(p.__file__)"
-    shown = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert Path(shown.stdout.strip()).is_relative_to(tmp_path / "site")
+# What each part of a stage may import of its own stage; `pipeline` reads little of prep, so its list is of all stages.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "prep.storage": (),
+    "prep.format": ("prep.storage",),
+    "prep.images": ("prep.format",),
+    "prep.workers": ("prep.format",),
+    "prep.sources": ("prep.storage", "prep.format"),
+    "prep.demo": ("prep.format", "prep.workers"),
+    "prep.build": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers"),
+    "prep.reports": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),
+    "pipeline": ("pipeline", "prep.storage", "prep.format", "prep.images.stored", "prep.images.decode"),
+    "model.network": (),
+    "model.runs": ("model.network",),
+    "model.processes": ("model.network",),
+    "model.evaluation": ("model.network", "model.runs"),
+    "model.training": ("model.network", "model.runs", "model.processes", "model.evaluation"),
+    "cli.prep": ("cli.terminal",),
+    "cli.train": ("cli.terminal",),
+    "cli.eval": ("cli.terminal",),
+}
 
 
 @pytest.mark.parametrize("module", ["alexkit", "alexkit.prep", "alexkit.pipeline", "alexkit.model", "alexkit.cli"])
@@ -57,14 +68,109 @@ def loaded_by(code: str) -> set[str]:
     return set(run.stdout.rsplit("LOADED", 1)[1].split()) & set(HEAVY)
 
 
+def modules() -> list[tuple[str, Path]]:
+    """Every module of the four stages by its dotted name inside alexkit, a folder's `__init__` by the folder's."""
+    found = []
+    for stage in STAGES:
+        for path in sorted((SOURCE / stage).rglob("*.py")):
+            parts = path.relative_to(SOURCE).with_suffix("").parts
+            found.append((".".join(parts).removesuffix(".__init__"), path))
+    return found
+
+
+def imported(name: str, path: Path, tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and dotted name, inside alexkit, of everything that module `name` imports of alexkit."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.split(".")[0] == "alexkit" for alias in node.names), f"{path}: import relatively"
+        elif isinstance(node, ast.ImportFrom):
+            assert not (node.module or "").startswith("alexkit"), f"{path}: import relatively"
+            if node.level:
+                base = package[: len(package) - node.level + 1] + (node.module or "").split(".") * bool(node.module)
+                for alias in node.names:
+                    yield node.lineno, ".".join([*base, alias.name])
+
+
+def inside(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(part + ".") for part in parts)
+
+
+def wrong_arrows(name: str, path: Path, tree: ast.AST) -> list[str]:
+    """The imports of a module that run against the arrows, as `file:line imports what`."""
+    stage, wrong = name.split(".")[0], []
+    part = ".".join(name.split(".")[:2]) if stage != "pipeline" else stage
+    faces = face_of_format()
+    for line, target in imported(name, path, tree):
+        target_stage = target.split(".")[0]
+        if target_stage not in STAGES:  # errors and the like, which import nothing of the stages
+            continue
+        later = STAGES.index(target_stage) > STAGES.index(stage)
+        checked = part in MAY_IMPORT and (target_stage == stage or stage == "pipeline")
+        face = stage == "pipeline" and target in {f"prep.{name}" for name in faces}
+        if later or (checked and not face and not inside(target, (part, *MAY_IMPORT[part]))):
+            wrong.append(f"{path.relative_to(SOURCE)}:{line} imports {target}")
+    return wrong
+
+
+def face_of_format() -> list[str]:
+    """What prep.format exports, which pipeline may also import as `from ..prep import ...`."""
+    for node in ast.parse((SOURCE / "prep/format/__init__.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    raise AssertionError("prep/format/__init__.py has no __all__")
+
+
 def test_imports_run_one_way() -> None:
-    for number, stage in enumerate(STAGES):
-        for path in (ROOT / stage).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ImportFrom):
-                    assert not (node.module or "").startswith("alexkit"), f"{path}: import relatively"
-                    target = (node.module or "").split(".")[0]
-                    if node.level == 2 and target in STAGES:
-                        assert STAGES.index(target) < number, f"{path}:{node.lineno} imports a later stage, {target}"
-                elif isinstance(node, ast.Import):
-                    assert not any(alias.name.split(".")[0] == "alexkit" for alias in node.names), path
+    assert [wrong for name, path in modules() for wrong in wrong_arrows(name, path, ast.parse(path.read_text()))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("prep.format.manifest", "from ..build.plan import ShardPlan"),
+        ("prep.images.decode", "from ..sources.inputs import SourceImage"),
+        ("prep.sources.inputs", "from ..reports.pca import report_colors"),
+        ("prep.build.plan", "from .. import reports"),
+        ("pipeline.loader", "from ..prep.workers import run_jobs"),
+        ("pipeline.backends.dali", "from ...prep import build_shards"),
+        ("prep.format.files", "from ...pipeline import Loader"),
+        ("pipeline.order", "from ..model.network.wiring import wiring"),
+        ("model.network.layers", "from ..runs.recipe import Recipe"),
+        ("model.processes.layout", "from ..runs.run import Run"),
+        ("model.evaluation.scores", "from ..training.trainer import Trainer"),
+        ("model.training.trainer", "from ...cli.terminal import progress"),
+        ("cli.prep.shard", "from ..train.train import train"),
+    ],
+)
+def test_imports_that_turn_an_arrow_around_are_found(name: str, line: str) -> None:
+    assert len(wrong_arrows(name, SOURCE / f"{name.replace('.', '/')}.py", ast.parse(line))) == 1
+
+
+def test_every_folder_but_three_has_arrows() -> None:
+    parts = {".".join(name.split(".")[:2]) for name, path in modules() if path.name == "__init__.py" and "." in name}
+    assert {part for part in parts if not part.startswith("pipeline.")} - MAY_IMPORT.keys() == {"model.recipes"}
+
+
+def python_files() -> list[Path]:
+    own = [path for _, path in modules()] + list(SOURCE.glob("*.py"))
+    return own + [path for folder in ("tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
+
+
+def test_no_file_is_long() -> None:
+    lengths = {str(path): len(path.read_text().splitlines()) for path in python_files()}
+    assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_no_folder_is_full() -> None:
+    folders = [path.parent for path in python_files() if path.name != "__init__.py"]
+    assert {str(folder) for folder in folders if folders.count(folder) > MAX_FILES} == set()
+
+
+def test_the_map_in_contributing_is_the_tree() -> None:
+    rows = re.findall(r"^\| `([a-z/]+)/` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    folders = [name.replace(".", "/") for name, path in modules() if path.name == "__init__.py"]
+    assert sorted(rows) == sorted(folders)
+    for folder in (SOURCE / stage for stage in STAGES):
+        missing = [path.parent for path in folder.rglob("*.py") if not (path.parent / "__init__.py").exists()]
+        assert not missing, "without an __init__.py a folder is in no wheel"

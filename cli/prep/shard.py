@@ -12,6 +12,7 @@ from .arguments import FOLDER, FOLDER_OR_LIST, num_cores
 if TYPE_CHECKING:
     from ...prep.build.build import BuiltSplit, OnProgress
     from ...prep.build.forecast import Forecast
+    from ...prep.format.pixel_options import Chroma, Filter, Fit, ImageFormat
     from ...prep.sources.inputs import SourceSplit
 
 
@@ -35,11 +36,11 @@ def shard(
     source: Path,
     out: Path,
     size: int,
-    fit: str,
+    fit: "Fit",
     quality: int,
-    chroma: str,
-    filter_: str,
-    format_: str,
+    chroma: "Chroma",
+    filter_: "Filter",
+    format_: "ImageFormat",
     seed: int,
     images_per_shard: int,
     workers: int | None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...extras import explained_imports
 from ...prep.format.files import whole_file
 from ..network.wiring import Activation, Conv, Dropout, Full, Local, MapNorm, Norm, Pool, Size, Step, Wiring, sizes
 
@@ -39,10 +40,8 @@ def write_onnx(
 def _model(
     wiring: Wiring, weights: Weights, mean_CHW: NDArray[np.float32], classes: Sequence[tuple[str, str]]
 ) -> "ModelProto":
-    try:
+    with explained_imports():
         from onnx import TensorProto, helper
-    except ImportError as error:
-        raise ImportError("writing ONNX needs the package onnx: pip install 'alexkit[onnx]'") from error
     graph, px = _Graph(), wiring.input_px
     x = graph.add("Sub", "images", graph.constant(mean_CHW))
     margin = wiring.margin_px

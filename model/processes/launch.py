@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-from ...prep.build.parent import end_with_parent
+from ...prep.workers.parent import end_with_parent
 
 NOTICE_S = 5.0  # for a process to notice that another has ended
 GRACE_S = 15.0  # for a process that was told to end

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from ...errors import InputError
 from ...prep.format.files import whole_file
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter as Board
 
     from ...pipeline import Batch, Loader
-    from ..training.learner import StepResult
 
 
 class RunLog:
@@ -58,6 +57,19 @@ class RunLog:
             self.board.close()
 
 
+class Counted(Protocol):
+    """What one training step tells: its mean loss, the norm of its gradient, wrong first guesses, images."""
+
+    @property
+    def loss(self) -> float: ...
+    @property
+    def gradient_norm(self) -> float: ...
+    @property
+    def wrong(self) -> int: ...
+    @property
+    def images(self) -> int: ...
+
+
 class Interval:
     """Sums over the steps since the last log line, and where their time went."""
 
@@ -84,7 +96,7 @@ class Interval:
                 return
             yield batch
 
-    def add(self, step: "StepResult") -> None:
+    def add(self, step: Counted) -> None:
         """Count one step."""
         self.loss_sum += step.loss
         self.norm_sum += step.gradient_norm

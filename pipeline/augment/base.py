@@ -5,18 +5,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...prep import ShardSet
+from ...prep import ColorStatistics, PixelSums, ShardSet
 from .plan import Normalization, PixelPlan
 
 MeanName = Literal["center", "crop", "channel", "none"]
 Mean = MeanName | float | Sequence[float]
 Jitter = Literal["paper", "original", "off"]
+
+
+class Statistics(NamedTuple):
+    """Exact pixel sums, and where they are from, in words for messages."""
+
+    where: str
+    sums: PixelSums
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,8 +36,8 @@ class Augmentation(ABC):
     """What is subtracted: "center", the central crop of the mean image, never mirrored (as the released code of 2012);
     "crop", the mean image at the crop's own offset, mirrored with it (as Caffe); "channel", the mean color of the
     statistics; "none"; a number; or three numbers, for R, G and B."""
-    mean_from: str | Path | None = None
-    """Folder of the shard set whose statistics are used; None means the loaded set's own."""
+    mean_from: str | Path | PixelSums | None = None
+    """Folder of the shard set whose statistics are used, or the statistics; None means the loaded set's own."""
 
     training: ClassVar[bool]
     """Whether a loader with this augmentation shuffles and repeats, or walks once through the stored order."""
@@ -54,9 +61,12 @@ class Augmentation(ABC):
         """Height and width of a view in px."""
         return self.crop if isinstance(self.crop, tuple) else (self.crop, self.crop)
 
-    def _statistics(self, shard_set: ShardSet) -> ShardSet:
-        """The set whose statistics are used."""
-        return shard_set if self.mean_from is None else ShardSet.open(Path(self.mean_from))
+    def _statistics(self, shard_set: ShardSet) -> Statistics:
+        """The statistics that are used."""
+        if isinstance(self.mean_from, PixelSums):
+            return Statistics("the statistics given as mean_from", self.mean_from)
+        chosen = shard_set if self.mean_from is None else ShardSet.open(Path(self.mean_from))
+        return Statistics(str(chosen.folder), chosen.sums())
 
     def _require_fit(self, shard_set: ShardSet) -> None:
         pixels = shard_set.manifest.pixels
@@ -72,14 +82,14 @@ class Augmentation(ABC):
                 "central square; choose mean='center' or 'channel'"
             )
 
-    def _normalization(self, statistics: ShardSet, size_px: int, gain: float) -> Normalization:
-        """The mean and gain in gray levels; `statistics` are read only by the choices that need them."""
+    def _normalization(self, shard_set: ShardSet, gain: float) -> Normalization:
+        """The mean and gain in gray levels; statistics are read only by the choices that need them."""
         mean_C = np.zeros(3, np.float32)
         residual_HWC = None
         if self.mean == "channel":
-            mean_C = np.array(statistics.manifest.color.mean_C, np.float32)
+            mean_C = np.array(ColorStatistics.from_sums(self._statistics(shard_set).sums).mean_C, np.float32)
         elif self.mean in ("center", "crop"):
-            mean_C, residual_HWC = self._mean_image(statistics, size_px)
+            mean_C, residual_HWC = self._mean_image(self._statistics(shard_set), shard_set.manifest.pixels.size_px)
         elif self.mean != "none":
             mean_C = np.broadcast_to(np.array(self.mean, np.float32), 3)
         return Normalization(
@@ -89,11 +99,11 @@ class Augmentation(ABC):
             gain_C=np.full(3, gain, np.float32),
         )
 
-    def _mean_image(self, statistics: ShardSet, size_px: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _mean_image(self, statistics: Statistics, size_px: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The mean color and what the mean image has beyond it."""
-        mean_HWC = statistics.sums().mean_image_HWC()
+        mean_HWC = statistics.sums.mean_image_HWC()
         if mean_HWC.shape != (size_px, size_px, 3):
-            raise InputError(f"{statistics.folder}: mean image of {mean_HWC.shape[0]} px, but images of {size_px} px")
+            raise InputError(f"{statistics.where}: mean image of {mean_HWC.shape[0]} px, but images of {size_px} px")
         if self.mean == "center":
             top, left = ((size_px - side) // 2 for side in self.crop_HW)
             mean_HWC = mean_HWC[top : top + self.crop_HW[0], left : left + self.crop_HW[1]]

@@ -24,16 +24,15 @@ class Evaluation(Augmentation):
                 f"{shard_set.folder}: this is the split {manifest.split!r}; evaluation subtracts the mean of the "
                 "training set: give its folder as mean_from"
             )
-        statistics = self._statistics(shard_set) if self._reads_statistics() else shard_set
         return FixedViews(
             size_px=manifest.pixels.size_px,
             crop_HW=self.crop_HW,
-            normalization=self._normalization(statistics, manifest.pixels.size_px, 1.0),
-            fixed=self._fixed_views(manifest.pixels.size_px),
+            normalization=self._normalization(shard_set, 1.0),
+            fixed=self.fixed_views(manifest.pixels.size_px),
         )
 
     @abstractmethod
-    def _fixed_views(self, size_px: int) -> tuple[View, ...]:
+    def fixed_views(self, size_px: int) -> tuple[View, ...]:
         """The views of a stored square of this side."""
 
     def _center(self, size_px: int) -> tuple[int, int]:
@@ -45,7 +44,7 @@ class Evaluation(Augmentation):
 class CenterCrop(Evaluation):
     """The central crop, not mirrored."""
 
-    def _fixed_views(self, size_px: int) -> tuple[View, ...]:
+    def fixed_views(self, size_px: int) -> tuple[View, ...]:
         top, left = self._center(size_px)
         return (View(top=top, left=left, mirror=False),)
 
@@ -54,7 +53,7 @@ class CenterCrop(Evaluation):
 class TenViews(Evaluation):
     """Paper section 4.1: top left, top right, bottom left, bottom right, center; then their mirror images."""
 
-    def _fixed_views(self, size_px: int) -> tuple[View, ...]:
+    def fixed_views(self, size_px: int) -> tuple[View, ...]:
         bottom, right = size_px - self.crop_HW[0], size_px - self.crop_HW[1]
         corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), self._center(size_px)]
         return tuple(View(top=top, left=left, mirror=mirror) for mirror in (False, True) for top, left in corners)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ...prep import ShardSet
+from ...prep import ColorStatistics, ShardSet
 from ..arguments import choice, flag
 from .base import Augmentation, Jitter
 from .plan import RandomViews
@@ -37,10 +37,9 @@ class TrainAugment(Augmentation):
     def plan(self, shard_set: ShardSet) -> RandomViews:
         self._require_fit(shard_set)
         size_px = shard_set.manifest.pixels.size_px
-        reads = self.jitter != "off" or self._reads_statistics()
-        statistics = self._statistics(shard_set) if reads else shard_set
-        color, shift_KC = statistics.manifest.color, None
+        shift_KC = None
         if self.jitter != "off":
+            color = ColorStatistics.from_sums(self._statistics(shard_set).sums)
             # N(0, 0.1) times the eigenvalue of 0-1 pixels, back to 0-255; or times the standard deviation.
             eigenvalues_K = [value / 255 for value in color.eigenvalues_K]
             scale_K = eigenvalues_K if self.jitter == "paper" else color.standard_deviations_K
@@ -48,7 +47,7 @@ class TrainAugment(Augmentation):
         return RandomViews(
             size_px=size_px,
             crop_HW=self.crop_HW,
-            normalization=self._normalization(statistics, size_px, 1 / 1.1 if self.jitter == "original" else 1.0),
+            normalization=self._normalization(shard_set, 1 / 1.1 if self.jitter == "original" else 1.0),
             flip=self.flip,
             grouped=self.crop_draw == "group32",
             shift_KC=shift_KC,

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from ...extras import explained_imports
 from ..augment.plan import PixelPlan
 from .backend import BackendOptions
 
-try:
+with explained_imports():
     from nvidia.dali import Pipeline, fn, types
     from nvidia.dali.tensors import TensorCPU, TensorListCPU
-except ImportError as error:
-    raise ImportError("loading batches needs NVIDIA DALI: pip install nvidia-dali-cuda120 (Linux)") from error
 
 __all__ = ["DATA", "SPANS", "VIEWS", "WORD_BYTES", "TensorCPU", "TensorListCPU", "build_decoder", "build_graph"]
 

@@ -12,16 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ...errors import InputError
 from ..format.files import whole_file
-from ..format.manifest import MANIFEST_NAME, ClassEntry, complete_set
-from ..format.pixel_options import PixelOptions
+from ..format.manifest import MANIFEST_NAME, ClassEntry, Manifest, complete_set
+from ..format.pixel_options import ImageFormat, PixelOptions
+from ..format.sample_index import SampleRows, image_checksum
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
-from ..format.stats import PixelSums
+from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import FileImage
 from ..sources.webdataset import LabeledSample, labeled_samples
 
-FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
+FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
 
 class _Tar(NamedTuple):
@@ -29,6 +32,7 @@ class _Tar(NamedTuple):
 
     lines: bytes
     entry: ShardEntry
+    rows: SampleRows
     largest_label: int
 
 
@@ -86,17 +90,18 @@ def adopt_webdataset(
         link.symlink_to(tar.resolve())
         with whole_file(index_path(link)) as file:
             file.write(one.lines)
-    complete_set(
-        folder,
-        sums,
+    manifest = Manifest(
         split=split,
         seed=0,
         images_per_shard=max(one.entry.num_samples for one in found),
         pixels=pixels,
         software={},
-        classes=[ClassEntry(index=i, id=str(i), name=str(i)) for i in range(num_classes)],
-        shards=[one.entry for one in found],
+        classes=tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(num_classes)),
+        shards=tuple(one.entry for one in found),
+        quarantined=(),
+        color=ColorStatistics.from_sums(sums),
     )
+    complete_set(folder, manifest, sums, (one.rows for one in found))
     return folder
 
 
@@ -117,18 +122,22 @@ def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> 
     from ..images.running_sums import RunningSums
     from ..images.stored import decode_stored
 
-    sums, lines, largest_label, counted = RunningSums(pixels.size_px), [], -1, 0
+    sums, lines, counted = RunningSums(pixels.size_px), [], 0
+    samples: list[LabeledSample] = []
+    checksums: list[int] = []
     kinds = tuple(kind for kind, format_ in FORMATS.items() if format_ == pixels.format)
     for sample in labeled_samples(tar, image_kinds=kinds, label_kinds=(LABEL_EXT,)):
         _check_names(tar, sample)
         try:
-            sums.add(decode_stored(_image(tar, sample), pixels))
+            content = _image(tar, sample)
+            sums.add(decode_stored(content, pixels))
         except ValueError as error:
             raise InputError(
                 f"{tar}: sample {sample.key!r}: {error}; take it out of the tar, or shard them again with "
                 "'alexprep shard'"
             ) from None
-        largest_label = max(largest_label, sample.label)
+        samples.append(sample)
+        checksums.append(image_checksum(content))
         # A .jpeg is indexed as .jpg: a set has one name for its images.
         members = ((pixels.image_ext, sample.image), (LABEL_EXT, sample.label_member))
         lines.append(" ".join(f"{ext} {at.offset} {at.num_bytes} {sample.key}.{ext}" for ext, at in members))
@@ -147,7 +156,14 @@ def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> 
         sha256=digest,
         index_sha256=hashlib.sha256(index).hexdigest(),
     )
-    return _Tar(index, entry, largest_label), sums.total()
+    rows = SampleRows(
+        starts_N=np.array([sample.image.offset for sample in samples], np.int64),
+        sizes_N=np.array([sample.image.num_bytes for sample in samples], np.uint32),
+        labels_N=np.array([sample.label for sample in samples], np.int32),
+        checksums_N=np.array(checksums, np.uint32),
+        keys=[sample.key for sample in samples],
+    )
+    return _Tar(index, entry, rows, int(rows.labels_N.max(initial=-1))), sums.total()
 
 
 def _check_names(tar: Path, sample: LabeledSample) -> None:

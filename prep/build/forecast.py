@@ -15,8 +15,8 @@ from ..format.files import free_bytes
 from ..format.pixel_options import PixelOptions
 from ..format.shard import LABEL_EXT, member_bytes
 from ..sources.inputs import SourceSplit
+from ..workers import Heartbeat, run_jobs
 from .shard_job import ShardJob, Tally, samples_of
-from .workers import Beat, run_jobs
 
 PILOT_IMAGES = 256
 MIN_IMAGES = 50 * PILOT_IMAGES  # the pilot takes a fiftieth of the work at most
@@ -56,13 +56,13 @@ def measure(splits: Sequence[SourceSplit], pixels: PixelOptions, *, num_workers:
     )
 
 
-def _measure_some(job: ShardJob, beat: Beat, condemned: dict[int, str]) -> Forecast:
+def _measure_some(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> Forecast:
     """The work of one worker: what `write_one_shard` does, without a shard."""
     from ..images.running_sums import RunningSums
 
     tally = Tally(sums=RunningSums(job.pixels.size_px))
     begin, num_bytes = time.monotonic(), 0
-    for sample in samples_of(job, beat, condemned, tally):
+    for sample in samples_of(job, heartbeat, poisoned, tally):
         for ext, content in ((job.pixels.image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
             num_bytes += len(member_bytes(f"{sample.key}.{ext}", content, b""))
         num_bytes += INDEX_BYTES

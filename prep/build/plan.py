@@ -45,9 +45,14 @@ class ShardPlan:
         generator = np.random.Philox(key=self.seed + (SPLITS.index(self.split) << 64))
         return np.argsort(generator.random_raw(self.num_images), kind="stable")
 
+    @property
+    def num_shards(self) -> int:
+        """How many shards the inputs make."""
+        return -(-self.num_images // self.images_per_shard)
+
     def shard_ranges(self) -> list[range]:
         """Consecutive ranges of positions in the stored order, one per shard, the last perhaps shorter."""
-        return [self.positions(number) for number in range(-(-self.num_images // self.images_per_shard))]
+        return [self.positions(number) for number in range(self.num_shards)]
 
     def positions(self, number: int) -> range:
         """The positions of shard `number`."""

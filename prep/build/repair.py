@@ -1,6 +1,5 @@
 """Damaged shards made again from the source, to the same bytes, or left alone."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -8,16 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError
+from ..format.files import sha256_of
 from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, Manifest, write_quarantine
+from ..format.sample_index import SAMPLE_INDEX_NAME, write_sample_index
 from ..format.shard import ShardEntry, index_path
+from ..format.shard_set import ShardSet
 from ..format.stats import PixelSums
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
-from .build import WORK_FOLDER, BuildOptions, plan_of, shard_job
+from ..workers import run_jobs
+from .build import WORK_FOLDER
 from .lock import exclusive_lock
+from .options import BuildOptions
 from .shard_job import write_one_shard
+from .split_build import SplitBuild
 from .verify import Finding
-from .workers import run_jobs
 
 
 def repair_set(
@@ -54,11 +58,16 @@ def repair_set(
             sums = _make_again(work, split, options, entries, on_progress)
             if STATISTICS_NAME in damaged:
                 sums.save(work / STATISTICS_NAME)
-                found = hashlib.sha256((work / STATISTICS_NAME).read_bytes()).hexdigest()
+                found = sha256_of(work / STATISTICS_NAME)
                 _refuse_other_bytes(folder / STATISTICS_NAME, found, manifest.statistics_sha256)
             for path in sorted(work.iterdir()):
                 if path.name in damaged:
                     path.replace(folder / path.name)
+            if SAMPLE_INDEX_NAME in damaged:
+                shard_set = ShardSet(folder=folder, manifest=manifest)
+                found = write_sample_index(work, (shard_set.rows(number) for number in range(len(manifest.shards))))
+                _refuse_other_bytes(folder / SAMPLE_INDEX_NAME, found, manifest.index_sha256)
+                (work / SAMPLE_INDEX_NAME).replace(folder / SAMPLE_INDEX_NAME)
             if QUARANTINE_NAME in damaged:
                 write_quarantine(folder, manifest.quarantined)
         finally:
@@ -91,16 +100,16 @@ def _make_again(
     entries: Sequence[ShardEntry],
     on_progress: Callable[[int], None],
 ) -> PixelSums:
-    plan = plan_of(split, options)
-    order, ranges = plan.order(), plan.shard_ranges()
+    build = SplitBuild(split=split, folder=work, parts=work, options=options, software={})
+    plan = build.plan
     wanted = {entry.name: entry for entry in entries}
-    numbers = [number for number in range(len(ranges)) if plan.shard_name(number) in wanted]
-    jobs = [(shard_job(split, work, plan, order, number, options), len(ranges[number])) for number in numbers]
+    numbers = [number for number in range(plan.num_shards) if plan.shard_name(number) in wanted]
+    jobs = [(build.job(number, work), len(plan.positions(number))) for number in numbers]
     sums = PixelSums.zero(options.pixels.size_px)
     with closing(run_jobs(write_one_shard, jobs, num_workers=options.num_workers, on_progress=on_progress)) as results:
         for job, result in results:
             entry = wanted[job.path.name]
-            made = result.entry or replace(entry, sha256="")
+            made = result.written.entry if result.written else replace(entry, sha256="")
             _refuse_other_bytes(job.path, made.sha256, entry.sha256)
             _refuse_other_bytes(index_path(job.path), made.index_sha256, entry.index_sha256)
             sums += result.sums

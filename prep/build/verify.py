@@ -14,8 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...errors import InputError
+from ..format.files import sha256_of
 from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, Manifest, manifest_digest
 from ..format.pixel_options import PixelOptions
+from ..format.sample_index import SAMPLE_INDEX_NAME
 from ..format.shard import (
     END_BYTES,
     HEADER_BYTES,
@@ -29,7 +32,7 @@ from ..format.shard import (
     member_bytes,
     parse_index,
 )
-from .workers import Beat, run_jobs
+from ..workers import Heartbeat, run_jobs
 
 DEPTHS = ("quick", "hashes", "decode")
 OTHER_HASH = "its SHA-256 differs from the manifest's"
@@ -106,8 +109,7 @@ def _check_names_and_sizes(folder: Path, manifest: Manifest) -> list[Finding]:
             findings.append(Finding(file=entry.name, problem=f"{num_bytes} bytes, expected {entry.num_bytes}"))
         if not index_path(path).exists():
             findings.append(Finding(file=index_path(path).name, problem="missing"))
-    if not (folder / STATISTICS_NAME).exists():
-        findings.append(Finding(file=STATISTICS_NAME, problem="missing"))
+    findings += [Finding(file=name, problem="missing") for name in _hashed(manifest) if not (folder / name).exists()]
     known = {entry.name for entry in manifest.shards}
     for path in sorted(folder.glob("*.tar")):
         if path.name not in known:
@@ -115,14 +117,20 @@ def _check_names_and_sizes(folder: Path, manifest: Manifest) -> list[Finding]:
     return findings
 
 
+def _hashed(manifest: Manifest) -> dict[str, str]:
+    """The files beside the shards whose SHA-256 the manifest holds, and those; sets of format 2 have no index.bin."""
+    hashes = {STATISTICS_NAME: manifest.statistics_sha256, SAMPLE_INDEX_NAME: manifest.index_sha256}
+    return {name: digest for name, digest in hashes.items() if digest}
+
+
 def _check_small_files(folder: Path, manifest: Manifest) -> list[Finding]:
     findings = []
     data = json.loads((folder / MANIFEST_NAME).read_bytes())
     if data.pop("manifest_sha256", None) != manifest_digest(data):
         findings.append(Finding(file=MANIFEST_NAME, problem="changed since it was written: its own SHA-256 differs"))
-    statistics = folder / STATISTICS_NAME
-    if statistics.exists() and hashlib.sha256(statistics.read_bytes()).hexdigest() != manifest.statistics_sha256:
-        findings.append(Finding(file=STATISTICS_NAME, problem=OTHER_HASH))
+    for name, digest in _hashed(manifest).items():
+        if (folder / name).exists() and sha256_of(folder / name) != digest:
+            findings.append(Finding(file=name, problem=OTHER_HASH))
     quarantine = folder / QUARANTINE_NAME
     lines = [json.dumps(asdict(bad)) for bad in manifest.quarantined]
     if not quarantine.exists() or quarantine.read_text(errors="replace").splitlines() != lines:
@@ -130,7 +138,7 @@ def _check_small_files(folder: Path, manifest: Manifest) -> list[Finding]:
     return findings
 
 
-def verify_one_shard(job: VerifyJob, beat: Beat, condemned: dict[int, str]) -> list[Finding]:
+def verify_one_shard(job: VerifyJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> list[Finding]:
     """The work of one worker: hashes, and where they differ or `decode` asks for it, every sample."""
     path = job.folder / job.entry.name
     index_file = index_path(path)
@@ -143,23 +151,23 @@ def verify_one_shard(job: VerifyJob, beat: Beat, condemned: dict[int, str]) -> l
         if equal and not job.decode:
             return []
         if _has_marks(index, content):
-            first = _first_wrong_sample(job, index, content, beat, condemned)
+            first = _first_wrong_sample(job, index, content, heartbeat, poisoned)
             if first is None and not equal:
                 first = _changed_sample(path.name, index, len(index) - 1)  # the only one that no mark follows
         else:
-            first = _first_bad_member(job, index, content, beat, condemned)
+            first = _first_bad_member(job, index, content, heartbeat, poisoned)
             if first is None and not equal:
                 first = Finding(file=path.name, problem=OTHER_HASH)
     return [] if first is None else [first]
 
 
 def _first_wrong_sample(
-    job: VerifyJob, index: ShardIndex, content: mmap.mmap, beat: Beat, condemned: dict[int, str]
+    job: VerifyJob, index: ShardIndex, content: mmap.mmap, heartbeat: Heartbeat, poisoned: dict[int, str]
 ) -> Finding | None:
     name, end = job.entry.name, 0
     digest = hashlib.sha256()
     for i, key in enumerate(index.keys):
-        beat(i)
+        heartbeat(i)
         mark = content_mark(digest)
         if i and _says_another_mark(index, i, content, mark):
             return _changed_sample(name, index, i - 1)
@@ -173,7 +181,7 @@ def _first_wrong_sample(
                 byte = start + next(j for j, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b)
                 return Finding(file=name, key=key, offset=byte, problem=f"damaged tar header or padding of its .{ext}")
             end = start + len(expected)
-            if problem := _problem(job, ext, member, condemned.get(i)):
+            if problem := _problem(job, ext, member, heartbeat, poisoned.get(i)):
                 return Finding(file=name, key=key, offset=offset, problem=problem)
         digest.update(content[begin:end])
     tail = content[end:]
@@ -183,13 +191,13 @@ def _first_wrong_sample(
 
 
 def _first_bad_member(
-    job: VerifyJob, index: ShardIndex, content: mmap.mmap, beat: Beat, condemned: dict[int, str]
+    job: VerifyJob, index: ShardIndex, content: mmap.mmap, heartbeat: Heartbeat, poisoned: dict[int, str]
 ) -> Finding | None:
     """As `_first_wrong_sample`, for a shard that others wrote: what its headers may say is not ours to judge."""
     for i, key in enumerate(index.keys):
-        beat(i)
+        heartbeat(i)
         for ext, offset, size in _members(index, i):
-            if problem := _problem(job, ext, content[offset : offset + size], condemned.get(i)):
+            if problem := _problem(job, ext, content[offset : offset + size], heartbeat, poisoned.get(i)):
                 return Finding(file=job.entry.name, key=key, offset=offset, problem=problem)
     return None
 
@@ -202,18 +210,19 @@ def _members(index: ShardIndex, i: int) -> tuple[tuple[str, int, int], tuple[str
     )
 
 
-def _problem(job: VerifyJob, ext: str, member: bytes, condemned: str | None) -> str | None:
+def _problem(job: VerifyJob, ext: str, member: bytes, heartbeat: Heartbeat, poisoned: str | None) -> str | None:
     """What is wrong with the content of a member."""
     from ..images.stored import decode_stored
 
     if ext == LABEL_EXT:
         wrong = not member.isdigit() or int(member) >= job.num_classes
         return f"label {member[:20]!r} is none of the {job.num_classes} classes" if wrong else None
-    if condemned:
-        return condemned
+    if poisoned:
+        return poisoned
     try:
-        decode_stored(member, job.pixels)
-    except ValueError as error:
+        with heartbeat.decoding():
+            decode_stored(member, job.pixels)
+    except InputError as error:
         return f"does not decode: {error}"
     return None
 

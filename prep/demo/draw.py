@@ -1,13 +1,15 @@
 """The demo set: photograph-like pictures of ten classes, drawn from a seed, so that everything can be tried anywhere.
 
 Sizes, backgrounds, light, clutter, scale, position and rotation vary and are independent of the class. Most files are
-JPEG; some are PNG, some grayscale, some CMYK, some lie on their side with an EXIF note, as in any collection.
+JPEG; some are PNG, some grayscale, some CMYK, some are stored on their side with an EXIF orientation, as in any
+collection.
 """
 
-import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +17,26 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ...errors import InputError
 from ..format.files import whole_file
+from ..workers import Heartbeat, run_jobs
 from .objects import DRAWERS, color, draw_object
 
 DEMO_CLASSES = tuple(sorted(DRAWERS))
 EXIF_ORIENTATION = 0x0112
+PICTURES_PER_JOB = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoImage:
-    """What decides one picture; `number` counts within the class and split."""
+    """What decides one picture."""
 
     seed: int
-    split: str
+    """The seed of the whole set."""
+    split: Literal["train", "val"]
+    """The split, which has pictures of its own."""
     class_name: str
+    """One of `DEMO_CLASSES`."""
     number: int
+    """Counts from 0 within the class and split."""
 
     @property
     def oddity(self) -> int:
@@ -50,17 +58,25 @@ def draw_demo_images(
     workers: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write `folder/train/CLASS/` and `folder/val/CLASS/` with that many pictures in all, the classes in equal parts.
+    """Write `folder/train/CLASS/` and `folder/val/CLASS/`; files that are there already are kept.
 
-    Files that are there already are kept, so an interrupted run continues. `on_progress(done, total)` is called as
-    pictures appear. Raises InputError when a count is not a positive multiple of the number of classes, or when the
-    folder holds a picture that this call would not draw.
+    Args:
+        folder: where the two splits go; made when it does not exist.
+        seed: another seed draws other pictures.
+        num_train: training pictures, the same number in each class.
+        num_val: validation pictures, the same number in each class.
+        workers: processes to draw with; the pictures do not depend on it.
+        on_progress: called with (pictures drawn, pictures in all).
+
+    Raises InputError when a count is not a positive multiple of the number of classes, or when the folder holds a
+    picture that this call would not draw.
     """
     jobs: list[tuple[DemoImage, Path]] = []
-    for split, count in (("train", num_train), ("val", num_val)):
+    counts: tuple[tuple[Literal["train", "val"], int], ...] = (("train", num_train), ("val", num_val))
+    for split, count in counts:
         if count < len(DEMO_CLASSES) or count % len(DEMO_CLASSES):
             raise InputError(
-                f"{count} {split} images cannot be dealt to {len(DEMO_CLASSES)} classes; use a multiple of "
+                f"{count} {split} images cannot be divided among {len(DEMO_CLASSES)} classes; use a multiple of "
                 f"{len(DEMO_CLASSES)}"
             )
         for class_name in DEMO_CLASSES:
@@ -70,17 +86,24 @@ def draw_demo_images(
     expected = {path for _, path in jobs}
     stray = sorted(path for path in folder.glob("*/*/*") if path not in expected and path.suffix != ".partial")
     if stray:
-        raise InputError(f"{stray[0]}: not part of this demo set; name an empty folder, or the same seed and counts")
+        raise InputError(f"{stray[0]}: no picture of this demo set; name an empty folder, or the same seed and counts")
     for path in {path.parent for path in expected}:
         path.mkdir(parents=True, exist_ok=True)
     todo = [job for job in jobs if not job[1].exists()]
     on_progress(len(jobs) - len(todo), len(jobs))
     if not todo:
         return
-    # "spawn" is the one way to start workers that every system has and no library's threads can upset.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for done, _ in enumerate(pool.imap_unordered(_write, todo, chunksize=8), start=len(jobs) - len(todo) + 1):
-            on_progress(done, len(jobs))
+    before = len(jobs) - len(todo)
+    chunks = [todo[start : start + PICTURES_PER_JOB] for start in range(0, len(todo), PICTURES_PER_JOB)]
+    drawn = run_jobs(
+        _write_some,
+        [(chunk, len(chunk)) for chunk in chunks],
+        num_workers=workers,
+        on_progress=lambda done: on_progress(before + done, len(jobs)),
+    )
+    with closing(drawn):  # stops the workers also when we raise
+        for _ in drawn:
+            pass
 
 
 def draw_scene(class_name: str, rng: np.random.Generator) -> Image.Image:
@@ -173,8 +196,15 @@ def _extension(image: DemoImage) -> str:
     return "png" if image.oddity == 7 else "JPEG"
 
 
-def _write(job: tuple[DemoImage, Path]) -> None:
-    image, path = job
+def _write_some(pictures: Sequence[tuple[DemoImage, Path]], heartbeat: Heartbeat, poisoned: dict[int, str]) -> None:
+    """The work of one worker."""
+    for i, (image, path) in enumerate(pictures):
+        heartbeat(i)
+        heartbeat.writing()  # nothing is read
+        _write(image, path)
+
+
+def _write(image: DemoImage, path: Path) -> None:
     rng = image.rng()
     scene = draw_scene(image.class_name, rng)
     quality = int(rng.integers(75, 96))
@@ -186,7 +216,7 @@ def _write(job: tuple[DemoImage, Path]) -> None:
         elif image.oddity == 27:
             scene.convert("CMYK").save(file, "JPEG", quality=quality)
         elif image.oddity == 37:
-            # Stored a quarter turn to the left, with the note that says "turn me to the right to show me".
+            # Stored a quarter turn to the left, with the tag that says "rotate me to the right to show me".
             exif = Image.Exif()
             exif[EXIF_ORIENTATION] = 6
             scene.transpose(Image.Transpose.ROTATE_90).save(file, "JPEG", quality=quality, exif=exif)

@@ -1,30 +1,66 @@
-"""Files that appear whole or not at all, and the room for them.
+"""Files that appear whole or not at all, their hashes, and the room for them.
 
 A reader never sees a half-written file at its final name, also after a power cut: content is written beside,
 flushed to the disk, then renamed.
 """
 
+import hashlib
+import io
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+_BUFFER_BYTES = 2**20
+PARTIAL_SUFFIX = ".partial"
+"""Ends the name of a file that is being written; one whose writer is gone is nobody's and may be removed."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the name `path` only when the block ends without an exception."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        yield file
-        try:
+    """Open a file for writing that takes the name `path` only when the block ends without an exception.
+
+    The name it has until then is used by nobody else, so that two writers of one file do not meet: the last one to end
+    gives it its content. Every OSError of the writing names `path`.
+    """
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
+    try:
+        with io.BufferedWriter(_NamedFile(partial), _BUFFER_BYTES) as file:
+            yield file
             file.flush()
-            os.fsync(file.fileno())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-    partial.replace(path)  # not reached when the block raised
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (str(partial), partial):
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
     sync_folder(path.parent)
+
+
+class _NamedFile(io.FileIO):
+    """A new file whose errors name it, also those of writing, as on a full disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x+")
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content) or 0
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.name)) from None
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The manifest: what a shard set is, written last, so that its presence means "complete and checked".
 
-Beside the shards lie `statistics.npz`, exact sums, and `quarantine.jsonl`, a JSON line for each input that was not
-stored.
+Beside the shards lie `index.bin`, all samples in one file, `statistics.npz`, exact sums, and `quarantine.jsonl`, a JSON
+line for each input that was not stored.
 
 It holds no time, host or path: the same source and options give the same bytes. A reader checks everything it relies
 on and refuses the rest, saying which file, what was found and what was expected.
@@ -9,14 +9,16 @@ on and refuses the rest, saying which file, what was found and what was expected
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ... import __version__
 from ...errors import InputError
-from .files import whole_file
+from .files import sha256_of, whole_file
 from .pixel_options import PixelOptions
+from .sample_index import SampleRows, write_sample_index
 from .shard import ShardEntry
 from .stats import ColorStatistics, PixelSums
 
@@ -52,25 +54,38 @@ def manifest_digest(data: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """A complete shard set of one split.
-
-    `num_patched` images were kept in spite of data that the decoder patched over; `source_sha256` is the fingerprint of
-    the inputs it was made of.
-    """
+    """A complete shard set of one split."""
 
     split: str
+    """Which split it is: train, val or test."""
     seed: int
+    """Seed of the shuffle."""
     images_per_shard: int
+    """Inputs dealt to each shard, the last perhaps fewer."""
     pixels: PixelOptions
+    """Every option that shaped a pixel."""
     software: dict[str, str]
+    """Versions of the libraries that shaped a pixel, by distribution."""
     classes: tuple[ClassEntry, ...]
+    """The class table; row i is class i."""
     shards: tuple[ShardEntry, ...]
+    """The shards in stored order."""
     quarantined: tuple[Quarantined, ...]
+    """Inputs that were not stored, sorted by name."""
     color: ColorStatistics
-    statistics_sha256: str
+    """Summary of the statistics."""
+    statistics_sha256: str = ""
+    """SHA-256 of `statistics.npz`, in hexadecimal."""
+    index_sha256: str = ""
+    """SHA-256 of `index.bin`; empty for a set of format 2, which has none."""
     num_patched: int = 0
+    """Images that were kept in spite of data that the decoder patched over."""
     source_sha256: str = ""
+    """Fingerprint of the inputs, `SourceSplit.fingerprint`."""
+    alexkit_version: str = __version__
+    """The alexkit that made the set; empty where it was not recorded."""
     format_version: int = FORMAT_VERSION
+    """Version of the format, 3."""
 
     @property
     def num_samples(self) -> int:
@@ -134,13 +149,16 @@ class Manifest:
             split=str(data["split"]),
             seed=int(data["seed"]),
             images_per_shard=int(data["images_per_shard"]),
-            pixels=PixelOptions(**data["pixels"]),
+            # Sets of earlier versions do not name their geometry.
+            pixels=PixelOptions(**{"geometry": "crop-then-resize", **data["pixels"]}),
             software={str(key): str(value) for key, value in data["software"].items()},
             classes=tuple(ClassEntry(**row) for row in data["classes"]),
             shards=tuple(ShardEntry(**row) for row in data["shards"]),
             quarantined=tuple(Quarantined(**row) for row in data["quarantined"]),
             color=ColorStatistics.from_json(data["color"]),
             statistics_sha256=str(data["statistics_sha256"]),
+            index_sha256=str(data.get("index_sha256", "")),
+            alexkit_version=str(data.get("alexkit_version", "")),
             num_patched=int(data["num_patched"]),
             source_sha256=str(data["source_sha256"]),
         )
@@ -170,35 +188,21 @@ def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
             file.write(json.dumps(asdict(bad)).encode() + b"\n")
 
 
-def complete_set(
-    folder: Path,
-    sums: PixelSums,
-    *,
-    split: str,
-    seed: int,
-    images_per_shard: int,
-    pixels: PixelOptions,
-    software: dict[str, str],
-    classes: Sequence[ClassEntry],
-    shards: Sequence[ShardEntry],
-    quarantined: Sequence[Quarantined] = (),
-    num_patched: int = 0,
-    source_sha256: str = "",
-) -> None:
-    """Make `folder`, which holds the finished `shards`, a shard set: quarantine, statistics, and last the manifest."""
-    write_quarantine(folder, quarantined)
+def complete_set(folder: Path, manifest: Manifest, sums: PixelSums, rows: Iterable[SampleRows]) -> None:
+    """Make `folder`, which holds the finished shards of `manifest`, a shard set.
+
+    Writes quarantine, statistics, sample index and last the manifest.
+
+    Args:
+        folder: where the shards and their indexes are, whole.
+        manifest: the set's; the hashes of statistics and sample index are filled in here.
+        sums: the exact statistics of all samples.
+        rows: the samples of every shard, in the manifest's order.
+    """
+    write_quarantine(folder, manifest.quarantined)
     sums.save(folder / STATISTICS_NAME)
-    Manifest(
-        split=split,
-        seed=seed,
-        images_per_shard=images_per_shard,
-        pixels=pixels,
-        software=software,
-        classes=tuple(classes),
-        shards=tuple(shards),
-        quarantined=tuple(quarantined),
-        color=ColorStatistics.from_sums(sums),
-        statistics_sha256=hashlib.sha256((folder / STATISTICS_NAME).read_bytes()).hexdigest(),
-        num_patched=num_patched,
-        source_sha256=source_sha256,
+    replace(
+        manifest,
+        statistics_sha256=sha256_of(folder / STATISTICS_NAME),
+        index_sha256=write_sample_index(folder, rows),
     ).write(folder)

@@ -1,47 +1,60 @@
 """Every choice that shapes a stored pixel, and the names it can be made by."""
 
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from ...errors import InputError
 
-FILTERS = ("bilinear", "bicubic", "lanczos", "area")
-FITS = ("crop", "shorter")
-IMAGE_EXTENSIONS = {"jpeg": "jpg", "png": "png", "raw": "raw"}
+Filter = Literal["bilinear", "bicubic", "lanczos", "area"]
+Fit = Literal["crop", "shorter"]
+ImageFormat = Literal["jpeg", "png", "raw"]
+Chroma = Literal["420", "444"]
+Geometry = Literal["rescale-then-crop", "crop-then-resize"]
+
+FILTERS: tuple[Filter, ...] = get_args(Filter)
+IMAGE_EXTENSIONS: dict[ImageFormat, str] = {"jpeg": "jpg", "png": "png", "raw": "raw"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelOptions:
-    """Every choice that shapes a stored pixel.
-
-    `fit` is `crop` for the central square of side `size_px`, or `shorter` for the whole image with that shorter side.
-    `lenient` keeps inputs whose data the decoder had to patch over.
-    """
+    """Every choice that shapes a stored pixel. Raises InputError for a value that is not one of the choices."""
 
     size_px: int = 256
-    fit: str = "crop"
-    filter: str = "bilinear"
-    format: str = "jpeg"
+    """Shorter side of the stored image, pixels, 8 to 4096."""
+    fit: Fit = "crop"
+    """`crop`: the central square of side `size_px`; `shorter`: the whole image with that shorter side."""
+    filter: Filter = "bilinear"
+    """How images are rescaled; `prep.images.resize` defines each."""
+    format: ImageFormat = "jpeg"
+    """How images are stored; `raw` is uint8 RGB, height x width x 3, without a header."""
     quality: int = 95
-    chroma: str = "420"
+    """JPEG quality, 1 to 100."""
+    chroma: Chroma = "420"
+    """JPEG chroma subsampling."""
     lenient: bool = False
+    """Whether damaged JPEGs are kept as the decoder patches them."""
+    geometry: Geometry = "rescale-then-crop"
+    """Whether images were rescaled and then cropped, or, in sets of earlier versions, cropped and then resized."""
 
     def __post_init__(self) -> None:
         if not 8 <= self.size_px <= 4096:
             raise InputError(f"size must be 8 to 4096 px, got {self.size_px}")
-        if self.fit not in FITS:
-            raise InputError(f"fit must be one of {', '.join(FITS)}, got {self.fit!r}")
+        _check_choice("fit", self.fit, Fit)
         if self.fit == "shorter" and self.format == "raw":
             raise InputError("format raw stores no shape, so it needs fit crop")
-        if self.filter not in FILTERS:
-            raise InputError(f"filter must be one of {', '.join(FILTERS)}, got {self.filter!r}")
-        if self.format not in IMAGE_EXTENSIONS:
-            raise InputError(f"format must be one of {', '.join(IMAGE_EXTENSIONS)}, got {self.format!r}")
+        _check_choice("filter", self.filter, Filter)
+        _check_choice("format", self.format, ImageFormat)
         if not 1 <= self.quality <= 100:
             raise InputError(f"quality must be 1 to 100, got {self.quality}")
-        if self.chroma not in ("420", "444"):
-            raise InputError(f"chroma must be 420 or 444, got {self.chroma!r}")
+        _check_choice("chroma", self.chroma, Chroma)
+        _check_choice("geometry", self.geometry, Geometry)
 
     @property
     def image_ext(self) -> str:
         """Extension of the image members in the tar."""
         return IMAGE_EXTENSIONS[self.format]
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")

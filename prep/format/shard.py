@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from .files import whole_file
+from .sample_index import SampleRows, image_checksum
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,90}")
 INDEX_VERSION = "v1.2"
@@ -86,13 +87,26 @@ def index_path(shard: Path) -> Path:
     return shard.with_suffix(".idx")
 
 
-def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> ShardEntry:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenShard:
+    """What `write_shard` wrote: the manifest's entry, and the samples for `index.bin`."""
+
+    entry: ShardEntry
+    rows: SampleRows
+
+
+def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> WrittenShard:
     """Write a tar and its index, each whole or not at all, and say what was written.
 
     Raises InputError when two samples have one key.
     """
     digest = hashlib.sha256()
     lines: list[str] = []
+    starts: list[int] = []
+    sizes: list[int] = []
+    labels: list[int] = []
+    checksums: list[int] = []
+    keys: list[str] = []
     seen: set[str] = set()
     position = 0
     with whole_file(path) as file:
@@ -100,6 +114,11 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Sha
             if sample.key in seen:
                 raise InputError(f"{path}: two samples have the key {sample.key!r}")
             seen.add(sample.key)
+            starts.append(position + HEADER_BYTES)
+            sizes.append(len(sample.image))
+            labels.append(sample.label)
+            checksums.append(image_checksum(sample.image))
+            keys.append(sample.key)
             line = []
             mark = content_mark(digest)
             for ext, content in ((image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
@@ -117,12 +136,21 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Sha
     index = "\n".join([f"{INDEX_VERSION} {len(lines)}", *lines, ""]).encode("ascii")
     with whole_file(index_path(path)) as file:
         file.write(index)
-    return ShardEntry(
-        name=path.name,
-        num_samples=len(lines),
-        num_bytes=position + len(end),
-        sha256=digest.hexdigest(),
-        index_sha256=hashlib.sha256(index).hexdigest(),
+    return WrittenShard(
+        entry=ShardEntry(
+            name=path.name,
+            num_samples=len(lines),
+            num_bytes=position + len(end),
+            sha256=digest.hexdigest(),
+            index_sha256=hashlib.sha256(index).hexdigest(),
+        ),
+        rows=SampleRows(
+            starts_N=np.array(starts, np.int64),
+            sizes_N=np.array(sizes, np.uint32),
+            labels_N=np.array(labels, np.int32),
+            checksums_N=np.array(checksums, np.uint32),
+            keys=keys,
+        ),
     )
 
 

@@ -1,15 +1,21 @@
 """A shard set opened for reading: the folder of one split, checked against its manifest."""
 
 import hashlib
+import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ...errors import InputError
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
+from .sample_index import SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_checksum
 from .shard import ShardIndex, index_path, parse_index
 from .stats import PixelSums
 
 SPLITS = ("train", "val")
+MAX_LABEL_DIGITS = 9
 MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 
 
@@ -59,6 +65,61 @@ class ShardSet:
         if hashlib.sha256(content).hexdigest() != shard.index_sha256:
             raise InputError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; {MEND}")
         return index
+
+    def sample_index(self) -> SampleIndex:
+        """Every sample of the set, checked against the manifest: `index.bin`, mapped.
+
+        For a set of format 2, which has none, the same is read into memory from the shards, without checksums. Raises
+        InputError naming the file for one that is missing, damaged or of another set.
+        """
+        shards = self.manifest.shards
+        path = self.folder / SAMPLE_INDEX_NAME
+        if self.manifest.index_sha256:
+            if not path.exists():
+                raise InputError(f"{path}: missing, but {self.folder / MANIFEST_NAME} lists it; {MEND}")
+            index = SampleIndex.open(self.folder)
+        else:
+            path = self.folder / MANIFEST_NAME
+            index = SampleIndex.of_rows(self.rows(number, read_images=False) for number in range(len(shards)))
+        if np.diff(index.first_S).tolist() != [shard.num_samples for shard in shards]:
+            raise InputError(f"{path}: its shards have other numbers of samples than in {MANIFEST_NAME}; {MEND}")
+        for shard, (first, last) in zip(shards, itertools.pairwise(index.first_S.tolist()), strict=True):
+            ends = index.starts_N[first:last] + index.sizes_N[first:last]
+            if len(ends) and int(ends.max()) > shard.num_bytes:
+                row = first + int(ends.argmax())
+                raise InputError(
+                    f"{path}: sample {index.key(row)!r} ends at byte {int(ends.max())} of {shard.name}, which has "
+                    f"{shard.num_bytes}; {MEND}"
+                )
+        most = max((int(index.labels_N[i : i + 2**20].max()) for i in range(0, len(index), 2**20)), default=0)
+        if most >= len(self.manifest.classes):
+            raise InputError(f"{path}: label {most}, but the class table has {len(self.manifest.classes)} rows; {MEND}")
+        return index
+
+    def rows(self, shard_number: int, *, read_images: bool = True) -> SampleRows:
+        """The samples of one shard as they stand in `index.bin`, read from the shard and its index.
+
+        Checksums are those of the images as they are now; zeros unless `read_images`.
+        """
+        index = self.index(shard_number)
+        path = self.folder / self.manifest.shards[shard_number].name
+        labels_N, checksums_N = np.zeros(len(index), np.int32), np.zeros(len(index), np.uint32)
+        with path.open("rb") as file:
+            for i, key in enumerate(index.keys):
+                if read_images:
+                    image = os.pread(file.fileno(), int(index.image_sizes[i]), int(index.image_offsets[i]))
+                    checksums_N[i] = image_checksum(image)
+                text = os.pread(file.fileno(), int(index.label_sizes[i]), int(index.label_offsets[i]))
+                if not text.isdigit() or len(text) > MAX_LABEL_DIGITS:
+                    raise InputError(f"{path}: sample {key!r}: label {text[:20]!r}, expected a number; {MEND}")
+                labels_N[i] = int(text)
+        return SampleRows(
+            starts_N=index.image_offsets,
+            sizes_N=index.image_sizes.astype(np.uint32),
+            labels_N=labels_N,
+            checksums_N=checksums_N,
+            keys=index.keys,
+        )
 
     def sums(self) -> PixelSums:
         """The exact statistics written with the shards."""

@@ -19,6 +19,17 @@ from .jpeg_header import SOI, JpegHeader, read_jpeg_header
 
 # 1 GiB at 12 bytes a pixel: 3 of pixels, 6 of a progressive JPEG's coefficients, 3 of an upright copy.
 MAX_PIXELS = 2**30 // 12
+# What Pillow raises for damaged data.
+_PILLOW_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Warning,
+    KeyError,
+    IndexError,
+    TypeError,
+)
 OTHER_FORMATS = ("PNG", "GIF", "BMP", "WEBP", "TIFF")
 
 
@@ -35,7 +46,10 @@ def decode_rgb(data: bytes, *, lenient: bool = False) -> NDArray[np.uint8]:
 def _decode_jpeg(data: bytes, *, lenient: bool) -> NDArray[np.uint8]:
     header = read_jpeg_header(data)
     _check_size(header.width, header.height)
-    image = simplejpeg.decode_jpeg(data, "CMYK" if header.num_components == 4 else "RGB", strict=not lenient)
+    try:
+        image = simplejpeg.decode_jpeg(data, "CMYK" if header.num_components == 4 else "RGB", strict=not lenient)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     if header.num_components == 4:
         image = _rgb_from_cmyk(image, inverted=header.has_adobe_marker)
     return _upright(image, header)
@@ -70,9 +84,9 @@ def _decode_other(data: bytes) -> NDArray[np.uint8]:
                 return _rgb_from_pillow(image)
         except UnidentifiedImageError:
             raise InputError(f"not an image of a known format (it starts with {data[:8]!r})") from None
-        except ValueError:
+        except InputError:
             raise
-        except (OSError, SyntaxError, Image.DecompressionBombError, Warning, KeyError, IndexError, TypeError) as error:
+        except _PILLOW_ERRORS as error:
             raise InputError(f"damaged image: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 

@@ -15,6 +15,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...errors import InputError
 from ..format.pixel_options import PixelOptions
 from .decode import decode_rgb
 from .fit import fit_image
@@ -36,7 +37,7 @@ def prepare_image(data: bytes, options: PixelOptions) -> Prepared:
     was_patched = False
     try:
         decoded_HWC = decode_rgb(data)
-    except ValueError:
+    except InputError:
         if not options.lenient:
             raise
         decoded_HWC = decode_rgb(data, lenient=True)

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ..build.workers import Beat, run_jobs
 from ..format.pixel_options import PixelOptions
 from ..format.shard import index_path, read_index
 from ..format.shard_set import ShardSet
 from ..format.stats import ColorStatistics, PixelSums
+from ..workers import Heartbeat, run_jobs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +111,7 @@ def sample_pixels(shard_set: ShardSet, *, num_images: int = 64, pixels_per_image
     return np.concatenate(pixels)
 
 
-def sum_one_shard(job: SumJob, beat: Beat, condemned: dict[int, str]) -> PixelSums:
+def sum_one_shard(job: SumJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> PixelSums:
     """The work of one worker."""
     from ..images.running_sums import RunningSums
     from ..images.square import central_square
@@ -121,13 +121,15 @@ def sum_one_shard(job: SumJob, beat: Beat, condemned: dict[int, str]) -> PixelSu
     sums = RunningSums(job.pixels.size_px)
     with job.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for i, key in enumerate(index.keys):
-            beat(i)
+            heartbeat(i)
             offset, size = int(index.image_offsets[i]), int(index.image_sizes[i])
             try:
-                if i in condemned:
-                    raise InputError(condemned[i])
-                image_HWC = decode_stored(content[offset : offset + size], job.pixels)
-            except ValueError as error:
+                if i in poisoned:
+                    raise InputError(poisoned[i])
+                data = content[offset : offset + size]
+                with heartbeat.decoding():
+                    image_HWC = decode_stored(data, job.pixels)
+            except InputError as error:
                 raise InputError(f"{job.path}: sample {key!r} at byte {offset}: {error}; restore the shard") from None
             sums.add(central_square(image_HWC))
     return sums.total()

@@ -1,12 +1,21 @@
+import contextlib
+import fcntl
+import logging
 import os
+import pty
+import re
 import signal
+import struct
+import subprocess
+import sys
+import termios
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from alexkit.cli import terminal
-from alexkit.cli.terminal import one_line_errors, progress
+from alexkit.cli.terminal import if_interrupted, note, one_line_errors, progress
 from alexkit.errors import InputError
 
 
@@ -33,25 +42,106 @@ def test_long_work_says_rate_and_eta_as_it_goes(
     assert "ETA" in lines[-1] and lines[-1].startswith("packing: 400/1000")
 
 
-@pytest.mark.parametrize("error", [InputError, OSError, ImportError])
-def test_what_a_user_can_get_wrong_is_one_line(error: type[Exception]) -> None:
+def failing(error: BaseException) -> click.Command:
     @click.command()
     @one_line_errors
     def command() -> None:
-        raise error("shards/x.tar: 3 bytes,\n expected 4")
+        raise error
 
+    return command
+
+
+@pytest.mark.parametrize("error", [InputError, OSError, ImportError])
+def test_what_a_user_can_get_wrong_is_one_line(error: type[Exception]) -> None:
+    command = failing(error("shards/x.tar: 3 bytes,\n expected 4"))
     result = CliRunner().invoke(command)
     assert result.exit_code == 1
     assert result.output == "Error: shards/x.tar: 3 bytes, expected 4\n"
+    assert isinstance(CliRunner().invoke(command, ["--debug"]).exception, error)
 
 
-def test_our_own_mistakes_keep_their_traceback() -> None:
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("torch", "batches need PyTorch: pip install 'alexkit[loader]'; training: pip install 'alexkit[train]'"),
+        ("nvidia.dali", "pip install 'alexkit[cu12]', or 'alexkit[cu13]'"),
+        ("matplotlib.figure", "pip install 'alexkit[report]'"),
+    ],
+)
+def test_a_missing_library_is_answered_by_its_pip_line(module: str, words: str) -> None:
+    result = CliRunner().invoke(failing(ModuleNotFoundError(f"No module named {module!r}", name=module)))
+    assert result.exit_code == 1 and words in result.output and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), ValueError("not ours to explain"), ImportError("x", name="alexkit.prep.gone")]
+)
+def test_our_own_mistakes_keep_their_traceback(error: Exception) -> None:
+    assert CliRunner().invoke(failing(error)).exception is error
+
+
+def test_quiet_shows_results_alone_and_verbose_logs_what_is_decided() -> None:
     @click.command()
     @one_line_errors
     def command() -> None:
-        raise ZeroDivisionError
+        note("found class folders")
+        logging.getLogger("alexkit.prep").info("two workers")
+        with progress("packing", 3, "images") as update:
+            update(3)
+        click.echo("3 images")
 
-    assert isinstance(CliRunner().invoke(command).exception, ZeroDivisionError)
+    shown = {option: CliRunner().invoke(command, option.split()).output for option in ("", "-q", "-v")}
+    assert shown["-q"] == "3 images\n"
+    assert "found class folders" in shown[""] and "packing: 3/3 images" in shown[""]
+    assert "two workers" not in shown[""]
+
+
+def test_an_interrupted_command_says_what_was_kept() -> None:
+    @click.command()
+    @one_line_errors
+    def command() -> None:
+        if_interrupted("7 finished shards are kept in out")
+        raise KeyboardInterrupt
+
+    result = CliRunner().invoke(command)
+    assert result.exit_code == terminal.EXIT_INTERRUPTED
+    assert result.output == "interrupted; 7 finished shards are kept in out\n"
+
+
+@pytest.mark.parametrize(("columns", "term"), [(40, "xterm"), (100, "xterm"), (80, "dumb")])
+def test_on_a_terminal_the_count_is_whole_at_any_width_and_warnings_stand_above_the_bar(
+    columns: int, term: str
+) -> None:
+    script = """
+import logging
+from alexkit.cli import terminal
+terminal._start_logging()
+with terminal.progress("training", 1_281_167, "images") as update:
+    update(0)
+    update(1_281_000)
+    logging.getLogger("alexkit").warning("the loss is that of guessing")
+"""
+    shown = on_a_terminal([sys.executable, "-c", script], columns, term)
+    assert "1281000/1281167" in shown.replace(" ", "") and ", 0 images/s" not in shown
+    assert "WARNING: the loss is that of guessing" in [line.strip() for line in re.split(r"\r|\n|\x1b\[2K", shown)]
+
+
+def on_a_terminal(command: list[str], columns: int, term: str) -> str:
+    """What `command` prints to a terminal of so many columns."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    with subprocess.Popen(
+        command, stdin=follower, stdout=follower, stderr=follower, env={**environment, "TERM": term}
+    ) as process:
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end was closed
+            while chunk := os.read(leader, 65536):
+                shown += chunk
+        os.close(leader)
+    assert process.returncode == 0, shown
+    return shown.decode()
 
 
 def test_sigterm_ends_a_command_like_ctrl_c() -> None:

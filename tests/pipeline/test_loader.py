@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from alexkit.pipeline import Batch, CenterCrop, Loader, TenViews, TrainAugment
+from alexkit.prep import ShardSet
 
 TRAIN = TrainAugment(crop=56)
 
@@ -289,3 +290,13 @@ def test_another_process_gets_the_same_tensors(draw_shards: Any) -> None:
     result = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)
     with Loader(folder, batch_size=4, replica=1, num_replicas=2, augment=TRAIN) as loader:
         assert result.stdout.split() == [hashlib.sha256(batch.images.numpy().tobytes()).hexdigest() for batch in loader]
+
+
+def test_a_mean_is_taken_from_statistics_without_their_shard_set(draw_shards: Any) -> None:
+    train = draw_shards(num_samples=20, size_px=32)
+    val = draw_shards(num_samples=6, size_px=32, split="val")
+    given = []
+    for mean_from in (train, ShardSet.open(train).sums()):
+        with Loader(val, batch_size=6, augment=CenterCrop(crop=24, mean_from=mean_from)) as loader:
+            given.append(next(iter(loader)).images)
+    assert torch.equal(*given)

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import InputError
+from ....extras import explained_imports
 from ..inputs import MAX_INPUT_BYTES
 
-try:
+with explained_imports():
     import pyarrow
-except ImportError as error:
-    raise ImportError("reading parquet needs pyarrow: pip install 'alexkit[parquet]'") from error
 
 CODECS = {"UNCOMPRESSED": None, "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd"}
 SNAPPY_BLOCK = 2**16

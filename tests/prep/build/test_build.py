@@ -54,7 +54,7 @@ def test_every_image_is_stored_once_with_its_label(draw_source, tmp_path: Path) 
 def test_nothing_but_final_files_is_left(draw_source, tmp_path: Path, tree_hashes) -> None:  # type: ignore[no-untyped-def]
     build(draw_source(splits=("train",)), tmp_path / "out")
     shards = [f"train/train-0000{i}.{ext}" for i in range(4) for ext in ("tar", "idx")]
-    others = ["train/manifest.json", "train/quarantine.jsonl", "train/statistics.npz"]
+    others = ["train/index.bin", "train/manifest.json", "train/quarantine.jsonl", "train/statistics.npz"]
     assert sorted(tree_hashes(tmp_path / "out")) == sorted(shards + others)
 
 
@@ -129,7 +129,7 @@ def test_lenient_keeps_what_the_codec_patched(draw_source, tmp_path: Path) -> No
     good = (source / "train/n00000000/n00000000_0.JPEG").read_bytes()
     (source / "train/n00000000/cut.JPEG").write_bytes(good[: -len(good) // 4])
     (strict,) = build(source, tmp_path / "strict")
-    (lenient,) = build(source, tmp_path / "lenient", pixels=PixelOptions(size_px=32, strict=False))
+    (lenient,) = build(source, tmp_path / "lenient", pixels=PixelOptions(size_px=32, lenient=True))
     assert strict.shard_set.manifest.num_samples == 15 and lenient.shard_set.manifest.num_samples == 16
     assert strict.shard_set.manifest.num_patched == 0 and lenient.shard_set.manifest.num_patched == 1
 
@@ -209,7 +209,7 @@ def test_a_finished_shard_that_was_taken_away_is_written_again(  # type: ignore[
     build(source, tmp_path / "undisturbed")
 
     def interrupt(done: int, num_bad: int) -> None:
-        if list((tmp_path / "out" / ".unfinished").glob("train.npz")):
+        if list((tmp_path / "out/.unfinished/train").glob("*.npz")):
             raise KeyboardInterrupt
 
     options = BuildOptions(pixels=SMALL, images_per_shard=4, num_workers=1)

@@ -94,7 +94,9 @@ def test_every_truncation_is_found_without_reading(built: tuple[Path, Path]) -> 
         ]
 
 
-@pytest.mark.parametrize("name", ["train-00001.idx", "statistics.npz", "quarantine.jsonl", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["train-00001.idx", "statistics.npz", "index.bin", "quarantine.jsonl", "manifest.json"]
+)
 def test_every_changed_byte_of_a_small_file_is_found(built: tuple[Path, Path], name: str) -> None:
     path = built[1] / name
     good = path.read_bytes()
@@ -111,7 +113,7 @@ def test_every_changed_byte_of_a_small_file_is_found(built: tuple[Path, Path], n
             assert name in [finding.file for finding in findings]
 
 
-@pytest.mark.parametrize("name", ["train-00001.tar", "train-00001.idx", "statistics.npz"])
+@pytest.mark.parametrize("name", ["train-00001.tar", "train-00001.idx", "statistics.npz", "index.bin"])
 def test_a_missing_file_is_found_at_once(built: tuple[Path, Path], name: str) -> None:
     (built[1] / name).unlink()
     assert verify_set(built[1], depth="quick") == [Finding(file=name, problem="missing")]
@@ -144,6 +146,16 @@ def test_statistics_and_quarantine_are_made_again(
     (folder / "statistics.npz").write_bytes(b"")
     (folder / "quarantine.jsonl").write_text("nonsense\n")
     assert repair(folder, source) == ["quarantine.jsonl", "statistics.npz"]
+    assert tree_hashes(folder) == before
+
+
+def test_the_sample_index_is_made_again_from_the_shards(
+    built: tuple[Path, Path], tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    source, folder = built
+    before = tree_hashes(folder)
+    (folder / "index.bin").unlink()
+    assert repair(folder, source) == ["index.bin"]
     assert tree_hashes(folder) == before
 
 

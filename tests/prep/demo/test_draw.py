@@ -62,5 +62,5 @@ def test_counts_that_do_not_fit_and_foreign_files_are_refused(tmp_path: Path) ->
         draw_demo_images(tmp_path, seed=0, num_train=25, num_val=10, workers=1)
     (tmp_path / "train" / "holiday").mkdir(parents=True)
     (tmp_path / "train" / "holiday" / "beach.jpg").touch()
-    with pytest.raises(ValueError, match=r"beach\.jpg: not part of this demo set"):
+    with pytest.raises(ValueError, match=r"beach\.jpg: no picture of this demo set"):
         draw_demo_images(tmp_path, seed=0, num_train=10, num_val=10, workers=1)

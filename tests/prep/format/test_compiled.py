@@ -3,9 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from numba import njit
+
+from alexkit.prep.format.compiled import compiled
 
 # Kernels that call kernels, as those that read an index do.
 SCRIPT = """
@@ -45,6 +49,9 @@ def test_a_full_disk_costs_only_the_time_to_compile(index: Path, tmp_path: Path,
     assert "data saved to" in read(index, tmp_path / "cache")  # what was left half done does no harm
 
 
-def test_no_place_for_the_code_costs_only_the_time_to_compile(index: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    assert "saved" not in read(index, tmp_path / "file/cache")
+def test_no_place_for_the_code_costs_only_the_time_to_compile() -> None:
+    names: dict[str, Callable[[int], int]] = {}
+    exec("def next_number(x):\n    return x + 1", names)  # code without a file has no folder to be kept in
+    with pytest.raises(RuntimeError, match="no locator available"):
+        njit(cache=True)(names["next_number"])
+    assert compiled(names["next_number"])(1) == 2

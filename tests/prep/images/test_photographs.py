@@ -10,6 +10,8 @@ from PIL import Image
 
 from alexkit.prep import ColorStatistics, PixelOptions, PixelSums, ShardSet
 from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.format.pixel_options import FILTERS, Filter
+from alexkit.prep.images import decode_rgb, fit_image
 from alexkit.prep.sources.recognize import open_source
 
 
@@ -43,6 +45,28 @@ def test_every_photograph_is_kept_and_the_colors_are_those_of_pillow(tmp_path: P
     assert np.abs(np.array(ours.mean_C) - pillow.mean_C).max() < 3
     cosine = np.dot(ours.eigenvectors_KC[0], pillow.eigenvectors_KC[0])
     assert np.degrees(np.arccos(min(1.0, cosine))) < 5
+
+
+@pytest.mark.parametrize("filter_", FILTERS)
+def test_stored_pixels_are_within_half_a_level_of_pillow_and_opencv(filter_: Filter) -> None:
+    import cv2
+
+    differences = []
+    for path in sorted(folder_of("ALEXKIT_IMAGENET_SAMPLE").glob("*/*"))[::10]:
+        image_HWC = decode_rgb(path.read_bytes())
+        height, width = image_HWC.shape[:2]
+        scale = 256 / min(height, width)
+        new_height, new_width = round(height * scale), round(width * scale)
+        if filter_ == "area":
+            method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+            resized = np.asarray(cv2.resize(image_HWC, (new_width, new_height), interpolation=method))
+        else:
+            pillow = Image.fromarray(image_HWC).resize((new_width, new_height), Image.Resampling[filter_.upper()])
+            resized = np.asarray(pillow)
+        top, left = (new_height - 256) // 2, (new_width - 256) // 2
+        stored = fit_image(image_HWC, PixelOptions(filter=filter_)).astype(int)
+        differences.append(np.abs(stored - resized[top : top + 256, left : left + 256]).mean())
+    assert max(differences) <= 0.5
 
 
 def test_cifar_keeps_its_counts_per_class(tmp_path: Path) -> None:

@@ -1,0 +1,19 @@
+"""alexkit prep|train|eval: the three commands in one group, for `python -m alexkit`."""
+
+import click
+
+from .alexeval import alexeval
+from .alexprep import alexprep
+from .alextrain import alextrain
+from .terminal import GROUP_SETTINGS, version_option
+
+
+@click.group(context_settings=GROUP_SETTINGS)
+@version_option
+def alexkit() -> None:
+    """ImageNet to shards, shards to batches, and the two-column AlexNet of 2012."""
+
+
+alexkit.add_command(alexprep, "prep")
+alexkit.add_command(alextrain, "train")
+alexkit.add_command(alexeval, "eval")

@@ -1,0 +1,32 @@
+"""How to build shard sets."""
+
+from dataclasses import dataclass, field
+
+from ...errors import InputError
+from ..format.pixel_options import PixelOptions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildOptions:
+    """How to build. Only `pixels`, `seed` and `images_per_shard` shape the result."""
+
+    pixels: PixelOptions = field(default_factory=PixelOptions)
+    """Every option that shapes a stored pixel."""
+    seed: int = 0
+    """Seed of the shuffle, 0 to 2**63 - 1."""
+    images_per_shard: int = 1000
+    """Inputs dealt to each shard."""
+    num_workers: int = 2
+    """Worker processes."""
+    max_bad: int | None = None
+    """Quarantined inputs that a split may have; None stands for 0.1 %, but at least 10."""
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1:
+            raise InputError(f"workers must be at least 1, got {self.num_workers}")
+        if self.max_bad is not None and self.max_bad < 0:
+            raise InputError(f"max bad must be 0 or more, got {self.max_bad}")
+
+    def bad_limit(self, num_images: int) -> int:
+        """How many of `num_images` inputs may be bad."""
+        return max(10, num_images // 1000) if self.max_bad is None else self.max_bad

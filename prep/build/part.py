@@ -1,0 +1,96 @@
+"""What is known of one finished shard until its split is complete: a file of its own, written after the shard.
+
+`OUT/.unfinished/SPLIT/NNNNN.npz` holds the manifest's entry, the exact sums, the rows for `index.bin` and the
+quarantined inputs, all arrays without pickles. It ends with the SHA-256 of what comes before it, and names the plan it
+belongs to, so that a damaged file, or one of another run, is never mistaken for a finished shard.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ..format.files import whole_file
+from ..format.manifest import Quarantined
+from ..format.sample_index import SampleRows
+from ..format.shard import ShardEntry, WrittenShard
+from ..format.stats import PixelSums
+from .shard_job import ShardResult
+
+_DIGEST_BYTES = 64
+
+
+def part_name(number: int) -> str:
+    """`00012.npz`."""
+    return f"{number:05d}.npz"
+
+
+def save_part(path: Path, result: ShardResult, plan_sha256: str) -> None:
+    """Write what is known of a finished shard of the plan with that hash."""
+    written = result.written
+    about = {
+        "plan_sha256": plan_sha256,
+        "entry": asdict(written.entry) if written else None,
+        "quarantined": [asdict(bad) for bad in result.quarantined],
+        "num_patched": result.num_patched,
+        "num_images": result.sums.num_images,
+        "keys": list(written.rows.keys) if written else [],
+    }
+    arrays = {
+        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+        "image_HWC": _narrow(result.sums.image_HWC),
+        "outer_CC": result.sums.outer_CC,
+    }
+    if written:
+        rows = written.rows
+        arrays |= {
+            "starts_N": rows.starts_N,
+            "sizes_N": rows.sizes_N,
+            "labels_N": rows.labels_N,
+            "checksums_N": rows.checksums_N,
+        }
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    with whole_file(path) as file:
+        file.write(content.getbuffer())
+        file.write(hashlib.sha256(content.getbuffer()).hexdigest().encode())
+
+
+def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
+    """What `save_part` wrote for that plan; None when the file is damaged or belongs to another plan."""
+    content = path.read_bytes()
+    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        return None
+    with np.load(io.BytesIO(body), allow_pickle=False) as data:
+        about = json.loads(data["about"].tobytes())
+        if about["plan_sha256"] != plan_sha256:
+            return None
+        written = None
+        if about["entry"]:
+            rows = SampleRows(
+                starts_N=data["starts_N"],
+                sizes_N=data["sizes_N"],
+                labels_N=data["labels_N"],
+                checksums_N=data["checksums_N"],
+                keys=about["keys"],
+            )
+            written = WrittenShard(entry=ShardEntry(**about["entry"]), rows=rows)
+        return ShardResult(
+            written=written,
+            sums=PixelSums(
+                num_images=about["num_images"], image_HWC=data["image_HWC"].astype(np.int64), outer_CC=data["outer_CC"]
+            ),
+            quarantined=tuple(Quarantined(**bad) for bad in about["quarantined"]),
+            num_patched=about["num_patched"],
+        )
+
+
+def _narrow(
+    sums_HWC: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]",
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+    """The sums in 32 bits where they fit, as they do for 16 million images: half the bytes."""
+    return sums_HWC.astype(np.uint32) if sums_HWC.max(initial=0) < 2**32 else sums_HWC

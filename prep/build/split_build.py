@@ -1,0 +1,203 @@
+"""One split of a source to one shard set, shard by shard, from wherever an earlier run stopped."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..format.files import PARTIAL_SUFFIX, sha256_of
+from ..format.manifest import Manifest, Quarantined, complete_set
+from ..format.sample_index import SampleRows
+from ..format.shard import ShardEntry, index_path
+from ..format.stats import ColorStatistics, PixelSums
+from ..sources.inputs import SourceSplit
+from ..workers import run_jobs
+from .options import BuildOptions
+from .part import load_part, part_name, save_part
+from .plan import ShardPlan
+from .shard_job import ShardJob, ShardResult, write_one_shard
+
+OnProgress = Callable[[int, int], None]
+"""`on_progress(inputs done, inputs quarantined)` of the split that is being built."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitBuild:
+    """The building of one split; `build` does what is missing and completes the set."""
+
+    split: SourceSplit
+    """What is built."""
+    folder: Path
+    """Where the shard set goes."""
+    parts: Path
+    """The folder of the parts of finished shards."""
+    options: BuildOptions
+    """How to build."""
+    software: dict[str, str]
+    """Versions of the libraries that shape a pixel."""
+    plan_sha256: str = ""
+    """Hash of the plan of the whole run; parts of another plan are not used."""
+
+    def __post_init__(self) -> None:
+        _ = self.plan  # refuses impossible options before anything is written
+
+    @cached_property
+    def plan(self) -> ShardPlan:
+        """How the inputs are dealt to shards."""
+        return ShardPlan(
+            split=self.split.name,
+            num_images=len(self.split.images),
+            seed=self.options.seed,
+            images_per_shard=self.options.images_per_shard,
+        )
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """The inputs in stored order."""
+        return self.plan.order()
+
+    def job(self, number: int, folder: Path) -> ShardJob:
+        """The job that writes shard `number` into `folder`."""
+        positions = self.plan.positions(number)
+        return ShardJob(
+            path=folder / self.plan.shard_name(number),
+            number=number,
+            first_position=positions.start,
+            images=[self.split.images[i] for i in self.order[positions.start : positions.stop].tolist()],
+            pixels=self.options.pixels,
+        )
+
+    def build(self, on_progress: OnProgress) -> None:
+        """Write the shards that are missing, check all of them and write the manifest.
+
+        A shard that changed since it was written is written again. Raises InputError for too many bad inputs, for none
+        that is good, and for a shard that changes while the run goes on; OSError from the disk.
+        """
+        self.folder.mkdir(exist_ok=True)
+        self.parts.mkdir(exist_ok=True)
+        for leftover in self.folder.glob(f"*{PARTIAL_SUFFIX}"):
+            leftover.unlink()
+        self._write_missing(on_progress)
+        if changed := self._remove_changed():
+            self._write_missing(on_progress)
+            changed &= self._remove_changed()
+        if changed:
+            name = self.folder / self.plan.shard_name(min(changed))
+            raise InputError(
+                f"{name}: changed after it was written, twice; does another program write there? The same command "
+                "writes it again"
+            )
+        self._complete()
+
+    def _write_missing(self, on_progress: OnProgress) -> None:
+        num_bad = before = 0
+        bad: list[Quarantined] = []
+        missing = []
+        for number in range(self.plan.num_shards):
+            result = self._load(number)
+            if result is None:
+                missing.append(number)
+            else:
+                before += len(self.plan.positions(number))
+                bad += result.quarantined[:1]
+                num_bad += len(result.quarantined)
+        self._refuse_too_many_bad(num_bad, bad)
+        jobs = ((self.job(number, self.folder), len(self.plan.positions(number))) for number in missing)
+        results = run_jobs(
+            write_one_shard,
+            jobs,
+            num_workers=self.options.num_workers,
+            on_progress=lambda done: on_progress(before + done, num_bad),
+        )
+        with closing(results):  # stops the workers also when we raise
+            for job, result in results:
+                save_part(self.parts / part_name(job.number), result, self.plan_sha256)
+                bad += result.quarantined[:1]
+                num_bad += len(result.quarantined)
+                self._refuse_too_many_bad(num_bad, bad)
+
+    def _refuse_too_many_bad(self, num_bad: int, some: list[Quarantined]) -> None:
+        limit = self.options.bad_limit(len(self.split.images))
+        if num_bad > limit:
+            raise InputError(
+                f"{self.split.name}: {num_bad} bad inputs, more than {limit} of {len(self.split.images)}, e.g. "
+                f"{some[0].source}: {some[0].reason}; check the source, or allow more with --max-bad"
+            )
+
+    def _load(self, number: int) -> ShardResult | None:
+        """What is known of a shard that is finished: its part is sound and its files are there, at their size."""
+        path = self.parts / part_name(number)
+        if not path.exists():
+            return None
+        result = load_part(path, self.plan_sha256)
+        if result and result.written and not _is_there(self.folder, result.written.entry):
+            return None
+        return result
+
+    def _results(self) -> Iterator[ShardResult]:
+        for number in range(self.plan.num_shards):
+            result = self._load(number)
+            if result is None:
+                name = self.folder / self.plan.shard_name(number)
+                raise InputError(
+                    f"{name}: was removed or changed while the run went on; the same command writes it again"
+                )
+            yield result
+
+    def _remove_changed(self) -> set[int]:
+        """Take shards whose bytes are no longer those that were written out of the finished ones; their numbers."""
+        changed = set()
+        for number, result in enumerate(self._results()):
+            if result.written and not _is_whole(self.folder, result.written.entry):
+                (self.parts / part_name(number)).unlink()
+                changed.add(number)
+        return changed
+
+    def _complete(self) -> None:
+        sums = PixelSums.zero(self.options.pixels.size_px)
+        shards: list[ShardEntry] = []
+        quarantined: list[Quarantined] = []
+        num_patched = 0
+        for result in self._results():
+            sums += result.sums
+            quarantined += result.quarantined
+            num_patched += result.num_patched
+            if result.written:
+                shards.append(result.written.entry)
+        if sums.num_images == 0:
+            raise InputError(
+                f"{self.split.name}: none of {len(self.split.images)} inputs is a usable image; check the source"
+            )
+        manifest = Manifest(
+            split=self.split.name,
+            seed=self.plan.seed,
+            images_per_shard=self.plan.images_per_shard,
+            pixels=self.options.pixels,
+            software=self.software,
+            classes=self.split.classes,
+            shards=tuple(shards),
+            quarantined=tuple(sorted(quarantined, key=lambda bad: bad.source)),
+            color=ColorStatistics.from_sums(sums),
+            num_patched=num_patched,
+            source_sha256=self.split.fingerprint(),
+        )
+        complete_set(self.folder, manifest, sums, self._rows())
+
+    def _rows(self) -> Iterator[SampleRows]:
+        return (result.written.rows for result in self._results() if result.written)
+
+
+def _is_there(folder: Path, entry: ShardEntry) -> bool:
+    shard = folder / entry.name
+    return shard.is_file() and shard.stat().st_size == entry.num_bytes and index_path(shard).is_file()
+
+
+def _is_whole(folder: Path, entry: ShardEntry) -> bool:
+    """Whether shard and index have the bytes that were written."""
+    shard = folder / entry.name
+    return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256

@@ -1,0 +1,10 @@
+"""Object stores as places of sources and shard sets: addresses, and a client that checks what it moves.
+
+`parse_location` turns what a person typed into a local path or a `StoreUrl`; `ObjectStore` gives the objects under such
+an address. Needs obstore (`pip install 'alexkit[remote]'`), imported when a store is first opened.
+"""
+
+from .store import ChangedError, Listed, ObjectStore
+from .url import Location, StoreUrl, parse_location
+
+__all__ = ["ChangedError", "Listed", "Location", "ObjectStore", "StoreUrl", "parse_location"]

@@ -1,0 +1,127 @@
+"""obstore's clients, one per root of a store and process, with timeouts that notice a stall.
+
+Credentials come by the usual chain of each store: environment variables, a web identity, the machine's role. A client
+does not survive a fork: its threads stay behind, and every call would wait forever. So a forked process is refused.
+"""
+
+import base64
+import os
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ...errors import InputError
+from ...extras import explained_imports
+from .url import StoreUrl
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 10
+WHOLE_TIMEOUT_S = 3600
+# obstore repeats a request, and resumes a body that broke; `store` repeats what is still wrong after that.
+CLIENT_RETRIES = 3
+
+_clients: dict[tuple[int, StoreUrl], Any] = {}
+_lock = threading.Lock()
+_forked_after_use = False
+
+
+def client_for(url: StoreUrl) -> tuple[Any, str]:
+    """obstore's client for the store of `url`, and the name of `url` within it.
+
+    Raises ImportError without obstore, and InputError in a process that was forked from one with clients.
+    """
+    if _forked_after_use:
+        raise InputError(
+            f"{url}: this process was forked from one that had used an object store, and its connections do not "
+            "survive that; start processes by 'spawn', as multiprocessing.get_context('spawn') does"
+        )
+    root, name = _split(url)
+    key = (os.getpid(), root)
+    with _lock:
+        if key not in _clients:
+            _clients[key] = _connect(root)
+        return _clients[key], name
+
+
+def hub_root(url: StoreUrl) -> tuple[str, str, str]:
+    """Of an `hf://` address: `OWNER/NAME`, the revision (`main` unless told), and the path in the repository."""
+    owner, name, *rest = url.path.split("/")
+    name, _, revision = name.partition("@")
+    return f"{owner}/{name}", revision or "main", "/".join(rest)
+
+
+def hub_endpoint() -> str:
+    """Where the Hugging Face hub is: HF_ENDPOINT, or its own address."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def hub_headers() -> dict[str, str]:
+    """The token of HF_TOKEN or of the file that the hub's own tools keep, as a header; empty without one."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    path = Path(os.environ.get("HF_TOKEN_PATH", home / "token")).expanduser()
+    token = os.environ.get("HF_TOKEN") or (path.read_text().strip() if path.is_file() else "")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _split(url: StoreUrl) -> tuple[StoreUrl, str]:
+    if url.scheme == "hf":
+        repository, revision, name = hub_root(url)
+        return StoreUrl("hf", url.host, f"{repository}@{revision}"), name
+    return StoreUrl(url.scheme, url.host, "", url.userinfo), url.path
+
+
+def _connect(root: StoreUrl) -> Any:
+    with explained_imports():
+        from obstore import store
+    headers: dict[str, str] = {}
+    options: Any = {
+        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+        "read_timeout": timedelta(seconds=READ_TIMEOUT_S),
+        "timeout": timedelta(seconds=WHOLE_TIMEOUT_S),
+    }
+    retries: Any = {
+        "max_retries": CLIENT_RETRIES,
+        "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2},
+    }
+    if root.scheme in ("http", "https", "hf"):
+        options["allow_http"] = True
+        if root.scheme == "hf":
+            repository, revision, _ = hub_root(root)
+            base = f"{hub_endpoint()}/datasets/{repository}/resolve/{quote(revision, safe='')}"
+            headers = hub_headers()
+        else:
+            base = f"{root.scheme}://{root.host}"
+            if root.userinfo:
+                headers = {"Authorization": "Basic " + base64.b64encode(root.userinfo.encode()).decode()}
+        options["default_headers"] = headers
+        return store.HTTPStore(base, client_options=options, retry_config=retries)
+    if root.scheme == "s3":
+        if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+            options["allow_http"] = True  # who writes an http address means it
+        return store.S3Store(
+            root.host, client_options=options, retry_config=retries, checksum_algorithm="SHA256", **_profile()
+        )
+    if root.scheme == "gs":
+        return store.GCSStore(root.host, client_options=options, retry_config=retries)
+    return store.AzureStore(root.host, client_options=options, retry_config=retries)
+
+
+def _profile() -> dict[str, Any]:
+    """Credentials of the shared AWS files when AWS_PROFILE asks for them; obstore itself does not read these."""
+    if not os.environ.get("AWS_PROFILE") or os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {}
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise ImportError("AWS_PROFILE is set, and reading the AWS files needs boto3: pip install boto3") from error
+    return {"credential_provider": Boto3CredentialProvider()}
+
+
+def _after_fork() -> None:
+    global _forked_after_use
+    _forked_after_use = _forked_after_use or bool(_clients)
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,281 @@
+"""Objects under one address: read, listed, written whole, created once; checked, and repeated while that can help.
+
+Every call is tried `ATTEMPTS` times with a growing pause. Errors are ours, in our words: a client's own text can hold
+signed addresses and keys, so it is never passed on.
+"""
+
+import errno
+import hashlib
+import json
+import random
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TypeVar
+from urllib.parse import quote
+
+from ...errors import InputError
+from .client import client_for, hub_endpoint, hub_headers, hub_root
+from .url import StoreUrl
+
+ATTEMPTS = 5
+FIRST_PAUSE_S = 0.2  # doubled after every attempt, times 0.5 to 1.5
+CHUNK_BYTES = 2**20
+_STATUS = re.compile(r"status code: (\d{3})")
+_TEMPORARY = (408, 425, 429)
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+T = TypeVar("T")
+
+
+class ChangedError(InputError):
+    """An object is not the version that was asked for."""
+
+
+class Listed(NamedTuple):
+    """One object: its name below the listed address, its size, and its version mark where the store has one."""
+
+    name: str
+    num_bytes: int
+    e_tag: str | None
+
+
+class _Damaged(Exception):
+    """What came is not what was promised; worth another attempt."""
+
+
+class ObjectStore:
+    """The objects under `url`. Names are relative to it, with slashes.
+
+    All methods raise FileNotFoundError, PermissionError or another OSError with the object's address and what to do;
+    none repeats what the server or the client library said.
+    """
+
+    def __init__(self, url: StoreUrl) -> None:
+        self.url = url
+        self._client, self._prefix = client_for(url)
+
+    def read(self, name: str = "", *, range: tuple[int, int] | None = None, if_match: str | None = None) -> bytes:
+        """The content of an object, or the bytes `range[0]` up to `range[1]` of it.
+
+        Raises ChangedError when its ETag is not `if_match`, OSError when fewer bytes came than asked for.
+        """
+        options: dict[str, Any] = {}
+        if range is not None:
+            if range[0] >= range[1]:
+                return b""
+            options["range"] = range
+        if if_match is not None:
+            options["if_match"] = if_match
+
+        def once() -> bytes:
+            result = self._client.get(self._full(name), options=options)
+            content = bytes(result.bytes())
+            expected = result.meta["size"] if range is None else range[1] - range[0]
+            if len(content) != expected:
+                raise _Damaged(f"{len(content)} bytes came, expected {expected}")
+            return content
+
+        return self._repeat(once, name)
+
+    def download(self, name: str, file: BinaryIO, *, num_bytes: int, sha256: str) -> None:
+        """Write an object to `file` from its start. Raises OSError when it does not come with this size and hash."""
+
+        def once() -> None:
+            file.seek(0)
+            digest, found = hashlib.sha256(), 0
+            for chunk in self._client.get(self._full(name)).stream(min_chunk_size=CHUNK_BYTES):
+                digest.update(chunk)
+                found += len(chunk)
+                if found > num_bytes:
+                    break
+                file.write(chunk)
+            if found != num_bytes:
+                raise _Damaged(f"{found} bytes, expected {num_bytes}")
+            if digest.hexdigest() != sha256:
+                raise _Damaged("its SHA-256 is not the one in the manifest")
+
+        self._repeat(once, name)
+
+    def stat(self, name: str = "") -> Listed:
+        """Size and version of one object."""
+        meta = self._repeat(lambda: self._client.head(self._full(name)), name)
+        return Listed(name, meta["size"], meta["e_tag"])
+
+    def exists(self, name: str = "") -> bool:
+        """Whether there is such an object."""
+        try:
+            self.stat(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list_all(self, folder: str = "") -> list[Listed]:
+        """All objects below `folder`, however deep, sorted by name."""
+        if self.url.scheme == "hf":
+            return sorted(one for one in self._hub_tree(folder, recursive=True) if isinstance(one, Listed))
+        self._refuse_without_listing()
+        prefix = self._full(folder)
+
+        def once() -> list[Listed]:
+            found = [self._listed(meta) for chunk in self._client.list(prefix, chunk_size=1000) for meta in chunk]
+            return sorted(found)
+
+        return self._repeat(once, folder)
+
+    def list_folder(self, folder: str = "") -> tuple[list[str], list[Listed]]:
+        """The names of the folders right in `folder`, and the objects right in it, both sorted."""
+        if self.url.scheme == "hf":
+            tree = list(self._hub_tree(folder, recursive=False))
+            return sorted(one for one in tree if isinstance(one, str)), sorted(
+                one for one in tree if isinstance(one, Listed)
+            )
+        self._refuse_without_listing()
+        prefix = self._full(folder)
+
+        def once() -> tuple[list[str], list[Listed]]:
+            found = self._client.list_with_delimiter(prefix)
+            folders = [str(one).rstrip("/").rpartition("/")[2] for one in found["common_prefixes"]]
+            return sorted(folders), sorted(self._listed(meta) for meta in found["objects"])
+
+        return self._repeat(once, folder)
+
+    def put_whole(self, name: str, content: bytes | Path) -> None:
+        """Write an object in one request; readers see the old one or the new one, never a part.
+
+        S3 gets a SHA-256 to check. Where the answer's ETag is not the content's MD5, the object is read back.
+        """
+        self._refuse_read_only()
+        data = content.read_bytes() if isinstance(content, Path) else content
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+        def once() -> None:
+            e_tag = _MD5.fullmatch(self._client.put(self._full(name), data, use_multipart=False)["e_tag"] or "")
+            if e_tag is None or e_tag[1] != md5:
+                stored = bytes(self._client.get(self._full(name)).bytes())
+                if stored != data:
+                    raise _Damaged("what was stored is not what was sent")
+
+        self._repeat(once, name)
+
+    def create_once(self, name: str, content: bytes) -> None:
+        """Write an object that must not exist. Raises FileExistsError when another content stands there.
+
+        The same content is taken for ours: after a lost answer nobody can tell.
+        """
+        self._refuse_read_only()
+
+        def once() -> bool:
+            from obstore.exceptions import AlreadyExistsError
+
+            try:
+                self._client.put(self._full(name), content, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return bytes(self._client.get(self._full(name)).bytes()) == content
+            return True
+
+        if not self._repeat(once, name):
+            raise FileExistsError(errno.EEXIST, "exists already, written by someone else", str(self.url / name))
+
+    def delete(self, name: str) -> None:
+        """Remove an object; none there is fine."""
+        self._refuse_read_only()
+        try:
+            self._repeat(lambda: self._client.delete(self._full(name)), name)
+        except FileNotFoundError:
+            return
+
+    def _full(self, name: str) -> str:
+        return "/".join(filter(None, (self._prefix, name)))
+
+    def _listed(self, meta: Any) -> Listed:
+        name = str(meta["path"])
+        return Listed(name[len(self._prefix) :].lstrip("/") if self._prefix else name, meta["size"], meta["e_tag"])
+
+    def _refuse_without_listing(self) -> None:
+        if self.url.scheme in ("http", "https"):
+            raise InputError(
+                f"{self.url}: a web server has no list of its files; name the files in a .csv or .jsonl list, or use "
+                "the store's own address (s3://, gs://, az://, hf://)"
+            )
+
+    def _refuse_read_only(self) -> None:
+        if self.url.scheme in ("http", "https", "hf"):
+            raise InputError(f"{self.url}: can only be read; write to a folder or to s3://, gs:// or az://")
+
+    def _hub_tree(self, folder: str, *, recursive: bool) -> Iterator[Listed | str]:
+        """What the hub lists: objects, and where not recursive the names of folders."""
+        repository, revision, _ = hub_root(self.url)
+        address = f"{hub_endpoint()}/api/datasets/{repository}/tree/{quote(revision, safe='')}/"
+        address += f"{quote(self._full(folder))}?recursive={str(recursive).lower()}"
+        while address:
+            rows, address = self._repeat(partial(_get_json, address), folder)
+            for row in rows:
+                if row["type"] == "file":
+                    yield self._listed({"path": row["path"], "size": row["size"], "e_tag": row.get("oid")})
+                elif not recursive:
+                    yield str(row["path"]).rpartition("/")[2]
+
+    def _repeat(self, once: Callable[[], T], name: str) -> T:
+        where = str(self.url / name) if name else str(self.url)
+        attempt = 0
+        while True:
+            try:
+                return once()
+            except (TypeError, AttributeError, KeyError):
+                raise  # a mistake of ours
+            except Exception as error:
+                failure = _in_our_words(error, where)
+            attempt += 1
+            if not failure.temporary or attempt == ATTEMPTS:
+                raise failure.error  # outside the handler, so that no chained error shows what the client said
+            time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+
+
+class _Failure(NamedTuple):
+    error: Exception
+    temporary: bool
+
+
+def _in_our_words(error: Exception, where: str) -> _Failure:
+    """What to raise for an error of the client, and whether another attempt may help."""
+    if isinstance(error, _Damaged):
+        return _Failure(OSError(errno.EIO, f"damaged on its way in each of {ATTEMPTS} attempts ({error})", where), True)
+    if isinstance(error, (InputError, MemoryError)):
+        return _Failure(error, False)
+    if isinstance(error, OSError) and error.filename is not None and not isinstance(error, FileNotFoundError):
+        return _Failure(error, False)  # of the local disk
+    text, kind = str(error), type(error).__name__
+    status = _STATUS.search(text)
+    code = int(status[1]) if status else error.code if isinstance(error, urllib.error.HTTPError) else 0
+    if isinstance(error, FileNotFoundError) or code == 404:
+        return _Failure(FileNotFoundError(errno.ENOENT, "no such object", where), False)
+    if kind == "PreconditionError" or code == 412:
+        return _Failure(ChangedError(f"{where}: changed since it was listed; run the command again"), False)
+    if kind in ("PermissionDeniedError", "UnauthenticatedError") or code in (401, 403):
+        advice = "check the credentials in the environment, and what they may do (docs/scale.md, Credentials)"
+        return _Failure(PermissionError(errno.EACCES, f"access denied; {advice}", where), False)
+    if "169.254.169.254" in text or "credential" in text.lower() or "metadata.google.internal" in text:
+        advice = "set them in the environment (docs/scale.md, Credentials); for a public bucket AWS_SKIP_SIGNATURE=true"
+        return _Failure(PermissionError(errno.EACCES, f"no credentials found; {advice}", where), False)
+    on_the_way = code == 400 and ("BadDigest" in text or "Mismatch" in text)  # the server found its hash wrong
+    if 300 <= code < 500 and code not in _TEMPORARY and not on_the_way:
+        return _Failure(OSError(errno.EIO, f"the server refused the request (status {code})", where), False)
+    if code:
+        reason = f"the server answered with status {code}"
+    elif "timed out" in text.lower() or "timedout" in text.lower() or isinstance(error, TimeoutError):
+        reason = "the server stopped answering"
+    else:
+        reason = "the connection failed or broke"
+    return _Failure(OSError(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where), True)
+
+
+def _get_json(address: str) -> tuple[Any, str]:
+    """A page of the hub's answer, and the address of the next page, empty at the end."""
+    with urllib.request.urlopen(urllib.request.Request(address, headers=hub_headers()), timeout=30) as answer:
+        following = re.search(r'<([^>]+)>;\s*rel="next"', answer.headers.get("Link", ""))
+        return json.load(answer), following[1] if following else ""

@@ -1,0 +1,102 @@
+"""Addresses of object stores: `s3://`, `gs://`, `az://`, `http://`, `https://` and `hf://datasets/OWNER/NAME`.
+
+An address may carry a user name and password (`https://name:password@host/…`). They are kept apart from the text, so
+that nothing that prints, logs or records an address can tell them.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from ...errors import InputError
+
+Scheme: TypeAlias = Literal["s3", "gs", "az", "http", "https", "hf"]
+SCHEMES: tuple[Scheme, ...] = ("s3", "gs", "az", "http", "https", "hf")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """A prefix, or one object, in a store. `url / "train"` and `url.name` work as for a `Path`.
+
+    Prints without user name, password and query.
+    """
+
+    scheme: Scheme
+    """What kind of store it is."""
+
+    host: str
+    """Bucket of S3 and GCS, container of Azure, host and port of HTTP(S), `datasets` of the Hugging Face hub."""
+
+    path: str
+    """Below the host, without slashes at either end."""
+
+    userinfo: str = field(default="", repr=False)
+    """`name:password` of HTTP(S), decoded; never printed."""
+
+    query: str = field(default="", repr=False)
+    """Query of HTTP(S), as of a presigned address; never printed. Only one object can have one, not a prefix."""
+
+    @classmethod
+    def parse(cls, text: str) -> "StoreUrl":
+        """The address that `text` spells. Raises InputError, which does not repeat passwords, for any other text."""
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            raise InputError("an address that cannot be read: expected SCHEME://HOST/PATH") from None
+        scheme = next((scheme for scheme in SCHEMES if scheme == parts.scheme.lower()), None)
+        shown = f"{parts.scheme}://{host}{parts.path}"
+        if scheme is None:
+            raise InputError(f"{shown}: expected a local folder or one of {', '.join(f'{one}://' for one in SCHEMES)}")
+        userinfo = parts.netloc.rpartition("@")[0]
+        web = scheme in ("http", "https")
+        if (userinfo or parts.query or parts.fragment) and not web:
+            raise InputError(
+                f"{shown}: has a user name, query or fragment; give credentials by the environment "
+                "(see 'Credentials' in docs/scale.md)"
+            )
+        if parts.fragment:
+            raise InputError(f"{shown}: has a fragment (#…); leave it out")
+        # `hostname` is in small letters; a bucket's name is as written.
+        host = parts.netloc.rpartition("@")[2] if port is None or web else host
+        if not host:
+            raise InputError(f"{shown}: names no bucket or host; expected {scheme}://HOST/PATH")
+        path = parts.path.strip("/")
+        if any(step in (".", "..", "") for step in path.split("/")) and path:
+            raise InputError(f"{shown}: steps like '..' or '//' have no meaning in a store; write the path out")
+        if scheme == "hf" and (host != "datasets" or path.count("/") < 1):
+            raise InputError(f"{shown}: expected hf://datasets/OWNER/NAME[@REVISION][/PATH]")
+        return cls(scheme, host, unquote(path) if web else path, unquote(userinfo), parts.query)
+
+    def __truediv__(self, name: str) -> "StoreUrl":
+        if self.query:
+            raise InputError(f"{self}: an address with a query names one object, not a folder of them")
+        path = "/".join(filter(None, (self.path, name.strip("/"))))
+        return StoreUrl(self.scheme, self.host, path, self.userinfo)
+
+    @property
+    def name(self) -> str:
+        """The last step of the path, or the host where there is none."""
+        return self.path.rpartition("/")[2] or self.host
+
+    @property
+    def parent(self) -> "StoreUrl":
+        """One step up; the root is its own parent."""
+        return StoreUrl(self.scheme, self.host, self.path.rpartition("/")[0], self.userinfo)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}" + (f"/{self.path}" if self.path else "")
+
+
+Location: TypeAlias = Path | StoreUrl
+"""Where a source, a shard set or an output lies: a local path or an address in a store."""
+
+
+def parse_location(text: str | Path | StoreUrl) -> Location:
+    """A local path, or the address that `text` spells. Raises InputError as `StoreUrl.parse` does."""
+    if isinstance(text, Path | StoreUrl):
+        return text
+    return StoreUrl.parse(text) if _URL.match(text) else Path(text)

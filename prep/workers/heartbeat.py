@@ -1,0 +1,89 @@
+"""What a worker tells of its progress, and the limits that hold while it decodes.
+
+Reading and decoding are told apart, since only decoding is the image's own doing: it is limited in CPU time and memory,
+and an image that exceeds them is to blame. A source that does not answer is not the fault of an image.
+"""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+DECODE_CPU_SECONDS = 60.0
+NOTHING_YET = -1
+# Over what an image is predicted to need: buffers of libraries, and the interpreter's own growth.
+_MEMORY_MARGIN = 2**28
+
+
+class Phase(IntEnum):
+    """What a worker is doing."""
+
+    LOADING = 0  # libraries, or the hash of a whole shard: takes what it takes
+    READING = 1
+    DECODING = 2
+    WRITING = 3
+
+
+class Heartbeat:
+    """A worker's reports to the process that watches it; one writer, and a torn read does no harm."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state  # done inputs, Phase, monotonic time of the last report, CPU limit
+        self._hard_limit: int | None = None
+        self.memory_is_short = False
+        """Whether `ulimit -v` leaves a decoder less memory than it may use, so that running out is no image's fault."""
+
+    def __call__(self, num_done: int) -> None:
+        """`num_done` inputs of this job are done; number `num_done` is read next."""
+        self._report(num_done, Phase.READING)
+
+    def writing(self) -> None:
+        """No input is read or decoded until the next call: the disk is at work."""
+        self._report(int(self._state[0]), Phase.WRITING)
+
+    @contextlib.contextmanager
+    def decoding(self, *, memory_bytes: int = 2**30, cpu_seconds: float = DECODE_CPU_SECONDS) -> Iterator[None]:
+        """Limit the block to `memory_bytes` more than are in use, and to `cpu_seconds` of CPU time.
+
+        MemoryError comes from beyond the first limit, the end of this process (SIGPROF) from beyond the second.
+        """
+        self._report(int(self._state[0]), Phase.DECODING)
+        if hasattr(signal, "setitimer"):
+            self._state[3] = cpu_seconds
+            signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+        self._limit_memory(memory_bytes + _MEMORY_MARGIN)
+        try:
+            yield
+        finally:
+            self._limit_memory(None)
+            if hasattr(signal, "setitimer"):
+                signal.setitimer(signal.ITIMER_PROF, 0)
+            self.writing()
+
+    def _report(self, num_done: int, phase: Phase) -> None:
+        self._state[0], self._state[1], self._state[2] = num_done, phase, time.monotonic()
+
+    def _limit_memory(self, growth: int | None) -> None:
+        """Let the address space grow by `growth` bytes from now on; None: as far as the hard limit allows."""
+        if sys.platform != "linux":
+            return
+        import resource
+
+        if self._hard_limit is None:
+            self._hard_limit = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = self._hard_limit
+        if growth is not None:
+            with open("/proc/self/statm") as file:  # noqa: PTH123 - a Path costs more than the open
+                wanted = int(file.read().split()[0]) * resource.getpagesize() + growth
+            self.memory_is_short = self._hard_limit != resource.RLIM_INFINITY and wanted > self._hard_limit
+            if not self.memory_is_short:
+                limit = wanted
+        resource.setrlimit(resource.RLIMIT_AS, (limit, self._hard_limit))
+
+
+def new_state(context: Any) -> Any:
+    """The shared array behind a `Heartbeat`."""
+    return context.RawArray("d", [NOTHING_YET, Phase.LOADING, time.monotonic(), DECODE_CPU_SECONDS])

@@ -1,0 +1,216 @@
+"""Worker processes that do whole jobs, watched: one that dies or hangs is replaced and its job done again.
+
+A worker runs `task(job, heartbeat, poisoned)`. An input that makes a decoder crash every time, or use more CPU time
+than any image needs, is given back to the job as poisoned, with the reason. What is no image's fault ends the run:
+a source that does not answer, workers killed from outside.
+"""
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, Protocol, TypeVar
+
+from .heartbeat import NOTHING_YET, Heartbeat, Phase, new_state
+from .parent import end_with_parent
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Job_contra = TypeVar("Job_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
+
+MAX_DEATHS = 3
+MAX_READ_SECONDS = 300.0
+POLL_SECONDS = 0.2
+# When our looks lie so far apart we were stopped ourselves (Ctrl-Z, a sleeping machine): no source is to blame.
+PAUSE_SECONDS = 2.0
+# How a crashing decoder ends a process; SIGKILL and SIGTERM come from outside.
+_CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
+# What workers import, loaded once in the server that they are forked from; by name, since this package knows no images.
+_PRELOADED = ["alexkit.prep.images.prepare", "alexkit.prep.images.running_sums"]
+
+
+class Task(Protocol[Job_contra, Result_co]):
+    """A job's work; `poisoned` maps the numbers of inputs that must not be touched again to the reason."""
+
+    def __call__(self, job: Job_contra, heartbeat: Heartbeat, poisoned: dict[int, str], /) -> Result_co: ...
+
+
+@dataclass
+class _Assignment(Generic[Job]):
+    number: int
+    job: Job
+    poisoned: dict[int, str] = field(default_factory=dict)
+    crashes: Counter[int] = field(default_factory=Counter)  # by input
+    num_lost: int = 0  # workers that ended for no input's fault
+
+
+class _Worker(Generic[Job, Result]):
+    def __init__(self, task: Task[Job, Result], context: BaseContext) -> None:
+        self.state = new_state(context)
+        self.connection, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
+            target=_work, args=(task, theirs, self.state), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        self.assignment: _Assignment[Job] | None = None
+
+    @property
+    def num_done(self) -> int:
+        """Inputs of the current job that are done; NOTHING_YET before the first is read."""
+        return int(self.state[0])
+
+    def assign(self, assignment: _Assignment[Job]) -> None:
+        self.assignment = assignment
+        self.state[:3] = NOTHING_YET, Phase.LOADING, time.monotonic()
+        # A worker that died while idle is noticed by its sentinel, and the job is given out again.
+        with contextlib.suppress(BrokenPipeError):
+            self.connection.send((assignment.job, assignment.poisoned))
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join(10)  # one that waits for a dead file server ends only when that answers
+        self.connection.close()
+
+
+def run_jobs(
+    task: Task[Job, Result],
+    jobs: Iterable[tuple[Job, int]],
+    *,
+    num_workers: int,
+    on_progress: Callable[[int], None],
+) -> Generator[tuple[Job, Result]]:
+    """Run every (job, number of its inputs) and yield (job, result) in the order of completion.
+
+    Args:
+        task: what a worker does with a job; importable by name.
+        jobs: the jobs, each with the number of its inputs.
+        num_workers: processes to start, at most one per job.
+        on_progress: gets the inputs done so far.
+
+    Raises what a task raises; ChildProcessError when one job loses three workers for reasons that are no input's
+    fault; TimeoutError when a source does not answer.
+    """
+    looked = time.monotonic()
+    all_jobs = list(jobs)
+    queue = deque(_Assignment(number, job) for number, (job, _) in enumerate(all_jobs))
+    num_done = 0
+    context = _context()
+    workers: list[_Worker[Job, Result]] = []
+    try:
+        workers += [_Worker(task, context) for _ in range(min(num_workers, len(queue)))]
+        while queue or any(worker.assignment for worker in workers):
+            for i, worker in enumerate(workers):
+                if worker.assignment is None and queue:
+                    if not worker.process.is_alive():
+                        worker.stop()
+                        workers[i] = worker = _Worker(task, context)
+                    worker.assign(queue.popleft())
+            busy = [worker for worker in workers if worker.assignment]
+            multiprocessing.connection.wait(
+                [worker.connection for worker in busy] + [worker.process.sentinel for worker in busy], POLL_SECONDS
+            )
+            before, looked = looked, time.monotonic()
+            for i, worker in enumerate(workers):
+                if looked - before > PAUSE_SECONDS:
+                    worker.state[2] = looked
+                assignment = worker.assignment
+                if assignment is None:
+                    continue
+                answer = _receive(worker.connection)
+                if answer is not None:
+                    worker.assignment = None
+                    num_done += all_jobs[assignment.number][1]
+                    if isinstance(answer, BaseException):
+                        raise answer
+                    yield assignment.job, answer[0]
+                elif _must_be_replaced(worker, assignment):
+                    worker.stop()
+                    workers[i] = _Worker(task, context)
+                    queue.appendleft(assignment)
+            on_progress(num_done + sum(max(0, worker.num_done) for worker in workers if worker.assignment))
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+def _context() -> BaseContext:
+    """Processes are forked from a server that loaded the libraries once; where there is none, they are spawned."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def _receive(connection: Connection) -> Any:
+    try:
+        return connection.recv() if connection.poll() else None
+    except (EOFError, ConnectionResetError):
+        return None
+
+
+def _must_be_replaced(worker: _Worker[Job, Result], assignment: _Assignment[Job]) -> bool:
+    """Whether this worker died or hangs; notes in its assignment which input is to blame, if one is."""
+    current = worker.num_done
+    phase = Phase(int(worker.state[1]))
+    if worker.process.is_alive():
+        if phase != Phase.READING or time.monotonic() - worker.state[2] <= MAX_READ_SECONDS:
+            return False
+        assignment.num_lost += 1
+        if assignment.num_lost == MAX_DEATHS:
+            raise TimeoutError(
+                f"the source does not answer: reading one input took more than {MAX_READ_SECONDS:.0f} s, {MAX_DEATHS} "
+                "times; the same command continues when it does"
+            )
+        return True
+    worker.process.join()
+    code = worker.process.exitcode
+    if code == -signal.SIGPROF:
+        assignment.poisoned[current] = f"decoding takes more than {worker.state[3]:.0f} s of CPU time"
+    elif code is not None and -code in _CRASHES and phase == Phase.DECODING:
+        assignment.crashes[current] += 1
+        if assignment.crashes[current] == MAX_DEATHS:
+            assignment.poisoned[current] = f"its decoder crashes every time ({_exit_words(code)})"
+    else:
+        assignment.num_lost += 1
+        if assignment.num_lost == MAX_DEATHS:
+            raise ChildProcessError(
+                f"one job lost {MAX_DEATHS} worker processes, the last one {_exit_words(code)}; is memory short? "
+                "The same command continues, perhaps with fewer --workers"
+            )
+    return True
+
+
+def _exit_words(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"ended with code {code}"
+
+
+def _work(task: Task[Any, Any], connection: Connection, state: Any) -> None:
+    """The life of a worker process."""
+    # Ctrl-C reaches the whole process group; the parent decides what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # On a fork server's end as on a parent's: the server ends when the process that started it does.
+    end_with_parent(os.getppid(), signal.SIGKILL)()
+    heartbeat = Heartbeat(state)
+    while True:
+        try:
+            job, poisoned = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer: Any = (task(job, heartbeat, poisoned),)
+        except Exception as error:
+            answer = error
+        connection.send(answer)

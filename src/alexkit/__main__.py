@@ -1,0 +1,8 @@
+"""`python -m alexkit prep|train|eval ...`: the three commands by another name, where no scripts are installed."""
+
+import sys
+
+from .cli.main import alexkit
+
+if __name__ == "__main__":
+    sys.exit(alexkit(prog_name="python -m alexkit"))

@@ -1,0 +1,36 @@
+"""Which extra of `pip install 'alexkit[...]'` brings a library that is missing: one table for the whole package."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_DALI = "NVIDIA DALI: pip install 'alexkit[cu12]', or 'alexkit[cu13]' where PyTorch is built for CUDA 13 (Linux only)"
+
+NEEDED: dict[str, str] = {
+    "torch": "batches need PyTorch: pip install 'alexkit[loader]'; training: pip install 'alexkit[train]'",
+    "nvidia": f"loading batches needs {_DALI}",
+    "safetensors": "reading and writing weights needs safetensors: pip install 'alexkit[train]'",
+    "tensorboard": "training logs need TensorBoard: pip install 'alexkit[train]'",
+    "matplotlib": "drawing pictures needs Matplotlib: pip install 'alexkit[report]'",
+    "pyarrow": "reading parquet needs pyarrow: pip install 'alexkit[parquet]'",
+    "onnx": "writing ONNX needs the package onnx: pip install 'alexkit[onnx]'",
+    "obstore": "object stores (s3://, gs://, az://, https://, hf://) need obstore: pip install 'alexkit[remote]'",
+    "cykooz_resizer": "this filter needs cykooz-resizer: pip install cykooz-resizer, or use --filter area",
+}
+"""What to say when a library is missing, by the name it is imported under."""
+
+
+def explain(error: ImportError) -> str | None:
+    """How to get the library that `error` did not find; None for a library that is in no extra of ours."""
+    return NEEDED.get((error.name or "").split(".")[0]) if isinstance(error, ModuleNotFoundError) else None
+
+
+@contextmanager
+def explained_imports() -> Iterator[None]:
+    """Import inside this block: a missing library raises ImportError with the pip line that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        words = explain(error)
+        if words is None:
+            raise
+        raise ImportError(words, name=error.name) from error

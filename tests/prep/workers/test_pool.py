@@ -1,0 +1,108 @@
+"""Laws of the workers: every job once, whatever dies or hangs; only what is an image's own doing is held against it."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from alexkit.prep.workers import pool, run_jobs
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of tasks, importable here and in worker processes."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import worker_tasks
+
+    return worker_tasks
+
+
+def run(task: Callable[..., Any], jobs: list[Any], num_workers: int = 2) -> list[tuple[Any, Any]]:
+    progress: list[int] = []
+    results = list(run_jobs(task, [(job, 5) for job in jobs], num_workers=num_workers, on_progress=progress.append))
+    assert progress[-1] == 5 * len(jobs) and all(0 <= done <= 5 * len(jobs) for done in progress)
+    assert not multiprocessing.active_children()
+    return results
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_every_job_is_done_once(tasks: ModuleType, num_workers: int) -> None:
+    assert sorted(run(tasks.count, [1, 2, 3, 4, 5], num_workers)) == [(i, i) for i in (1, 2, 3, 4, 5)]
+
+
+def test_an_input_that_crashes_its_decoder_is_poisoned_with_the_reason(tasks: ModuleType) -> None:
+    assert run(tasks.crash_at_three, [5]) == [(5, {3: "its decoder crashes every time (killed by SIGSEGV)"})]
+
+
+def test_only_cpu_time_counts_against_an_input(tasks: ModuleType) -> None:
+    assert run(tasks.compute_at_three, [5]) == [(5, {3: "decoding takes more than 0 s of CPU time"})]
+
+
+def test_a_worker_killed_from_outside_is_no_input_s_fault(tasks: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(ChildProcessError, match=r"lost 3 worker processes, the last one killed by SIGKILL"):
+        run(tasks.die_at_three, [str(tmp_path / "counter")])
+    assert (tmp_path / "counter").read_text() == "xxx" and not multiprocessing.active_children()
+
+
+def test_a_source_that_does_not_answer_is_retried_and_then_ends_the_run(
+    tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "MAX_READ_SECONDS", 0.5)
+    with pytest.raises(TimeoutError, match=r"the source does not answer: .* 3 times; the same command continues"):
+        run(tasks.read_for_ever, [str(tmp_path / "counter")])
+    assert (tmp_path / "counter").read_text() == "xxx" and not multiprocessing.active_children()
+
+
+def test_writing_may_take_what_it_takes(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_READ_SECONDS", 0.2)
+    assert run(tasks.write_slowly, [5]) == [(5, {})]
+
+
+def test_the_memory_of_one_input_does_not_depend_on_those_before_it(tasks: ModuleType) -> None:
+    kept = 2**28 - 2**20
+    ((_, had),) = run(tasks.take_memory, [(kept, kept, kept, 2**30)])
+    assert had == [True, True, True, False]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+def test_a_hard_limit_on_address_space_is_respected(tmp_path: Path) -> None:
+    script = tmp_path / "limited.py"
+    script.write_text(
+        f"import resource, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import worker_tasks\n"
+        "from alexkit.prep.workers import run_jobs\n"
+        "if __name__ == '__main__':\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))\n"
+        "    jobs = [((1, 2**30), 2)]\n"
+        "    (result,) = run_jobs(worker_tasks.take_memory, jobs, num_workers=1, on_progress=lambda done: None)\n"
+        "    print(result[1])\n"
+    )
+    # Root may raise a hard limit; users may not.
+    drop = ["setpriv", "--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource"] if os.geteuid() == 0 else []
+    done = subprocess.run([*drop, sys.executable, str(script)], capture_output=True, text=True)
+    assert done.stdout == "[True, False]\n", done.stderr
+
+
+def test_an_error_in_a_task_is_raised_and_ends_the_workers(tasks: ModuleType) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        run(tasks.fail, ["a", "b"])
+    assert not multiprocessing.active_children()
+
+
+def test_a_pause_of_the_whole_run_is_no_source_s_fault(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_READ_SECONDS", 2.4)
+    pauses = [2.5]
+
+    def pause_once_at_three(done: int) -> None:
+        if done == 3 and pauses:
+            time.sleep(pauses.pop())  # as long as nobody looks, as after Ctrl-Z
+
+    results = run_jobs(tasks.read_three_slowly, [(5, 5)], num_workers=1, on_progress=pause_once_at_three)
+    assert list(results) == [(5, {})] and not pauses

@@ -1,0 +1,150 @@
+"""Laws of an installation: wheel and sdist hold everything, type checkers find it, extras bring what they promise."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from .test_package import ROOT, STAGES
+
+NO_NETWORK = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+
+def run(*command: object, cwd: Path, ok: bool = True, **environment: str) -> str:
+    """Run a command without this checkout's paths in its environment; what it printed, stderr too."""
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, cwd=cwd, env={**ENVIRONMENT, **environment}, stdout=-1, stderr=subprocess.STDOUT, text=True
+    )
+    assert (done.returncode == 0) == ok, f"{' '.join(words)}\n{done.stdout}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, so that builds leave nothing in it, and its old builds hide nothing that is left out."""
+    tree = tmp_path_factory.mktemp("package") / "tree"
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "_build")
+    tree.mkdir()
+    for path in ROOT.iterdir():
+        if path.is_file() and not path.name.startswith(".git"):
+            shutil.copy(path, tree)
+    for name in (*STAGES, "src", "tests", "docs", "benchmarks", "examples"):
+        if (ROOT / name).is_dir():  # in an sdist the four stages are in src/alexkit alone
+            shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=ignored)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path) -> Path:
+    run(sys.executable, "-m", "pip", "wheel", *NO_NETWORK, "-w", tree.parent / "wheel", "./tree", cwd=tree.parent)
+    (wheel,) = (tree.parent / "wheel").glob("*.whl")
+    return wheel
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    source = ROOT / "src/alexkit"
+    files = [path for path in source.iterdir() if path.is_file()]
+    files += [path for stage in STAGES for path in (source / stage).rglob("*") if path.is_file()]
+    assert packed == {f"alexkit/{p.relative_to(source)}" for p in files if "__pycache__" not in p.parts}
+
+
+@pytest.fixture(scope="module")
+def sdist(tree: Path) -> Path:
+    """The unpacked sdist."""
+    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "-o", "../sdist", ".", cwd=tree)
+    (archive,) = (tree.parent / "sdist").glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(tree.parent / "unpacked", filter="data")
+    (folder,) = (tree.parent / "unpacked").iterdir()
+    return folder
+
+
+@pytest.mark.slow
+def test_the_sdist_passes_its_own_tests(sdist: Path) -> None:
+    tests = ["tests/test_package.py", "tests/test_readme.py", "tests/prep/format", "tests/prep/sources"]
+    printed = run(
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests),
+        *("-k", "not runs_as_it_stands and not imagenet"),
+        cwd=sdist,
+        PYTHONPATH=str(sdist / "src"),
+    )
+    assert " passed" in printed and "failed" not in printed
+
+
+def environment_with(tmp_path: Path, *options: object, cwd: Path) -> Path:
+    """The Python of a new environment that holds alexkit alone, installed as `options` say."""
+    folder = tmp_path / "environment"
+    venv.create(folder, symlinks=True)
+    # Not --prefix: with it pip first uninstalls the alexkit that these tests run from.
+    (site,) = folder.glob("lib/python*/site-packages")
+    run(sys.executable, "-m", "pip", "install", *NO_NETWORK, "--target", site, *options, cwd=cwd)
+    return folder / "bin/python"
+
+
+RIGHT = """
+from pathlib import Path
+
+from alexkit.model import Recipe, load_recipe
+from alexkit.pipeline import Loader, TrainAugment
+from alexkit.prep import Manifest
+
+recipe: Recipe = load_recipe("original")
+samples: int = Manifest.read(Path("shards/train")).num_samples
+loader = Loader("shards/train", batch_size=samples, augment=TrainAugment(jitter="paper"), seed=0)
+"""
+WRONG = RIGHT.replace("samples: int", "samples: str").replace('"paper"', '"papre"')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("installed", ["editable", "wheel"])
+def test_type_checkers_find_alexkit(tree: Path, wheel: Path, tmp_path: Path, installed: str) -> None:
+    options: tuple[object, ...] = ("-e", tree) if installed == "editable" else (wheel,)
+    python = environment_with(tmp_path, *options, cwd=tree.parent)
+    user = tmp_path / "user"
+    user.mkdir()
+    (user / "right.py").write_text(RIGHT)
+    (user / "wrong.py").write_text(WRONG)
+    for name, right in (("right.py", True), ("wrong.py", False)):
+        mypy = run(sys.executable, "-m", "mypy", "--strict", "--python-executable", python, name, cwd=user, ok=right)
+        pyright = run(sys.executable, "-m", "pyright", "--pythonpath", python, name, cwd=user, ok=right)
+        if not right:
+            assert mypy.count("error:") == 2 and pyright.count("error:") == 2, mypy + pyright
+
+
+@pytest.mark.slow
+def test_preparation_works_with_nothing_but_the_base_and_the_rest_says_what_it_needs(
+    wheel: Path, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "environment", with_pip=True)
+    python = tmp_path / "environment/bin/python"
+    pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel]
+    try:
+        run(*pip, cwd=tmp_path)
+    except AssertionError as error:
+        if "Could not find a version" in str(error) or "No matching distribution" in str(error):
+            pytest.skip("no package index can be reached")
+        raise
+
+    def alexkit(line: str, ok: bool = True) -> str:
+        return run(python, "-m", "alexkit", *line.split(), cwd=tmp_path, ok=ok)
+
+    alexkit("prep demo-images images --train 20 --val 10")
+    alexkit("prep shard images --size 64")
+    assert "all good" in alexkit("prep verify shards")
+    assert "pip install 'alexkit[report]'" in alexkit("prep inspect shards", ok=False)
+    assert "training: pip install 'alexkit[train]'" in alexkit("train --shards shards", ok=False)
+    assert "pip install 'alexkit[loader]'" in alexkit("eval --shards shards runs/original", ok=False)
+    script = "from alexkit.pipeline import Loader"
+    assert "ImportError: batches need PyTorch: pip install 'alexkit[loader]'" in run(
+        python, "-c", script, cwd=tmp_path, ok=False
+    )
