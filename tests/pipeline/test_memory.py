@@ -26,7 +26,7 @@ def mapped_kB(folder: Path) -> int:
 
 @pytest.mark.parametrize("order", ["full", "window"])
 def test_pages_that_were_read_are_given_back(draw_shards: Any, monkeypatch: pytest.MonkeyPatch, order: Any) -> None:
-    folder, augment = draw_shards(format="raw", size_px=128, num_samples=96), TrainAugment(crop=56)
+    folder, augment = draw_shards(format="raw", size_px=128, num_samples=256), TrainAugment(crop=56)
     with Loader(folder, batch_size=16, augment=augment, order=order) as loader:
         images = [batch.images.sum() for batch in loader]
     with Loader(folder, batch_size=16, augment=augment, order=order) as loader:
@@ -37,7 +37,7 @@ def test_pages_that_were_read_are_given_back(draw_shards: Any, monkeypatch: pyte
         for batch in loader:
             again.append(batch.images.sum())
         released = mapped_kB(folder)
-    assert kept > 96 * 48  # the whole set
+    assert kept > 256 * 48  # the whole set
     assert released < kept / 2
     assert again == images
 
