@@ -1,9 +1,10 @@
-# `make demo` shows the whole line on drawn images; `make test` runs the tests, `make slow` the long ones. Both install into .venv first.
+# `make demo` shows the whole line on drawn images; `make test` runs the tests, `make slow` the long ones,
+# `make docs` builds the site. All install into .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test slow check clean
+.PHONY: demo test slow check docs clean
 
 demo: .venv/installed
 	$(BIN)/alexprep demo-images $(DEMO)/images
@@ -24,6 +25,10 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/installed
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build
+	@echo "docs/_build/index.html"
+
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "alexkit needs Python 3.11 or newer; say which: make PYTHON=python3.11 ..."; exit 1; }
@@ -35,4 +40,4 @@ check: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv $(DEMO) build dist *.egg-info
+	rm -rf .venv $(DEMO) build dist src/*.egg-info docs/_build

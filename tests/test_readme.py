@@ -1,4 +1,4 @@
-"""The README and docs/pipeline.md are true: their Python runs, the commands run, and none and no option is left out."""
+"""README and docs are true: their Python runs, the commands run, and no command and no option is left out."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from alexkit.cli.default_group import DefaultGroup
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PIPELINE = (ROOT / "docs" / "pipeline.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 COMMON = ("--quiet", "--verbose", "--debug")
 
@@ -54,14 +54,22 @@ def test_the_commands_for_imagenet_run_as_they_stand_but_shorter(folder: Path) -
         assert (folder / picture).stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("page", [README, PIPELINE], ids=["README", "pipeline"])
-def test_the_python_runs_as_it_stands(folder: Path, page: str) -> None:
+WITH_PYTHON = [page for page in PAGES if code_blocks(page.read_text(), "python")]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=[str(page.relative_to(ROOT)) for page in WITH_PYTHON])
+def test_the_python_runs_as_it_stands(folder: Path, page: Path) -> None:
     if not (folder / "shards").exists():
         run("alexprep shard imagenet", folder)
-    blocks = code_blocks(page, "python")
-    assert blocks
-    for block in blocks:
+    for block in code_blocks(page.read_text(), "python"):
         subprocess.run([sys.executable, "-c", block], cwd=folder, check=True, timeout=120)
+
+
+def test_every_picture_and_page_that_is_linked_is_there() -> None:
+    for page in PAGES:
+        links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+        gone = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+        assert not gone, f"{page.relative_to(ROOT)} links to {gone}"
 
 
 def options_of(command: click.Command, path: str) -> list[tuple[str, str]]:
