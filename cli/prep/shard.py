@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from .arguments import FOLDER, FOLDER_OR_LIST, WORKERS
 if TYPE_CHECKING:
     from ...prep.build.build import BuiltSplit, OnProgress
     from ...prep.build.forecast import Forecast
-    from ...prep.format.pixel_options import Chroma, Filter, Fit, ImageFormat
+    from ...prep.format.pixel_options import Chroma, Decode, Filter, Fit, ImageFormat
     from ...prep.sources.inputs import SourceSplit
 
 
@@ -57,6 +57,14 @@ if TYPE_CHECKING:
 @WORKERS
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
+@click.option(
+    "--decode",
+    type=click.Choice(["full", "scaled"]),
+    default="full",
+    show_default=True,
+    help="scaled: large JPEGs at 1/2, 1/4 or 1/8, never below twice --size.",
+)
+@click.option("--max-pixels", type=int, default=None, help="Pixels an image may have.  [default: what 1 GiB allows]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
 @one_line_errors
 def shard(
@@ -73,6 +81,8 @@ def shard(
     workers: int | None,
     max_bad: int | None,
     lenient: bool,
+    decode: "Decode",
+    max_pixels: int | None,
     as_json: bool,
 ) -> None:
     """Turn SOURCE into shard sets under --out, one per split.
@@ -91,7 +101,15 @@ def shard(
 
     options = BuildOptions(
         pixels=PixelOptions(
-            size_px=size, fit=fit, filter=filter_, format=format_, quality=quality, chroma=chroma, lenient=lenient
+            size_px=size,
+            fit=fit,
+            filter=filter_,
+            format=format_,
+            quality=quality,
+            chroma=chroma,
+            lenient=lenient,
+            decode=decode,
+            max_pixels=max_pixels,
         ),
         seed=seed,
         images_per_shard=images_per_shard,
@@ -134,7 +152,7 @@ def _show_forecast(forecast: "Forecast") -> None:
     note(f"forecast: {forecast.num_images} images, about {size} and {time}")
 
 
-def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
+def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":
     """One finished split as plain data; `bad` inputs were quarantined, `patched` ones kept by --lenient."""
     manifest = built.shard_set.manifest
     return {
@@ -145,6 +163,8 @@ def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
         "bytes": sum(entry.num_bytes for entry in manifest.shards),
         "bad": len(manifest.quarantined),
         "patched": manifest.num_patched,
+        "enlarged": manifest.num_enlarged,
+        "warnings": manifest.warnings,
         "folder": str(built.shard_set.folder),
         "was_complete": built.already_complete,
     }
@@ -158,4 +178,20 @@ def _summary(built: "list[BuiltSplit]") -> str:
             f"{row['split']:6}{row['images']:10}{row['classes']:9}{row['shards']:8}"
             f"{int(row['bytes']) / 1e6:10.1f}{row['bad']:6}{row['patched']:9}  {row['folder']}{complete}"
         )
-    return "\n".join(lines)
+    return "\n".join(lines + [note for split in built for note in _remarks(split)])
+
+
+def _remarks(built: "BuiltSplit") -> list[str]:
+    """What was unusual about the stored images of a split."""
+    manifest, lines = built.shard_set.manifest, []
+    if manifest.num_enlarged:
+        lines.append(f"{manifest.num_enlarged} images are smaller than {manifest.pixels.size_px} px and were enlarged")
+    if manifest.warnings:
+        kinds = ", ".join(f"{text} ({count})" for text, count in manifest.warnings.items())
+        lines.append(f"kept with a warning: {kinds}")
+    if manifest.patched:
+        worst = min(manifest.patched, key=lambda one: one.decoded_rows)
+        lines.append(
+            f"patched: {len(manifest.patched)}, the worst {worst.source}, {worst.decoded_rows:.0%} of its rows"
+        )
+    return [f"note: {manifest.split}: {line}" for line in lines]

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from ...errors import InputError
 from ..format.shard_set import ShardSet
-from ..images.square import central_square
+from ..images.geometry import central_square
 from ..images.stored import decode_stored
 from .pca import sample_pixels
 from .pca_plot import save_pca_plot

@@ -81,6 +81,8 @@ def test_json_is_all_of_stdout_and_says_what_the_table_says(source: Path, tmp_pa
         "shards": 2,
         "bad": 2,
         "patched": 0,
+        "enlarged": 0,
+        "warnings": {},
         "folder": "strict/train",
         "was_complete": False,
     }
