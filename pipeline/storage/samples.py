@@ -95,7 +95,7 @@ class Samples:
         if self._index.checksums_N is None:
             return {}
         stored, _ = self.find(indices_B)
-        data, expected_B = memoryview(self.data), self._index.checksums_N[indices_B].tolist()
+        data, expected_B = self.data.data, self._index.checksums_N[indices_B].tolist()
         spans = zip(stored.starts_B.tolist(), (stored.starts_B + stored.sizes_B).tolist(), strict=True)
         found_B = [image_checksum(data[start:end]) for start, end in spans]
         return {
