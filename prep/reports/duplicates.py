@@ -18,7 +18,7 @@ from PIL import Image
 
 from ..format.pixel_options import PixelOptions
 from ..format.shard_set import ShardSet
-from ..images.square import central_square
+from ..images.geometry import central_square
 from ..images.stored import decode_stored
 from ..workers import Heartbeat, run_jobs
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..format.sample_index import SampleIndex
 from ..format.shard_set import ShardSet
-from ..images.square import central_square
+from ..images.geometry import central_square
 from ..images.stored import decode_stored
 from .duplicates import stored_bytes
 
