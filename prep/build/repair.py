@@ -40,8 +40,6 @@ def repair_set(
     """
     manifest = Manifest.read(folder)
     damaged = {finding.file for finding in findings}
-    if MANIFEST_NAME in damaged:
-        raise InputError(f"{folder / MANIFEST_NAME}: damaged; restore it, or shard the images again")
     split = _split_of(manifest, source, folder)
     options = BuildOptions(
         pixels=manifest.pixels, seed=manifest.seed, images_per_shard=manifest.images_per_shard, num_workers=num_workers

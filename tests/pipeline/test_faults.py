@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import torch
 from alexkit.pipeline import CenterCrop, Loader, TrainAugment
 from alexkit.pipeline.backends.buffers import Buffers
 from alexkit.prep import ShardSet
+from alexkit.prep.format.manifest import manifest_digest
 
 from ..conftest import write_shard_set
 
@@ -140,6 +142,9 @@ def test_operators_that_fail_are_not_blamed_on_an_image(draw_shards: Any, on_err
 def edit_manifest(folder: Path, change: Any) -> None:
     data = json.loads((folder / "manifest.json").read_text())
     change(data)
+    data.pop("manifest_sha256")
+    with contextlib.suppress(ValueError):  # of numbers that JSON cannot hold
+        data["manifest_sha256"] = manifest_digest(data)
     (folder / "manifest.json").write_text(json.dumps(data))
 
 

@@ -188,5 +188,5 @@ def test_a_damaged_manifest_cannot_be_repaired(built: tuple[Path, Path]) -> None
     data = json.loads((folder / "manifest.json").read_text())
     data["classes"][0]["name"] = "changed"
     (folder / "manifest.json").write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=r"manifest\.json: damaged"):
+    with pytest.raises(ValueError, match=r"manifest\.json: changed since it was written"):
         repair(folder, source)
