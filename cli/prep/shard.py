@@ -9,12 +9,13 @@ import click
 from ...cores import num_cores
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .arguments import FOLDER, FOLDER_OR_LIST, WORKERS
+from .source_options import found_lines, found_row, source_options
 
 if TYPE_CHECKING:
     from ...prep.build.build import BuiltSplit, OnProgress
     from ...prep.build.forecast import Forecast
     from ...prep.format.pixel_options import Chroma, Decode, Filter, Fit, ImageFormat
-    from ...prep.sources.inputs import SourceSplit
+    from ...prep.sources import SourceOptions, SourceSplit
 
 
 @click.command(
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 @WORKERS
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
+@click.option("--dry-run", is_flag=True, help="Say what SOURCE is taken for, and stop.")
 @click.option(
     "--decode",
     type=click.Choice(["full", "scaled"]),
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 @click.option("--max-pixels", type=int, default=None, help="Pixels an image may have.  [default: what 1 GiB allows]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
 @one_line_errors
+@source_options
 def shard(
     source: Path,
     out: Path,
@@ -81,23 +84,37 @@ def shard(
     workers: int | None,
     max_bad: int | None,
     lenient: bool,
+    dry_run: bool,
     decode: "Decode",
     max_pixels: int | None,
     as_json: bool,
+    reading: "SourceOptions",
 ) -> None:
     """Turn SOURCE into shard sets under --out, one per split.
 
-    SOURCE holds train/ and val/ (or test/) with one folder per class, the class folders of one split, ILSVRC's
-    archives, Kaggle's ILSVRC, parquet files (train-*.parquet) or WebDataset shards (train-*.tar); or it is a .csv or
-    .jsonl list with path, label and perhaps split (train or val), whose relative paths stay in its folder. A large run
-    begins with a forecast of its size and time. An interrupted run continues by the same command; a complete one is
-    left as it is.
+    What SOURCE may be, recognized by looking and read in place (docs: "Layouts", with an example of each):
+
+    \b
+      train/ val/ test/   folders of splits, also called training, valid, validation, dev, testing; each of
+      class folders       cat/1.jpg, nested animal/cat/1.jpg, cat/images/1.jpg; also in a .zip
+      flat images         labeled by val_annotations.txt, LOC_val_solution.csv, SPLIT.txt or the devkit
+      class tars          n01440764.tar; other names by --layout class-tars
+      WebDataset shards   KEY.jpg with KEY.cls or KEY.json; train-00000.tar
+      parquet files       an image column and a label column; train-00000-of-00002.parquet
+      img2dataset         its folders or its tars
+      ILSVRC's archives   ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit
+      Kaggle's ILSVRC     ILSVRC/Data/CLS-LOC and its label files; Tiny ImageNet as it is downloaded
+      a list              .csv, .tsv or .jsonl with path, label and perhaps split; .txt of lines PATH LABEL
+
+    One block says what was found, what each split will be called and what was passed over; --dry-run stops there. A
+    large run begins with a forecast of its size and time. An interrupted run continues by the same command; a complete
+    one is left as it is.
     """
     import json
 
     from ...prep.build.build import BuildOptions, build_shards
     from ...prep.format.pixel_options import PixelOptions
-    from ...prep.sources.recognize import open_source
+    from ...prep.sources import open_source
 
     options = BuildOptions(
         pixels=PixelOptions(
@@ -116,10 +133,17 @@ def shard(
         num_workers=num_cores() if workers is None else workers,
         max_bad=max_bad,
     )
-    found = open_source(source)
-    note(f"found {found.description}")
-    for words in found.notes:
-        note(f"note: {words}")
+    found = open_source(source, reading, out=out)
+    if dry_run and as_json:
+        click.echo(json.dumps(found_row(found)))
+        return
+    for line in found_lines(found):
+        if dry_run:
+            click.echo(line)
+        else:
+            note(line)
+    if dry_run:
+        return
     if_interrupted(f"finished shards are kept in {out}; the same command continues")
     with ShownProgress() as shown:
         built = build_shards(found, out, options, on_split=shown.start, on_forecast=_show_forecast)

@@ -14,7 +14,7 @@ from .sample_index import SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_chec
 from .shard import ShardIndex, index_path, parse_index
 from .stats import PixelSums
 
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
 MAX_LABEL_DIGITS = 9
 MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 

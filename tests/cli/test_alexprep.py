@@ -148,12 +148,12 @@ def test_a_mistake_is_one_line(
 def test_a_damaged_source_is_one_line(source: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(source, damaged)
-    for path in (damaged / "val/dog").iterdir():
+    for path in (damaged / "train/dog").iterdir():
         path.unlink()
-    assert_one_line(alexprep("shard", damaged, cwd=tmp_path), "val/dog: class without images")
-    (damaged / "val/dog").rmdir()
+    assert_one_line(alexprep("shard", damaged, cwd=tmp_path), "train/dog: class without images")
+    (damaged / "train/dog").rmdir()
     assert_one_line(
-        alexprep("shard", damaged, cwd=tmp_path), "train and val have different classes (1 only in train: dog)"
+        alexprep("shard", damaged, cwd=tmp_path), "train and val have different classes (1 only in val: dog)"
     )
 
 
