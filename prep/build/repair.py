@@ -21,7 +21,7 @@ from .lock import exclusive_lock
 from .options import BuildOptions
 from .shard_job import write_one_shard
 from .split_build import SplitBuild
-from .verify import Finding
+from .verify_shard import Finding
 
 
 def repair_set(

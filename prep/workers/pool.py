@@ -98,8 +98,8 @@ def run_jobs(
         num_workers: processes to start, at most one per job.
         on_progress: gets the inputs done so far.
 
-    Raises InputError for no workers; what a task raises; ChildProcessError when one job loses three workers for reasons that are no input's
-    fault; TimeoutError when a source does not answer.
+    Raises InputError for less than one worker; what a task raises; ChildProcessError when one job loses three workers
+    for reasons that are no input's fault; TimeoutError when a source does not answer.
     """
     if num_workers < 1:
         raise InputError(f"workers must be at least 1, got {num_workers}")

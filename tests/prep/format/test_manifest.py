@@ -59,7 +59,7 @@ def test_one_digit_of_an_eigenvalue_is_refused(content: bytes, tmp_path: Path) -
     data = json.loads(content)
     data["color"]["eigenvalues_0_255"][0] += 1000
     (tmp_path / "manifest.json").write_text(json.dumps(data))
-    with pytest.raises(ValueError, match="changed since it was written .*restore the file, or remove"):
+    with pytest.raises(ValueError, match=r"changed since it was written .*restore the file, or remove"):
         Manifest.read(tmp_path)
 
 
