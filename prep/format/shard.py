@@ -99,6 +99,17 @@ class ShardIndex:
         """The keys, in order."""
         return [key.decode("ascii", "replace") for key in self.key_bytes.tolist()]
 
+    def rows(self) -> SampleRows:
+        """The samples as `index.bin` holds them, without labels and checksums, which are zeros here."""
+        zeros = np.zeros(len(self), np.uint32)
+        return SampleRows(
+            starts_N=self.image_offsets,
+            sizes_N=self.image_sizes.astype(np.uint32),
+            labels_N=zeros.astype(np.int32),
+            checksums_N=zeros,
+            keys=self.keys,
+        )
+
 
 def index_path(shard: Path) -> Path:
     """The index beside a shard: `train-00000.tar` has `train-00000.idx`."""
@@ -229,7 +240,7 @@ def parse_index(content: bytes, path: Path, *, shard_bytes: int) -> ShardIndex:
 def content_mark(digest: "hashlib._Hash") -> bytes:
     """What the headers of a sample say of all that lies before it in the shard, whose SHA-256 is `digest`.
 
-    A sample is as it was written if the next one's mark is right: a checksum of each, for one microsecond.
+    So a reader of the tar alone, without index or manifest, can tell the first sample that changed.
     """
     return MARK_PREFIX + digest.hexdigest()[:16].encode()
 
