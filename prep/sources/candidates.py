@@ -87,7 +87,7 @@ def contents(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candi
     if not found:
         refuse_known_format(folder.where)
     elif tars or parquet:
-        _remark_others(folder, (*tars, *parquet))
+        _remark_others(folder, (*tars, *_files(folder, ".parquet")))
     yield from found
 
 

@@ -152,9 +152,7 @@ def test_a_list_called_by_a_split_goes_before_the_folders_beside_it_and_it_is_sa
     (split,) = open_source(folder, SourceOptions(layout="class-folders")).splits
     assert split.images_per_class() == {"a": 2, "b": 1}
     (folder / "train.txt").write_text("a/1\n")
-    with pytest.raises(
-        InputError, match=r"train.txt, line 1: 'a/1'; .*; or read the folders beside the list"
-    ):
+    with pytest.raises(InputError, match=r"train.txt, line 1: 'a/1'; .*; or read the folders beside the list"):
         open_source(folder)
 
 
