@@ -13,6 +13,7 @@ from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
 from .sample_index import SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_checksum
 from .shard import ShardIndex, index_path, parse_index
 from .stats import PixelSums
+from ..storage import Location, StoreUrl
 
 SPLITS = ("train", "val")
 MAX_LABEL_DIGITS = 9
@@ -24,7 +25,16 @@ class ShardSet:
     """A folder and its manifest; made by `open`, which has seen every shard at its promised size."""
 
     folder: Path
+    """Where manifest, index and statistics are; the shards too, unless the set is remote."""
     manifest: Manifest
+    """What the set is."""
+    url: StoreUrl | None = None
+    """Where the shards are, when that is a store."""
+
+    @property
+    def location(self) -> Location:
+        """The folder or address that a person knows the set by."""
+        return self.url or self.folder
 
     @classmethod
     def open(cls, folder: Path) -> "ShardSet":
