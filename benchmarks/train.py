@@ -68,7 +68,7 @@ def control(batch: int, device: torch.device) -> Callable[[], None]:
 def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]:
     """One step of `alextrain`'s learner on a constant batch; `changes` go into the recipe."""
     from alexkit.model.network.precision import choose_precision
-    from alexkit.model.network.wiring import wiring
+    from alexkit.model.network.tables import wiring
     from alexkit.model.processes.layout import make_layout
     from alexkit.model.runs.recipe import Recipe
     from alexkit.model.training.learner import Learner

@@ -1,23 +1,33 @@
 """Batches to a trained and evaluated two-column AlexNet.
 
-Recipes and wiring tables are plain data; `Network`, `Trainer` and `Evaluation` need torch, which is imported when one
-of them is first asked for.
+Recipes and wiring tables are plain data; `Network`, `Trainer` and `Evaluation` need torch. Each is imported when it is
+first asked for.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from ..extras import explained_imports
-from .network.wiring import Switches, wiring
-from .runs.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from .evaluation.ensemble import Evaluation
     from .network.network import Network
+    from .network.switches import Switches
+    from .network.tables import wiring
+    from .runs.load import load_recipe
+    from .runs.recipe import Recipe
     from .training.trainer import Trainer
 
 __all__ = ["Evaluation", "Network", "Recipe", "Switches", "Trainer", "load_recipe", "wiring"]
 
-_LAZY = {"Network": ".network.network", "Trainer": ".training.trainer", "Evaluation": ".evaluation.ensemble"}
+_LAZY = {
+    "Evaluation": ".evaluation.ensemble",
+    "Network": ".network.network",
+    "Recipe": ".runs.recipe",
+    "Switches": ".network.switches",
+    "Trainer": ".training.trainer",
+    "load_recipe": ".runs.load",
+    "wiring": ".network.tables",
+}
 
 
 def __getattr__(name: str) -> Any:

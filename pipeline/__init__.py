@@ -6,14 +6,26 @@
 from typing import TYPE_CHECKING, Any
 
 from ..extras import explained_imports
-from .augment import Augmentation, CenterCrop, Mean, TenViews, TrainAugment
+from .augment import Augmentation, CenterCrop, CropDraw, Jitter, Mean, MeanName, TenViews, TrainAugment
 from .batch import Batch
 
 if TYPE_CHECKING:
     from .loader import Loader
     from .throughput import measure_throughput
 
-__all__ = ["Augmentation", "Batch", "CenterCrop", "Loader", "Mean", "TenViews", "TrainAugment", "measure_throughput"]
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "CenterCrop",
+    "CropDraw",
+    "Jitter",
+    "Loader",
+    "Mean",
+    "MeanName",
+    "TenViews",
+    "TrainAugment",
+    "measure_throughput",
+]
 
 _LAZY = {"Loader": ".loader", "measure_throughput": ".throughput"}
 

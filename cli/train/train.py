@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from ...model import Recipe
 
 
-@click.command()
+ARGUMENTS = "alexkit.train.arguments"
+
+
+class _Forwarded(click.Command):
+    """A command that keeps its arguments as they were given, for the processes that it starts."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Forwarded)
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),
@@ -72,19 +83,16 @@ def train(
         return
     if columns > 1 and "WORLD_SIZE" not in os.environ:
         from ...model.processes.launch import launch
-        from ...model.processes.layout import check_parts
+        from ...model.processes.layout import check_processes
 
-        check_parts(columns, columns, wiring(chosen.network).columns)
-        own = ["--shards", shards, "--recipe", recipe, "--runs", runs, "--columns", columns, "--device", device]
-        own += ["--name", folder.name] + [word for override in overrides for word in ("--set", override)]
-        own += ["--dry-run"] if dry_run else []
-        raise SystemExit(launch("alexkit.cli.alextrain", [str(word) for word in own], columns))
+        check_processes(columns, columns, wiring(chosen.network).columns)
+        raise SystemExit(launch("alexkit.cli.alextrain", click.get_current_context().meta[ARGUMENTS], columns))
     if dry_run:
         _dry_run(chosen, shards, folder, device, columns)
         return
     from ...model import Trainer
 
-    trainer = Trainer(chosen, shards, folder, device=device, processes_per_network=columns)
+    trainer = Trainer(chosen, shards, folder, device=device, processes_per_replica=columns)
     try:
         if trainer.layout.rank > 0:
             trainer.run()
@@ -94,7 +102,7 @@ def train(
             result = trainer.run()
         else:
             if trainer.step:
-                click.echo(f"{folder}: continuing behind step {trainer.step} of {trainer.num_steps}", err=True)
+                click.echo(f"{folder}: resuming after step {trainer.step} of {trainer.num_steps}", err=True)
             with progress("train", trainer.num_steps * chosen.training.batch_size, "images") as update:
                 result = trainer.run(update)
     finally:
@@ -129,7 +137,7 @@ def _dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns:
     if first:
         shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
     try:
-        trainer = Trainer(recipe, shards, scratch, device=device, processes_per_network=columns)
+        trainer = Trainer(recipe, shards, scratch, device=device, processes_per_replica=columns)
         try:
             expected = forecast(trainer)
         finally:

@@ -16,7 +16,7 @@ from ...pipeline import CenterCrop, Loader, Mean, TenViews
 from ...prep import ShardSet
 from ..network.network import Network
 from ..network.precision import choose_precision, use_device
-from ..network.wiring import wiring
+from ..network.tables import wiring
 from ..runs.checkpoint import newest_checkpoint
 from ..runs.run import CHECKPOINTS, DataIdentity, Run
 from .export import write_onnx

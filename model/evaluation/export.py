@@ -15,7 +15,20 @@ from numpy.typing import NDArray
 
 from ...extras import explained_imports
 from ...prep.format.files import whole_file
-from ..network.wiring import Activation, Conv, Dropout, Full, Local, MapNorm, Norm, Pool, Size, Step, Wiring, sizes
+from ..network.wiring import (
+    Activation,
+    Conv,
+    Dropout,
+    Linear,
+    LocallyConnected,
+    MapNorm,
+    Norm,
+    Operation,
+    Pool,
+    Size,
+    Wiring,
+    sizes,
+)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -45,23 +58,23 @@ def _model(
     graph, px = _Graph(), wiring.input_px
     x = graph.add("Sub", "images", graph.constant(mean_CHW))
     margin = wiring.margin_px
-    for row, size in zip(wiring.rows, sizes(wiring, len(classes)), strict=True):
-        weight, bias = weights[f"{row.name}.weight"], weights[f"{row.name}.bias"]
-        match row:
+    for layer, size in zip(wiring.layers, sizes(wiring, len(classes)), strict=True):
+        weight, bias = weights[f"{layer.name}.weight"], weights[f"{layer.name}.bias"]
+        match layer:
             case Conv():
-                groups = wiring.columns if row.reads == "own column" else 1
+                groups = wiring.columns if layer.reads == "own column" else 1
                 # Zeros right and below the image are padding of the first convolution.
-                pads = [row.pad, row.pad, row.pad + margin, row.pad + margin]
-                named = graph.named(row.name, weight, bias)
-                x = graph.add("Conv", x, *named, group=groups, strides=[row.stride] * 2, pads=pads)
-            case Local():
-                x = _local(graph, x, row, size, weight, bias)
-            case Full():
+                pads = [layer.pad, layer.pad, layer.pad + margin, layer.pad + margin]
+                named = graph.named(layer.name, weight, bias)
+                x = graph.add("Conv", x, *named, group=groups, strides=[layer.stride] * 2, pads=pads)
+            case LocallyConnected():
+                x = _local(graph, x, layer, size, weight, bias)
+            case Linear():
                 x = graph.add("Flatten", x, axis=1)
-                x = graph.add("Gemm", x, *graph.named(row.name, weight, bias), transB=1)
+                x = graph.add("Gemm", x, *graph.named(layer.name, weight, bias), transB=1)
         margin = 0
-        for step in row.then:
-            x = _step(graph, x, step, wiring.columns)
+        for operation in layer.then:
+            x = _operation(graph, x, operation, wiring.columns)
     graph.add("Identity", x, output="logits")
     graph.add("Softmax", x, output="probabilities", axis=1)
     outputs = [
@@ -111,36 +124,37 @@ class _Graph:
         self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
         return name
 
-    def named(self, row: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> tuple[str, str]:
-        return self.constant(weight, name=f"{row}.weight"), self.constant(bias, name=f"{row}.bias")
+    def named(self, layer: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> tuple[str, str]:
+        return self.constant(weight, name=f"{layer}.weight"), self.constant(bias, name=f"{layer}.bias")
 
 
 def _local(
-    graph: _Graph, x: str, row: Local, size: Size, weight: NDArray[np.float32], bias: NDArray[np.float32]
+    graph: _Graph, x: str, layer: LocallyConnected, size: Size, weight: NDArray[np.float32], bias: NDArray[np.float32]
 ) -> str:
     """ONNX has no layer whose weights differ from place to place: cut out the windows, then sum over their inputs."""
-    area = row.kernel**2
+    area = layer.kernel**2
     maps = size.inputs // area
-    pick = np.tile(np.eye(area, dtype=np.float32).reshape(area, 1, row.kernel, row.kernel), (maps, 1, 1, 1))
-    windows = graph.add("Conv", x, graph.constant(pick), group=maps, pads=[row.pad] * 4)
-    names = graph.named(row.name, weight, bias)
+    pick = np.tile(np.eye(area, dtype=np.float32).reshape(area, 1, layer.kernel, layer.kernel), (maps, 1, 1, 1))
+    windows = graph.add("Conv", x, graph.constant(pick), group=maps, pads=[layer.pad] * 4)
+    names = graph.named(layer.name, weight, bias)
     sums = graph.add("Einsum", windows, names[0], equation="nihw,fihw->nfhw")
     return graph.add("Add", sums, names[1])
 
 
-def _step(graph: _Graph, x: str, step: Step, columns: int) -> str:
-    match step:
+def _operation(graph: _Graph, x: str, operation: Operation, columns: int) -> str:
+    match operation:
         case Activation():
-            return graph.add("Relu" if step.kind == "relu" else "Tanh", x)
+            x = graph.add({"relu": "Relu", "sigmoid": "Sigmoid"}.get(operation.kind, "Tanh"), x)
+            return graph.add("Abs", x) if operation.kind == "abs-tanh" else x
         case Norm():
             # ONNX divides alpha by the window and, like torch, knows no columns.
             settings: dict[str, Any] = {
-                "size": step.size,
-                "alpha": step.factor * step.size,
-                "beta": step.power,
-                "bias": step.k,
+                "size": operation.size,
+                "alpha": operation.alpha * operation.size,
+                "beta": operation.beta,
+                "bias": operation.k,
             }
-            if step.scope == "all" or columns == 1:
+            if operation.scope == "all" or columns == 1:
                 return graph.add("LRN", x, **settings)
             return graph.add(
                 "Concat", *(graph.add("LRN", part, **settings) for part in graph.split(x, columns)), axis=1
@@ -149,17 +163,21 @@ def _step(graph: _Graph, x: str, step: Step, columns: int) -> str:
             means = graph.add(
                 "AveragePool",
                 graph.add("Mul", x, x),
-                kernel_shape=[step.size] * 2,
-                pads=[step.size // 2] * 4,
+                kernel_shape=[operation.size] * 2,
+                pads=[operation.size // 2] * 4,
                 count_include_pad=1,
             )
-            scale = graph.add("Mul", means, graph.constant(step.factor * step.size**2))
+            scale = graph.add("Mul", means, graph.constant(operation.alpha * operation.size**2))
             scale = graph.add("Add", scale, graph.constant(1.0))
-            return graph.add("Mul", x, graph.add("Pow", scale, graph.constant(-step.power)))
+            return graph.add("Mul", x, graph.add("Pow", scale, graph.constant(-operation.beta)))
         case Pool():
-            windows: dict[str, Any] = {"kernel_shape": [step.size] * 2, "strides": [step.stride] * 2, "ceil_mode": 1}
-            if step.kind == "max":
+            windows: dict[str, Any] = {
+                "kernel_shape": [operation.size] * 2,
+                "strides": [operation.stride] * 2,
+                "ceil_mode": 1,
+            }
+            if operation.kind == "max":
                 return graph.add("MaxPool", x, **windows)
             return graph.add("AveragePool", x, **windows, count_include_pad=0)
         case Dropout():
-            return x if step.kind == "inverted" else graph.add("Mul", x, graph.constant(1 - step.rate))
+            return x if operation.kind == "inverted" else graph.add("Mul", x, graph.constant(1 - operation.rate))

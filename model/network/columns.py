@@ -1,4 +1,4 @@
-"""Who holds which columns: all in this process, or one each in several.
+"""Which columns this process holds: all of them, or one of several processes' one each.
 
 A network asks its `Columns` to join activations where the figure joins them, and nothing else about processes.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Columns:
-    """All `number` columns in this process: joining them is nothing to do."""
+    """All `number` columns in this process: there is nothing to join."""
 
     bytes_sent = 0  # to processes that hold other columns, forward and back
 
@@ -27,13 +27,13 @@ class Columns:
         """The network's outputs, of which every process then computes the same whole loss."""
         return x
 
-    def part(self, num_outputs: int) -> slice:
+    def own_slice(self, num_outputs: int) -> slice:
         """Which of a layer's outputs, along dimension 0 of its whole weights, are held here."""
         return slice(*(num_outputs * column // self.number for column in (self.held.start, self.held.stop)))
 
-    def whole(self, part: Tensor, num_outputs: int) -> Tensor:
-        """A whole tensor of weights from the parts that the processes hold, without gradients."""
-        return part
+    def whole(self, own: Tensor, num_outputs: int) -> Tensor:
+        """A whole tensor of weights from the slices that the processes hold, without gradients."""
+        return own
 
 
 class ColumnProcesses(Columns):
@@ -54,35 +54,35 @@ class ColumnProcesses(Columns):
         joined: Tensor = _Join.apply(x, self, num_outputs)  # type: ignore[no-untyped-call]
         return joined
 
-    def whole(self, part: Tensor, num_outputs: int) -> Tensor:
+    def whole(self, own: Tensor, num_outputs: int) -> Tensor:
         """The whole tensor, from all processes of the group; all must call."""
-        last_first = part.transpose(0, 1) if part.ndim > 1 else part[None]
-        return self.gather(last_first, num_outputs).transpose(0, 1).reshape(num_outputs, *part.shape[1:])
+        last_first = own.transpose(0, 1) if own.ndim > 1 else own[None]
+        return self.gather(last_first, num_outputs).transpose(0, 1).reshape(num_outputs, *own.shape[1:])
 
     def gather(self, x: Tensor, total: int) -> Tensor:
-        """Join along dimension 1, whose parts may differ by one."""
+        """Join along dimension 1, where the columns' widths may differ by one."""
         widths = [(total * (i + 1)) // self.number - (total * i) // self.number for i in range(self.number)]
         widest = max(widths)
-        if x.shape[1] < widest:  # all_gather wants equal parts
+        if x.shape[1] < widest:  # all_gather wants equal sizes
             x = torch.cat([x, x.new_zeros(len(x), widest - x.shape[1], *x.shape[2:])], dim=1)
         x = x.contiguous()
-        parts = [torch.empty_like(x) for _ in widths]
-        dist.all_gather(parts, x, group=self.group)
+        gathered = [torch.empty_like(x) for _ in widths]
+        dist.all_gather(gathered, x, group=self.group)
         self.bytes_sent += x.nbytes * (self.number - 1)
-        return torch.cat([part[:, :width] for part, width in zip(parts, widths, strict=True)], dim=1)
+        return torch.cat([one[:, :width] for one, width in zip(gathered, widths, strict=True)], dim=1)
 
-    def exchange(self, parts: list[Tensor]) -> list[Tensor]:
-        """Send part i to column i and receive one from each other column; the own part is left out."""
+    def exchange(self, chunks: list[Tensor]) -> list[Tensor]:
+        """Send chunk i to column i and receive one from each other column; the own chunk is left out."""
         received = []
         operations = []
         for column in range(self.number):
             if column == self.column:
                 continue
             rank = dist.get_global_rank(self.group, column)
-            received.append(torch.empty_like(parts[self.column]))
-            operations.append(dist.P2POp(dist.isend, parts[column], rank, self.group))
+            received.append(torch.empty_like(chunks[self.column]))
+            operations.append(dist.P2POp(dist.isend, chunks[column], rank, self.group))
             operations.append(dist.P2POp(dist.irecv, received[-1], rank, self.group))
-            self.bytes_sent += parts[column].nbytes
+            self.bytes_sent += chunks[column].nbytes
         for work in dist.batch_isend_irecv(operations):
             work.wait()
         return received
@@ -98,14 +98,13 @@ class _Join(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         columns, (gradient,) = ctx.columns, gradients
-        own = columns.part(ctx.total)
         if ctx.is_output:
-            return gradient[:, own], None, None
-        parts = [part.contiguous() for part in gradient.chunk(columns.number, dim=1)]
-        mine = parts[columns.column]
-        for other in columns.exchange(parts):
-            mine = mine + other
-        return mine.contiguous(memory_format=memory_order(gradient)), None, None
+            return gradient[:, columns.own_slice(ctx.total)], None, None
+        chunks = [chunk.contiguous() for chunk in gradient.chunk(columns.number, dim=1)]
+        own = chunks[columns.column]
+        for other in columns.exchange(chunks):
+            own = own + other
+        return own.contiguous(memory_format=memory_order(gradient)), None, None
 
 
 def memory_order(x: Tensor) -> torch.memory_format:

@@ -1,6 +1,6 @@
 """What follows a layer's weights: pooling, same-map normalization, dropout; and locally connected weights.
 
-Layers see one tensor and know nothing of columns in other processes.
+Modules see one tensor and know nothing of columns in other processes.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,9 @@ class MaskKey:
 class DropoutMask(nn.Module):
     """Dropout whose masks depend on (seed, step, layer, image, unit) alone.
 
-    So they are the same on any number of processes, on any device and after a restart. `first_unit` is the place of the
-    layer's first unit held here among all its units. `inverted` divides in training instead of multiplying in testing.
+    So they are the same on any number of processes, on any device and after a restart. `first_unit` is the index of
+    this process's first unit among all units of the layer. `inverted` divides when training instead of multiplying
+    when evaluating.
     """
 
     def __init__(self, *, rate: float, inverted: bool, layer: int, first_unit: int = 0) -> None:
@@ -37,7 +38,7 @@ class DropoutMask(nn.Module):
         self.key: MaskKey | None = None  # set by the network before each training step
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, ...) with each image's numbers zeroed with probability `rate`; in testing scaled, not zeroed."""
+        """x (N, ...) with each image's outputs zeroed with probability `rate`; when evaluating scaled instead."""
         if not self.training:
             return x if self.inverted else x * (1 - self.rate)
         if self.key is None:
@@ -59,7 +60,7 @@ def kept_units(key: MaskKey, layer: int, first_unit: int, num_units: int, rate: 
     return kept
 
 
-# The finaliser of the SplitMix64 generator (Steele, Lea and Flood, 2014), in signed arithmetic for torch's sake.
+# The finalizer of the SplitMix64 generator (Steele, Lea and Flood, 2014), in signed arithmetic for torch's sake.
 _ADD, _MULTIPLY_1, _MULTIPLY_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -89,16 +90,24 @@ def _shift(x: Tensor, bits: int) -> Tensor:
 
 
 class SameMapNorm(nn.Module):
-    """x / (1 + factor * sum of x^2 over a `size` x `size` window of its map) ** power, windows cut at the edges."""
+    """x / (1 + alpha * sum of x^2 over a `size` x `size` window of its map) ** beta, windows clipped at the edges."""
 
-    def __init__(self, *, size: int, factor: float, power: float) -> None:
+    def __init__(self, *, size: int, alpha: float, beta: float) -> None:
         super().__init__()
-        self.size, self.factor, self.power = size, factor, power
+        self.size, self.alpha, self.beta = size, alpha, beta
 
     def forward(self, x: Tensor) -> Tensor:
         """Any x (N, C, H, W); same shape."""
         sums = F.avg_pool2d(x.square(), self.size, 1, self.size // 2, divisor_override=1)
-        return x * (1 + self.factor * sums) ** -self.power
+        return x * (1 + self.alpha * sums) ** -self.beta
+
+
+class AbsTanh(nn.Module):
+    """|tanh(x)|, which the paper's section 3.1 cites (Jarrett et al., 2009)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any x; same shape."""
+        return x.tanh().abs()
 
 
 class Pooling(nn.Module):
@@ -109,14 +118,14 @@ class Pooling(nn.Module):
         self.kind, self.size, self.stride = kind, size, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W); an average divides by the part of the window inside x."""
+        """x (N, C, H, W); an average divides by the size of the window inside x."""
         if self.kind == "max":
             return F.max_pool2d(x, self.size, self.stride, ceil_mode=True)
         return F.avg_pool2d(x, self.size, self.stride, ceil_mode=True, count_include_pad=False)
 
 
-class LocallyConnected(nn.Module):
-    """A convolution of stride 1 whose weights differ from place to place.
+class LocallyConnected2d(nn.Module):
+    """A convolution of stride 1 whose weights differ from position to position.
 
     `weight` (filters, inputs, H, W) with inputs = maps * kernel * kernel in that order, `bias` (filters, H, W).
     """

@@ -1,12 +1,12 @@
 """Local response normalization across maps (paper, section 3.3), with its own backward pass.
 
-b = a / scale^power, scale = k + factor * (sum of a^2 over a window of maps, cut at the ends and at column borders).
+b = a / scale^beta, scale = k + alpha * (sum of a^2 over a window of maps, cut at the ends and at column borders).
 
-    da = g * scale^-power - 2 * factor * power * a * window sum of (g * b / scale)
+    da = g * scale^-beta - 2 * alpha * beta * a * window sum of (g * b / scale)
 
 torch's own takes ten passes over memory, and a pow per element, where the arithmetic is next to nothing. On a CPU
 compiled loops read and write once (`norm_kernels.py`); on a GPU the window sum is a product with a small band matrix
-and the paper's power two reciprocal square roots.
+and the paper's beta two reciprocal square roots.
 """
 
 import functools
@@ -23,8 +23,8 @@ class Constants(NamedTuple):
     """The numbers of one layer's formula, as both passes take them; see `ResponseNorm`."""
 
     size: int
-    factor: float
-    power: float
+    alpha: float
+    beta: float
     k: float
     groups: int
     relu: bool
@@ -38,7 +38,7 @@ class ResponseNorm(nn.Module):
     """
 
     def __init__(
-        self, maps: int, *, size: int, factor: float, power: float, k: float, groups: int = 1, relu: bool = False
+        self, maps: int, *, size: int, alpha: float, beta: float, k: float, groups: int = 1, relu: bool = False
     ) -> None:
         super().__init__()
         if groups < 1 or maps % groups:
@@ -46,7 +46,7 @@ class ResponseNorm(nn.Module):
         if size < 1 or size % 2 == 0:
             raise InputError(f"a window of {size} maps has no middle; use an odd size of 1 or more")
         self.maps = maps
-        self.constants = Constants(size=size, factor=factor, power=power, k=k, groups=groups, relu=relu)
+        self.constants = Constants(size=size, alpha=alpha, beta=beta, k=k, groups=groups, relu=relu)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Same shape and dtype; sums are taken in float32 (float64 for float64). InputError for other maps."""
@@ -83,26 +83,26 @@ def _compiled(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor
     inputs = [rows.detach().to(wide).contiguous() for rows in (x_PC, g_PC) if rows is not None]
     result = torch.empty_like(inputs[0])
     arrays = [rows.numpy() for rows in (*inputs, result)]
-    size, factor, power, k, groups, relu = constants
+    size, alpha, beta, k, groups, relu = constants
     kernel = normalize if g_PC is None else normalize_gradient
     group = x_PC.shape[1] // groups
-    team(torch.get_num_threads()).run(kernel, len(result), *arrays, group, size, factor, power, k, relu)
+    team(torch.get_num_threads()).run(kernel, len(result), *arrays, group, size, alpha, beta, k, relu)
     return result.to(x_PC.dtype)
 
 
 def _by_band(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:
     """The same in torch's operations."""
-    size, factor, power, k, groups, relu = constants
+    size, alpha, beta, k, groups, relu = constants
     wide = torch.promote_types(x_PC.dtype, torch.float32)
-    band = _band_matrix(x_PC.shape[1] // groups, size, wide, x_PC.device) * factor
+    band = _band_matrix(x_PC.shape[1] // groups, size, wide, x_PC.device) * alpha
     x = x_PC.to(wide)
     a = x.relu() if relu else x
     scale = _window_sums(a.square(), band).add_(k)
     if g_PC is None:
-        return _inverse_power(scale, power).mul_(a).to(x_PC.dtype)
-    direct = _inverse_power(scale, power).mul_(g_PC)
+        return _inverse_power(scale, beta).mul_(a).to(x_PC.dtype)
+    direct = _inverse_power(scale, beta).mul_(g_PC)
     across = _window_sums((direct * a).div_(scale), band)
-    da = torch.addcmul(direct, across, a, value=-2 * power)
+    da = torch.addcmul(direct, across, a, value=-2 * beta)
     if relu:
         da = torch.ops.aten.threshold_backward(da, x, 0)
     return da.to(x_PC.dtype)
@@ -115,11 +115,11 @@ def _band_matrix(maps: int, size: int, dtype: torch.dtype, device: torch.device)
     return ((i[:, None] - i[None, :]).abs() <= size // 2).to(device, dtype)
 
 
-def _inverse_power(scale: Tensor, power: float) -> Tensor:
-    if power == 0.75:
+def _inverse_power(scale: Tensor, beta: float) -> Tensor:
+    if beta == 0.75:
         # scale^(1/4) / scale: torch's sqrt and pow cost ten times its rsqrt.
         return scale.rsqrt().rsqrt_().div_(scale)
-    return scale.pow(-power)
+    return scale.pow(-beta)
 
 
 def _window_sums(x_PC: Tensor, band: Tensor) -> Tensor:

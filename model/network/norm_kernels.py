@@ -22,16 +22,16 @@ def team(num_threads: int) -> Team:
 
 @compiled
 def normalize(
-    x: Rows, y: Rows, group: int, size: int, factor: float, power: float, k: float, relu: bool, first: int, behind: int
+    x: Rows, y: Rows, group: int, size: int, alpha: float, beta: float, k: float, relu: bool, first: int, behind: int
 ) -> None:
-    """y = a / (k + factor * window sum of a^2)^power for a = x, or with `relu` max(x, 0); windows stay in a group."""
+    """y = a / (k + alpha * window sum of a^2)^beta for a = x, or with `relu` max(x, 0); windows stay in a group."""
     half = size // 2
     a, scale = np.empty(group, x.dtype), np.empty(group, x.dtype)
     squares = np.zeros(group + 2 * half, x.dtype)  # zeros at both ends, so that windows there are like all others
     for pixel in range(first, behind):
         for start in range(0, x.shape[1], group):
-            _scales(x[pixel, start : start + group], a, squares, scale, size, factor, k, relu)
-            _divided(a, scale, power, y[pixel, start : start + group])
+            _scales(x[pixel, start : start + group], a, squares, scale, size, alpha, k, relu)
+            _divided(a, scale, beta, y[pixel, start : start + group])
 
 
 @compiled
@@ -41,25 +41,25 @@ def normalize_gradient(
     dx: Rows,
     group: int,
     size: int,
-    factor: float,
-    power: float,
+    alpha: float,
+    beta: float,
     k: float,
     relu: bool,
     first: int,
     behind: int,
 ) -> None:
-    """dx for the gradient g of y: g / scale^power - 2 factor power a * window sum of g a / scale^(power + 1)."""
+    """dx for the gradient g of y: g / scale^beta - 2 alpha beta a * window sum of g a / scale^(beta + 1)."""
     half = size // 2
     a, scale = np.empty(group, x.dtype), np.empty(group, x.dtype)
     direct, across = np.empty(group, x.dtype), np.empty(group, x.dtype)
     squares, ratios = np.zeros(group + 2 * half, x.dtype), np.zeros(group + 2 * half, x.dtype)
-    weight = x.dtype.type(-2 * factor * power)
+    weight = x.dtype.type(-2 * alpha * beta)
     zero = x.dtype.type(0)
     for pixel in range(first, behind):
         for start in range(0, x.shape[1], group):
             values = x[pixel, start : start + group]
-            _scales(values, a, squares, scale, size, factor, k, relu)
-            _divided(g[pixel, start : start + group], scale, power, direct)
+            _scales(values, a, squares, scale, size, alpha, k, relu)
+            _divided(g[pixel, start : start + group], scale, beta, direct)
             for i in range(group):
                 ratios[half + i] = direct[i] * a[i] / scale[i]
             _window_sums(ratios, across, size)
@@ -72,16 +72,16 @@ def normalize_gradient(
 
 
 @compiled
-def _scales(values: Rows, a: Rows, squares: Rows, scale: Rows, size: int, factor: float, k: float, relu: bool) -> None:
+def _scales(values: Rows, a: Rows, squares: Rows, scale: Rows, size: int, alpha: float, k: float, relu: bool) -> None:
     half, zero = size // 2, values.dtype.type(0)
     for i in range(len(values)):
         a[i] = max(values[i], zero) if relu else values[i]
     for i in range(len(values)):
         squares[half + i] = a[i] * a[i]
     _window_sums(squares, scale, size)
-    factor_, k_ = values.dtype.type(factor), values.dtype.type(k)
+    alpha_, k_ = values.dtype.type(alpha), values.dtype.type(k)
     for i in range(len(values)):
-        scale[i] = k_ + factor_ * scale[i]
+        scale[i] = k_ + alpha_ * scale[i]
 
 
 @compiled
@@ -97,12 +97,12 @@ def _window_sums(padded: Rows, sums: Rows, size: int) -> None:
 
 
 @compiled
-def _divided(values: Rows, scale: Rows, power: float, to: Rows) -> None:
-    if power == 0.75:  # two square roots, which processors have, instead of a power
+def _divided(values: Rows, scale: Rows, beta: float, to: Rows) -> None:
+    if beta == 0.75:  # two square roots, which processors have, instead of a beta
         for i in range(len(values)):
             root = np.sqrt(scale[i])
             to[i] = values[i] / (root * np.sqrt(root))
         return
-    power_ = values.dtype.type(power)
+    beta_ = values.dtype.type(beta)
     for i in range(len(values)):
-        to[i] = values[i] / scale[i] ** power_
+        to[i] = values[i] / scale[i] ** beta_

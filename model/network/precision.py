@@ -77,7 +77,8 @@ class LossScale:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    # Without matrix units bfloat16 is emulated: half the speed of float32 with AVX-512, measured.
+    # Without matrix units it does not pay, measured on whole steps: emulated it has half the speed of float32, and with
+    # the dot products of AVX512-BF16 the same speed (11.1 and 10.6 images/s on two cores of an AMD EPYC).
     try:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,8 +1,8 @@
 """How many processes train one network, and what each of them holds, reads and adds up.
 
-A replica is a whole network in one process, or in one process per column. Replicas see different parts of each batch
-and add up their gradients; the processes of one replica see the same images. Each decodes all of them: decoding 32
-more images takes 20 ms of a core, and exchanging them over a machine's own network took 200 ms.
+A replica is a whole network in one process, or in one process per column. Replicas see different local batches and add
+up their gradients; the processes of one replica see the same images. Each decodes all of them: decoding 32 more images
+takes 20 ms of a core, and exchanging them over a machine's own network took 200 ms.
 """
 
 import os
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Literal, get_args
 
 import torch
 import torch.distributed as dist
@@ -27,26 +28,54 @@ GLOO_WORDS = ("gloo", "Application timeout", "Connection closed by peer")
 ROLL_CALL_S = 3.0  # for all who have lost somebody to say that they are still there
 
 
+Request = Literal["save", "stop"]
+REQUESTS: tuple[Request, ...] = get_args(Request)
+
+
 class Layout:
-    """One process with all columns: nothing to add up."""
+    """One process with all columns: nothing to add up.
+
+    Any process may `request` that all of them save or stop together. Requests travel with the next `add`, so they cost
+    no communication of their own.
+    """
 
     rank = 0
     replica = 0
     num_replicas = 1
-    num_parts = 1  # processes of one replica
+    processes_per_replica = 1
 
     def __init__(self, num_columns: int) -> None:
         self.columns = Columns(num_columns)
+        self._asked: set[Request] = set()
+        self._agreed: set[Request] = set()
+
+    def request(self, what: Request) -> None:
+        """Ask all processes to save, or to save and stop, after the step under way."""
+        self._asked.add(what)
+
+    def agreed_requests(self) -> set[Request]:
+        """What any process had asked for at the last `add`, the same in all of them; each is returned once."""
+        agreed, self._agreed = self._agreed, set()
+        return agreed
 
     def add_gradients(self, network: nn.Module) -> None:
         """Replace every gradient by its sum over the replicas."""
 
     def add(self, numbers: Sequence[float]) -> list[float]:
-        """Sums of plain numbers over all processes."""
-        return list(numbers)
+        """Sums of plain numbers over all processes, the same in all of them."""
+        asked, self._asked = self._asked, set()
+        *sums, save, stop = self._all_reduce([*numbers, *(float(what in asked) for what in REQUESTS)])
+        self._agreed |= {what for what, count in zip(REQUESTS, (save, stop), strict=True) if count}
+        return sums
+
+    def _all_reduce(self, numbers: list[float]) -> list[float]:
+        return numbers
+
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
 
     def whole(self, tensors: Iterable[tuple[str, Tensor]], sizes: dict[str, int]) -> dict[str, Tensor]:
-        """Whole tensors by name, from the parts held in the processes; `sizes` are the whole first dimensions."""
+        """Whole tensors by name, from the slices held in the processes; `sizes` are the whole first dimensions."""
         return {name: self.columns.whole(x.detach(), sizes[name]) for name, x in tensors}
 
     @contextmanager
@@ -61,27 +90,29 @@ class Layout:
 class ProcessLayout(Layout):
     """This process is one of several, started by torchrun or by `launch`; it joins the others here.
 
-    `parts` processes hold one network: 1 or one per column. Raises InputError when the processes cannot be dealt so.
+    `processes_per_replica` processes hold one network: 1 or one per column. Raises InputError when the processes cannot
+    be divided so.
     """
 
-    def __init__(self, num_columns: int, parts: int, device: torch.device) -> None:
+    def __init__(self, num_columns: int, processes_per_replica: int, device: torch.device) -> None:
         super().__init__(num_columns)
         world = int(os.environ["WORLD_SIZE"])
-        check_parts(world, parts, num_columns)
+        check_processes(world, processes_per_replica, num_columns)
         backend = "nccl" if device.type == "cuda" else "gloo"
         seconds = float(os.environ.get(TIMEOUT_VARIABLE, DEFAULT_TIMEOUT_S))
         timeout = timedelta(seconds=seconds)
         self.store, rank, _ = next(rendezvous("env://", timeout=timeout))
         dist.init_process_group(backend, store=self.store, rank=rank, world_size=world, timeout=timeout)
-        grid = torch.arange(world).view(-1, parts)
+        grid = torch.arange(world).view(-1, processes_per_replica)
         # Not init_device_mesh: its groups wait for thirty minutes, whatever the timeout of the processes.
         groups = [_own_group(members, timeout) for members in (grid.T, grid)]
         mesh = DeviceMesh.from_group(groups, device.type, mesh=grid, mesh_dim_names=("replica", "column"))
-        self.rank, self.num_parts, self.num_replicas = dist.get_rank(), parts, world // parts
-        self.replica = self.rank // parts
+        self.rank, self.processes_per_replica = dist.get_rank(), processes_per_replica
+        self.num_replicas = world // processes_per_replica
+        self.replica = self.rank // processes_per_replica
         self.replicas = mesh["replica"].get_group()
         self.device = device
-        if parts > 1:
+        if processes_per_replica > 1:
             self.columns = ColumnProcesses(mesh["column"].get_group())
 
     def add_gradients(self, network: nn.Module) -> None:
@@ -93,12 +124,15 @@ class ProcessLayout(Layout):
         for work in pending:
             work.wait()
 
-    def add(self, numbers: Sequence[float]) -> list[float]:
-        """Sums over all processes, the same in all of them."""
+    def _all_reduce(self, numbers: list[float]) -> list[float]:
         total = torch.tensor(numbers, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         result: list[float] = total.tolist()
         return result
+
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
+        self._all_reduce([0.0])
 
     @contextmanager
     def contact(self) -> Iterator[None]:
@@ -141,22 +175,23 @@ def _own_group(members: Tensor, timeout: timedelta) -> dist.ProcessGroup:
     return own
 
 
-def check_parts(world: int, parts: int, num_columns: int) -> None:
-    """Raise InputError when `world` processes cannot be dealt to networks of `parts`, or columns not to parts."""
-    if parts not in (1, num_columns):
+def check_processes(world: int, processes_per_replica: int, num_columns: int) -> None:
+    """Raise InputError when `world` processes cannot be divided into networks, or columns not among processes."""
+    if processes_per_replica not in (1, num_columns):
         raise InputError(
-            f"--columns {parts}: the columns of this network: {num_columns}; use --columns 1 or another network.kind"
+            f"--columns {processes_per_replica}: the columns of this network: {num_columns}; use --columns 1 or "
+            "another network.kind"
         )
-    if world % parts:
+    if world % processes_per_replica:
         raise InputError(
-            f"{world} processes cannot be dealt to networks of {parts}; start a multiple of {parts}, or keep the "
-            "columns in one process with --columns 1"
+            f"{world} processes do not divide into networks of {processes_per_replica}; start a multiple of "
+            f"{processes_per_replica}, or keep the columns in one process with --columns 1"
         )
 
 
-def make_layout(num_columns: int, parts: int, device: torch.device) -> Layout:
+def make_layout(num_columns: int, processes_per_replica: int, device: torch.device) -> Layout:
     """The layout of this process: by the environment of torchrun where there is one, else a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        check_parts(1, parts, num_columns)
+        check_processes(1, processes_per_replica, num_columns)
         return Layout(num_columns)
-    return ProcessLayout(num_columns, parts, device)
+    return ProcessLayout(num_columns, processes_per_replica, device)

@@ -1,7 +1,7 @@
 """Checkpoints: folders of safetensors and JSON that appear whole or not at all. Nothing in them is ever executed.
 
-`step-00000120/` holds `weights.safetensors` and `velocities.safetensors` (whole layers by the names of `network`) and
-`state.json`: the step, the loader's and schedule's states, and the SHA-256 of all three. A checkpoint that does not
+`step-00000120/` holds `weights.safetensors` and `momentum.safetensors` (whole layers by the names of `network`) and
+`state.json`: the step, the run's progress, the loader's state, and the SHA-256 of all three. A checkpoint that does not
 match its hashes is passed over for the one before.
 """
 
@@ -20,8 +20,8 @@ from torch import Tensor
 from ...errors import InputError
 from ...prep.format.files import sync_folder, whole_file
 
-STATE_VERSION = 2
-WEIGHTS, VELOCITIES, STATE = "weights.safetensors", "velocities.safetensors", "state.json"
+STATE_VERSION = 3
+WEIGHTS, MOMENTUM, STATE = "weights.safetensors", "momentum.safetensors", "state.json"
 MAX_STATE_BYTES = 2**24
 NUM_KEPT = 2
 
@@ -40,9 +40,9 @@ class Checkpoint:
         """Whole weights by name, float32 on the CPU."""
         return load_tensors(self.folder / WEIGHTS)
 
-    def velocities(self) -> dict[str, Tensor]:
-        """Whole velocities by name, float32 on the CPU."""
-        return load_tensors(self.folder / VELOCITIES)
+    def momentum(self) -> dict[str, Tensor]:
+        """Whole momentum buffers by name, float32 on the CPU."""
+        return load_tensors(self.folder / MOMENTUM)
 
 
 class VersionError(InputError):
@@ -53,7 +53,7 @@ def save_checkpoint(
     folder: Path,
     step: int,
     weights: Mapping[str, Tensor],
-    velocities: Mapping[str, Tensor],
+    momentum: Mapping[str, Tensor],
     state: Mapping[str, Any],
     keep: int | None = None,
 ) -> None:
@@ -65,7 +65,7 @@ def save_checkpoint(
     partial.mkdir(parents=True)
     hashes = {
         WEIGHTS: _save_tensors(partial / WEIGHTS, weights),
-        VELOCITIES: _save_tensors(partial / VELOCITIES, velocities),
+        MOMENTUM: _save_tensors(partial / MOMENTUM, momentum),
     }
     content = {"version": STATE_VERSION, "step": step, **state}
     text = json.dumps({**content, "sha256": {**hashes, STATE: _sha256_of_state(content)}}, indent=1)
@@ -114,7 +114,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     if hashes.get(STATE) != _sha256_of_state(state):
         raise InputError(f"{path}: damaged, its content does not have the SHA-256 it names")
-    for name in (WEIGHTS, VELOCITIES):
+    for name in (WEIGHTS, MOMENTUM):
         if _sha256(folder / name) != hashes.get(name):
             raise InputError(f"{folder / name}: its SHA-256 is not the one in {STATE}")
     return Checkpoint(folder=folder, step=step, state=state)

@@ -79,8 +79,8 @@ class Run:
     data: DataIdentity
 
     @classmethod
-    def start_or_continue(cls, folder: Path, recipe: Recipe, shard_set: ShardSet) -> "Run":
-        """Begin a run on the training set `shard_set` in `folder`, or go on with the one that is there.
+    def start_or_resume(cls, folder: Path, recipe: Recipe, shard_set: ShardSet) -> "Run":
+        """Begin a run on the training set `shard_set` in `folder`, or resume the one that is there.
 
         Raises InputError when the folder holds a run on other data or with another recipe, or something else.
         """

@@ -1,46 +1,44 @@
 """Learning rates over a run, as pure functions of what has been seen so far."""
 
-from dataclasses import dataclass
 from math import cos, pi
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from ...errors import InputError
-from .bounds import require_all
+from ..network.switches import CHECKED
 
-_BOUNDS: dict[str, dict[str, float]] = {
-    "divide_by": {"above": 1},
-    "drops": {"at_least": 0},
-    "patience": {"at_least": 1},
-    "min_gain": {"at_least": 0, "below": 1},
-    "warmup_epochs": {"at_least": 0},
-}
+ScheduleKind = Literal["plateau", "steps", "quarters", "cosine", "linear"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Schedule:
-    """How the rate falls from its start.
+    """How `training.rate` falls from its start. Raises ValueError for numbers that make no schedule."""
 
-    `plateau`: divided by `divide_by` when the validation error rate has not fallen below its best by a share of
-    `min_gain` for `patience` epochs, `drops` times at most (the paper's rule, with the eye replaced by a number).
-    `steps`: divided at the starts of the epochs `at_epochs`, counted from 0. `quarters`: four equal parts, each the one
-    before divided by `divide_by` (6.3 in the released net 170). `cosine` and `linear`: from the full rate to none, step
-    by step. With `warmup_epochs` the rate first rises linearly.
-    """
-
-    kind: Literal["plateau", "steps", "quarters", "cosine", "linear"] = "plateau"
-    divide_by: float = 10.0
-    drops: int = 3
-    patience: int = 5
-    min_gain: float = 0.005
+    kind: ScheduleKind = "plateau"
+    """`plateau`: divided when the validation error has stopped falling (the paper's rule, with the eye replaced by
+    numbers). `steps`: divided after the epochs `at_epochs`. `quarters`: four equal quarters of the run, each with the
+    rate of the one before divided. `cosine` and `linear`: from the full rate to none, step by step."""
+    divide_by: Annotated[float, Field(gt=1)] = 10.0
+    """What the rate is divided by; 6.3 in the released net 170."""
+    drops: Annotated[int, Field(ge=0)] = 3
+    """`plateau`: how often the rate is divided at most."""
+    patience: Annotated[int, Field(ge=1)] = 5
+    """`plateau`: validations in a row without a gain before the rate is divided. While the network only guesses,
+    with a loss of ln(classes), none is counted: it has not begun to learn."""
+    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """`plateau`: how much lower than the best, relative to it, an error rate must be to count as a gain."""
     at_epochs: tuple[int, ...] = ()
-    warmup_epochs: float = 0.0
+    """`steps`: finished epochs after which the rate is divided, increasing."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs in which the rate first rises linearly from almost nothing."""
 
     def __post_init__(self) -> None:
-        require_all("schedule", self, _BOUNDS)
         if list(self.at_epochs) != sorted(set(self.at_epochs)) or min(self.at_epochs, default=0) < 0:
             raise InputError(f"schedule.at_epochs must rise from 0 or more, got {list(self.at_epochs)}")
         if self.kind == "steps" and not self.at_epochs:
-            raise InputError("schedule 'steps' needs at_epochs, e.g. at_epochs = [25, 51, 79]")
+            raise InputError("schedule 'steps' needs at_epochs, e.g. at_epochs = [24, 50, 78]")
 
     def factor(self, *, epoch: float, epochs: int, drops: int) -> float:
         """What the starting rate is multiplied by at `epoch` (fractions count steps) of `epochs`.
@@ -49,32 +47,41 @@ class Schedule:
         """
         if epoch < self.warmup_epochs:
             return max(epoch / self.warmup_epochs, 1e-3)
-        share = epoch / epochs
+        fraction = epoch / epochs
         match self.kind:
             case "plateau":
                 return self.divide_by**-drops
             case "steps":
                 return self.divide_by ** -sum(epoch >= start for start in self.at_epochs)
             case "quarters":
-                return self.divide_by ** -min(int(4 * share), 3)
+                return self.divide_by ** -min(int(4 * fraction), 3)
             case "cosine":
-                return (1 + cos(pi * min(share, 1.0))) / 2
+                return (1 + cos(pi * min(fraction, 1.0))) / 2
             case "linear":
-                return max(1 - share, 0.0)
+                return max(1 - fraction, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Plateau:
-    """The plateau schedule's memory: best error rate, epochs without a better one, drops so far."""
+    """The plateau schedule's memory."""
 
     best: float = 1.0
+    """The last error rate that was a real gain, 0-1."""
     waited: int = 0
+    """Validations since then, or since the last drop."""
     drops: int = 0
+    """How often the rate has been divided."""
 
-    def after(self, error: float, schedule: Schedule) -> "Plateau":
-        """The memory after an epoch that ended with this validation error rate."""
+    def after(self, error: float, schedule: Schedule, *, guessing: bool = False) -> "Plateau":
+        """The memory after a validation with this error rate.
+
+        While the network is only `guessing` nothing has been learned yet, so nothing can have stopped: a network that
+        stalls at its start keeps its rate.
+        """
+        if guessing:
+            return self
         if error < self.best * (1 - schedule.min_gain):
             return Plateau(best=error, waited=0, drops=self.drops)
         if self.waited + 1 >= schedule.patience and self.drops < schedule.drops:
-            return Plateau(best=min(self.best, error), waited=0, drops=self.drops + 1)
-        return Plateau(best=min(self.best, error), waited=self.waited + 1, drops=self.drops)
+            return Plateau(best=self.best, waited=0, drops=self.drops + 1)
+        return Plateau(best=self.best, waited=self.waited + 1, drops=self.drops)

@@ -1,7 +1,7 @@
 """Weights from elsewhere: another run's checkpoint, a safetensors file, torchvision's and Caffe's AlexNets.
 
-Names are those of `network`: ROW.weight, ROW.bias. Foreign layouts are converted to networks of our table, input scale
-and channel order included, so that our loaders feed them: gray levels 0-255, RGB, less a mean.
+Names are those of `network`: LAYER.weight, LAYER.bias. Other layouts are converted to networks of our table, input
+scale and channel order included, so that our loaders feed them: gray levels 0-255, RGB, less a mean.
 """
 
 from collections.abc import Callable, Mapping
@@ -76,7 +76,7 @@ def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """BVLC AlexNet's blobs, named LAYER.weight and LAYER.bias, as weights of the two-column network.
 
     Switches that go with them: input = "valid227", norm = "caffe", dropout = "inverted"; data.crop = 227, data.mean =
-    "crop". Caffe's images are BGR: conv1's channels are turned round. Raises InputError for weights of another network.
+    "crop". Caffe's images are BGR: conv1's channels are reversed. Raises InputError for weights of another network.
     """
     converted = _renamed(blobs, {name: name for name in _CAFFE_LAYERS}, "Caffe's AlexNet")
     _require_shape(converted, "conv1.weight", (96, 3, 11, 11), "Caffe's AlexNet")

@@ -24,28 +24,28 @@ def is_guessing(loss: float, num_classes: int) -> bool:
 
 
 @torch.no_grad()
-def dead_shares(learner: Learner, images_NCHW: Tensor) -> dict[str, float]:
-    """By layer with a ReLU, the share of its maps or units held here that no image and no place of a batch wakes."""
-    shares: dict[str, float] = {}
+def dead_fractions(learner: Learner, images_NCHW: Tensor) -> dict[str, float]:
+    """By layer with a ReLU, the fraction of its maps or units held here that are 0 at every position of every image."""
+    fractions: dict[str, float] = {}
     network = learner.network
 
     def watch(name: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             alive = (output > 0).flatten(2).any(2) if output.ndim > 2 else output > 0
-            shares[name] = 1 - float(alive.any(0).float().mean())
+            fractions[name] = 1 - float(alive.any(0).float().mean())
 
         return layer.register_forward_hook(look)
 
     with _evaluating(network):
-        rectified = [stage for stage in network.stages if Activation(kind="relu") in stage[0].then]
-        handles = [watch(row.name, layer) for row, layer, _ in rectified]
+        rectified = [stage for stage in network.stages if Activation(kind="relu") in stage.layer.then]
+        handles = [watch(stage.layer.name, stage.weights) for stage in rectified]
         try:
             with torch.autocast(learner.device.type, learner.precision, enabled=learner.precision != torch.float32):
                 network(images_NCHW)
         finally:
             for handle in handles:
                 handle.remove()
-    return shares
+    return fractions
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def update_ratios(learner: Learner) -> dict[str, float]:
         layer, _, kind = name.rpartition(".")
         if kind == "weight":
             norm = float(parameter.norm())
-            result[layer] = float(learner.update.velocities[name].norm()) / norm if norm else 0.0
+            result[layer] = float(learner.optimizer.momentum_buffer(parameter).norm()) / norm if norm else 0.0
     return result
 
 
@@ -69,15 +69,16 @@ def diagnose(learner: Learner, batch: Batch) -> list[str]:
         words.append(
             f"the input's standard deviation is {spread:.3g}; normalization and initialization expect gray levels 0-255"
         )
-    shares = torch.bincount(batch.labels, minlength=num_classes).double() / len(batch.labels)
-    entropy = abs(float((shares[shares > 0] * shares[shares > 0].log()).sum()))
+    present = torch.bincount(batch.labels, minlength=num_classes).double() / len(batch.labels)
+    present = present[present > 0]
+    entropy = abs(float((present * present.log()).sum()))
     possible = log(min(num_classes, len(batch.labels)))
     if entropy < 0.5 * possible:
         words.append(f"the labels of a batch have an entropy of {entropy:.2f} of {possible:.2f} possible: few classes")
-    dead = {name: share for name, share in dead_shares(learner, batch.images).items() if share > 0.5}
+    dead = {name: fraction for name, fraction in dead_fractions(learner, batch.images).items() if fraction > 0.5}
     if dead:
-        listed = ", ".join(f"{name} {share:.0%}" for name, share in dead.items())
-        words.append(f"units that no image wakes: {listed}; lower training.rate or start again")
+        listed = ", ".join(f"{name} {fraction:.0%}" for name, fraction in dead.items())
+        words.append(f"units that are 0 for every image: {listed}; lower training.rate or start again")
     ratios = update_ratios(learner)
     smallest = min(ratios, key=ratios.__getitem__)
     words.append(f"updates over weights: {', '.join(f'{name} {ratio:.1e}' for name, ratio in ratios.items())}")

@@ -14,20 +14,20 @@ TIMED_STEPS = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Forecast:
-    """Seconds for a step and for the whole run without its validations; and what this process holds and sends.
-
-    `memory`: in words, the most that was seen. `sent_bytes`: activations and their gradients sent to other columns in a
-    step.
-    """
+class RunForecast:
+    """What a run would take, measured on a few steps of it in this process."""
 
     step_s: float
+    """Seconds of a step."""
     run_s: float
+    """Seconds of the whole run without its validations."""
     memory: str
+    """The most memory that was seen, in words."""
     sent_bytes: int
+    """Activations and their gradients sent to other columns in a step."""
 
 
-def forecast(trainer: Trainer) -> Forecast:
+def forecast(trainer: Trainer) -> RunForecast:
     """Make three steps, the first to warm up, in all processes; the trainer is spent afterwards."""
     columns = trainer.layout.columns
     with trainer.layout.contact():
@@ -37,7 +37,7 @@ def forecast(trainer: Trainer) -> Forecast:
         for _ in range(TIMED_STEPS):
             trainer.learner.train_step(_next(trainer), 1e-12)
     step_s = (time.perf_counter() - begun) / TIMED_STEPS
-    return Forecast(
+    return RunForecast(
         step_s=step_s,
         run_s=step_s * trainer.num_steps,
         memory=memory(trainer.device),
@@ -71,7 +71,7 @@ def table(trainer: Trainer) -> str:
     for size in sizes:
         output = f"{size.maps} x {size.px} x {size.px}" if size.px > 1 else str(size.maps)
         parameters = size.weights + size.biases
-        lines.append(f"{size.name:8} {output:>14} {parameters:>12,} {size.multiply_adds:>14,} {size.gathered:>9,}")
+        lines.append(f"{size.name:8} {output:>14} {parameters:>12,} {size.multiply_adds:>14,} {size.crossing:>9,}")
     total = sum(size.weights + size.biases for size in sizes)
     lines.append(f"{'total':8} {'':14} {total:>12,} {sum(size.multiply_adds for size in sizes):>14,}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""One network that learns: its weights, their velocities, and the step that changes them."""
+"""One network that learns: its weights, their optimizer, and the step that changes them."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -15,23 +15,35 @@ from ..network.precision import LossScale
 from ..network.wiring import Wiring
 from ..processes.layout import Layout
 from ..runs.recipe import Recipe
-from .optimizer import MomentumUpdate, Pace
+from .groups import group_settings
+from .optimizer import PaperSGD
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """One step over the whole batch; `save` and `stop` tell whether any process wishes it."""
+    """One step over the whole global batch, the same in all processes."""
 
     loss: float
+    """Mean over the images, in nats."""
     wrong: int
+    """Images whose first guess was wrong."""
     images: int
+    """Images of the batch."""
     gradient_norm: float
-    save: bool
-    stop: bool
+    """Euclidean norm of the whole gradient, without the loss scale."""
 
 
 class Learner:
-    """A network of `wiring`, and its update by `recipe`, in one process or in this process's place among several."""
+    """A network of `wiring`, and its update by `recipe`, in one process or in this process's place among several.
+
+    Args:
+        recipe: Seed, batch, momentum, rates and decays.
+        wiring: The network's table.
+        num_classes: Outputs of the network.
+        layout: Which columns and which replica this process holds.
+        device: Where the network lives.
+        precision: Of the multiplications; weights and updates are float32.
+    """
 
     def __init__(
         self,
@@ -43,25 +55,40 @@ class Learner:
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        self.recipe, self.layout, self.device, self.precision = recipe, layout, device, precision
+        self.layout, self.device, self.precision = layout, device, precision
         self.network = Network(wiring, num_classes, columns=layout.columns, seed=recipe.training.seed).to(device)
-        self.update = MomentumUpdate(self.network, paces(recipe, wiring), recipe.training.momentum)
+        self.optimizer = PaperSGD(
+            [{"params": [(name, parameter)]} for name, parameter in self.network.named_parameters()], lr=0.0
+        )
+        self.follow(recipe)
         self.scale = LossScale.of(precision)
         self.step = 0
 
-    def train_step(self, batch: Batch, rate: float, *, save: bool = False, stop: bool = False) -> StepResult:
-        """One update from one batch, this replica's share of it; the result is the same in all processes.
+    def follow(self, recipe: Recipe) -> None:
+        """Learn by this recipe's rates, decays and momentum from the next step on."""
+        self.recipe = recipe
+        self.settings = group_settings(recipe, self.network.wiring)
+        for group in self.optimizer.param_groups:
+            (name,) = group["param_names"]
+            group["weight_decay"] = self.settings[name].weight_decay
+            group["momentum"] = recipe.training.momentum
 
-        `save` and `stop` are this process's wishes. Raises InputError in all processes, with all weights as they were,
-        when the loss or a gradient of any of them is not finite.
+    def train_step(self, batch: Batch, rate: float, epoch: float = 0.0) -> StepResult:
+        """One update from this replica's local batch; the result is the same in all processes.
+
+        `rate` is the run's learning rate; parameters with rates of their own have those of `epoch`, whose fractions
+        count steps. Raises InputError in all processes, with all weights as they were, when the loss or a gradient of
+        any of them is not finite.
         """
         self.network.train()
         result = None
         while result is None:  # once, but for float16 whose gradients overflow: then again with a smaller loss scale
             sums = self._gradients(batch)
             self.layout.add_gradients(self.network)
-            result = self._agree(sums, [len(batch.labels), save, stop], batch.keys)
-        self.update.apply(rate)
+            result = self._agree(sums, len(batch.labels), batch.keys)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings[group["param_names"][0]].lr(rate, epoch)
+        self.optimizer.step()
         self.scale = self.scale.after_step()
         self.step += 1
         return result
@@ -73,22 +100,18 @@ class Learner:
         loss_sum, wrong = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         size = -(-len(batch.labels) // training.accumulate)
         for start in range(0, len(batch.labels), size):
-            part = slice(start, start + size)
-            masks = MaskKey(seed=training.seed, step=self.step, indices_N=batch.indices[part])
+            chunk = slice(start, start + size)
+            masks = MaskKey(seed=training.seed, step=self.step, indices_N=batch.indices[chunk])
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                logits = self.network(batch.images[part], masks)
-            losses = F.cross_entropy(logits.float(), batch.labels[part], reduction="sum")
+                logits = self.network(batch.images[chunk], masks)
+            losses = F.cross_entropy(logits.float(), batch.labels[chunk], reduction="sum")
             (losses * self.scale.factor / training.batch_size).backward()  # type: ignore[no-untyped-call]
             loss_sum += losses.detach()
-            wrong += (logits.detach().argmax(1) != batch.labels[part]).sum()
+            wrong += (logits.detach().argmax(1) != batch.labels[chunk]).sum()
         return loss_sum, wrong
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Take the rates that the recipe has in `epoch`, counted from 0; a new learner has those of the first."""
-        self.update.paces = paces(self.recipe.at(epoch), self.network.wiring)
-
-    def _agree(self, sums: tuple[Tensor, Tensor], counts: list[int], keys: list[str]) -> StepResult | None:
-        """What all processes say together; the only point of a step where the host waits for the device.
+    def _agree(self, sums: tuple[Tensor, Tensor], images: int, keys: list[str]) -> StepResult | None:
+        """All-reduce of loss and gradient norm; the only point of a step where the host waits for the device.
 
         None when a gradient of any of them has overflowed and a smaller loss scale may help; it is then in force.
         """
@@ -96,8 +119,8 @@ class Learner:
         no_loss, no_gradient = not isfinite(loss), not isfinite(squared)
         bad = no_loss or no_gradient
         finite = [0.0, 0.0] if bad else [squared, loss]
-        agreed = self.layout.add([no_loss, no_gradient, *finite, wrong, *counts])
-        num_losses, num_gradients, squared, loss_sum, wrong, images, save, stop = agreed
+        agreed = self.layout.add([no_loss, no_gradient, *finite, wrong, images])
+        num_losses, num_gradients, squared, loss_sum, wrong, all_images = agreed
         smaller = self.scale.after_overflow()
         if num_gradients and not num_losses and smaller:
             self.scale = smaller
@@ -109,14 +132,12 @@ class Learner:
                 "training.rate, or change network.init"
             )
         # The processes of a replica all report its images; the replicas all report the sum of their gradients.
-        parts, replicas = self.layout.num_parts, self.layout.num_replicas
+        processes, replicas = self.layout.processes_per_replica, self.layout.num_replicas
         return StepResult(
-            loss=loss_sum / images,
-            wrong=round(wrong / parts),
-            images=round(images / parts),
+            loss=loss_sum / all_images,
+            wrong=round(wrong / processes),
+            images=round(all_images / processes),
             gradient_norm=(squared / replicas) ** 0.5,
-            save=save > 0,
-            stop=stop > 0,
         )
 
     def _squared_gradient_norm(self) -> Tensor:
@@ -130,43 +151,21 @@ class Learner:
         """Whole weights by name; all processes of a replica must call."""
         return self.layout.whole(self.network.named_parameters(), self.whole_sizes())
 
-    def whole_velocities(self) -> dict[str, Tensor]:
-        """Whole velocities by name; all processes of a replica must call."""
-        return self.layout.whole(self.update.velocities.items(), self.whole_sizes())
+    def whole_momentum(self) -> dict[str, Tensor]:
+        """Whole momentum buffers by name; all processes of a replica must call."""
+        buffers = ((name, self.optimizer.momentum_buffer(x)) for name, x in self.network.named_parameters())
+        return self.layout.whole(buffers, self.whole_sizes())
 
     @torch.no_grad()
-    def load(self, weights: dict[str, Tensor], velocities: dict[str, Tensor] | None) -> None:
-        """Take this process's part of whole weights and velocities (None: they start at zero)."""
+    def load(self, weights: dict[str, Tensor], momentum: dict[str, Tensor] | None) -> None:
+        """Take this process's slice of whole weights and momentum buffers (None: they start at zero)."""
         sizes = self.whole_sizes()
         for name, parameter in self.network.named_parameters():
-            part = self.layout.columns.part(sizes[name])
-            parameter.copy_(weights[name][part])
-            if velocities is not None:
-                self.update.velocities[name].copy_(velocities[name][part])
+            own = self.layout.columns.own_slice(sizes[name])
+            parameter.copy_(weights[name][own])
+            if momentum is not None:
+                self.optimizer.momentum_buffer(parameter).copy_(momentum[name][own])
 
     def whole_sizes(self) -> dict[str, int]:
         """The first dimension of every parameter with all columns together."""
         return {f"{size.name}.{kind}": size.maps for size in self.network.sizes for kind in ("weight", "bias")}
-
-
-def paces(recipe: Recipe, wiring: Wiring) -> dict[str, Pace]:
-    """Every parameter's factor on the rate, and its decay: the table's where it names one, else the recipe's.
-
-    Raises InputError when the recipe names a layer that the table does not have.
-    """
-    training, result = recipe.training, {}
-    names = [row.name for row in wiring.rows]
-    for where, rates in (
-        ("training.rates", training.rates),
-        *(("training.changes.rates", change.rates) for change in training.changes),
-    ):
-        for name in rates:
-            if name not in names:
-                raise InputError(f"{where}.{name}: this network has the layers {', '.join(names)}")
-    for row in wiring.rows:
-        decay = training.weight_decay if row.decay is None else row.decay
-        bias_decay = decay if training.decay_biases else 0.0
-        rate = training.rates.get(row.name, 1.0)
-        result[f"{row.name}.weight"] = Pace(rate=rate, decay=decay)
-        result[f"{row.name}.bias"] = Pace(rate=rate * training.bias_rate, decay=bias_decay)
-    return result

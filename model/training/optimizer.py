@@ -4,51 +4,77 @@ torch.optim.SGD keeps a sum of gradients and multiplies by the rate outside; the
 but after a drop the paper's velocity still carries the old, larger steps.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import Optimizer
 
+from ...errors import InputError
 from ..network.columns import memory_order
 
-# Numbers at once on a CPU: weight, velocity and gradient of a chunk stay in the cache for the four operations.
+# Numbers at once on a CPU: weight, momentum and gradient of a chunk stay in the cache for the four operations.
 CPU_CHUNK = 2**17
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
-    """One parameter's factor on the learning rate, and its weight decay."""
+class PaperSGD(Optimizer):
+    """Momentum and weight decay as section 5 prints them, for any parameters.
 
-    rate: float
-    decay: float
+    Args:
+        params: Parameters, pairs of name and parameter, or groups of them, as all optimizers of torch take them.
+        lr: The learning rate, at least 0; a group at 0 stands still, its momentum too.
+        momentum: What remains of the last update, at least 0 and below 1.
+        weight_decay: The decay inside the update, at least 0.
 
+    The state of a parameter is `momentum_buffer`, its last update. Raises InputError for a number out of range.
+    """
 
-class MomentumUpdate:
-    """Velocities of a network's parameters, by name; `apply` makes one step from the gradients."""
+    def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
+        for name, value, below in (("lr", lr, None), ("momentum", momentum, 1), ("weight_decay", weight_decay, None)):
+            if not value >= 0 or (below is not None and value >= below):
+                raise InputError(f"{name} must be at least 0{f' and below {below}' if below else ''}, got {value}")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
-    def __init__(self, network: nn.Module, paces: Mapping[str, Pace], momentum: float) -> None:
-        self.parameters = dict(network.named_parameters())
-        assert self.parameters.keys() == paces.keys()
-        self.paces, self.momentum = paces, momentum
-        self.velocities = {name: torch.zeros_like(parameter) for name, parameter in self.parameters.items()}
+    def momentum_buffer(self, parameter: Tensor) -> Tensor:
+        """The last update of a parameter; zeros before the first."""
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
 
     @torch.no_grad()
-    def apply(self, rate: float) -> None:
-        """Update every parameter in place; `rate` is the step's learning rate before the parameters' own factors."""
-        for name, parameter in self.parameters.items():
-            assert parameter.grad is not None
-            own_rate = rate * self.paces[name].rate
-            if own_rate == 0:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One update of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if group["lr"] == 0:
                 continue  # frozen
-            # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
-            w, v = _flat(parameter), _flat(self.velocities[name])
-            g = _flat(parameter.grad.contiguous(memory_format=memory_order(parameter)))
-            step = CPU_CHUNK if w.device.type == "cpu" else max(w.numel(), 1)
-            for start in range(0, w.numel(), step):
-                part = slice(start, start + step)
-                v[part].mul_(self.momentum).add_(w[part], alpha=-own_rate * self.paces[name].decay)
-                w[part].add_(v[part].add_(g[part], alpha=-own_rate))
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group["lr"], group["momentum"], group["weight_decay"])
+        return loss
+
+    def _update(self, parameter: Tensor, lr: float, momentum: float, weight_decay: float) -> None:
+        assert parameter.grad is not None
+        # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
+        w, v = _flat(parameter), _flat(self.momentum_buffer(parameter))
+        g = _flat(parameter.grad.contiguous(memory_format=memory_order(parameter)))
+        step = CPU_CHUNK if w.device.type == "cpu" else max(w.numel(), 1)
+        for start in range(0, w.numel(), step):
+            chunk = slice(start, start + step)
+            v[chunk].mul_(momentum).add_(w[chunk], alpha=-lr * weight_decay)
+            w[chunk].add_(v[chunk].add_(g[chunk], alpha=-lr))
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ NEEDED: dict[str, str] = {
     "torch": "batches need PyTorch: pip install 'alexkit[loader]'; training: pip install 'alexkit[train]'",
     "nvidia": f"loading batches needs {_DALI}",
     "safetensors": "reading and writing weights needs safetensors: pip install 'alexkit[train]'",
+    "pydantic": "recipes need pydantic: pip install 'alexkit[train]'",
     "tensorboard": "training logs need TensorBoard: pip install 'alexkit[train]'",
     "matplotlib": "drawing pictures needs Matplotlib: pip install 'alexkit[report]'",
     "pyarrow": "reading parquet needs pyarrow: pip install 'alexkit[parquet]'",

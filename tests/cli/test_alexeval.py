@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from alexkit.cli.alexeval import alexeval
-from alexkit.model.runs.recipe import load_recipe
+from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.trainer import Trainer
 from alexkit.pipeline import CenterCrop, Loader
 

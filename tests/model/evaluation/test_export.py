@@ -11,7 +11,9 @@ import torch
 
 from alexkit.model.evaluation.export import write_onnx
 from alexkit.model.network.network import Network
-from alexkit.model.network.wiring import Full, Switches, Wiring, wiring
+from alexkit.model.network.switches import Switches
+from alexkit.model.network.tables import wiring
+from alexkit.model.network.wiring import Activation, Linear, Wiring
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -22,7 +24,8 @@ CLASSES = [(f"id{i}", f"name {i}") for i in range(7)]
 def smaller(table: Wiring) -> Wiring:
     """The table with fully-connected layers of 64 units: nine tenths of the weights less, every kind of layer left."""
     return replace(
-        table, rows=tuple(replace(row, units=64) if isinstance(row, Full) and row.units else row for row in table.rows)
+        table,
+        layers=tuple(replace(row, units=64) if isinstance(row, Linear) and row.units else row for row in table.layers),
     )
 
 
@@ -34,6 +37,8 @@ def lively(table: Wiring) -> Network:
         for size in network.sizes:
             network.get_parameter(f"{size.name}.weight").normal_(0, (2 / size.inputs) ** 0.5, generator=generator)
             network.get_parameter(f"{size.name}.bias").normal_(0, 1, generator=generator)
+        if any(isinstance(step, Activation) and step.kind != "relu" for step in table.layers[0].then):
+            network.get_parameter(f"{network.sizes[0].name}.weight").div_(100)  # gray levels would saturate the others
     return network
 
 
@@ -50,6 +55,8 @@ def pixels(px: int) -> torch.Tensor:
         Switches(norm_scope="all", input="pad2", sixth_conv=True),
         Switches(pooling="2/2", activation="tanh", norm="none", dropout="off"),
         Switches(kind="one-gpu", without=("conv4", "fc7")),
+        Switches(activation="abs-tanh", linear_1024=True),
+        Switches(kind="cifar10-19", activation="sigmoid", input="crop24"),
         Switches(kind="tower"),
         Switches(kind="owt"),
         Switches(kind="cifar10-19"),

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from alexkit.model.network.caffe import read_caffemodel
 from alexkit.model.network.network import Network
-from alexkit.model.network.wiring import Switches, wiring
+from alexkit.model.network.switches import Switches
+from alexkit.model.network.tables import wiring
 from alexkit.model.runs.weights import read_weights
 
 Blobs = dict[str, NDArray[np.float32]]

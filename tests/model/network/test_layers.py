@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from alexkit.model.network.layers import DropoutMask, LocallyConnected, MaskKey, Pooling, SameMapNorm, kept_units
+from alexkit.model.network.layers import DropoutMask, LocallyConnected2d, MaskKey, Pooling, SameMapNorm, kept_units
 
 
 def key(step: int = 0, seed: int = 0, num_images: int = 64) -> MaskKey:
@@ -85,7 +85,7 @@ def test_an_average_divides_by_the_part_of_the_window_inside() -> None:
 
 def test_same_map_norm_is_its_formula() -> None:
     x = torch.randn(1, 2, 6, 6, dtype=torch.float64) * 50
-    found = SameMapNorm(size=3, factor=5e-5, power=0.75)(x)
+    found = SameMapNorm(size=3, alpha=5e-5, beta=0.75)(x)
     padded = F.pad(x.square(), (1, 1, 1, 1))
     for i, j in [(0, 0), (0, 3), (2, 2), (5, 5)]:
         sums = padded[:, :, i : i + 3, j : j + 3].sum((2, 3))
@@ -93,7 +93,7 @@ def test_same_map_norm_is_its_formula() -> None:
 
 
 def test_a_locally_connected_layer_with_equal_weights_is_a_convolution() -> None:
-    layer = LocallyConnected(3, 4, kernel=3, pad=1, out_px=6).double()
+    layer = LocallyConnected2d(3, 4, kernel=3, pad=1, out_px=6).double()
     kernel, bias = torch.randn(4, 3, 3, 3, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
     with torch.no_grad():
         layer.weight.copy_(kernel.flatten(1)[:, :, None, None].expand_as(layer.weight))
@@ -103,7 +103,7 @@ def test_a_locally_connected_layer_with_equal_weights_is_a_convolution() -> None
 
 
 def test_a_locally_connected_layer_has_weights_of_its_own_at_every_place() -> None:
-    layer = LocallyConnected(1, 1, kernel=1, pad=0, out_px=2)
+    layer = LocallyConnected2d(1, 1, kernel=1, pad=0, out_px=2)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
         layer.bias.zero_()

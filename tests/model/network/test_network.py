@@ -7,7 +7,9 @@ from torch.nn import functional as F
 
 from alexkit.model.network.layers import MaskKey
 from alexkit.model.network.network import Network
-from alexkit.model.network.wiring import Activation, Conv, Dropout, Full, Kind, Norm, Pool, Switches, Wiring, wiring
+from alexkit.model.network.switches import Kind, Switches
+from alexkit.model.network.tables import wiring
+from alexkit.model.network.wiring import Activation, Conv, Dropout, Linear, Norm, Pool, Wiring
 
 ACT, NORM, POOL = Activation(), Norm(), Pool()
 
@@ -16,16 +18,16 @@ def small_alexnet(columns: int = 2, dropout: bool = True) -> Wiring:
     """The figure's wiring with a few maps, for images of 31 px and 4 more right and below."""
     drop = (Dropout(),) if dropout else ()
     return Wiring(
-        rows=(
+        layers=(
             Conv(name="conv1", filters=12, kernel=5, stride=2, reads="image", std=0.1, then=(ACT, NORM, POOL)),
             Conv(
                 name="conv2", filters=16, kernel=3, pad=1, reads="own column", std=0.1, bias=1, then=(ACT, NORM, POOL)
             ),
             Conv(name="conv3", filters=12, kernel=3, pad=1, reads="both columns", std=0.1, then=(ACT,)),
             Conv(name="conv4", filters=12, kernel=3, pad=1, reads="own column", std=0.1, bias=1, then=(ACT, POOL)),
-            Full(name="fc6", units=20, reads="both columns", std=0.1, bias=1, then=(ACT, *drop)),
-            Full(name="fc7", units=20, reads="both columns", std=0.1, bias=1, then=(ACT, *drop)),
-            Full(name="fc8", units=None, reads="both columns", std=0.1),
+            Linear(name="fc6", units=20, reads="both columns", std=0.1, bias=1, then=(ACT, *drop)),
+            Linear(name="fc7", units=20, reads="both columns", std=0.1, bias=1, then=(ACT, *drop)),
+            Linear(name="fc8", units=None, reads="both columns", std=0.1),
         ),
         columns=columns,
         input_px=31,
@@ -105,6 +107,8 @@ def test_the_cifar_nets_compute_ten_logits_and_all_gradients(kind: str) -> None:
         Switches(kind="owt"),
         Switches(activation="tanh", pooling="2/2", norm="none", dropout="off"),
         Switches(input="pad2", norm_scope="all", sixth_conv=True, init="quick"),
+        Switches(activation="abs-tanh", linear_1024=True, bias="zero"),
+        Switches(activation="sigmoid", without=("conv1",)),
     ],
 )
 def test_every_switch_builds_a_network_that_computes(switches: Switches) -> None:
@@ -119,6 +123,9 @@ def test_every_switch_builds_a_network_that_computes(switches: Switches) -> None
         Switches(),
         Switches(pooling="2/2", sixth_conv=True),
         Switches(input="pad2", without=("conv4", "fc7")),
+        Switches(without=("conv1",)),
+        Switches(sixth_conv=True, linear_1024=True),
+        Switches(kind="cifar10-19", input="crop24", without=("conv1",)),
         *(Switches(kind=kind) for kind in get_args(Kind)[1:]),
     ],
     ids=str,

@@ -8,7 +8,7 @@ from alexkit.model.network import norm
 from alexkit.model.network.norm import ResponseNorm
 
 
-def printed_formula(x_NCHW: Tensor, *, size: int, factor: float, power: float, k: float, groups: int) -> Tensor:
+def printed_formula(x_NCHW: Tensor, *, size: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
     """Section 3.3 of the paper, map by map, in float64."""
     x = x_NCHW.double()
     out = torch.empty_like(x)
@@ -16,21 +16,21 @@ def printed_formula(x_NCHW: Tensor, *, size: int, factor: float, power: float, k
     for i in range(x.shape[1]):
         first, last = i // per_group * per_group, (i // per_group + 1) * per_group - 1
         window = x[:, max(first, i - size // 2) : min(last, i + size // 2) + 1]
-        out[:, i] = x[:, i] / (k + factor * window.square().sum(1)) ** power
+        out[:, i] = x[:, i] / (k + alpha * window.square().sum(1)) ** beta
     return out
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize(("factor", "k", "power"), [(1e-4, 2.0, 0.75), (1e-4 / 5, 2.0, 0.75), (2e-5, 1.0, 0.5)])
+@pytest.mark.parametrize(("alpha", "k", "beta"), [(1e-4, 2.0, 0.75), (1e-4 / 5, 2.0, 0.75), (2e-5, 1.0, 0.5)])
 @pytest.mark.parametrize("scale", [1.0, 30.0, 200.0])
 @pytest.mark.parametrize("by_band", [False, True], ids=["cpu", "as on a gpu"])
 def test_float32_agrees_with_the_printed_formula(
-    groups: int, factor: float, k: float, power: float, scale: float, by_band: bool, monkeypatch: pytest.MonkeyPatch
+    groups: int, alpha: float, k: float, beta: float, scale: float, by_band: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if by_band:
         monkeypatch.setattr(norm, "_compiled", norm._by_band)
     x = torch.randn(2, 24, 7, 9, generator=torch.Generator().manual_seed(0)) * scale
-    settings = {"size": 5, "factor": factor, "power": power, "k": k, "groups": groups}
+    settings = {"size": 5, "alpha": alpha, "beta": beta, "k": k, "groups": groups}
     expected = printed_formula(x, **settings)  # type: ignore[arg-type]
     found = ResponseNorm(24, **settings)(x.contiguous(memory_format=torch.channels_last))  # type: ignore[arg-type]
     assert ((found - expected).abs() / expected.abs()).max() < 2e-6
@@ -38,27 +38,27 @@ def test_float32_agrees_with_the_printed_formula(
 
 def test_torchs_own_agrees_when_its_factor_is_multiplied_by_the_window() -> None:
     x = torch.randn(1, 16, 3, 3, dtype=torch.float64) * 50
-    ours = ResponseNorm(16, size=5, factor=1e-4, power=0.75, k=2.0).double()
+    ours = ResponseNorm(16, size=5, alpha=1e-4, beta=0.75, k=2.0).double()
     assert torch.allclose(ours(x), nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)(x), rtol=1e-12)
 
 
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("power", [0.75, 0.6])
+@pytest.mark.parametrize("beta", [0.75, 0.6])
 @pytest.mark.parametrize("by_band", [False, True], ids=["cpu", "as on a gpu"])
 @pytest.mark.parametrize("size", [3, 5])
 def test_the_backward_pass_is_the_derivative(
-    relu: bool, power: float, by_band: bool, size: int, monkeypatch: pytest.MonkeyPatch
+    relu: bool, beta: float, by_band: bool, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if by_band:
         monkeypatch.setattr(norm, "_compiled", norm._by_band)
-    layer = ResponseNorm(6, size=size, factor=1e-2, power=power, k=2.0, groups=2, relu=relu).double()
+    layer = ResponseNorm(6, size=size, alpha=1e-2, beta=beta, k=2.0, groups=2, relu=relu).double()
     x = torch.randn(2, 6, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 5
     assert torch.autograd.gradcheck(layer, (x.requires_grad_(),))
 
 
 def test_the_number_of_threads_changes_no_bit_forward_or_back() -> None:
     x, gradient = torch.randn(2, 3, 8, 5, 7, generator=torch.Generator().manual_seed(2)) * 20
-    layer = ResponseNorm(8, size=5, factor=1e-2, power=0.75, k=2.0, groups=2)
+    layer = ResponseNorm(8, size=5, alpha=1e-2, beta=0.75, k=2.0, groups=2)
     threads, outputs, gradients = torch.get_num_threads(), [], []
     for number in (1, 2, 3):
         torch.set_num_threads(number)
@@ -71,7 +71,7 @@ def test_the_number_of_threads_changes_no_bit_forward_or_back() -> None:
 
 def test_rectifying_inside_is_rectifying_before() -> None:
     x = torch.randn(2, 8, 5, 5) * 20
-    settings = {"size": 5, "factor": 1e-4, "power": 0.75, "k": 2.0}
+    settings = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
     assert torch.equal(
         ResponseNorm(8, relu=True, **settings)(x),  # type: ignore[arg-type]
         ResponseNorm(8, **settings)(x.relu()),  # type: ignore[arg-type]
@@ -80,24 +80,24 @@ def test_rectifying_inside_is_rectifying_before() -> None:
 
 def test_memory_order_does_not_change_the_numbers() -> None:
     x = torch.randn(2, 8, 5, 5)
-    layer = ResponseNorm(8, size=5, factor=1e-4, power=0.75, k=2.0)
+    layer = ResponseNorm(8, size=5, alpha=1e-4, beta=0.75, k=2.0)
     assert torch.equal(layer(x), layer(x.contiguous(memory_format=torch.channels_last)))
 
 
 @pytest.mark.parametrize("size", [4, 0, -1])
 def test_a_window_without_a_middle_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"window of {size} maps has no middle; use an odd size"):
-        ResponseNorm(8, size=size, factor=1e-4, power=0.75, k=2.0)
+        ResponseNorm(8, size=size, alpha=1e-4, beta=0.75, k=2.0)
 
 
 @pytest.mark.parametrize("groups", [3, 0, -1])
 def test_groups_that_cannot_share_the_maps_are_refused(groups: int) -> None:
     with pytest.raises(ValueError, match=f"8 maps cannot be dealt to {groups} groups"):
-        ResponseNorm(8, size=5, factor=1e-4, power=0.75, k=2.0, groups=groups)
+        ResponseNorm(8, size=5, alpha=1e-4, beta=0.75, k=2.0, groups=groups)
 
 
 @pytest.mark.parametrize("shape", [(2, 7, 3, 3), (2, 16, 3, 3), (2, 8, 3), (8,)])
 def test_other_maps_than_the_layers_own_are_refused(shape: tuple[int, ...]) -> None:
-    layer = ResponseNorm(8, size=5, factor=1e-4, power=0.75, k=2.0, groups=2)
+    layer = ResponseNorm(8, size=5, alpha=1e-4, beta=0.75, k=2.0, groups=2)
     with pytest.raises(ValueError, match=rf"normalizes \(N, 8, H, W\), got {re.escape(str(shape))}"):
         layer(torch.ones(shape))

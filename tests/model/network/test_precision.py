@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from alexkit.model.network.precision import GROWTH_STEPS, LossScale, choose_device, choose_precision, use_device
-from alexkit.model.network.wiring import wiring
+from alexkit.model.network.tables import wiring
 from alexkit.model.processes.layout import Layout
-from alexkit.model.runs.recipe import load_recipe
+from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.learner import Learner
 from alexkit.pipeline import Batch
 

@@ -1,6 +1,8 @@
 import pytest
 
-from alexkit.model.network.wiring import Activation, Dropout, Full, Norm, Pool, Switches, sizes, wiring
+from alexkit.model.network.switches import Switches
+from alexkit.model.network.tables import wiring
+from alexkit.model.network.wiring import Activation, Dropout, Linear, MapNorm, Norm, Pool, sizes
 
 
 def num_parameters(switches: Switches, num_classes: int = 1000) -> int:
@@ -56,7 +58,7 @@ def test_every_layer_has_the_size_of_the_paper() -> None:
 
 
 def test_activations_cross_only_where_the_figure_says() -> None:
-    crossing = {size.name: size.gathered for size in sizes(wiring(Switches()), 1000)}
+    crossing = {size.name: size.crossing for size in sizes(wiring(Switches()), 1000)}
     # conv3 reads 13 x 13 x 256 pooled maps, fc6 reads 6 x 6 x 256, fc7 and fc8 read 4096 units.
     assert crossing == {
         "conv1": 0, "conv2": 0, "conv3": 43_264, "conv4": 0, "conv5": 0, "fc6": 9_216, "fc7": 4_096, "fc8": 4_096,
@@ -70,62 +72,112 @@ def test_the_2x2_pooling_net_still_ends_in_6x6() -> None:
 
 def test_the_default_is_the_papers_text() -> None:
     table = wiring(Switches())
-    assert [row.std for row in table.rows] == [0.01] * 8
-    assert [row.bias for row in table.rows] == [0, 1, 0, 1, 1, 1, 1, 0]
+    assert [row.std for row in table.layers] == [0.01] * 8
+    assert [row.bias for row in table.layers] == [0, 1, 0, 1, 1, 1, 1, 0]
     act, pool, drop = Activation(kind="relu"), Pool(kind="max", size=3, stride=2), Dropout(kind="mask", rate=0.5)
-    norm = Norm(size=5, factor=1e-4, power=0.75, k=2.0, scope="column")
-    assert [row.then for row in table.rows] == [
+    norm = Norm(size=5, alpha=1e-4, beta=0.75, k=2.0, scope="column")
+    assert [row.then for row in table.layers] == [
         *((act, norm, pool), (act, norm, pool), (act,), (act,), (act, pool)),
         *((act, drop), (act, drop), ()),
     ]
     own, both = "own column", "both columns"
-    assert [row.reads for row in table.rows] == ["image", own, both, own, own, both, both, both]
+    assert [row.reads for row in table.layers] == ["image", own, both, own, own, both, both, both]
 
 
 def test_caffes_differs_where_the_notes_say() -> None:
     table = wiring(Switches(norm="caffe", init="caffe"))
-    assert Norm(size=5, factor=1e-4 / 5, power=0.75, k=1.0) in table.rows[0].then
-    assert [row.std for row in table.rows] == [0.01, 0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.01]
-    assert [row.bias for row in table.rows] == [0, 0.1, 0, 0.1, 0.1, 0.1, 0.1, 0]
+    assert Norm(size=5, alpha=1e-4 / 5, beta=0.75, k=1.0) in table.layers[0].then
+    assert [row.std for row in table.layers] == [0.01, 0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.01]
+    assert [row.bias for row in table.layers] == [0, 0.1, 0, 0.1, 0.1, 0.1, 0.1, 0]
 
 
 def test_the_released_configuration_differs_where_the_notes_say() -> None:
     table = wiring(Switches(norm="original", norm_order="original", map_norm=True, init="original"))
-    conv1, conv2, conv3 = table.rows[:3]
+    conv1, conv2, conv3 = table.layers[:3]
     assert [type(step).__name__ for step in conv1.then] == ["Norm", "Pool", "Activation"]
     assert [type(step).__name__ for step in conv2.then] == ["Activation", "Norm", "MapNorm", "Pool"]
     norm = conv1.then[0]
-    assert isinstance(norm, Norm) and (norm.factor, norm.k) == (1e-4 / 5, 2.0)
-    assert [row.std for row in table.rows] == [0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01]
-    assert [row.bias for row in table.rows] == [0, 1, 0, 1, 1, 1, 1, 0]
+    assert isinstance(norm, Norm) and (norm.alpha, norm.k) == (1e-4 / 5, 2.0)
+    assert [row.std for row in table.layers] == [0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01]
+    assert [row.bias for row in table.layers] == [0, 1, 0, 1, 1, 1, 1, 0]
     assert conv3.reads == "both columns"
 
 
 def test_a_removed_layer_leaves_its_pooling_behind() -> None:
     table = wiring(Switches(without=("conv5",)))
-    assert [row.name for row in table.rows][3:5] == ["conv4", "fc6"]
-    assert isinstance(table.rows[3].then[-1], Pool)
+    assert [row.name for row in table.layers][3:5] == ["conv4", "fc6"]
+    assert isinstance(table.layers[3].then[-1], Pool)
     assert sizes(table, 10)[3].pooled_px == 6
 
 
-def test_without_normalization_no_row_normalizes() -> None:
-    table = wiring(Switches(norm="none"))
-    assert not [step for row in table.rows for step in row.then if isinstance(step, Norm)]
+def test_without_normalization_no_layer_normalizes_within_a_map_either() -> None:
+    table = wiring(Switches(norm="none", map_norm=True))  # net 148 has none of the three steps
+    assert not [step for layer in table.layers for step in layer.then if isinstance(step, Norm | MapNorm)]
 
 
-@pytest.mark.parametrize("name", ["conv1", "fc8", "conv9"])
+@pytest.mark.parametrize("name", ["fc8", "conv9"])
 def test_layers_that_must_stay_cannot_be_removed(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"without = '{name}'.*conv2, conv3"):
+    with pytest.raises(ValueError, match=rf"without = '{name}'.*conv1, conv2, conv3"):
         wiring(Switches(without=(name,)))
 
 
-def test_switches_that_a_network_does_not_have_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"cifar10-19.*no other switches"):
-        wiring(Switches(kind="cifar10-19", norm="none"))
+def test_without_the_first_layer_the_second_reads_the_image_with_its_stride_and_pools_twice() -> None:
+    table = wiring(Switches(without=("conv1",)))
+    first = table.layers[0]
+    assert (first.name, first.reads, getattr(first, "stride", 0)) == ("conv2", "image", 4)
+    assert [type(step).__name__ for step in first.then] == ["Activation", "Norm", "Pool", "Norm", "Pool"]
+    assert [size.pooled_px for size in sizes(table, 10)][:2] == [14, 14]
+
+
+@pytest.mark.parametrize(
+    ("switches", "words"),
+    [
+        (Switches(kind="cifar10-19", norm="none"), r"'cifar10-19' has the switches .*; remove norm from"),
+        (Switches(kind="owt", input="pad2"), r"'owt' has the switches .*; remove input from"),
+        (Switches(kind="cifar10-13", input="pad2"), r"network.input = 'pad2': cifar10-13 reads 32 px, or 'crop24'"),
+        (Switches(input="crop24"), r"'crop24' belongs to the CIFAR-10 networks"),
+    ],
+)
+def test_switches_that_a_network_does_not_have_are_refused(switches: Switches, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        wiring(switches)
+
+
+def test_a_switch_takes_only_the_values_that_are_listed() -> None:
+    with pytest.raises(ValueError, match="'relu', 'tanh', 'abs-tanh' or 'sigmoid'"):
+        Switches(activation="gelu")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["two-column", "cifar10-19", "cifar10-11", "owt"])
+def test_every_network_has_the_nonlinearities_of_figure_1(kind: str) -> None:
+    table = wiring(Switches(kind=kind, activation="tanh"))  # type: ignore[arg-type]
+    assert {step.kind for layer in table.layers for step in layer.then if isinstance(step, Activation)} == {"tanh"}
+
+
+@pytest.mark.parametrize(("init", "std", "bias"), [("paper", 0.01, 0.0), ("original", 0.03, 1.0), ("caffe", 0.01, 0.1)])
+def test_the_sixth_convolution_starts_as_its_source_has_it(init: str, std: float, bias: float) -> None:
+    # The text lists the layers whose biases start at 1, and conv6 is not among them; the released code has it so.
+    table = wiring(Switches(sixth_conv=True, init=init))  # type: ignore[arg-type]
+    assert [(layer.std, layer.bias) for layer in table.layers if layer.name == "conv6"] == [(std, bias)]
+
+
+def test_all_biases_can_start_at_zero() -> None:
+    assert {layer.bias for layer in wiring(Switches(init="original", bias="zero")).layers} == {0.0}
+
+
+def test_the_net_for_fall_2011_has_two_linear_layers_before_the_output() -> None:
+    table = wiring(Switches(sixth_conv=True, linear_1024=True, init="original"))
+    assert [(layer.name, layer.then) for layer in table.layers[-3:]] == [("fc7a", ()), ("fc7b", ()), ("fc8", ())]
+    assert [size.maps for size in sizes(table, 21_843)][-3:] == [1024, 1024, 21_843]
+
+
+def test_the_14_percent_net_reads_crops_of_24_px() -> None:
+    table = wiring(Switches(kind="cifar10-19", input="crop24"))
+    assert [size.pooled_px for size in sizes(table, 10)] == [12, 6, 3, 1]
 
 
 def test_the_number_of_classes_is_the_last_layers_business_alone() -> None:
     last = sizes(wiring(Switches()), 7)[-1]
     assert (last.maps, last.weights) == (7, 7 * 4096)
-    row = wiring(Switches()).rows[-1]
-    assert isinstance(row, Full) and row.units is None
+    row = wiring(Switches()).layers[-1]
+    assert isinstance(row, Linear) and row.units is None

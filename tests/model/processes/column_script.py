@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from alexkit.model.network.precision import LossScale
-from alexkit.model.network.wiring import Activation, Conv, Dropout, Full, Norm, Pool, Wiring
+from alexkit.model.network.precision import LossScale, choose_precision
+from alexkit.model.network.wiring import Activation, Conv, Dropout, Linear, Norm, Pool, Wiring
 from alexkit.model.processes.layout import make_layout
 from alexkit.model.runs.recipe import Recipe, Training
 from alexkit.model.training.learner import Learner
@@ -22,14 +22,14 @@ from alexkit.pipeline import Batch
 BATCH_SIZE = 8
 ACT, NORM, POOL = Activation(), Norm(), Pool()
 WIRING = Wiring(
-    rows=(
+    layers=(
         Conv(name="conv1", filters=12, kernel=5, stride=2, reads="image", std=0.05, then=(ACT, NORM, POOL)),
         Conv(name="conv2", filters=16, kernel=3, pad=1, reads="own column", std=0.1, bias=1, then=(ACT, NORM, POOL)),
         Conv(name="conv3", filters=12, kernel=3, pad=1, reads="both columns", std=0.1, then=(ACT,)),
         Conv(name="conv4", filters=12, kernel=3, pad=1, reads="own column", std=0.1, bias=1, then=(ACT, POOL)),
-        Full(name="fc6", units=20, reads="both columns", std=0.1, bias=1, then=(ACT, Dropout())),
-        Full(name="fc7", units=20, reads="both columns", std=0.1, bias=1, then=(ACT, Dropout())),
-        Full(name="fc8", units=None, reads="both columns", std=0.1),
+        Linear(name="fc6", units=20, reads="both columns", std=0.1, bias=1, then=(ACT, Dropout())),
+        Linear(name="fc7", units=20, reads="both columns", std=0.1, bias=1, then=(ACT, Dropout())),
+        Linear(name="fc8", units=None, reads="both columns", std=0.1),
     ),
     columns=2,
     input_px=31,
@@ -38,38 +38,48 @@ WIRING = Wiring(
 NUM_CLASSES = 5  # does not divide among two columns
 
 
-def batch(step: int, share: int, num_shares: int) -> Batch:
-    """This replica's interleaved share of the batch that all layouts see in this step."""
+def batch(step: int, replica: int, num_replicas: int) -> Batch:
+    """This replica's local batch, interleaved, of the global batch that all layouts see in this step."""
     generator = torch.Generator().manual_seed(step)
     images = torch.randn(BATCH_SIZE, 3, 31, 31, generator=generator) * 60
     labels = torch.randint(0, NUM_CLASSES, (BATCH_SIZE,), generator=generator)
     images += 20 * labels[:, None, None, None]
     indices = torch.randperm(1000, generator=generator)[:BATCH_SIZE]
-    mine = slice(share, None, num_shares)
+    mine = slice(replica, None, num_replicas)
     return Batch(
         images=images[mine],
         labels=labels[mine],
         indices=indices[mine],
-        mask=torch.ones(BATCH_SIZE // num_shares, dtype=torch.bool),
+        mask=torch.ones(BATCH_SIZE // num_replicas, dtype=torch.bool),
         keys=[f"sample-{i}" for i in indices[mine].tolist()],
     )
 
 
-def main(folder: Path, parts: int, steps: int, start: Path | None, die: str, hang: str, bad: str, scale: float) -> None:
+def main(
+    folder: Path,
+    processes_per_replica: int,
+    steps: int,
+    start: Path | None,
+    die: str,
+    hang: str,
+    bad: str,
+    precision: str,
+    scale: float,
+) -> None:
     """`die`, `hang` and `bad` are "RANK-STEP": where a process ends, stands still, or sees a value that is not finite.
 
-    `scale`: not 0 for float16, beginning with this loss scale.
+    `scale`: the loss scale to begin with in float16.
     """
     torch.set_num_threads(1)
     device = torch.device("cpu")
-    layout = make_layout(2, parts, device)
+    layout = make_layout(2, processes_per_replica, device)
     recipe = Recipe(training=Training(batch_size=BATCH_SIZE, rate=0.01))
-    precision = torch.float16 if scale else torch.float32
-    learner = Learner(recipe, WIRING, NUM_CLASSES, layout=layout, device=device, precision=precision)
-    if scale:
+    dtype = choose_precision(precision, device)
+    learner = Learner(recipe, WIRING, NUM_CLASSES, layout=layout, device=device, precision=dtype)
+    if precision == "fp16":
         learner.scale = LossScale(factor=scale)
     if start:
-        learner.load(load_file(f"{start}/weights"), load_file(f"{start}/velocities"))
+        learner.load(load_file(f"{start}/weights"), load_file(f"{start}/momentum"))
         learner.step = int(Path(f"{start}/step").read_text())
     results = []
     with layout.contact():
@@ -86,12 +96,12 @@ def main(folder: Path, parts: int, steps: int, start: Path | None, die: str, han
             results.append([result.loss, result.gradient_norm, result.wrong, result.images, sent, learner.scale.factor])
     gradients = {name: parameter.grad for name, parameter in learner.network.named_parameters()}
     whole_gradients = layout.whole(((name, x) for name, x in gradients.items() if x is not None), learner.whole_sizes())
-    weights, velocities = learner.whole_weights(), learner.whole_velocities()
+    weights, momentum = learner.whole_weights(), learner.whole_momentum()
     if layout.rank == 0:
         folder.mkdir(parents=True)
         (folder / "results.json").write_text(json.dumps(results))
         (folder / "step").write_text(str(steps))
-        for name, tensors in (("gradients", whole_gradients), ("weights", weights), ("velocities", velocities)):
+        for name, tensors in (("gradients", whole_gradients), ("weights", weights), ("momentum", momentum)):
             save_file({key: x.contiguous() for key, x in tensors.items()}, folder / name)
     layout.close()
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexkit.model.runs.checkpoint import VELOCITIES, WEIGHTS, newest_checkpoint, read_checkpoint, save_checkpoint
+from alexkit.model.runs.checkpoint import MOMENTUM, WEIGHTS, newest_checkpoint, read_checkpoint, save_checkpoint
 
 
 def save(folder: Path, step: int, keep: int | None = None) -> None:
     weights = {"conv1.weight": torch.full((2, 3, 2, 2), float(step)).to(memory_format=torch.channels_last)}
-    velocities = {"conv1.weight": torch.full((2, 3, 2, 2), -float(step))}
-    save_checkpoint(folder, step, weights, velocities, {"note": f"at {step}"}, keep=keep)
+    momentum = {"conv1.weight": torch.full((2, 3, 2, 2), -float(step))}
+    save_checkpoint(folder, step, weights, momentum, {"note": f"at {step}"}, keep=keep)
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     found = newest_checkpoint(tmp_path)
     assert found is not None and found.step == 7 and found.state["note"] == "at 7"
     assert torch.equal(found.weights()["conv1.weight"], torch.full((2, 3, 2, 2), 7.0))
-    assert torch.equal(found.velocities()["conv1.weight"], torch.full((2, 3, 2, 2), -7.0))
+    assert torch.equal(found.momentum()["conv1.weight"], torch.full((2, 3, 2, 2), -7.0))
 
 
 def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000020", "step-00000050", "step-00000060"]
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, VELOCITIES, "state.json"])
+@pytest.mark.parametrize("name", [WEIGHTS, MOMENTUM, "state.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
     tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
@@ -67,8 +67,8 @@ def test_every_changed_bit_of_the_state_is_seen(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_version_is_refused_not_passed_over(tmp_path: Path) -> None:
     save(tmp_path, 2)
     path = tmp_path / "step-00000002" / "state.json"
-    path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
-    with pytest.raises(ValueError, match=r"state\.json: version 1, this alexkit reads 2"):
+    path.write_text(path.read_text().replace('"version": 3', '"version": 1'))
+    with pytest.raises(ValueError, match=r"state\.json: version 1, this alexkit reads 3"):
         newest_checkpoint(tmp_path)
 
 

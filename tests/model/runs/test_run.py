@@ -16,7 +16,7 @@ def test_a_run_keeps_the_classes_the_preparation_and_the_statistics(
     draw_shards: Callable[..., Path], tmp_path: Path
 ) -> None:
     shard_set = ShardSet.open(draw_shards(num_samples=12, num_classes=3, size_px=32, format="png"))
-    Run.start_or_continue(tmp_path / "run", Recipe(), shard_set)
+    Run.start_or_resume(tmp_path / "run", Recipe(), shard_set)
     run = Run.open(tmp_path / "run")
     assert [(entry.index, entry.id, entry.name) for entry in run.data.classes] == [
         (i, f"class{i}", f"class {i}") for i in range(3)
@@ -27,7 +27,7 @@ def test_a_run_keeps_the_classes_the_preparation_and_the_statistics(
 
 
 def test_a_run_of_an_older_version_still_opens(draw_shards: Callable[..., Path], tmp_path: Path) -> None:
-    Run.start_or_continue(tmp_path, Recipe(), ShardSet.open(draw_shards(num_samples=12, num_classes=3, size_px=32)))
+    Run.start_or_resume(tmp_path, Recipe(), ShardSet.open(draw_shards(num_samples=12, num_classes=3, size_px=32)))
     config = json.loads((tmp_path / "config.json").read_text())
     del config["data"]["class_names"], config["data"]["pixels"]
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -39,7 +39,7 @@ def test_a_run_of_an_older_version_still_opens(draw_shards: Callable[..., Path],
 
 @pytest.mark.parametrize("pixels", [{"size_px": -1}, {"unknown": 1}, 5])
 def test_a_damaged_preparation_names_the_file(pixels: object, draw_shards: Callable[..., Path], tmp_path: Path) -> None:
-    Run.start_or_continue(tmp_path, Recipe(), ShardSet.open(draw_shards(num_samples=12, num_classes=3, size_px=32)))
+    Run.start_or_resume(tmp_path, Recipe(), ShardSet.open(draw_shards(num_samples=12, num_classes=3, size_px=32)))
     config = json.loads((tmp_path / "config.json").read_text())
     config["data"]["pixels"] = pixels
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -7,9 +7,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from alexkit.model.network.network import Network
-from alexkit.model.network.wiring import Switches, wiring
+from alexkit.model.network.switches import Switches
+from alexkit.model.network.tables import wiring
 from alexkit.model.processes.layout import Layout
-from alexkit.model.runs.recipe import load_recipe
+from alexkit.model.runs.load import load_recipe
 from alexkit.model.runs.weights import TORCHVISION_STD, for_fine_tuning, from_caffe, from_torchvision, read_weights
 from alexkit.model.training.learner import Learner
 
@@ -134,12 +135,9 @@ def test_fine_tuning_from_another_network_is_refused_naming_the_layer() -> None:
 
 
 def test_rates_by_layer_reach_the_update() -> None:
-    paces = learner(3, 0, "training.rates.conv1=0.1", "training.rates.fc10=10", "training.rates.conv2=0").update.paces
-    assert (paces["conv1.weight"].rate, paces["conv1.bias"].rate) == (
-        0.1,
-        0.2,
-    )
-    assert (paces["fc10.weight"].rate, paces["conv2.weight"].rate, paces["conv3.weight"].rate) == (10, 0, 1)
+    found = learner(3, 0, "training.rates.conv1=0.1", "training.rates.fc10=10", "training.rates.conv2=0").settings
+    assert (found["conv1.weight"].factor, found["conv1.bias"].factor) == (0.1, 0.2)
+    assert (found["fc10.weight"].factor, found["conv2.weight"].factor, found["conv3.weight"].factor) == (10, 0, 1)
 
 
 def test_rates_of_a_layer_that_is_not_there_are_refused() -> None:
@@ -147,9 +145,9 @@ def test_rates_of_a_layer_that_is_not_there_are_refused() -> None:
         learner(3, 0, "training.rates.fc8=10")
 
 
-def test_rates_of_a_layer_that_is_not_there_are_refused_before_their_epoch() -> None:
-    with pytest.raises(ValueError, match=r"training.changes.rates.fc8: this network has the layers conv1"):
-        learner(3, 0, "training.changes=[{epoch=5, rates={fc8=0}}]")
+def test_a_group_that_matches_no_parameter_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"param_groups: \['fc8.\*'\] matches no parameter; this network has .*conv1"):
+        learner(3, 0, "training.param_groups=[{match=['fc8.*'], rates=[[0, 0]]}]")
 
 
 def test_a_start_that_is_not_there_is_refused(tmp_path: Path) -> None:

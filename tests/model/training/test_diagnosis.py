@@ -3,10 +3,10 @@ from math import log
 import pytest
 import torch
 
-from alexkit.model.network.wiring import wiring
+from alexkit.model.network.tables import wiring
 from alexkit.model.processes.layout import Layout
-from alexkit.model.runs.recipe import load_recipe
-from alexkit.model.training.diagnosis import dead_shares, diagnose, is_guessing, update_ratios
+from alexkit.model.runs.load import load_recipe
+from alexkit.model.training.diagnosis import dead_fractions, diagnose, is_guessing, update_ratios
 from alexkit.model.training.learner import Learner
 from alexkit.pipeline import Batch
 
@@ -36,7 +36,7 @@ def test_a_unit_is_dead_when_nothing_wakes_it() -> None:
     mine = learner()
     with torch.no_grad():
         mine.network.get_parameter("conv2.bias")[:8] = -1e6
-    shares = dead_shares(mine, batch().images)
+    shares = dead_fractions(mine, batch().images)
     assert shares["conv2"] == 8 / 32 and shares["conv3"] < 0.2
     assert set(shares) == {"conv1", "conv2", "conv3"}  # the last layer has no ReLU
     assert mine.network.training
@@ -69,4 +69,4 @@ def test_dead_layers_are_named() -> None:
     mine.train_step(batch(), 0.001)
     with torch.no_grad():
         mine.network.get_parameter("conv3.bias").fill_(-1e6)
-    assert any("no image wakes: conv3 100%" in sentence for sentence in diagnose(mine, batch()))
+    assert any("0 for every image: conv3 100%" in sentence for sentence in diagnose(mine, batch()))

@@ -1,9 +1,11 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from alexkit.model.training import optimizer
-from alexkit.model.training.optimizer import MomentumUpdate, Pace
+from alexkit.model.training.optimizer import PaperSGD
 
 
 def printed_update(w: Tensor, v: Tensor, g: Tensor, *, rate: float, decay: float) -> tuple[Tensor, Tensor]:
@@ -20,36 +22,37 @@ def test_steps_are_those_that_the_paper_prints_also_after_the_rate_drops(
     network = nn.Conv2d(3, 4, 3).double()
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
-    paces = {"weight": Pace(rate=1.0, decay=0.0005), "bias": Pace(rate=2.0, decay=0.0)}
-    ours = MomentumUpdate(network, paces, 0.9)
-    expected = {name: (p.detach().clone(), torch.zeros_like(p)) for name, p in network.named_parameters()}
+    groups = [{"params": [network.weight], "weight_decay": 0.0005}, {"params": [network.bias]}]
+    ours = PaperSGD(groups, lr=0.1)
+    expected = [(p.detach().clone(), torch.zeros_like(p)) for p in (network.weight, network.bias)]
     for step, rate in enumerate([0.1, 0.1, 0.01, 0.01]):
-        for name, parameter in network.named_parameters():
+        for i, (group, factor) in enumerate(zip(ours.param_groups, (1, 2), strict=True)):
+            (parameter,) = group["params"]
             # A gradient in another memory order than its weight is legal.
             parameter.grad = torch.randn(parameter.shape, dtype=torch.float64)
-            w, v = expected[name]
-            pace = paces[name]
-            expected[name] = printed_update(w, v, parameter.grad, rate=rate * pace.rate, decay=pace.decay)
-        ours.apply(rate)
-        for name, parameter in network.named_parameters():
-            assert torch.allclose(parameter, expected[name][0], rtol=1e-12), (step, name)
-            assert torch.allclose(ours.velocities[name], expected[name][1], rtol=1e-10), (step, name)
+            group["lr"] = factor * rate
+            w, v = expected[i]
+            expected[i] = printed_update(w, v, parameter.grad, rate=factor * rate, decay=group["weight_decay"])
+        ours.step()
+        for parameter, (w, v) in zip((network.weight, network.bias), expected, strict=True):
+            assert torch.allclose(parameter, w, rtol=1e-12), step
+            assert torch.allclose(ours.state[parameter]["momentum_buffer"], v, rtol=1e-10), step
 
 
 def test_a_constant_rate_is_torchs_sgd_and_a_drop_is_not() -> None:
     torch.manual_seed(0)
     ours_net, torchs_net = nn.Linear(5, 3).double(), nn.Linear(5, 3).double()
     torchs_net.load_state_dict(ours_net.state_dict())
-    ours = MomentumUpdate(ours_net, {name: Pace(rate=1.0, decay=0.0005) for name in ("weight", "bias")}, 0.9)
+    ours = PaperSGD(ours_net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.0005)
     torchs = torch.optim.SGD(torchs_net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.0005)
 
     def step(rate: float) -> None:
         for mine, other in zip(ours_net.parameters(), torchs_net.parameters(), strict=True):
             mine.grad = torch.ones_like(mine)
             other.grad = torch.ones_like(other)
-        torchs.param_groups[0]["lr"] = rate
-        ours.apply(rate)
-        torchs.step()
+        for one in (ours, torchs):
+            one.param_groups[0]["lr"] = rate
+            one.step()
 
     for _ in range(5):
         step(0.1)
@@ -59,11 +62,40 @@ def test_a_constant_rate_is_torchs_sgd_and_a_drop_is_not() -> None:
     assert (ours_net.weight - torchs_net.weight).abs().min() > 0.1
 
 
-def test_a_rate_of_zero_freezes_a_parameter() -> None:
+def test_a_rate_of_zero_freezes_a_parameter_and_one_without_a_gradient_stands_still() -> None:
     network = nn.Linear(2, 2)
-    before = network.weight.detach().clone()
-    ours = MomentumUpdate(network, {"weight": Pace(rate=0.0, decay=0.1), "bias": Pace(rate=1.0, decay=0.0)}, 0.9)
-    for parameter in network.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    ours.apply(0.1)
-    assert torch.equal(network.weight, before)
+    before = {name: x.detach().clone() for name, x in network.named_parameters()}
+    ours = PaperSGD([{"params": [network.weight], "lr": 0.0}, {"params": [network.bias]}], lr=0.1, weight_decay=0.1)
+    network.weight.grad = torch.ones_like(network.weight)
+    ours.step()
+    assert all(torch.equal(x, before[name]) for name, x in network.named_parameters())
+
+
+def test_it_is_an_optimizer_of_torch_whose_state_can_be_saved_and_loaded_and_whose_rate_can_be_scheduled() -> None:
+    networks = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    first, second = (PaperSGD(network.parameters(), lr=0.1) for network in networks)
+
+    def step(network: nn.Module, own: PaperSGD) -> None:
+        for parameter in network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        own.step()
+
+    step(networks[0], first)
+    networks[1].load_state_dict(networks[0].state_dict())
+    second.load_state_dict(deepcopy(first.state_dict()))
+    scheduler = torch.optim.lr_scheduler.StepLR(second, 1, gamma=0.5)
+    for network, own in zip(networks, (first, second), strict=True):
+        step(network, own)
+    scheduler.step()
+    assert all(torch.equal(a, b) for a, b in zip(*(network.parameters() for network in networks), strict=True))
+    assert second.param_groups[0]["lr"] == 0.05
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [({"lr": -1.0}, "lr must be at least 0, got -1"), ({"lr": 1.0, "momentum": 1.0}, "momentum must .*below 1, got 1")],
+)
+def test_numbers_out_of_range_are_refused(numbers: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        PaperSGD(nn.Linear(1, 1).parameters(), **numbers)

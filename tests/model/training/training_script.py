@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from alexkit.model.runs.recipe import load_recipe
+from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.trainer import Trainer
 
 

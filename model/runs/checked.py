@@ -1,0 +1,112 @@
+"""Plain data to dataclasses that check themselves, with errors in a user's words.
+
+pydantic checks types, bounds and choices and says where in the data something is wrong; here its findings become one
+sentence that names the key, what was found, what was expected, and for an unknown key the nearest known one.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from ...errors import InputError
+
+T = TypeVar("T")
+_KINDS = {
+    "int_type": "int",
+    "int_from_float": "int",
+    "float_type": "float",
+    "bool_type": "bool",
+    "string_type": "str",
+    "tuple_type": "a list",
+}
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def from_data(cls: type[T], data: Any, *, where: str) -> T:
+    """Build a checked dataclass from plain data, as TOML and JSON give it.
+
+    Raises InputError naming `where`, the key, what was found and what was expected.
+    """
+    try:
+        # By way of JSON: in it a list may be a tuple and a table a dataclass, while 1 is no text and true no number.
+        value: T = TypeAdapter(cls).validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise InputError(f"{where}: {_words(cls, error)}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not plain data ({error})") from None
+    return value
+
+
+def to_data(value: Any) -> Any:
+    """The plain data of a checked dataclass; `from_data` is the inverse."""
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def _words(cls: type, error: ValidationError) -> str:
+    """The first finding, in words; those of a union's alternatives are one finding."""
+    findings = error.errors(include_url=False)
+    keys = [tuple(str(part) for part in finding["loc"] if _is_key(part)) for finding in findings]
+    found, key = findings[0], ".".join(keys[0])
+    alternatives = [finding for finding, other in zip(findings, keys, strict=True) if other == keys[0]]
+    value = repr(found["input"])[:200]
+    kind, context = found["type"], found.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "unexpected_keyword_argument":
+        return f"unknown key {key}; the nearest is {nearest(cls, keys[0])}"
+    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{key} is missing; it has no default"
+    if kind == "finite_number":
+        return f"{key} must be a finite number, got {value}"
+    if kind in _BOUNDS:
+        words, name = _BOUNDS[kind]
+        return f"{key} must be {words} {context[name]:g}, got {value}"
+    if kind == "tuple_type":
+        return f"{key} must be a list, got {value}"
+    if kind in ("dataclass_type", "dict_type"):
+        return f"{key or 'all of it'} must be a table of keys, got {value}"
+    choices = [_expected(finding) for finding in alternatives]
+    return f"{key} must be {' or '.join(choices)}, got {value}"
+
+
+def _expected(finding: Any) -> str:
+    if finding["type"] == "literal_error":
+        listed = str(finding["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+        return f"one of {listed}"
+    return _KINDS.get(finding["type"]) or str(finding["msg"]).removeprefix("Input should be ")
+
+
+def _is_key(part: str | int) -> bool:
+    """Whether a part of pydantic's location is a key of ours; positions in lists and the names of types are none."""
+    return isinstance(part, str) and "[" not in part and part not in ("float", "str", "int", "bool")
+
+
+def nearest(cls: type, key: Sequence[str]) -> str:
+    """The known key that was probably meant: the same word in another section, else the likeliest of its own."""
+    *sections, last = key
+    for section, inner in _sections(cls).items():
+        if last in (item.name for item in fields(inner)):
+            return f"{section}.{last}"
+    for section in sections:
+        cls = _sections(cls)[section]
+    names = [item.name for item in fields(cls)]
+    return ".".join([*sections, difflib.get_close_matches(last, names, n=1, cutoff=0.0)[0]])
+
+
+def _sections(cls: type) -> Mapping[str, Any]:
+    """The fields of a dataclass that are dataclasses themselves, or lists of them."""
+    sections = {}
+    for name, hint in get_type_hints(cls).items():
+        inner = get_args(hint)[0] if get_origin(hint) is tuple else hint
+        if is_dataclass(inner):
+            sections[name] = inner
+    return sections

@@ -1,0 +1,89 @@
+"""Recipes by name or from files, with single keys overridden.
+
+A file names only what departs from the defaults; `KEY.NAME=VALUE` overrides come last.
+"""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from .recipe import Recipe
+
+MAX_RECIPE_BYTES = 2**20
+
+
+def built_in_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = files("alexkit.model.recipes")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A built-in recipe by name, a TOML file, or a run's `config.json`, with overrides `section.key=value` applied.
+
+    Raises InputError when there is no such recipe, the file is not TOML or JSON, or a key or value is wrong.
+    """
+    path = Path(name_or_file)
+    if name_or_file in built_in_recipes():
+        text = (files("alexkit.model.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
+    elif path.suffix in (".toml", ".json") and path.is_file():
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise InputError(f"{path}: larger than {MAX_RECIPE_BYTES} bytes; this is not a recipe")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not a text file ({error})") from None
+    else:
+        raise InputError(
+            f"no recipe {name_or_file!r}; choose one of {', '.join(built_in_recipes())}, or name a .toml file that "
+            "exists or a run's config.json"
+        )
+    data = _parsed(text, path)
+    data.setdefault("name", path.stem)
+    for override in overrides:
+        _override(data, override)
+    return Recipe.from_json(data, where=name_or_file)
+
+
+def change_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """`recipe` with overrides `section.key=value` applied; InputError when one is wrong."""
+    data = recipe.to_json()
+    for override in overrides:
+        _override(data, override)
+    return Recipe.from_json(data, where="--set")
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    if path.suffix != ".json":
+        try:
+            return tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not TOML: {error}") from None
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
+        raise InputError(f"{path}: holds no recipe; name the config.json of a run folder")
+    recipe: dict[str, Any] = config["recipe"]
+    return recipe
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise InputError(f"--set {override}: expected section.key=value, e.g. training.epochs=5")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text  # a bare word needs no quotes on a command line
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise InputError(f"--set {override}: {section!r} is no section")
+    data[last] = value

@@ -1,0 +1,60 @@
+"""Every parameter's learning rate and weight decay, as the recipe and the network's table have them."""
+
+from dataclasses import dataclass
+
+from ...errors import InputError
+from ..network.wiring import Wiring
+from ..runs.recipe import ParamGroup, Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSettings:
+    """What one parameter learns by."""
+
+    factor: float
+    """Factor on the run's learning rate, where the parameter follows it."""
+    weight_decay: float
+    """The decay inside the update."""
+    own: ParamGroup | None = None
+    """The recipe's group whose absolute rates the parameter has instead."""
+
+    def lr(self, rate: float, epoch: float) -> float:
+        """The learning rate at `epoch` (fractions count steps), `rate` being the run's."""
+        own = None if self.own is None else self.own.rate_at(epoch)
+        return rate * self.factor if own is None else own
+
+
+def group_settings(recipe: Recipe, wiring: Wiring) -> dict[str, GroupSettings]:
+    """The settings of every parameter by name.
+
+    Raises InputError when the recipe names a layer or a parameter that the network does not have.
+    """
+    training = recipe.training
+    layers = [layer.name for layer in wiring.layers]
+    names = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+    for name in training.rates:
+        if name not in layers:
+            raise InputError(f"training.rates.{name}: this network has the layers {', '.join(layers)}")
+    for group in training.param_groups:
+        if not any(group.matches(name) for name in names):
+            raise InputError(
+                f"training.param_groups: {list(group.match)} matches no parameter; this network has LAYER.weight and "
+                f"LAYER.bias of {', '.join(layers)}"
+            )
+    result = {}
+    for layer in wiring.layers:
+        decay = layer.decay if training.weight_decay is None else training.weight_decay
+        factor = training.rates.get(layer.name, 1.0)
+        result[f"{layer.name}.weight"] = _settings(recipe, f"{layer.name}.weight", factor, decay)
+        bias_decay = decay if training.decay_biases else 0.0
+        result[f"{layer.name}.bias"] = _settings(recipe, f"{layer.name}.bias", factor * training.bias_rate, bias_decay)
+    return result
+
+
+def _settings(recipe: Recipe, name: str, factor: float, decay: float) -> GroupSettings:
+    own = None
+    for group in recipe.training.param_groups:
+        if group.matches(name):
+            own = group if group.rates else own
+            decay = decay if group.weight_decay is None else group.weight_decay
+    return GroupSettings(factor=factor, weight_decay=decay, own=own)

@@ -1,0 +1,54 @@
+"""The steps since the last log line: their sums, and where their time went."""
+
+import time
+from collections.abc import Iterator
+
+from ...pipeline import Batch, Loader
+from ..runs.progress import IntervalSums
+from .learner import StepResult
+
+
+class Interval:
+    """Begins where `sums` were taken; the clock always begins anew."""
+
+    def __init__(self, sums: IntervalSums | None = None) -> None:
+        self.sums = sums or IntervalSums()
+        self.timed_images, self.wait_s, self.start = 0, 0.0, time.monotonic()
+
+    def timed(self, loader: Loader) -> Iterator[Batch]:
+        """The loader's batches; the time spent waiting for them is counted."""
+        batches = iter(loader)
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self.wait_s += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, step: StepResult) -> None:
+        """Count one step."""
+        self.timed_images += step.images
+        self.sums = IntervalSums(
+            loss=self.sums.loss + step.loss,
+            gradient_norm=self.sums.gradient_norm + step.gradient_norm,
+            wrong=self.sums.wrong + step.wrong,
+            images=self.sums.images + step.images,
+            steps=self.sums.steps + 1,
+        )
+
+    def restart(self) -> None:
+        """Begin anew after a log line."""
+        self.sums = IntervalSums()
+        self.timed_images, self.wait_s, self.start = 0, 0.0, time.monotonic()
+
+    def numbers(self) -> dict[str, float]:
+        """Mean loss and gradient norm, error rate of the first guess, images/s, fraction of time waiting for data."""
+        seconds = max(time.monotonic() - self.start, 1e-9)
+        return {
+            "loss": self.sums.loss / self.sums.steps,
+            "top1_error": self.sums.wrong / self.sums.images,
+            "gradient_norm": self.sums.gradient_norm / self.sums.steps,
+            "images_per_s": self.timed_images / seconds,
+            "wait_fraction": self.wait_s / seconds,
+        }
