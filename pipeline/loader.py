@@ -381,7 +381,9 @@ class Loader:
             keys=self._samples.keys(batch.indices_B),
             extras={ext: self._samples.extras(batch.indices_B, ext) for ext in self._extras},
         )
-        backend.start(self._samples.images(batch.indices_B), views)
+        images = self._samples.images(batch.indices_B)
+        self._samples.release(int(images.sizes_B.sum()))
+        backend.start(images, views)
         self._under_way.append(one)
         self._fed = one.end
 

@@ -19,8 +19,10 @@ from ...errors import InputError
 from ...prep import ShardSet
 from ...prep.format.compiled import compiled
 from ..addresses import map_side_by_side
+from .truncation import watch
 
 _LONGEST_LABEL = 9
+_RELEASE_BYTES = 2**27  # read; about four times as much is mapped, since the system maps 64 kB around each read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +45,11 @@ class Samples:
         self.shard_set = shard_set
         shards = shard_set.manifest.shards
         paths = [shard_set.folder / shard.name for shard in shards]
-        self._mapped, self._shard_starts = map_side_by_side(paths, [shard.num_bytes for shard in shards])
+        sizes = [shard.num_bytes for shard in shards]
+        self._mapped, self._shard_starts = map_side_by_side(paths, sizes)
         self.data = np.frombuffer(self._mapped, np.uint8)
+        watch(self.data, self._shard_starts, paths, sizes)
+        self._unreleased_bytes = 0
         self._first_index = np.cumsum([0] + [shard.num_samples for shard in shards])
         num_samples = int(self._first_index[-1])
         self._starts, self._sizes = np.empty(num_samples, np.int64), np.empty(num_samples, np.int32)
@@ -140,6 +145,17 @@ class Samples:
         ends = np.maximum(self._starts[last] + self._sizes[last], self._label_starts[last] + self._label_sizes[last])
         for start, size in zip(starts.tolist(), (ends - starts).tolist(), strict=True):
             self._mapped.madvise(mmap.MADV_WILLNEED, start, size)
+
+    def release(self, num_bytes: int) -> None:
+        """Take note that so many bytes were read; from time to time the pages read are given back.
+
+        Else every page that was ever read would count as this process's memory, up to the size of the set. They stay in
+        the system's cache, and a page that a thread is reading comes back by itself.
+        """
+        self._unreleased_bytes += num_bytes
+        if self._unreleased_bytes >= _RELEASE_BYTES:
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+            self._unreleased_bytes = 0
 
     @property
     def num_bytes(self) -> int:
