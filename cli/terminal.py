@@ -57,6 +57,8 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        if sys.platform == "win32":
+            raise click.ClickException("alexkit runs on Linux, its preparation on macOS too; on Windows use WSL 2")
         _start_logging()
         signal.signal(signal.SIGTERM, _interrupt)
         try:
@@ -79,6 +81,11 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 
 _BEGIN_AGAIN = "the same command continues what was begun, or begins again"
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a command: command lines as a person types them. A test runs every one."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def is_set(option: str) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..cores import num_cores
 from ..errors import InputError
 from ..prep import ShardSet
 from .arguments import choice, extensions, flag, whole_number
@@ -120,7 +121,7 @@ class Loader:
         if operators is not None and not callable(operators):
             raise InputError(f"operators must be a function of a DALI node, got {operators!r}")
         batch_size = whole_number("batch_size", batch_size, at_least=1)
-        cores = len(os.sched_getaffinity(0))
+        cores = num_cores()
         threads = cores if num_threads is None else whole_number("num_threads", num_threads, at_least=1)
         found = find_replica(replica, num_replicas, training=augment.training, batch_size=batch_size)
         self._on_error = choice("on_error", on_error, OnError)

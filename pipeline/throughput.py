@@ -1,7 +1,6 @@
 """Where the time of loading goes: reading, decoding, the rest of the graph, and the whole loader, each by itself."""
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..cores import num_cores
 from ..errors import InputError
 from ..prep import ShardSet
 from .augment import Augmentation
@@ -92,7 +92,7 @@ def measure_throughput(
         pixels=pixels,
         batch_size=batch_size,
         device=find_device(device),
-        num_threads=num_threads or len(os.sched_getaffinity(0)),
+        num_threads=num_threads or num_cores(),
     )
     random = np.random.default_rng(0)
 

@@ -4,19 +4,26 @@ from pathlib import Path
 
 import click
 
-from ..terminal import one_line_errors, progress
+from ..terminal import examples, one_line_errors, progress
 from .arguments import FOLDER
 
 
-@click.command()
+@click.command(epilog=examples("alexprep adopt their-tars adopted"))
 @click.argument("tars", type=FOLDER)
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--split", type=click.Choice(["train", "val"]), default="train", show_default=True, help="Of the tars.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val"]),
+    default="train",
+    show_default=True,
+    help="Which split the tars hold.",
+)
 @one_line_errors
 def adopt(tars: Path, folder: Path, split: str) -> None:
-    """Make FOLDER a shard set of the WebDataset TARS made elsewhere, which stay where they are, unchanged.
+    """Make FOLDER a shard set of WebDataset TARS made elsewhere.
 
-    Their images must be square and of one size, with one class number (cls) each; 'alexprep shard' takes all others.
+    The tars stay where they are, unchanged. Their images must be square and of one size, with one class number (cls)
+    each; 'alexprep shard' takes all others.
     """
     from ...prep.build.adopt import adopt_webdataset
 

@@ -1,11 +1,11 @@
 """What several alexprep commands take: folders, shard sets, numbers of workers."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ...cores import num_cores
 from ..terminal import progress
 
 if TYPE_CHECKING:
@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FOLDER_OR_LIST = click.Path(path_type=Path)
-
-
-def num_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+SHARDS = click.argument("shards", type=FOLDER, default=Path("shards"), envvar="ALEXKIT_SHARDS")
+WORKERS = click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
 
 
 def train_set(shards: Path) -> "ShardSet":

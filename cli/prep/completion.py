@@ -3,18 +3,17 @@
 import click
 from click.shell_completion import get_completion_class
 
-from ..terminal import one_line_errors
+from ..terminal import examples, one_line_errors
 
 COMMANDS = ("alexprep", "alextrain", "alexeval")
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  alexprep completion bash >> ~/.bashrc
-  alexprep completion zsh >> ~/.zshrc
-  alexprep completion fish > ~/.config/fish/completions/alexkit.fish
-"""
+    epilog=examples(
+        "alexprep completion bash >> ~/.bashrc",
+        "alexprep completion zsh >> ~/.zshrc",
+        "alexprep completion fish > ~/.config/fish/completions/alexkit.fish",
+    )
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @one_line_errors

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import click
 
-from ..terminal import one_line_errors, progress
-from .arguments import FOLDER, num_cores
+from ...cores import num_cores
+from ..terminal import examples, one_line_errors, progress
+from .arguments import FOLDER, WORKERS
 
 
-@click.command("demo-images")
+@click.command("demo-images", epilog=examples("alexprep demo-images images --train 200 --val 50"))
 @click.argument("folder", type=FOLDER)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Another seed draws other images.")
 @click.option("--train", "num_train", default=1500, show_default=True, help="Training images.")
 @click.option("--val", "num_val", default=300, show_default=True, help="Validation images.")
-@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@WORKERS
 @one_line_errors
 def demo_images(folder: Path, seed: int, num_train: int, num_val: int, workers: int | None) -> None:
     """Draw the demo set into FOLDER: ten classes of photograph-like images."""

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import click
 
-from ..terminal import one_line_errors
-from .arguments import FOLDER, train_set
+from ..terminal import examples, one_line_errors
+from .arguments import SHARDS, train_set
 
 
-@click.command()
-@click.argument("shards", type=FOLDER, default=Path("shards"))
+@click.command(epilog=examples("alexprep inspect", "alexprep inspect shards/val --png"))
+@SHARDS
 @click.option("--png", is_flag=True, help="Also write a contact sheet, samples.png.")
 @one_line_errors
 def inspect(shards: Path, png: bool) -> None:
-    """Write inspect.html beside SHARDS (./shards: its train split): samples by class, counts, colors, mixing."""
+    """Write inspect.html beside SHARDS: one page that shows them.
+
+    SHARDS is one set, or a folder of sets, of which train is taken; ./shards unless named here or in ALEXKIT_SHARDS.
+    """
     from ...prep.format.files import whole_file
     from ...prep.reports.inspect import contact_sheet, inspection_page, survey_set
 

@@ -5,20 +5,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..terminal import one_line_errors, progress
-from .arguments import FOLDER, num_cores, train_set
+from ...cores import num_cores
+from ..terminal import examples, note, one_line_errors, progress
+from .arguments import SHARDS, WORKERS, train_set
 
 if TYPE_CHECKING:
     from ...prep.reports.pca import ColorReport
 
 
-@click.command()
-@click.argument("shards", type=FOLDER, default=Path("shards"))
-@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@click.command(epilog=examples("alexprep pca", "alexprep pca shards/val --json"))
+@SHARDS
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, in place of the table.")
+@WORKERS
 @one_line_errors
-def pca(shards: Path, workers: int | None) -> None:
-    """Mean and principal colors of SHARDS (./shards: its train split), from the stored pixels.
+def pca(shards: Path, as_json: bool, workers: int | None) -> None:
+    """Mean and principal colors of SHARDS, from the stored pixels.
 
+    SHARDS is one set, or a folder of sets, of which train is taken; ./shards unless named here or in ALEXKIT_SHARDS.
     Prints a table, compares with the statistics written with the shards, and writes pca.json, pca.png and mean.png
     beside the shards.
     """
@@ -43,9 +46,9 @@ def pca(shards: Path, workers: int | None) -> None:
         mean_image_HWC=sums.mean_image_HWC(),
         pixels_PC=sample_pixels(shard_set),
     )
-    click.echo(_color_table(report, manifest.num_samples))
+    click.echo(json.dumps(report.to_json()) if as_json else _color_table(report, manifest.num_samples))
     for name in ("pca.json", "pca.png", "mean.png"):
-        click.echo(f"wrote {shard_set.folder / name}")
+        note(f"wrote {shard_set.folder / name}")
 
 
 def _color_table(report: "ColorReport", num_images: int) -> str:

@@ -1,29 +1,41 @@
 """alexprep repair: what is damaged is made again from the source."""
 
+import json
+import os
 from pathlib import Path
 
 import click
 
-from ..terminal import one_line_errors, progress
-from .arguments import FOLDER, FOLDER_OR_LIST, find_damage, num_cores, sets_of
+from ...cores import num_cores
+from ..terminal import examples, one_line_errors, progress
+from .arguments import FOLDER_OR_LIST, WORKERS, find_damage, sets_of
 
 
-@click.command()
-@click.argument("shards", type=FOLDER)
-@click.argument("source", type=FOLDER_OR_LIST)
-@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@click.command(
+    epilog=examples("alexprep repair /imagenet", "alexprep repair shards/val /imagenet"),
+)
+@click.argument("paths", type=FOLDER_OR_LIST, nargs=-1, required=True, metavar="[SHARDS] SOURCE")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON which files of which set were made again.")
+@WORKERS
 @one_line_errors
-def repair(shards: Path, source: Path, workers: int | None) -> None:
-    """Find what is damaged in SHARDS and make only that again from SOURCE, to the same bytes."""
+def repair(paths: tuple[Path, ...], as_json: bool, workers: int | None) -> None:
+    """Make what is damaged in SHARDS again from SOURCE, to the same bytes.
+
+    SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
+    """
     from ...prep import Manifest
     from ...prep.build.repair import damaged_shards, repair_set
     from ...prep.sources.recognize import open_source
 
-    found_source = open_source(source)
+    if len(paths) > 2:
+        raise click.UsageError(f"name SHARDS and SOURCE, not {len(paths)} folders: {' '.join(map(str, paths))}")
+    shards = paths[0] if len(paths) == 2 else Path(os.environ.get("ALEXKIT_SHARDS") or "shards")
+    found_source = open_source(paths[-1])
+    repaired: dict[str, list[str]] = {}
     for folder in sets_of(shards):
         findings = find_damage(folder, "hashes", workers)
         if not findings:
-            click.echo(f"{folder}: all good")
+            repaired[str(folder)] = []
             continue
         shards_to_make = damaged_shards(Manifest.read(folder), findings)
         with progress("repairing", sum(entry.num_samples for entry in shards_to_make), "images") as update:
@@ -34,4 +46,9 @@ def repair(shards: Path, source: Path, workers: int | None) -> None:
                 num_workers=num_cores() if workers is None else workers,
                 on_progress=update,
             )
-        click.echo(f"{folder}: made again {', '.join(names)}")
+        repaired[str(folder)] = list(names)
+    if as_json:
+        click.echo(json.dumps(repaired))
+        return
+    for name, files in repaired.items():
+        click.echo(f"{name}: made again {', '.join(files)}" if files else f"{name}: all good")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..terminal import clock, one_line_errors, progress
-from .arguments import FOLDER, FOLDER_OR_LIST, num_cores
+from ...cores import num_cores
+from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
+from .arguments import FOLDER, FOLDER_OR_LIST, WORKERS
 
 if TYPE_CHECKING:
     from ...prep.build.build import BuiltSplit, OnProgress
@@ -16,18 +17,44 @@ if TYPE_CHECKING:
     from ...prep.sources.inputs import SourceSplit
 
 
-@click.command()
+@click.command(
+    epilog=examples("alexprep shard /imagenet", "alexprep shard photos.csv --size 128 --format raw --out small")
+)
 @click.argument("source", type=FOLDER_OR_LIST)
 @click.option("--out", type=FOLDER, default=Path("shards"), show_default=True, help="Where the shard sets go.")
 @click.option("--size", default=256, show_default=True, help="Side of the stored square, pixels.")
-@click.option("--fit", default="crop", show_default=True, help="crop: central square; shorter: the whole image.")
+@click.option(
+    "--fit",
+    type=click.Choice(["crop", "shorter"]),
+    default="crop",
+    show_default=True,
+    help="What is stored: the central square, or the whole image with its shorter side at --size.",
+)
 @click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
-@click.option("--chroma", type=click.Choice(["420", "444"]), default="420", show_default=True, help="JPEG chroma.")
-@click.option("--filter", "filter_", default="bilinear", show_default=True, help="bilinear, bicubic, lanczos, area.")
-@click.option("--format", "format_", default="jpeg", show_default=True, help="How images are stored: jpeg, png, raw.")
+@click.option(
+    "--chroma", type=click.Choice(["420", "444"]), default="420", show_default=True, help="JPEG chroma subsampling."
+)
+@click.option(
+    "--filter",
+    "filter_",
+    type=click.Choice(["bilinear", "bicubic", "lanczos", "area"]),
+    default="bilinear",
+    show_default=True,
+    help="Resizing filter, antialiased; area is that of the 2012 preparation.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jpeg", "png", "raw"]),
+    default="jpeg",
+    show_default=True,
+    help="How images are stored; raw pixels load fastest and take six times the space.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the shuffle.")
-@click.option("--images-per-shard", default=1000, show_default=True)
-@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@click.option(
+    "--images-per-shard", default=1000, show_default=True, help="Images in each tar; the last may have fewer."
+)
+@WORKERS
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
@@ -72,9 +99,10 @@ def shard(
         max_bad=max_bad,
     )
     found = open_source(source)
-    click.echo(f"found {found.description}", err=True)
-    for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+    note(f"found {found.description}")
+    for words in found.notes:
+        note(f"note: {words}")
+    if_interrupted(f"finished shards are kept in {out}; the same command continues")
     with ShownProgress() as shown:
         built = build_shards(found, out, options, on_split=shown.start, on_forecast=_show_forecast)
     click.echo(_summary(built), err=as_json)
@@ -103,7 +131,7 @@ class ShownProgress:
 
 def _show_forecast(forecast: "Forecast") -> None:
     size, time = f"{forecast.num_bytes / 1e9:.1f} GB", clock(forecast.seconds)
-    click.echo(f"forecast: {forecast.num_images} images, about {size} and {time}", err=True)
+    note(f"forecast: {forecast.num_images} images, about {size} and {time}")
 
 
 def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
@@ -125,9 +153,9 @@ def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
 def _summary(built: "list[BuiltSplit]") -> str:
     lines = [f"{'split':6}{'images':>10}{'classes':>9}{'shards':>8}{'MB':>10}{'bad':>6}{'patched':>9}  folder"]
     for row in map(_summary_row, built):
-        note = "  (was complete)" if row["was_complete"] else ""
+        complete = "  (was complete)" if row["was_complete"] else ""
         lines.append(
             f"{row['split']:6}{row['images']:10}{row['classes']:9}{row['shards']:8}"
-            f"{int(row['bytes']) / 1e6:10.1f}{row['bad']:6}{row['patched']:9}  {row['folder']}{note}"
+            f"{int(row['bytes']) / 1e6:10.1f}{row['bad']:6}{row['patched']:9}  {row['folder']}{complete}"
         )
     return "\n".join(lines)

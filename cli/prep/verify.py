@@ -5,19 +5,23 @@ from pathlib import Path
 import click
 
 from ...errors import InputError
-from ..terminal import one_line_errors
-from .arguments import FOLDER, find_damage, sets_of
+from ..terminal import examples, one_line_errors
+from .arguments import SHARDS, WORKERS, find_damage, sets_of
 
 
-@click.command()
-@click.argument("shards", type=FOLDER)
+@click.command(
+    epilog=examples("alexprep verify", "alexprep verify shards/val --decode", "alexprep verify --quick --json")
+)
+@SHARDS
 @click.option("--quick", is_flag=True, help="Only names and sizes.")
 @click.option("--decode", is_flag=True, help="Hashes, and every image decoded.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+@WORKERS
 @one_line_errors
 def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int | None) -> None:
-    """Check SHARDS, one set or the folder of several, against their manifests; by default sizes and hashes.
+    """Check SHARDS against their manifests: sizes and hashes.
+
+    SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
 
     Every finding names a file and, where it can be told, the sample and the byte. Exit code 1 if there is any.
     """

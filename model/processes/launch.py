@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
+from ...cores import num_cores
 from ...prep.workers.parent import end_with_parent
 
 NOTICE_S = 5.0  # for a process to notice that another has ended
@@ -31,7 +32,7 @@ def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
         "MASTER_PORT": str(_free_port()),
     }
     # Processes that all use all cores wait for each other: half the speed on two cores, measured.
-    environment.setdefault("OMP_NUM_THREADS", str(max(len(os.sched_getaffinity(0)) // num_processes, 1)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(num_cores() // num_processes, 1)))
     processes: list[subprocess.Popen[bytes]] = []
     with ExitStack() as files:
         # The first process speaks for all. What another says is shown when it was the first to fail.

@@ -13,6 +13,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, cast
 
+from ...cores import num_cores
 from ...errors import InputError
 from ...pipeline import Batch, CenterCrop, Loader, Mean, TrainAugment
 from ..evaluation.figures import draw_curves, draw_filters
@@ -205,7 +206,7 @@ class Trainer:
             num_replicas=num_replicas,
             order=self.recipe.data.order,
             channels_last=True,
-            num_threads=max(len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
+            num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
         )
 
     def _open_run(self, folder: Path) -> Run:

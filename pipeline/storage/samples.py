@@ -6,7 +6,6 @@ the limit on those.
 """
 
 import mmap
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tarfile import BLOCKSIZE, HeaderError, TarInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cores import num_cores
 from ...errors import InputError
 from ...prep import ShardSet
 from ...prep.format.compiled import compiled
@@ -55,7 +55,7 @@ class Samples:
         self._starts, self._sizes = np.empty(num_samples, np.int64), np.empty(num_samples, np.int32)
         self._label_starts, self._label_sizes = np.empty(num_samples, np.int64), np.empty(num_samples, np.int8)
         self._keys: list[NDArray[np.bytes_]] = []
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        with ThreadPoolExecutor(num_cores()) as threads:
             indexes = threads.map(shard_set.index, range(len(shards)))
             for number, (start, index) in enumerate(zip(self._shard_starts.tolist(), indexes, strict=True)):
                 rows = slice(*self._first_index[number : number + 2].tolist())

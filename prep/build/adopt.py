@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...cores import num_cores
 from ...errors import InputError
 from ..format.files import whole_file
 from ..format.manifest import MANIFEST_NAME, ClassEntry, Manifest, complete_set
@@ -74,7 +75,7 @@ def adopt_webdataset(
             on_progress(num_bytes)
 
     sums, found = PixelSums.zero(pixels.size_px), []
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(num_cores()) as threads:
         try:
             for one, tar_sums in threads.map(lambda tar: _read_tar(tar, pixels, count), tars):
                 sums = sums + tar_sums

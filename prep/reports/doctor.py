@@ -1,20 +1,27 @@
-"""Is this machine fit for the work? Each check looks, says what it found, and where something is wrong how to mend it.
+"""Is this machine fit for the work? Each check looks, says what it found, and where something is wrong how to fix it.
 
 Nothing here needs a GPU, DALI or torch to be installed; what is missing is reported.
 """
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from ...extras import NEEDED
 from ..format.files import free_bytes
 
-LIBRARIES = ("numpy", "numba", "pillow", "simplejpeg", "opencv-python-headless", "torch")
+BASE_LIBRARIES = ("numpy", "numba", "pillow", "simplejpeg", "opencv-python-headless", "click", "rich")
+OPTIONAL_LIBRARIES = ("torch", "safetensors", "tensorboard", "matplotlib", "pyarrow", "onnx")
+CUDA_DRIVERS = {12: 525, 13: 580}
+"""The first driver of each major CUDA version (NVIDIA's compatibility table)."""
 MIN_OPEN_FILES = 1024
 MIN_SHARED_BYTES = 2**30
 MIN_DISK_BYTES = 50 * 10**9  # 1.33 million images of about 33 kB
@@ -36,36 +43,73 @@ assert image.shape == (64, 64, 3) and np.abs(image[8, 8].astype(int) - [200, 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """One line of the report; `mend` is the exact thing to do, empty when all is well."""
+    """One line of the report."""
 
     name: str
+    """What was looked at."""
     found: str
-    mend: str = ""
+    """What is there."""
+    fix: str = ""
+    """The exact thing to do; empty when all is well."""
 
 
 def examine(out: Path) -> list[Check]:
     """All checks; `out` is where shards would go."""
-    checks = [_python(), *map(check_library, needed_libraries()), check_driver(), *_dali()]
+    checks = [_python(), *map(check_base_library, needed_libraries()), *map(check_optional_library, OPTIONAL_LIBRARIES)]
+    driver = check_driver()
+    checks += [driver, *_dali(torch_cuda())]
+    if driver.found and not driver.fix:
+        checks.append(check_cuda(torch_cuda(), dali_wheels(), driver_version(driver)))
     return [*checks, _open_files(), _shared_memory(), check_disk(out)]
+
+
+def to_json(checks: list[Check]) -> dict[str, Any]:
+    """The report as plain data, for an issue or a program."""
+    from ... import __version__
+
+    return {"alexkit": __version__, "checks": [asdict(check) for check in checks]}
 
 
 def _python() -> Check:
     found = f"{platform.python_version()} on {platform.platform(terse=True)}, {os.cpu_count()} cores"
-    return Check(name="Python", found=found, mend="" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
+    return Check(name="Python", found=found, fix="" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
 
 
 def needed_libraries() -> tuple[str, ...]:
-    """The distributions that a machine like this one needs, DALI apart."""
+    """The distributions that every use needs on a machine like this one."""
     # As in pyproject.toml: without it `--filter area` resizes.
-    return LIBRARIES if platform.machine() == "aarch64" else (*LIBRARIES, "cykooz-resizer")
+    return BASE_LIBRARIES if platform.machine() == "aarch64" else (*BASE_LIBRARIES, "cykooz-resizer")
 
 
-def check_library(distribution: str) -> Check:
-    """Whether a distribution is installed, and which version."""
+def check_base_library(distribution: str) -> Check:
+    """Whether a distribution that every use needs is installed, and which version."""
+    version = _version(distribution)
+    return Check(
+        name=distribution, found=version or "not installed", fix="" if version else f"pip install {distribution}"
+    )
+
+
+def check_optional_library(distribution: str) -> Check:
+    """Which version of a library of an extra is installed; where there is none, what it would be needed for."""
+    return Check(name=distribution, found=_version(distribution) or f"not installed: {NEEDED[distribution]}")
+
+
+def _version(distribution: str) -> str | None:
     try:
-        return Check(name=distribution, found=importlib.metadata.version(distribution))
+        return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        return Check(name=distribution, found="not installed", mend=f"pip install {distribution}")
+        return None
+
+
+def torch_cuda() -> str | None:
+    """The CUDA version that PyTorch is built for, e.g. "12.8"; None for a CPU build or no PyTorch. Imports nothing."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    found = re.search(
+        r"^cuda\b[^=\n]*= *'([\d.]+)'", (Path(spec.origin).with_name("version.py")).read_text(), re.MULTILINE
+    )
+    return found.group(1) if found else None
 
 
 def check_driver() -> Check:
@@ -77,47 +121,78 @@ def check_driver() -> Check:
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=30)
     except subprocess.TimeoutExpired:
-        return Check(name="GPU", found="nvidia-smi does not answer", mend="restart the NVIDIA driver, or the machine")
+        return Check(name="GPU", found="nvidia-smi does not answer", fix="restart the NVIDIA driver, or the machine")
     if answer.returncode != 0:
         words = " ".join((answer.stderr or answer.stdout).split())[:120]
-        return Check(name="GPU", found=f"nvidia-smi fails: {words}", mend="reinstall the NVIDIA driver, then restart")
+        return Check(name="GPU", found=f"nvidia-smi fails: {words}", fix="reinstall the NVIDIA driver, then restart")
     return Check(name="GPU", found="; ".join(answer.stdout.split("\n")).strip("; "))
 
 
-def _dali() -> list[Check]:
-    wheels = [
-        f"{name} {distribution.version}"
-        for distribution in importlib.metadata.distributions()
-        if (name := distribution.name.lower()).startswith(("nvidia-dali", "nvidia-nvimgcodec"))
-    ]
-    dali = [wheel for wheel in wheels if wheel.startswith("nvidia-dali")]
+def driver_version(driver: Check) -> int | None:
+    """The major version of the driver that `check_driver` found; None without one."""
+    found = re.search(r", (\d+)\.\d[\d.]*,", driver.found)
+    return int(found.group(1)) if found else None
+
+
+def dali_wheels() -> list[str]:
+    """The installed distributions of DALI, `nvidia-dali-cuda120` for example."""
+    names = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
+    return sorted(name for name in names if name.startswith("nvidia-dali-cuda"))
+
+
+def check_cuda(torch: str | None, dali: list[str], driver: int | None) -> Check:
+    """Whether PyTorch, DALI and the driver are of one major CUDA version; `driver` is None where there is no GPU."""
+    major = int(torch.split(".")[0]) if torch else None
+    built = [int(name.removeprefix("nvidia-dali-cuda")[:2]) for name in dali]
+    newest = max((cuda for cuda, first in CUDA_DRIVERS.items() if driver and driver >= first), default=None)
+    found = f"PyTorch {torch or 'for the CPU'}, DALI {built[0] if built else 'not installed'}"
+    found += f", the driver up to {newest}" if newest else ""
+    fix = ""
+    if driver and major is None and _version("torch"):
+        fix = "pip install --force-reinstall torch  # this build uses no GPU"
+    elif driver and major and newest and newest < major:
+        fix = f"update the driver to {CUDA_DRIVERS.get(major, 'the newest')}, or take PyTorch and alexkit[cu{newest}]"
+    elif driver and major and built and built[0] != major:
+        fix = f"pip uninstall --yes {dali[0]} && pip install 'alexkit[cu{major}]'"
+    return Check(name="CUDA", found=found, fix=fix)
+
+
+def _dali(cuda: str | None) -> list[Check]:
+    dali = dali_wheels()
     if not dali:
-        mend = (
-            "pip install nvidia-dali-cuda120" if sys.platform == "linux" else "train on Linux: DALI exists only there"
-        )
-        return [Check(name="DALI", found="not installed", mend=mend)]
+        if sys.platform != "linux":
+            return [Check(name="DALI", found="not installed: it exists only for Linux, and so does training")]
+        if _version("torch") is None:
+            return [Check(name="DALI", found=f"not installed: {NEEDED['nvidia']}")]
+        extra = "cu13" if cuda and cuda.startswith("13") else "cu12"
+        return [Check(name="DALI", found="not installed", fix=f"pip install 'alexkit[{extra}]'")]
+    wheels = ", ".join(f"{name} {_version(name)}" for name in (*dali, *_decoders()))
     if len(dali) > 1:
-        surplus = " ".join(wheel.split()[0] for wheel in dali[1:])
-        return [
-            Check(name="DALI", found=", ".join(dali), mend=f"pip uninstall {surplus}  # two wheels share one module")
-        ]
-    checks = [Check(name="DALI", found=", ".join(sorted(wheels))), _decodes("DALI decodes on the CPU", "None")]
+        # They share one module: uninstalling one alone would leave half of the other.
+        fix = f"pip uninstall --yes {' '.join(dali)} && pip install 'alexkit[cu{dali[0][-3:-1]}]'"
+        return [Check(name="DALI", found=wheels, fix=fix)]
+    checks = [Check(name="DALI", found=wheels), _decodes("DALI decodes on the CPU", "None", dali[0])]
     if shutil.which("nvidia-smi"):
-        checks.append(_decodes("DALI decodes on the GPU", "0"))
+        checks.append(_decodes("DALI decodes on the GPU", "0", dali[0]))
     return checks
 
 
-def _decodes(name: str, device: str) -> Check:
+def _decoders() -> list[str]:
+    names = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
+    return sorted(name for name in names if name.startswith("nvidia-nvimgcodec"))
+
+
+def _decodes(name: str, device: str, wheel: str) -> Check:
     """Decode one JPEG in a process of its own, since a broken driver can take the process with it."""
     code = DALI_DECODE.replace("DEVICE", device)
     try:
         answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
-        return Check(name=name, found="no answer in 120 s", mend="restart the machine; then run alexprep doctor again")
+        return Check(name=name, found="no answer in 120 s", fix="restart the machine; then run alexprep doctor again")
     if answer.returncode == 0:
         return Check(name=name, found="yes")
     last = (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1][:160]
-    return Check(name=name, found=f"no: {last}", mend="pip install --force-reinstall nvidia-dali-cuda120")
+    return Check(name=name, found=f"no: {last}", fix=f"pip install --force-reinstall {wheel}")
 
 
 def _open_files() -> Check:
@@ -127,7 +202,7 @@ def _open_files() -> Check:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = soft == resource.RLIM_INFINITY or soft >= MIN_OPEN_FILES
-    return Check(name="open files", found=f"{soft} of {hard}", mend="" if enough else f"ulimit -n {MIN_OPEN_FILES}")
+    return Check(name="open files", found=f"{soft} of {hard}", fix="" if enough else f"ulimit -n {MIN_OPEN_FILES}")
 
 
 def _shared_memory() -> Check:
@@ -135,13 +210,13 @@ def _shared_memory() -> Check:
     if not folder.is_dir():
         return Check(name="shared memory", found="no /dev/shm here")
     total = shutil.disk_usage(folder).total
-    mend = "" if total >= MIN_SHARED_BYTES else "mount -o remount,size=2g /dev/shm  # docker run --shm-size=2g"
-    return Check(name="shared memory", found=f"{total / 1e9:.1f} GB", mend=mend)
+    fix = "" if total >= MIN_SHARED_BYTES else "mount -o remount,size=2g /dev/shm  # docker run --shm-size=2g"
+    return Check(name="shared memory", found=f"{total / 1e9:.1f} GB", fix=fix)
 
 
 def check_disk(out: Path) -> Check:
     """Whether ImageNet would fit where `out` is or will be."""
     free = free_bytes(out)
     found = f"{free / 1e9:.1f} GB free for {out}"
-    mend = f"make room, or name a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
-    return Check(name="disk", found=found, mend="" if free >= MIN_DISK_BYTES else mend)
+    fix = f"make room, or name a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
+    return Check(name="disk", found=found, fix="" if free >= MIN_DISK_BYTES else fix)

@@ -111,8 +111,8 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
     [
         (("shard", "nowhere"), "nowhere: no such folder"),
         (("shard", "{source}", "--size", "3"), "size must be 8 to 4096"),
-        (("shard", "{source}", "--format", "tga"), "format must be one of"),
-        (("shard", "{source}", "--filter", "sinc"), "filter must be one of"),
+        (("shard", "{source}", "--format", "tga"), "is not one of 'jpeg', 'png', 'raw'"),
+        (("shard", "{source}", "--filter", "sinc"), "is not one of 'bilinear'"),
         (("shard", "{source}", "--quality", "101"), "quality must be"),
         (("shard", "{source}", "--seed", "-1"), "seed must be"),
         (("shard", "{source}", "--images-per-shard", "0"), "images per shard must be"),

@@ -1,0 +1,24 @@
+# docker build --build-arg CUDA=12 -t alexkit .        # or CUDA=13
+# docker run --gpus all --shm-size=2g -v /imagenet:/imagenet:ro -v "$PWD":/data alexkit alexprep shard /imagenet
+FROM python:3.11-slim
+
+# 12 or 13: the CUDA version that PyTorch and DALI are built for. Both bring their own libraries; the host brings the driver.
+ARG CUDA=12
+ARG TORCH_INDEX_12=https://download.pytorch.org/whl/cu126
+ARG TORCH_INDEX_13=https://download.pytorch.org/whl/cu130
+
+WORKDIR /alexkit
+COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY src src
+COPY prep prep
+COPY pipeline pipeline
+COPY model model
+COPY cli cli
+RUN case "$CUDA" in 12) index="$TORCH_INDEX_12" ;; 13) index="$TORCH_INDEX_13" ;; *) echo "CUDA must be 12 or 13"; exit 1 ;; esac \
+    && pip install --no-cache-dir --index-url "$index" torch \
+    && pip install --no-cache-dir ".[all,cu$CUDA]"
+
+RUN useradd --create-home alexkit && mkdir /data && chown alexkit /data
+USER alexkit
+WORKDIR /data
+CMD ["alexprep", "doctor"]

@@ -1,0 +1,82 @@
+"""Every example in every help runs as it stands, in a folder that holds what its names say."""
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from alexkit.cli.alexeval import alexeval
+from alexkit.cli.alexprep import alexprep
+from alexkit.cli.alextrain import alextrain
+from alexkit.cli.default_group import DefaultGroup
+
+PROGRAMS = {"alexprep": alexprep, "alextrain": alextrain, "alexeval": alexeval}
+
+
+def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command below `command` that does something itself, by what a person types."""
+    if isinstance(command, click.Group):
+        if isinstance(command, DefaultGroup):
+            yield path, command.default
+        for name, inner in command.commands.items():
+            yield from commands(inner, f"{path} {name}")
+    else:
+        yield path, command
+
+
+COMMANDS = dict(pair for name, program in PROGRAMS.items() for pair in commands(program, name))
+
+
+def examples_of(command: click.Command) -> list[str]:
+    lines = (command.epilog or "").split("Examples:")[-1].splitlines()
+    return [line.split(" >")[0].strip() for line in lines if line.strip()]
+
+
+EXAMPLES = [line for name, command in COMMANDS.items() if name.startswith("alexprep") for line in examples_of(command)]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name.startswith("alexprep")])
+def test_every_help_is_whole(name: str) -> None:
+    command = COMMANDS[name]
+    assert examples_of(command), f"{name} --help shows no example"
+    assert all(line.startswith(f"{name} ") or line == name for line in examples_of(command))
+    unexplained = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]
+    assert not unexplained, f"{name}: options without a help text: {unexplained}"
+    assert not command.get_short_help_str(limit=72).endswith("..."), "the first sentence is cut in the list of commands"
+
+
+def invoke(line: str) -> str:
+    program, *words = shlex.split(line)
+    result = CliRunner().invoke(PROGRAMS[program], words, catch_exceptions=False)
+    assert result.exit_code == 0, f"{line}\n{result.output}"
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small ImageNet, its shards, a list of photographs and tars made elsewhere."""
+    folder = tmp_path_factory.mktemp("examples")
+    invoke(f"alexprep demo-images {folder}/imagenet --train 20 --val 10")
+    invoke(f"alexprep shard {folder}/imagenet --out {folder}/shards")
+    rows = [f"{path},{path.parent.name}\n" for path in sorted((folder / "imagenet/train").rglob("*.*"))]
+    (folder / "photos.csv").write_text("path,label\n" + "".join(rows))
+    (folder / "their-tars").mkdir()
+    for tar in (folder / "shards/train").glob("*.tar"):
+        shutil.copy(tar, folder / "their-tars")
+    return folder
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_every_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ALEXKIT_SHARDS", "shards")
+    line = line.replace("/imagenet", "imagenet").replace("--train 200 --val 50", "--train 20 --val 10")
+    if line.startswith("alexprep doctor"):  # not every machine has room for all of ImageNet
+        monkeypatch.setattr("alexkit.prep.reports.doctor.MIN_DISK_BYTES", 0)
+        monkeypatch.setattr("alexkit.prep.reports.doctor.MIN_SHARED_BYTES", 0)
+        monkeypatch.setattr("alexkit.prep.reports.doctor.MIN_OPEN_FILES", 0)
+    invoke(line)
