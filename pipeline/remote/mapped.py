@@ -143,9 +143,13 @@ class RemoteShards:
                 f"cache limit is {limit}; raise the limit or choose order='shards'"
             )
         largest = sorted(self._sizes, reverse=True)
-        count, what = (3 * WINDOW_SHARDS, "three windows of order='shards'") if order == "shards" else (
-            LEAST_SHARDS,
-            f"{LEAST_SHARDS} shards",
+        count, what = (
+            (3 * WINDOW_SHARDS, "three windows of order='shards'")
+            if order == "shards"
+            else (
+                LEAST_SHARDS,
+                f"{LEAST_SHARDS} shards",
+            )
         )
         least = sum(largest[:count])
         if limit < least:
@@ -153,5 +157,3 @@ class RemoteShards:
                 f"{self.remote.url}: {what} are up to {least} bytes, and the cache limit is {limit}; raise the limit, "
                 "or write smaller shards (--images-per-shard)"
             )
-
-

@@ -44,9 +44,7 @@ class RemoteSet:
         entry = self.shard_set.manifest.shards[number]
 
         def download(file: BinaryIO) -> None:
-            self._store.download(
-                entry.name, _Stoppable(file, self), num_bytes=entry.num_bytes, sha256=entry.sha256
-            )
+            self._store.download(entry.name, _Stoppable(file, self), num_bytes=entry.num_bytes, sha256=entry.sha256)
 
         return self.cache.fetch(entry.sha256, entry.num_bytes, download, wait_s=wait_s)
 

@@ -70,7 +70,9 @@ def test_a_full_cache_says_its_numbers(tmp_path: Path) -> None:
     store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=2 * SIZE)
     store.fetch(cache, 1)
     store.fetch(cache, 2)
-    with pytest.raises(OSError, match="no room for a shard of 1000 bytes within the limit of 2000: 2000 bytes are in use"):
+    with pytest.raises(
+        OSError, match="no room for a shard of 1000 bytes within the limit of 2000: 2000 bytes are in use"
+    ):
         store.fetch(cache, 3, wait_s=0)
     assert tars(tmp_path) == {f"{name_of(number)}.tar" for number in (1, 2)}
     cache.close()
