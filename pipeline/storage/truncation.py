@@ -1,8 +1,8 @@
 """A shard that is cut short while it is mapped: the process ends, as it must, but with a line that names the shard.
 
 Reading a mapped page past the end of its file raises SIGBUS in the thread that reads. The handler here looks the
-address up among the mapped shards, writes one line to stderr, puts the earlier action back and returns; the read is tried again
-and the process ends as it would have without us. The handler is Python, which is safe where the read is: the reading
+address up among the mapped shards, writes one line to stderr, puts the earlier action back and returns; the read is
+tried again and the process ends as it would have without us. The handler is Python, which is safe here: the reading
 threads of DALI and of compiled loops do not hold the interpreter's lock, and no thread that holds it waits for them.
 """
 

@@ -27,12 +27,12 @@ def mapped_kB(folder: Path) -> int:
 @pytest.mark.parametrize("order", ["full", "window"])
 def test_pages_that_were_read_are_given_back(draw_shards: Any, monkeypatch: pytest.MonkeyPatch, order: Any) -> None:
     folder, augment = draw_shards(format="raw", size_px=128, num_samples=256), TrainAugment(crop=56)
-    with Loader(folder, batch_size=16, augment=augment, order=order) as loader:
+    with Loader(folder, batch_size=8, augment=augment, order=order) as loader:
         images = [batch.images.sum() for batch in loader]
-    with Loader(folder, batch_size=16, augment=augment, order=order) as loader:
+    with Loader(folder, batch_size=8, augment=augment, order=order) as loader:
         kept = max(mapped_kB(folder) for _ in loader)
-    monkeypatch.setattr(samples, "_RELEASE_BYTES", 128 * 128 * 3 * 16)
-    with Loader(folder, batch_size=16, augment=augment, order=order) as loader:
+    monkeypatch.setattr(samples, "_RELEASE_BYTES", 128 * 128 * 3 * 8)
+    with Loader(folder, batch_size=8, augment=augment, order=order) as loader:
         again = []
         for batch in loader:
             again.append(batch.images.sum())
