@@ -259,8 +259,8 @@ class ShardCache:
         usage = self.usage()
         return OSError(
             errno.ENOSPC,
-            f"no room for a shard of {num_bytes} bytes within the limit of {self.limit_bytes}: {usage.leased} bytes are in "
-            f"use by running processes and {usage.small_files} are indexes; raise the cache limit (ALEXKIT_CACHE_LIMIT)",
+            f"no room for a shard of {num_bytes} bytes within the limit of {self.limit_bytes}: {usage.leased} bytes "
+            f"are in use by running processes, {usage.small_files} are indexes; raise the limit (ALEXKIT_CACHE_LIMIT)",
             str(self.folder),
         )
 

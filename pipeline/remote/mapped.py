@@ -6,7 +6,6 @@ over it when no later batch needs it. Order, randomness and graph do not notice.
 
 import errno
 from collections import deque
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ...errors import InputError
 from ..addresses import map_empty, map_file
 from ..order import WINDOW_SHARDS
 from ..schedule import Schedule
+from ..storage import Samples
 from .lifetimes import Lifetimes
 from .remote_set import RemoteSet
 
@@ -28,24 +28,25 @@ LEAST_SHARDS = 3  # of an evaluation, which walks from shard to shard
 class RemoteShards:
     """The shards of one loader. `prepare` before a batch is fed; not for several threads."""
 
-    def __init__(self, remote: RemoteSet, schedule: Schedule, first_sample_S: NDArray[np.int64]) -> None:
+    def __init__(self, remote: RemoteSet, schedule: Schedule, samples: Samples) -> None:
         self.remote = remote
         self._schedule = schedule
-        self._first_sample_S = first_sample_S
-        self._sizes = [shard.num_bytes for shard in remote.shard_set.manifest.shards]
+        shards = remote.shard_set.manifest.shards
+        self._first_sample_S = np.cumsum([0, *(shard.num_samples for shard in shards)])
+        self._sizes = [shard.num_bytes for shard in shards]
         self._fits = sum(self._sizes) <= remote.cache.limit_bytes
-        self._refuse_too_small_a_limit()
-        self._base = 0
-        self._starts: list[int] = []
+        try:
+            self._refuse_too_small_a_limit()
+        except InputError:
+            remote.close()
+            raise
+        self._addresses = (samples.data.ctypes.data + samples.shard_starts).tolist()
+        samples.on_demand = self._require
         self._mapped: set[int] = set()
         self._coming: dict[int, Future[Path]] = {}
-        self._in_flight: deque[tuple[int, frozenset[int]]] = deque()
+        self._in_flight: deque[tuple[int, set[int]]] = deque()
         self._lifetimes: dict[int, Lifetimes] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="alexkit-fetch")
-
-    def map_into(self, base: int, starts_S: NDArray[np.int64]) -> None:
-        """Say where the set's addresses are: shard s belongs at `base + starts_S[s]`."""
-        self._base, self._starts = base, starts_S.tolist()
 
     def prepare(self, indices: NDArray[np.int64], *, feeding: int, received: int) -> None:
         """Map the shards of these samples, drop what nobody needs, and begin to fetch what comes next.
@@ -60,11 +61,13 @@ class RemoteShards:
         """
         while self._in_flight and (self._in_flight[0][0] <= received or self._in_flight[-1][0] > feeding):
             self._in_flight.popleft()  # handed over, or given up
-        needed = frozenset(np.unique(np.searchsorted(self._first_sample_S, indices, side="right") - 1).tolist())
+        needed = set((np.searchsorted(self._first_sample_S, indices, side="right") - 1).tolist())
         wanted = self._wanted(feeding)
-        if not self._fits:
-            self._drop(self._mapped - needed - set(wanted) - {one for _, shards in self._in_flight for one in shards})
+        in_use = needed | {number for _, shards in self._in_flight for number in shards}
         self._in_flight.append((self._schedule.after(feeding), needed))
+        if not self._fits:
+            self._drop(self._mapped - in_use - set(wanted))
+        self._collect(in_use | set(wanted))
         self._fetch_ahead(needed, wanted)
         for number in sorted(needed - self._mapped):
             self._map(number, self._await(number))
@@ -74,6 +77,7 @@ class RemoteShards:
         self._in_flight.clear()
         for future in self._coming.values():
             future.cancel()
+        self._collect(set())
         self._drop(set(self._mapped))
 
     def close(self) -> None:
@@ -97,14 +101,27 @@ class RemoteShards:
             self._lifetimes[epoch] = Lifetimes.of(self._schedule.epoch_indices(epoch), self._first_sample_S)
         return self._lifetimes[epoch]
 
-    def _fetch_ahead(self, needed: Iterable[int], wanted: list[int]) -> None:
+    def _require(self, number: int) -> None:
+        """Map a shard out of turn: that of a sample which replaces a corrupt one."""
+        if number not in self._mapped:
+            self._in_flight[-1][1].add(number)
+            self._fetch_ahead({number}, [])
+            self._map(number, self._await(number))
+
+    def _collect(self, useful: set[int]) -> None:
+        """Map what has come; what is of no use any more is let go of."""
         for number, future in list(self._coming.items()):
-            if future.done() and number not in needed:
+            if future.done():
                 del self._coming[number]
                 if not future.cancelled() and future.exception() is None:
-                    self._map(number, future.result())
+                    if number in useful:
+                        self._map(number, future.result())
+                    else:
+                        self.remote.release(number)
+
+    def _fetch_ahead(self, needed: set[int], wanted: list[int]) -> None:
         held = sum(self._sizes[number] for number in self._mapped | self._coming.keys())
-        for number in [*needed, *wanted]:
+        for number in [*sorted(needed), *wanted]:
             if number in self._mapped or number in self._coming:
                 continue
             held += self._sizes[number]
@@ -124,12 +141,12 @@ class RemoteShards:
         return self.remote.fetch(number)  # now, and waiting for room
 
     def _map(self, number: int, path: Path) -> None:
-        map_file(self._base + self._starts[number], path, self._sizes[number])
+        map_file(self._addresses[number], path, self._sizes[number])
         self._mapped.add(number)
 
     def _drop(self, numbers: set[int]) -> None:
         for number in numbers:
-            map_empty(self._base + self._starts[number], self._sizes[number])
+            map_empty(self._addresses[number], self._sizes[number])
             self._mapped.discard(number)
             self.remote.release(number)
 

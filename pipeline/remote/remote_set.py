@@ -14,10 +14,36 @@ from ...prep.format import ShardSet
 from ...prep.format.files import whole_file
 from ...prep.format.manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest, manifest_digest
 from ...prep.format.sample_index import SAMPLE_INDEX_NAME
-from ...prep.storage import ObjectStore, StoreUrl
+from ...prep.storage import ObjectStore, StoreUrl, parse_location
 from .cache import WAIT_S, ShardCache
+from .limits import cache_settings
 
 _READS = 3  # of a manifest that does not match its own hash, before it is called damaged
+
+
+def open_set(
+    location: str | os.PathLike[str] | StoreUrl, cache: str | Path | None, cache_limit: str | int | None
+) -> tuple[ShardSet, "RemoteSet | None"]:
+    """A local shard set, or a remote one and the cache through which its shards come.
+
+    Args:
+        location: A folder, or an address such as s3://bucket/shards/train.
+        cache: The cache's folder; ALEXKIT_CACHE unless told.
+        cache_limit: Its limit; ALEXKIT_CACHE_LIMIT unless told.
+
+    Raises InputError for a set that is not there or not whole, and for a remote set without a cache.
+    """
+    found = parse_location(location if isinstance(location, StoreUrl) else os.fspath(location))
+    if isinstance(found, Path):
+        return ShardSet.open(found), None
+    folder, limit = cache_settings(cache, cache_limit, where=found)
+    own = ShardCache(folder, limit_bytes=limit)
+    try:
+        remote = RemoteSet(found, own)
+    except BaseException:
+        own.close()
+        raise
+    return remote.shard_set, remote
 
 
 class Stopped(InputError):
