@@ -100,9 +100,10 @@ def measure_throughput(
         return random.integers(0, len(samples), batch_size)
 
     def read() -> None:
-        for index in some().tolist():
+        indices = some()
+        for index in indices.tolist():
             samples.image(index)[::PAGESIZE].sum()
-            samples.check(index)
+        samples.check(indices)
 
     reading = _rate(read, batch_size, seconds)
 

@@ -41,8 +41,7 @@ class CorruptSamples:
 
         The thread is also the first to touch the bytes, so that it, and not DALI, waits for the disk.
         """
-        indices = batch.indices_B.tolist() if self._samples.has_checksums else []
-        return self._thread.submit(lambda: {i: found for i in indices if (found := self._samples.check(i))})
+        return self._thread.submit(self._samples.check, batch.indices_B)
 
     def add(self, reasons: dict[int, str]) -> None:
         """Replace these from now on. Raises InputError when there are more than the budget."""
@@ -78,9 +77,10 @@ class CorruptSamples:
             candidate = candidate if allowed is None else int(allowed[candidate])
             if candidate in self._indices:
                 continue
-            if not (found := self._samples.check(candidate)):
+            corrupt = self._samples.check(np.array([candidate]))
+            if not corrupt:
                 return candidate
-            self.add({candidate: found})
+            self.add(corrupt)
         raise InputError(f"{self._samples.where(index)}: corrupt, as are all images that could replace it")
 
 

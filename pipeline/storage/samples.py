@@ -74,11 +74,6 @@ class Samples:
         """The class index of every sample."""
         return self._index.labels_N
 
-    @property
-    def has_checksums(self) -> bool:
-        """Whether `check` can tell; sets of format 2 hold no checksums."""
-        return self._index.checksums_N is not None
-
     def find(self, indices_B: NDArray[np.int64]) -> tuple[Stored, NDArray[np.int64]]:
         """Where the image members lie, and the labels, int64 (B,)."""
         size, index = len(indices_B), self._index
@@ -98,14 +93,22 @@ class Samples:
         spans = zip(starts[indices_B].tolist(), starts[indices_B + 1].tolist(), strict=True)
         return [content[start:end].tobytes().decode("utf-8", "replace") for start, end in spans]
 
-    def check(self, index: int) -> str:
-        """What is wrong with the bytes of a sample's image, in words; nothing when they have their checksum."""
+    def check(self, indices_B: NDArray[np.int64]) -> dict[int, str]:
+        """Which of these images do not have their checksum, and what is wrong, in words; none without checksums."""
         if self._index.checksums_N is None:
-            return ""
+            return {}
         if self.on_demand is not None:
-            self.on_demand(self._index.shard_of(index))
-        found, expected = image_checksum(self.image(index)), int(self._index.checksums_N[index])
-        return "" if found == expected else f"its CRC32C is {found:08x}, the index says {expected:08x}"
+            for shard in set((np.searchsorted(self._index.first_S, indices_B, side="right") - 1).tolist()):
+                self.on_demand(shard)
+        stored, _ = self.find(indices_B)
+        data, expected_B = self.data.data, self._index.checksums_N[indices_B].tolist()
+        spans = zip(stored.starts_B.tolist(), (stored.starts_B + stored.sizes_B).tolist(), strict=True)
+        found_B = [image_checksum(data[start:end]) for start, end in spans]
+        return {
+            index: f"its CRC32C is {found:08x}, the index says {expected:08x}"
+            for index, found, expected in zip(indices_B.tolist(), found_B, expected_B, strict=True)
+            if found != expected
+        }
 
     def extras(self, indices_B: NDArray[np.int64], ext: str) -> list[bytes | None]:
         """The content of each sample's member KEY.`ext`, None where there is none."""

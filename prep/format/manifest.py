@@ -10,7 +10,7 @@ on and refuses the rest, saying which file, what was found and what was expected
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,15 @@ class Quarantined:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patched:
+    """One damaged JPEG that was stored as the decoder patched it: its path relative to the source, and how much."""
+
+    source: str
+    decoded_rows: float
+    """Fraction of its rows whose pixels come from the file's data, 0 to 1; whether they are right is not known."""
+
+
 def manifest_digest(data: dict[str, Any]) -> str:
     """SHA-256 over a manifest's JSON without its `manifest_sha256`."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
@@ -78,8 +87,12 @@ class Manifest:
     """SHA-256 of `statistics.npz`, in hexadecimal."""
     index_sha256: str = ""
     """SHA-256 of `index.bin`; empty for a set of format 2, which has none."""
-    num_patched: int = 0
-    """Images that were kept in spite of data that the decoder patched over."""
+    patched: tuple[Patched, ...] = ()
+    """Damaged images that were kept by `lenient`, sorted by name."""
+    warnings: dict[str, int] = field(default_factory=dict)
+    """Why images were kept with a warning, and how many; `docs/images.md` lists the texts."""
+    num_enlarged: int = 0
+    """Images whose shorter side had fewer pixels than are stored."""
     source_sha256: str = ""
     """Fingerprint of the inputs, `SourceSplit.fingerprint`."""
     alexkit_version: str = __version__
@@ -92,10 +105,16 @@ class Manifest:
         """Stored images, all shards together."""
         return sum(shard.num_samples for shard in self.shards)
 
+    @property
+    def num_patched(self) -> int:
+        """Damaged images that were kept by `lenient`."""
+        return len(self.patched)
+
     def write(self, folder: Path) -> None:
         """Write `folder/manifest.json`, whole."""
         data = asdict(self)
         data["num_samples"] = self.num_samples
+        data["num_patched"] = self.num_patched
         data["color"] = self.color.to_json()
         data = json.loads(json.dumps(data))
         data["manifest_sha256"] = manifest_digest(data)
@@ -159,7 +178,9 @@ class Manifest:
             statistics_sha256=str(data["statistics_sha256"]),
             index_sha256=str(data.get("index_sha256", "")),
             alexkit_version=str(data.get("alexkit_version", "")),
-            num_patched=int(data["num_patched"]),
+            patched=tuple(Patched(**row) for row in data.get("patched", ())),
+            warnings={str(key): int(value) for key, value in data.get("warnings", {}).items()},
+            num_enlarged=int(data.get("num_enlarged", 0)),
             source_sha256=str(data["source_sha256"]),
         )
         for i, entry in enumerate(manifest.classes):

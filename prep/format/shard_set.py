@@ -15,7 +15,7 @@ from .shard import ShardIndex, index_path, parse_index
 from .stats import PixelSums
 from ..storage import Location, StoreUrl
 
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
 MAX_LABEL_DIGITS = 9
 MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 

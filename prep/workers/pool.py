@@ -197,11 +197,25 @@ def _exit_words(code: int | None) -> str:
     return f"ended with code {code}"
 
 
+def _let_the_fork_server_end() -> None:
+    """Close the pipe by which a worker would keep its fork server, and so itself, alive after their parent was killed.
+
+    The server hands it to every worker, so that workers can start more of them; ours do not. There is no public way.
+    """
+    from multiprocessing import forkserver
+
+    alive: int | None = forkserver._forkserver._forkserver_alive_fd  # type: ignore[attr-defined]
+    if alive is not None:
+        os.close(alive)
+        forkserver._forkserver._forkserver_alive_fd = None  # type: ignore[attr-defined]
+
+
 def _work(task: Task[Any, Any], connection: Connection, state: Any) -> None:
     """The life of a worker process."""
     # Ctrl-C reaches the whole process group; the parent decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # On a fork server's end as on a parent's: the server ends when the process that started it does.
+    _let_the_fork_server_end()
     end_with_parent(os.getppid(), signal.SIGKILL)()
     heartbeat = Heartbeat(state)
     while True:

@@ -81,6 +81,8 @@ def test_json_is_all_of_stdout_and_says_what_the_table_says(source: Path, tmp_pa
         "shards": 2,
         "bad": 2,
         "patched": 0,
+        "enlarged": 0,
+        "warnings": {},
         "folder": "strict/train",
         "was_complete": False,
     }
@@ -138,12 +140,12 @@ def test_a_mistake_is_one_line(source: Path, tmp_path: Path, arguments: tuple[st
 def test_a_damaged_source_is_one_line(source: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(source, damaged)
-    for path in (damaged / "val/dog").iterdir():
+    for path in (damaged / "train/dog").iterdir():
         path.unlink()
-    assert_one_line(alexprep("shard", damaged, cwd=tmp_path), "val/dog: class without images")
-    (damaged / "val/dog").rmdir()
+    assert_one_line(alexprep("shard", damaged, cwd=tmp_path), "train/dog: class without images")
+    (damaged / "train/dog").rmdir()
     assert_one_line(
-        alexprep("shard", damaged, cwd=tmp_path), "train and val have different classes (1 only in train: dog)"
+        alexprep("shard", damaged, cwd=tmp_path), "train and val have different classes (1 only in val: dog)"
     )
 
 

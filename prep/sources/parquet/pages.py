@@ -28,7 +28,10 @@ _PLAIN, _BY_DICTIONARY = (0,), (2, 8)  # encodings
 
 
 class ColumnChunk(NamedTuple):
-    """The bytes of one column in one row group; `max_level` is the definition level of a value that is not null."""
+    """The bytes of one column in one row group, whose rows begin at `first_row` of the file.
+
+    `max_level` is the definition level of a value that is not null.
+    """
 
     path: str
     start: int
@@ -36,6 +39,7 @@ class ColumnChunk(NamedTuple):
     num_rows: int
     codec: str
     max_level: int
+    first_row: int = 0
 
 
 class _Page(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
-from alexkit.prep.sources.recognize import open_source
+from alexkit.prep.sources import open_source
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the files of these tests")
 from pyarrow import parquet  # noqa: E402

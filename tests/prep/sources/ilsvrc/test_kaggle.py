@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
-from alexkit.prep.sources.recognize import open_source
+from alexkit.prep.sources import SourceOptions, open_source
 
 WORDS = {"n00000000": "tench, Tinca tinca", "n00000001": "goldfish", "n00000002": "great white shark, man-eater"}
 DATA = Path("ILSVRC/Data/CLS-LOC")
@@ -105,11 +106,45 @@ def test_a_row_without_its_image_is_refused(layouts: tuple[Path, Path]) -> None:
         open_source(layouts[1])
 
 
-@pytest.mark.parametrize("name", [MAPPING, SOLUTION])
-def test_label_files_are_asked_for(layouts: tuple[Path, Path], name: str) -> None:
-    (layouts[1] / name).unlink()
-    with pytest.raises(ValueError, match=f"{name}: no such file; it comes with Kaggle"):
+def test_labels_of_the_validation_images_are_asked_for(layouts: tuple[Path, Path]) -> None:
+    (layouts[1] / SOLUTION).unlink()
+    with pytest.raises(InputError, match=f"{SOLUTION}: no such file; it comes with Kaggle.*, or the XML annotations"):
         open_source(layouts[1])
+
+
+def test_without_the_mapping_classes_are_called_by_their_ids(layouts: tuple[Path, Path]) -> None:
+    (layouts[1] / MAPPING).unlink()
+    source = open_source(layouts[1])
+    assert [entry.name for entry in source.splits[1].classes] == sorted(WORDS)
+    assert f"{MAPPING}: no such file, so classes are called by their ids" in source.notes[0]
+
+
+def test_xml_annotations_label_the_validation_images_as_the_solution_does(layouts: tuple[Path, Path]) -> None:
+    kaggle = layouts[1]
+    expected = open_source(kaggle).splits[1].fingerprint()
+    rows = (kaggle / SOLUTION).read_text().split("\n")[1:-1]
+    (kaggle / SOLUTION).unlink()
+    (kaggle / "ILSVRC/Annotations/CLS-LOC/val").mkdir()
+    for row in rows:
+        image, _, boxes = row.partition(",")
+        class_id = boxes.split()[0]
+        xml = f"<annotation><filename>{image}</filename><object>\n<name>{class_id}</name></object></annotation>"
+        (kaggle / f"ILSVRC/Annotations/CLS-LOC/val/{image}.xml").write_text(xml)
+    assert open_source(kaggle).splits[1].fingerprint() == expected
+    (kaggle / f"ILSVRC/Annotations/CLS-LOC/val/{image}.xml").write_text("<annotation></annotation>")
+    with pytest.raises(InputError, match=f"{image}.xml: names no object"):
+        open_source(kaggle)
+    (kaggle / f"ILSVRC/Annotations/CLS-LOC/val/{image}.xml").unlink()
+    with pytest.raises(InputError, match=f"{image}.xml: no such file, so .* has no label"):
+        open_source(kaggle)
+
+
+def test_the_unlabeled_test_images_are_left_out_or_stored_without_labels(layouts: tuple[Path, Path]) -> None:
+    source = open_source(layouts[1])
+    assert [split.name for split in source.splits] == ["train", "val"]
+    assert any("CLS-LOC/test: the test images of ILSVRC have no labels" in note for note in source.notes)
+    test = open_source(layouts[1], SourceOptions(unlabeled=True)).splits[2]
+    assert (test.name, [entry.id for entry in test.classes], len(test.images)) == ("test", ["unlabeled"], 1)
 
 
 def test_two_layouts_in_one_folder_are_refused_with_both_named(layouts: tuple[Path, Path]) -> None:

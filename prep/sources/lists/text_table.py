@@ -4,7 +4,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...errors import InputError
+from ....errors import InputError
+
+DELIMITERS = ",\t;"
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -17,15 +19,18 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 raise InputError(f"{path}, line {number}: not UTF-8; save the file as UTF-8") from None
 
 
-def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def csv_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows by column name with their line numbers; further columns are kept, empty lines are not rows.
 
-    InputError names file and line: a header that lacks one of `columns` or has one twice, a row with more or fewer
-    fields, a quote that is not closed.
+    Fields are separated by commas or, where the header has none, by tabs or semicolons; spaces around the names of
+    columns are dropped. InputError names file and line: a header that lacks one of `columns` or has a name twice, a row
+    with more or fewer fields, a quote that is not closed.
     """
-    reader = csv.reader((line for _, line in text_lines(path)), strict=True)
+    first = next((line for _, line in text_lines(path)), "")
+    delimiter = next((one for one in DELIMITERS if one in first), ",")
+    reader = csv.reader((line for _, line in text_lines(path)), strict=True, delimiter=delimiter)
     try:
-        header = next(reader, [])
+        header = [name.strip() for name in next(reader, [])]
         if any(header.count(column) != 1 for column in columns) or len(set(header)) != len(header):
             raise InputError(
                 f"{path}, line 1: the header is {','.join(header)!r}; "
