@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
+from ..storage import Location, StoreUrl
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
 from .sample_index import SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_checksum
 from .shard import ShardIndex, index_path, parse_index
 from .stats import PixelSums
-from ..storage import Location, StoreUrl
 
 SPLITS = ("train", "val", "test")
 MAX_LABEL_DIGITS = 9

@@ -134,7 +134,7 @@ def test_each_shard_is_fetched_once_an_epoch_and_the_limit_holds(
 
 
 def test_an_evaluation_walks_with_little_room_and_sees_every_sample_once(local: Path, url: str, tmp_path: Path) -> None:
-    settings = {"batch_size": 7, "augment": CenterCrop(28, mean="none"), "num_threads": 1}
+    settings = {"batch_size": 7, "augment": CenterCrop(crop=28, mean="none"), "num_threads": 1}
     near = Loader(local, **settings)  # type: ignore[arg-type]
     far = Loader(url, cache=tmp_path / "c", cache_limit=limit_of(local, 6), **settings)  # type: ignore[arg-type]
     with near, far:
@@ -164,9 +164,9 @@ def test_a_limit_that_is_too_small_is_refused_with_its_numbers(
 def test_a_cache_must_be_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALEXKIT_CACHE", raising=False)
     with pytest.raises(InputError, match="name a folder on a local disk by cache=, --cache or ALEXKIT_CACHE"):
-        Loader(url, batch_size=4, augment=CenterCrop(28, mean="none"))
+        Loader(url, batch_size=4, augment=CenterCrop(crop=28, mean="none"))
 
 
 def test_the_parent_of_the_splits_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name the split, as in"):
-        Loader(url.rpartition("/")[0], batch_size=4, augment=CenterCrop(28, mean="none"), cache=tmp_path)
+        Loader(url.rpartition("/")[0], batch_size=4, augment=CenterCrop(crop=28, mean="none"), cache=tmp_path)
