@@ -3,7 +3,7 @@
     CACHE/lock                    held for moments: whoever changes the folder
     CACHE/shards/SHA256.tar       a whole shard, checked against the SHA-256 that is its name
     CACHE/shards/SHA256.partial   a shard on its way; its size is reserved, its writer holds a lock on it
-    CACHE/sets/ID/                manifest, index and statistics of a set
+    CACHE/sets/ID/                manifest, index and statistics of a set (see `face`)
     CACHE/leases/*.lease          what a living process has mapped; its owner holds a lock on it
 
 One process fetches a shard, the others wait for it. What no living process has leased is dropped, the least recently
@@ -118,14 +118,10 @@ class ShardCache:
             raise
         return final
 
-    def hold_set(self, name: str) -> Path:
-        """The folder for a set's manifest, index and statistics, leased; perhaps empty."""
-        folder = self.folder / "sets" / name
+    def hold_set(self, name: str) -> None:
+        """Lease the folder of a set's manifest, index and statistics."""
         with self._locked():
-            folder.mkdir(exist_ok=True)
-            os.utime(folder)
             self._hold(_SET + name, 0)
-        return folder
 
     def release(self, sha256: str) -> None:
         """Say that this process has no map of the shard any more."""

@@ -24,21 +24,24 @@ def parse_size(text: str | int, what: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def cache_settings(cache: str | Path | None, limit: str | int | None, *, where: object) -> tuple[Path, int]:
-    """Folder and limit in bytes of the cache for the set at `where`; the environment stands in for None.
-
-    Without any limit it is nine tenths of what the disk has room for, the cache's own files included. Raises InputError
-    when no folder is named.
-    """
-    folder = cache or os.environ.get(FOLDER_VARIABLE)
+def cache_folder(given: str | Path | None, *, where: object) -> Path:
+    """The cache's folder for the set at `where`; ALEXKIT_CACHE stands in for None. InputError when none is named."""
+    folder = given or os.environ.get(FOLDER_VARIABLE)
     if not folder:
         raise InputError(
             f"{where}: a remote shard set is read through a cache on this machine; name a folder on a local disk by "
             f"cache=, --cache or {FOLDER_VARIABLE}"
         )
-    path = Path(folder).expanduser()
-    given = limit if limit is not None else os.environ.get(LIMIT_VARIABLE)
-    if given:
-        return path, parse_size(given, "cache limit")
-    own = sum(file.stat().st_size for file in (path / "shards").glob("*.tar"))
-    return path, (free_bytes(path) + own) * 9 // 10
+    return Path(folder).expanduser()
+
+
+def cache_limit(given: str | int | None, folder: Path) -> int:
+    """The limit of the cache in `folder`, in bytes; ALEXKIT_CACHE_LIMIT stands in for None.
+
+    Without any it is nine tenths of what the disk has room for, the cache's own files included.
+    """
+    limit = given if given is not None else os.environ.get(LIMIT_VARIABLE)
+    if limit:
+        return parse_size(limit, "cache limit")
+    own = sum(file.stat().st_size for file in (folder / "shards").glob("*.tar"))
+    return (free_bytes(folder) + own) * 9 // 10

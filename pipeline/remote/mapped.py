@@ -22,7 +22,7 @@ from .remote_set import RemoteSet
 
 THREADS = 8
 SHARDS_AHEAD = 2 * WINDOW_SHARDS  # the window in use and the next one
-LEAST_SHARDS = 3  # of an evaluation, which walks from shard to shard
+IN_FLIGHT_BATCHES = 6  # what the loader checks ahead and what its backend computes
 
 
 class RemoteShards:
@@ -34,7 +34,8 @@ class RemoteShards:
         shards = remote.shard_set.manifest.shards
         self._first_sample_S = np.cumsum([0, *(shard.num_samples for shard in shards)])
         self._sizes = [shard.num_bytes for shard in shards]
-        self._fits = sum(self._sizes) <= remote.cache.limit_bytes
+        self._room = remote.cache.limit_bytes - remote.cache.usage().small_files
+        self._fits = sum(self._sizes) <= self._room
         try:
             self._refuse_too_small_a_limit()
         except InputError:
@@ -126,7 +127,7 @@ class RemoteShards:
                 continue
             held += self._sizes[number]
             # A third is left to what is in flight, and to an evaluation beside this loader.
-            if number in needed or self._fits or held <= self.remote.cache.limit_bytes * 2 // 3:
+            if number in needed or self._fits or held <= self._room * 2 // 3:
                 self._coming[number] = self._threads.submit(self.remote.fetch, number, wait_s=0)
 
     def _await(self, number: int) -> Path:
@@ -151,26 +152,24 @@ class RemoteShards:
             self.remote.release(number)
 
     def _refuse_too_small_a_limit(self) -> None:
-        limit, order = self.remote.cache.limit_bytes, self._schedule.order
+        order, url = self._schedule.order, self.remote.shard_set.url
+        room = f"the cache limit of {self.remote.cache.limit_bytes} leaves {self._room} beside indexes"
         if self._fits:
             return
         if order in ("full", "window"):
             raise InputError(
-                f"{self.remote.url}: order={order!r} uses all shards at any time, {sum(self._sizes)} bytes, and the "
-                f"cache limit is {limit}; raise the limit or choose order='shards'"
+                f"{url}: order={order!r} uses all shards at any time, {sum(self._sizes)} bytes, and {room}; raise the "
+                "limit or choose order='shards'"
             )
         largest = sorted(self._sizes, reverse=True)
-        count, what = (
-            (3 * WINDOW_SHARDS, "three windows of order='shards'")
-            if order == "shards"
-            else (
-                LEAST_SHARDS,
-                f"{LEAST_SHARDS} shards",
-            )
-        )
-        least = sum(largest[:count])
-        if limit < least:
+        # So many shards hold the batches that are under way at one time, and the ends of two more.
+        used = IN_FLIGHT_BATCHES * self._schedule.global_batch * len(largest) // self._schedule.num_samples + 2
+        count, what = used, f"{used} shards, as many as the batches under way may come from,"
+        if order == "shards":
+            windows = max(3, -(-used // WINDOW_SHARDS) + 2)
+            count, what = windows * WINDOW_SHARDS, f"{windows} windows of order='shards'"
+        if self._room < (least := sum(largest[:count])):
             raise InputError(
-                f"{self.remote.url}: {what} are up to {least} bytes, and the cache limit is {limit}; raise the limit, "
-                "or write smaller shards (--images-per-shard)"
+                f"{url}: {what} are up to {least} bytes, and {room}; raise the limit, or write smaller shards "
+                "(--images-per-shard)"
             )

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from .stats import PixelSums
 
 SPLITS = ("train", "val", "test")
 MAX_LABEL_DIGITS = 9
+REMOTE_NAME = "remote.json"  # beside the manifest in the local face of a remote set: where its shards are
 MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 
 
@@ -40,6 +42,8 @@ class ShardSet:
     def open(cls, folder: Path) -> "ShardSet":
         """Read the manifest and check that every shard and index is there and every shard has its size.
 
+        Of a remote set `folder` is the local face, which has no shards.
+
         Raises InputError naming the file, what was found, what was expected and what to do.
         """
         if not folder.is_dir():
@@ -49,6 +53,9 @@ class ShardSet:
             if inner:
                 raise InputError(f"{folder}: holds the splits {', '.join(inner)}; name one, e.g. {folder / inner[0]}")
         manifest = Manifest.read(folder)
+        if (folder / REMOTE_NAME).exists():
+            url = StoreUrl.parse(json.loads((folder / REMOTE_NAME).read_bytes())["url"])
+            return cls(folder=folder, manifest=manifest, url=url)
         for shard in manifest.shards:
             path = folder / shard.name
             try:
