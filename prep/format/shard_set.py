@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -130,13 +130,7 @@ class ShardSet:
                 if not text.isdigit() or len(text) > MAX_LABEL_DIGITS:
                     raise InputError(f"{path}: sample {key!r}: label {text[:20]!r}, expected a number; {MEND}")
                 labels_N[i] = int(text)
-        return SampleRows(
-            starts_N=index.image_offsets,
-            sizes_N=index.image_sizes.astype(np.uint32),
-            labels_N=labels_N,
-            checksums_N=checksums_N,
-            keys=index.keys,
-        )
+        return replace(index.rows(), labels_N=labels_N, checksums_N=checksums_N)
 
     def sums(self) -> PixelSums:
         """The exact statistics written with the shards."""
