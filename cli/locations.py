@@ -122,7 +122,7 @@ def _copy(url: Any, folder: Path) -> set[Path]:
 
 
 def _parsed(act: Any, value: Any) -> Any:
-    """`act(value)` where click converts values: before a command begins, so that its own error handling is not there."""
+    """`act(value)` where click converts values: before the command begins, which turns errors into one line."""
     try:
         return act(value)
     except (InputError, OSError, ImportError) as error:

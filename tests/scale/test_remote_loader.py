@@ -150,7 +150,7 @@ def test_an_evaluation_walks_with_little_room_and_sees_every_sample_once(local: 
     [
         ("shards", 3 * WINDOW_SHARDS - 10, "3 windows of order='shards' are up to"),
         ("full", NUM_SHARDS - 10, "order='full' uses all shards at any time"),
-        ("window", NUM_SHARDS - 10, "choose order='shards'"),
+        ("window", NUM_SHARDS - 10, "order='window' uses all shards at any time"),
     ],
 )
 def test_a_limit_that_is_too_small_is_refused_with_its_numbers(
