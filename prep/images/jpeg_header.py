@@ -53,13 +53,11 @@ class JpegHeader:
 
     @property
     def bytes_per_pixel(self) -> int:
-        """Memory that decoding needs per pixel: pixels twice, or once beside a progressive file's coefficients."""
+        """Memory that an image needs per pixel: three copies of it, or one beside a progressive file's coefficients."""
         pixels = 4 if self.num_components == 4 else 3
-        if self.process not in _PROGRESSIVE:
-            return pixels + 3
         areas = [across * down for across, down in self.sampling]
-        coefficients = -(-2 * sum(areas) // max(areas))  # int16
-        return pixels + max(3, coefficients)
+        coefficients = -(-2 * sum(areas) // max(areas)) if self.process in _PROGRESSIVE else 0  # int16
+        return pixels + max(6, coefficients)
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
