@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from ...errors import InputError
+from ..locations import SHARDS_TO_TRAIN, cache_options
 from ..terminal import one_line_errors, progress
 
 
@@ -13,10 +14,11 @@ from ..terminal import one_line_errors, progress
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option(
     "--shards",
-    type=click.Path(path_type=Path),
+    type=SHARDS_TO_TRAIN,
     required=True,
-    help="Folder with train/ and val/ that 'alexprep shard' wrote.",
+    help="Folder or address with train/ and val/ that 'alexprep shard' wrote.",
 )
+@cache_options
 @click.option("--split", default="val", show_default=True, help="The split to evaluate on.")
 @click.option("--batch-size", default=64, show_default=True, help="Images, or views of images, at once.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the table to this file.")

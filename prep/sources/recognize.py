@@ -14,6 +14,7 @@ from ...errors import InputError
 from ..format.shard_set import SPLITS
 from .candidates import Candidate, Place, contents, split_candidates
 from .class_tables import join_classes, note_classes
+from .extras import SOURCE_NAME, with_origins
 from .folders.listing import Folder
 from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
@@ -68,6 +69,8 @@ def open_source(path: Path, options: SourceOptions | None = None, *, out: Path |
             raise InputError(f"{path}: no such folder; name the folder that holds train/ and val/")
         description, splits = _read_folder(Place(folder=folder, options=options, remarks=remarks))
     splits = join_classes(path, splits)
+    if SOURCE_NAME in options.keep:
+        splits = tuple(with_origins(split, path) for split in splits)
     if options.val_fraction is not None:
         splits = _with_val(path, splits, options.val_fraction)
     _refuse_what_was_not_kept(path, splits, options)
