@@ -6,6 +6,7 @@ Defaults are the paper's text. The resolved recipe in a run folder reproduces th
 from bisect import bisect_right
 from dataclasses import field, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -40,6 +41,8 @@ class Data:
     """`image`: a crop for every image. `group32`: one for 32 consecutive images, as released."""
     order: Literal["full", "window"] = "full"
     """`full`: a new permutation every epoch. `window`: long reads, for slow disks."""
+    validate_on: Literal["val", "test", "none"] = "val"
+    """The split that is scored after the epochs. `test`: the test split where there is one, as in 2012; else `val`."""
 
     def augment(self) -> TrainAugment:
         """The same choices as the loader takes them."""
@@ -136,7 +139,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Recipe:
-    """A whole recipe."""
+    """A whole recipe. Raises ValueError for a name that is none."""
 
     name: str = "paper"
     """The run's default name: that of the recipe's file."""
@@ -148,6 +151,10 @@ class Recipe:
     """Length, batch, precision, update."""
     schedule: Schedule = field(default_factory=Schedule)
     """How the learning rate falls."""
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name != Path(self.name).name or self.name in (".", ".."):
+            raise InputError(f"name = {self.name!r}: expected a plain name, since the run folder is called so")
 
     def at(self, epoch: int) -> "Recipe":
         """This recipe as `training.changes` have it after `epoch` finished epochs."""

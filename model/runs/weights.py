@@ -4,6 +4,7 @@ Names are those of `network`: LAYER.weight, LAYER.bias. Other layouts are conver
 scale and channel order included, so that our loaders feed them: gray levels 0-255, RGB, less a mean.
 """
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return checkpoint.weights()
     if not path.is_file():
         raise InputError(f"training.start_from = {str(path)!r}: no such run folder, safetensors file or .caffemodel")
+    if path.suffix in (".pth", ".pt", ".ckpt") or zipfile.is_zipfile(path):
+        raise InputError(
+            f"training.start_from = {str(path)!r}: a PyTorch pickle, which is never opened here since it can run code; "
+            f'convert a file that you trust once: python -c "import torch; from safetensors.torch import save_file; '
+            f"save_file(torch.load('{path}', weights_only=True), '{path.with_suffix('.safetensors')}')\""
+        )
     if path.suffix == ".caffemodel":
         weights = {name: torch.from_numpy(blob) for name, blob in read_caffemodel(path).items()}
         convert: Convert = from_caffe

@@ -336,13 +336,15 @@ def test_a_run_from_another_dataset_is_refused(
 
 
 def test_a_run_with_another_recipe_is_refused_naming_the_key(shards: Path, finished: Path) -> None:
-    with pytest.raises(ValueError, match=r"started with training.epochs = 4, now 5; choose another --name"):
-        train(shards, finished, [*OVERRIDES, "training.epochs=5"])
+    with pytest.raises(ValueError, match=r"started with training.rate = 0.002, now 0.1; choose another --name"):
+        train(shards, finished, [*OVERRIDES, "training.rate=0.1"])
+    with pytest.raises(ValueError, match=r"started with training.epochs = 4, now 3; choose another --name"):
+        train(shards, finished, [*OVERRIDES, "training.epochs=3"])
 
 
 def test_a_folder_that_is_no_run_is_refused(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("dear")
-    with pytest.raises(ValueError, match=r"holds files but no config.json"):
+    with pytest.raises(ValueError, match=r"holds letters.txt but no config.json"):
         train(shards, tmp_path)
 
 
