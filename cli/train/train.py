@@ -50,6 +50,13 @@ class _Forwarded(click.Command):
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe: training.epochs=5."
 )
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Train so many runs, NAME-seed0 and on, one after the other, and evaluate them together.",
+)
 @click.option("--change", is_flag=True, help="With --set: change the run that is there, from the step it stands at.")
 @click.option("--restart", is_flag=True, help="Give up what the run folder holds and begin anew.")
 @click.option(
@@ -69,6 +76,7 @@ def train(
     name: str | None,
     runs: Path,
     overrides: tuple[str, ...],
+    seeds: int,
     change: bool,
     restart: bool,
     columns: int,
@@ -89,6 +97,8 @@ def train(
             raise InputError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
         bench_data(chosen, shards, device)
         return
+    if columns > 1 and seeds > 1:
+        raise InputError("--seeds trains in one process; leave out --columns")
     if columns > 1 and "WORLD_SIZE" not in os.environ:
         from ...model.processes.launch import launch
         from ...model.processes.layout import check_processes
@@ -98,10 +108,28 @@ def train(
     if only_forecast:
         dry_run(chosen, shards, folder, device, columns)
         return
+    if seeds == 1:
+        _train(chosen, shards, folder, device, columns, change, restart)
+        return
+    if change or "WORLD_SIZE" in os.environ:
+        raise InputError("--seeds trains in one process, and changes no run that is there; leave out the other option")
+    folders = [folder.with_name(f"{folder.name}-seed{seed}") for seed in range(seeds)]
+    for seed, own in enumerate(folders):
+        one, _ = _recipe(recipe, own.name, runs, (*overrides, f"training.seed={seed}"), change=False)
+        _train(one, shards, own, device, columns, change, restart)
+    from ..eval.evaluate import evaluate
+
+    evaluate.main(["--shards", str(shards), "--device", device, *map(str, folders)], standalone_mode=False)
+
+
+def _train(
+    recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int, change: bool, restart: bool
+) -> None:
+    """Train one run to its end, with progress, and print its result."""
     from ...model import Trainer
 
     trainer = Trainer(
-        chosen, shards, folder, device=device, processes_per_replica=columns, change=change, restart=restart
+        recipe, shards, folder, device=device, processes_per_replica=columns, change=change, restart=restart
     )
     try:
         if trainer.layout.rank > 0:
@@ -113,7 +141,7 @@ def train(
         else:
             if trainer.step:
                 click.echo(f"{folder}: resuming after step {trainer.step} of {trainer.num_steps}", err=True)
-            with progress("train", trainer.num_steps * chosen.training.batch_size, "images") as update:
+            with progress("train", trainer.num_steps * recipe.training.batch_size, "images") as update:
                 result = trainer.run(update)
     finally:
         trainer.close()

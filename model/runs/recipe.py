@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from ...errors import InputError
@@ -24,6 +24,11 @@ AtLeast0 = Annotated[float, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 
 
+def _american(mean: Any) -> Any:
+    """The present spelling of a mean, from that of older recipes too."""
+    return "center" if mean == "centre" else mean
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Data:
     """How images are presented: the choices of `alexkit.pipeline.TrainAugment`, and the splits."""
@@ -34,7 +39,7 @@ class Data:
     """Whether every second image, at random, is mirrored."""
     jitter: Jitter = "paper"
     """Color noise: `paper` (eigenvalues of pixels 0-1), `original` (standard deviations, then all / 1.1), `off`."""
-    mean: MeanName | float | tuple[float, float, float] = "center"
+    mean: Annotated[MeanName | float | tuple[float, float, float], BeforeValidator(_american)] = "center"
     """What is subtracted: the mean image's central crop (`center`, as released), the mean image at the crop's own place
     (`crop`, Caffe), the mean color (`channel`), nothing (`none`), or gray levels."""
     crop_draw: CropDraw = "image"
@@ -121,7 +126,10 @@ class Training:
     validate_every: AtLeast1 = 1
     """Epochs between validations; one follows the last epoch in any case."""
     start_from: str = ""
-    """A run folder, safetensors file or .caffemodel whose weights all layers but the last start with."""
+    """A run folder, safetensors file or .caffemodel whose weights to start with. A plain name is also looked for beside
+    the run: a recipe names its predecessor so."""
+    start_layers: tuple[str, ...] = ()
+    """Which layers start from there, `*` standing for anything. Left out, all but the last."""
     rates: dict[str, AtLeast0] = field(default_factory=dict)
     """Factors on the learning rate by layer; 0 freezes it."""
     param_groups: tuple[ParamGroup, ...] = ()

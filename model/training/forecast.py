@@ -67,7 +67,7 @@ def memory(device: torch.device) -> str:
 def table(trainer: Trainer) -> str:
     """Figure 2 as text: output, neurons, parameters, multiply-adds, and what crosses between columns, per image."""
     sizes = trainer.learner.network.sizes
-    rows = [("layer", "output", "neurons", "parameters", "multiply-adds", "crossing")]
+    rows: list[tuple[str, ...]] = [("layer", "output", "neurons", "parameters", "multiply-adds", "crossing")]
     for size in sizes:
         output = f"{size.maps} x {size.px} x {size.px}" if size.px > 1 else str(size.maps)
         numbers = (size.neurons, size.weights + size.biases, size.multiply_adds, size.crossing)

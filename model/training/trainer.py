@@ -28,7 +28,7 @@ from ..runs.log import RunLog
 from ..runs.progress import Best, Progress, Validation
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, Run
-from ..runs.weights import for_fine_tuning, read_weights
+from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
 from .facts import run_facts
 from .interval import Interval
@@ -268,13 +268,16 @@ class Trainer:
 
     def _resume(self) -> None:
         checkpoint = newest_checkpoint(self.run_folder.folder / CHECKPOINTS)
-        start = self.recipe.training.start_from
+        training = self.recipe.training
         if checkpoint is None:
-            if start:
-                last = self.learner.network.wiring.layers[-1].name
+            if training.start_from:
+                start = find_start(training.start_from, self.run_folder.folder.parent)
+                require_network(start, self.recipe.network)
+                layers = [layer.name for layer in self.learner.network.wiring.layers[:-1]]
                 with self.layout.contact():
                     own = self.learner.whole_weights()
-                self.learner.load(for_fine_tuning(read_weights(Path(start)), own, last, start), None)
+                weights = for_fine_tuning(read_weights(start), own, training.start_layers or layers, str(start))
+                self.learner.load(weights, None)
             return
         self.learner.load(checkpoint.weights(), checkpoint.momentum())
         self.progress = Progress.from_json(checkpoint.state["progress"], where=str(checkpoint.folder))
