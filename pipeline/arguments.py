@@ -19,6 +19,19 @@ def whole_number(name: str, value: Any, *, at_least: int, at_most: int | None = 
     return number
 
 
+def number(name: str, value: Any, at_least: float, at_most: float) -> float:
+    """`value` as a finite float within the bounds. Raises InputError for anything else."""
+    try:
+        if isinstance(value, bool | str):
+            raise TypeError
+        found = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a number, got {value!r}") from None
+    if not at_least <= found <= at_most:  # also for NaN
+        raise InputError(f"{name} must be in {at_least:g}..{at_most:g}, got {value!r}")
+    return found
+
+
 def choice(name: str, value: Any, choices: Any) -> Any:
     """`value`, which must be one of a `Literal`'s. Raises InputError for anything else."""
     allowed = get_args(choices)

@@ -8,7 +8,7 @@ from ..errors import InputError
 def find_device(name: str) -> torch.device:
     """The device "cpu", "cuda" (torch's current one) or "cuda:N"; InputError when it is not there."""
     try:
-        device = torch.device(name)
+        device = torch.device(name) if isinstance(name, str) else None
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):

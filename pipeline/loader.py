@@ -13,7 +13,8 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from ..cores import num_cores
 from ..errors import InputError
 from ..prep import ShardSet
-from .arguments import choice, extensions, flag, whole_number
+from .arguments import choice, extensions, flag, number, whole_number
 from .augment import Augmentation
 from .backends import Backend, BackendError, BackendOptions, new_backend
 from .batch import Batch
@@ -33,12 +34,13 @@ from .device import find_device
 from .order import Order, full_order, meetings, window_order
 from .replicas import find_replica
 from .schedule import LocalBatch, Schedule
-from .storage import CorruptSamples, Samples
+from .storage import LEAST_BUDGET, CorruptSamples, Samples, find_undecodable
 
 log = logging.getLogger(__name__)
 
 STATE_VERSION = 1
 BATCHES_AHEAD = 2
+CHECKS_AHEAD = 2  # batches whose checksums are compared before the backend gets them
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
 OnError = Literal["raise", "replace"]
 
@@ -83,8 +85,10 @@ class Loader:
             mean="none" and jitter="off".
         channels_last: Give the images torch's channels_last memory format; their shape stays (B, 3, H, W).
         num_threads: For decoding and cropping; None means one per core.
-        on_error: "raise" stops at a corrupt stored image and names it. "replace" logs it and gives the next sound one
-            in stored order (masked out in an evaluation); `num_replaced` counts such rows.
+        on_error: Each stored image is compared with its checksum before it is used. "raise" stops at a corrupt one and
+            names it. "replace" logs it and gives the next sound one in stored order (masked out in an evaluation);
+            `num_replaced` counts such rows.
+        max_replaced: The fraction of the samples that may be corrupt before "replace" stops too; 10 always may.
         operators: A function of a DALI node that puts your own operators after the built-in ones; it sees one finished
             view, as uint8 or float32.
         extras: Extensions of other tar members, which come as bytes in `Batch.extras`.
@@ -108,6 +112,7 @@ class Loader:
         channels_last: bool = False,
         num_threads: int | None = None,
         on_error: OnError = "raise",
+        max_replaced: float = 0.001,
         operators: Callable[[Any], Any] | None = None,
         extras: Sequence[str] = (),
     ) -> None:
@@ -146,7 +151,7 @@ class Loader:
             )
         if self._schedule.order == "window":
             _report_mixing(seed, self.num_samples, self._schedule.global_batch)
-        self._samples = Samples(self.shard_set)
+        self._samples = Samples([self.shard_set])
         # A set that fits into memory is there after the first epoch, and asking for it would only cost time.
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._reads_ahead = self._samples.num_bytes > memory / 2
@@ -159,7 +164,10 @@ class Loader:
             channels_last=flag("channels_last", channels_last),
             operators=operators,
         )
-        self._corrupt = CorruptSamples(self._samples)
+        budget = max(LEAST_BUDGET, int(number("max_replaced", max_replaced, 0, 1) * self.num_samples))
+        self._corrupt = CorruptSamples(self._samples, budget=budget)
+        self._checks: deque[tuple[LocalBatch, Future[dict[int, str]]]] = deque()
+        self._failure: InputError | None = None  # of the batch at `_fed`
         self._under_way: deque[_UnderWay] = deque()
         self._progress = (0, 0)  # position and replaced rows, in one object so that they change in one instruction
         self._fed = 0
@@ -168,7 +176,7 @@ class Loader:
         self._turn = threading.RLock()
         self._process = os.getpid()
         self._closed = False
-        self._samples.labels(np.empty(0, np.int64))  # warm-up: Numba compiles now, not at the first batch
+        self._samples.find(np.empty(0, np.int64))  # warm-up: Numba compiles now, not at the first batch
         self._backend: Backend | None = self._new_backend()
 
     @property
@@ -262,6 +270,9 @@ class Loader:
             self._backend.close()
         self._backend = None
         self._under_way.clear()
+        self._checks.clear()
+        if os.getpid() == self._process:
+            self._corrupt.close()
         del self._samples, self._corrupt
 
     def __enter__(self) -> "Loader":
@@ -321,13 +332,16 @@ class Loader:
                 backend = self._ready_backend()
                 try:
                     while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
-                        self._feed(backend)
+                        if self._failure or not self._feed(backend, stop):
+                            break
+                    if self._failure and not self._under_way:
+                        raise self._failure  # now that the batches before it are out
                     batch, one = self._receive(backend), self._under_way[0]
                     break
                 except BackendError as error:
                     batches = [one.batch for one in self._under_way]
                     self._discard()  # DALI gives up the whole pipeline with the batch
-                    self._replace_corrupt(batches, error)
+                    self._find_culprit(batches, error)
                 except BaseException:
                     self._discard()
                     raise
@@ -348,6 +362,7 @@ class Loader:
             self._discard()  # interrupted between the backend's answer and the caller
         if self._backend is None:
             self._under_way.clear()
+            self._forget_checks()
             self._fed = self._position
             self._backend = self._new_backend()
         return self._backend
@@ -364,27 +379,47 @@ class Loader:
         if self._backend is not None and len(self._backend):
             self._discard()
         self._under_way.clear()
+        self._forget_checks()
         self._progress = position, self.num_replaced
         self._fed = position
 
-    def _feed(self, backend: Backend) -> None:
-        """Start the batch at `_fed`; returns while the backend works."""
+    def _forget_checks(self) -> None:
+        self._checks.clear()
+        self._failure = None
+
+    def _feed(self, backend: Backend, stop: int | None) -> bool:
+        """Start the batch at `_fed`; returns while the backend works. False, with `_failure`, for a corrupt one."""
         schedule = self._schedule
-        batch, num_replaced = self._corrupt.without(schedule.local_batch(self._fed), training=schedule.training)
-        views = self._plan.views(schedule.seed, batch)
-        if self._reads_ahead or batch.epoch == 0:
-            self._samples.read_ahead(schedule.read_ahead(self._fed))
+        ahead = self._fed
+        for _ in self._checks:
+            ahead = schedule.after(ahead)
+        while len(self._checks) <= CHECKS_AHEAD and (not self._checks or stop is None or ahead < stop):
+            batch = schedule.local_batch(ahead)
+            if self._reads_ahead or batch.epoch == 0:
+                self._samples.read_ahead(schedule.read_ahead(ahead))
+            self._checks.append((batch, self._corrupt.check(batch)))
+            ahead = schedule.after(ahead)
+        batch, check = self._checks.popleft()
+        if corrupt := check.result():
+            if self._on_error == "raise":
+                self._failure = self._refusal(*min(corrupt.items()))
+                return False
+            self._corrupt.add(corrupt)
+        batch, num_replaced = self._corrupt.without(batch, training=schedule.training)
+        images, labels_B = self._samples.find(batch.indices_B)
         one = _UnderWay(
             batch=batch,
             end=schedule.after(self._fed),
             num_replaced=num_replaced,
-            labels_B=self._samples.labels(batch.indices_B),
+            labels_B=labels_B,
             keys=self._samples.keys(batch.indices_B),
             extras={ext: self._samples.extras(batch.indices_B, ext) for ext in self._extras},
         )
-        backend.start(self._samples.images(batch.indices_B), views)
+        self._samples.release(int(images.sizes_B.sum()))
+        backend.start(images, self._plan.views(schedule.seed, batch))
         self._under_way.append(one)
         self._fed = one.end
+        return True
 
     def _receive(self, backend: Backend) -> Batch:
         """The oldest batch under way, whole."""
@@ -398,21 +433,38 @@ class Loader:
             extras=one.extras,
         )
 
-    def _replace_corrupt(self, batches: list[LocalBatch], error: BackendError) -> None:
-        """Find the image that the backend stumbled over.
+    def _find_culprit(self, batches: list[LocalBatch], error: BackendError) -> None:
+        """Find the image that the backend stumbled over, although its checksum is right or unknown.
 
         Raises InputError naming it, unless it is to be replaced, and BackendError when there is none, so that the
         mistake is elsewhere.
         """
-        corrupt = self._corrupt.find(batches)
+        corrupt = find_undecodable(batches, self._decodes)
         if not corrupt:
             raise BackendError(f"{self.shard_set.folder}: DALI failed on a batch of sound images: {error}") from error
         if self._on_error == "raise":
-            raise InputError(
-                f"{self._samples.where(corrupt[0])}: this image does not decode, so the disk or a copy went wrong; "
-                "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' goes on without it"
-            ) from error
+            raise self._refusal(*min(corrupt.items())) from error
         self._corrupt.add(corrupt)
+
+    def _decodes(self, index: int) -> bool:
+        """Whether the backend, without a user's operators, computes a batch of this sample alone."""
+        options = replace(self._options, batch_size=1, num_threads=1, operators=None)
+        one = LocalBatch(epoch=0, numbers_B=np.zeros(1, np.int64), indices_B=np.array([index]), mask_B=np.ones(1, bool))
+        backend = new_backend(self._plan, self._samples.data, options)
+        try:
+            backend.start(self._samples.find(one.indices_B)[0], self._plan.views(0, one))
+            backend.finish()
+        except BackendError:
+            return False
+        finally:
+            backend.close()
+        return True
+
+    def _refusal(self, index: int, reason: str) -> InputError:
+        return InputError(
+            f"{self._samples.where(index)}: {reason}, so the disk or a copy went wrong; "
+            "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' goes on without it"
+        )
 
 
 class _Loop(Iterator[Batch]):

@@ -87,7 +87,7 @@ def measure_throughput(
     if not 1 <= batch_size <= num_samples:
         raise InputError(f"{shard_set.folder}: batch_size must be in 1..{num_samples}, its samples, got {batch_size}")
     pixels = shard_set.manifest.pixels
-    plan, samples = augment.plan(shard_set), Samples(shard_set)
+    plan, samples = augment.plan(shard_set), Samples([shard_set])
     options = BackendOptions(
         pixels=pixels,
         batch_size=batch_size,
@@ -100,15 +100,17 @@ def measure_throughput(
         return random.integers(0, len(samples), batch_size)
 
     def read() -> None:
-        for index in some().tolist():
+        indices = some()
+        for index in indices.tolist():
             samples.image(index)[::PAGESIZE].sum()
+        samples.check(indices)
 
     reading = _rate(read, batch_size, seconds)
 
     decoding = None
     if pixels.format != "raw":
         decoder = DaliDecoder(samples.data, options)
-        one = _keep_busy(decoder, lambda: decoder.start(samples.images(some()), None), decoder.outputs)
+        one = _keep_busy(decoder, lambda: decoder.start(samples.find(some())[0], None), decoder.outputs)
         decoding = _rate(one, batch_size, seconds)
         decoder.close()
 

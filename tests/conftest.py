@@ -12,7 +12,7 @@ from PIL import Image
 from alexkit.prep import ColorStatistics, Manifest, PixelOptions, PixelSums
 from alexkit.prep.format.manifest import ClassEntry, complete_set
 from alexkit.prep.format.shard import Sample, write_shard
-from alexkit.prep.images.square import central_square
+from alexkit.prep.images.geometry import central_square
 
 DrawShards = Callable[..., Path]
 DrawImage = Callable[[int, int, int], NDArray[np.uint8]]

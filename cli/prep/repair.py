@@ -3,12 +3,17 @@
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ...cores import num_cores
 from ..terminal import examples, one_line_errors, progress
 from .arguments import FOLDER_OR_LIST, WORKERS, find_damage, sets_of
+from .source_options import source_options
+
+if TYPE_CHECKING:
+    from ...prep.sources import SourceOptions
 
 
 @click.command(
@@ -18,19 +23,21 @@ from .arguments import FOLDER_OR_LIST, WORKERS, find_damage, sets_of
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON which files of which set were made again.")
 @WORKERS
 @one_line_errors
-def repair(paths: tuple[Path, ...], as_json: bool, workers: int | None) -> None:
+@source_options
+def repair(paths: tuple[Path, ...], as_json: bool, workers: int | None, reading: "SourceOptions") -> None:
     """Make what is damaged in SHARDS again from SOURCE, to the same bytes.
 
-    SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
+    SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS. Options that say how
+    SOURCE is read must be those of 'alexprep shard'.
     """
     from ...prep import Manifest
     from ...prep.build.repair import damaged_shards, repair_set
-    from ...prep.sources.recognize import open_source
+    from ...prep.sources import open_source
 
     if len(paths) > 2:
         raise click.UsageError(f"name SHARDS and SOURCE, not {len(paths)} folders: {' '.join(map(str, paths))}")
     shards = paths[0] if len(paths) == 2 else Path(os.environ.get("ALEXKIT_SHARDS") or "shards")
-    found_source = open_source(paths[-1])
+    found_source = open_source(paths[-1], reading, out=shards)
     repaired: dict[str, list[str]] = {}
     for folder in sets_of(shards):
         findings = find_damage(folder, "hashes", workers)

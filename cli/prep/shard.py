@@ -2,19 +2,20 @@
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...cores import num_cores
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .arguments import FOLDER, FOLDER_OR_LIST, WORKERS
+from .source_options import found_lines, found_row, source_options
 
 if TYPE_CHECKING:
     from ...prep.build.build import BuiltSplit, OnProgress
     from ...prep.build.forecast import Forecast
-    from ...prep.format.pixel_options import Chroma, Filter, Fit, ImageFormat
-    from ...prep.sources.inputs import SourceSplit
+    from ...prep.format.pixel_options import Chroma, Decode, Filter, Fit, ImageFormat
+    from ...prep.sources import SourceOptions, SourceSplit
 
 
 @click.command(
@@ -57,8 +58,18 @@ if TYPE_CHECKING:
 @WORKERS
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
+@click.option("--dry-run", is_flag=True, help="Say what SOURCE is taken for, and stop.")
+@click.option(
+    "--decode",
+    type=click.Choice(["full", "scaled"]),
+    default="full",
+    show_default=True,
+    help="scaled: large JPEGs at 1/2, 1/4 or 1/8, never below twice --size.",
+)
+@click.option("--max-pixels", type=int, default=None, help="Pixels an image may have.  [default: what 1 GiB allows]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
 @one_line_errors
+@source_options
 def shard(
     source: Path,
     out: Path,
@@ -73,35 +84,66 @@ def shard(
     workers: int | None,
     max_bad: int | None,
     lenient: bool,
+    dry_run: bool,
+    decode: "Decode",
+    max_pixels: int | None,
     as_json: bool,
+    reading: "SourceOptions",
 ) -> None:
     """Turn SOURCE into shard sets under --out, one per split.
 
-    SOURCE holds train/ and val/ (or test/) with one folder per class, the class folders of one split, ILSVRC's
-    archives, Kaggle's ILSVRC, parquet files (train-*.parquet) or WebDataset shards (train-*.tar); or it is a .csv or
-    .jsonl list with path, label and perhaps split (train or val), whose relative paths stay in its folder. A large run
-    begins with a forecast of its size and time. An interrupted run continues by the same command; a complete one is
-    left as it is.
+    What SOURCE may be, recognized by looking and read in place (docs: "Layouts", with an example of each):
+
+    \b
+      train/ val/ test/   folders of splits, also called training, valid, validation, dev, testing; each of
+      class folders       cat/1.jpg, nested animal/cat/1.jpg, cat/images/1.jpg; also in a .zip
+      flat images         labeled by val_annotations.txt, LOC_val_solution.csv, SPLIT.txt or the devkit
+      class tars          n01440764.tar; other names by --layout class-tars
+      WebDataset shards   KEY.jpg with KEY.cls or KEY.json; train-00000.tar
+      parquet files       an image column and a label column; train-00000-of-00002.parquet
+      img2dataset         its folders or its tars
+      ILSVRC's archives   ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit
+      Kaggle's ILSVRC     ILSVRC/Data/CLS-LOC and its label files; Tiny ImageNet as it is downloaded
+      a list              .csv, .tsv or .jsonl with path, label and perhaps split; .txt of lines PATH LABEL
+
+    One block says what was found, what each split will be called and what was passed over; --dry-run stops there. A
+    large run begins with a forecast of its size and time. An interrupted run continues by the same command; a complete
+    one is left as it is.
     """
     import json
 
     from ...prep.build.build import BuildOptions, build_shards
     from ...prep.format.pixel_options import PixelOptions
-    from ...prep.sources.recognize import open_source
+    from ...prep.sources import open_source
 
     options = BuildOptions(
         pixels=PixelOptions(
-            size_px=size, fit=fit, filter=filter_, format=format_, quality=quality, chroma=chroma, lenient=lenient
+            size_px=size,
+            fit=fit,
+            filter=filter_,
+            format=format_,
+            quality=quality,
+            chroma=chroma,
+            lenient=lenient,
+            decode=decode,
+            max_pixels=max_pixels,
         ),
         seed=seed,
         images_per_shard=images_per_shard,
         num_workers=num_cores() if workers is None else workers,
         max_bad=max_bad,
     )
-    found = open_source(source)
-    note(f"found {found.description}")
-    for words in found.notes:
-        note(f"note: {words}")
+    found = open_source(source, reading, out=out)
+    if dry_run and as_json:
+        click.echo(json.dumps(found_row(found)))
+        return
+    for line in found_lines(found):
+        if dry_run:
+            click.echo(line)
+        else:
+            note(line)
+    if dry_run:
+        return
     if_interrupted(f"finished shards are kept in {out}; the same command continues")
     with ShownProgress() as shown:
         built = build_shards(found, out, options, on_split=shown.start, on_forecast=_show_forecast)
@@ -134,8 +176,10 @@ def _show_forecast(forecast: "Forecast") -> None:
     note(f"forecast: {forecast.num_images} images, about {size} and {time}")
 
 
-def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
+def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":
     """One finished split as plain data; `bad` inputs were quarantined, `patched` ones kept by --lenient."""
+    from ...prep.build.reasons import commonest_reasons
+
     manifest = built.shard_set.manifest
     return {
         "split": manifest.split,
@@ -144,7 +188,13 @@ def _summary_row(built: "BuiltSplit") -> "dict[str, str | int]":
         "shards": len(manifest.shards),
         "bytes": sum(entry.num_bytes for entry in manifest.shards),
         "bad": len(manifest.quarantined),
+        "reasons": [
+            {"count": one.count, "source": one.example.source, "reason": one.example.reason}
+            for one in commonest_reasons(manifest.quarantined)
+        ],
         "patched": manifest.num_patched,
+        "enlarged": manifest.num_enlarged,
+        "warnings": manifest.warnings,
         "folder": str(built.shard_set.folder),
         "was_complete": built.already_complete,
     }
@@ -158,4 +208,27 @@ def _summary(built: "list[BuiltSplit]") -> str:
             f"{row['split']:6}{row['images']:10}{row['classes']:9}{row['shards']:8}"
             f"{int(row['bytes']) / 1e6:10.1f}{row['bad']:6}{row['patched']:9}  {row['folder']}{complete}"
         )
-    return "\n".join(lines)
+    return "\n".join(lines + [note for split in built for note in _remarks(split)])
+
+
+def _remarks(built: "BuiltSplit") -> list[str]:
+    """What was left out of a split and why, and what was unusual about the images that were stored."""
+    from ...prep.build.reasons import commonest_reasons
+    from ...prep.format.manifest import QUARANTINE_NAME
+
+    manifest, lines = built.shard_set.manifest, []
+    if manifest.quarantined:
+        lines.append(f"{len(manifest.quarantined)} bad inputs are listed in {built.shard_set.folder / QUARANTINE_NAME}")
+        for one in commonest_reasons(manifest.quarantined):
+            lines.append(f"{one.count} x {one.example.reason}, e.g. {one.example.source}")
+    if manifest.num_enlarged:
+        lines.append(f"{manifest.num_enlarged} images are smaller than {manifest.pixels.size_px} px and were enlarged")
+    if manifest.warnings:
+        kinds = ", ".join(f"{text} ({count})" for text, count in manifest.warnings.items())
+        lines.append(f"kept with a warning: {kinds}")
+    if manifest.patched:
+        worst = min(manifest.patched, key=lambda one: one.decoded_rows)
+        lines.append(
+            f"patched: {len(manifest.patched)}, the worst {worst.source}, {worst.decoded_rows:.0%} of its rows"
+        )
+    return [f"note: {manifest.split}: {line}" for line in lines]

@@ -10,6 +10,7 @@ and the paper's beta two reciprocal square roots.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -77,14 +78,20 @@ class _ResponseNorm(torch.autograd.Function):
 
 def _compiled(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:
     """The normalized rows, or for the gradient `g_PC` of them the gradient of `x_PC`."""
-    from .norm_kernels import normalize, normalize_gradient, team
+    from .norm_kernels import normalize, normalize_bf16, normalize_gradient, normalize_gradient_bf16, team
 
-    wide = torch.promote_types(x_PC.dtype, torch.float32)
+    # bfloat16 is read and written as it is; float16, which is for GPUs, goes through float32.
+    is_bf16 = x_PC.dtype == torch.bfloat16
+    wide = torch.bfloat16 if is_bf16 else torch.promote_types(x_PC.dtype, torch.float32)
     inputs = [rows.detach().to(wide).contiguous() for rows in (x_PC, g_PC) if rows is not None]
     result = torch.empty_like(inputs[0])
-    arrays = [rows.numpy() for rows in (*inputs, result)]
+    arrays = [(rows.view(torch.uint16) if is_bf16 else rows).numpy() for rows in (*inputs, result)]
     size, alpha, beta, k, groups, relu = constants
-    kernel = normalize if g_PC is None else normalize_gradient
+    kernel: Callable[..., None]
+    if g_PC is None:
+        kernel = normalize_bf16 if is_bf16 else normalize
+    else:
+        kernel = normalize_gradient_bf16 if is_bf16 else normalize_gradient
     group = x_PC.shape[1] // groups
     team(torch.get_num_threads()).run(kernel, len(result), *arrays, group, size, alpha, beta, k, relu)
     return result.to(x_PC.dtype)

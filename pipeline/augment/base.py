@@ -45,6 +45,8 @@ class Augmentation(ABC):
     def __post_init__(self) -> None:
         object.__setattr__(self, "crop", _check_crop(self.crop))
         object.__setattr__(self, "mean", _check_mean(self.mean))
+        if self.mean_from is not None and not isinstance(self.mean_from, str | Path | PixelSums):
+            raise InputError(f"mean_from must be the folder of a shard set or its PixelSums, got {self.mean_from!r}")
 
     @abstractmethod
     def plan(self, shard_set: ShardSet) -> PixelPlan:

@@ -1,6 +1,6 @@
 """The stored bytes: a shard set's samples by index, and which of them are corrupt."""
 
-from .corrupt import CorruptSamples
+from .corrupt import LEAST_BUDGET, CorruptSamples, find_undecodable
 from .samples import Samples, Stored
 
-__all__ = ["CorruptSamples", "Samples", "Stored"]
+__all__ = ["LEAST_BUDGET", "CorruptSamples", "Samples", "Stored", "find_undecodable"]

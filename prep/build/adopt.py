@@ -22,8 +22,10 @@ from ..format.pixel_options import ImageFormat, PixelOptions
 from ..format.sample_index import SampleRows, image_checksum
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..format.stats import ColorStatistics, PixelSums
-from ..sources.inputs import FileImage
-from ..sources.webdataset import LabeledSample, labeled_samples
+from ..sources.inputs import read_range
+from ..sources.labels import check_number
+from ..sources.tars.samples import LabeledSample, labeled_samples
+from ..sources.tars.tar_index import Member
 
 FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
@@ -110,7 +112,7 @@ def _pixels_of(tar: Path) -> PixelOptions:
     """Side and format of the first image, which all others must have too."""
     from ..images.decode import decode_rgb
 
-    for sample in labeled_samples(tar, image_kinds=tuple(FORMATS), label_kinds=(LABEL_EXT,)):
+    for sample in labeled_samples(tar, image_kinds=tuple(FORMATS)):
         try:
             return PixelOptions(size_px=len(decode_rgb(_image(tar, sample))), format=FORMATS[sample.kind])
         except ValueError as error:
@@ -125,9 +127,10 @@ def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> 
 
     sums, lines, counted = RunningSums(pixels.size_px), [], 0
     samples: list[LabeledSample] = []
+    labels: list[int] = []
     checksums: list[int] = []
     kinds = tuple(kind for kind, format_ in FORMATS.items() if format_ == pixels.format)
-    for sample in labeled_samples(tar, image_kinds=kinds, label_kinds=(LABEL_EXT,)):
+    for sample in labeled_samples(tar, image_kinds=kinds):
         _check_names(tar, sample)
         try:
             content = _image(tar, sample)
@@ -137,10 +140,12 @@ def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> 
                 f"{tar}: sample {sample.key!r}: {error}; take it out of the tar, or shard them again with "
                 "'alexprep shard'"
             ) from None
+        label, label_member = _number_of(tar, sample)
         samples.append(sample)
+        labels.append(label)
         checksums.append(image_checksum(content))
         # A .jpeg is indexed as .jpg: a set has one name for its images.
-        members = ((pixels.image_ext, sample.image), (LABEL_EXT, sample.label_member))
+        members = ((pixels.image_ext, sample.image), (LABEL_EXT, label_member))
         lines.append(" ".join(f"{ext} {at.offset} {at.num_bytes} {sample.key}.{ext}" for ext, at in members))
         count(sample.image.offset - counted)
         counted = sample.image.offset
@@ -160,7 +165,7 @@ def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> 
     rows = SampleRows(
         starts_N=np.array([sample.image.offset for sample in samples], np.int64),
         sizes_N=np.array([sample.image.num_bytes for sample in samples], np.uint32),
-        labels_N=np.array([sample.label for sample in samples], np.int32),
+        labels_N=np.array(labels, np.int32),
         checksums_N=np.array(checksums, np.uint32),
         keys=[sample.key for sample in samples],
     )
@@ -175,11 +180,23 @@ def _check_names(tar: Path, sample: LabeledSample) -> None:
     most = MAX_NAME - len(".jpg")
     if len(sample.key) > most or not sample.key.isascii() or not all("!" <= letter <= "~" for letter in sample.key):
         raise InputError(f"{where}: a key must be 1 to {most} visible ASCII characters; rename its members")
+    _, label_member = _number_of(tar, sample)
     with tar.open("rb") as file:
-        label = os.pread(file.fileno(), sample.label_member.num_bytes, sample.label_member.offset)
+        label = os.pread(file.fileno(), label_member.num_bytes, label_member.offset)
     if not label.isdigit():
         raise InputError(f"{where}: its {LABEL_EXT} holds {label!r}, expected digits alone; write the shard again")
 
 
+def _number_of(tar: Path, sample: LabeledSample) -> tuple[int, Member]:
+    """The label, which must be a class index, and the member that holds it."""
+    where = f"{tar}: sample {sample.key!r}"
+    if sample.label_member is None or isinstance(sample.label, str):
+        raise InputError(
+            f"{where}: label {sample.label!r}; expected a class index in a .{LABEL_EXT}: shard the tars again with "
+            "'alexprep shard'"
+        )
+    return check_number(sample.label, where, None), sample.label_member
+
+
 def _image(tar: Path, sample: LabeledSample) -> bytes:
-    return FileImage(sample.key, sample.label, str(tar), sample.image.num_bytes, sample.image.offset).read()
+    return read_range(str(tar), sample.image.offset, sample.image.num_bytes)

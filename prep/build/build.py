@@ -42,7 +42,7 @@ def build_shards(
     out: Path,
     options: BuildOptions,
     *,
-    on_split: Callable[[SourceSplit], OnProgress],
+    on_split: Callable[[SourceSplit], OnProgress] = lambda split: lambda done, num_bad: None,
     on_forecast: Callable[[Forecast], None] = lambda forecast: None,
 ) -> list[BuiltSplit]:
     """Build every split of `source` under `out`, or continue where an interrupted run stopped.

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..format.files import whole_file
-from ..format.manifest import Quarantined
+from ..format.manifest import Patched, Quarantined
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, WrittenShard
 from ..format.stats import PixelSums
@@ -35,7 +35,9 @@ def save_part(path: Path, result: ShardResult, plan_sha256: str) -> None:
         "plan_sha256": plan_sha256,
         "entry": asdict(written.entry) if written else None,
         "quarantined": [asdict(bad) for bad in result.quarantined],
-        "num_patched": result.num_patched,
+        "patched": [asdict(one) for one in result.patched],
+        "warnings": result.warnings,
+        "num_enlarged": result.num_enlarged,
         "num_images": result.sums.num_images,
         "keys": list(written.rows.keys) if written else [],
     }
@@ -85,7 +87,9 @@ def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
                 num_images=about["num_images"], image_HWC=data["image_HWC"].astype(np.int64), outer_CC=data["outer_CC"]
             ),
             quarantined=tuple(Quarantined(**bad) for bad in about["quarantined"]),
-            num_patched=about["num_patched"],
+            patched=tuple(Patched(**one) for one in about["patched"]),
+            warnings=about["warnings"],
+            num_enlarged=about["num_enlarged"],
         )
 
 

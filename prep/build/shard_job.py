@@ -1,22 +1,32 @@
 """The work of one worker on one shard: inputs to samples, their sums, and the reasons of what could not be stored."""
 
 import errno
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ..format.manifest import Quarantined
+from ..format.manifest import Patched, Quarantined
 from ..format.pixel_options import PixelOptions
-from ..format.shard import Sample, WrittenShard, index_path, write_shard
+from ..format.shard import MAX_NAME_BYTES, Sample, WrittenShard, index_path, write_shard
 from ..format.stats import PixelSums
-from ..sources.inputs import SourceImage
+from ..sources.inputs import Extra, SourceImage
 from ..workers import Heartbeat
 from .plan import sample_key
 
 if TYPE_CHECKING:
+    from ..images.prepare import Prepared
     from ..images.running_sums import RunningSums
+
+# A source that fails is asked again after so long: 7 s in all.
+RETRY_SECONDS = (0.5, 1.5, 5.0)
+# What says that an input is not there or not ours to read; everything else is its source's fault, and may pass.
+_OWN_FAULTS = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,10 +34,15 @@ class ShardJob:
     """One shard to write: inputs in stored order, the first of them at `first_position`."""
 
     path: Path
+    """The tar to write."""
     number: int
+    """The shard's number in its split."""
     first_position: int
+    """Position of its first input in the split's stored order; keys begin with it."""
     images: Sequence[SourceImage]
+    """Its inputs."""
     pixels: PixelOptions
+    """How they are stored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,18 +50,56 @@ class ShardResult:
     """One finished shard; nothing was written when every one of its inputs was bad."""
 
     written: WrittenShard | None
+    """The shard's entry and rows."""
     sums: PixelSums
-    quarantined: tuple[Quarantined, ...]
-    num_patched: int
+    """Exact statistics of its images."""
+    quarantined: tuple[Quarantined, ...] = ()
+    """Inputs that were not stored."""
+    patched: tuple[Patched, ...] = ()
+    """Damaged images that were stored as the decoder patched them."""
+    warnings: dict[str, int] = field(default_factory=dict)
+    """Why images were kept with a warning, and how many."""
+    num_enlarged: int = 0
+    """Images whose shorter side had fewer pixels than are stored."""
+
+    @property
+    def bad(self) -> tuple[Quarantined, ...]:
+        """What counts against `max_bad`: inputs that were not stored, or stored patched."""
+        reason = "damaged, kept by --lenient with {:.0%} of its rows decoded"
+        kept = (Quarantined(source=one.source, reason=reason.format(one.decoded_rows)) for one in self.patched)
+        return (*self.quarantined, *kept)
 
 
 @dataclass(kw_only=True, slots=True)
 class Tally:
-    """What a worker notes while it makes samples: `num_patched` were kept in spite of data the decoder patched over."""
+    """What a worker notes while it makes samples; the fields are those of `ShardResult`."""
 
     sums: "RunningSums"
     quarantined: list[Quarantined] = field(default_factory=list)
-    num_patched: int = 0
+    patched: list[Patched] = field(default_factory=list)
+    warnings: Counter[str] = field(default_factory=Counter)
+    num_enlarged: int = 0
+
+    def note(self, name: str, prepared: "Prepared") -> None:
+        """Add what is known of a stored image."""
+        from ..images.geometry import central_square
+
+        self.sums.add(central_square(prepared.image_HWC))
+        self.warnings.update(prepared.warnings)
+        self.num_enlarged += prepared.was_enlarged
+        if prepared.was_patched:
+            self.patched.append(Patched(source=name, decoded_rows=round(prepared.decoded_rows, 4)))
+
+    def result(self, written: WrittenShard | None) -> ShardResult:
+        """The result of the shard whose images were noted."""
+        return ShardResult(
+            written=written,
+            sums=self.sums.total(),
+            quarantined=tuple(self.quarantined),
+            patched=tuple(self.patched),
+            warnings=dict(self.warnings),
+            num_enlarged=self.num_enlarged,
+        )
 
 
 def write_one_shard(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> ShardResult:
@@ -61,44 +114,56 @@ def write_one_shard(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str
         job.path.unlink()
         index_path(job.path).unlink()
         written = None
-    return ShardResult(
-        written=written,
-        sums=tally.sums.total(),
-        quarantined=tuple(tally.quarantined),
-        num_patched=tally.num_patched,
-    )
+    return tally.result(written)
 
 
 def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], tally: Tally) -> Iterator[Sample]:
-    """The samples of a job in order, noted in `tally`; bad inputs are noted and passed over."""
-    from ..images.prepare import prepare_image
+    """The samples of a job in order, noted in `tally`; bad inputs are noted and passed over.
+
+    Raises OSError when the source fails, which is the fault of no image.
+    """
+    from ..images.prepare import decode_options, prepare_image
     from ..images.resize import use_one_thread
-    from ..images.square import central_square
 
     use_one_thread()
+    memory_bytes = decode_options(job.pixels).memory_bytes
     for i, image in enumerate(job.images):
         heartbeat(i)
         try:
             if i in poisoned:
                 raise InputError(poisoned[i])
-            data = image.read()
-            with heartbeat.decoding():
+            data = _read(image)
+            extras = tuple((extra.ext, _read(extra)) for extra in image.extras)
+            with heartbeat.decoding(memory_bytes=memory_bytes):
                 prepared = prepare_image(data, job.pixels)
         except InputError as error:
             tally.quarantined.append(Quarantined(source=image.name, reason=str(error)))
-            continue
-        except OSError as error:
-            tally.quarantined.append(Quarantined(source=image.name, reason=f"cannot be read: {error.strerror}"))
             continue
         except MemoryError:
             if heartbeat.memory_is_short:
                 reason = "a limit on address space (ulimit -v) leaves too little room to decode"
                 raise OSError(errno.ENOMEM, reason, image.name) from None
-            tally.quarantined.append(Quarantined(source=image.name, reason="needs more than 1 GiB of memory"))
+            reason = f"decoding takes more than {memory_bytes >> 20} MiB of memory"
+            tally.quarantined.append(Quarantined(source=image.name, reason=reason))
             continue
-        tally.sums.add(central_square(prepared.image_HWC))
-        tally.num_patched += prepared.was_patched
+        tally.note(image.name, prepared)
         key = sample_key(job.first_position + i, image.name)
-        yield Sample(key=key, image=prepared.encoded, label=image.label)
+        key = key[: MAX_NAME_BYTES - 1 - max((len(ext) for ext, _ in extras), default=0)]
+        yield Sample(key=key, image=prepared.encoded, label=image.label, extras=extras)
     heartbeat(len(job.images))
     heartbeat.writing()
+
+
+def _read(image: SourceImage | Extra) -> bytes:
+    """The content; InputError when the input itself cannot be read, OSError when its source fails again and again."""
+    for wait_s in (*RETRY_SECONDS, None):
+        try:
+            return image.read()
+        except OSError as error:
+            if error.errno in _OWN_FAULTS:
+                raise InputError(f"cannot be read: {error.strerror}") from None
+            if wait_s is None:
+                reason = f"the source fails: {error.strerror or error}; the same command continues when it does not"
+                raise OSError(error.errno or errno.EIO, reason, getattr(image, "name", image)) from error
+            time.sleep(wait_s)
+    raise AssertionError("unreachable")

@@ -1,5 +1,6 @@
 """One split of a source to one shard set, shard by shard, from wherever an earlier run stopped."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.files import PARTIAL_SUFFIX, sha256_of
-from ..format.manifest import Manifest, Quarantined, complete_set
+from ..format.manifest import Manifest, Patched, Quarantined, complete_set
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.stats import ColorStatistics, PixelSums
@@ -104,8 +105,8 @@ class SplitBuild:
                 missing.append(number)
             else:
                 before += len(self.plan.positions(number))
-                bad += result.quarantined[:1]
-                num_bad += len(result.quarantined)
+                bad += result.bad[:1]
+                num_bad += len(result.bad)
         self._refuse_too_many_bad(num_bad, bad)
         jobs = ((self.job(number, self.folder), len(self.plan.positions(number))) for number in missing)
         results = run_jobs(
@@ -117,8 +118,8 @@ class SplitBuild:
         with closing(results):  # stops the workers also when we raise
             for job, result in results:
                 save_part(self.parts / part_name(job.number), result, self.plan_sha256)
-                bad += result.quarantined[:1]
-                num_bad += len(result.quarantined)
+                bad += result.bad[:1]
+                num_bad += len(result.bad)
                 self._refuse_too_many_bad(num_bad, bad)
 
     def _refuse_too_many_bad(self, num_bad: int, some: list[Quarantined]) -> None:
@@ -162,11 +163,15 @@ class SplitBuild:
         sums = PixelSums.zero(self.options.pixels.size_px)
         shards: list[ShardEntry] = []
         quarantined: list[Quarantined] = []
-        num_patched = 0
+        patched: list[Patched] = []
+        warnings: Counter[str] = Counter()
+        num_enlarged = 0
         for result in self._results():
             sums += result.sums
             quarantined += result.quarantined
-            num_patched += result.num_patched
+            patched += result.patched
+            warnings.update(result.warnings)
+            num_enlarged += result.num_enlarged
             if result.written:
                 shards.append(result.written.entry)
         if sums.num_images == 0:
@@ -183,7 +188,9 @@ class SplitBuild:
             shards=tuple(shards),
             quarantined=tuple(sorted(quarantined, key=lambda bad: bad.source)),
             color=ColorStatistics.from_sums(sums),
-            num_patched=num_patched,
+            patched=tuple(sorted(patched, key=lambda one: one.source)),
+            warnings=dict(sorted(warnings.items())),
+            num_enlarged=num_enlarged,
             source_sha256=self.split.fingerprint(),
         )
         complete_set(self.folder, manifest, sums, self._rows())

@@ -9,6 +9,7 @@ Filter = Literal["bilinear", "bicubic", "lanczos", "area"]
 Fit = Literal["crop", "shorter"]
 ImageFormat = Literal["jpeg", "png", "raw"]
 Chroma = Literal["420", "444"]
+Decode = Literal["full", "scaled"]
 Geometry = Literal["rescale-then-crop", "crop-then-resize"]
 
 FILTERS: tuple[Filter, ...] = get_args(Filter)
@@ -33,6 +34,10 @@ class PixelOptions:
     """JPEG chroma subsampling."""
     lenient: bool = False
     """Whether damaged JPEGs are kept as the decoder patches them."""
+    decode: Decode = "full"
+    """`scaled`: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice `size_px` or more."""
+    max_pixels: int | None = None
+    """Pixels a source image may have; None: what 1 GiB of memory allows for its format."""
     geometry: Geometry = "rescale-then-crop"
     """Whether images were rescaled and then cropped, or, in sets of earlier versions, cropped and then resized."""
 
@@ -47,6 +52,9 @@ class PixelOptions:
         if not 1 <= self.quality <= 100:
             raise InputError(f"quality must be 1 to 100, got {self.quality}")
         _check_choice("chroma", self.chroma, Chroma)
+        _check_choice("decode", self.decode, Decode)
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise InputError(f"max pixels must be at least 1, got {self.max_pixels}")
         _check_choice("geometry", self.geometry, Geometry)
 
     @property

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from .sample_index import SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_chec
 from .shard import ShardIndex, index_path, parse_index
 from .stats import PixelSums
 
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
 MAX_LABEL_DIGITS = 9
 MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 
@@ -113,13 +113,7 @@ class ShardSet:
                 if not text.isdigit() or len(text) > MAX_LABEL_DIGITS:
                     raise InputError(f"{path}: sample {key!r}: label {text[:20]!r}, expected a number; {MEND}")
                 labels_N[i] = int(text)
-        return SampleRows(
-            starts_N=index.image_offsets,
-            sizes_N=index.image_sizes.astype(np.uint32),
-            labels_N=labels_N,
-            checksums_N=checksums_N,
-            keys=index.keys,
-        )
+        return replace(index.rows(), labels_N=labels_N, checksums_N=checksums_N)
 
     def sums(self) -> PixelSums:
         """The exact statistics written with the shards."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .decode import decode_rgb
     from .fit import fit_image
+    from .geometry import central_square
     from .prepare import Prepared, encode_image, prepare_image, software_versions
     from .running_sums import RunningSums
-    from .square import central_square
     from .stored import decode_stored
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 _LAZY = {
     "Prepared": ".prepare",
     "RunningSums": ".running_sums",
-    "central_square": ".square",
+    "central_square": ".geometry",
     "decode_rgb": ".decode",
     "decode_stored": ".stored",
     "encode_image": ".prepare",

@@ -5,9 +5,11 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.pixel_options import PixelOptions
-from .decode import MAX_PIXELS
+from .decoded import Decoded
 from .geometry import rescale_of
 from .resize import resize
+
+MAX_STORED_PIXELS = 2**26
 
 
 def fit_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> NDArray[np.uint8]:
@@ -16,13 +18,23 @@ def fit_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> NDArray[np
     With `fit="shorter"` the whole image is kept. An image of the right size keeps its pixels. Raises InputError when
     the result would be too large, and for a geometry that only sets of earlier versions have.
     """
+    height, width = image_HWC.shape[:2]
+    return fit_decoded(Decoded(image_HWC=image_HWC, size_hw=(height, width)), options)
+
+
+def fit_decoded(decoded: Decoded, options: PixelOptions) -> NDArray[np.uint8]:
+    """`fit_image` for an image that may have been reduced while it was decoded."""
     if options.geometry != "rescale-then-crop":
         raise InputError(
             f"geometry {options.geometry} was that of earlier versions and is no longer made; shard the images again"
         )
-    height, width = image_HWC.shape[:2]
-    rescale = rescale_of(height, width, size_px=options.size_px, crop=options.fit == "crop")
+    height, width = decoded.size_hw
+    rescale = rescale_of(
+        height, width, size_px=options.size_px, crop=options.fit == "crop", reduction=decoded.reduction
+    )
     new_height, new_width = rescale.crop_hw
-    if new_height * new_width > MAX_PIXELS:
-        raise InputError(f"{width} x {height} pixels would become {new_width} x {new_height}, more than {MAX_PIXELS}")
-    return resize(image_HWC, rescale, options.filter)
+    if new_height * new_width > MAX_STORED_PIXELS:
+        raise InputError(
+            f"{width} x {height} pixels would become {new_width} x {new_height}, more than {MAX_STORED_PIXELS}"
+        )
+    return resize(decoded.image_HWC, rescale, options.filter)

@@ -1,4 +1,4 @@
-"""What a JPEG says of itself before it is decoded: size, components, Adobe marker, EXIF orientation.
+"""What a JPEG says of itself before it is decoded: size, components, sampling, Adobe marker, EXIF orientation.
 
 Reads only the segments before the first scan and trusts none of their lengths.
 """
@@ -6,86 +6,117 @@ Reads only the segments before the first scan and trusts none of their lengths.
 from dataclasses import dataclass
 
 from ...errors import InputError
+from .exif import exif_orientation
 
 SOI = b"\xff\xd8\xff"
+END_OF_IMAGE = b"\xff\xd9"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
-_START_OF_SCAN, _END_OF_IMAGE, _APP1, _APP14 = 0xDA, 0xD9, 0xE1, 0xEE
-_ORIENTATION_TAG, _SHORT = 0x0112, 3
+START_OF_SCAN, _END, _APP1, _APP14, _JPEG_LS = 0xDA, 0xD9, 0xE1, 0xEE, 0xF7
+_PROGRESSIVE = frozenset((0xC2, 0xCA))
+_LOSSLESS = frozenset((0xC3, 0xCB))
+_HIERARCHICAL = frozenset((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JpegHeader:
-    """Width and height in pixels as stored; `orientation` is EXIF's 1-8, 1 where there is none or it makes no sense."""
+    """The frame header of a JPEG, and what the segments around it say."""
 
     width: int
+    """Pixels, as stored."""
     height: int
+    """Pixels, as stored."""
     num_components: int
+    """1 gray, 3 color, 4 CMYK or YCCK."""
+    bits_per_sample: int
+    """8, except in lossless JPEGs."""
+    process: int
+    """The frame's marker, 0xC0 to 0xCF."""
+    sampling: tuple[tuple[int, int], ...]
+    """Horizontal and vertical sampling factor of each component."""
     has_adobe_marker: bool
+    """Whether an APP14 segment of Adobe's says that values are inverted (CMYK)."""
     orientation: int
+    """EXIF's 1 to 8; 1 where there is none or it makes no sense."""
+    frame_offset: int
+    """Where the frame header's marker lies, in bytes from the start."""
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether pixels are predicted instead of transformed."""
+        return self.process in _LOSSLESS
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether every scan holds all coefficients of its components."""
+        return self.process not in _PROGRESSIVE and not self.is_lossless
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Memory that decoding needs per pixel: pixels twice, or once beside a progressive file's coefficients."""
+        pixels = 4 if self.num_components == 4 else 3
+        if self.process not in _PROGRESSIVE:
+            return pixels + 3
+        areas = [across * down for across, down in self.sampling]
+        coefficients = -(-2 * sum(areas) // max(areas))  # int16
+        return pixels + max(3, coefficients)
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
     """Read the header of a JPEG that starts with SOI; InputError says in one line what is wrong with it."""
-    frame: tuple[int, int, int] | None = None
+    frame: bytes | None = None
+    process = frame_offset = 0
     has_adobe_marker = False
     orientation = 1
     position = 2
     while True:
         if data[position : position + 1] != b"\xff":
-            raise InputError(f"no JPEG marker at byte {position}")
+            raise InputError(f"damaged JPEG: no marker at byte {position}")
         while data[position : position + 1] == b"\xff":
             position += 1
         if position >= len(data):
-            raise InputError("JPEG ends inside its header")
+            raise InputError("damaged JPEG: ends inside its header")
         marker = data[position]
         position += 1
         if marker in _WITHOUT_LENGTH:
             continue
-        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
+        if marker in (START_OF_SCAN, _END):
             break
+        if marker == _JPEG_LS:
+            raise InputError("JPEG-LS is not read; convert it")
         length = int.from_bytes(data[position : position + 2], "big")
         segment = data[position + 2 : position + length]
         if length < 2 or len(segment) != length - 2:
-            raise InputError("JPEG ends inside its header")
+            raise InputError("damaged JPEG: ends inside its header")
         if marker in _START_OF_FRAME:
-            if len(segment) < 6:
-                raise InputError("JPEG frame header is too short")
-            frame = int.from_bytes(segment[3:5], "big"), int.from_bytes(segment[1:3], "big"), segment[5]
+            if len(segment) < 6 or len(segment) < 6 + 3 * segment[5]:
+                raise InputError("damaged JPEG: frame header is too short")
+            frame, process, frame_offset = segment, marker, position - 2
         elif marker == _APP14 and segment.startswith(b"Adobe"):
             has_adobe_marker = True
         elif marker == _APP1 and segment.startswith(b"Exif\0\0"):
-            orientation = exif_orientation(segment[6:])
+            orientation = exif_orientation(segment)
         position += length
     if frame is None:
-        raise InputError("JPEG without a frame header")
-    width, height, num_components = frame
+        raise InputError("damaged JPEG: no frame header")
+    if process in _HIERARCHICAL:
+        raise InputError("hierarchical JPEG is not read; convert it")
+    width, height = int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
     if width == 0 or height == 0:
         raise InputError(f"JPEG header promises {width} x {height} pixels")
+    sampling = tuple((frame[7 + 3 * i] >> 4, frame[7 + 3 * i] & 15) for i in range(frame[5]))
+    if not sampling or not all(across and down for across, down in sampling):
+        raise InputError("damaged JPEG: impossible sampling factors")
+    if (process in _LOSSLESS and frame[0] > 8) or (process not in _LOSSLESS and frame[0] != 8):
+        raise InputError(f"JPEG with {frame[0]} bits per sample is not read; convert it to 8 bits")
     return JpegHeader(
         width=width,
         height=height,
-        num_components=num_components,
+        num_components=frame[5],
+        bits_per_sample=frame[0],
+        process=process,
+        sampling=sampling,
         has_adobe_marker=has_adobe_marker,
         orientation=orientation,
+        frame_offset=frame_offset,
     )
-
-
-def exif_orientation(tiff: bytes) -> int:
-    """The orientation tag of the first directory of an EXIF block; 1 where it is absent or damaged."""
-    order = {b"II*\0": "little", b"MM\0*": "big"}.get(tiff[:4])
-    if order is None:
-        return 1
-    little = order == "little"
-
-    def number(offset: int, size: int) -> int:
-        return int.from_bytes(tiff[offset : offset + size], "little" if little else "big")
-
-    directory = number(4, 4)
-    for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):
-        if entry + 12 > len(tiff):
-            return 1
-        if number(entry, 2) == _ORIENTATION_TAG and number(entry + 2, 2) == _SHORT:
-            value = number(entry + 8, 2)
-            return value if 1 <= value <= 8 else 1
-    return 1

@@ -15,18 +15,31 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...errors import InputError
 from ..format.pixel_options import PixelOptions
-from .decode import decode_rgb
-from .fit import fit_image
+from .decode import decode_image
+from .fit import fit_decoded
+from .jpeg import PATCHED
+from .limits import DecodeOptions
 
 
 class Prepared(NamedTuple):
-    """The uint8 image (H, W, 3) before encoding, its encoded bytes, and whether the decoder had to patch its data."""
+    """One image as it is stored."""
 
     image_HWC: NDArray[np.uint8]
+    """Pixels before encoding, uint8 RGB, height x width x 3."""
     encoded: bytes
-    was_patched: bool
+    """What is stored."""
+    warnings: tuple[str, ...]
+    """Why it is kept with a warning; one of a few fixed texts each."""
+    decoded_rows: float
+    """Fraction of its rows that come from its data; below 1 only for a damaged JPEG kept by `lenient`."""
+    was_enlarged: bool
+    """Whether its shorter side had fewer pixels than are stored."""
+
+    @property
+    def was_patched(self) -> bool:
+        """Whether the decoder had to make up for damaged data."""
+        return PATCHED in self.warnings
 
 
 def prepare_image(data: bytes, options: PixelOptions) -> Prepared:
@@ -34,16 +47,22 @@ def prepare_image(data: bytes, options: PixelOptions) -> Prepared:
 
     Raises InputError with a one-line reason when the input is bad.
     """
-    was_patched = False
-    try:
-        decoded_HWC = decode_rgb(data)
-    except InputError:
-        if not options.lenient:
-            raise
-        decoded_HWC = decode_rgb(data, lenient=True)
-        was_patched = True
-    image_HWC = fit_image(decoded_HWC, options)
-    return Prepared(image_HWC, encode_image(image_HWC, options), was_patched)
+    decoded = decode_image(data, decode_options(options))
+    image_HWC = fit_decoded(decoded, options)
+    return Prepared(
+        image_HWC=image_HWC,
+        encoded=encode_image(image_HWC, options),
+        warnings=decoded.warnings,
+        decoded_rows=decoded.decoded_rows,
+        was_enlarged=min(decoded.size_hw) < options.size_px,
+    )
+
+
+def decode_options(options: PixelOptions) -> DecodeOptions:
+    """What `options` say of decoding."""
+    return DecodeOptions(
+        lenient=options.lenient, decode=options.decode, size_px=options.size_px, max_pixels=options.max_pixels
+    )
 
 
 def encode_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> bytes:

@@ -29,7 +29,7 @@ def use_one_thread() -> None:
 
 def resize(image_HWC: NDArray[np.uint8], rescale: Rescale, filter_: str) -> NDArray[np.uint8]:
     """The crop of the rescaled uint8 image (H, W, 3), any strides, as a contiguous array, by a filter of `FILTERS`."""
-    if rescale.scaled_hw == rescale.source_hw:
+    if rescale.keeps_pixels:
         return np.ascontiguousarray(_crop(image_HWC, rescale))
     if filter_ == "area":
         return _resize_area(image_HWC, rescale)

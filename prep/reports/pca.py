@@ -113,8 +113,8 @@ def sample_pixels(shard_set: ShardSet, *, num_images: int = 64, pixels_per_image
 
 def sum_one_shard(job: SumJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> PixelSums:
     """The work of one worker."""
+    from ..images.geometry import central_square
     from ..images.running_sums import RunningSums
-    from ..images.square import central_square
     from ..images.stored import decode_stored
 
     index = read_index(index_path(job.path), shard_bytes=job.num_bytes)

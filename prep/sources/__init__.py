@@ -1,1 +1,7 @@
-"""Where images come from: one file per layout, recognized by looking."""
+"""Where images come from: every layout is recognized by looking, read in place and never changed."""
+
+from .inputs import Extra, SourceImage, SourceSplit
+from .options import LAYOUTS, Layout, SourceOptions
+from .recognize import Source, open_source
+
+__all__ = ["LAYOUTS", "Extra", "Layout", "Source", "SourceImage", "SourceOptions", "SourceSplit", "open_source"]

@@ -1,17 +1,38 @@
-"""What a source gives: splits of images, each image known by name, label and the place of its bytes."""
+"""What a source gives: splits of images, each image known by name, label and where its bytes are."""
 
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, Self
 
 from ...errors import InputError
 from ..format.manifest import ClassEntry
 
 MAX_INPUT_BYTES = 2**28
-MAX_UNNAMED_CLASSES = 100_000  # a larger label is no class index
+MAX_EXTRA_BYTES = 2**24
+
+ClassOrder = Literal["text", "numbers", "table"]
+"""Where the order of a class table is from: ids sorted as text, numbers that serve as labels, or the source's table."""
+
+
+class Extra(NamedTuple):
+    """A further member or column that is stored with an image: its content, or where in a file it lies."""
+
+    ext: str
+    content: bytes
+    path: str = ""
+    offset: int = 0
+    num_bytes: int = 0
+
+    def read(self) -> bytes:
+        """The content; InputError when it is too large or was cut, OSError from the disk."""
+        if not self.path:
+            return self.content
+        if self.num_bytes > MAX_EXTRA_BYTES:
+            raise InputError(f"{self.ext} of {self.num_bytes} bytes, more than {MAX_EXTRA_BYTES} that can be kept")
+        return read_range(self.path, self.offset, self.num_bytes)
 
 
 class SourceImage(Protocol):
@@ -27,10 +48,24 @@ class SourceImage(Protocol):
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the image; where a listing cannot tell, of the part of the file that holds it."""
+        """Bytes of the image; where a listing cannot tell, of the section of the file that holds it."""
+
+    @property
+    def container(self) -> str:
+        """The path of the file that it is, or that holds it."""
+
+    @property
+    def extras(self) -> tuple[Extra, ...]:
+        """What is stored with the image on request, sorted by extension."""
 
     def read(self) -> bytes:
         """The content; InputError when it is larger than any sane image file or has changed, OSError from the disk."""
+
+    def labeled(self, label: int, class_id: str | None = None) -> Self:
+        """The same image with another class index; `class_id` goes before its name, which has none yet."""
+
+    def keeping(self, extra: Extra) -> Self:
+        """The same image with one thing more that is stored with it."""
 
 
 class FileImage(NamedTuple):
@@ -44,17 +79,36 @@ class FileImage(NamedTuple):
     path: str
     num_bytes: int
     offset: int = 0
+    extras: tuple[Extra, ...] = ()
 
     def read(self) -> bytes:
         """The content, as `SourceImage` says."""
         if self.num_bytes > MAX_INPUT_BYTES:
             raise InputError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
-        with open(self.path, "rb") as file:  # noqa: PTH123 - a Path costs more than the open
-            file.seek(self.offset)
-            data = file.read(self.num_bytes)
-        if len(data) != self.num_bytes:
-            raise InputError(f"{len(data)} bytes, {self.num_bytes} when the source was listed")
-        return data
+        return read_range(self.path, self.offset, self.num_bytes)
+
+    def labeled(self, label: int, class_id: str | None = None) -> "FileImage":
+        """As `SourceImage` says."""
+        return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
+
+    def keeping(self, extra: Extra) -> "FileImage":
+        """As `SourceImage` says."""
+        return self._replace(extras=tuple(sorted((*self.extras, extra))))
+
+    @property
+    def container(self) -> str:
+        """As `SourceImage` says."""
+        return self.path
+
+
+def read_range(path: str, offset: int, num_bytes: int) -> bytes:
+    """`num_bytes` from `offset` of a file; InputError when it is shorter by now."""
+    with open(path, "rb") as file:  # noqa: PTH123 - a Path costs more than the open
+        file.seek(offset)
+        data = file.read(num_bytes)
+    if len(data) != num_bytes:
+        raise InputError(f"{len(data)} bytes, {num_bytes} when the source was listed")
+    return data
 
 
 def is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -75,11 +129,16 @@ def size_of(entry: "os.DirEntry[str]") -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSplit:
-    """One split: its class table and its images in order."""
+    """One split: its class table and its images, sorted by label and name."""
 
     name: str
+    """`train`, `val` or `test`."""
     classes: tuple[ClassEntry, ...]
+    """The class table; label i is row i."""
     images: Sequence[SourceImage]
+    """Every input, in the order of the plan."""
+    class_order: ClassOrder = "text"
+    """Where the order of the class table is from."""
 
     def fingerprint(self) -> str:
         """SHA-256 over class ids and every image's name, label and size; an edit that keeps them all goes unseen."""
@@ -88,28 +147,11 @@ class SourceSplit:
             digest.update(f"{entry.index} {entry.id}\n".encode("utf-8", "surrogateescape"))
         for image in self.images:
             digest.update(f"{image.label} {image.num_bytes} {image.name}\n".encode("utf-8", "surrogateescape"))
+            for extra in image.extras:
+                digest.update(f"{extra.ext} {extra.num_bytes} ".encode("utf-8", "surrogateescape") + extra.content)
         return digest.hexdigest()
 
     def images_per_class(self) -> dict[str, int]:
         """How many inputs each class id has."""
         counts = Counter(image.label for image in self.images)
         return {entry.id: counts[entry.index] for entry in self.classes}
-
-
-def numbered_split(name: str, images: list[SourceImage], class_ids: Sequence[str]) -> SourceSplit:
-    """A split whose labels are the numbers that the source stores; `class_ids` names them in order."""
-    # Stable, so that images of one name stay in the order of their files.
-    images.sort(key=lambda image: (image.label, image.name))
-    classes = tuple(ClassEntry(index=i, id=class_id, name=class_id) for i, class_id in enumerate(class_ids))
-    return SourceSplit(name=name, classes=classes, images=images)
-
-
-def check_number(label: object, where: str, class_ids: Sequence[str] | None) -> int:
-    """A stored label as the class index that it must be; InputError says `where` it is none."""
-    num_classes = len(class_ids) if class_ids else MAX_UNNAMED_CLASSES
-    if type(label) is not int or not 0 <= label < num_classes:  # True is no label
-        found = "no label" if label is None else f"label {label!r}"
-        raise InputError(
-            f"{where}: {found}; expected a class index, 0 to {num_classes - 1}: correct it, or leave this split away"
-        )
-    return label

@@ -19,6 +19,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, Protocol, TypeVar
 
+from ...errors import InputError
 from .heartbeat import NOTHING_YET, Heartbeat, Phase, new_state
 from .parent import end_with_parent
 
@@ -97,9 +98,11 @@ def run_jobs(
         num_workers: processes to start, at most one per job.
         on_progress: gets the inputs done so far.
 
-    Raises what a task raises; ChildProcessError when one job loses three workers for reasons that are no input's
-    fault; TimeoutError when a source does not answer.
+    Raises InputError for less than one worker; what a task raises; ChildProcessError when one job loses three workers
+    for reasons that are no input's fault; TimeoutError when a source does not answer.
     """
+    if num_workers < 1:
+        raise InputError(f"workers must be at least 1, got {num_workers}")
     looked = time.monotonic()
     all_jobs = list(jobs)
     queue = deque(_Assignment(number, job) for number, (job, _) in enumerate(all_jobs))
@@ -197,11 +200,25 @@ def _exit_words(code: int | None) -> str:
     return f"ended with code {code}"
 
 
+def _let_the_fork_server_end() -> None:
+    """Close the pipe by which a worker would keep its fork server, and so itself, alive after their parent was killed.
+
+    The server hands it to every worker, so that workers can start more of them; ours do not. There is no public way.
+    """
+    from multiprocessing import forkserver
+
+    alive: int | None = forkserver._forkserver._forkserver_alive_fd  # type: ignore[attr-defined]
+    if alive is not None:
+        os.close(alive)
+        forkserver._forkserver._forkserver_alive_fd = None  # type: ignore[attr-defined]
+
+
 def _work(task: Task[Any, Any], connection: Connection, state: Any) -> None:
     """The life of a worker process."""
     # Ctrl-C reaches the whole process group; the parent decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # On a fork server's end as on a parent's: the server ends when the process that started it does.
+    _let_the_fork_server_end()
     end_with_parent(os.getppid(), signal.SIGKILL)()
     heartbeat = Heartbeat(state)
     while True:

@@ -24,8 +24,8 @@ def test_samples_whose_label_comes_first_are_read_ahead(tmp_path: Path) -> None:
                 member = tarfile.TarInfo(f"{number}.{ext}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-    samples = Samples(ShardSet.open(adopt_webdataset(tmp_path / "elsewhere", tmp_path / "adopted")))
-    assert samples.labels(np.arange(16)).tolist() == [0, 1] * 8
+    samples = Samples([ShardSet.open(adopt_webdataset(tmp_path / "elsewhere", tmp_path / "adopted"))])
+    assert samples.find(np.arange(16))[1].tolist() == [0, 1] * 8
     for indices in [[3, 1], list(range(16)), *([index] for index in range(16))]:
         samples.read_ahead(np.array(indices))
     for index, pixels in enumerate(noise):

@@ -1,5 +1,6 @@
 """Laws of interruption: whatever stops a run, only whole files have final names, and the same command ends the same."""
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -15,9 +16,8 @@ import pytest
 
 from alexkit.prep.build.build import WORK_FOLDER, BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
-from alexkit.prep.sources.recognize import Source, open_source
+from alexkit.prep.sources.recognize import open_source
 
-NUM_KILLS = 30
 COMMAND = [str(Path(sys.executable).with_name("alexprep")), "shard"]
 OPTIONS = ["--size", "32", "--images-per-shard", "3", "--workers", "2"]
 
@@ -40,11 +40,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.002)
 
 
-def build(source: Source, out: Path) -> None:
-    options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=5, num_workers=2)
-    build_shards(source, out, options, on_split=lambda split: lambda done, num_bad: None)
-
-
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() != b""  # empty for a process that only waits to be reaped
@@ -52,8 +47,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def children_of(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def descendants_of(pid: int) -> list[int]:
+    """The processes that a process started, and theirs."""
+    try:
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return [one for child in children for one in (child, *descendants_of(child))]
 
 
 @pytest.fixture
@@ -68,35 +68,34 @@ def endless(tmp_path: Path, draw_source: Callable[..., Path]) -> Iterator[tuple[
     process.communicate()
 
 
+@pytest.mark.parametrize("num_kills", [4, pytest.param(25, marks=pytest.mark.slow)])
 def test_kill_9_at_random_points_ends_in_the_bytes_of_an_undisturbed_run(
-    tmp_path: Path, draw_source: Callable[..., Path], tree_hashes: Callable[[Path], dict[str, str]]
+    tmp_path: Path, draw_source: Callable[..., Path], tree_hashes: Callable[[Path], dict[str, str]], num_kills: int
 ) -> None:
-    folder, out = draw_source(images_per_class=14), tmp_path / "out"
-    (folder / "train/n00000001/bad.JPEG").write_bytes(b"no image")
-    source = open_source(folder)
+    source, out = draw_source(images_per_class=14), tmp_path / "out"
+    (source / "train/n00000001/bad.JPEG").write_bytes(b"no image")
     begin = time.monotonic()
-    build(source, tmp_path / "undisturbed")
+    assert finish(source, tmp_path / "undisturbed").returncode == 0
     duration = time.monotonic() - begin
     expected = tree_hashes(tmp_path / "undisturbed")
-    rng = np.random.default_rng()
-    num_kills = num_finished = 0
-    while num_kills < NUM_KILLS or num_finished == 0:
-        process = multiprocessing.get_context("fork").Process(target=build, args=(source, out))
-        process.start()
-        assert process.pid is not None
-        process.join(rng.uniform(0.02, 1) * duration if num_kills < NUM_KILLS else 120)
-        if process.exitcode is None:
-            workers = children_of(process.pid)
+    rng = np.random.default_rng(num_kills)
+    killed = finished = 0
+    while killed < num_kills or finished == 0:
+        process = start(source, out)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.02, 1) * duration if killed < num_kills else 120)
+        if process.returncode is None:
+            processes = descendants_of(process.pid)
             process.kill()
-            process.join()
-            num_kills += 1
-            wait_for(lambda pids=tuple(workers): not any(map(is_alive, pids)))
+            killed += 1
+            wait_for(lambda pids=tuple(processes): not any(map(is_alive, pids)))
+        process.communicate()
         final = {name: digest for name, digest in tree_hashes(out).items() if name in expected} if out.exists() else {}
         assert final.items() <= expected.items(), "a final name with other content"
-        assert process.exitcode in (0, -signal.SIGKILL)
-        if process.exitcode == 0:
+        assert process.returncode in (0, -signal.SIGKILL)
+        if process.returncode == 0:
             assert tree_hashes(out) == expected
-            num_finished += 1
+            finished += 1
             shutil.rmtree(out)
 
 
@@ -108,12 +107,12 @@ def test_a_signal_ends_with_one_line_and_the_same_command_continues(
     tree_hashes: Callable[[Path], dict[str, str]],
 ) -> None:
     source, out, process = endless
-    workers = children_of(process.pid)
+    workers = descendants_of(process.pid)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=10)
     assert process.returncode == 130
     assert (
-        stderr.splitlines()[-1] == "interrupted; the same command continues what was begun, or begins again"
+        stderr.splitlines()[-1] == f"interrupted; finished shards are kept in {out}; the same command continues"
         and "Traceback" not in stderr
     )
     wait_for(lambda: not any(map(is_alive, workers)))

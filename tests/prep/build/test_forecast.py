@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from alexkit.prep.build import forecast, workers
+from alexkit.prep.build import forecast
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.build.forecast import Forecast
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources.recognize import open_source
+from alexkit.prep.workers import pool
 
 OPTIONS = BuildOptions(pixels=PixelOptions(size_px=32, format="png"), images_per_shard=100, num_workers=2)
 
@@ -70,10 +71,10 @@ def test_a_disk_without_room_is_refused_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_image_that_hangs_is_left_out_of_the_pilot(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "MAX_INPUT_SECONDS", 1.0)
+def test_a_source_that_does_not_answer_ends_the_pilot(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_READ_SECONDS", 0.5)
     (large / "train/n00000000/n00000000_0.JPEG").unlink()
     os.mkfifo(large / "train/n00000000/n00000000_0.JPEG")
     source = open_source(large)
-    measured = forecast.measure(source.splits, OPTIONS.pixels, num_workers=2)
-    assert measured is not None and measured.num_images == 120
+    with pytest.raises(TimeoutError, match="the source does not answer"):
+        forecast.measure(source.splits, OPTIONS.pixels, num_workers=2)

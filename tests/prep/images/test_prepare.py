@@ -92,7 +92,8 @@ def test_the_geometry_of_earlier_versions_is_no_longer_made() -> None:
 @pytest.mark.parametrize("quality", [50, 95, 100])
 def test_a_stored_jpeg_is_baseline_plain_and_close(chroma: str, quality: int) -> None:
     options = PixelOptions(size_px=128, quality=quality, chroma=chroma)
-    image, data, _ = prepare_image(encode_image(PHOTO, PixelOptions(format="png")), options)
+    prepared = prepare_image(encode_image(PHOTO, PixelOptions(format="png")), options)
+    image, data = prepared.image_HWC, prepared.encoded
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.format == "JPEG" and opened.mode == "RGB" and opened.size == (128, 128)
         assert not opened.info.get("progressive") and not opened.getexif() and "icc_profile" not in opened.info

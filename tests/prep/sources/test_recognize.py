@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
-from alexkit.prep.sources.recognize import open_source
+from alexkit.prep.sources import SourceOptions, open_source
 
 
 def put(folder: Path, *names: str) -> Path:
@@ -28,15 +29,154 @@ def test_train_and_val_are_two_splits_with_one_class_table(tmp_path: Path) -> No
     assert train.images[0].read() == b"train/a/1.jpg"
 
 
-@pytest.mark.parametrize("name", ["val", "validation", "test"])
-def test_the_validation_split_goes_by_several_names(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *(
+            ("val", "val"),
+            ("valid", "val"),
+            ("Validation", "val"),
+            ("dev", "val"),
+            ("test", "test"),
+            ("TESTING", "test"),
+        ),
+    ],
+)
+def test_splits_go_by_several_names(tmp_path: Path, name: str, split: str) -> None:
     source = open_source(put(tmp_path, "train/a/1.jpg", f"{name}/a/1.jpg"))
+    assert [one.name for one in source.splits] == ["train", split]
+
+
+def test_train_valid_and_test_are_three_splits(tmp_path: Path) -> None:
+    source = open_source(put(tmp_path, "train/a/1.jpg", "valid/a/1.jpg", "test/a/2.jpg", "test/a/3.jpg"))
+    assert [(split.name, len(split.images)) for split in source.splits] == [("train", 1), ("val", 1), ("test", 2)]
+
+
+def test_two_folders_that_both_are_validation_are_for_a_person_to_choose(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"more than one validation split: valid .* and validation .*; move one"):
+        open_source(put(tmp_path, "train/a/1.jpg", "valid/a/1.jpg", "validation/a/2.jpg"))
+
+
+def test_a_class_called_train_beside_other_classes_is_a_class(tmp_path: Path) -> None:
+    (split,) = open_source(put(tmp_path, "bus/1.jpg", "train/1.jpg", "test/2.jpg")).splits
+    assert list(split.images_per_class()) == ["bus", "test", "train"]
+
+
+def test_val_may_lack_classes_of_train_and_has_its_table(tmp_path: Path) -> None:
+    source = open_source(put(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/c/2.jpg", "val/b/x.txt"))
+    train, val = source.splits
+    assert val.classes == train.classes and [(image.name, image.label) for image in val.images] == [("c/2.jpg", 2)]
+    assert "val: 2 of 3 classes have no image: a, b" in source.notes
+    assert any("class folders without images" in line for line in source.passed_over)
+
+
+def test_nested_class_folders_are_called_by_their_paths(tmp_path: Path) -> None:
+    put(tmp_path, "a/airfield/1.jpg", "a/alley/1.jpg", "b/barn/1.jpg", "b/barn/inner/2.jpg")
+    source = open_source(tmp_path)
+    assert list(source.splits[0].images_per_class()) == ["a/airfield", "a/alley", "b/barn", "b/barn/inner"]
+    assert "b/barn/inner lies inside b/barn and both hold images, so they are two classes" in source.notes[0]
+    (split,) = open_source(tmp_path, SourceOptions(class_depth=2)).splits
+    assert split.images_per_class() == {"a/airfield": 1, "a/alley": 1, "b/barn": 2}
+    (split,) = open_source(tmp_path, SourceOptions(class_depth=1)).splits
+    assert [(image.name, image.label) for image in split.images][2:] == [("b/barn/1.jpg", 1), ("b/barn/inner/2.jpg", 1)]
+
+
+def test_a_stray_empty_folder_in_a_class_is_passed_over(tmp_path: Path) -> None:
+    put(tmp_path, "dice/1.jpg", "dog/1.jpg")
+    (tmp_path / "dog/greg/vision309").mkdir(parents=True)
+    source = open_source(tmp_path)
+    assert source.splits[0].images_per_class() == {"dice": 1, "dog": 1}
+    assert "2 folders without images inside class folders" in source.passed_over[0]
+
+
+def test_a_split_inside_a_class_folder_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "set/train/a/1.jpg", "set/val/a/1.jpg", "other/1.jpg")
+    with pytest.raises(InputError, match="set/train: the folder of a split inside the folder of a class; name"):
+        open_source(tmp_path)
+
+
+def test_the_only_folder_is_looked_into(tmp_path: Path) -> None:
+    source = open_source(put(tmp_path, "flowers/train/a/1.jpg", "flowers/val/a/2.jpg", "readme.txt"))
     assert [split.name for split in source.splits] == ["train", "val"]
+    assert "read flowers/, the only folder in it" in source.notes[0]
 
 
-def test_val_is_preferred_to_test(tmp_path: Path) -> None:
-    source = open_source(put(tmp_path, "train/a/1.jpg", "val/a/1.jpg", "test/a/2.jpg", "test/a/3.jpg"))
-    assert len(source.splits[1].images) == 1
+@pytest.mark.parametrize(
+    "litter",
+    [
+        *(".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/a/._1.jpg", "@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg"),
+        *("$RECYCLE.BIN/x", "lost+found/x", "System Volume Information/x", "._1.jpg", ".ipynb_checkpoints/1.jpg"),
+        *("README", "notes.txt", "labels.csv", "model.pth"),
+    ],
+)
+@pytest.mark.parametrize("where", ["", "train", "train/a"])
+def test_litter_is_passed_over_and_counted(tmp_path: Path, litter: str, where: str) -> None:
+    clean = open_source(put(tmp_path / "clean", "train/a/1.jpg", "val/a/1.jpg"))
+    put(tmp_path / "set", "train/a/1.jpg", "val/a/1.jpg")
+    put(tmp_path / "set" / where, litter)
+    source = open_source(tmp_path / "set")
+    assert [split.fingerprint() for split in source.splits] == [split.fingerprint() for split in clean.splits]
+    assert len(source.passed_over) == 1 and source.passed_over[0].startswith("1 ")
+    assert litter.partition("/")[0] in source.passed_over[0]
+
+
+def test_what_belongs_to_no_split_is_named(tmp_path: Path) -> None:
+    source = open_source(put(tmp_path, "train/a/1.jpg", "extra/a/1.jpg", "x.jpg", "train/y.jpg"))
+    assert source.passed_over == (
+        f"1 files beside class folders, of no class: {tmp_path / 'train/y.jpg'}",
+        f"1 files that belong to no split: {tmp_path / 'x.jpg'}",
+        f"1 folders that are no split: {tmp_path / 'extra'}",
+    )
+
+
+def test_our_own_output_inside_source_is_no_class(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.jpg", "b/1.jpg", "shards/train/manifest.json", "begun/.unfinished/plan.json", "named/x.jpg")
+    source = open_source(tmp_path, out=tmp_path / "named")
+    assert list(source.splits[0].images_per_class()) == ["a", "b"]
+    assert source.passed_over[0].startswith("3 folders of shard sets, e.g. ")
+
+
+def test_one_name_in_two_normalizations_is_one_class(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    put(tmp_path / "two", f"train/{composed}/1.jpg", f"val/{decomposed}/1.jpg")
+    train, val = open_source(tmp_path / "two").splits
+    assert [entry.id for entry in val.classes] == [composed] and train.classes == val.classes
+    put(tmp_path / "one", f"{composed}/1.jpg", f"{decomposed}/2.jpg")
+    with pytest.raises(InputError, match=r"differ only in Unicode normalization .'cafe\\u0301' and 'caf\\xe9'"):
+        open_source(tmp_path / "one")
+
+
+def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
+    source = open_source(put(tmp_path, *(f"{i}/1.jpg" for i in range(12))))
+    assert source.notes[0].startswith("class ids are sorted as text, so class 2 is '10'; rename the classes")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            ("index.json", "shard.00000.mds"),
+            r"MosaicML shards .* \(shard.00000.mds\), which are not read in place",
+        ),
+        (("index.json", "chunk-0-0.bin"), "litData chunks"),
+        (("data.mdb", "lock.mdb"), "an LMDB database"),
+        (("train-00000-of-00002",), "TFRecord files"),
+        (("a.tfrecord",), "TFRecord files"),
+        (("dataset_info.json", "data-00000-of-00001.arrow"), r"save_to_disk .*to_parquet"),
+        (("dataset_dict.json",), "save_to_disk"),
+        (("train.beton",), "an FFCV file"),
+        (("train.rec", "train.idx"), "MXNet RecordIO"),
+        (("data_batch_1", "batches.meta"), "batches of CIFAR"),
+        (("train-000000.tar.gz",), "compressed tars .*gunzip --keep"),
+        (("train-000000.tar.zst",), "compressed tars .*unzstd --keep"),
+    ],
+)
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_known_formats_are_refused_with_the_way_out(
+    tmp_path: Path, names: tuple[str, ...], words: str, split: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        open_source(put(tmp_path, *(split + name for name in names)))
 
 
 def test_class_folders_alone_are_one_split(tmp_path: Path) -> None:
@@ -64,10 +204,10 @@ def test_the_list_does_not_depend_on_the_order_of_creation(tmp_path: Path) -> No
     [
         ((), "holds no class folders"),
         (("train/a/1.jpg", "train/b/.hidden"), "train/b: class without images"),
-        (("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg"), "1 only in train: b"),
         (("train/a/1.jpg", "val/a/1.jpg", "val/b/1.jpg"), "1 only in val: b"),
-        (("a/b/1.jpg",), "a folder inside a class folder"),
-        (("train/1.jpg",), "holds no class folders"),
+        (("train/1.jpg",), "train: images without labels; it holds no class folders"),
+        (("1.jpg",), "images without labels; it holds no class folders"),
+        (("x.bin",), "holds no class folders, .* that are understood; found x.bin"),
     ],
 )
 def test_what_is_no_source_is_refused_by_name(tmp_path: Path, names: tuple[str, ...], words: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,15 @@ import pytest
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the files of these tests")
 from pyarrow import parquet  # noqa: E402
 
+from alexkit.prep.sources.options import SourceOptions  # noqa: E402
 from alexkit.prep.sources.parquet import pages  # noqa: E402
-from alexkit.prep.sources.parquet.split import read_parquet  # noqa: E402
+from alexkit.prep.sources.parquet.split import read_parquet as read_parquet_with  # noqa: E402
+from alexkit.prep.sources.remarks import Remarks  # noqa: E402
+
+
+def read_parquet(files: list[Path], split: str) -> Any:
+    return read_parquet_with(files, split, SourceOptions(), Remarks())
+
 
 STRUCT = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
 

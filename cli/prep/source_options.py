@@ -1,0 +1,101 @@
+"""How a source is read and shown: the options that several commands have, and the block that says what was found."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ...prep.sources import Source, SourceSplit
+
+# Written out, since reading them from prep.sources would load every reader for --help; a test compares the two.
+LAYOUTS = (
+    *("class-folders", "class-tars", "flat", "ilsvrc", "img2dataset"),
+    *("kaggle", "list", "parquet", "tiny-imagenet", "webdataset"),
+)
+SHOWN_CLASSES = 4
+_OPTIONS = (
+    click.option("--layout", type=click.Choice(LAYOUTS), help="What SOURCE is, where more than one layout fits."),
+    click.option("--label-key", metavar="KEY", help="JSON key or member extension of the label in tars."),
+    click.option("--image-column", metavar="NAME", help="Column of images in tables and lists, extension in tars."),
+    click.option("--label-column", metavar="NAME", help="Column of labels in tables and lists."),
+    click.option("--class-depth", type=int, metavar="N", help="How many folder names make a class.  [default: all]"),
+    click.option("--unlabeled", is_flag=True, help="Store images without labels too, all of one class."),
+    click.option("--val-fraction", type=float, metavar="F", help="Fraction of each class to make a val split of."),
+    click.option("--keep", metavar="NAMES", help="Members, columns or files to store with images: caption,json."),
+)
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command: it gets the options of how a source is read, as `reading`, a SourceOptions."""
+
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        layout: Any,
+        label_key: str | None,
+        image_column: str | None,
+        label_column: str | None,
+        class_depth: int | None,
+        unlabeled: bool,
+        val_fraction: float | None,
+        keep: str | None,
+        **others: Any,
+    ) -> Any:
+        from ...prep.sources import SourceOptions
+
+        reading = SourceOptions(
+            layout=layout,
+            label_key=label_key,
+            image_column=image_column,
+            label_column=label_column,
+            class_depth=class_depth,
+            unlabeled=unlabeled,
+            val_fraction=val_fraction,
+            keep=tuple(name.strip() for name in keep.split(",")) if keep else (),
+        )
+        return command(*args, reading=reading, **others)
+
+    decorated: Callable[..., Any] = wrapped
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def found_lines(source: "Source") -> Iterator[str]:
+    """What was recognized: layout, splits, classes and their order, what was passed over, notes."""
+    yield f"found {source.description}"
+    for split in source.splits:
+        yield f"  {split.name:6}{len(split.images):>10,} images{len(split.classes):>8,} classes"
+    yield f"  {_classes(source.splits[0])}"
+    for line in source.passed_over:
+        yield f"  passed over: {line}"
+    for line in source.notes:
+        yield f"note: {line}"
+
+
+def _classes(split: "SourceSplit") -> str:
+    orders = {
+        "text": "sorted as text",
+        "numbers": "in the order of their numbers",
+        "table": "in the order of the source",
+    }
+    ids = [entry.id for entry in split.classes]
+    more = ", …" if len(ids) > SHOWN_CLASSES else ""
+    return f"{len(ids):,} classes, {orders[split.class_order]}: {', '.join(ids[:SHOWN_CLASSES])}{more}"
+
+
+def found_row(source: "Source") -> dict[str, object]:
+    """The same as plain data."""
+    return {
+        "found": source.description,
+        "splits": [
+            {"split": split.name, "images": len(split.images), "images_per_class": split.images_per_class()}
+            for split in source.splits
+        ],
+        "classes": [{"id": entry.id, "name": entry.name} for entry in source.splits[0].classes],
+        "class_order": source.splits[0].class_order,
+        "passed_over": list(source.passed_over),
+        "notes": list(source.notes),
+    }

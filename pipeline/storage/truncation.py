@@ -1,0 +1,95 @@
+"""A shard that is cut short while it is mapped: the process ends, as it must, but with a line that names the shard.
+
+Reading a mapped page past the end of its file raises SIGBUS in the thread that reads. The handler here looks the
+address up among the mapped shards, writes one line to stderr, puts the earlier action back and returns; the read is
+tried again and the process ends as it would have without us. The handler is Python, which is safe here: the reading
+threads of DALI and of compiled loops do not hold the interpreter's lock, and no thread that holds it waits for them.
+"""
+
+import ctypes
+import os
+import signal
+import weakref
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SA_SIGINFO = 4
+_ADDRESS_OFFSET = 16  # of si_addr in the siginfo_t of 64-bit Linux
+
+
+class _Action(ctypes.Structure):
+    """struct sigaction of 64-bit Linux."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_ulong * 16),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+class _Mapped:
+    """The shards of one mapped set, by address."""
+
+    def __init__(self, base: int, starts: NDArray[np.int64], paths: Sequence[Path], sizes: Sequence[int]) -> None:
+        self._base, self._starts, self._paths, self._sizes = base, starts.tolist(), paths, sizes
+
+    def line(self, address: int) -> bytes:
+        """What to say of a read that failed at this address; nothing when it is not of this set."""
+        shard = bisect_right(self._starts, address - self._base) - 1
+        if shard < 0 or address - self._base - self._starts[shard] >= self._sizes[shard]:
+            return b""
+        path, expected = self._paths[shard], self._sizes[shard]
+        try:
+            found = f"has {path.stat().st_size} bytes instead of {expected}"
+        except OSError as error:
+            found = f"cannot be read: {error.strerror}"
+        return (
+            f"{path}: {found}; it was cut short while it was in use, which ends this process; restore the shard, "
+            "'alexprep repair SHARDS SOURCE'\n"
+        ).encode()
+
+
+_sets: dict[int, _Mapped] = {}
+_earlier = _Action()
+
+
+def watch(data: NDArray[np.uint8], starts: NDArray[np.int64], paths: Sequence[Path], sizes: Sequence[int]) -> None:
+    """Name the shard when a read of `data` fails, for as long as the array lives.
+
+    Args:
+        data: The bytes of all shards side by side.
+        starts: Where each shard starts in it.
+        paths: The shards' files.
+        sizes: Their bytes.
+    """
+    base = data.ctypes.data
+    if not _sets:
+        _install()
+    _sets[base] = _Mapped(base, starts, paths, sizes)
+    weakref.finalize(data, _sets.pop, base, None).atexit = False
+
+
+def _install() -> None:
+    action = _Action(handler=ctypes.cast(_handler, ctypes.c_void_p).value, flags=_SA_SIGINFO)
+    current = _Action()
+    _libc.sigaction(signal.SIGBUS, None, ctypes.byref(current))
+    if current.handler != action.handler:
+        _libc.sigaction(signal.SIGBUS, ctypes.byref(action), ctypes.byref(_earlier))
+
+
+def _on_bus_error(number: int, information: int, _context: int) -> None:
+    address = ctypes.c_uint64.from_address(information + _ADDRESS_OFFSET).value
+    for mapped in list(_sets.values()):
+        if line := mapped.line(address):
+            os.write(2, line)
+            break
+    _libc.sigaction(number, ctypes.byref(_earlier), None)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(_on_bus_error)

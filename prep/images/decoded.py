@@ -1,0 +1,22 @@
+"""What decoding gives: pixels, and what was unusual about them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoded:
+    """One decoded image, upright."""
+
+    image_HWC: NDArray[np.uint8]
+    """Pixels, uint8 RGB, height x width x 3."""
+    size_hw: tuple[int, int]
+    """Height and width of the whole image, upright; `image_HWC` has 1/`reduction` of them, rounded up."""
+    reduction: int = 1
+    """1, 2, 4 or 8: by what a JPEG was reduced while it was decoded."""
+    warnings: tuple[str, ...] = ()
+    """Why the image is kept with a warning; one of a few fixed texts each, so that they can be counted."""
+    decoded_rows: float = 1.0
+    """Fraction of rows whose pixels come from the data; below 1 only for a damaged JPEG that was kept by `lenient`."""

@@ -1,0 +1,193 @@
+"""Every format but JPEG to pixels, by Pillow.
+
+Known by their first bytes, so that a damaged PNG is called a damaged PNG, and a format that is not read by its name.
+Transparency is laid over white, more than 8 bits a sample keep their high byte, the first frame of an animation counts.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from ...errors import InputError
+from .decoded import Decoded
+from .exif import BITS_PER_SAMPLE_TAG, exif_orientation, first_number
+from .jpeg import upright
+from .limits import ALPHA_BYTES_PER_PIXEL, BYTES_PER_PIXEL, DecodeOptions
+from .png import SIGNATURE, plain_png, png_has_alpha, png_size
+
+_READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "PNM": PpmImagePlugin.PpmImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+}
+_FIRST_BYTES = {
+    SIGNATURE: "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"II+\0": "BigTIFF",
+    b"MM\0+": "BigTIFF",
+    b"8BPS": "Photoshop",
+    b"%PDF": "PDF",
+    b"\0\0\1\0": "ICO",
+    b"v/1\1": "OpenEXR",
+    b"DDS ": "DDS",
+    b"Pf": "floating-point PNM",
+    b"PF": "floating-point PNM",
+    b"P7": "PAM",
+}
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC"}
+# What Pillow raises for damaged data. MemoryError is not among them: it is the caller's.
+_PILLOW_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Warning,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    EOFError,
+    NotImplementedError,
+)
+
+
+def kind_of(data: bytes) -> str | None:
+    """The format's name, also of some that are not read; None for what is not known."""
+    for first, kind in _FIRST_BYTES.items():
+        if data.startswith(first):
+            return kind
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12])
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
+        return "PNM"
+    return None
+
+
+def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
+    """Decode an image that is no JPEG; InputError says in one line why not."""
+    kind = kind_of(data)
+    if kind is None:
+        raise InputError(f"not an image of a known format (it starts with {data[:8]!r})")
+    if kind not in _READERS:
+        raise InputError(f"{kind} is not read; convert it")
+    found: tuple[str, ...] = ()
+    orientation = 1
+    if kind == "PNG":
+        _check(options, *png_size(data), kind, has_alpha=png_has_alpha(data))
+        data, orientation, found = plain_png(data)
+    if kind == "WebP":
+        _check(options, *_webp_size(data), kind, has_alpha=False)  # Pillow takes the memory when it opens the file
+    with warnings.catch_warnings():
+        # What Pillow only warns of it patches over; the size is checked here.
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        if kind == "TIFF":
+            warnings.simplefilter("ignore", UserWarning)  # all of them are about tags that shape no pixel
+        try:
+            with _silent(kind == "TIFF"), _READERS[kind](io.BytesIO(data)) as image:
+                _check(options, *image.size, kind, has_alpha=image.has_transparency_data)
+                image.load()
+                if kind != "TIFF":  # a TIFF's own orientation is applied while it is loaded
+                    orientation = max(orientation, _orientation(image))
+                image_HWC = upright(_rgb(image, data), orientation)
+        except InputError:
+            raise
+        except _PILLOW_ERRORS as error:
+            raise InputError(_reason(kind, data, error)) from None
+    return Decoded(image_HWC=image_HWC, size_hw=image_HWC.shape[:2], warnings=found)
+
+
+def _check(options: DecodeOptions, width: int, height: int, kind: str, *, has_alpha: bool) -> None:
+    options.check(width, height, BYTES_PER_PIXEL[kind] + has_alpha * ALPHA_BYTES_PER_PIXEL, kind)
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels that the header promises, unchecked."""
+    if data[12:16] == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+
+
+def _orientation(image: Image.Image) -> int:
+    block = image.info.get("exif")
+    return exif_orientation(block) if isinstance(block, bytes) else 1
+
+
+def _reason(kind: str, data: bytes, error: Exception) -> str:
+    if kind == "TIFF":
+        bits = first_number(data, BITS_PER_SAMPLE_TAG)
+        if "pixel mode" in str(error) and bits is not None:
+            return f"TIFF with {bits} bits per sample, or this layout of samples, is not read; convert it"
+    return f"damaged {kind}: {' '.join(str(error).split()) or type(error).__name__}"
+
+
+def _rgb(image: Image.Image, data: bytes) -> NDArray[np.uint8]:
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        values = np.asarray(image)
+        if int(values.min()) < 0 or int(values.max()) > 65535:
+            raise InputError("integer pixels outside 0-65535")
+        # 12 bits of a TIFF come as they are, everything else spread over 16.
+        bits = first_number(data, BITS_PER_SAMPLE_TAG) if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
+        gray = (values >> (4 if bits == 12 else 8)).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise InputError("floating-point pixels have no defined range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+@contextlib.contextmanager
+def _silent(is_wanted: bool) -> Iterator[None]:
+    """Keep libtiff, which writes to the terminal by itself, from doing so."""
+    if not is_wanted:
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nothing)

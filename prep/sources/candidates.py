@@ -1,0 +1,270 @@
+"""What in a folder could be a split, found by names and first looks, and how each would be read."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+
+from ...errors import InputError
+from .folders.class_folders import INNER_FOLDER, read_class_folders
+from .folders.flat import read_flat, read_unlabeled
+from .folders.flat_labels import find_flat_labels
+from .folders.img2dataset import is_img2dataset, read_img2dataset
+from .folders.listing import Folder
+from .folders.tiny_imagenet import is_annotated, read_annotated
+from .ilsvrc import kaggle
+from .ilsvrc.archives import ARCHIVE_PATTERNS, read_validation_folder, read_validation_tar
+from .ilsvrc.devkit import Devkit, find_devkit
+from .inputs import SourceSplit
+from .known_formats import refuse_known_format
+from .labels import Unlabeled
+from .options import Layout, SourceOptions
+from .remarks import Remarks
+from .split_names import SPLIT_WORDS, split_called, split_in
+from .tars.class_tars import are_class_tars, read_class_tars, read_nested_tar
+from .tars.tar_index import members_of
+from .tars.webdataset import read_webdataset
+
+_FIRST_MEMBERS = 50  # enough to see what kind of tar it is
+
+Read = Callable[[SourceSplit | None], SourceSplit]
+"""Reads a split; takes the split that was read before, whose class table it will get."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One thing that could be a split, and how to read it."""
+
+    split: str
+    path: Path
+    """The file or folder, or a pattern of files."""
+    kind: str
+    """What it is, in words."""
+    layout: Layout
+    """What `--layout` calls it."""
+    read: Read
+    files: tuple[Path, ...] = ()
+    """The files, where `path` is a pattern."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Place:
+    """SOURCE, and what reading it needs."""
+
+    folder: Folder
+    options: SourceOptions
+    remarks: Remarks
+
+    @property
+    def path(self) -> Path:
+        """The folder's path."""
+        return self.folder.where
+
+    @cached_property
+    def devkit(self) -> Devkit | None:
+        """The devkit of ILSVRC in it."""
+        return find_devkit(self.path)
+
+
+def split_candidates(place: Place) -> Iterator[Candidate]:
+    """Everything in a folder that is called by the name of a split, or is known to be one."""
+    for find in (_archives, _split_folders, _kaggle, _named_files):
+        yield from find(place)
+
+
+def contents(folder: Folder, split: str, place: Place) -> Iterator[Candidate]:
+    """What the folder of one split can be; InputError with the way out for formats that are known and not read."""
+    tars = tuple(sorted(folder.where.glob("*.tar")))
+    parquet = _with_images(folder, tuple(sorted(folder.where.glob("*.parquet"))))
+    found: list[Candidate] = []
+    if tars:
+        found += _tar_candidates(folder, tars, split, place)
+    if parquet:
+        found.append(_parquet(folder.where / "*.parquet", parquet, split, place))
+    found += _image_folders(folder, split, place)
+    if not found:
+        refuse_known_format(folder.where)
+    yield from found
+
+
+def _image_folders(folder: Folder, split: str, place: Place) -> Iterator[Candidate]:
+    """Class folders, or images of one split in one folder."""
+    options = place.options
+    if is_annotated(folder):
+        read: Read = lambda _: read_annotated(folder, split, options)  # noqa: E731
+        yield Candidate(
+            split=split, path=folder.where, kind="Tiny ImageNet's annotated images", layout="tiny-imagenet", read=read
+        )
+    elif is_img2dataset(folder):
+        read = lambda _: read_img2dataset(folder, split, options)  # noqa: E731
+        yield Candidate(split=split, path=folder.where, kind="files of img2dataset", layout="img2dataset", read=read)
+    elif folder.folders == (INNER_FOLDER,) and folder.child(INNER_FOLDER).has_images():
+        yield _flat(folder.child(INNER_FOLDER), split, place)
+    elif folder.folders and options.layout != "flat":
+        read = lambda first: read_class_folders(folder, split, options, allow_empty=first is not None)  # noqa: E731
+        yield Candidate(split=split, path=folder.where, kind="class folders", layout="class-folders", read=read)
+    elif folder.has_images():
+        yield _flat(folder, split, place)
+
+
+def _flat(folder: Folder, split: str, place: Place) -> Candidate:
+    """Images without class folders."""
+
+    def read(first: SourceSplit | None) -> SourceSplit:
+        labels = find_flat_labels(split, folder, (place.path, place.path / "ILSVRC"))
+        if labels is not None:
+            ids = () if first is None else tuple(entry.id for entry in first.classes)
+            return read_flat(folder, split, labels, place.options, class_ids=ids)
+        if split == "val" and place.devkit is not None:
+            return read_validation_folder(folder, split, place.devkit)
+        if place.options.unlabeled:
+            return read_unlabeled(folder, split, place.options)
+        raise Unlabeled(
+            f"{folder.where}: images without labels; it holds no class folders, and beside it lies no list "
+            f"({split}.txt of lines PATH LABEL), no LOC_val_solution.csv and no devkit: put one there, move the images "
+            "to class folders, or store them without labels by --unlabeled"
+        )
+
+    return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
+
+
+def _tar_candidates(folder: Folder, tars: tuple[Path, ...], split: str, place: Place) -> Iterator[Candidate]:
+    """Class tars or shards: only a person can say what tars are that are called otherwise than by synset ids."""
+    path = folder.where / "*.tar"
+    wanted = place.options.layout
+    if wanted == "class-tars" or (wanted is None and are_class_tars(tars) and not _holds_samples(tars)):
+        read: Read = lambda _: read_class_tars(tars, split, place.remarks)  # noqa: E731
+        yield Candidate(split=split, path=folder.where, kind="class tars", layout="class-tars", read=read, files=tars)
+    else:
+        yield _webdataset(path, tars, split, place)
+
+
+def _holds_samples(tars: tuple[Path, ...]) -> bool:
+    """Whether the first tar that can be read begins with labels beside images."""
+    for path in tars:
+        try:
+            names = [member.name.casefold() for member in islice(members_of(path), _FIRST_MEMBERS)]
+        except InputError:
+            continue
+        return any(name.endswith((".cls", ".json")) for name in names)
+    return False
+
+
+def _with_images(folder: Folder, files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The parquet files without those that only tell of the tar or folder beside them, as img2dataset writes them."""
+    kept = []
+    for path in files:
+        if path.with_suffix(".tar").exists() or (folder.where / path.stem).is_dir():
+            folder.remarks.pass_over("tables of img2dataset", str(path))
+        else:
+            kept.append(path)
+    return tuple(kept)
+
+
+def _parquet(pattern: Path, files: tuple[Path, ...], split: str, place: Place) -> Candidate:
+    def read(_: SourceSplit | None) -> SourceSplit:
+        from .parquet.split import read_parquet
+
+        return read_parquet(files, split, place.options, place.remarks)
+
+    return Candidate(split=split, path=pattern, kind="parquet files", layout="parquet", read=read, files=files)
+
+
+def _webdataset(pattern: Path, tars: tuple[Path, ...], split: str, place: Place) -> Candidate:
+    read: Read = lambda _: read_webdataset(tars, split, place.options, place.remarks)  # noqa: E731
+    return Candidate(split=split, path=pattern, kind="WebDataset shards", layout="webdataset", read=read, files=tars)
+
+
+def _archives(place: Place) -> Iterator[Candidate]:
+    """ILSVRC's own tars."""
+    for split, pattern in ARCHIVE_PATTERNS.items():
+        for path in sorted(place.path.glob(pattern)):
+            words = {"train": "training", "val": "validation", "test": "test"}[split]
+            yield Candidate(
+                split=split,
+                path=path,
+                kind=f"the {words} archive of ILSVRC",
+                layout="ilsvrc",
+                read=partial(_read_archive, path, split, place),
+                files=(path,),
+            )
+
+
+def _read_archive(path: Path, split: str, place: Place, _: SourceSplit | None) -> SourceSplit:
+    if split == "train":
+        return read_nested_tar(path, split, place.remarks)
+    if split == "test":
+        raise Unlabeled(f"{path}: the test images of ILSVRC have no labels; unpack them to a folder to store them")
+    if place.devkit is None:
+        raise InputError(
+            f"{path}: its labels are in the devkit; put ILSVRC2012_devkit_t12.tar.gz beside it, or move it away"
+        )
+    return read_validation_tar(path, place.devkit)
+
+
+def _split_folders(place: Place) -> Iterator[Candidate]:
+    """`train/`, `val/` and so on, whatever they hold."""
+    folder = place.folder
+    named = [name for name in folder.folders if split_called(name)]
+    others = [name for name in folder.folders if not split_called(name)]
+    if any(folder.child(name).has_images() for name in others) and not any(
+        folder.child(name).folders or not folder.child(name).has_images() for name in named
+    ):
+        return  # a class called train, as in CIFAR-100, among other classes
+    for split in SPLIT_WORDS:
+        for name in named:
+            if split_called(name) == split:
+                yield from contents(folder.child(name), split, place)
+
+
+def _kaggle(place: Place) -> Iterator[Candidate]:
+    """`ILSVRC/Data/CLS-LOC`."""
+    for layout in kaggle.find_layouts(place.path):
+        for split in SPLIT_WORDS:
+            path = layout.data / split
+            if not path.is_dir():
+                continue
+            words = {"train": "training", "val": "validation", "test": "test"}[split]
+            yield Candidate(
+                split=split,
+                path=path,
+                kind=f"the {words} images of Kaggle's ILSVRC",
+                layout="kaggle",
+                read=partial(_read_kaggle, layout, split, place),
+            )
+
+
+def _read_kaggle(layout: kaggle.KaggleLayout, split: str, place: Place, _: SourceSplit | None) -> SourceSplit:
+    folder = Folder(where=layout.data / split, remarks=place.remarks)
+    if split == "train":
+        return kaggle.read_train(layout, folder, place.options)
+    if split == "val":
+        return kaggle.read_validation(layout, folder, place.options)
+    if place.options.unlabeled:
+        return read_unlabeled(folder, split, place.options)
+    raise Unlabeled(f"{folder.where}: the test images of ILSVRC have no labels; --unlabeled stores them without")
+
+
+def _named_files(place: Place) -> Iterator[Candidate]:
+    """`train-*.parquet` and `imagenet-train-00000.tar`, here and in `data/`, whatever they hold."""
+    for split in SPLIT_WORDS:
+        for folder in (place.path, place.path / "data"):
+            for suffix in ("parquet", "tar"):
+                for family, files in _families(folder, split, suffix).items():
+                    pattern = folder / f"{family}*.{suffix}"
+                    if suffix == "parquet":
+                        yield _parquet(pattern, files, split, place)
+                    else:
+                        yield _webdataset(pattern, files, split, place)
+
+
+def _families(folder: Path, split: str, suffix: str) -> dict[str, tuple[Path, ...]]:
+    """The files of a split by what their names have in common."""
+    archives = {path for pattern in ARCHIVE_PATTERNS.values() for path in folder.glob(pattern)}
+    families: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob(f"*.{suffix}")):
+        found = split_in(path.stem)
+        if found is not None and found[0] == split and path not in archives and not path.name.startswith("."):
+            families.setdefault(found[1], []).append(path)
+    return {family: tuple(files) for family, files in families.items()}

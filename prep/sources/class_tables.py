@@ -1,0 +1,103 @@
+"""One class table for all splits of a source: that of the training split, which the others are brought to.
+
+A label then means one class everywhere. A split may lack classes of the table; a class that the table lacks is refused,
+and so are two tables of one order each that differ in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import InputError
+from ..format.manifest import ClassEntry
+from .inputs import SourceSplit
+from .labels import UNLABELED, sorted_split
+from .remarks import Remarks
+
+SHOWN = 3
+
+
+def join_classes(source: Path, splits: Sequence[SourceSplit]) -> tuple[SourceSplit, ...]:
+    """The splits with the class table of the first of them; InputError where that gives a label two meanings."""
+    if len(splits) < 2 or is_unlabeled(splits[0]):
+        return tuple(splits)
+    first = splits[0]
+    joined = [first]
+    for split in splits[1:]:
+        joined.append(split if is_unlabeled(split) else _brought_to(source, first, split))
+    return tuple(joined)
+
+
+def is_unlabeled(split: SourceSplit) -> bool:
+    """Whether the images of a split have no labels."""
+    return [entry.id for entry in split.classes] == [UNLABELED]
+
+
+def note_classes(splits: Sequence[SourceSplit], remarks: Remarks) -> None:
+    """Note classes without images, and bare numbers that are sorted as text."""
+    for split in splits:
+        num_images = split.images_per_class()
+        empty = [class_id for class_id, count in num_images.items() if count == 0]
+        if empty:
+            remarks.note(f"{split.name}: {len(empty):,} of {len(num_images):,} classes have no image: {_some(empty)}")
+    ids = [entry.id for entry in splits[0].classes]
+    numbers = sorted(ids, key=int) if all(one.isdecimal() for one in ids) else ids
+    if splits[0].class_order == "text" and ids != numbers:
+        first = next(i for i, (text, number) in enumerate(zip(ids, numbers, strict=True)) if text != number)
+        remarks.note(
+            f"class ids are sorted as text, so class {first} is {ids[first]!r}; rename the classes with leading zeros "
+            "to have them in the order of their numbers"
+        )
+
+
+def _brought_to(source: Path, first: SourceSplit, split: SourceSplit) -> SourceSplit:
+    """`split` with the class table of `first`."""
+    index_of = {entry.id: entry.index for entry in first.classes}
+    used = {image.label for image in split.images}
+    lacking = [entry.id for entry in split.classes if entry.id not in index_of and entry.index in used]
+    if lacking:
+        only = f"{len(lacking)} only in {split.name}: {_some(lacking)}"
+        raise InputError(
+            f"{source}: {first.name} and {split.name} have different classes ({only}); a label would mean two things: "
+            "give both the same classes"
+        )
+    if _differ_in_order(first, split):
+        raise InputError(
+            f"{source}: {first.name} and {split.name} have the same classes in different order ({_order(first)}; "
+            f"{_order(split)}); a label would mean two things: label both in one way"
+        )
+    if tuple(entry.id for entry in split.classes) == tuple(entry.id for entry in first.classes):
+        return replace(split, classes=_with_names_of(split, first))
+    new = {entry.index: index_of[entry.id] for entry in split.classes if entry.id in index_of}
+    images = [image.labeled(new[image.label]) for image in split.images]
+    ids = [entry.id for entry in first.classes]
+    return replace(sorted_split(split.name, images, ids, first.class_order), classes=first.classes)
+
+
+def _with_names_of(split: SourceSplit, first: SourceSplit) -> tuple[ClassEntry, ...]:
+    """The table of `split`, with the names of `first` where it has none of its own."""
+    return tuple(
+        theirs if own.name == own.id else own for own, theirs in zip(split.classes, first.classes, strict=True)
+    )
+
+
+def _differ_in_order(first: SourceSplit, split: SourceSplit) -> bool:
+    """Whether both say the order of their classes, each in its own way, and it is not the same.
+
+    An order that only sorting gave is nobody's word; but numbers may be positions in it, so it counts beside numbers.
+    """
+    orders = {first.class_order, split.class_order}
+    if orders == {"text"} or orders == {"text", "table"}:
+        return False
+    index_of = {entry.id: entry.index for entry in first.classes}
+    places = [index_of[entry.id] for entry in split.classes if entry.id in index_of]
+    return places != sorted(places)
+
+
+def _order(split: SourceSplit) -> str:
+    how = {"text": "sorted as text", "table": "in the order of its table"}.get(split.class_order, "by number")
+    return f"{split.name} {how}: {', '.join(entry.id for entry in split.classes[:4])}, …"
+
+
+def _some(ids: Sequence[str]) -> str:
+    return f"{', '.join(ids[:SHOWN])}{', …' if len(ids) > SHOWN else ''}"

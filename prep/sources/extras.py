@@ -1,0 +1,56 @@
+"""Further members, columns and files that are stored with an image on request (`--keep`)."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import InputError
+from .inputs import Extra, SourceImage, SourceSplit
+
+_EXT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+MAX_EXT = 40
+
+
+SOURCE_NAME = "source"
+
+
+def with_origins(split: SourceSplit, source: Path) -> SourceSplit:
+    """The split with `source.txt` kept for every image: the path below SOURCE, and after a colon the name in it."""
+    images = [image.keeping(_origin(image, source)) for image in split.images]
+    return replace(split, images=images)
+
+
+def _origin(image: SourceImage, source: Path) -> Extra:
+    path = Path(image.container)
+    folder = source if source.is_dir() else source.parent
+    shown = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    file_name = image.name.rpartition("/")[2]
+    content = (shown if path.name == file_name else f"{shown}:{file_name}").encode("utf-8", "surrogateescape")
+    return Extra(f"{SOURCE_NAME}.txt", content, num_bytes=len(content))
+
+
+def column_extra(name: str, value: object) -> Extra | None:
+    """A value of a column or a JSON key: text becomes `NAME.txt`, bytes `NAME.bin`, all else `NAME.json`; None none."""
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        kind, content = "bin", value
+    elif isinstance(value, str):
+        kind, content = "txt", value.encode("utf-8", "surrogateescape")
+    else:
+        kind, content = "json", json.dumps(value, sort_keys=True, default=str).encode()
+    return Extra(checked_ext(f"{re.sub('[^A-Za-z0-9_-]+', '-', name)}.{kind}"), content, num_bytes=len(content))
+
+
+def column_extras(keep: Iterable[str], row: Mapping[str, object]) -> list[Extra]:
+    """The columns of `row` that are to be kept and have a value."""
+    return [extra for name in keep if (extra := column_extra(name, row.get(name)))]
+
+
+def checked_ext(ext: str) -> str:
+    """`ext`; InputError when it can be no extension of a member in a shard."""
+    if len(ext) > MAX_EXT or not _EXT.fullmatch(ext):
+        raise InputError(f"keep: {ext!r} can be no extension in a shard; use up to {MAX_EXT} letters, digits, _ and -")
+    return ext

@@ -1,0 +1,90 @@
+"""Class folders: one folder of images per class, named by the class id.
+
+The class id is the path from the split's folder to the images, so `a/airfield/1.jpg` is of class `a/airfield`; a
+`class_depth` of 1 makes it one of class `a`. A class folder that holds nothing but a folder `images`, as in Tiny
+ImageNet, is of the class that it is called by.
+"""
+
+from collections.abc import Iterator
+
+from ....errors import InputError
+from ..inputs import Extra, SourceImage, SourceSplit
+from ..labels import RawLabel, class_id_of, split_of_labels
+from ..options import SourceOptions
+from ..split_names import split_called
+from .listing import File, Folder
+
+INNER_FOLDER = "images"
+
+
+def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, allow_empty: bool = False) -> SourceSplit:
+    """The split whose classes are the folders in `folder`.
+
+    `allow_empty` passes over class folders without images, of a split whose class table another split has. Raises
+    InputError naming a folder that holds no class folders, a class without images, two folders whose names differ only
+    in Unicode normalization, and a split inside a class.
+    """
+    if not folder.folders:
+        raise InputError(f"{folder.where}: holds no class folders; expected one folder of images per class")
+    rows: list[tuple[RawLabel, SourceImage]] = []
+    written: dict[str, str] = {}
+    for file in folder.images():
+        folder.remarks.pass_over("files beside class folders, of no class", file.path)
+    for name in folder.folders:
+        found = list(_walk(folder.child(name), (name,), options))
+        if not found and allow_empty:
+            folder.remarks.pass_over("class folders without images", str(folder.where / name))
+        elif not found:
+            raise InputError(f"{folder.where / name}: class without images; put images there or remove the folder")
+        for path, file_name, file, extras in found:
+            class_id = class_id_of(path)
+            if written.setdefault(class_id, path) != path:
+                raise InputError(
+                    f"{folder.where}: two class folders called {class_id!r} differ only in Unicode normalization "
+                    f"({written[class_id]!a} and {path!a}); make them one"
+                )
+            rows.append((class_id, file.image(file_name, extras)))
+    _note_depths(folder, written)
+    return split_of_labels(split, rows, lambda image: str(folder.where / image.name))
+
+
+def _walk(
+    folder: Folder, path: tuple[str, ...], options: SourceOptions
+) -> Iterator[tuple[str, str, File, tuple[Extra, ...]]]:
+    """Class path, file name below it, file and extras of every image in a folder of a class."""
+    depth = options.class_depth
+    if path[-1] != path[0] and split_called(path[-1]) and folder.folders and depth is None:
+        raise InputError(
+            f"{folder.where}: the folder of a split inside the folder of a class; name the folder that holds "
+            f"{path[-1]}/ as SOURCE, or say by --class-depth how many folders make a class"
+        )
+    images = list(folder.images())
+    class_path, below = (path, ()) if depth is None else (path[:depth], path[depth:])
+    if depth is None and len(path) > 1 and path[-1].casefold() == INNER_FOLDER:
+        class_path = path[:-1]
+    if depth is not None and len(path) < depth:
+        for file in images:
+            folder.remarks.pass_over(f"files in fewer than {depth} folders", file.path)
+        images = []
+    prefix = "".join(f"{name}/" for name in below)
+    for file in images:
+        yield "/".join(class_path), prefix + file.name, file, folder.files_beside(file, options.keep)
+    found_below = False
+    for name in folder.folders:
+        for row in _walk(folder.child(name), (*path, name), options):
+            found_below = True
+            yield row
+    if not images and not found_below and len(path) > 1:
+        folder.remarks.pass_over("folders without images inside class folders", str(folder.where))
+
+
+def _note_depths(folder: Folder, written: dict[str, str]) -> None:
+    """Say it when a class lies inside another."""
+    for class_id in sorted(written):
+        outer = class_id.rpartition("/")[0]
+        if outer in written:
+            folder.remarks.note(
+                f"{folder.where}: {class_id} lies inside {outer} and both hold images, so they are two classes; "
+                f"--class-depth {outer.count('/') + 1} makes them one"
+            )
+            return

@@ -1,0 +1,75 @@
+"""Images of one split in one flat folder, labeled by a file beside them, or by none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ....errors import InputError
+from ..inputs import SourceImage, SourceSplit
+from ..labels import UNLABELED, RawLabel, check_number, split_of_labels
+from ..options import SourceOptions
+from .listing import Folder
+
+
+class Row(NamedTuple):
+    """The label of an image, and the line that says so."""
+
+    line: int
+    label: RawLabel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlatLabels:
+    """The labels of flat images, by the name of the file without its suffix."""
+
+    path: Path
+    """The file that holds them."""
+    rows: Mapping[str, Row]
+    """Line and label of each image."""
+    are_positions: bool = False
+    """Whether numbers are positions in the sorted class ids of the training split, as in Caffe's lists."""
+
+
+def read_flat(
+    folder: Folder, split: str, labels: FlatLabels, options: SourceOptions, *, class_ids: Sequence[str] = ()
+) -> SourceSplit:
+    """The split of the images in `folder`.
+
+    Args:
+        folder: The flat folder.
+        split: The split's name.
+        labels: What labels its images.
+        options: What is to be kept.
+        class_ids: The class table of the split that was read before, for labels that are positions in it.
+
+    InputError names an image without a row and a row without an image.
+    """
+    by_position = labels.are_positions and not all(class_id.isdecimal() for class_id in class_ids)
+    left = dict(labels.rows)
+    rows: list[tuple[RawLabel, SourceImage]] = []
+    for name in folder.folders:
+        raise InputError(f"{folder.where / name}: has no row in {labels.path}; expected the flat images that it lists")
+    for file in folder.images():
+        row = left.pop(Path(file.name).stem, None)
+        if row is None:
+            raise InputError(f"{file.path}: has no row in {labels.path}; expected the flat images that it lists")
+        label = row.label
+        if by_position and isinstance(label, int):
+            check_number(label, f"{labels.path}, line {row.line}", class_ids)
+            label = class_ids[label]
+            folder.remarks.note(f"{labels.path}: numbers are taken as positions in the class ids: 0 is {class_ids[0]}")
+        rows.append((label, file.image(file.name, folder.files_beside(file, options.keep))))
+    for image, row in left.items():
+        raise InputError(
+            f"{labels.path}, line {row.line}: {image} is not in {folder.where}; the download is not complete"
+        )
+    return split_of_labels(split, rows, lambda image: f"{labels.path}, image {image.name}")
+
+
+def read_unlabeled(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
+    """The images in `folder` or, where it holds only that, in `images/`, all of one class called `unlabeled`."""
+    rows: list[tuple[RawLabel, SourceImage]] = [
+        (UNLABELED, file.image(file.name, folder.files_beside(file, options.keep))) for file in folder.images()
+    ]
+    return split_of_labels(split, rows, lambda image: image.name)

@@ -1,0 +1,96 @@
+"""Finds what labels the images of a flat folder: annotations inside it, a list or XML files beside it."""
+
+import re
+from pathlib import Path
+
+from ....errors import InputError
+from ..labels import raw_label
+from ..lists.text_table import csv_rows, text_lines
+from .flat import FlatLabels, Row
+from .listing import Folder
+
+TINY_NAME = "val_annotations.txt"
+SOLUTION_NAME = "LOC_val_solution.csv"
+MAX_XML_BYTES = 2**18
+_NAME_IN_XML = re.compile(rb"<object>.*?<name>\s*([^<>]+?)\s*</name>", re.S)
+
+
+def find_flat_labels(split: str, folder: Folder, beside: tuple[Path, ...]) -> FlatLabels | None:
+    """The labels of the images in `folder`, looked for in it and in the folders `beside`; None without any.
+
+    Raises InputError naming file and line where they cannot be read.
+    """
+    names = [f"{split}.txt", f"{folder.where.name}.txt"]
+    if split == "val":
+        names = [SOLUTION_NAME, *names, "val_map.txt"]
+    paths = (place / name for place in (folder.where, *beside) for name in names)
+    path = next(filter(Path.is_file, paths), None)
+    if path is None:
+        return None
+    if path.name == SOLUTION_NAME:
+        return FlatLabels(path=path, rows=read_solution(path))
+    return FlatLabels(path=path, rows=_read_text(path), are_positions=True)
+
+
+def read_tiny_annotations(path: Path) -> FlatLabels:
+    """`val_annotations.txt` of Tiny ImageNet: name, WordNet id and a box, separated by tabs."""
+    rows: dict[str, Row] = {}
+    for number, line in text_lines(path):
+        fields = line.rstrip("\r\n").split("\t")
+        label = raw_label(fields[1]) if len(fields) > 1 else None
+        if label is None:
+            if line.strip():
+                raise InputError(f"{path}, line {number}: {line.strip()!r}; expected a name, a tab and a class id")
+            continue
+        _add(rows, path, number, fields[0], Row(number, label))
+    return FlatLabels(path=path, rows=rows)
+
+
+def read_solution(path: Path) -> dict[str, Row]:
+    """Line and WordNet id of every image id of `LOC_val_solution.csv`."""
+    rows: dict[str, Row] = {}
+    for number, row in csv_rows(path, ("ImageId", "PredictionString")):
+        image, class_id = row["ImageId"], row["PredictionString"].partition(" ")[0]
+        if not class_id:
+            raise InputError(f"{path}, line {number}: {image} has no class; get the file again")
+        if image in rows:
+            raise InputError(f"{path}, line {number}: {image} again, first in line {rows[image].line}")
+        rows[image] = Row(number, class_id)
+    return rows
+
+
+def read_xml_labels(folder: Folder, annotations: Path) -> FlatLabels:
+    """The class of the first object in the XML file of each image, as ILSVRC's `Annotations/CLS-LOC/val` has them."""
+    rows: dict[str, Row] = {}
+    for file in folder.files:
+        path = annotations / f"{Path(file.name).stem}.xml"
+        try:
+            with path.open("rb") as xml:
+                found = _NAME_IN_XML.search(xml.read(MAX_XML_BYTES))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file, so {file.path} has no label; get the annotations again") from None
+        if found is None:
+            raise InputError(f"{path}: names no object; get the annotations again")
+        rows[Path(file.name).stem] = Row(1, found[1].decode("utf-8", "replace"))
+    return FlatLabels(path=annotations, rows=rows)
+
+
+def _read_text(path: Path) -> dict[str, Row]:
+    """Lines `PATH LABEL`: what follows the last space or tab is the label."""
+    rows: dict[str, Row] = {}
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
+        written, _, text = line.strip().replace("\t", " ").rpartition(" ")
+        label = raw_label(text)
+        if not written or label is None:
+            raise InputError(f"{path}, line {number}: {line.strip()!r}; expected a path and a label")
+        _add(rows, path, number, written.strip(), Row(number, label))
+    return rows
+
+
+def _add(rows: dict[str, Row], path: Path, number: int, written: str, row: Row) -> None:
+    stem = Path(written).stem
+    if stem in rows:
+        raise InputError(f"{path}, line {number}: {written} again, first in line {rows[stem].line}")
+    rows[stem] = row

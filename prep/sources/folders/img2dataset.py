@@ -1,0 +1,68 @@
+"""What img2dataset writes as files: `00000/000000000.jpg` with `.json` and `.txt` beside, and `00000.parquet` of what
+happened.
+
+Images have a label only where the table that was downloaded had one: a key of the JSON files.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from ....errors import InputError
+from ..extras import column_extras
+from ..inputs import SourceImage, SourceSplit
+from ..labels import UNLABELED, RawLabel, Unlabeled, raw_label, split_of_labels
+from ..lists.columns import LABEL_NAMES, find_column
+from ..options import SourceOptions
+from .listing import Folder
+
+MAX_JSON_BYTES = 2**20
+_SHARD = re.compile(r"\d{5,}")
+
+
+def is_img2dataset(folder: Folder) -> bool:
+    """Whether all folders are numbered and have their table or statistics beside."""
+    names = folder.folders
+    return bool(names) and all(
+        _SHARD.fullmatch(name) and (folder.has(f"{name}.parquet") or folder.has(f"{name}_stats.json")) for name in names
+    )
+
+
+def read_img2dataset(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
+    """The split of all images; InputError names an image without a label, Unlabeled when that is the first."""
+    rows: list[tuple[RawLabel, SourceImage]] = []
+    for name in folder.folders:
+        shard = folder.child(name)
+        for file in shard.images():
+            row = _json_beside(shard, file.name)
+            label = raw_label(row[key]) if (key := _label_key(row, file.path, options)) else None
+            if label is None and not options.unlabeled:
+                raise (InputError if rows else Unlabeled)(
+                    f"{file.path}: its .json has no label among {', '.join(sorted(row)) or '(nothing)'}; name the key "
+                    "by --label-key, or store images without labels by --unlabeled"
+                )
+            extras = shard.files_beside(file, options.keep)
+            extras = tuple(sorted((*extras, *column_extras(options.keep, row)))) if options.keep else ()
+            rows.append((UNLABELED if label is None else label, file.image(f"{name}/{file.name}", extras)))
+    if not rows:
+        raise InputError(f"{folder.where}: folders of img2dataset without images; download them again")
+    return split_of_labels(split, rows, lambda image: str(folder.where / image.name))
+
+
+def _label_key(row: dict[str, object], where: str, options: SourceOptions) -> str | None:
+    wanted = options.label_key or options.label_column
+    if wanted is not None:
+        return wanted if wanted in row else None
+    return find_column(tuple(row), LABEL_NAMES, None, "--label-key", where)
+
+
+def _json_beside(folder: Folder, file_name: str) -> dict[str, object]:
+    path = folder.where / f"{Path(file_name).stem}.json"
+    try:
+        with path.open("rb") as file:
+            row = json.loads(file.read(MAX_JSON_BYTES))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error}); download the images again") from None
+    return row if isinstance(row, dict) else {}

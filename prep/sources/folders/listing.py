@@ -1,0 +1,145 @@
+"""Folders as a tree that is listed once: on a disk or in a zip file, without what systems leave behind."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ..extras import checked_ext
+from ..inputs import Extra, FileImage, SourceImage, is_folder, size_of
+from ..litter import is_image_name, is_other_name, is_system
+from ..remarks import Remarks
+
+OUTPUT_MARKS = ("manifest.json", ".unfinished")
+
+
+class File(Protocol):
+    """A file in a listing."""
+
+    @property
+    def name(self) -> str:
+        """Its name without folders."""
+
+    @property
+    def path(self) -> str:
+        """Its path, for messages and for reading text files on a disk."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Its size."""
+
+    def image(self, name: str, extras: tuple[Extra, ...] = ()) -> SourceImage:
+        """The file as an input without a label yet."""
+
+    def extra(self, ext: str) -> Extra:
+        """The file as something that is kept with an image, under the extension `ext`."""
+
+
+class DiskFile(NamedTuple):
+    """A file on a disk."""
+
+    name: str
+    path: str
+    num_bytes: int
+
+    def image(self, name: str, extras: tuple[Extra, ...] = ()) -> SourceImage:
+        """As `File` says."""
+        return FileImage(name, 0, self.path, self.num_bytes, 0, extras)
+
+    def extra(self, ext: str) -> Extra:
+        """As `File` says."""
+        return Extra(ext, b"", self.path, 0, self.num_bytes)
+
+
+class Listing(NamedTuple):
+    """What a folder holds, sorted by name."""
+
+    folders: tuple[str, ...]
+    files: tuple[File, ...]
+
+
+@dataclass(kw_only=True, slots=False, eq=False)
+class Folder:
+    """A folder that is listed when it is first asked; what is left out goes to `remarks`."""
+
+    where: Path
+    """The folder's path; inside a zip file, of the zip file and what follows."""
+    remarks: Remarks
+    out: Path | None = None
+    """A folder below that is left out, because shard sets are written there."""
+    children: dict[str, "Folder"] = field(default_factory=dict)
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The listing of the disk."""
+        folders, files = [], []
+        with os.scandir(self.where) as entries:
+            for entry in entries:
+                if is_system(entry.name):
+                    self.remarks.pass_over("names that systems leave behind", entry.path)
+                elif is_folder(entry):
+                    if self._is_output(Path(entry.path)):
+                        self.remarks.pass_over("folders of shard sets", entry.path)
+                    else:
+                        folders.append(entry.name)
+                else:
+                    files.append(DiskFile(entry.name, entry.path, size_of(entry)))
+        return Listing(tuple(sorted(folders)), tuple(sorted(files)))
+
+    def _is_output(self, folder: Path) -> bool:
+        """Whether shard sets of ours lie in `folder`, or will."""
+        if self.out is not None and folder.resolve() == self.out:
+            return True
+        names = (*OUTPUT_MARKS[1:], *(f"{split}/{OUTPUT_MARKS[0]}" for split in ("train", "val", "test")))
+        return any((folder / name).exists() for name in names)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the folders in it."""
+        return self.listing.folders
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The files in it."""
+        return self.listing.files
+
+    def child(self, name: str) -> "Folder":
+        """The folder called `name` in it."""
+        if name not in self.children:
+            self.children[name] = Folder(where=self.where / name, remarks=self.remarks, out=self.out)
+        return self.children[name]
+
+    def images(self) -> Iterator[File]:
+        """The files that may be images; those that their names say are not, are passed over and counted."""
+        for file in self.files:
+            if is_other_name(file.name):
+                self.remarks.pass_over("files beside images that are not images by name", file.path)
+            else:
+                yield file
+
+    def has_images(self) -> bool:
+        """Whether any file is an image by its name."""
+        return any(is_image_name(file.name) for file in self.files)
+
+    @cached_property
+    def by_stem(self) -> dict[str, list[File]]:
+        """The files by their names up to the first dot."""
+        files: dict[str, list[File]] = {}
+        for file in self.files:
+            files.setdefault(file.name.partition(".")[0], []).append(file)
+        return files
+
+    def files_beside(self, file: File, keep: Sequence[str]) -> tuple[Extra, ...]:
+        """The files that have the stem of `file` and an extension that is to be kept: `1.txt` beside `1.jpg`."""
+        if not keep:
+            return ()
+        wanted = {name.casefold() for name in keep}
+        stem, _, own_ext = file.name.partition(".")
+        found = ((other, other.name.partition(".")[2].casefold()) for other in self.by_stem[stem])
+        return tuple(sorted(other.extra(checked_ext(ext)) for other, ext in found if ext in wanted and ext != own_ext))
+
+    def has(self, name: str) -> bool:
+        """Whether it holds a file called `name`."""
+        return any(file.name == name for file in self.files)

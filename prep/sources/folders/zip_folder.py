@@ -1,0 +1,147 @@
+"""A zip file as a folder: members are read in place, stored or deflated, each by itself."""
+
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from ....errors import InputError
+from ..inputs import MAX_INPUT_BYTES, Extra, SourceImage, read_range
+from ..litter import is_hidden
+from ..remarks import Remarks
+from .listing import Folder, Listing
+
+LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+STORED, DEFLATED = 0, 8
+
+
+class ZipImage(NamedTuple):
+    """An input that is a member of a zip file; `offset` is that of its local header."""
+
+    name: str
+    label: int
+    path: str
+    num_bytes: int
+    offset: int
+    num_packed: int
+    is_deflated: bool
+    crc32: int
+    extras: tuple[Extra, ...] = ()
+
+    def read(self) -> bytes:
+        """The content, as `SourceImage` says."""
+        if max(self.num_bytes, self.num_packed) > MAX_INPUT_BYTES:
+            raise InputError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
+        header = LOCAL_HEADER.unpack(read_range(self.path, self.offset, LOCAL_HEADER.size))
+        if header[0] != b"PK\3\4":
+            raise InputError("no member of a zip file where the source listed one")
+        start = self.offset + LOCAL_HEADER.size + header[9] + header[10]
+        data = read_range(self.path, start, self.num_packed)
+        if self.is_deflated:
+            try:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, self.num_bytes + 1)
+            except zlib.error as error:
+                raise InputError(f"damaged in its zip file ({error})") from None
+        if len(data) != self.num_bytes or zlib.crc32(data) != self.crc32:
+            raise InputError("damaged in its zip file (its checksum is another)")
+        return data
+
+    def labeled(self, label: int, class_id: str | None = None) -> "ZipImage":
+        """As `SourceImage` says."""
+        return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
+
+    def keeping(self, extra: Extra) -> "ZipImage":
+        """As `SourceImage` says."""
+        return self._replace(extras=tuple(sorted((*self.extras, extra))))
+
+    @property
+    def container(self) -> str:
+        """As `SourceImage` says."""
+        return self.path
+
+
+class ZipMember(NamedTuple):
+    """A file in the listing of a zip file."""
+
+    name: str
+    path: str
+    num_bytes: int
+    container: str
+    offset: int
+    num_packed: int
+    is_deflated: bool
+    crc32: int
+
+    def image(self, name: str, extras: tuple[Extra, ...] = ()) -> SourceImage:
+        """As `File` says."""
+        return ZipImage(
+            name,
+            0,
+            self.container,
+            self.num_bytes,
+            self.offset,
+            self.num_packed,
+            self.is_deflated,
+            self.crc32,
+            extras,
+        )
+
+    def extra(self, ext: str) -> Extra:
+        """As `File` says; unpacked now, since it is small."""
+        content = self.image(self.name).read()
+        return Extra(ext, content, num_bytes=len(content))
+
+
+@dataclass(kw_only=True, eq=False)
+class ZipFolder(Folder):
+    """A folder inside a zip file."""
+
+    files_in_it: list[ZipMember]
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The listing of the zip file."""
+        return Listing(tuple(sorted(self.children)), tuple(sorted(self.files_in_it)))
+
+
+def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
+    """The root of a zip file; InputError for one that is damaged, encrypted or packed otherwise than by deflate."""
+    root = ZipFolder(where=path, remarks=remarks, files_in_it=[])
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a whole zip file ({error}); get it again") from None
+    for info in infos:
+        if info.is_dir():
+            continue
+        if is_hidden(info.filename):
+            remarks.pass_over("names that systems leave behind", f"{path}/{info.filename}")
+            continue
+        if info.flag_bits & 1 or info.compress_type not in (STORED, DEFLATED):
+            raise InputError(f"{path}: {info.filename!r} is encrypted or packed by an unusual method; unpack the file")
+        *folders, name = [part for part in info.filename.split("/") if part not in ("", ".", "..")]
+        folder = root
+        for part in folders:
+            child = folder.children.setdefault(
+                part, ZipFolder(where=folder.where / part, remarks=remarks, files_in_it=[])
+            )
+            assert isinstance(child, ZipFolder)
+            folder = child
+        is_deflated = info.compress_type == DEFLATED
+        folder.files_in_it.append(
+            ZipMember(
+                name,
+                str(folder.where / name),
+                info.file_size,
+                str(path),
+                info.header_offset,
+                info.compress_size,
+                is_deflated,
+                info.CRC,
+            )
+        )
+    return root

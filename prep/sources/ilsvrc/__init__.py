@@ -1,0 +1,1 @@
+"""ImageNet as it was published: the archives with their devkit, and the packing of Kaggle."""

@@ -1,0 +1,63 @@
+"""ImageNet as it is downloaded: archives read in place by offset, and the devkit that labels the validation images.
+
+Layouts: `ILSVRC2012_img_train.tar` (a tar of one tar per class); `ILSVRC2012_img_val.tar` or a flat folder of
+validation images, labeled by the devkit archive beside it. The archives of 2010 are called `images` instead of `img`.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ....errors import InputError
+from ..folders.listing import Folder
+from ..inputs import FileImage, SourceImage, SourceSplit
+from ..labels import RawLabel, split_of_labels
+from ..litter import is_hidden
+from ..tars.tar_index import members_of
+from .devkit import Devkit
+
+ARCHIVE_PATTERNS = {
+    "train": "ILSVRC20*_im*_train.tar",
+    "val": "ILSVRC20*_im*_val.tar",
+    "test": "ILSVRC20*_im*_test*.tar",
+}
+COUNTS_2012 = {"train": 1_281_167, "val": 50_000}
+_NUMBERED = re.compile(r"_(\d{8})$")
+
+
+def read_validation_tar(path: Path, devkit: Devkit) -> SourceSplit:
+    """The validation split of the flat archive, labeled by the devkit."""
+    members = (member for member in members_of(path) if not is_hidden(member.name))
+    images = (
+        FileImage(member.name.rpartition("/")[2], 0, str(path), member.num_bytes, member.offset) for member in members
+    )
+    return _labeled(path, devkit, images, "val")
+
+
+def read_validation_folder(folder: Folder, split: str, devkit: Devkit) -> SourceSplit:
+    """The split of a flat folder of validation images, labeled by the devkit."""
+    return _labeled(folder.where, devkit, (file.image(file.name) for file in folder.images()), split)
+
+
+def _labeled(path: Path, devkit: Devkit, images: Iterable[SourceImage], split: str) -> SourceSplit:
+    rows: list[tuple[RawLabel, SourceImage]] = []
+    for image in images:
+        number = _NUMBERED.search(Path(image.name).stem)
+        if number is None or not 1 <= int(number[1]) <= len(devkit.validation):
+            raise InputError(
+                f"{path}: {image.name!r} is none of the {len(devkit.validation)} validation images of the devkit"
+            )
+        class_number = devkit.validation[int(number[1]) - 1]
+        if class_number not in devkit.ids:
+            raise InputError(f"{path}: {image.name!r} has class {class_number}, which the devkit's meta.mat lacks")
+        rows.append((devkit.ids[class_number], image))
+    return split_of_labels(split, rows, lambda image: f"{path}: {image.name}")
+
+
+def incomplete(path: Path, split: SourceSplit) -> str | None:
+    """What is missing of an archive of 2012, in one line; None when nothing is."""
+    expected = COUNTS_2012.get(split.name)
+    counted = len({image.label for image in split.images})
+    if expected is None or not path.name.startswith("ILSVRC2012") or (len(split.images), counted) == (expected, 1000):
+        return None
+    return f"{path.name}: {len(split.images)} images of {counted} classes; ILSVRC 2012 has {expected} of 1000"

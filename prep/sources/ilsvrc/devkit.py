@@ -1,0 +1,107 @@
+"""The devkit of ILSVRC: the classes by their number, and the class number of every validation image."""
+
+import gzip
+import re
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ....errors import InputError
+from ..tars.tar_index import tar_members
+from .matlab import read_matlab
+
+DEVKIT_PATTERNS = ("ILSVRC20*devkit*.tar.gz", "devkit-*.tar.gz")
+MAX_DEVKIT_BYTES = 2**28  # unpacked; the real ones have a tenth of it
+MAX_MEMBER_BYTES = 2**26
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Devkit:
+    """What a devkit knows."""
+
+    ids: dict[int, str]
+    """The WordNet id of every class number."""
+    names: dict[str, str]
+    """What people call the class of a WordNet id."""
+    validation: tuple[int, ...]
+    """The class number of every validation image, in order."""
+
+
+def find_devkit(folder: Path) -> Devkit | None:
+    """The devkit archive in `folder`, read; None without one."""
+    path = next((path for pattern in DEVKIT_PATTERNS for path in sorted(folder.glob(pattern))), None)
+    return None if path is None else read_devkit(path)
+
+
+def read_devkit(path: Path) -> Devkit:
+    """Read `meta.mat` and the validation ground truth out of a devkit archive.
+
+    Takes as much memory as these two files, whatever the archive claims. InputError names what is missing or damaged.
+    """
+    meta = truth = None
+    with tempfile.TemporaryFile() as unpacked:
+        size = _unpack(path, unpacked)
+        for member in tar_members(unpacked.fileno(), path, 0, size):
+            name = member.name.rpartition("/")[2]
+            is_truth = re.fullmatch(r"ILSVRC20\d\d_validation_ground_truth\.txt", name) is not None
+            if not (is_truth or name == "meta.mat"):
+                continue
+            if member.num_bytes > MAX_MEMBER_BYTES:
+                raise InputError(f"{path}: {name} of {member.num_bytes} bytes; this is no devkit: download it again")
+            unpacked.seek(member.offset)
+            content = unpacked.read(member.num_bytes)
+            meta, truth = (meta, content) if is_truth else (content, truth)
+    if meta is None or truth is None:
+        raise InputError(f"{path}: holds no meta.mat or no validation ground truth; download the devkit again")
+    rows = read_meta(meta, path)
+    try:
+        validation = tuple(int(line) for line in truth.split())
+    except ValueError as error:
+        raise InputError(f"{path}: a damaged ground truth ({error}); download the devkit again") from None
+    return Devkit(
+        ids={number: wordnet_id for number, wordnet_id, _ in rows},
+        names={wordnet_id: words for _, wordnet_id, words in rows},
+        validation=validation,
+    )
+
+
+def read_meta(content: bytes, path: Path) -> list[tuple[int, str, str]]:
+    """Number, WordNet id and name of every row of `meta.mat`; InputError when it is damaged."""
+    try:
+        synsets = read_matlab(content).get("synsets")
+        if not isinstance(synsets, list) or not synsets:
+            raise InputError("no table of synsets")
+        return [_row(row) for row in synsets]
+    except InputError as error:
+        raise InputError(f"{path}: a damaged meta.mat ({error}); download the devkit again") from None
+
+
+def _row(row: object) -> tuple[int, str, str]:
+    fields = row if isinstance(row, dict) else {}
+    numbers = next((value for field, value in fields.items() if field in ("ILSVRC2010_ID", "ILSVRC2012_ID")), None)
+    wordnet_id, words = fields.get("WNID"), fields.get("words")
+    number = numbers[0] if isinstance(numbers, list) and len(numbers) == 1 else None
+    if not isinstance(number, int | float) or number != number // 1 or not isinstance(words, str) or not words:
+        raise InputError(f"a row with the number {number!r} and the name {words!r}")
+    if not isinstance(wordnet_id, str) or not re.fullmatch(r"n\d{8}", wordnet_id):
+        raise InputError(f"a row with the id {wordnet_id!r}")
+    return int(number), wordnet_id, words
+
+
+def _unpack(path: Path, unpacked: Any) -> int:
+    """Unpack a gzip file up to `MAX_DEVKIT_BYTES`; its size."""
+    size = 0
+    try:
+        with gzip.open(path) as packed:
+            while chunk := packed.read(_CHUNK):
+                size += len(chunk)
+                if size > MAX_DEVKIT_BYTES:
+                    raise InputError(f"{path}: unpacks to more than {MAX_DEVKIT_BYTES} bytes; this is no devkit")
+                unpacked.write(chunk)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not a devkit archive ({error}); download it again") from None
+    unpacked.flush()
+    return size

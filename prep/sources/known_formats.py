@@ -1,0 +1,51 @@
+"""Formats that are recognized by their names and not read: refused with the way out."""
+
+from pathlib import Path
+
+from ...errors import InputError
+
+# What lies in the folder, by pattern; what it is called; what turns it into something that is read.
+_FORMATS = (
+    (("index.json", "*.mds*"), "MosaicML shards (MDS)", "write them as WebDataset with streaming and webdataset"),
+    (("index.json", "chunk-*.bin"), "litData chunks", "write them as WebDataset with litdata and webdataset"),
+    (("data.mdb",), "an LMDB database", "write its images to class folders, one file each"),
+    (("*.lmdb",), "an LMDB database", "write its images to class folders, one file each"),
+    (("*.tfrecord*",), "TFRecord files", "write them as WebDataset with tensorflow and webdataset"),
+    (("*[0-9]-of-[0-9]*[0-9]",), "TFRecord files", "write them as WebDataset with tensorflow and webdataset"),
+    (
+        ("*.arrow",),
+        "Arrow files of Hugging Face's save_to_disk",
+        "write them as parquet: datasets.load_from_disk(FOLDER)[SPLIT].to_parquet('train-00000-of-00001.parquet')",
+    ),
+    (
+        ("dataset_dict.json",),
+        "Arrow files of Hugging Face's save_to_disk",
+        "write them as parquet: datasets.load_from_disk(FOLDER)[SPLIT].to_parquet('train-00000-of-00001.parquet')",
+    ),
+    (("*.beton",), "an FFCV file", "shard the images that it was made of"),
+    (("*.rec",), "MXNet RecordIO", "unpack it with mxnet's im2rec --unpack to class folders"),
+    (("data_batch_*",), "the Python batches of CIFAR", "write their images to class folders, one PNG each"),
+    (("*.tar.gz",), "compressed tars", "unpack them beside: gunzip --keep *.tar.gz"),
+    (("*.tgz",), "compressed tars", "unpack them beside: gunzip --keep *.tgz"),
+    (("*.tar.zst",), "compressed tars", "unpack them beside: unzstd --keep *.tar.zst"),
+    (("*.tar.xz",), "compressed tars", "unpack them beside: unxz --keep *.tar.xz"),
+    (("*.tar.bz2",), "compressed tars", "unpack them beside: bunzip2 --keep *.tar.bz2"),
+    (("*.tar.lz4",), "compressed tars", "unpack them beside: lz4 -d -m *.tar.lz4"),
+)
+
+
+def known_format(folder: Path) -> tuple[str, str, str] | None:
+    """What `folder` holds of these formats: its name, an example of its files and the way out; None without any."""
+    for patterns, what, way_out in _FORMATS:
+        found = [path for pattern in patterns for path in sorted(folder.glob(pattern))[:1] if "devkit" not in path.name]
+        if len(found) == len(patterns):
+            return what, found[-1].name, way_out
+    return None
+
+
+def refuse_known_format(folder: Path) -> None:
+    """InputError with the way out when `folder` holds one of these formats."""
+    found = known_format(folder)
+    if found is not None:
+        what, example, way_out = found
+        raise InputError(f"{folder}: holds {what} ({example}), which are not read in place; {way_out}, and name that")

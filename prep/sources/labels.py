@@ -1,0 +1,126 @@
+"""Labels as sources write them, numbers or names, become a class table and class indices.
+
+One rule for lists, tars and parquet files: whole numbers are class indices and names are classes sorted as text.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+
+from ...errors import InputError
+from ..format.manifest import ClassEntry
+from .inputs import ClassOrder, SourceImage, SourceSplit
+
+MAX_UNNAMED_CLASSES = 100_000  # a larger label is no class index
+UNLABELED = "unlabeled"
+
+_WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+
+RawLabel = int | str
+"""A label as it is written: a whole number, or the name of a class."""
+
+
+class Unlabeled(InputError):
+    """The images of a split have no labels: it can be stored without, or left out."""
+
+
+def class_id_of(name: str) -> str:
+    """A name as a class id. Unicode writes one name in several ways (macOS another than Linux); ids are in NFC."""
+    return unicodedata.normalize("NFC", name)
+
+
+def raw_label(value: object) -> RawLabel | None:
+    """A value of JSON, a table or a text as a label; None when it is none.
+
+    `"7"` and `7.0` are the number 7, `"007"` is a name.
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        return None
+    text = value.strip()
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else class_id_of(text)
+
+
+def split_of_labels(
+    name: str,
+    rows: Sequence[tuple[RawLabel, SourceImage]],
+    where: Callable[[SourceImage], str],
+    *,
+    table: Sequence[str] | None = None,
+) -> SourceSplit:
+    """The split of images by their labels.
+
+    Args:
+        name: The split's name.
+        rows: Label and image, the image without a class index and named by its file alone.
+        where: Says in an error where an image was listed.
+        table: The class ids, where the source lists them.
+
+    Raises InputError for a number that is no class index, a name that `table` lacks and numbers among names.
+    """
+    names = sorted({label for label, _ in rows if isinstance(label, str)})
+    if names and all(name.isdigit() for name in names):  # 001, 099, 100: ids of one width are names
+        rows = [(str(label), image) for label, image in rows]
+        names = sorted({str(label) for label, _ in rows})
+    if table is None and names and (other := _first_of_another_kind(rows)):
+        label, image = other
+        found, first = ("a name among numbers" if isinstance(label, str) else "a number among names"), rows[0][0]
+        raise InputError(
+            f"{where(image)}: label {label!r}, {found} such as {first!r}; write all labels as numbers, or all as names"
+        )
+    order: ClassOrder = "table" if table is not None else "text" if names else "numbers"
+    ids = table if table is not None else names or None
+    index_of = {class_id: i for i, class_id in enumerate(ids or ())}
+    images = []
+    for label, image in rows:
+        if isinstance(label, str):
+            if label not in index_of:
+                raise InputError(f"{where(image)}: label {label!r}, which the class table lacks; correct one of them")
+            images.append(image.labeled(index_of[label], label))
+        else:
+            index = check_number(label, where(image), ids)
+            images.append(image.labeled(index, ids[index] if ids else str(index)))
+    if ids is None:
+        ids = [str(i) for i in range(1 + max((image.label for image in images), default=-1))]
+    return sorted_split(name, images, ids, order)
+
+
+def _first_of_another_kind(rows: Sequence[tuple[RawLabel, SourceImage]]) -> tuple[RawLabel, SourceImage] | None:
+    kind = type(rows[0][0])
+    return next((row for row in rows if type(row[0]) is not kind), None)
+
+
+def sorted_split(
+    name: str, images: list[SourceImage], class_ids: Sequence[str], class_order: ClassOrder
+) -> SourceSplit:
+    """A split of `images`, whose labels are places in `class_ids`, in the order that every layout has."""
+    # Stable, so that images of one name stay in the order of their files.
+    images.sort(key=lambda image: (image.label, image.name))
+    classes = tuple(ClassEntry(index=i, id=class_id, name=class_id) for i, class_id in enumerate(class_ids))
+    return SourceSplit(name=name, classes=classes, images=images, class_order=class_order)
+
+
+def with_names(split: SourceSplit, names: dict[str, str]) -> SourceSplit:
+    """The split with what people call its classes, where `names` has it by class id."""
+    if not names:
+        return split
+    classes = tuple(
+        ClassEntry(index=entry.index, id=entry.id, name=names.get(entry.id, entry.name)) for entry in split.classes
+    )
+    return SourceSplit(name=split.name, classes=classes, images=split.images, class_order=split.class_order)
+
+
+def check_number(label: object, where: str, class_ids: Sequence[str] | None) -> int:
+    """A stored label as the class index that it must be; InputError says `where` it is none."""
+    num_classes = len(class_ids) if class_ids else MAX_UNNAMED_CLASSES
+    if type(label) is not int or not 0 <= label < num_classes:  # True is no label
+        found = "no label" if label is None else f"label {label!r}"
+        raise InputError(
+            f"{where}: {found}; expected a class index, 0 to {num_classes - 1}: correct it, or leave this split out"
+        )
+    return label

@@ -1,0 +1,1 @@
+"""Lists of images: files of paths and labels."""

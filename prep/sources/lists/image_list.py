@@ -1,0 +1,179 @@
+"""A list of images as a source, read in place: CSV, TSV or JSONL with columns, or text of lines `PATH LABEL`.
+
+Columns or keys: a path, a label and perhaps a split, under their usual names; without a split all images are of the
+split that the file is called by, else train. A relative path starts at the list's folder and must stay in it; an
+absolute path may lie anywhere. Links are followed, as in class folders. Labels are whole numbers, the class
+indices, or names.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_ISREG
+from typing import NamedTuple
+
+from ....errors import InputError
+from ..extras import column_extras
+from ..inputs import Extra, FileImage, SourceImage, SourceSplit
+from ..labels import RawLabel, raw_label, split_of_labels
+from ..options import SourceOptions
+from ..split_names import EXPECTED, SPLIT_WORDS, split_called
+from .columns import IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, find_column
+from .text_table import csv_rows, text_lines
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+
+
+class _Listed(NamedTuple):
+    """One checked row: the path as written and as opened."""
+
+    line: int
+    label: RawLabel
+    written: str
+    path: str
+    num_bytes: int
+    extras: tuple[Extra, ...]
+
+
+def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ...]:
+    """The splits of a list, train first.
+
+    Raises InputError, naming file and line: no such image, a relative path that leaves the folder, an image twice, a
+    field that is missing or empty, an unknown split, a line that cannot be read. A list without images is refused too.
+    """
+    by_split: dict[str, list[_Listed]] = {}
+    lines: dict[str, int] = {}
+    whole = split_called(path.stem) or "train"
+    for number, row in _rows(path, options):
+        where = f"{path}, line {number}"
+        label, written, split = _label(where, row), _text(where, row, "path"), whole
+        if row.get("split") is not None:
+            called = _text(where, row, "split")
+            if (found := split_called(called)) is None:
+                raise InputError(f"{where}: split is {called!r}; expected {EXPECTED}")
+            split = found
+        if not Path(written).is_absolute() and os.pardir in Path(os.path.normpath(written)).parts:
+            raise InputError(f"{where}: {written} leads out of {path.parent}; write an absolute path if that is meant")
+        opened = os.path.normpath(path.parent / written)
+        if opened in lines:
+            raise InputError(f"{where}: {written} again, first in line {lines[opened]}; list every image once")
+        lines[opened] = number
+        extras = tuple(sorted(column_extras(options.keep, row))) if options.keep else ()
+        listed = _Listed(number, label, written, opened, _size(where, opened), extras)
+        by_split.setdefault(split, []).append(listed)
+    if not by_split:
+        raise InputError(f"{path}: lists no images; expected one path and label per line")
+    return tuple(_split_of(path, name, by_split[name]) for name in SPLIT_WORDS if name in by_split)
+
+
+def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, object]]]:
+    """Line and fields of every row; path, label and split under these names."""
+    if path.suffix == ".txt":
+        for number, line in text_lines(path):
+            if line.strip():
+                # The path may hold spaces: the label is what follows the last one.
+                written, _, label = line.strip().replace("\t", " ").rpartition(" ")
+                if not written:
+                    raise InputError(f"{path}, line {number}: {line.strip()!r}; expected a path and a label")
+                yield number, {"path": written.strip(), "label": label}
+        return
+    rows = _json_rows(path) if path.suffix == ".jsonl" else ((n, {**row}) for n, row in csv_rows(path))
+    names: dict[tuple[str, ...], dict[str, str]] = {}
+    is_empty = True
+    for number, row in rows:
+        is_empty = False
+        columns = tuple(row)
+        if columns not in names:
+            names[columns] = _names(path, number if path.suffix == ".jsonl" else 1, columns, options)
+        yield number, {**row, **{name: row[column] for name, column in names[columns].items()}}
+    if is_empty and path.suffix != ".jsonl":
+        header = next((line for _, line in text_lines(path)), "")
+        _names(path, 1, tuple(name.strip() for name in header.replace("\t", ",").split(",")), options)
+
+
+def _names(path: Path, line: int, columns: tuple[str, ...], options: SourceOptions) -> dict[str, str]:
+    """The columns that are the path, the label and the split."""
+    where = f"{path}, line {line}"
+    label = options.label_column or options.label_key
+    found = {
+        "path": find_column(columns, IMAGE_NAMES, options.image_column, "--image-column", where),
+        "label": find_column(columns, LABEL_NAMES, label, "--label-column", where),
+        "split": find_column(columns, SPLIT_NAMES, None, "renaming the others", where),
+    }
+    if path.suffix != ".jsonl" and None in (found["path"], found["label"]):
+        raise InputError(
+            f"{where}: the header is {','.join(columns)!r}; expected the columns path, label, each once, or name them "
+            "by --image-column and --label-column"
+        )
+    return {name: column for name, column in found.items() if column is not None}
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise InputError(f'{path}, line {number}: not an object; expected {{"path": …, "label": …}}')
+        yield number, row
+
+
+def _label(where: str, row: dict[str, object]) -> RawLabel:
+    value = row.get("label")
+    label = raw_label(value)
+    if label is None:
+        found = f"is {value!r}" if "label" in row else "is missing"
+        raise InputError(f"{where}: label {found}; expected text that is not empty, or a whole number")
+    if isinstance(label, str):
+        _refuse_half_characters(where, "label", label)
+    return label
+
+
+def _text(where: str, row: dict[str, object], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value:
+        found = f"is {value!r}" if key in row else "is missing"
+        raise InputError(f"{where}: {key} {found}; expected text that is not empty")
+    _refuse_half_characters(where, key, value)
+    return value
+
+
+def _refuse_half_characters(where: str, key: str, value: str) -> None:
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, as JSON can say it: "\\ud800"
+        raise InputError(f"{where}: {key} {value!r} is not Unicode; correct it") from None
+
+
+def _size(where: str, path: str) -> int:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{where}: {path}: {reason}; correct the path or remove the line") from None
+    if not S_ISREG(status.st_mode):
+        raise InputError(f"{where}: {path}: not a file; list images, not folders")
+    return status.st_size
+
+
+def _split_of(path: Path, name: str, listed: list[_Listed]) -> SourceSplit:
+    # CLASS/FILE as in class folders, so that the same images give the same shards; the whole path where that is not
+    # enough to tell two images apart.
+    named = Counter((row.label, Path(row.written).name) for row in listed)
+    lines = {row.path: row.line for row in listed}
+    rows: list[tuple[RawLabel, SourceImage]] = []
+    for row in listed:
+        file_name = Path(row.written).name
+        image_name = file_name if named[row.label, file_name] == 1 else row.written
+        rows.append((row.label, FileImage(image_name, 0, row.path, row.num_bytes, 0, row.extras)))
+
+    def where(image: SourceImage) -> str:
+        assert isinstance(image, FileImage)
+        return f"{path}, line {lines[image.path]}"
+
+    return split_of_labels(name, rows, where)

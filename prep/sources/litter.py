@@ -1,0 +1,49 @@
+"""Names that are not images: what systems leave behind, and files of another kind that lie beside images.
+
+A file with a name of neither kind is taken for an image, and the decoder has the last word.
+"""
+
+SYSTEM_NAMES = frozenset(
+    (
+        *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"),
+        *("thumbs.db", "desktop.ini", "ehthumbs.db", "__pycache__"),
+    )
+)
+IMAGE_SUFFIXES = frozenset(
+    (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "ppm", "pgm", "pbm", "pnm"),
+        *("avif", "jp2", "j2k", "jpx", "heic", "heif", "tga", "pcx", "sgi", "ico"),
+    )
+)
+_OTHER_SUFFIXES = frozenset(
+    (
+        *("txt", "md", "rst", "html", "htm", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "toml", "ini", "db"),
+        *("cfg", "log", "pdf", "doc", "docx", "xls", "xlsx", "odt", "py", "pyc", "ipynb", "sh", "bat", "mat", "npy"),
+        *("npz", "pkl", "pickle", "pt", "pth", "ckpt", "h5", "hdf5", "onnx", "safetensors", "tar", "gz", "tgz", "zst"),
+        *("zip", "rar", "7z", "xz", "bz2", "parquet", "arrow", "mdb", "tfrecord", "mp4", "avi", "mov", "mkv", "webm"),
+        *("wav", "mp3", "svg", "lnk", "url", "exe", "dll", "bak", "tmp", "part", "crdownload", "swp", "aux", "idx"),
+        *("md5", "sha1", "sha256", "torrent", "names", "data", "bin"),
+    )
+)
+_OTHER_NAMES = frozenset(("readme", "license", "licence", "copying", "makefile", "checksums", "md5sums", "sha256sums"))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a member or a path has a hidden component, as `._a.jpg` or `.git/x`, or one that systems leave behind."""
+    return any(is_system(part) for part in name.split("/") if part not in (".", ".."))
+
+
+def is_system(name: str) -> bool:
+    """Whether a file or folder is hidden or left behind by a system, as `.DS_Store` or `Thumbs.db`."""
+    return name.startswith(".") or name.casefold() in SYSTEM_NAMES
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the suffix is one of an image."""
+    return name.rpartition(".")[2].casefold() in IMAGE_SUFFIXES
+
+
+def is_other_name(name: str) -> bool:
+    """Whether the name says that the file is no image."""
+    _, dot, suffix = name.rpartition(".")
+    return suffix.casefold() in _OTHER_SUFFIXES if dot else name.casefold() in _OTHER_NAMES

@@ -1,0 +1,53 @@
+"""What a person can say about a source where looking at it is not enough."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ...errors import InputError
+
+Layout = Literal[
+    "class-folders",
+    "class-tars",
+    "flat",
+    "ilsvrc",
+    "img2dataset",
+    "kaggle",
+    "list",
+    "parquet",
+    "tiny-imagenet",
+    "webdataset",
+]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceOptions:
+    """How to read a source; the defaults recognize it by looking."""
+
+    layout: Layout | None = None
+    """The layout to read it as, where more than one fits; None takes the only one that does."""
+    label_key: str | None = None
+    """The key of a JSON label, the extension of a label member or the column of a list that holds the label."""
+    image_column: str | None = None
+    """The column (parquet, lists) or member extension (tars) that holds the image or its path."""
+    label_column: str | None = None
+    """The column (parquet, lists) that holds the label."""
+    class_depth: int | None = None
+    """How many folder names make a class id; None takes the whole path of the folder that holds the images."""
+    unlabeled: bool = False
+    """Store images without labels too, all of one class called `unlabeled`; else such a split is left out, named."""
+    val_fraction: float | None = None
+    """The part of each class, between 0 and 1, that becomes the val split of a source without one."""
+    keep: tuple[str, ...] = ()
+    """Further tar members, columns or files that are stored with each image; `source` is where the image came from."""
+
+    def __post_init__(self) -> None:
+        if self.layout is not None and self.layout not in LAYOUTS:
+            raise InputError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+        if self.class_depth is not None and self.class_depth < 1:
+            raise InputError(f"class depth must be at least 1, got {self.class_depth}")
+        if self.val_fraction is not None and not 0 < self.val_fraction < 1:
+            raise InputError(f"val fraction must be between 0 and 1, got {self.val_fraction}")
+        for name in self.keep:
+            if name.lower() == "cls" or not name.strip() or "/" in name:
+                raise InputError(f"keep: {name!r} cannot be kept; name further members or columns, as caption,json")

@@ -1,0 +1,39 @@
+"""What a person should know about a source: notes, and what was passed over, counted by reason."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(kw_only=True, slots=True)
+class PassedOver:
+    """How many things were not read for one reason, and the first of them by name."""
+
+    count: int
+    example: str
+
+
+@dataclass(kw_only=True, slots=True)
+class Remarks:
+    """Collected while a source is read."""
+
+    notes: list[str] = field(default_factory=list)
+    passed_over: dict[str, PassedOver] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        """Add `text` once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def pass_over(self, what: str, where: str, count: int = 1) -> None:
+        """Count `where` among what was not read; `what` says in the plural what it is."""
+        if what in self.passed_over:
+            passed = self.passed_over[what]
+            passed.count, passed.example = passed.count + count, min(passed.example, where)
+        else:
+            self.passed_over[what] = PassedOver(count=count, example=where)
+
+    def lines(self) -> Iterator[str]:
+        """One line for each reason: `24 files left behind by the system, e.g. cat/Thumbs.db`."""
+        for what, passed in sorted(self.passed_over.items()):
+            example = f": {passed.example}" if passed.count == 1 else f", e.g. {passed.example}"
+            yield f"{passed.count} {what}{example}"

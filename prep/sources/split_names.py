@@ -1,0 +1,29 @@
+"""What people call splits, in the names of folders, files and lists."""
+
+import re
+
+SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+_SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
+EXPECTED = "; ".join(f"{split}: {', '.join(words)}" for split, words in SPLIT_WORDS.items())
+# A word of its own in a file's name: `imagenet-train-00000.tar`, `validation.parquet`, `my_test_0001.tar`.
+_IN_FILE_NAME = re.compile(
+    rf"(.*?)(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])[-_.]?", re.I
+)
+
+
+def split_called(name: str) -> str | None:
+    """The split that a folder or a list calls `name`, in any case; None when it is no name of a split."""
+    return _SPLIT_OF.get(name.strip().casefold())
+
+
+def split_in(file_name: str) -> tuple[str, str] | None:
+    """Split and family of a file: `imagenet-train-0000.tar` is ("train", "imagenet-train-"); None without a split.
+
+    Files of one family differ only in what follows the split's name.
+    """
+    found = _IN_FILE_NAME.match(file_name)
+    return (_SPLIT_OF[found[2].casefold()], found[0]) if found else None

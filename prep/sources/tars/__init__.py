@@ -1,0 +1,1 @@
+"""Tar files as sources: class tars and WebDataset shards, read in place by offset."""

@@ -1,0 +1,48 @@
+"""WebDataset shards as a source, read in place: tars of `KEY.jpg` and `KEY.cls` or `KEY.json`.
+
+A label is a class index or a class name: the text of a `cls` member, or a value in the JSON. A shard set that
+`alexprep` wrote has its class table beside it.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ....errors import InputError
+from ...format.manifest import MANIFEST_NAME, ClassEntry, Manifest
+from ..inputs import FileImage, SourceImage, SourceSplit
+from ..labels import UNLABELED, RawLabel, split_of_labels, with_names
+from ..options import SourceOptions
+from ..remarks import Remarks
+from .samples import labeled_samples
+
+_POSITION = re.compile(r"\d{8}_")  # what `sample_key` puts before a name
+
+
+def read_webdataset(tars: Sequence[Path], split: str, options: SourceOptions, remarks: Remarks) -> SourceSplit:
+    """The split that lies in `tars`; InputError as `labeled_samples` says, and where there are none."""
+    classes = _classes_beside(tars[0].parent)
+    ids = tuple(entry.id for entry in classes)
+    rows: list[tuple[RawLabel, SourceImage]] = []
+    for path in tars:
+        for sample in labeled_samples(path, options=options, remarks=remarks):
+            file_name = f"{sample.key.rpartition('/')[2]}.{sample.kind}"
+            if ids:
+                file_name = _POSITION.sub("", file_name, count=1)  # of our own: the name as it was before
+            image = FileImage(file_name, 0, str(path), sample.image.num_bytes, sample.image.offset, sample.extras)
+            rows.append((sample.label, image))
+    if not rows:
+        raise InputError(f"{tars[0].parent}: tars without samples; expected KEY.jpg and KEY.cls")
+    if any(label == UNLABELED for label, _ in rows) and any(label != UNLABELED for label, _ in rows):
+        raise InputError(f"{tars[0].parent}: some samples have no label, others have one; keep the two apart")
+    found = split_of_labels(split, rows, _where, table=ids or None)
+    return with_names(found, {entry.id: entry.name for entry in classes})
+
+
+def _where(image: SourceImage) -> str:
+    assert isinstance(image, FileImage)
+    return f"{image.path}: sample {image.name.rpartition('.')[0]!r}"
+
+
+def _classes_beside(folder: Path) -> tuple[ClassEntry, ...]:
+    return Manifest.read(folder).classes if (folder / MANIFEST_NAME).exists() else ()

@@ -1,0 +1,79 @@
+"""Mapped shards: their pages are given back, and one that is cut short is named before the process ends."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alexkit.pipeline import Loader, TrainAugment
+from alexkit.pipeline.storage import samples
+
+
+def mapped_kB(folder: Path) -> int:
+    """What the shards of a set count as this process's memory."""
+    text = Path("/proc/self/smaps").read_text()
+    return sum(
+        int(kB)
+        for name, kB in re.findall(r"^\S+-\S+ .*? (/\S+)$.*?^Rss: +(\d+) kB", text, re.M | re.S)
+        if str(folder) in name
+    )
+
+
+@pytest.mark.parametrize("order", ["full", "window"])
+def test_pages_that_were_read_are_given_back(draw_shards: Any, monkeypatch: pytest.MonkeyPatch, order: Any) -> None:
+    folder, augment = draw_shards(format="raw", size_px=128, num_samples=256), TrainAugment(crop=56)
+    with Loader(folder, batch_size=8, augment=augment, order=order) as loader:
+        images = [batch.images.sum() for batch in loader]
+    with Loader(folder, batch_size=8, augment=augment, order=order) as loader:
+        kept = max(mapped_kB(folder) for _ in loader)
+    monkeypatch.setattr(samples, "_RELEASE_BYTES", 128 * 128 * 3 * 8)
+    with Loader(folder, batch_size=8, augment=augment, order=order) as loader:
+        again = []
+        for batch in loader:
+            again.append(batch.images.sum())
+        released = mapped_kB(folder)
+    assert kept > 256 * 48  # the whole set
+    assert released < kept / 2
+    assert again == images
+
+
+@pytest.mark.parametrize("format", ["jpeg", "raw"])
+def test_a_shard_that_is_cut_short_in_use_is_named_before_the_process_ends(
+    draw_shards: Any, tmp_path: Path, format: str
+) -> None:
+    folder = Path(shutil.copytree(draw_shards(format=format), tmp_path / "set"))
+    script = (
+        "import os, sys\n"
+        "from alexkit.pipeline import Loader, TrainAugment\n"
+        "with Loader(sys.argv[1], batch_size=8, augment=TrainAugment(crop=56)) as loader:\n"
+        "    next(iter(loader))\n"
+        "    os.truncate(sys.argv[1] + '/train-00001.tar', 512)\n"
+        "    while True:\n"
+        "        for batch in loader:\n"
+        "            pass\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, timeout=100)
+    assert run.returncode == -signal.SIGBUS
+    assert run.stderr.splitlines()[-1].startswith(f"{folder}/train-00001.tar: has 512 bytes instead of ")
+
+
+def test_another_handler_of_bus_errors_still_sees_those_that_are_not_of_a_shard(draw_shards: Any) -> None:
+    script = (
+        "import ctypes, faulthandler, signal, sys\n"
+        "faulthandler.enable()\n"
+        "from alexkit.pipeline import Loader, TrainAugment\n"
+        "with Loader(sys.argv[1], batch_size=8, augment=TrainAugment(crop=56)) as loader:\n"
+        "    next(iter(loader))\n"
+        "    signal.raise_signal(signal.SIGBUS)\n"
+        "    signal.raise_signal(signal.SIGBUS)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(draw_shards())], capture_output=True, text=True, timeout=100
+    )
+    assert run.returncode == -signal.SIGBUS
+    assert run.stderr.startswith("Fatal Python error: Bus error")

@@ -1,0 +1,247 @@
+"""Laws of the formats that are no JPEG: what shapes no pixel is ignored, what does is checked, each has its name."""
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexkit.errors import InputError
+from alexkit.prep.images.decode import decode_image, decode_rgb
+from alexkit.prep.images.limits import DecodeOptions
+from alexkit.prep.images.png import ANCILLARY_CHECKSUM, NO_END, TOO_MUCH_DATA
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+PNG = encoded(Image.fromarray(PIXELS), "PNG")
+
+
+def chunk(kind: bytes, content: bytes, *, checksum: int | None = None) -> bytes:
+    right = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", right if checksum is None else checksum)
+
+
+def with_chunk(extra: bytes) -> bytes:
+    """The PNG with something behind its header."""
+    return PNG[:33] + extra + PNG[33:]
+
+
+def raw_png(rows: bytes, *, width: int, height: int, depth: int, color: int, pixels: bytes | None = None) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    data = zlib.compress(rows) if pixels is None else pixels
+    return PNG[:8] + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("extra", "warnings"),
+    [
+        (chunk(b"tEXt", b"Comment\0hello", checksum=7), (ANCILLARY_CHECKSUM,)),
+        (chunk(b"iTXt", b"Comment\0\0\0\0\0" + b"x" * 20_000_000), ()),
+        (chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000))), ()),
+        (chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(64_000_000))), ()),
+        (chunk(b"acTL", b"?"), ()),
+        (chunk(b"fcTL", b"??"), ()),
+        (chunk(b"eXIf", b"garbage!"), ()),
+        (chunk(b"eXIf", b"II*\0\x08\0\0\0\x05\0\x12\x01"), ()),
+        (chunk(b"pHYs", b""), ()),
+    ],
+)
+def test_png_chunks_that_shape_no_pixel_are_ignored(extra: bytes, warnings: tuple[str, ...]) -> None:
+    decoded = decode_image(with_chunk(extra), DecodeOptions())
+    assert (decoded.image_HWC == PIXELS).all()
+    assert decoded.warnings == warnings
+
+
+def test_a_png_without_its_end_is_whole_and_kept_with_a_warning() -> None:
+    decoded = decode_image(PNG[:-12], DecodeOptions())
+    assert (decoded.image_HWC == PIXELS).all() and decoded.warnings == (NO_END,)
+
+
+def test_png_data_beyond_the_last_row_is_kept_with_a_warning_whatever_it_unpacks_to() -> None:
+    rows = bytes(11 * 8) + bytes(50_000_000)
+    decoded = decode_image(raw_png(rows, width=10, height=8, depth=8, color=0), DecodeOptions())
+    assert decoded.image_HWC.shape == (8, 10, 3) and decoded.warnings == (TOO_MUCH_DATA,)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:], "checksum of its IDAT chunk is wrong"),
+        (PNG[:30] + bytes([PNG[30] ^ 1]) + PNG[31:], "checksum of its IHDR chunk is wrong"),
+        (with_chunk(chunk(b"tRNS", bytes(6), checksum=1)), "checksum of its tRNS chunk is wrong"),
+        (
+            raw_png(b"", width=10, height=8, depth=8, color=0, pixels=zlib.compress(bytes(88))[:-1] + b"?"),
+            "damaged PNG: .*incorrect data check",
+        ),
+        (
+            raw_png(b"", width=10, height=8, depth=8, color=0, pixels=zlib.compress(bytes(88))[:-4]),
+            "pixels end before their checksum",
+        ),
+        (raw_png(bytes(80), width=10, height=8, depth=8, color=0), "80 bytes of pixels, expected 88"),
+        (with_chunk(chunk(b"CgBI", b"")), "PNG with a CgBI chunk is not read"),
+    ],
+)
+def test_a_png_whose_pixels_are_not_whole_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        decode_rgb(data)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
+def test_png_of_every_kind_has_the_pixels_of_pillow(mode: str, side: int) -> None:
+    if mode == "I;16":
+        image = Image.fromarray((np.arange(side * 7, dtype=np.uint16) * 997).reshape(7, side))
+    else:
+        image = Image.fromarray(PIXELS[:7, :side]).convert(mode)
+    data = encoded(image, "PNG")
+    expected = (
+        (np.asarray(image) >> 8).astype(np.uint8)[..., None] if mode == "I;16" else np.asarray(image.convert("RGB"))
+    )
+    assert (decode_rgb(data) == expected).all()
+
+
+def test_an_interlaced_png_is_measured_by_its_passes() -> None:
+    # Pillow writes none: seven passes of a gray image of 5 x 3, each row behind its filter's byte.
+    gray = np.arange(15, dtype=np.uint8).reshape(3, 5) * 16
+    passes = [(0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2)]
+    rows = b""
+    for left, across, top, down in passes:
+        for row in gray[top::down, left::across]:
+            rows += b"\0" + row.tobytes() if len(row) else b""
+    header = struct.pack(">IIBBBBB", 5, 3, 8, 0, 0, 0, 1)
+    data = PNG[:8] + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    assert (decode_rgb(data) == gray[..., None]).all()
+
+
+@pytest.mark.parametrize("exif", [b"garbage!", b"II*\0\x08\0\0\0\x05\0\x12\x01", b"MM\0*" + b"\xff" * 30])
+def test_a_damaged_exif_block_of_a_webp_is_ignored(exif: bytes) -> None:
+    image = Image.fromarray(PIXELS)
+    data = encoded(image, "WEBP", lossless=True, exif=b"Exif\0\0" + exif)
+    assert (decode_rgb(data) == PIXELS).all()
+
+
+@pytest.mark.parametrize(("extra_samples", "color"), [(0, (100, 50, 0)), (1, (226, 176, 127)), (2, (177, 152, 127))])
+def test_transparency_of_a_tiff_is_laid_over_white(extra_samples: int, color: tuple[int, int, int]) -> None:
+    """0: not alpha; 1: alpha that the colors are multiplied by; 2: plain alpha."""
+    pixels = bytes([100, 50, 0, 128]) * 64
+    entries = [(256, 4, 8), (257, 4, 8), (258, 3, None), (259, 3, 1), (262, 3, 2), (273, 4, None), (277, 3, 4)]
+    entries += [(278, 4, 8), (279, 4, len(pixels)), (338, 3, extra_samples)]
+    bits = 8 + 2 + 12 * len(entries) + 4
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    for tag, kind, value in entries:
+        count = 4 if tag == 258 else 1
+        data += struct.pack("<HHII", tag, kind, count, {258: bits, 273: bits + 8}.get(tag, value))  # type: ignore[arg-type]
+    data += bytes(4) + struct.pack("<4H", 8, 8, 8, 8) + pixels
+    assert np.abs(decode_rgb(data)[4, 4].astype(int) - color).max() <= 1
+
+
+def test_twelve_bits_of_a_tiff_keep_their_high_byte() -> None:
+    values = np.arange(0, 4096, 64, dtype=np.uint16)  # 8 x 8, packed as 12 bits each
+    packed = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in values.reshape(-1, 2).tolist())
+    entries = [(256, 4, 8), (257, 4, 8), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8 + 2 + 12 * 9 + 4)]
+    entries += [(277, 3, 1), (278, 4, 8), (279, 4, len(packed))]
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    data += b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries) + bytes(4) + packed
+    assert (decode_rgb(data)[..., 0] == (values >> 4).reshape(8, 8)).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_tiff_is_turned_once(orientation: int) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    image = Image.fromarray(PIXELS)
+    turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
+    assert (decode_rgb(encoded(image, "TIFF", exif=tags)) == np.rot90(PIXELS, turns)).all()
+
+
+@pytest.mark.parametrize(
+    ("format_", "options", "tolerance"),
+    [
+        ("PPM", {}, 0),
+        ("AVIF", {"quality": 95, "subsampling": "4:4:4"}, 12),
+        ("JPEG2000", {}, 0),
+        ("JPEG2000", {"no_jp2": True}, 0),
+    ],
+)
+def test_the_newer_and_the_older_formats_are_read(format_: str, options: dict[str, object], tolerance: int) -> None:
+    image = Image.fromarray(PIXELS).resize((64, 48), Image.Resampling.BICUBIC)
+    decoded = decode_rgb(encoded(image, format_, **options))
+    assert np.abs(decoded.astype(int) - np.asarray(image)).max() <= tolerance
+
+
+def test_a_gray_pgm_of_sixteen_bits_keeps_its_high_byte() -> None:
+    values = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+    data = b"P5 30 20 65535\n" + values.astype(">u2").tobytes()
+    assert (decode_rgb(data)[..., 0] == values >> 8).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC is not read; convert it"),
+        (b"\xff\x0a" + bytes(40), "JPEG XL is not read"),
+        (b"%PDF-1.7" + bytes(40), "PDF is not read"),
+        (b"8BPS" + bytes(40), "Photoshop is not read"),
+        (b"Pf 1 1 -1\n" + bytes(4), "floating-point PNM is not read"),
+        (b"BM" + bytes(40), "damaged BMP"),
+        (b"GIF89a" + bytes(4), "damaged GIF"),
+        (b"RIFF\0\0\0\0WEBPVP8 " + bytes(40), "damaged WebP"),
+        (b"II*\0\x08\0\0\0\0\0", "damaged TIFF"),
+        (b"P6 30 20 255\n" + bytes(10), "damaged PNM"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), "damaged JPEG 2000"),
+        (b"\0\0\0\x18ftypavif" + bytes(40), "damaged AVIF"),
+    ],
+)
+def test_a_known_format_is_refused_by_its_name(data: bytes, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        decode_rgb(data)
+
+
+def test_a_tiff_of_a_layout_that_is_not_read_names_its_bits() -> None:
+    entries = [
+        (256, 4, 8),
+        (257, 4, 8),
+        (258, 3, 24),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 130),
+        (277, 3, 1),
+        (278, 4, 8),
+    ]
+    entries += [(279, 4, 192)]
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    data += b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries) + bytes(400)
+    with pytest.raises(InputError, match="TIFF with 24 bits per sample"):
+        decode_rgb(data)
+
+
+def test_libtiff_writes_nothing_to_the_terminal() -> None:
+    whole = encoded(Image.fromarray(PIXELS), "TIFF", compression="tiff_lzw")
+    script = (
+        "import sys; from alexkit.prep.images import decode_rgb\n"
+        "data = bytearray(sys.stdin.buffer.read())\n"
+        "for i in range(8, 400, 3):\n"
+        "    broken = data[:]; broken[i] ^= 255\n"
+        "    try: decode_rgb(bytes(broken))\n"
+        "    except ValueError: pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], input=whole, capture_output=True, env=dict(os.environ))
+    assert done.returncode == 0 and done.stderr == b"" and done.stdout == b""
+
+
+def test_more_pixels_than_allowed_are_refused_and_fewer_are_not() -> None:
+    with pytest.raises(InputError, match="promises 30 x 20 pixels, more than the 599 of --max-pixels"):
+        decode_image(PNG, DecodeOptions(max_pixels=599))
+    assert decode_image(PNG, DecodeOptions(max_pixels=600)).image_HWC.shape == (20, 30, 3)

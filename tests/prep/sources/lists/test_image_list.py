@@ -1,0 +1,202 @@
+"""Laws of lists of images: CSV and JSONL say the same, and every wrong line is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alexkit.errors import InputError
+from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.format.pixel_options import PixelOptions
+from alexkit.prep.sources import SourceOptions, open_source
+
+Row = tuple[str, str, str]
+
+
+def write_list(path: Path, rows: list[Row]) -> Path:
+    if path.suffix == ".csv":
+        lines = ["label,path,width,split", *(f'{label},"{name}",80,{split}' for name, label, split in rows)]
+    else:
+        lines = [json.dumps({"path": name, "label": label, "split": split}) for name, label, split in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_list_gives_the_same_bytes_as_class_folders(
+    tmp_path: Path,
+    draw_source: Callable[..., Path],
+    tree_hashes: Callable[[Path], dict[str, str]],
+    suffix: str,
+    absolute: bool,
+) -> None:
+    folders = draw_source()
+    rows = [
+        (str(path if absolute else path.relative_to(folders)), path.parent.name, path.parent.parent.name)
+        for path in sorted(folders.rglob("*.JPEG"), reverse=True)
+    ]
+    place = tmp_path / "elsewhere" if absolute else folders
+    place.mkdir(exist_ok=True)
+    list_path = write_list(place / f"images{suffix}", rows)
+    options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=4, num_workers=1)
+    trees = []
+    for name, source in (("folders", folders), ("list", list_path)):
+        out = tmp_path / f"out-{name}"
+        build_shards(open_source(source), out, options, on_split=lambda split: lambda done, num_bad: None)
+        trees.append(tree_hashes(out))
+    assert trees[0] == trees[1]  # the manifests too: ids are names in both
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a/1.jpg", "a/2.jpg", "b/1.jpg"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(name.encode())
+    (tmp_path / "outside.jpg").write_bytes(b"x")
+    return tmp_path / "set"
+
+
+def test_without_split_all_are_train_and_equal_file_names_stay_apart(folder: Path) -> None:
+    (folder / "l.csv").write_text("\ufeffpath,label\nb/1.jpg,cat\n\na/1.jpg,cat\na/2.jpg,ant\n")
+    source = open_source(folder / "l.csv")
+    (split,) = source.splits
+    assert split.name == "train" and [entry.id for entry in split.classes] == ["ant", "cat"]
+    assert [(image.name, image.label, image.read()) for image in split.images] == [
+        ("ant/2.jpg", 0, b"a/2.jpg"),
+        ("cat/a/1.jpg", 1, b"a/1.jpg"),
+        ("cat/b/1.jpg", 1, b"b/1.jpg"),
+    ]
+    assert str(folder / "l.csv") in source.description and source.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", "path,label\na/1.jpg,2\na/2.jpg,10\n"),
+        ("l.jsonl", '{"path": "a/1.jpg", "label": 2}\n{"path": "a/2.jpg", "label": 10}\n'),
+        ("l.txt", "a/1.jpg 2\na/2.jpg 10\n"),
+    ],
+)
+def test_whole_numbers_are_class_indices_and_gaps_are_noted(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
+    source = open_source(folder / name)
+    assert [image.label for image in source.splits[0].images] == [2, 10]
+    assert [entry.id for entry in source.splits[0].classes] == [str(i) for i in range(11)]
+    assert "train: 9 of 11 classes have no image: 0, 1, 3, …" in source.notes
+
+
+def test_numbers_of_one_width_are_names(folder: Path) -> None:
+    (folder / "l.csv").write_text("path,label\na/1.jpg,009\na/2.jpg,100\n")
+    assert [entry.id for entry in open_source(folder / "l.csv").splits[0].classes] == ["009", "100"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", "file_name,label\na/1.jpg,x\n"),
+        ("l.csv", "filename,label\na/1.jpg,x\n"),
+        ("l.csv", "image,class\na/1.jpg,x\n"),
+        ("l.csv", "Path,Label\na/1.jpg,x\n"),
+        ("l.csv", "path, label\na/1.jpg,x\n"),
+        ("l.csv", "path\tlabel\na/1.jpg\tx\n"),
+        ("l.csv", "path;label\na/1.jpg;x\n"),
+        ("l.tsv", "path\tlabel\na/1.jpg\tx\n"),
+        ("l.csv", "image,path,label,class_id\nno,a/1.jpg,x,7\n"),
+        ("l.jsonl", '{"file_name": "a/1.jpg", "class_name": "x"}\n'),
+        ("l.txt", "a/1.jpg x\n"),
+        ("l.txt", "a/1.jpg\tx\n"),
+    ],
+)
+def test_columns_go_by_their_usual_names(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
+    (split,) = open_source(folder / name).splits
+    assert [(image.name, image.read()) for image in split.images] == [("x/1.jpg", b"a/1.jpg")]
+
+
+def test_columns_are_named_where_several_may_be_meant(folder: Path) -> None:
+    (folder / "l.csv").write_text("file,image,target,category\na/1.jpg,b/1.jpg,x,y\n")
+    with pytest.raises(InputError, match="line 1: more than one column may be meant: file, image; name it by --image"):
+        open_source(folder / "l.csv")
+    options = SourceOptions(image_column="image", label_column="category")
+    (split,) = open_source(folder / "l.csv", options).splits
+    assert [(image.name, image.read()) for image in split.images] == [("y/1.jpg", b"b/1.jpg")]
+    with pytest.raises(InputError, match=r"no column 'img' .--image-column.; there are file, image, target, category"):
+        open_source(folder / "l.csv", SourceOptions(image_column="img"))
+
+
+@pytest.mark.parametrize(
+    ("written", "split"), [("valid", "val"), ("Validation", "val"), ("dev", "val"), ("TEST", "test")]
+)
+def test_splits_go_by_their_usual_names(folder: Path, written: str, split: str) -> None:
+    (folder / "l.csv").write_text(f"path,label,subset\na/1.jpg,x,training\na/2.jpg,x,{written}\n")
+    assert [one.name for one in open_source(folder / "l.csv").splits] == ["train", split]
+    (folder / f"{written}.csv").write_text("path,label\na/1.jpg,x\n")
+    assert [one.name for one in open_source(folder / f"{written}.csv").splits] == [split]
+
+
+def test_lists_called_by_splits_make_a_folder_a_source(folder: Path) -> None:
+    (folder / "train.txt").write_text("a/1.jpg 0\na/2.jpg 1\n")
+    (folder / "val.txt").write_text("b/1.jpg 1\n")
+    train, val = open_source(folder).splits
+    assert [image.name for image in train.images] == ["0/1.jpg", "1/2.jpg"]
+    assert [(image.name, image.label) for image in val.images] == [("1/1.jpg", 1)] and val.classes == train.classes
+
+
+def test_further_columns_are_kept_on_request(folder: Path) -> None:
+    (folder / "l.jsonl").write_text('{"path": "a/1.jpg", "label": "x", "caption": "a thing", "boxes": [[1, 2]]}\n')
+    (split,) = open_source(folder / "l.jsonl", SourceOptions(keep=("caption", "boxes"))).splits
+    kept = {extra.ext: extra.read() for extra in split.images[0].extras}
+    assert kept == {"caption.txt": b"a thing", "boxes.json": b"[[1, 2]]"}
+    with pytest.raises(InputError, match="--keep width: no image has a member, column or file of that name"):
+        open_source(folder / "l.jsonl", SourceOptions(keep=("width",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("l.csv", "", "line 1: the header is ''; expected the columns path, label"),
+        ("l.csv", "path,width\na/1.jpg,x\n", "line 1: the header is 'path,width'"),
+        ("l.csv", "path,label\n", "lists no images"),
+        ("l.csv", "path,label\na/1.jpg,x,y\n", "line 2: 3 fields, the header has 2"),
+        ("l.csv", 'path,label\na/1.jpg,"x\n', "line 2: not CSV"),
+        ("l.csv", "path,label\na/1.jpg,x\na/1.jpg,\n", "line 3: label is ''; expected text"),
+        ("l.csv", "path,label\na/1.jpg,x\na/../a/1.jpg,y\n", "line 3: a/../a/1.jpg again, first in line 2"),
+        ("l.csv", "path,label\na/9.jpg,x\n", "line 2: .*a/9.jpg: No such file"),
+        ("l.csv", "path,label\na,x\n", "line 2: .*a: not a file"),
+        ("l.csv", "path,label\na/../../outside.jpg,x\n", "line 2: .* leads out of .*; write an absolute path"),
+        (
+            "l.csv",
+            "path,label,split\na/1.jpg,x,extra\n",
+            "line 2: split is 'extra'; expected train: train, training",
+        ),
+        ("l.csv", "path,label,split\na/1.jpg,x,train\na/2.jpg,y,val\n", "different classes"),
+        ("l.jsonl", '{"path": "a/1.jpg", "label": "x"}\n{"path": "a/2.jpg"}\n', "line 2: label is missing"),
+        ("l.jsonl", '{"path": "a/1.jpg", "label": [3]}\n', r"line 1: label is \[3\]; expected text"),
+        ("l.jsonl", '{"path": "a/1.jpg", "label": "\\ud800"}\n', r"line 1: label '\\ud800' is not Unicode"),
+        ("l.jsonl", '{"path": "\\ud800.jpg", "label": "x"}\n', r"line 1: path '\\ud800\.jpg' is not Unicode"),
+        ("l.jsonl", "\n{path}\n", "line 2: not JSON"),
+        ("l.jsonl", '["a/1.jpg", "x"]\n', "line 1: not an object"),
+        ("l.jsonl", "\n", "lists no images"),
+        (
+            "l.lst",
+            "a/1.jpg x\n",
+            "a file, but no list of images; expected a folder, a .zip of class folders",
+        ),
+        ("l.txt", "a/1.jpg\n", "line 1: 'a/1.jpg'; expected a path and a label"),
+        ("l.csv", "path,label\na/1.jpg,x\na/2.jpg,3\n", "line 3: label 3, a number among names such as 'x'"),
+        ("l.csv", "path,label\na/1.jpg,-3\n", "line 2: label -3; expected a class index"),
+    ],
+)
+def test_a_wrong_list_is_refused_by_file_and_line(folder: Path, name: str, text: str, words: str) -> None:
+    (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=words) as refused:
+        open_source(folder / name)
+    assert str(folder / name) in str(refused.value)
+
+
+def test_a_line_that_is_not_utf_8_is_named(folder: Path) -> None:
+    (folder / "l.csv").write_bytes(b"path,label\na/1.jpg,caf\xe9\n")
+    with pytest.raises(ValueError, match="line 2: not UTF-8"):
+        open_source(folder / "l.csv")
