@@ -1,5 +1,56 @@
-"""Images to shards and statistics. Needs no GPU library."""
+"""Images to shards and statistics. Needs no GPU library.
 
+Importing it loads nothing heavy: what each name needs is imported when the name is first asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ..extras import explained_imports
 from .format import ColorStatistics, Manifest, PixelOptions, PixelSums, ShardSet
 
-__all__ = ["ColorStatistics", "Manifest", "PixelOptions", "PixelSums", "ShardSet"]
+if TYPE_CHECKING:
+    from .build.adopt import adopt_webdataset
+    from .build.build import build_shards
+    from .build.options import BuildOptions
+    from .build.repair import repair_set
+    from .build.verify import verify_set
+    from .sources.options import SourceOptions
+    from .sources.recognize import open_source
+
+__all__ = [
+    "BuildOptions",
+    "ColorStatistics",
+    "Manifest",
+    "PixelOptions",
+    "PixelSums",
+    "ShardSet",
+    "SourceOptions",
+    "adopt_webdataset",
+    "build_shards",
+    "open_source",
+    "repair_set",
+    "verify_set",
+]
+
+_LAZY = {
+    "BuildOptions": ".build.options",
+    "SourceOptions": ".sources.options",
+    "adopt_webdataset": ".build.adopt",
+    "build_shards": ".build.build",
+    "open_source": ".sources.recognize",
+    "repair_set": ".build.repair",
+    "verify_set": ".build.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        with explained_imports():
+            return getattr(import_module(_LAZY[name], __package__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

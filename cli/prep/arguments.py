@@ -9,7 +9,8 @@ from ...cores import num_cores
 from ..terminal import progress
 
 if TYPE_CHECKING:
-    from ...prep.build.verify import Finding
+    from ...prep.build.verify import Depth
+    from ...prep.build.verify_shard import Finding
     from ...prep.format.shard_set import ShardSet
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -32,7 +33,7 @@ def sets_of(shards: Path) -> list[Path]:
     return [shards / split for split in SPLITS if (shards / split).is_dir()] or [shards]
 
 
-def find_damage(folder: Path, depth: str, workers: int | None) -> "list[Finding]":
+def find_damage(folder: Path, depth: "Depth", workers: int | None) -> "list[Finding]":
     from ...prep import Manifest
     from ...prep.build.verify import verify_set
 

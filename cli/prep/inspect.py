@@ -1,36 +1,82 @@
-"""alexprep inspect: one page that shows a shard set."""
+"""alexprep inspect: one page that shows shard sets."""
 
 from pathlib import Path
 
 import click
 
-from ..terminal import examples, one_line_errors
-from .arguments import SHARDS, train_set
+from ...cores import num_cores
+from ..terminal import examples, note, one_line_errors, progress
+from .arguments import SHARDS, WORKERS, sets_of
 
 
-@click.command(epilog=examples("alexprep inspect", "alexprep inspect shards/val --png"))
+@click.command(
+    epilog=examples("alexprep inspect", "alexprep inspect shards/val --png", "alexprep inspect --quick --json")
+)
 @SHARDS
-@click.option("--png", is_flag=True, help="Also write a contact sheet, samples.png.")
+@click.option("--png", is_flag=True, help="Also draw a contact sheet of each set, samples.png in its folder.")
+@click.option(
+    "--quick", is_flag=True, help="Do not look for pictures that were saved again, which decodes every image."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print counts, mixing and duplicates as JSON.")
+@WORKERS
 @one_line_errors
-def inspect(shards: Path, png: bool) -> None:
-    """Write inspect.html beside SHARDS: one page that shows them.
+def inspect(shards: Path, png: bool, quick: bool, as_json: bool, workers: int | None) -> None:
+    """Write inspect.html into SHARDS: one page that shows them.
 
-    SHARDS is one set, or a folder of sets, of which train is taken; ./shards unless named here or in ALEXKIT_SHARDS.
+    It has samples of every class, counts, sizes, colors, mixing, duplicates within and across splits, and what was left
+    out. SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
     """
-    from ...prep.format.files import whole_file
-    from ...prep.reports.inspect import contact_sheet, inspection_page, survey_set
+    import json
 
-    shard_set = train_set(shards)
-    survey = survey_set(shard_set)
-    with whole_file(shard_set.folder / "inspect.html") as file:
-        file.write(inspection_page(shard_set, survey).encode())
-    click.echo(
-        f"{len(survey.labels_N)} images in {len(survey.counts_K)} classes of {survey.counts_K.min()} to "
-        f"{survey.counts_K.max()}; distinct classes in a batch: {survey.distinct_mean:.1f}, "
-        f"{survey.distinct_ideal:.1f} expected of a perfect shuffle"
-    )
-    click.echo(f"wrote {shard_set.folder / 'inspect.html'}")
+    from ...prep.format.files import whole_file
+    from ...prep.reports.contact_sheet import contact_sheet
+    from ...prep.reports.duplicates import perceptual_hashes, same_bytes, same_pictures
+    from ...prep.reports.inspect import inspection_page
+    from ...prep.reports.survey import survey_set
+
+    surveys = [survey_set(folder) for folder in sets_of(shards)]
+    sets = [survey.shard_set for survey in surveys]
+    equal, alike = same_bytes(sets), None
+    if not quick:
+        hashes = []
+        for survey in surveys:
+            with progress(f"comparing {survey.split}", len(survey.index), "images") as update:
+                found = perceptual_hashes(
+                    survey.shard_set, num_workers=num_cores() if workers is None else workers, on_progress=update
+                )
+            hashes.append(found)
+        alike = same_pictures(hashes)
+    page = shards / "inspect.html"
+    with whole_file(page) as file:
+        file.write(inspection_page(surveys, equal, alike).encode())
+    rows = [
+        {
+            "split": survey.split,
+            "images": len(survey.index),
+            "classes": len(survey.counts_K),
+            "fewest_per_class": int(survey.counts_K.min()),
+            "most_per_class": int(survey.counts_K.max()),
+            "distinct_classes_in_a_batch": survey.distinct_mean,
+            "distinct_classes_expected": survey.distinct_ideal,
+        }
+        for survey in surveys
+    ]
+    duplicates = {"same_bytes": len(equal), "same_picture": None if alike is None else len(alike)}
+    if as_json:
+        click.echo(json.dumps({"sets": rows, "duplicates": duplicates}))
+    else:
+        for row in rows:
+            click.echo(
+                f"{row['split']}: {row['images']} images in {row['classes']} classes of {row['fewest_per_class']} to "
+                f"{row['most_per_class']}; distinct classes in a batch: {row['distinct_classes_in_a_batch']:.1f}, "
+                f"{row['distinct_classes_expected']:.1f} expected of a perfect shuffle"
+            )
+        pictures = "" if alike is None else f", {len(alike)} of the same picture"
+        click.echo(f"groups of duplicates: {len(equal)} of the same bytes{pictures}")
+    note(f"wrote {page}")
     if png:
-        with whole_file(shard_set.folder / "samples.png") as file:
-            contact_sheet(shard_set, survey).save(file, "PNG")
-        click.echo(f"wrote {shard_set.folder / 'samples.png'}")
+        for survey in surveys:
+            path = survey.shard_set.folder / "samples.png"
+            with whole_file(path) as file:
+                contact_sheet(survey).save(file, "PNG")
+            note(f"wrote {path}")

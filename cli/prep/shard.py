@@ -178,6 +178,8 @@ def _show_forecast(forecast: "Forecast") -> None:
 
 def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":
     """One finished split as plain data; `bad` inputs were quarantined, `patched` ones kept by --lenient."""
+    from ...prep.build.reasons import commonest_reasons
+
     manifest = built.shard_set.manifest
     return {
         "split": manifest.split,
@@ -186,6 +188,10 @@ def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":
         "shards": len(manifest.shards),
         "bytes": sum(entry.num_bytes for entry in manifest.shards),
         "bad": len(manifest.quarantined),
+        "reasons": [
+            {"count": one.count, "source": one.example.source, "reason": one.example.reason}
+            for one in commonest_reasons(manifest.quarantined)
+        ],
         "patched": manifest.num_patched,
         "enlarged": manifest.num_enlarged,
         "warnings": manifest.warnings,
@@ -206,8 +212,15 @@ def _summary(built: "list[BuiltSplit]") -> str:
 
 
 def _remarks(built: "BuiltSplit") -> list[str]:
-    """What was unusual about the stored images of a split."""
+    """What was left out of a split and why, and what was unusual about the images that were stored."""
+    from ...prep.build.reasons import commonest_reasons
+    from ...prep.format.manifest import QUARANTINE_NAME
+
     manifest, lines = built.shard_set.manifest, []
+    if manifest.quarantined:
+        lines.append(f"{len(manifest.quarantined)} bad inputs are listed in {built.shard_set.folder / QUARANTINE_NAME}")
+        for one in commonest_reasons(manifest.quarantined):
+            lines.append(f"{one.count} x {one.example.reason}, e.g. {one.example.source}")
     if manifest.num_enlarged:
         lines.append(f"{manifest.num_enlarged} images are smaller than {manifest.pixels.size_px} px and were enlarged")
     if manifest.warnings:

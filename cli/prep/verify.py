@@ -1,12 +1,16 @@
 """alexprep verify: is a shard set still what its manifest says?"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ...errors import InputError
 from ..terminal import examples, one_line_errors
 from .arguments import SHARDS, WORKERS, find_damage, sets_of
+
+if TYPE_CHECKING:
+    from ...prep.build.verify import Depth
 
 
 @click.command(
@@ -30,7 +34,7 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
 
     if quick and decode:
         raise InputError("--quick looks only at names and sizes, --decode at every image; give one of them")
-    depth = "quick" if quick else "decode" if decode else "hashes"
+    depth: Depth = "quick" if quick else "decode" if decode else "hashes"
     findings = {folder: find_damage(folder, depth, workers) for folder in sets_of(shards)}
     num_findings = sum(map(len, findings.values()))
     if as_json:

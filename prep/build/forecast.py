@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import InputError
 from ..format.files import free_bytes
 from ..format.pixel_options import PixelOptions
-from ..format.shard import LABEL_EXT, member_bytes
+from ..format.shard import member_bytes
 from ..sources.inputs import SourceSplit
 from ..workers import Heartbeat, run_jobs
 from .shard_job import ShardJob, Tally, samples_of
@@ -63,7 +63,7 @@ def _measure_some(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str])
     tally = Tally(sums=RunningSums(job.pixels.size_px))
     begin, num_bytes = time.monotonic(), 0
     for sample in samples_of(job, heartbeat, poisoned, tally):
-        for ext, content in ((job.pixels.image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
+        for ext, content in sample.members(job.pixels.image_ext):
             num_bytes += len(member_bytes(f"{sample.key}.{ext}", content, b""))
         num_bytes += INDEX_BYTES
     return Forecast(num_images=len(job.images), num_bytes=num_bytes, seconds=time.monotonic() - begin)

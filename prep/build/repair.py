@@ -21,7 +21,7 @@ from .lock import exclusive_lock
 from .options import BuildOptions
 from .shard_job import write_one_shard
 from .split_build import SplitBuild
-from .verify import Finding
+from .verify_shard import Finding
 
 
 def repair_set(
@@ -40,8 +40,6 @@ def repair_set(
     """
     manifest = Manifest.read(folder)
     damaged = {finding.file for finding in findings}
-    if MANIFEST_NAME in damaged:
-        raise InputError(f"{folder / MANIFEST_NAME}: damaged; restore it, or shard the images again")
     split = _split_of(manifest, source, folder)
     options = BuildOptions(
         pixels=manifest.pixels, seed=manifest.seed, images_per_shard=manifest.images_per_shard, num_workers=num_workers

@@ -3,7 +3,7 @@
 import errno
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from ...errors import InputError
 from ..format.manifest import Patched, Quarantined
 from ..format.pixel_options import PixelOptions
-from ..format.shard import Sample, WrittenShard, index_path, write_shard
+from ..format.shard import MAX_NAME_BYTES, Sample, WrittenShard, index_path, write_shard
 from ..format.stats import PixelSums
-from ..sources.inputs import SourceImage
+from ..sources.inputs import Extra, SourceImage
 from ..workers import Heartbeat
 from .plan import sample_key
 
@@ -107,14 +107,17 @@ def write_one_shard(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str
     from ..images.running_sums import RunningSums
 
     tally = Tally(sums=RunningSums(job.pixels.size_px))
-    written: WrittenShard | None = write_shard(
-        job.path, samples_of(job, heartbeat, poisoned, tally), image_ext=job.pixels.image_ext
-    )
-    if written is not None and written.entry.num_samples == 0:
+    return tally.result(write_samples(job, samples_of(job, heartbeat, poisoned, tally)))
+
+
+def write_samples(job: ShardJob, samples: Iterable[Sample]) -> WrittenShard | None:
+    """Write the shard of a job; None, and no file, when it has no samples."""
+    written = write_shard(job.path, samples, image_ext=job.pixels.image_ext)
+    if written.entry.num_samples == 0:
         job.path.unlink()
         index_path(job.path).unlink()
-        written = None
-    return tally.result(written)
+        return None
+    return written
 
 
 def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], tally: Tally) -> Iterator[Sample]:
@@ -133,6 +136,7 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
             if i in poisoned:
                 raise InputError(poisoned[i])
             data = _read(image)
+            extras = tuple((extra.ext, _read(extra)) for extra in image.extras)
             with heartbeat.decoding(memory_bytes=memory_bytes):
                 prepared = prepare_image(data, job.pixels)
         except InputError as error:
@@ -146,12 +150,14 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
             tally.quarantined.append(Quarantined(source=image.name, reason=reason))
             continue
         tally.note(image.name, prepared)
-        yield Sample(key=sample_key(job.first_position + i, image.name), image=prepared.encoded, label=image.label)
+        key = sample_key(job.first_position + i, image.name)
+        key = key[: MAX_NAME_BYTES - 1 - max((len(ext) for ext, _ in extras), default=0)]
+        yield Sample(key=key, image=prepared.encoded, label=image.label, extras=extras)
     heartbeat(len(job.images))
     heartbeat.writing()
 
 
-def _read(image: SourceImage) -> bytes:
+def _read(image: SourceImage | Extra) -> bytes:
     """The content; InputError when the input itself cannot be read, OSError when its source fails again and again."""
     for wait_s in (*RETRY_SECONDS, None):
         try:
@@ -161,6 +167,6 @@ def _read(image: SourceImage) -> bytes:
                 raise InputError(f"cannot be read: {error.strerror}") from None
             if wait_s is None:
                 reason = f"the source fails: {error.strerror or error}; the same command continues when it does not"
-                raise OSError(error.errno or errno.EIO, reason, image.name) from error
+                raise OSError(error.errno or errno.EIO, reason, getattr(image, "name", image)) from error
             time.sleep(wait_s)
     raise AssertionError("unreachable")

@@ -2,7 +2,17 @@
 
 from .manifest import ClassEntry, Manifest, Quarantined
 from .pixel_options import PixelOptions
+from .sample_index import SampleIndex
 from .shard_set import ShardSet
 from .stats import ColorStatistics, PixelSums
 
-__all__ = ["ClassEntry", "ColorStatistics", "Manifest", "PixelOptions", "PixelSums", "Quarantined", "ShardSet"]
+__all__ = [
+    "ClassEntry",
+    "ColorStatistics",
+    "Manifest",
+    "PixelOptions",
+    "PixelSums",
+    "Quarantined",
+    "SampleIndex",
+    "ShardSet",
+]

@@ -26,7 +26,25 @@ def compiled(kernel: Kernel) -> Kernel:
     The code is kept beside the source or in the user's cache, where one of them can be written, so that compiling takes
     its seconds once for a machine.
     """
-    dispatcher: Any = njit(nogil=True, error_model="numpy")(kernel)
+    return _compiled(kernel, fastmath=False)
+
+
+def compiled_reassociated(kernel: Kernel) -> Kernel:
+    """`compiled`, where products and sums may be fused and reordered, and a division become a reciprocal and a product.
+
+    The compiler can then use the processor's widest units; results differ in the last place from one processor to
+    another. Infinities and NaN keep their meaning. For numbers that are rounded afterwards anyway, never for draws.
+    """
+    return _compiled(kernel, fastmath={"contract", "reassoc", "arcp", "nsz"})
+
+
+def inlined(helper: Kernel) -> Kernel:
+    """A helper of compiled kernels, copied into each of them: calls cost as much as 50 numbers' arithmetic."""
+    return cast(Kernel, njit(inline="always")(helper))
+
+
+def _compiled(kernel: Kernel, *, fastmath: bool | set[str]) -> Kernel:
+    dispatcher: Any = njit(nogil=True, error_model="numpy", fastmath=fastmath)(kernel)
     with contextlib.suppress(RuntimeError):  # no place to keep it
         # What `cache=True` does with Numba's own; there is no public way to choose another.
         dispatcher._cache = _Cache(kernel)  # type: ignore[no-untyped-call]

@@ -57,8 +57,8 @@ class Patched:
 
 
 def manifest_digest(data: dict[str, Any]) -> str:
-    """SHA-256 over a manifest's JSON without its `manifest_sha256`."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    """SHA-256 over a manifest's JSON without its `manifest_sha256`; ValueError for numbers that JSON cannot hold."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,9 +126,11 @@ class Manifest:
         """Read and check `folder/manifest.json`.
 
         Raises InputError naming the file, what was found and what to do: no manifest (an unfinished run or another
-        folder), another format version, a field that is missing or of another type, shards that do not add up.
+        folder), another format version, a manifest that changed since it was written, a field that is missing or of
+        another type, shards that do not add up.
         """
         path = folder / MANIFEST_NAME
+        restore = f"restore the file, or remove {folder} and shard the images again"
         try:
             if path.stat().st_size > MAX_MANIFEST_BYTES:
                 raise InputError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
@@ -138,10 +140,10 @@ class Manifest:
                 f"{folder}: no {MANIFEST_NAME} here, so this is not a finished shard set; run 'alexprep shard' "
                 "(the same command continues an interrupted run) or name another folder"
             ) from None
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise InputError(
-                f"{path}: not JSON ({error}); restore the file, or remove {folder} and shard the images again"
-            ) from None
+        except InputError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not JSON ({error}); {restore}") from None
         found = data.get("format_version") if isinstance(data, dict) else None
         if found not in READABLE_VERSIONS:
             readable = " and ".join(map(str, READABLE_VERSIONS))
@@ -149,48 +151,47 @@ class Manifest:
                 f"{path}: format version {found!r}, this alexkit reads {readable}; shard the images again or "
                 "install the alexkit that made them"
             )
+        digest = data.pop("manifest_sha256", None)
         try:
+            if manifest_digest(data) != digest:
+                raise InputError(f"{path}: changed since it was written (its own SHA-256 differs); {restore}")
             manifest = cls._from_json(_renamed(data) if found == 2 else data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{path}: damaged field ({error!r}); restore the file, or remove {folder} and shard the images again"
-            ) from None
+            if isinstance(error, InputError) and str(error).startswith(str(path)):
+                raise
+            raise InputError(f"{path}: damaged field ({error}); {restore}") from None
         if data.get("num_samples") != manifest.num_samples:
             raise InputError(
                 f"{path}: says {data.get('num_samples')!r} samples, but its shards add up to {manifest.num_samples}; "
-                f"restore the file, or remove {folder} and shard the images again"
+                f"{restore}"
             )
         return manifest
 
     @classmethod
     def _from_json(cls, data: dict[str, Any]) -> "Manifest":
-        manifest = cls(
-            split=str(data["split"]),
-            seed=int(data["seed"]),
-            images_per_shard=int(data["images_per_shard"]),
-            # Sets of earlier versions do not name their geometry.
-            pixels=PixelOptions(**{"geometry": "crop-then-resize", **data["pixels"]}),
-            software={str(key): str(value) for key, value in data["software"].items()},
-            classes=tuple(ClassEntry(**row) for row in data["classes"]),
-            shards=tuple(ShardEntry(**row) for row in data["shards"]),
-            quarantined=tuple(Quarantined(**row) for row in data["quarantined"]),
-            color=ColorStatistics.from_json(data["color"]),
-            statistics_sha256=str(data["statistics_sha256"]),
-            index_sha256=str(data.get("index_sha256", "")),
-            alexkit_version=str(data.get("alexkit_version", "")),
-            patched=tuple(Patched(**row) for row in data.get("patched", ())),
-            warnings={str(key): int(value) for key, value in data.get("warnings", {}).items()},
-            num_enlarged=int(data.get("num_enlarged", 0)),
-            source_sha256=str(data["source_sha256"]),
-        )
+        from pydantic import TypeAdapter, ValidationError  # takes a tenth of a second
+
+        computed = ("num_samples", "num_patched")
+        # Sets of earlier versions name neither their geometry nor the alexkit that made them.
+        defaults = {"alexkit_version": "", "index_sha256": ""}
+        pixels = {"geometry": "crop-then-resize", **data["pixels"]}
+        fields = defaults | {name: value for name, value in data.items() if name not in computed}
+        fields |= {"pixels": pixels, "color": ColorStatistics.fields_of_json(data["color"])}
+        try:
+            # By way of JSON, whose lists may be tuples.
+            manifest = TypeAdapter(cls).validate_json(json.dumps(fields, allow_nan=False))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{where}: {first['msg']}, found {str(first['input'])[:80]!r}") from None
         for i, entry in enumerate(manifest.classes):
             if entry.index != i:
                 raise InputError(f"class {entry.id!r} has index {entry.index!r}, expected {i}")
         for shard in manifest.shards:
-            if shard.name != Path(shard.name).name or not shard.name.endswith(".tar"):
+            if shard.name != Path(shard.name).name or not shard.name.endswith(".tar") or "\0" in shard.name:
                 raise InputError(f"{shard.name!r} is not the plain name of a tar")
             for count in (shard.num_samples, shard.num_bytes):
-                if not isinstance(count, int) or not 0 <= count < 2**48:
+                if not 0 <= count < 2**48:
                     raise InputError(f"{shard.name}: impossible count {count!r}")
         return manifest
 

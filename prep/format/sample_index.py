@@ -100,10 +100,11 @@ class SampleIndex:
         return len(self.starts_N)
 
     @classmethod
-    def open(cls, folder: Path) -> "SampleIndex":
+    def open(cls, folder: Path, *, check: bool = True) -> "SampleIndex":
         """Map `folder/index.bin` and check all of it: its checksum, and that its counts and offsets are possible.
 
-        Every byte is read once, at several gigabytes a second when the file is cached, and no private memory is used.
+        Every byte is read once, at several gigabytes a second when the file is cached, and no private memory is used;
+        nothing but the header is read without `check`, for a file that was checked before.
         `ShardSet.sample_index` also compares it with the manifest, and serves sets that have no such file. Raises
         InputError naming the file when it is damaged, FileNotFoundError when there is none.
         """
@@ -122,7 +123,7 @@ class SampleIndex:
         expected = _HEADER.size + sum(_padded(count * kind.itemsize) for count, kind in kinds)
         if len(content) != expected:
             raise _damaged(path, f"{len(content)} bytes, its header promises {expected}")
-        if image_checksum(content[_HEADER.size :]) != checksum:
+        if check and image_checksum(content[_HEADER.size :]) != checksum:
             raise _damaged(path, "its CRC32C is not the one in its header")
         columns, position = [], _HEADER.size
         for count, kind in kinds:
@@ -138,7 +139,8 @@ class SampleIndex:
             key_starts=key_starts,
             key_bytes=key_bytes,
         )
-        index._check_offsets(path)
+        if check:
+            index._check_offsets(path)
         return index
 
     @classmethod
@@ -154,6 +156,17 @@ class SampleIndex:
             checksums_N=None,
             key_starts=np.cumsum([0, *map(len, keys)], dtype=np.int64),
             key_bytes=np.frombuffer(b"".join(keys), np.uint8),
+        )
+
+    def rows(self, first: int, last: int) -> SampleRows:
+        """The samples from `first` to before `last`."""
+        none = np.zeros(last - first, np.uint32)
+        return SampleRows(
+            starts_N=self.starts_N[first:last],
+            sizes_N=self.sizes_N[first:last],
+            labels_N=self.labels_N[first:last],
+            checksums_N=none if self.checksums_N is None else self.checksums_N[first:last],
+            keys=[self.key(i) for i in range(first, last)],
         )
 
     def key(self, i: int) -> str:

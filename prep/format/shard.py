@@ -23,6 +23,8 @@ from .sample_index import SampleRows, image_checksum
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,90}")
 INDEX_VERSION = "v1.2"
 LABEL_EXT = "cls"
+NUM_INDEXED = 2  # members of a sample that are in an index: the image and the label
+MAX_NAME_BYTES = 100  # of a member, in USTAR
 HEADER_BYTES = tarfile.BLOCKSIZE
 END_BYTES = 2 * tarfile.BLOCKSIZE
 
@@ -43,12 +45,28 @@ class Sample:
     key: str
     image: bytes
     label: int
+    extras: tuple[tuple[str, bytes], ...] = ()
+    """Extension and content of further members, which follow the label and are in no `.idx`."""
 
     def __post_init__(self) -> None:
         if not KEY_PATTERN.fullmatch(self.key):
             raise InputError(f"key {self.key!r} must be 1 to 90 of the characters A-Z a-z 0-9 _ -")
         if self.label < 0:
             raise InputError(f"sample {self.key}: label {self.label} is negative")
+
+    def members(self, image_ext: str) -> tuple[tuple[str, bytes], ...]:
+        """Extension and content of every member: the image, the label, the extras.
+
+        InputError for two of one extension and for names that are too long for a tar.
+        """
+        members = ((image_ext, self.image), (LABEL_EXT, b"%d" % self.label), *self.extras)
+        exts = [ext for ext, _ in members]
+        if len(set(exts)) != len(exts):
+            twice = next(ext for ext in exts if exts.count(ext) > 1)
+            raise InputError(f"sample {self.key}: two members have the extension {twice!r}; leave it out of --keep")
+        if self.extras and len(self.key) + 1 + max(map(len, exts)) > MAX_NAME_BYTES:
+            raise InputError(f"sample {self.key}: a name of more than {MAX_NAME_BYTES} bytes; keep shorter names")
+        return members
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +98,17 @@ class ShardIndex:
     def keys(self) -> list[str]:
         """The keys, in order."""
         return [key.decode("ascii", "replace") for key in self.key_bytes.tolist()]
+
+    def rows(self) -> SampleRows:
+        """The samples as `index.bin` holds them, without labels and checksums, which are zeros here."""
+        zeros = np.zeros(len(self), np.uint32)
+        return SampleRows(
+            starts_N=self.image_offsets,
+            sizes_N=self.image_sizes.astype(np.uint32),
+            labels_N=zeros.astype(np.int32),
+            checksums_N=zeros,
+            keys=self.keys,
+        )
 
 
 def index_path(shard: Path) -> Path:
@@ -121,10 +150,11 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Wri
             keys.append(sample.key)
             line = []
             mark = content_mark(digest)
-            for ext, content in ((image_ext, sample.image), (LABEL_EXT, b"%d" % sample.label)):
+            for number, (ext, content) in enumerate(sample.members(image_ext)):
                 name = f"{sample.key}.{ext}"
                 block = member_bytes(name, content, mark)
-                line.append(f"{ext} {position + tarfile.BLOCKSIZE} {len(content)} {name}")
+                if number < NUM_INDEXED:
+                    line.append(f"{ext} {position + tarfile.BLOCKSIZE} {len(content)} {name}")
                 file.write(block)
                 digest.update(block)
                 position += len(block)
@@ -210,7 +240,7 @@ def parse_index(content: bytes, path: Path, *, shard_bytes: int) -> ShardIndex:
 def content_mark(digest: "hashlib._Hash") -> bytes:
     """What the headers of a sample say of all that lies before it in the shard, whose SHA-256 is `digest`.
 
-    A sample is as it was written if the next one's mark is right: a checksum of each, for one microsecond.
+    So a reader of the tar alone, without index or manifest, can tell the first sample that changed.
     """
     return MARK_PREFIX + digest.hexdigest()[:16].encode()
 

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,11 @@ class ShardSet:
         Raises InputError naming the file, what was found, what was expected and what to do.
         """
         if not folder.is_dir():
+            above = folder.parent
+            if (above / MANIFEST_NAME).exists():  # --shards demo/train, where a split is looked for
+                raise InputError(
+                    f"{folder}: no such folder: {above} is one split; name the folder above, {above.parent}"
+                )
             raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote")
         if not (folder / MANIFEST_NAME).exists():
             inner = [split for split in SPLITS if (folder / split / MANIFEST_NAME).exists()]
@@ -113,13 +118,7 @@ class ShardSet:
                 if not text.isdigit() or len(text) > MAX_LABEL_DIGITS:
                     raise InputError(f"{path}: sample {key!r}: label {text[:20]!r}, expected a number; {MEND}")
                 labels_N[i] = int(text)
-        return SampleRows(
-            starts_N=index.image_offsets,
-            sizes_N=index.image_sizes.astype(np.uint32),
-            labels_N=labels_N,
-            checksums_N=checksums_N,
-            keys=index.keys,
-        )
+        return replace(index.rows(), labels_N=labels_N, checksums_N=checksums_N)
 
     def sums(self) -> PixelSums:
         """The exact statistics written with the shards."""

@@ -136,16 +136,16 @@ class ColorStatistics:
             "eigenvectors_rgb": [list(row) for row in self.eigenvectors_KC],
         }
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "ColorStatistics":
-        """The inverse of `to_json`; KeyError, TypeError or ValueError when a field is missing or of another shape."""
-        return cls(
-            num_pixels=int(data["num_pixels"]),
-            mean_C=_triple(data["mean_rgb_0_255"]),
-            covariance_CC=tuple(_triple(row) for row in data["population_covariance_0_255"]),
-            eigenvalues_K=_triple(data["eigenvalues_0_255"]),
-            eigenvectors_KC=tuple(_triple(row) for row in data["eigenvectors_rgb"]),
-        )
+    @staticmethod
+    def fields_of_json(data: dict[str, Any]) -> dict[str, Any]:
+        """The fields of what `to_json` gave, by their names here, unchecked; KeyError for one that is missing."""
+        return {
+            "num_pixels": data["num_pixels"],
+            "mean_C": data["mean_rgb_0_255"],
+            "covariance_CC": data["population_covariance_0_255"],
+            "eigenvalues_K": data["eigenvalues_0_255"],
+            "eigenvectors_KC": data["eigenvectors_rgb"],
+        }
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

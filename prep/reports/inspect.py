@@ -1,203 +1,226 @@
-"""One page that shows what is in a shard set: everything inline, nothing to install, nothing to fetch.
+"""One page that shows what is in one or several shard sets: everything inline, nothing to install, nothing to fetch.
 
-It shows what a person checks before training on it: do labels and pictures agree, are classes even, are batches mixed,
-what was left out and why.
+It shows what a person checks before training: do labels and pictures agree, are classes even, are batches mixed, are
+pictures in there twice or in two splits, what was left out and why.
 """
 
 import base64
+import hashlib
 import html
-import io
 import itertools
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from ...errors import InputError
-from ..format.shard_set import ShardSet
-from ..images.geometry import central_square
-from ..images.stored import decode_stored
+from ..format.pixel_options import PixelOptions
+from .charts import bar_chart
+from .duplicates import Group
 from .pca import sample_pixels
 from .pca_plot import save_pca_plot
+from .survey import BATCH, THUMBNAIL_PX, Survey, encoded
 
-BATCH = 128
-MAX_CLASSES_SHOWN = 100
 MAX_QUARANTINE_SHOWN = 200
-THUMBNAIL_PX = 96
+MAX_GROUPS_SHOWN = 100
+MAX_GROUP_IMAGES = 8
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Survey:
-    """What a look at every label and some images gives; arrays are over samples in stored order or over classes."""
+def inspection_page(
+    surveys: Sequence[Survey], same_bytes: Sequence[Group], same_pictures: Sequence[Group] | None
+) -> str:
+    """The page, as HTML that needs no other file.
 
-    labels_N: NDArray[np.int64]
-    image_bytes_N: NDArray[np.int64]
-    counts_K: NDArray[np.int64]
-    thumbnails: dict[int, list[Image.Image]]
-    distinct_mean: float
-    distinct_ideal: float
-
-
-def survey_set(shard_set: ShardSet, *, images_per_class: int = 6) -> Survey:
-    """Read all labels, and decode up to `images_per_class` images of up to 100 evenly chosen classes.
-
-    Raises InputError naming the shard when an index, a label or an image is damaged.
+    `same_bytes` and `same_pictures` are what `duplicates` found among the sets; None when pictures were not compared.
     """
-    manifest = shard_set.manifest
-    num_classes = len(manifest.classes)
-    step = -(-num_classes // MAX_CLASSES_SHOWN)
-    thumbnails: dict[int, list[Image.Image]] = {label: [] for label in range(0, num_classes, step)}
-    labels: list[int] = []
-    sizes: list[NDArray[np.int64]] = []
-    for number, shard in enumerate(manifest.shards):
-        index = shard_set.index(number)
-        content = np.memmap(shard_set.folder / shard.name, np.uint8, "r")
-        for i, key in enumerate(index.keys):
-            start, size = int(index.label_offsets[i]), int(index.label_sizes[i])
-            text = content[start : start + size].tobytes()
-            if not text.isdigit() or int(text) >= num_classes:
-                raise InputError(f"{shard.name}: sample {key!r} has label {text[:20]!r}; run alexprep verify")
-            labels.append(int(text))
-            wanted = thumbnails.get(labels[-1])
-            if wanted is not None and len(wanted) < images_per_class:
-                start, size = int(index.image_offsets[i]), int(index.image_sizes[i])
-                image_HWC = decode_stored(content[start : start + size].tobytes(), manifest.pixels)
-                square = Image.fromarray(np.ascontiguousarray(central_square(image_HWC)))
-                wanted.append(square.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS))
-        sizes.append(index.image_sizes)
-    labels_N = np.array(labels, np.int64)
-    counts_K = np.bincount(labels_N, minlength=num_classes)
-    mean, ideal = distinct_classes(labels_N, counts_K)
-    return Survey(
-        labels_N=labels_N,
-        image_bytes_N=np.concatenate(sizes),
-        counts_K=counts_K,
-        thumbnails=thumbnails,
-        distinct_mean=mean,
-        distinct_ideal=ideal,
+    title = ", ".join(f"{one.split}: {len(one.index):,} images" for one in surveys)
+    parts = [f"<header><h1>Shard {'sets' if len(surveys) > 1 else 'set'}</h1><nav aria-label='Sections'>"]
+    parts += [f"<a href='#{one.split}'>{_safe(one.split)}</a>" for one in surveys]
+    parts += ["<a href='#duplicates'>duplicates</a></nav></header><main>"]
+    for survey in surveys:
+        parts += _set_section(survey)
+    parts += _duplicates_section(surveys, same_bytes, same_pictures)
+    script_hash = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    # Nothing in a shard set can run or load here, whatever its names hold.
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f"<title>{_safe(title)}</title><style>{_STYLE}</style></head>"
+        f"<body>{''.join(parts)}</main><script>{_SCRIPT}</script></body></html>\n"
     )
 
 
-def distinct_classes(labels_N: NDArray[np.int64], counts_K: NDArray[np.int64]) -> tuple[float, float]:
-    """Distinct classes in a batch of consecutive samples, on average, and what a perfect shuffle is expected to give.
-
-    The expectation for n of N without replacement: the sum over classes of 1 - C(N - c, n) / C(N, n).
-    """
-    total = len(labels_N)
-    batch = min(BATCH, total)
-    starts = range(0, total - batch + 1, batch)
-    mean = float(np.mean([len(np.unique(labels_N[start : start + batch])) for start in starts]))
-    missing_K = np.ones(len(counts_K))
-    for drawn in range(batch):
-        missing_K *= np.maximum(total - counts_K - drawn, 0) / (total - drawn)
-    return mean, float((1 - missing_K).sum())
-
-
-def contact_sheet(shard_set: ShardSet, survey: Survey) -> Image.Image:
-    """One row of thumbnails per shown class, with its name."""
-    columns = max(map(len, survey.thumbnails.values()))
-    sheet = Image.new("RGB", (180 + columns * (THUMBNAIL_PX + 4), len(survey.thumbnails) * (THUMBNAIL_PX + 4)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for row, (label, images) in enumerate(survey.thumbnails.items()):
-        top = row * (THUMBNAIL_PX + 4)
-        draw.text((6, top + THUMBNAIL_PX // 2 - 6), f"{label} {shard_set.manifest.classes[label].name}"[:28], "black")
-        for column, image in enumerate(images):
-            sheet.paste(image, (180 + column * (THUMBNAIL_PX + 4), top))
-    return sheet
-
-
-def inspection_page(shard_set: ShardSet, survey: Survey) -> str:
-    """The page, as HTML that needs no other file."""
-    manifest = shard_set.manifest
+def _set_section(survey: Survey) -> list[str]:
+    manifest, split = survey.shard_set.manifest, _safe(survey.split)
+    kilobytes = survey.index.sizes_N / 1e3
+    histogram, edges = np.histogram(kilobytes, bins=40)
     facts = {
         "images": f"{manifest.num_samples:,}",
         "classes": f"{len(manifest.classes):,}",
-        "shards": f"{len(manifest.shards):,}",
+        "shards": f"{len(manifest.shards):,}, {manifest.images_per_shard:,} images each",
         "size on disk": f"{sum(shard.num_bytes for shard in manifest.shards) / 1e6:,.1f} MB",
-        "quarantined": f"{len(manifest.quarantined):,}",
-        "pixels": ", ".join(f"{name} {value}" for name, value in asdict(manifest.pixels).items()),
-        "shuffle": f"seed {manifest.seed}, {manifest.images_per_shard:,} images per shard",
-        "made by": ", ".join(f"{name} {value}" for name, value in manifest.software.items()),
+        "left out": f"{len(manifest.quarantined):,}, listed below",
+        "stored as": _in_words(manifest.pixels),
+        "shuffled with seed": str(manifest.seed),
+        "made with": ", ".join(f"{name} {value}" for name, value in manifest.software.items()) or "unknown",
     }
-    kilobytes = survey.image_bytes_N / 1e3
-    histogram, edges = np.histogram(kilobytes, bins=40)
-    shown = manifest.quarantined[:MAX_QUARANTINE_SHOWN]
-    more = len(manifest.quarantined) - len(shown)
-    parts = [
-        f"<h1>{html.escape(manifest.split)} split</h1>",
-        "<dl>" + "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in facts.items()) + "</dl>",
-        "<h2>How well batches are mixed</h2>",
+    counts, classes = survey.counts_K, manifest.classes
+    return [
+        f"<section id='{split}'><h2>{split}</h2>",
+        "<dl>" + "".join(f"<dt>{k}</dt><dd>{_safe(v)}</dd>" for k, v in facts.items()) + "</dl>",
+        "<h3>Images per class</h3>",
+        bar_chart(
+            counts.tolist(),
+            [f"{entry.index} {entry.name}" for entry in classes],
+            label=f"images per class, {counts.min():,} to {counts.max():,}",
+            x_label="class",
+            ends=("0", str(len(classes) - 1)),
+        ),
+        f"<p>From {counts.min():,} to {counts.max():,}, mean {counts.mean():,.1f}.</p>",
+        "<h3>Size of stored images</h3>",
+        bar_chart(
+            histogram.tolist(),
+            [f"{a:.1f} to {b:.1f} kB" for a, b in itertools.pairwise(edges)],
+            label=f"images by size, {kilobytes.min():.1f} to {kilobytes.max():.1f} kB",
+            x_label="kB",
+            ends=(f"{edges[0]:.1f}", f"{edges[-1]:.1f}"),
+        ),
+        f"<p>From {kilobytes.min():.1f} to {kilobytes.max():.1f} kB, mean {kilobytes.mean():.1f} kB.</p>",
+        "<h3>How well batches are mixed</h3>",
         f"<p>A batch of {min(BATCH, manifest.num_samples)} consecutive samples holds "
         f"<b>{survey.distinct_mean:.1f}</b> distinct classes on average; a perfect shuffle is expected to give "
         f"<b>{survey.distinct_ideal:.1f}</b>.</p>",
-        "<h2>Images per class</h2>",
-        _bars(survey.counts_K, [f"{entry.index} {entry.name}" for entry in manifest.classes]),
-        f"<p>from {survey.counts_K.min():,} to {survey.counts_K.max():,}, mean {survey.counts_K.mean():,.1f}</p>",
-        "<h2>Bytes per image</h2>",
-        _bars(histogram, [f"{a:.1f} to {b:.1f} kB" for a, b in itertools.pairwise(edges)]),
-        f"<p>from {kilobytes.min():.1f} to {kilobytes.max():.1f} kB, mean {kilobytes.mean():.1f} kB</p>",
-        "<h2>Colors</h2>",
-        _picture(_color_plot(shard_set), "mean image and principal colors", "wide"),
-        "<h2>Samples</h2>",
-        *(_class_row(shard_set, label, images, survey) for label, images in survey.thumbnails.items()),
-        "<h2>Quarantine</h2>",
-        "<table>",
-        *(f"<tr><td>{_safe(bad.source)}</td><td>{_safe(bad.reason)}</td></tr>" for bad in shown),
-        "</table>",
-        f"<p>and {more:,} more in quarantine.jsonl</p>" if more else "" if shown else "<p>Nothing was left out.</p>",
+        "<h3>Colors</h3>",
+        _picture(_color_plot(survey), f"mean image and principal colors of {survey.split}", "image/png", "wide"),
+        *_samples(survey),
+        *_shard_table(survey),
+        *_quarantine(survey),
+        "</section>",
     ]
-    title = f"{html.escape(manifest.split)}: {manifest.num_samples:,} images"
-    return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title>{_STYLE}{''.join(parts)}</html>\n"
+
+
+def _in_words(pixels: PixelOptions) -> str:
+    size = (
+        f"{pixels.size_px} × {pixels.size_px} px center crops"
+        if pixels.fit == "crop"
+        else (f"whole images, shorter side {pixels.size_px} px")
     )
+    kind = {"jpeg": f"JPEG of quality {pixels.quality}, chroma 4:{pixels.chroma[1]}:{pixels.chroma[2]}"}
+    damaged = "damaged JPEGs kept as patched" if pixels.lenient else "damaged JPEGs left out"
+    return f"{size}, {pixels.filter} filter, {kind.get(pixels.format, pixels.format.upper())}; {damaged}"
 
 
-_STYLE = """<style>
-body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222;background:#fff}
-h1{font-size:1.7em}h2{font-size:1.15em;margin:2em 0 .5em;border-bottom:1px solid #ddd}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.15em 1.2em}dt{color:#777}dd{margin:0}
-svg{width:100%;height:130px;background:#f7f7f7}rect{fill:#2a6f97}rect:hover{fill:#d1495b}
-.wide{width:100%}.row{display:flex;gap:6px;align-items:center;margin:4px 0}.row span{width:15em;overflow-wrap:anywhere}
-.row small{color:#777}table{border-collapse:collapse}td{padding:.15em 1em .15em 0;border-bottom:1px solid #eee}
-</style>"""
+def _samples(survey: Survey) -> list[str]:
+    """Every class with its samples, and a box that filters them."""
+    split, rows = _safe(survey.split), []
+    for label, indices in enumerate(survey.shown):
+        entry = survey.shard_set.manifest.classes[label]
+        name = entry.id if entry.id == entry.name else f"{entry.id} {entry.name}"
+        pictures = "".join(_figure(survey, index) for index in indices)
+        rows.append(
+            f"<div class='class' data-name='{_safe(f'{label} {name}'.lower())}'><h4>{label} {_safe(name)} "
+            f"<small>{survey.counts_K[label]:,} images</small></h4><div class='row'>{pictures}</div></div>"
+        )
+    return [
+        f"<h3>Samples of every class</h3><p><label>Filter classes <input type='search' data-filter='{split}-samples' "
+        f"autocomplete='off'></label> <output>{len(rows):,} of {len(rows):,}</output></p>",
+        f"<div id='{split}-samples'>{''.join(rows)}</div>",
+    ]
+
+
+def _figure(survey: Survey, index: int, caption: str = "") -> str:
+    key = survey.index.key(index)
+    alt = f"{survey.class_of(index)}, sample {key}"
+    picture = _picture(encoded(survey.thumbnail(index)), alt, "image/webp", "")
+    return f"<figure>{picture}<figcaption>{_safe(caption or key)}</figcaption></figure>"
+
+
+def _shard_table(survey: Survey) -> list[str]:
+    rows = []
+    for number, shard in enumerate(survey.shard_set.manifest.shards):
+        labels = survey.index.labels_N[survey.index.first_S[number] : survey.index.first_S[number + 1]]
+        rows.append(
+            f"<tr><td>{_safe(shard.name)}<td>{shard.num_samples:,}<td>{shard.num_bytes / 1e6:,.1f}"
+            f"<td>{len(np.unique(labels)):,}<td><code>{shard.sha256[:12]}</code>"
+        )
+    return [
+        f"<h3>Shards</h3><details><summary>{len(rows):,} shards</summary><div class='scroll'><table>"
+        "<thead><tr><th>file<th>images<th>MB<th>distinct classes<th>SHA-256</thead><tbody>",
+        *rows,
+        "</tbody></table></div></details>",
+    ]
+
+
+def _quarantine(survey: Survey) -> list[str]:
+    bad = survey.shard_set.manifest.quarantined
+    if not bad:
+        return ["<h3>Left out</h3><p>Nothing was left out.</p>"]
+    rows = [f"<tr><td>{_safe(one.source)}<td>{_safe(one.reason)}" for one in bad[:MAX_QUARANTINE_SHOWN]]
+    more = len(bad) - len(rows)
+    return [
+        "<h3>Left out</h3><div class='scroll'><table><thead><tr><th>input<th>reason</thead><tbody>",
+        *rows,
+        "</tbody></table></div>",
+        f"<p>And {more:,} more in quarantine.jsonl.</p>" if more else "",
+    ]
+
+
+def _duplicates_section(
+    surveys: Sequence[Survey], same_bytes: Sequence[Group], same_pictures: Sequence[Group] | None
+) -> list[str]:
+    parts = ["<section id='duplicates'><h2>Duplicates</h2><h3>The same bytes</h3>", *_groups(surveys, same_bytes)]
+    parts.append("<h3>The same picture, saved again</h3>")
+    if same_pictures is None:
+        return [*parts, "<p>Not compared (--quick).</p></section>"]
+    exact = set(same_bytes)
+    return [*parts, *_groups(surveys, [group for group in same_pictures if group not in exact]), "</section>"]
+
+
+def _groups(surveys: Sequence[Survey], groups: Sequence[Group]) -> list[str]:
+    if not groups:
+        return ["<p>None found.</p>"]
+
+    def across(group: Group) -> bool:
+        return len({where.set_number for where in group}) > 1
+
+    def labels(group: Group) -> set[int]:
+        return {int(surveys[where.set_number].index.labels_N[where.index]) for where in group}
+
+    num_across, num_labels = sum(map(across, groups)), sum(len(labels(group)) > 1 for group in groups)
+    parts = [
+        f"<p>{len(groups):,} groups; <b>{num_across:,}</b> of them in more than one split, "
+        f"<b>{num_labels:,}</b> with more than one label.</p>"
+    ]
+    for group in sorted(groups, key=lambda group: (not across(group), len(labels(group)) < 2))[:MAX_GROUPS_SHOWN]:
+        figures = [
+            _figure(surveys[where.set_number], where.index, _caption(surveys[where.set_number], where.index))
+            for where in group[:MAX_GROUP_IMAGES]
+        ]
+        more = f"<p>and {len(group) - MAX_GROUP_IMAGES:,} more</p>" if len(group) > MAX_GROUP_IMAGES else ""
+        parts.append(f"<div class='row group'>{''.join(figures)}{more}</div>")
+    if len(groups) > MAX_GROUPS_SHOWN:
+        parts.append(f"<p>{MAX_GROUPS_SHOWN} of {len(groups):,} groups are shown, those across splits first.</p>")
+    return parts
+
+
+def _caption(survey: Survey, index: int) -> str:
+    return f"{survey.split}: {survey.class_of(index)}, {survey.index.key(index)}"
 
 
 def _safe(text: str) -> str:
     return html.escape(text.encode("utf-8", "replace").decode())
 
 
-def _bars(values: NDArray[np.int64], names: Sequence[str]) -> str:
-    top, width = max(1, int(values.max())), 1000 / len(values)
-    bars = "".join(
-        f"<rect x='{i * width:.2f}' y='{100 - 100 * value / top:.2f}' width='{max(width * 0.9, 0.5):.2f}' "
-        f"height='{100 * value / top:.2f}'><title>{_safe(name)}: {value:,}</title></rect>"
-        for i, (value, name) in enumerate(zip(values.tolist(), names, strict=True))
-    )
-    return f"<svg viewBox='0 0 1000 100' preserveAspectRatio='none'>{bars}</svg>"
+def _picture(content: bytes, alt: str, kind: str, class_: str) -> str:
+    size = "" if class_ else f" width='{THUMBNAIL_PX}' height='{THUMBNAIL_PX}'"
+    data = base64.b64encode(content).decode()
+    return f"<img class='{class_}' alt='{_safe(alt)}' loading='lazy'{size} src='data:{kind};base64,{data}'>"
 
 
-def _class_row(shard_set: ShardSet, label: int, images: Sequence[Image.Image], survey: Survey) -> str:
-    entry = shard_set.manifest.classes[label]
-    pictures = "".join(_picture(_png(image), entry.name, "") for image in images)
-    name = _safe(entry.id if entry.id == entry.name else f"{entry.id} {entry.name}")
-    return f"<div class='row'><span>{label} {name} <small>{survey.counts_K[label]:,}</small></span>{pictures}</div>"
-
-
-def _picture(png: bytes, alt: str, class_: str) -> str:
-    return f"<img class='{class_}' alt='{_safe(alt)}' src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
-
-
-def _png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
-def _color_plot(shard_set: ShardSet) -> bytes:
+def _color_plot(survey: Survey) -> bytes:
+    shard_set = survey.shard_set
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pca.png"
         save_pca_plot(
@@ -208,3 +231,43 @@ def _color_plot(shard_set: ShardSet) -> bytes:
             pixels_PC=sample_pixels(shard_set),
         )
         return path.read_bytes()
+
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1d2733;--soft:#4b5868;--line:#d5dbe3;--paper:#fff;--field:#f3f5f8;--bar:#2a6f97;
+--link:#1f5f86}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--soft:#a9b4c2;--line:#363d48;--paper:#131416;--field:#1d2025;
+--bar:#6fb1d8;--link:#8fc4e6}}
+*{box-sizing:border-box}
+body{font:16px/1.5 system-ui,sans-serif;max-width:1120px;margin:0 auto;padding:0 16px 48px;color:var(--ink);
+background:var(--paper)}
+header{display:flex;flex-wrap:wrap;gap:0 24px;align-items:baseline}nav{display:flex;flex-wrap:wrap;gap:16px}
+a{color:var(--link)}
+h1{font-size:1.6em;margin:.8em 0 .3em}h2{font-size:1.35em;margin:1.6em 0 .4em;border-bottom:1px solid var(--line)}
+h3{font-size:1.05em;margin:1.8em 0 .4em}h4{font-size:1em;margin:.9em 0 .3em}small,figcaption,dt{color:var(--soft)}
+h4 small{font-weight:400}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.2em 1.2em}dd{margin:0;overflow-wrap:anywhere}
+svg{width:100%;height:auto;background:var(--field);font-size:13px}svg text{fill:var(--soft)}svg line{stroke:var(--line)}
+rect{fill:var(--bar)}rect:hover{fill:var(--ink)}
+.wide{width:100%;height:auto;background:#fff}
+.class{content-visibility:auto;contain-intrinsic-size:auto 170px}
+.row{display:flex;flex-wrap:wrap;gap:8px}figure{margin:0;width:96px}
+figcaption{font-size:11px;line-height:1.3;overflow-wrap:anywhere}
+.group{padding:10px 0;border-bottom:1px solid var(--line)}.group figure{width:150px}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px}
+th,td{padding:.2em 1.2em .2em 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
+input{font:inherit;color:inherit;background:var(--field);border:1px solid var(--soft);border-radius:6px;
+padding:.25em .6em}
+@media(max-width:520px){dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .5em}svg{font-size:26px}}
+"""
+
+_SCRIPT = """
+for (const box of document.querySelectorAll('input[data-filter]')) {
+  const rows = [...document.getElementById(box.dataset.filter).children]
+  box.addEventListener('input', () => {
+    const words = box.value.toLowerCase().split(/\\s+/)
+    for (const row of rows) row.hidden = !words.every(word => row.dataset.name.includes(word))
+    box.closest('p').querySelector('output').value = `${rows.filter(row => !row.hidden).length} of ${rows.length}`
+  })
+}
+"""

@@ -3,12 +3,32 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from ...errors import InputError
-from .inputs import Extra
+from .inputs import Extra, SourceImage, SourceSplit
 
 _EXT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 MAX_EXT = 40
+
+
+SOURCE_NAME = "source"
+
+
+def with_origins(split: SourceSplit, source: Path) -> SourceSplit:
+    """The split with `source.txt` kept for every image: the path below SOURCE, and after a colon the name in it."""
+    images = [image.keeping(_origin(image, source)) for image in split.images]
+    return replace(split, images=images)
+
+
+def _origin(image: SourceImage, source: Path) -> Extra:
+    path = Path(image.container)
+    folder = source if source.is_dir() else source.parent
+    shown = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    file_name = image.name.rpartition("/")[2]
+    content = (shown if path.name == file_name else f"{shown}:{file_name}").encode("utf-8", "surrogateescape")
+    return Extra(f"{SOURCE_NAME}.txt", content, num_bytes=len(content))
 
 
 def column_extra(name: str, value: object) -> Extra | None:

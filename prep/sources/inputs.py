@@ -51,6 +51,10 @@ class SourceImage(Protocol):
         """Bytes of the image; where a listing cannot tell, of the section of the file that holds it."""
 
     @property
+    def container(self) -> str:
+        """The path of the file that it is, or that holds it."""
+
+    @property
     def extras(self) -> tuple[Extra, ...]:
         """What is stored with the image on request, sorted by extension."""
 
@@ -59,6 +63,9 @@ class SourceImage(Protocol):
 
     def labeled(self, label: int, class_id: str | None = None) -> Self:
         """The same image with another class index; `class_id` goes before its name, which has none yet."""
+
+    def keeping(self, extra: Extra) -> Self:
+        """The same image with one thing more that is stored with it."""
 
 
 class FileImage(NamedTuple):
@@ -82,7 +89,17 @@ class FileImage(NamedTuple):
 
     def labeled(self, label: int, class_id: str | None = None) -> "FileImage":
         """As `SourceImage` says."""
-        return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
+        name, _, path, num_bytes, offset, extras = self
+        return FileImage(name if class_id is None else f"{class_id}/{name}", label, path, num_bytes, offset, extras)
+
+    def keeping(self, extra: Extra) -> "FileImage":
+        """As `SourceImage` says."""
+        return self._replace(extras=tuple(sorted((*self.extras, extra))))
+
+    @property
+    def container(self) -> str:
+        """As `SourceImage` says."""
+        return self.path
 
 
 def read_range(path: str, offset: int, num_bytes: int) -> bytes:

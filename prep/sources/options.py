@@ -39,7 +39,7 @@ class SourceOptions:
     val_fraction: float | None = None
     """The part of each class, between 0 and 1, that becomes the val split of a source without one."""
     keep: tuple[str, ...] = ()
-    """Extensions of further tar members or names of further columns that are stored with each image."""
+    """Further tar members, columns or files that are stored with each image; `source` is where the image came from."""
 
     def __post_init__(self) -> None:
         if self.layout is not None and self.layout not in LAYOUTS:

@@ -19,6 +19,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, Protocol, TypeVar
 
+from ...errors import InputError
 from .heartbeat import NOTHING_YET, Heartbeat, Phase, new_state
 from .parent import end_with_parent
 
@@ -97,9 +98,11 @@ def run_jobs(
         num_workers: processes to start, at most one per job.
         on_progress: gets the inputs done so far.
 
-    Raises what a task raises; ChildProcessError when one job loses three workers for reasons that are no input's
-    fault; TimeoutError when a source does not answer.
+    Raises InputError for less than one worker; what a task raises; ChildProcessError when one job loses three workers
+    for reasons that are no input's fault; TimeoutError when a source does not answer.
     """
+    if num_workers < 1:
+        raise InputError(f"workers must be at least 1, got {num_workers}")
     looked = time.monotonic()
     all_jobs = list(jobs)
     queue = deque(_Assignment(number, job) for number, (job, _) in enumerate(all_jobs))

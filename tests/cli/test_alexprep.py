@@ -74,6 +74,10 @@ def test_json_is_all_of_stdout_and_says_what_the_table_says(source: Path, tmp_pa
     (train, val), (patched, _) = (json.loads(result.stdout)["splits"] for result in (strict, lenient))
     assert train["bytes"] == sum(path.stat().st_size for path in (tmp_path / "strict/train").glob("*.tar"))
     del train["bytes"]
+    reasons = train.pop("reasons")
+    assert [(one["count"], one["source"]) for one in reasons] == [(1, "cat/bad.jpg"), (1, "dog/cut.jpg")]
+    assert "note: train: 2 bad inputs are listed in strict/train/quarantine.jsonl" in strict.stderr
+    assert f"note: train: 1 x {reasons[0]['reason']}, e.g. cat/bad.jpg" in strict.stderr
     assert train == {
         "split": "train",
         "images": 6,
@@ -122,6 +126,8 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("shard", "{source}", "--max-bad", "-1"), "max bad must be"),
         (("shard", "{source}", "--sise", "32"), "No such option"),
         (("shard",), "Missing argument"),
+        (("pca", "{sharded}", "--workers", "0"), "workers must be at least 1, got 0"),
+        (("verify", "{sharded}", "--workers", "0"), "workers must be at least 1, got 0"),
         (("pca", "nowhere"), "nowhere: no such folder"),
         (("pca", "{source}"), "manifest.json"),
         (("sharp",), "No such command"),
@@ -131,8 +137,10 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("verify", "{source}", "--quick", "--decode"), "give one of them"),
     ],
 )
-def test_a_mistake_is_one_line(source: Path, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
-    filled = [argument.format(source=source) for argument in arguments]
+def test_a_mistake_is_one_line(
+    source: Path, sharded: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    filled = [argument.format(source=source, sharded=sharded / "shards/val") for argument in arguments]
     assert_one_line(alexprep(*filled, cwd=tmp_path), words)
     assert not list(tmp_path.iterdir())
 

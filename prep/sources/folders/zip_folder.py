@@ -53,6 +53,15 @@ class ZipImage(NamedTuple):
         """As `SourceImage` says."""
         return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
 
+    def keeping(self, extra: Extra) -> "ZipImage":
+        """As `SourceImage` says."""
+        return self._replace(extras=tuple(sorted((*self.extras, extra))))
+
+    @property
+    def container(self) -> str:
+        """As `SourceImage` says."""
+        return self.path
+
 
 class ZipMember(NamedTuple):
     """A file in the listing of a zip file."""
@@ -96,6 +105,9 @@ class ZipFolder(Folder):
     def listing(self) -> Listing:
         """The listing of the zip file."""
         return Listing(tuple(sorted(self.children)), tuple(sorted(self.files_in_it)))
+
+    def forget(self, name: str) -> None:
+        """Nothing: there is no disk to list again."""
 
 
 def open_zip(path: Path, remarks: Remarks) -> ZipFolder:

@@ -44,6 +44,15 @@ class ParquetImage(NamedTuple):
         """As `SourceImage` says."""
         return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
 
+    def keeping(self, extra: Extra) -> "ParquetImage":
+        """As `SourceImage` says."""
+        return self._replace(extras=tuple(sorted((*self.extras, extra))))
+
+    @property
+    def container(self) -> str:
+        """As `SourceImage` says."""
+        return self.chunk.path
+
 
 class _Columns(NamedTuple):
     """What holds what; `class_ids` are None when the file does not name its classes."""

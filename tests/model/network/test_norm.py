@@ -101,3 +101,25 @@ def test_other_maps_than_the_layers_own_are_refused(shape: tuple[int, ...]) -> N
     layer = ResponseNorm(8, size=5, alpha=1e-4, beta=0.75, k=2.0, groups=2)
     with pytest.raises(ValueError, match=rf"normalizes \(N, 8, H, W\), got {re.escape(str(shape))}"):
         layer(torch.ones(shape))
+
+
+def test_bfloat16_is_computed_in_float32_and_rounded_once() -> None:
+    x = 40 * torch.randn(3, 96, 5, 7, generator=torch.Generator().manual_seed(1))
+    x, g = x.bfloat16().requires_grad_(), torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).bfloat16()
+    norm = ResponseNorm(96, size=5, alpha=1e-4, beta=0.75, k=2.0, groups=2, relu=True)
+    wide = x.detach().float().requires_grad_()
+    y, expected = norm(x), norm(wide)
+    y.backward(g)
+    expected.backward(g.float())
+    assert wide.grad is not None and x.grad is not None and y.dtype == x.grad.dtype == torch.bfloat16
+    # Half a unit in the last of 8 bits, and the last places of float32 where a value lies between two bfloat16.
+    torch.testing.assert_close(y.float(), expected, rtol=2**-8, atol=0)
+    torch.testing.assert_close(x.grad.float(), wide.grad, rtol=2**-8, atol=0)
+    assert (y == expected.bfloat16()).float().mean() > 0.999
+
+
+def test_not_a_number_and_infinity_survive_in_bfloat16() -> None:
+    norm = ResponseNorm(1, size=1, alpha=1e-4, beta=0.75, k=2.0)
+    x = torch.tensor([float("nan"), 3.0, 1e38]).bfloat16().view(3, 1, 1, 1)
+    y = norm(x).flatten()
+    assert y[0].isnan() and y[1] > 0 and not y[2].isnan()

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
-from alexkit.prep.sources import open_source
+from alexkit.prep.sources import SourceOptions, open_source
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the files of these tests")
 from pyarrow import parquet  # noqa: E402
@@ -160,3 +161,104 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, damage: Callable[[Path]
     damage(tmp_path / "train-0.parquet")
     with pytest.raises(ValueError, match=words):
         open_source(tmp_path)
+
+
+def table_of(columns: dict[str, Any], features: dict[str, Any] | None = None) -> Any:
+    described = {} if features is None else {"huggingface": json.dumps({"info": {"features": features}})}
+    return pyarrow.table(columns).replace_schema_metadata(described)
+
+
+IMAGES = pyarrow.array([{"bytes": b"x", "path": "x.jpg"}, {"bytes": b"y", "path": "y.jpg"}], STRUCT)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_labels_are_whole_numbers_of_any_width(tmp_path: Path, kind: str) -> None:
+    parquet.write_table(table_of({"image": IMAGES, "label": pyarrow.array([1, 0], kind)}), tmp_path / "train.parquet")
+    assert [image.label for image in open_source(tmp_path).splits[0].images] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [
+        ({"image": IMAGES, "label": ["dog", "cat"]}, {}),
+        ({"image": IMAGES, "label": pyarrow.array(["dog", "cat"]).dictionary_encode()}, {}),
+        ({"img": IMAGES, "class": ["dog", "cat"], "id": [7, 8]}, {}),
+        ({"jpg": pyarrow.array([b"x", b"y"], pyarrow.binary()), "label": ["dog", "cat"]}, {}),
+        ({"jpg": pyarrow.array([b"x", b"y"], pyarrow.large_binary()), "label": ["dog", "cat"]}, {}),
+        ({"a": IMAGES, "b": pyarrow.nulls(2, STRUCT), "label": ["dog", "cat"]}, {"image_column": "a"}),
+        ({"image": IMAGES, "x": ["dog", "cat"], "label": [1, 1]}, {"label_column": "x"}),
+    ],
+)
+def test_columns_are_found_or_named(tmp_path: Path, columns: dict[str, Any], options: dict[str, Any]) -> None:
+    parquet.write_table(table_of(columns), tmp_path / "train.parquet")
+    (split,) = open_source(tmp_path, SourceOptions(**options)).splits
+    assert [(split.classes[image.label].id, image.read()) for image in split.images] == [("cat", b"y"), ("dog", b"x")]
+
+
+def test_of_two_class_tables_the_usual_name_is_taken_and_it_is_said(tmp_path: Path) -> None:
+    features = {name: {"_type": "ClassLabel", "names": [name, "b"]} for name in ("fine_label", "coarse_label")}
+    columns = {"image": IMAGES, "fine_label": [0, 1], "coarse_label": [1, 0]}
+    parquet.write_table(table_of(columns, features), tmp_path / "train.parquet")
+    source = open_source(tmp_path)
+    assert [entry.id for entry in source.splits[0].classes] == ["fine_label", "b"]
+    assert "labels are the column fine_label; coarse_label can be taken by --label-column" in source.notes[0]
+    (split,) = open_source(tmp_path, SourceOptions(label_column="coarse_label")).splits
+    assert [entry.id for entry in split.classes] == ["coarse_label", "b"]
+
+
+def test_a_row_that_holds_only_a_path_is_read_from_there(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/1.jpg").write_bytes(b"from the disk")
+    (tmp_path.parent / "outside.jpg").write_bytes(b"x")
+    paths = ["photos/1.jpg", "in.jpg", "photos/none.jpg", "../outside.jpg"]
+    images = pyarrow.array([{"bytes": b"in" if i == 1 else None, "path": path} for i, path in enumerate(paths)], STRUCT)
+    parquet.write_table(table_of({"image": images, "label": [0, 1, 2, 3]}), tmp_path / "train.parquet")
+    found = open_source(tmp_path).splits[0].images
+    assert [image.read() for image in found[:2]] == [b"from the disk", b"in"]
+    for image in found[2:]:
+        with pytest.raises(InputError, match="null instead of an image"):
+            image.read()
+
+
+def test_an_unlabeled_test_split_is_left_out_or_stored_without_labels(layouts: tuple[Path, Path]) -> None:
+    packed = layouts[1]
+    rows = [{"image": {"bytes": b"x", "path": "x.jpg"}, "label": -1}]
+    write(packed / "data/test-00000-of-00001.parquet", rows)
+    source = open_source(packed)
+    assert [split.name for split in source.splits] == ["train", "val"]
+    assert any("test-00000-of-00001.parquet: no row has a label" in note for note in source.notes)
+    assert [split.name for split in open_source(packed, SourceOptions(unlabeled=True)).splits] == [
+        "train",
+        "val",
+        "test",
+    ]
+
+
+def test_columns_are_kept_on_request(tmp_path: Path) -> None:
+    columns = {"image": IMAGES, "label": [0, 1], "caption": ["a", None], "boxes": [[1.5], []]}
+    parquet.write_table(table_of(columns), tmp_path / "train.parquet")
+    (split,) = open_source(tmp_path, SourceOptions(keep=("caption", "boxes", "source"))).splits
+    kept = [{extra.ext: extra.read() for extra in image.extras} for image in split.images]
+    assert kept == [
+        {"boxes.json": b"[1.5]", "caption.txt": b"a", "source.txt": b"train.parquet:x.jpg"},
+        {"boxes.json": b"[]", "source.txt": b"train.parquet:y.jpg"},
+    ]
+
+
+def test_the_tables_of_img2dataset_beside_its_tars_are_no_images(tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    with tarfile.open(tmp_path / "00000.tar", "w") as tar:
+        for name, content in (("0.jpg", b"x"), ("0.json", b'{"label": 3, "caption": "c"}'), ("0.txt", b"c")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    parquet.write_table(table_of({"url": ["x"], "status": ["success"]}), tmp_path / "00000.parquet")
+    (tmp_path / "00000_stats.json").write_text("{}")
+    source = open_source(tmp_path)
+    assert [image.label for image in source.splits[0].images] == [3]
+    assert [line.partition(":")[0] for line in source.passed_over] == [
+        "1 files beside shards or parquet files",
+        "1 tables of img2dataset",
+    ]

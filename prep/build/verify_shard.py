@@ -1,0 +1,188 @@
+"""The check of one shard: its hash and, where that differs or every image is wanted, each of its samples by itself.
+
+`index.bin` holds a checksum and a label for each sample, so damage is placed exactly: every damaged sample is named,
+and only those. What lies around images and labels (headers, padding, other members) is walked in shards that alexkit
+wrote; in adopted ones it is others' and a change of it is known by the shard's hash alone.
+"""
+
+import hashlib
+import mmap
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ..format.files import sha256_of
+from ..format.pixel_options import PixelOptions
+from ..format.sample_index import SampleIndex, SampleRows, image_checksum
+from ..format.shard import (
+    END_BYTES,
+    HEADER_BYTES,
+    MARK_FIELD,
+    MARK_PREFIX,
+    ShardEntry,
+    ShardIndex,
+    index_path,
+    parse_index,
+)
+from ..workers import Heartbeat
+
+OTHER_HASH = "its SHA-256 differs from the manifest's"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that is wrong."""
+
+    file: str
+    """The file's name in the set."""
+    problem: str
+    """What is wrong with it."""
+    key: str | None = None
+    """The sample that is damaged, where one is."""
+    offset: int | None = None
+    """The byte in the file from which on it is damaged, where known; for an image, where it starts."""
+
+    def __str__(self) -> str:
+        sample = "" if self.key is None else f": sample {self.key!r}"
+        byte = "" if self.offset is None else f" at byte {self.offset}"
+        return f"{self.file}{sample}{byte}: {self.problem}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyJob:
+    """One shard to check, its size known to be right."""
+
+    folder: Path
+    """The shard set."""
+    entry: ShardEntry
+    """What the manifest says of the shard."""
+    first_sample: int | None
+    """The shard's first sample in `index.bin`; None when the set has no sound one."""
+    pixels: PixelOptions
+    """How the set's images are stored."""
+    num_classes: int
+    """Rows of the class table."""
+    decode: bool
+    """Whether every image is decoded."""
+
+
+def verify_one_shard(job: VerifyJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> list[Finding]:
+    """The work of one worker; findings in the order of the shard, empty when it is what the manifest says."""
+    path = job.folder / job.entry.name
+    lines = index_path(path).read_bytes()
+    findings, index = [], None
+    if hashlib.sha256(lines).hexdigest() == job.entry.index_sha256:
+        index = parse_index(lines, index_path(path), shard_bytes=job.entry.num_bytes)
+    else:
+        findings.append(Finding(file=index_path(path).name, problem=OTHER_HASH))
+    equal = sha256_of(path) == job.entry.sha256
+    if equal and not job.decode:
+        return findings
+    rows = _rows(job, index)
+    if rows is None:
+        return findings if equal else [*findings, Finding(file=path.name, problem=OTHER_HASH)]
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        damage = list(_damaged_samples(job, rows, index, content, heartbeat, poisoned))
+    if not damage and not equal:
+        damage = [Finding(file=path.name, problem=OTHER_HASH)]
+    return findings + damage
+
+
+def _rows(job: VerifyJob, index: ShardIndex | None) -> SampleRows | None:
+    """The shard's samples as they were written: from `index.bin`, else from a sound index, without checksums."""
+    if job.first_sample is not None:
+        samples = SampleIndex.open(job.folder, check=False)
+        return samples.rows(job.first_sample, job.first_sample + job.entry.num_samples)
+    return None if index is None else index.rows()
+
+
+def _damaged_samples(
+    job: VerifyJob,
+    rows: SampleRows,
+    index: ShardIndex | None,
+    content: mmap.mmap,
+    heartbeat: Heartbeat,
+    poisoned: dict[int, str],
+) -> Iterator[Finding]:
+    """One finding for every damaged sample, and one for a damaged end of the tar."""
+    ours, name = _is_ours(rows, content), job.entry.name
+    starts = rows.starts_N.tolist()
+    for i, key in enumerate(rows.keys):
+        heartbeat(i)
+        start, end = starts[i], starts[i] + int(rows.sizes_N[i])
+        if end > len(content):
+            yield Finding(file=name, key=key, offset=start, problem="ends outside the shard")
+            continue
+        image = content[start:end]
+        label = int(rows.labels_N[i])
+        if job.first_sample is not None and image_checksum(image) != rows.checksums_N[i]:
+            yield Finding(file=name, key=key, offset=start, problem="its image changed since it was written")
+        elif problem := _image_problem(job, image, heartbeat, poisoned.get(i)):
+            yield Finding(file=name, key=key, offset=start, problem=problem)
+        elif index is not None and (problem := _label_problem(job, index, i, label, content)):
+            yield Finding(file=name, key=key, offset=int(index.label_offsets[i]), problem=problem)
+        elif ours:
+            following = starts[i + 1] - HEADER_BYTES if i + 1 < len(rows) else None
+            damage = _member_damage(key, start - HEADER_BYTES, content) or _damage_until(key, end, following, content)
+            if damage:
+                yield Finding(file=name, key=key, offset=damage[0], problem=damage[1])
+    if ours and len(rows) and any(content[-END_BYTES:]):
+        yield Finding(file=name, offset=len(content) - END_BYTES, problem="damaged end of the tar")
+
+
+def _image_problem(job: VerifyJob, image: bytes, heartbeat: Heartbeat, poisoned: str | None) -> str | None:
+    from ..images.stored import decode_stored
+
+    if job.first_sample is not None and not job.decode:
+        return None  # its checksum is right
+    if poisoned:
+        return poisoned
+    try:
+        with heartbeat.decoding():
+            decode_stored(image, job.pixels)
+    except InputError as error:
+        return f"does not decode: {error}"
+    return None
+
+
+def _label_problem(job: VerifyJob, index: ShardIndex, i: int, label: int, content: mmap.mmap) -> str | None:
+    offset, size = int(index.label_offsets[i]), int(index.label_sizes[i])
+    found = content[offset : offset + size]
+    if job.first_sample is None:
+        wrong = not found.isdigit() or int(found) >= job.num_classes
+        return f"label {found[:20]!r} is none of the {job.num_classes} classes" if wrong else None
+    return f"label {found[:20]!r}, {label} when it was written" if found != b"%d" % label else None
+
+
+def _is_ours(rows: SampleRows, content: mmap.mmap) -> bool:
+    """Whether any image's header carries a mark of ours, as all of them do in a shard that alexkit wrote."""
+    headers = (content[max(0, start - HEADER_BYTES) : start] for start in rows.starts_N.tolist())
+    return any(header[MARK_FIELD].startswith(MARK_PREFIX) for header in headers)
+
+
+def _member_damage(key: str, position: int, content: mmap.mmap) -> tuple[int, str] | None:
+    """Where and how the header at `position` is not that of a member of the sample."""
+    try:
+        member = tarfile.TarInfo.frombuf(content[position : position + HEADER_BYTES], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return position, "damaged tar header"
+    return None if member.name.startswith(f"{key}.") else (position, f"its tar header names {member.name[:80]!r}")
+
+
+def _damage_until(key: str, position: int, stop: int | None, content: mmap.mmap) -> tuple[int, str] | None:
+    """Walk padding, headers and members from the end of an image to the next sample, or to the end of the tar."""
+    while True:
+        padded = position + -position % tarfile.BLOCKSIZE
+        if any(content[position:padded]):
+            return position, "damaged padding"
+        position = padded
+        if position == stop or (stop is None and not any(content[position : position + HEADER_BYTES])):
+            return None
+        if stop is not None and position > stop:
+            return position, "reaches into the next sample"
+        if damage := _member_damage(key, position, content):
+            return damage
+        size = tarfile.TarInfo.frombuf(content[position : position + HEADER_BYTES], "utf-8", "surrogateescape").size
+        position += HEADER_BYTES + size

@@ -1,0 +1,54 @@
+"""Bar charts as SVG inside a page: axes with numbers, a name for each bar, colors that the page's style decides."""
+
+import html
+import math
+from collections.abc import Sequence
+
+WIDTH, HEIGHT = 1000, 206
+LEFT, BOTTOM, TOP = 62, 34, 24
+
+
+def bar_chart(values: Sequence[int], names: Sequence[str], *, label: str, x_label: str, ends: tuple[str, str]) -> str:
+    """Bars of `values` from 0 on, each with its name in a tooltip.
+
+    Args:
+        values: the height of each bar.
+        names: what each bar is.
+        label: what the chart shows, for those who cannot see it.
+        x_label: what stands below the axis.
+        ends: what stands below the first and the last bar.
+    """
+    top = _round_up(max(max(values), 1))
+    plot_width, plot_height = WIDTH - LEFT - 8, HEIGHT - TOP - BOTTOM
+    step = plot_width / len(values)
+    parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{_safe(label)}'>"]
+    for tick in (0, top // 2, top) if top > 1 else (0, top):
+        y = TOP + plot_height * (1 - tick / top)
+        parts.append(
+            f"<line x1='{LEFT}' x2='{WIDTH - 8}' y1='{y:.1f}' y2='{y:.1f}'/>"
+            f"<text x='{LEFT - 8}' y='{y + 4:.1f}' text-anchor='end'>{tick:,}</text>"
+        )
+    for i, (value, name) in enumerate(zip(values, names, strict=True)):
+        height = plot_height * value / top
+        parts.append(
+            f"<rect x='{LEFT + i * step:.2f}' y='{TOP + plot_height - height:.2f}' width='{max(step * 0.9, 0.5):.2f}' "
+            f"height='{height:.2f}'><title>{_safe(name)}: {value:,}</title></rect>"
+        )
+    y = HEIGHT - 10
+    parts += [
+        f"<text x='{LEFT}' y='{y}'>{_safe(ends[0])}</text>",
+        f"<text x='{(LEFT + WIDTH) / 2:.0f}' y='{y}' text-anchor='middle'>{_safe(x_label)}</text>",
+        f"<text x='{WIDTH - 8}' y='{y}' text-anchor='end'>{_safe(ends[1])}</text>",
+    ]
+    return "".join([*parts, "</svg>"])
+
+
+def _round_up(value: int) -> int:
+    """The next even number of one or two digits before zeros, so that the middle of the axis is a whole number."""
+    unit = int(10 ** max(math.floor(math.log10(value)) - 1, 0))
+    rounded = -(-value // unit) * unit
+    return rounded if rounded % 2 == 0 or rounded == 1 else rounded + unit
+
+
+def _safe(text: str) -> str:
+    return html.escape(text.encode("utf-8", "replace").decode(), quote=True)

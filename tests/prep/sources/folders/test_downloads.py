@@ -1,0 +1,140 @@
+"""Laws of what downloads unpack to: Tiny ImageNet, img2dataset and zip files give what class folders would."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alexkit.errors import InputError
+from alexkit.prep.sources import Source, SourceOptions, open_source
+
+
+def fingerprints(source: Source) -> list[str]:
+    return [split.fingerprint() for split in source.splits]
+
+
+def tiny_imagenet(folders: Path, folder: Path) -> Path:
+    for path in sorted((folders / "train").rglob("*.JPEG")):
+        inner = folder / "train" / path.parent.name / "images"
+        inner.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, inner)
+        (inner.parent / f"{path.parent.name}_boxes.txt").write_text("a.JPEG\t0\t0\t63\t63\n")
+    rows = []
+    for split in ("val", "test"):
+        (folder / split / "images").mkdir(parents=True)
+        for path in sorted((folders / "val").rglob("*.JPEG"), reverse=True):
+            shutil.copy(path, folder / split / "images")
+            rows.append(f"{path.name}\t{path.parent.name}\t0\t0\t63\t63\n")
+    (folder / "val/val_annotations.txt").write_text("".join(rows[: len(rows) // 2]))
+    ids = sorted(path.name for path in (folders / "train").iterdir())
+    (folder / "wnids.txt").write_text("".join(f"{class_id}\n" for class_id in reversed(ids)))
+    (folder / "words.txt").write_text("".join(f"{class_id}\tname of {class_id}\n" for class_id in ids))
+    return folder
+
+
+def test_tiny_imagenet_is_read_as_it_is_downloaded(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
+    folders = draw_source()
+    source = open_source(tiny_imagenet(folders, tmp_path / "tiny"))
+    assert [split.fingerprint() for split in source.splits] == [
+        one.fingerprint() for one in open_source(folders).splits
+    ]
+    assert [entry.name for entry in source.splits[1].classes] == [f"name of n0000000{i}" for i in range(3)]
+    assert any("test/images: images without labels" in note for note in source.notes)
+    assert "3 files beside images that are not images by name" in source.passed_over[0]
+
+
+def test_annotations_of_tiny_imagenet_that_do_not_fit_are_refused(
+    tmp_path: Path, draw_source: Callable[..., Path]
+) -> None:
+    folder = tiny_imagenet(draw_source(), tmp_path / "tiny")
+    path = folder / "val/val_annotations.txt"
+    path.write_text("no tabs\n" + path.read_text())
+    with pytest.raises(InputError, match=r"val_annotations.txt, line 1: 'no tabs'; expected a name, a tab"):
+        open_source(folder)
+
+
+def img2dataset(folders: Path, folder: Path, row: dict[str, object]) -> Path:
+    for number, path in enumerate(sorted((folders / "train").rglob("*.JPEG"))):
+        shard = folder / f"{number // 8:05d}"
+        shard.mkdir(parents=True, exist_ok=True)
+        (folder / f"{shard.name}_stats.json").write_text("{}")
+        (folder / f"{shard.name}.parquet").write_bytes(b"what happened")
+        shutil.copy(path, shard / f"{number:09d}.jpg")
+        about = {"url": "x", "caption": f"image {number}", **{key: path.parent.name for key in row}}
+        (shard / f"{number:09d}.json").write_text(json.dumps(about))
+        (shard / f"{number:09d}.txt").write_text(f"image {number}")
+    return folder
+
+
+def test_files_of_img2dataset_are_labeled_by_their_json(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
+    folders = draw_source(splits=("train",))
+    folder = img2dataset(folders, tmp_path / "set", {"class_name": 1, "group": 1})
+    for options in (SourceOptions(), SourceOptions(label_key="group")):
+        (split,) = open_source(folder, options).splits
+        assert split.images_per_class() == {"n00000000": 5, "n00000001": 5, "n00000002": 5}
+    (split,) = open_source(folder, SourceOptions(keep=("txt", "caption"))).splits
+    kept = {extra.ext: extra.read() for extra in split.images[0].extras}
+    assert kept == {"caption.txt": b"image 0", "txt": b"image 0"}
+
+
+def test_files_of_img2dataset_without_labels_are_no_classes(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
+    folder = img2dataset(draw_source(splits=("train",)), tmp_path / "set", {})
+    with pytest.raises(InputError, match=r"000000000.jpg: its .json has no label among caption, url; name the key by"):
+        open_source(folder)
+    (split,) = open_source(folder, SourceOptions(unlabeled=True)).splits
+    assert split.images_per_class() == {"unlabeled": 15}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("wrapper", ["", "photos/"])
+def test_a_zip_of_class_folders_is_read_in_place(
+    tmp_path: Path,
+    draw_source: Callable[..., Path],
+    give_the_same_shards: Callable[[Path, Path], None],
+    method: int,
+    wrapper: str,
+) -> None:
+    folders = draw_source()
+    (tmp_path / "zip").mkdir()
+    with zipfile.ZipFile(tmp_path / "zip/set.zip", "w", method) as archive:
+        for path in sorted(folders.rglob("*.JPEG"), reverse=True):
+            archive.write(path, f"{wrapper}{path.relative_to(folders)}")
+            archive.writestr(f"__MACOSX/{wrapper}{path.parent.relative_to(folders)}/._{path.name}", b"x")
+    source = open_source(tmp_path / "zip/set.zip")
+    assert [split.fingerprint() for split in source.splits] == [
+        one.fingerprint() for one in open_source(folders).splits
+    ]
+    assert source.passed_over[0].startswith("30 names that systems leave behind")
+    if method == zipfile.ZIP_DEFLATED and not wrapper:
+        before = (tmp_path / "zip/set.zip").read_bytes()
+        give_the_same_shards(folders, tmp_path / "zip/set.zip")
+        assert (tmp_path / "zip/set.zip").read_bytes() == before
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_of_a_zip_is_a_bad_input(
+    tmp_path: Path, draw_source: Callable[..., Path], method: int
+) -> None:
+    folders, path = draw_source(splits=()), tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in sorted(folders.rglob("*.JPEG")):
+            archive.write(file, str(file.relative_to(folders)))
+    image = open_source(path).splits[0].images[2]
+    content = bytearray(path.read_bytes())
+    content[image.offset + 200] ^= 4  # type: ignore[attr-defined]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged in its zip file"):
+        open_source(path).splits[0].images[2].read()
+    path.write_bytes(content[:2000])
+    with pytest.raises(InputError, match=r"set\.zip: not a whole zip file"):
+        open_source(path)
+
+
+def test_a_zip_that_is_packed_otherwise_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("cat/1.jpg", b"x")
+    with pytest.raises(InputError, match=r"'cat/1.jpg' is encrypted or packed by an unusual method; unpack"):
+        open_source(tmp_path / "set.zip")

@@ -1,0 +1,96 @@
+"""Laws of flat folders: the same images as in class folders, labeled by a file beside them, or by none."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alexkit.errors import InputError
+from alexkit.prep.sources import Source, SourceOptions, open_source
+
+
+def fingerprints(source: Source) -> list[str]:
+    return [split.fingerprint() for split in source.splits]
+
+
+@pytest.fixture
+def layouts(tmp_path: Path, draw_source: Callable[..., Path]) -> tuple[Path, Path, list[tuple[str, str]]]:
+    """Class folders, the same with a flat `val`, and name and class of every image of `val`."""
+    folders, flat = draw_source(), tmp_path / "flat"
+    labels = []
+    (flat / "val").mkdir(parents=True)
+    (flat / "train").symlink_to(folders / "train")
+    for path in sorted((folders / "val").rglob("*.JPEG")):
+        labels.append((path.name, path.parent.name))
+        (flat / "val" / path.name).write_bytes(path.read_bytes())
+    return folders, flat, labels[::-1]
+
+
+@pytest.mark.parametrize("place", ["val.txt", "val/val.txt", "val_map.txt"])
+@pytest.mark.parametrize(
+    "write", ["{name} {class_id}", "val/{name} {class_id}", "{name}\t{class_id}", "{name} {number}"]
+)
+def test_a_text_list_labels_them(layouts: tuple[Path, Path, list[tuple[str, str]]], place: str, write: str) -> None:
+    folders, flat, labels = layouts
+    ids = sorted({class_id for _, class_id in labels})
+    lines = [write.format(name=name, class_id=class_id, number=ids.index(class_id)) for name, class_id in labels]
+    (flat / place).write_text("\n".join(lines) + "\n")
+    source = open_source(flat)
+    assert [split.fingerprint() for split in source.splits] == [
+        one.fingerprint() for one in open_source(folders).splits
+    ]
+    assert any("positions in the class ids: 0 is n00000000" in note for note in source.notes) == ("{number}" in write)
+
+
+def test_the_solution_of_kaggle_labels_them(layouts: tuple[Path, Path, list[tuple[str, str]]]) -> None:
+    folders, flat, labels = layouts
+    rows = [f"{name.partition('.')[0]},{class_id} 1 2 3 4" for name, class_id in labels]
+    (flat / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *rows]))
+    assert open_source(flat).splits[1].fingerprint() == open_source(folders).splits[1].fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: lines[1:], r"val/n.*JPEG: has no row in .*val.txt"),
+        (
+            lambda lines: ["x.jpg n00000000", *lines],
+            r"val.txt, line 1: x is not in .*val; the download",
+        ),
+        (lambda lines: [*lines, lines[0]], r"val.txt, line 16: .* again, first in line 1"),
+        (lambda lines: ["alone", *lines], "val.txt, line 1: 'alone'; expected a path and a label"),
+        (lambda lines: [line.replace(" n00000001", " cat") for line in lines], "1 only in val: cat"),
+        (lambda lines: [f"{line.split()[0]} 7" for line in lines], "val.txt, line [0-9]+: label 7; expected .*0 to 2"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused_by_file_and_line(
+    layouts: tuple[Path, Path, list[tuple[str, str]]], change: Callable[[list[str]], list[str]], words: str
+) -> None:
+    _, flat, labels = layouts
+    (flat / "val.txt").write_text("\n".join(change([f"{name} {class_id}" for name, class_id in labels])))
+    with pytest.raises(InputError, match=words):
+        open_source(flat)
+
+
+def test_unlabeled_validation_images_are_refused_with_the_ways_out(
+    layouts: tuple[Path, Path, list[tuple[str, str]]],
+) -> None:
+    words = r"val: images without labels; .* \(val.txt of lines PATH LABEL\), no LOC_val_solution.csv .* --unlabeled"
+    with pytest.raises(InputError, match=words):
+        open_source(layouts[1])
+
+
+@pytest.mark.parametrize("inner", ["", "images/"])
+def test_an_unlabeled_test_split_is_left_out_or_stored_without_labels(
+    tmp_path: Path, draw_source: Callable[..., Path], inner: str
+) -> None:
+    folder = draw_source(splits=("train",))
+    (folder / "test" / inner).mkdir(parents=True)
+    for i in range(3):
+        (folder / "test" / inner / f"{i}.jpg").write_bytes(b"x")
+    source = open_source(folder)
+    assert [split.name for split in source.splits] == ["train"]
+    assert any(note.startswith("left out: ") and "images without labels" in note for note in source.notes)
+    train, test = open_source(folder, SourceOptions(unlabeled=True)).splits
+    assert [entry.id for entry in test.classes] == ["unlabeled"] and len(train.classes) == 3
+    assert [image.name for image in test.images] == [f"unlabeled/{i}.jpg" for i in range(3)]
