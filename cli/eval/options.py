@@ -21,6 +21,19 @@ batch_size_option = click.option(
 )
 
 
+def shards_option(help: str) -> Callable[[Command], Command]:
+    """--shards: the set to read, ./shards unless named here or in ALEXKIT_SHARDS."""
+    return click.option(
+        "--shards",
+        type=PATH,
+        default="shards",
+        show_default=True,
+        envvar="ALEXKIT_SHARDS",
+        show_envvar=True,
+        help=help,
+    )
+
+
 def _checkpoint(context: click.Context, parameter: click.Parameter, value: str) -> str | int:
     if value in ("last", "best"):
         return value
