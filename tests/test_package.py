@@ -44,11 +44,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "model.network": (),
     "model.runs": ("model.network",),
     "model.processes": ("model.network",),
-    "model.evaluation": ("model.network", "model.runs"),
+    "model.evaluation": ("model.network", "model.runs", "model.processes"),
     "model.training": ("model.network", "model.runs", "model.processes", "model.evaluation"),
-    "cli.prep": ("cli.terminal", "cli.locations"),
-    "cli.train": ("cli.terminal", "cli.locations"),
-    "cli.eval": ("cli.terminal", "cli.locations"),
+    "cli.prep": ("cli.terminal",),
+    "cli.train": ("cli.terminal",),
+    "cli.eval": ("cli.terminal",),
 }
 
 

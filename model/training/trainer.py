@@ -17,7 +17,8 @@ from ...cores import num_cores
 from ...errors import InputError
 from ...pipeline import Batch, CenterCrop, Loader, Mean, TrainAugment
 from ..evaluation.figures import draw_curves, draw_filters
-from ..evaluation.scores import Score, predict, score
+from ..evaluation.forward import predict
+from ..evaluation.scores import Score, score
 from ..network.precision import choose_precision, use_device
 from ..network.tables import wiring
 from ..processes.layout import make_layout
@@ -257,8 +258,7 @@ class Trainer:
                 raise KeyboardInterrupt
         # The processes of a replica have all scored its images.
         sums = [x / self.layout.processes_per_replica for x in self.layout.add(astuple(mine))]
-        images, wrong_1, wrong_5 = map(round, sums[:3])
-        total = Score(num_images=images, wrong_1=wrong_1, wrong_5=wrong_5, loss_sum=sums[3])
+        total = Score(num_images=round(sums[0]), wrong_1=sums[1], wrong_5=sums[2], loss_sum=sums[3])
         guessing = is_guessing(total.loss, self.loader.num_classes)
         plateau = self.progress.plateau.after(total.top1_error, self.recipe.schedule, guessing=guessing)
         best = self.progress.best
@@ -288,6 +288,8 @@ class Trainer:
             assert kernels is not None
             first = self.learner.network.wiring.layers[0].name
             draw_filters(
-                self.run_folder.folder, kernels.weights()[f"{first}.weight"].numpy(), self.layout.columns.number
+                self.run_folder.folder / "filters.png",
+                kernels.weights()[f"{first}.weight"].numpy(),
+                self.layout.columns.number,
             )
             self.drawn = time.monotonic()

@@ -74,7 +74,8 @@ class Augmentation(ABC):
         if max(height, width) > pixels.size_px:
             raise InputError(
                 f"{shard_set.folder}: images of {pixels.size_px} px hold no crop of "
-                f"{f'{height} px' if height == width else f'{height} x {width} px'}; choose crop <= {pixels.size_px}"
+                f"{f'{height} px' if height == width else f'{height} x {width} px'}; choose crop <= {pixels.size_px} "
+                "(a recipe for small images: --recipe cifar10-19), or make larger shards (alexprep shard --size 256)"
             )
         if pixels.fit != "crop" and self.mean == "crop":
             raise InputError(

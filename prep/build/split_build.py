@@ -17,11 +17,11 @@ from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import SourceSplit
-from ..workers import run_jobs
 from .options import BuildOptions
 from .part import load_part, part_name, save_part
+from .pieces import write_shards
 from .plan import ShardPlan
-from .shard_job import ShardJob, ShardResult, write_one_shard
+from .shard_job import ShardJob, ShardResult
 
 OnProgress = Callable[[int, int], None]
 """`on_progress(inputs done, inputs quarantined)` of the split that is being built."""
@@ -108,10 +108,8 @@ class SplitBuild:
                 bad += result.bad[:1]
                 num_bad += len(result.bad)
         self._refuse_too_many_bad(num_bad, bad)
-        jobs = ((self.job(number, self.folder), len(self.plan.positions(number))) for number in missing)
-        results = run_jobs(
-            write_one_shard,
-            jobs,
+        results = write_shards(
+            [self.job(number, self.folder) for number in missing],
             num_workers=self.options.num_workers,
             on_progress=lambda done: on_progress(before + done, num_bad),
         )

@@ -88,7 +88,12 @@ def test_help_is_quick_and_shows_the_recipe_option() -> None:
         (["--shards", "{shards}", "--device", "tpu"], "--device tpu: expected cpu or cuda:N, or auto"),
         (["--shards", "{shards}", "--device", "cuda:99"], "--device cuda:99: this machine has"),
         (["--shards", "{shards}", "--recipe", "quick"], "images of 32 px hold no crop of 224 px"),
-        (["--shards", "{shards}", "--recipe", "cifar10-19", "--set", "training.batch_size=1000"], "100 samples"),
+        (["--shards", "{shards}", "--recipe", "quick"], "--recipe cifar10-19), or make larger shards"),
+        (["--shards", "{shards}/train"], "/train is one split; name the folder above"),
+        (
+            ["--shards", "{shards}", "--recipe", "cifar10-19", "--set", "training.batch_size=1000"],
+            "choose batch_size <= 100 (",
+        ),
     ],
 )
 def test_wrong_uses_end_in_one_clear_line(
