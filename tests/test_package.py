@@ -46,9 +46,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "model.processes": ("model.network",),
     "model.evaluation": ("model.network", "model.runs", "model.processes"),
     "model.training": ("model.network", "model.runs", "model.processes", "model.evaluation"),
-    "cli.prep": ("cli.terminal",),
-    "cli.train": ("cli.terminal",),
-    "cli.eval": ("cli.terminal",),
+    "cli.prep": ("cli.terminal", "cli.locations"),
+    "cli.train": ("cli.terminal", "cli.locations"),
+    "cli.eval": ("cli.terminal", "cli.locations"),
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import InputError
+from ..locations import SHARDS_TO_TRAIN, cache_options
 from ..terminal import one_line_errors, progress
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ class _Forwarded(click.Command):
 @click.command(cls=_Forwarded)
 @click.option(
     "--shards",
-    type=click.Path(path_type=Path),
+    type=SHARDS_TO_TRAIN,
     required=True,
-    help="Folder with train/ and val/ that 'alexprep shard' wrote.",
+    help="Folder or address with train/ and val/ that 'alexprep shard' wrote.",
 )
+@cache_options
 @click.option(
     "--recipe", default="paper", show_default=True, help="A built-in recipe, a TOML file, or a run's config.json."
 )

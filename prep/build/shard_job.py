@@ -13,10 +13,10 @@ from ..format.manifest import Patched, Quarantined
 from ..format.pixel_options import PixelOptions
 from ..format.shard import MAX_NAME_BYTES, Sample, WrittenShard, index_path, write_shard
 from ..format.stats import PixelSums
+from ..sources.folders.read_ahead import read_in_order
 from ..sources.inputs import Extra, SourceImage
 from ..workers import Heartbeat
 from .plan import sample_key
-from .read_ahead import read_in_order
 
 if TYPE_CHECKING:
     from ..images.prepare import Prepared

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ..sources.folders.store_folder import StoreImage
-from ..sources.inputs import SourceImage
+from ..inputs import SourceImage
+from .store_folder import StoreImage
 
 READ_AHEAD = 32
 
