@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "--shards",
     type=SHARDS_TO_TRAIN,
     required=True,
-    help="Folder with train/ and val/ that 'alexprep shard' wrote, or one of them.",
+    help="Folder or address with train/ and val/ that 'alexprep shard' wrote, or one of them.",
 )
 @cache_options
 @click.option("--split", default="val", show_default=True, help="The split to evaluate on.")
