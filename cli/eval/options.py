@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ...errors import InputError
+from ..locations import SHARDS_TO_TRAIN
 
 if TYPE_CHECKING:
     from ...model import TrainedNetwork
@@ -25,7 +26,7 @@ def shards_option(help: str) -> Callable[[Command], Command]:
     """--shards: the set to read, ./shards unless named here or in ALEXKIT_SHARDS."""
     return click.option(
         "--shards",
-        type=PATH,
+        type=SHARDS_TO_TRAIN,
         default="shards",
         show_default=True,
         envvar="ALEXKIT_SHARDS",
