@@ -5,7 +5,10 @@ the same images under the same names give the same list however they were laid o
 understood, or what is not is listed.
 """
 
+import atexit
 import gc
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +17,12 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
+from ..storage import Location, StoreUrl
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .extras import SOURCE_NAME, with_origins
 from .folders.listing import Folder
+from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
@@ -47,11 +52,12 @@ class Source:
     """What was not read: one line for each reason, with a count and an example."""
 
 
-def open_source(path: Path, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
+def open_source(location: Location, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
-        path: The folder or file.
+        location: The folder or file, or the address of a folder in a store. Of a store, files that are no images are
+            copied below TMPDIR while this process runs.
         options: What a person says about it.
         out: A folder that is never read, because shard sets are written there.
 
@@ -61,7 +67,7 @@ def open_source(path: Path, options: SourceOptions | None = None, *, out: Path |
     read. ImportError when a library that the source needs is not installed.
     """
     with _without_collector():
-        return _open(path, options or SourceOptions(), None if out is None else out.resolve())
+        return _open(location, options or SourceOptions(), None if out is None else out.resolve())
 
 
 @contextmanager
@@ -76,9 +82,14 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _open(path: Path, options: SourceOptions, out: Path | None) -> Source:
+def _open(location: Location, options: SourceOptions, out: Path | None) -> Source:
     remarks = Remarks()
-    if path.is_file() and path.suffix.lower() != ".zip":
+    path = location if isinstance(location, Path) else _copies_of(location)
+    if isinstance(location, StoreUrl):
+        root = open_store_folder(location, path, remarks)
+        description, splits = _read_folder(SourceFolder(folder=root, options=options, remarks=remarks))
+        description = description.replace(str(path), str(location))
+    elif path.is_file() and path.suffix.lower() != ".zip":
         description, splits = _read_list(path, options)
     else:
         if path.is_file():
@@ -101,6 +112,15 @@ def _open(path: Path, options: SourceOptions, out: Path | None) -> Source:
         notes=tuple(remarks.notes),
         passed_over=tuple(remarks.lines()),
     )
+
+
+def _copies_of(url: StoreUrl) -> Path:
+    """An empty folder called like the address, which goes when this process ends."""
+    scratch = Path(tempfile.mkdtemp(prefix="alexkit-source-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    folder = scratch / url.name
+    folder.mkdir()
+    return folder
 
 
 def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSplit, ...]]:
