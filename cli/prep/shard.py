@@ -14,8 +14,18 @@ from .source_options import found_lines, found_row, source_options
 if TYPE_CHECKING:
     from ...prep.build.build import BuiltSplit, OnProgress
     from ...prep.build.forecast import Forecast
+    from ...prep.build.options import Engine
     from ...prep.format.pixel_options import Chroma, Decode, Filter, Fit, ImageFormat
     from ...prep.sources import SourceOptions, SourceSplit
+
+
+def _part(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    number, slash, count = value.partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
+        raise click.BadParameter(f"expected I/N with I from 0 to N - 1, as 0/4, got {value!r}")
+    return int(number), int(count)
 
 
 @click.command(
@@ -56,6 +66,8 @@ if TYPE_CHECKING:
     "--images-per-shard", default=1000, show_default=True, help="Images in each tar; the last may have fewer."
 )
 @WORKERS
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Who works.")
+@click.option("--part", metavar="I/N", default=None, callback=_part, help="Write only this part of the shards.")
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
 @click.option("--dry-run", is_flag=True, help="Say what SOURCE is taken for, and stop.")
@@ -82,6 +94,8 @@ def shard(
     seed: int,
     images_per_shard: int,
     workers: int | None,
+    engine: "Engine",
+    part: tuple[int, int] | None,
     max_bad: int | None,
     lenient: bool,
     dry_run: bool,
@@ -108,7 +122,8 @@ def shard(
 
     One block says what was found, what each split will be called and what was passed over; --dry-run stops there. A
     large run begins with a forecast of its size and time. An interrupted run continues by the same command; a complete
-    one is left as it is.
+    one is left as it is. Several machines share one run on a common disk: each writes its --part, or --engine ray
+    spreads the work over a Ray cluster (RAY_ADDRESS).
     """
     import json
 
@@ -131,6 +146,8 @@ def shard(
         seed=seed,
         images_per_shard=images_per_shard,
         num_workers=num_cores() if workers is None else workers,
+        engine=engine,
+        part=part,
         max_bad=max_bad,
     )
     found = open_source(source, reading, out=out)
@@ -147,6 +164,8 @@ def shard(
     if_interrupted(f"finished shards are kept in {out}; the same command continues")
     with ShownProgress() as shown:
         built = build_shards(found, out, options, on_split=shown.start, on_forecast=_show_forecast)
+    if len(built) < len(found.splits):
+        note("this part is done; the sets are complete when the last one is, or when the command runs without --part")
     click.echo(_summary(built), err=as_json)
     if as_json:
         click.echo(json.dumps({"splits": [_summary_row(split) for split in built]}))

@@ -111,8 +111,9 @@ def write_one_shard(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str
         job.path, samples_of(job, heartbeat, poisoned, tally), image_ext=job.pixels.image_ext
     )
     if written is not None and written.entry.num_samples == 0:
-        job.path.unlink()
-        index_path(job.path).unlink()
+        # Another process may do the same job.
+        job.path.unlink(missing_ok=True)
+        index_path(job.path).unlink(missing_ok=True)
         written = None
     return tally.result(written)
 

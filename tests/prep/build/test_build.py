@@ -104,9 +104,8 @@ def test_an_input_that_needs_too_much_memory_is_quarantined(draw_source, tmp_pat
     Image.new("RGBA", (9400, 9400)).save(source / "train/n00000000/huge.png", compress_level=1)
     (built,) = build(source, tmp_path / "out")
     assert built.shard_set.manifest.num_samples == 3
-    assert [(bad.source, bad.reason) for bad in built.shard_set.manifest.quarantined] == [
-        ("n00000000/huge.png", "needs more than 1 GiB of memory")
-    ]
+    (bad,) = built.shard_set.manifest.quarantined
+    assert bad.source == "n00000000/huge.png" and bad.reason.startswith("header promises 9400 x 9400 pixels, more than")
 
 
 def test_bad_images_are_quarantined_and_the_rest_is_kept(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,114 @@
+"""Jobs on a Ray cluster instead of on local worker processes; alexkit must be installed on all of its nodes.
+
+A job's result is a file, so a job that runs twice does no harm: one that a node was lost with, or that takes far longer
+than the others (Ray notices a cut cable after minutes), is given out again. Within a Ray task the same watched child
+process does the work as locally.
+"""
+
+import logging
+import os
+import statistics
+import time
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
+
+from ...errors import InputError
+from ..workers import Task, run_jobs
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+IN_FLIGHT_PER_SLOT = 2
+SLOW_FACTOR = 3.0
+"""A job that runs so many times longer than the median of the finished ones is given out once more."""
+MIN_SLOW_SECONDS = 60.0
+_POLL_SECONDS = 0.5
+
+
+def run_on_ray(
+    task: Task[Job, Result],
+    jobs: Iterable[tuple[Job, int]],
+    *,
+    num_workers: int,
+    on_progress: Callable[[int], None],
+) -> Generator[tuple[Job, Result]]:
+    """As `run_jobs`, on the cluster that the environment variable `RAY_ADDRESS` names, else on a local one.
+
+    Args:
+        task: what a worker does with a job; importable by name on all nodes.
+        jobs: the jobs, each with the number of its inputs.
+        num_workers: CPUs of the local cluster; of no meaning where `RAY_ADDRESS` names one.
+        on_progress: gets the inputs of the finished jobs.
+
+    Raises what a task raises, ConnectionError when no cluster answers, ImportError without Ray.
+    """
+    if num_workers < 1:
+        raise InputError(f"workers must be at least 1, got {num_workers}")
+    ray = _started(num_workers)
+    all_jobs = list(jobs)
+    run_one = ray.remote(num_cpus=1, max_retries=-1)(_run_one)
+    waiting = list(range(len(all_jobs)))[::-1]
+    started: dict[Any, tuple[int, float]] = {}
+    finished: set[int] = set()
+    doubled: set[int] = set()
+    seconds: list[float] = []
+    try:
+        while len(finished) < len(all_jobs):
+            slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
+            while waiting and len(started) < IN_FLIGHT_PER_SLOT * slots:
+                number = waiting.pop()
+                started[run_one.remote(task, *all_jobs[number])] = number, time.monotonic()
+            done, _ = ray.wait(list(started), num_returns=1, timeout=_POLL_SECONDS)
+            for reference in done:
+                number, begin = started.pop(reference)
+                result = _result(ray, reference)
+                if number in finished:
+                    continue
+                finished.add(number)
+                seconds.append(time.monotonic() - begin)
+                yield all_jobs[number][0], result
+            slow = max(MIN_SLOW_SECONDS, SLOW_FACTOR * statistics.median(seconds)) if seconds else float("inf")
+            for number, begin in list(started.values()):
+                if not waiting and number not in doubled | finished and time.monotonic() - begin > slow:
+                    doubled.add(number)
+                    started[run_one.remote(task, *all_jobs[number])] = number, time.monotonic()
+            on_progress(sum(all_jobs[number][1] for number in finished))
+    finally:
+        for reference in started:
+            ray.cancel(reference, force=True)
+
+
+def _run_one(task: Task[Job, Result], job: Job, num_inputs: int) -> Result:
+    """The work of one Ray task."""
+    ((_, result),) = run_jobs(task, [(job, num_inputs)], num_workers=1, on_progress=lambda done: None)
+    return result
+
+
+def _result(ray: Any, reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+def _started(num_workers: int) -> Any:
+    """The library, connected to a cluster."""
+    # Nothing is sent to Ray's makers; the variable is read when Ray starts.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError("the engine ray needs Ray: pip install 'alexkit[ray]'") from error
+    if not ray.is_initialized():
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            # A cluster for this run alone, reached by nobody else.
+            ray.init(
+                num_cpus=num_workers,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+    return ray
