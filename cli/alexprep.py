@@ -8,6 +8,7 @@ from .prep.demo_images import demo_images
 from .prep.doctor import doctor
 from .prep.inspect import inspect
 from .prep.pca import pca
+from .prep.push import push
 from .prep.repair import repair
 from .prep.shard import shard
 from .prep.verify import verify
@@ -20,7 +21,7 @@ def alexprep() -> None:
     """Prepare images: shards, statistics, checks."""
 
 
-for command in (shard, adopt, pca, inspect, verify, repair, doctor, demo_images, completion):
+for command in (shard, adopt, pca, inspect, verify, repair, push, doctor, demo_images, completion):
     alexprep.add_command(command)
 
 if __name__ == "__main__":

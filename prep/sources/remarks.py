@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True, slots=True)
 class PassedOver:
-    """How many things were not read for one reason, and the first of them."""
+    """How many things were not read for one reason, and the first of them by name."""
 
     count: int
     example: str
@@ -27,7 +27,8 @@ class Remarks:
     def pass_over(self, what: str, where: str, count: int = 1) -> None:
         """Count `where` among what was not read; `what` says in the plural what it is."""
         if what in self.passed_over:
-            self.passed_over[what].count += count
+            passed = self.passed_over[what]
+            passed.count, passed.example = passed.count + count, min(passed.example, where)
         else:
             self.passed_over[what] = PassedOver(count=count, example=where)
 

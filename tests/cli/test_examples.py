@@ -36,7 +36,13 @@ def examples_of(command: click.Command) -> list[str]:
     return [line.split(" >")[0].strip() for line in lines if line.strip()]
 
 
-EXAMPLES = [line for name, command in COMMANDS.items() if name.startswith("alexprep") for line in examples_of(command)]
+# `alexprep push` needs a Hub: test_push.py runs it against a stand-in.
+EXAMPLES = [
+    line
+    for name, command in COMMANDS.items()
+    if name.startswith("alexprep") and name != "alexprep push"
+    for line in examples_of(command)
+]
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name.startswith("alexprep")])

@@ -2,8 +2,12 @@
 
 In a shuffled plan every image lies in another row group of some hundred, and pyarrow reads whole row groups only. So a
 worker walks the page headers of a group once, finds where the values of a page begin once, and then reads one value per
-image. Format: the parquet specification, page headers in Thrift's compact protocol; pages of version 1 and 2, plain
-and dictionary encoding.
+image. On 6,000 photographs of 110 kB, 100 in a row group as in Hugging Face's ImageNet, this takes a fifth of the time
+of pyarrow's row groups sorted into one temporary file for each shard, which need the room of the whole set once more,
+and a hundredth of a row group read for each image (medians of five turns, AMD EPYC).
+
+Format: the parquet specification, page headers in Thrift's compact protocol; pages of version 1 and 2, plain and
+dictionary encoding.
 """
 
 import bisect

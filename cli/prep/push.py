@@ -1,0 +1,40 @@
+"""alexprep push: shard sets to the Hugging Face Hub."""
+
+import os
+from pathlib import Path
+
+import click
+
+from ..terminal import examples, if_interrupted, is_set, one_line_errors
+from .arguments import FOLDER, sets_of
+
+
+@click.command(epilog=examples("alexprep push shards my-name/my-images"))
+@click.argument("shards", type=FOLDER)
+@click.argument("name", metavar="ORG/NAME")
+@click.option("--public", is_flag=True, help="Let everybody see a new repository; ImageNet's license forbids that.")
+@one_line_errors
+def push(shards: Path, name: str, public: bool) -> None:
+    """Upload SHARDS to the Hugging Face Hub, private by default.
+
+    A card is made from the manifests. An interrupted upload goes on by the same command.
+    """
+    from ...hub import push_folder
+    from ...prep import ShardSet
+    from ...prep.reports.card import dataset_card
+
+    folders = sets_of(shards)
+    shard_sets = [ShardSet.open(folder) for folder in folders]
+    card = dataset_card(shard_sets, name)
+    if is_set("quiet"):
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
+    if_interrupted("what was sent is kept at the Hub; the same command goes on")
+    for shard_set in shard_sets:
+        split = shard_set.manifest.split
+        files = ["manifest.json", "index.bin", "statistics.npz", "quarantine.jsonl"]
+        files += [shard.name for shard in shard_set.manifest.shards]
+        files += [f"{Path(shard.name).stem}.idx" for shard in shard_set.manifest.shards]
+        address = push_folder(
+            shard_set.folder, name, kind="dataset", public=public, card=card, patterns=files, into=split
+        )
+    click.echo(address)
