@@ -50,7 +50,7 @@ class Schedule:
         if training and num_samples < self.global_batch:
             raise InputError(
                 f"{num_samples} samples fill no global batch of {self.global_batch} ({num_replicas} x {batch_size}); "
-                "choose a smaller batch_size"
+                f"choose batch_size <= {num_samples // num_replicas} (of a recipe: --set training.batch_size=...)"
             )
         self.num_samples = num_samples
         self.seed = seed

@@ -44,10 +44,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "model.network": (),
     "model.runs": ("model.network",),
     "model.processes": ("model.network",),
-    "model.evaluation": ("model.network", "model.runs"),
+    "model.evaluation": ("model.network", "model.runs", "model.processes"),
     "model.training": ("model.network", "model.runs", "model.processes", "model.evaluation"),
     "cli.prep": ("cli.terminal",),
-    "cli.train": ("cli.terminal",),
+    "cli.train": ("cli.terminal", "cli.default_group", "cli.eval"),  # several seeds are evaluated together
     "cli.eval": ("cli.terminal",),
 }
 

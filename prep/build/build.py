@@ -181,4 +181,6 @@ def _refuse_other_set(folder: Path, fingerprint: str, options: BuildOptions) -> 
     before = {**_description(made), "source": manifest.source_sha256}
     now = {**_description(options), "source": fingerprint}
     if changes := changed_lines(before, now):
-        raise InputError(f"{folder}: complete, but made differently ({'; '.join(changes)}); name another --out")
+        raise InputError(
+            f"{folder}: complete, but made differently ({'; '.join(changes)}); give the same options, or another --out"
+        )

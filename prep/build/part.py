@@ -62,7 +62,7 @@ def write_part(job: PartJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> 
     """
     refuse_other_probe(job.shard.pixels, job.probe)
     result = write_one_shard(job.shard, heartbeat, poisoned)
-    save_part(job.parts / part_name(job.shard.number), result, job.plan_sha256)
+    save_part(job, result)
     return PartSummary.of(result)
 
 
@@ -71,11 +71,11 @@ def part_name(number: int) -> str:
     return f"{number:05d}.npz"
 
 
-def save_part(path: Path, result: ShardResult, plan_sha256: str) -> None:
-    """Write what is known of a finished shard of the plan with that hash."""
+def save_part(job: PartJob, result: ShardResult) -> None:
+    """Write what is known of a finished shard."""
     written = result.written
     about = {
-        "plan_sha256": plan_sha256,
+        "plan_sha256": job.plan_sha256,
         "entry": asdict(written.entry) if written else None,
         "quarantined": [asdict(bad) for bad in result.quarantined],
         "patched": [asdict(one) for one in result.patched],
@@ -99,7 +99,7 @@ def save_part(path: Path, result: ShardResult, plan_sha256: str) -> None:
         }
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
-    with whole_file(path) as file:
+    with whole_file(job.parts / part_name(job.shard.number)) as file:
         file.write(content.getbuffer())
         file.write(hashlib.sha256(content.getbuffer()).hexdigest().encode())
 

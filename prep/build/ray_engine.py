@@ -9,14 +9,13 @@ import logging
 import os
 import statistics
 import time
-from collections.abc import Callable, Generator, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
 
 from ...errors import InputError
-from ..workers import Task, run_jobs
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+from ..workers import run_jobs
+from .part import PartJob, PartSummary, write_part
 
 IN_FLIGHT_PER_SLOT = 2
 SLOW_FACTOR = 3.0
@@ -25,39 +24,34 @@ MIN_SLOW_SECONDS = 60.0
 _POLL_SECONDS = 0.5
 
 
-def run_on_ray(
-    task: Task[Job, Result],
-    jobs: Iterable[tuple[Job, int]],
-    *,
-    num_workers: int,
-    on_progress: Callable[[int], None],
-) -> Generator[tuple[Job, Result]]:
-    """As `run_jobs`, on the cluster that the environment variable `RAY_ADDRESS` names, else on a local one.
+def write_on_ray(
+    jobs: Sequence[PartJob], *, num_workers: int, on_progress: Callable[[int], None]
+) -> Generator[PartSummary]:
+    """As `write_shards`, on the cluster that the environment variable `RAY_ADDRESS` names, else on a local one.
 
     Args:
-        task: what a worker does with a job; importable by name on all nodes.
-        jobs: the jobs, each with the number of its inputs.
+        jobs: the shards to write and where their parts go; on all nodes these are the same folders.
         num_workers: CPUs of the local cluster; of no meaning where `RAY_ADDRESS` names one.
-        on_progress: gets the inputs of the finished jobs.
+        on_progress: gets the inputs of the finished shards.
 
-    Raises what a task raises, ConnectionError when no cluster answers, ImportError without Ray.
+    Raises what a job raises, ConnectionError when no cluster answers, ImportError without Ray.
     """
     if num_workers < 1:
         raise InputError(f"workers must be at least 1, got {num_workers}")
     ray = _started(num_workers)
-    all_jobs = list(jobs)
-    run_one = ray.remote(num_cpus=1, max_retries=-1)(_run_one)
-    waiting = list(range(len(all_jobs)))[::-1]
+    folder = Path.cwd()
+    write_one = ray.remote(num_cpus=1, max_retries=-1)(_write_one)
+    waiting = list(range(len(jobs)))[::-1]
     started: dict[Any, tuple[int, float]] = {}
     finished: set[int] = set()
     doubled: set[int] = set()
     seconds: list[float] = []
     try:
-        while len(finished) < len(all_jobs):
+        while len(finished) < len(jobs):
             slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
             while waiting and len(started) < IN_FLIGHT_PER_SLOT * slots:
                 number = waiting.pop()
-                started[run_one.remote(task, *all_jobs[number])] = number, time.monotonic()
+                started[write_one.remote(jobs[number], folder)] = number, time.monotonic()
             done, _ = ray.wait(list(started), num_returns=1, timeout=_POLL_SECONDS)
             for reference in done:
                 number, begin = started.pop(reference)
@@ -66,22 +60,24 @@ def run_on_ray(
                     continue
                 finished.add(number)
                 seconds.append(time.monotonic() - begin)
-                yield all_jobs[number][0], result
+                yield result
             slow = max(MIN_SLOW_SECONDS, SLOW_FACTOR * statistics.median(seconds)) if seconds else float("inf")
             for number, begin in list(started.values()):
                 if not waiting and number not in doubled | finished and time.monotonic() - begin > slow:
                     doubled.add(number)
-                    started[run_one.remote(task, *all_jobs[number])] = number, time.monotonic()
-            on_progress(sum(all_jobs[number][1] for number in finished))
+                    started[write_one.remote(jobs[number], folder)] = number, time.monotonic()
+            on_progress(sum(len(jobs[number].shard.images) for number in finished))
     finally:
         for reference in started:
             ray.cancel(reference, force=True)
 
 
-def _run_one(task: Task[Job, Result], job: Job, num_inputs: int) -> Result:
-    """The work of one Ray task."""
-    ((_, result),) = run_jobs(task, [(job, num_inputs)], num_workers=1, on_progress=lambda done: None)
-    return result
+def _write_one(job: PartJob, folder: Path) -> PartSummary:
+    """The work of one Ray task; relative paths are those of `folder`, on every node."""
+    os.chdir(folder)
+    jobs = [(job, len(job.shard.images))]
+    ((_, summary),) = run_jobs(write_part, jobs, num_workers=1, on_progress=lambda done: None)
+    return summary
 
 
 def _result(ray: Any, reference: Any) -> Any:

@@ -3,7 +3,7 @@
 import errno
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,15 +107,18 @@ def write_one_shard(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str
     from ..images.running_sums import RunningSums
 
     tally = Tally(sums=RunningSums(job.pixels.size_px))
-    written: WrittenShard | None = write_shard(
-        job.path, samples_of(job, heartbeat, poisoned, tally), image_ext=job.pixels.image_ext
-    )
-    if written is not None and written.entry.num_samples == 0:
+    return tally.result(write_samples(job, samples_of(job, heartbeat, poisoned, tally)))
+
+
+def write_samples(job: ShardJob, samples: Iterable[Sample]) -> WrittenShard | None:
+    """Write the shard of a job; None, and no file, when it has no samples."""
+    written = write_shard(job.path, samples, image_ext=job.pixels.image_ext)
+    if written.entry.num_samples == 0:
         # Another process may do the same job.
         job.path.unlink(missing_ok=True)
         index_path(job.path).unlink(missing_ok=True)
-        written = None
-    return tally.result(written)
+        return None
+    return written
 
 
 def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], tally: Tally) -> Iterator[Sample]:

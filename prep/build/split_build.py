@@ -18,11 +18,11 @@ from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import SourceSplit
-from ..workers import run_jobs
 from .options import BuildOptions
-from .part import PartJob, load_part, part_name, write_part
+from .part import PartJob, load_part, part_name
+from .pieces import write_shards
 from .plan import ShardPlan
-from .ray_engine import run_on_ray
+from .ray_engine import write_on_ray
 from .shard_job import ShardJob, ShardResult
 
 OnProgress = Callable[[int, int], None]
@@ -96,16 +96,14 @@ class SplitBuild:
             elif self.options.part is None or number % self.options.part[1] == self.options.part[0]:
                 missing.append(number)
         self._refuse_too_many_bad(num_bad, first_bad)
-        jobs = ((self._part_job(number), len(self.plan.positions(number))) for number in missing)
-        engine = run_on_ray if self.options.engine == "ray" else run_jobs
-        results = engine(
-            write_part,
-            jobs,
+        write_all = write_on_ray if self.options.engine == "ray" else write_shards
+        results = write_all(
+            [self._part_job(number) for number in missing],
             num_workers=self.options.num_workers,
             on_progress=lambda done: on_progress(before + done, num_bad),
         )
         with closing(results):  # stops the workers also when we raise
-            for _, summary in results:
+            for summary in results:
                 first_bad = first_bad or summary.first_bad
                 num_bad += summary.num_bad
                 self._refuse_too_many_bad(num_bad, first_bad)
@@ -129,8 +127,8 @@ class SplitBuild:
                 f"{name}: changed after it was written, twice; does another program write there? The same command "
                 "writes it again"
             )
-        remove_abandoned(self.folder)
         self._complete()
+        remove_abandoned(self.folder)
 
     def _part_job(self, number: int) -> PartJob:
         return PartJob(

@@ -33,6 +33,11 @@ class ShardSet:
         Raises InputError naming the file, what was found, what was expected and what to do.
         """
         if not folder.is_dir():
+            above = folder.parent
+            if (above / MANIFEST_NAME).exists():  # --shards demo/train, where a split is looked for
+                raise InputError(
+                    f"{folder}: no such folder: {above} is one split; name the folder above, {above.parent}"
+                )
             raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote")
         if not (folder / MANIFEST_NAME).exists():
             inner = [split for split in SPLITS if (folder / split / MANIFEST_NAME).exists()]

@@ -16,6 +16,10 @@ class Decoded:
     """Height and width of the whole image, upright; `image_HWC` has 1/`reduction` of them, rounded up."""
     reduction: int = 1
     """1, 2, 4 or 8: by what a JPEG was reduced while it was decoded."""
+    orientation: int = 1
+    """EXIF's orientation that was applied, 1 to 8."""
+    has_alpha: bool = False
+    """Whether transparency was laid over white."""
     warnings: tuple[str, ...] = ()
     """Why the image is kept with a warning; one of a few fixed texts each, so that they can be counted."""
     decoded_rows: float = 1.0

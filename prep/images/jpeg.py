@@ -28,7 +28,7 @@ def decode_jpeg(data: bytes, options: DecodeOptions) -> Decoded:
     """Decode a JPEG that starts with SOI, as stored or turned upright; InputError says in one line why not."""
     header = read_jpeg_header(data)
     options.check(header.width, header.height, header.bytes_per_pixel, "JPEG")
-    num_scans = data.count(b"\xff\xda", header.frame_offset)
+    num_scans = data.count(b"\xff\xda", header.frame_offset) if header.may_have_many_scans else 1
     if num_scans > MAX_SCANS:
         raise InputError(f"JPEG with {num_scans} scans, more than {MAX_SCANS}")
     reduction = _reduction(header, options)
@@ -44,6 +44,7 @@ def decode_jpeg(data: bytes, options: DecodeOptions) -> Decoded:
         image_HWC=upright(pixels, header.orientation),
         size_hw=size_hw[::-1] if header.orientation >= 5 else size_hw,
         reduction=reduction,
+        orientation=header.orientation,
         warnings=warnings,
         decoded_rows=rows,
     )

@@ -38,6 +38,8 @@ class JpegHeader:
     """Whether an APP14 segment of Adobe's says that values are inverted (CMYK)."""
     orientation: int
     """EXIF's 1 to 8; 1 where there is none or it makes no sense."""
+    first_scan_components: int
+    """Components in the first scan; fewer than all of them mean that more scans follow."""
     frame_offset: int
     """Where the frame header's marker lies, in bytes from the start."""
 
@@ -52,14 +54,17 @@ class JpegHeader:
         return self.process not in _PROGRESSIVE and not self.is_lossless
 
     @property
+    def may_have_many_scans(self) -> bool:
+        """Whether a decoder reads more than one scan, each of them over the whole image."""
+        return not self.is_sequential or self.first_scan_components < self.num_components
+
+    @property
     def bytes_per_pixel(self) -> int:
-        """Memory that decoding needs per pixel: pixels twice, or once beside a progressive file's coefficients."""
+        """Memory that an image needs per pixel: three copies of it, or one beside a progressive file's coefficients."""
         pixels = 4 if self.num_components == 4 else 3
-        if self.process not in _PROGRESSIVE:
-            return pixels + 3
         areas = [across * down for across, down in self.sampling]
-        coefficients = -(-2 * sum(areas) // max(areas))  # int16
-        return pixels + max(3, coefficients)
+        coefficients = -(-2 * sum(areas) // max(areas)) if self.process in _PROGRESSIVE else 0  # int16
+        return pixels + max(6, coefficients)
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -118,5 +123,6 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         sampling=sampling,
         has_adobe_marker=has_adobe_marker,
         orientation=orientation,
+        first_scan_components=data[position + 2] if marker == START_OF_SCAN and position + 2 < len(data) else 0,
         frame_offset=frame_offset,
     )

@@ -17,17 +17,16 @@ MAX_SCANS = 100
 """Scans in a JPEG: encoders write about ten, and each costs a pass over the whole image."""
 
 BYTES_PER_PIXEL = {
-    "JPEG": 6,
-    "PNG": 12,
+    "PNG": 14,
     "GIF": 12,
     "BMP": 12,
     "PNM": 12,
-    "TIFF": 24,
-    "WebP": 28,
-    "AVIF": 28,
-    "JPEG 2000": 48,
+    "TIFF": 20,
+    "WebP": 24,
+    "AVIF": 24,
+    "JPEG 2000": 30,
 }
-"""By format, without transparency; a progressive or CMYK JPEG needs more, as `jpeg_header` says."""
+"""By format, without transparency; JPEGs are measured by their header, `JpegHeader.bytes_per_pixel`."""
 ALPHA_BYTES_PER_PIXEL = 12
 """More where transparency is laid over white."""
 

@@ -123,12 +123,19 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
                 image.load()
                 if kind != "TIFF":  # a TIFF's own orientation is applied while it is loaded
                     orientation = max(orientation, _orientation(image))
+                has_alpha = image.has_transparency_data
                 image_HWC = upright(_rgb(image, data), orientation)
         except InputError:
             raise
         except _PILLOW_ERRORS as error:
             raise InputError(_reason(kind, data, error)) from None
-    return Decoded(image_HWC=image_HWC, size_hw=image_HWC.shape[:2], warnings=found)
+    return Decoded(
+        image_HWC=image_HWC,
+        size_hw=image_HWC.shape[:2],
+        orientation=orientation,
+        has_alpha=has_alpha,
+        warnings=found,
+    )
 
 
 def _check(options: DecodeOptions, width: int, height: int, kind: str, *, has_alpha: bool) -> None:

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.pixel_options import PixelOptions
-from .decode import decode_rgb
+from .decode import decode_image
+from .limits import DecodeOptions
 
 
 def decode_stored(data: bytes, options: PixelOptions) -> NDArray[np.uint8]:
@@ -14,7 +15,13 @@ def decode_stored(data: bytes, options: PixelOptions) -> NDArray[np.uint8]:
         if len(data) != options.size_px**2 * 3:
             raise InputError(f"{len(data)} bytes, expected {options.size_px**2 * 3}")
         return np.frombuffer(data, np.uint8).reshape(options.size_px, options.size_px, 3)
-    image_HWC = decode_rgb(data)
+    decoded = decode_image(data, DecodeOptions())
+    # Loaders give the pixels as they lie in the file.
+    if decoded.orientation != 1:
+        raise InputError(f"EXIF orientation {decoded.orientation}, expected an image that is stored upright")
+    if decoded.has_alpha:
+        raise InputError("transparency, expected plain RGB or gray")
+    image_HWC = decoded.image_HWC
     height, width = image_HWC.shape[:2]
     if min(height, width) != options.size_px or (options.fit == "crop" and height != width):
         expected = "square" if options.fit == "crop" else "at the shorter side"

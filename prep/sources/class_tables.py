@@ -90,8 +90,8 @@ def _differ_in_order(first: SourceSplit, split: SourceSplit) -> bool:
     if orders == {"text"} or orders == {"text", "table"}:
         return False
     index_of = {entry.id: entry.index for entry in first.classes}
-    places = [index_of[entry.id] for entry in split.classes if entry.id in index_of]
-    return places != sorted(places)
+    indices = [index_of[entry.id] for entry in split.classes if entry.id in index_of]
+    return indices != sorted(indices)
 
 
 def _order(split: SourceSplit) -> str:

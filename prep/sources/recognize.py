@@ -5,14 +5,16 @@ the same images under the same names give the same list however they were laid o
 understood, or what is not is listed.
 """
 
-from collections.abc import Iterable, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
-from .candidates import Candidate, Place, contents, split_candidates
+from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .extras import SOURCE_NAME, with_origins
 from .folders.listing import Folder
@@ -57,17 +59,34 @@ def open_source(path: Path, options: SourceOptions | None = None, *, out: Path |
     different classes, labels that do not fit the images, a line of a list that is wrong, a format that is known and not
     read. ImportError when a library that the source needs is not installed.
     """
-    options, remarks = options or SourceOptions(), Remarks()
+    with _without_collector():
+        return _open(path, options or SourceOptions(), None if out is None else out.resolve())
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Listing makes millions of tuples and no cycles; the garbage collector would look at them again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _open(path: Path, options: SourceOptions, out: Path | None) -> Source:
+    remarks = Remarks()
     if path.is_file() and path.suffix.lower() != ".zip":
         description, splits = _read_list(path, options)
     else:
         if path.is_file():
             folder: Folder = open_zip(path, remarks)
         elif path.is_dir():
-            folder = Folder(where=path, remarks=remarks, out=None if out is None else out.resolve())
+            folder = Folder(where=path, remarks=remarks, out=out)
         else:
             raise InputError(f"{path}: no such folder; name the folder that holds train/ and val/")
-        description, splits = _read_folder(Place(folder=folder, options=options, remarks=remarks))
+        description, splits = _read_folder(SourceFolder(folder=folder, options=options, remarks=remarks))
     splits = join_classes(path, splits)
     if SOURCE_NAME in options.keep:
         splits = tuple(with_origins(split, path) for split in splits)
@@ -92,9 +111,9 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
     return f"a list of images in {path}", read_image_list(path, options)
 
 
-def _read_folder(place: Place) -> tuple[str, tuple[SourceSplit, ...]]:
-    place, chosen = _choose(place)
-    remarks = place.remarks
+def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
+    source, chosen = _choose(source)
+    remarks = source.remarks
     splits: list[SourceSplit] = []
     described: list[str] = []
     for candidate in chosen:
@@ -111,45 +130,47 @@ def _read_folder(place: Place) -> tuple[str, tuple[SourceSplit, ...]]:
             remarks.note(missing)
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
-    names = place.devkit.names if place.devkit else class_names(place.path)
+    names = source.devkit.names if source.devkit else class_names(source.path)
     return "; ".join(described), tuple(with_names(split, names) for split in splits)
 
 
-def _choose(place: Place) -> tuple[Place, list[Candidate]]:
+def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
     """One candidate for each split, train first, and the folder that holds them; what none covers is remarked."""
-    folder, wanted = place.folder, place.options.layout
-    found = _of_layout(split_candidates(place), wanted)
+    folder, wanted = source.folder, source.options.layout
+    found = _of_layout(split_candidates(source), wanted)
     if found:
-        chosen = [one for split in SPLITS if (one := _the_one(place, split, found))]
+        chosen = [one for split in SPLITS if (one := _the_one(source, split, found))]
         _remark_what_is_left(folder, chosen)
-        return place, chosen
-    if lists := _lists_in(folder, place.options):
-        return place, lists
-    found = _of_layout(contents(folder, "train", place), wanted)
+        return source, chosen
+    if lists := _lists_in(folder, source.options):
+        names = ", ".join(one.path.name for one in lists)
+        source.remarks.note(f"{folder.where}: read by {names}; --layout class-folders reads its folders instead")
+        return source, lists
+    found = _of_layout(contents(folder, "train", source), wanted)
     if not found:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
         raise InputError(
             f"{folder.where}: holds no class folders, shards, parquet files or archives that are understood"
             f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; 'alexprep shard --help' lists the layouts"
         )
-    if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, place.options)):
-        place.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it")
-        return _choose(Place(folder=inner, options=place.options, remarks=place.remarks))
-    one = _the_one(place, "train", found)
+    if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, source.options)):
+        source.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it")
+        return _choose(SourceFolder(folder=inner, options=source.options, remarks=source.remarks))
+    one = _the_one(source, "train", found)
     assert one is not None
-    return place, [one]
+    return source, [one]
 
 
 def _of_layout(candidates: Iterable[Candidate], wanted: Layout | None) -> list[Candidate]:
     return [one for one in candidates if wanted is None or one.layout == wanted]
 
 
-def _the_one(place: Place, split: str, candidates: Sequence[Candidate]) -> Candidate | None:
+def _the_one(source: SourceFolder, split: str, candidates: Sequence[Candidate]) -> Candidate | None:
     of_split = [one for one in candidates if one.split == split]
     if len(of_split) > 1:
-        names = " and ".join(f"{one.path.relative_to(place.path)} ({one.kind})" for one in of_split)
+        names = " and ".join(f"{one.path.relative_to(source.path)} ({one.kind})" for one in of_split)
         raise InputError(
-            f"{place.path}: more than one {_WORDS[split]} split: {names}; move one of them away, or choose by --layout"
+            f"{source.path}: more than one {_WORDS[split]} split: {names}; move one of them away, or choose by --layout"
         )
     return of_split[0] if of_split else None
 
@@ -178,7 +199,10 @@ def _lists_in(folder: Folder, options: SourceOptions) -> list[Candidate]:
 
 
 def _read_one_list(path: Path, split: str, options: SourceOptions, _: SourceSplit | None) -> SourceSplit:
-    (found, *others) = read_image_list(path, options)
+    try:
+        (found, *others) = read_image_list(path, options)
+    except InputError as error:
+        raise InputError(f"{error}; or read the folders beside the list by --layout class-folders") from None
     if others or found.name != split:
         raise InputError(
             f"{path}: called by the split {split}, but its rows name other splits; name the file as SOURCE"

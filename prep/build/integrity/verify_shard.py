@@ -96,15 +96,15 @@ def _other_change(name: str, rows: SampleRows, content: mmap.mmap) -> Finding:
     if not len(rows) or not _is_ours(rows, content):
         return Finding(file=name, problem=OTHER_HASH)
     digest, begin = hashlib.sha256(), 0
-    for i, start in enumerate(rows.starts_N.tolist()):
+    key = rows.keys[0]
+    for following, start in zip(rows.keys, rows.starts_N.tolist(), strict=True):
         header = content[start - HEADER_BYTES : start]
         digest.update(content[begin : start - HEADER_BYTES])
         begin = start - HEADER_BYTES
         if header[MARK_FIELD].rstrip(b"\0") != content_mark(digest):
             break
-    else:
-        i += 1  # the last sample, which no mark follows
-    key = rows.keys[max(0, i - 1)]
+        key = following
+    # Without a break it is the last sample, which no mark follows.
     return Finding(file=name, key=key, problem="a member kept with its image changed since it was written")
 
 

@@ -23,7 +23,7 @@ def find_flat_labels(split: str, folder: Folder, beside: tuple[Path, ...]) -> Fl
     names = [f"{split}.txt", f"{folder.where.name}.txt"]
     if split == "val":
         names = [SOLUTION_NAME, *names, "val_map.txt"]
-    paths = (place / name for place in (folder.where, *beside) for name in names)
+    paths = (parent / name for parent in (folder.where, *beside) for name in names)
     path = next(filter(Path.is_file, paths), None)
     if path is None:
         return None

@@ -14,8 +14,8 @@ import pytest
 from alexkit.errors import InputError
 from alexkit.prep import BuildOptions, PixelOptions, build_shards, open_source
 from alexkit.prep.build import build as build_module
-from alexkit.prep.build.part import load_part, part_name, save_part
-from alexkit.prep.build.shard_job import ShardResult
+from alexkit.prep.build.part import PartJob, load_part, part_name, save_part
+from alexkit.prep.build.shard_job import ShardJob, ShardResult
 from alexkit.prep.format.files import create_once, whole_file
 from alexkit.prep.format.stats import PixelSums
 
@@ -137,7 +137,9 @@ def test_a_damaged_file_of_an_unfinished_run_is_named_and_made_again(
 
 def test_every_changed_byte_of_a_part_is_found(tmp_path: Path) -> None:
     path = tmp_path / part_name(3)
-    save_part(path, ShardResult(written=None, sums=PixelSums.zero(8)), "plan")
+    shard = ShardJob(path=path, number=3, first_position=0, images=[], pixels=PixelOptions())
+    job = PartJob(shard=shard, parts=tmp_path, plan_sha256="plan", probe="")
+    save_part(job, ShardResult(written=None, sums=PixelSums.zero(8)))
     assert load_part(path, "plan") is not None and load_part(path, "another") is None
     good = path.read_bytes()
     for position in range(0, len(good), 5):

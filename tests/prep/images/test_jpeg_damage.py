@@ -228,7 +228,7 @@ def test_memory_is_predicted_from_the_header() -> None:
     progressive = read_jpeg_header(jpeg(subsampling=2, progressive=True))
     full = read_jpeg_header(jpeg(subsampling=0, progressive=True))
     cmyk = read_jpeg_header(CMYK)
-    assert [header.bytes_per_pixel for header in (plain, progressive, full, cmyk)] == [6, 6, 9, 7]
+    assert [header.bytes_per_pixel for header in (plain, progressive, full, cmyk)] == [9, 9, 9, 10]
 
 
 @pytest.mark.parametrize("side", [511, 512, 1023, 1024, 2047, 2048, 3000])

@@ -234,6 +234,28 @@ def test_a_family_called_train_is_the_training_split_whatever_its_first_tar_hold
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("place", ["train/", "train-"])
+def test_a_compressed_tar_among_others_is_not_left_out(tmp_path: Path, place: str) -> None:
+    write_tar(tmp_path / f"{place}0.tar", GOOD)
+    (tmp_path / f"{place}1.tar.gz").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"1.tar.gz: a compressed tar beside tars of the same split; .*gunzip --keep"):
+        open_source(tmp_path)
+    write_tar(tmp_path / f"{place}1.tar", GOOD)
+    assert len(open_source(tmp_path).splits[0].images) == 4
+
+
+def test_what_lies_beside_shards_is_named(tmp_path: Path) -> None:
+    write_tar(tmp_path / "train/0.tar", GOOD)
+    write_tar(tmp_path / "train/._0.tar", GOOD)
+    (tmp_path / "train/notes.txt").write_text("x")
+    source = open_source(tmp_path)
+    assert len(source.splits[0].images) == 2
+    assert source.passed_over == (
+        f"1 files beside shards or parquet files: {tmp_path / 'train/notes.txt'}",
+        f"1 names that systems leave behind: {tmp_path / 'train/._0.tar'}",
+    )
+
+
 def test_members_that_lie_apart_are_joined_and_it_is_said(tmp_path: Path) -> None:
     write_tar(tmp_path / "train/0.tar", {"a.jpg": b"x", "b.jpg": b"y", "a.cls": b"1", "b.cls": b"0"})
     source = open_source(tmp_path)

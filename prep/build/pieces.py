@@ -1,0 +1,132 @@
+"""Shards of a split to workers: whole shards each, or, where those are few, pieces of them, so that none is idle.
+
+The bytes are the same either way: a piece is the encoded images of some of a shard's inputs, in a file beside the
+shard, and the shard is written from its pieces in order.
+"""
+
+import pickle
+import uuid
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..format.files import PARTIAL_SUFFIX
+from ..format.shard import Sample
+from ..format.stats import PixelSums
+from ..workers import Heartbeat, run_jobs
+from .part import PartJob, PartSummary, save_part, write_part
+from .shard_job import ShardJob, ShardResult, Tally, samples_of, write_samples
+
+# Fewer whole shards than this for each worker, and the last ones would leave others idle for too long.
+_MIN_SHARDS_PER_WORKER = 4
+_PIECES_PER_WORKER = 4
+_MIN_IMAGES_PER_PIECE = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """Some inputs of one shard, prepared; its samples lie in the file of its job, pickled by us for us."""
+
+    num_samples: int
+    about: ShardResult
+
+
+def write_shards(
+    jobs: Sequence[PartJob], *, num_workers: int, on_progress: Callable[[int], None]
+) -> Generator[PartSummary]:
+    """Write every shard and its part; summaries in the order of completion.
+
+    Args:
+        jobs: the shards to write and where their parts go.
+        num_workers: worker processes.
+        on_progress: gets the inputs done so far.
+    """
+    if len(jobs) >= _MIN_SHARDS_PER_WORKER * num_workers or num_workers == 1:
+        whole = [(job, len(job.shard.images)) for job in jobs]
+        with closing(run_jobs(write_part, whole, num_workers=num_workers, on_progress=on_progress)) as results:
+            for _, summary in results:
+                yield summary
+        return
+    parts = {job.shard.number: job for job in jobs}
+    shards = [job.shard for job in jobs]
+    with closing(_write_in_pieces(shards, num_workers=num_workers, on_progress=on_progress)) as written:
+        for shard, result in written:
+            save_part(parts[shard.number], result)
+            yield PartSummary.of(result)
+
+
+def _write_in_pieces(
+    jobs: Sequence[ShardJob], *, num_workers: int, on_progress: Callable[[int], None]
+) -> Generator[tuple[ShardJob, ShardResult]]:
+    num_images = sum(len(job.images) for job in jobs)
+    size = max(_MIN_IMAGES_PER_PIECE, -(-num_images // (_PIECES_PER_WORKER * num_workers)))
+    token = uuid.uuid4().hex[:12]  # another process may do the same
+    pieces = [piece for job in jobs for piece in _pieces_of(job, size, token)]
+    shards = {job.number: job for job in jobs}
+    waiting = {job.number: -(-len(job.images) // size) for job in jobs}
+    done: dict[int, list[tuple[ShardJob, Piece]]] = {job.number: [] for job in jobs}
+    results = run_jobs(
+        _write_piece, [(piece, len(piece.images)) for piece in pieces], num_workers=num_workers, on_progress=on_progress
+    )
+    try:
+        with closing(results):
+            for piece_job, piece in results:
+                number = piece_job.number
+                done[number].append((piece_job, piece))
+                if len(done[number]) == waiting[number]:
+                    yield shards[number], _assemble(shards[number], done.pop(number))
+    finally:
+        for piece_job in pieces:
+            piece_job.path.unlink(missing_ok=True)
+
+
+def _pieces_of(job: ShardJob, size: int, token: str) -> Iterator[ShardJob]:
+    for begin in range(0, len(job.images), size):
+        yield replace(
+            job,
+            path=job.path.with_name(f"{job.path.name}.{begin}-{token}{PARTIAL_SUFFIX}"),
+            first_position=job.first_position + begin,
+            images=job.images[begin : begin + size],
+        )
+
+
+def _write_piece(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> Piece:
+    """The work of one worker."""
+    from ..images.running_sums import RunningSums
+
+    tally = Tally(sums=RunningSums(job.pixels.size_px))
+    num_samples = 0
+    with job.path.open("wb") as file:
+        for sample in samples_of(job, heartbeat, poisoned, tally):
+            pickle.dump(sample, file)
+            num_samples += 1
+    return Piece(num_samples=num_samples, about=tally.result(None))
+
+
+def _assemble(job: ShardJob, pieces: list[tuple[ShardJob, Piece]]) -> ShardResult:
+    pieces.sort(key=lambda pair: pair[0].first_position)
+    written = write_samples(job, (sample for piece_job, piece in pieces for sample in _samples(piece_job.path, piece)))
+    for piece_job, _ in pieces:
+        piece_job.path.unlink()
+    warnings: Counter[str] = Counter()
+    sums = PixelSums.zero(job.pixels.size_px)
+    for _, piece in pieces:
+        warnings.update(piece.about.warnings)
+        sums += piece.about.sums
+    return ShardResult(
+        written=written,
+        sums=sums,
+        quarantined=tuple(bad for _, piece in pieces for bad in piece.about.quarantined),
+        patched=tuple(one for _, piece in pieces for one in piece.about.patched),
+        warnings=dict(warnings),
+        num_enlarged=sum(piece.about.num_enlarged for _, piece in pieces),
+    )
+
+
+def _samples(path: Path, piece: Piece) -> Iterator[Sample]:
+    with path.open("rb") as file:
+        for _ in range(piece.num_samples):
+            sample: Sample = pickle.load(file)
+            yield sample

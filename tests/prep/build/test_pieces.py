@@ -1,0 +1,39 @@
+"""Small sets are prepared by all workers, shard by shard or in pieces, to the same bytes."""
+
+from pathlib import Path
+
+import pytest
+
+from alexkit.prep import PixelOptions
+from alexkit.prep.build import pieces
+from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.sources.recognize import open_source
+
+from ..conftest import DrawSource, TreeHashes
+
+
+def test_pieces_give_the_bytes_of_whole_shards(
+    draw_source: DrawSource, tree_hashes: TreeHashes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = draw_source(images_per_class=7)
+    (source / "train/n00000000/bad.JPEG").write_bytes(b"no image")
+    monkeypatch.setattr(pieces, "_MIN_IMAGES_PER_PIECE", 2)
+    trees = {}
+    for num_workers in (1, 3):
+        out = tmp_path / f"by-{num_workers}"
+        options = BuildOptions(pixels=PixelOptions(size_px=64), images_per_shard=9, num_workers=num_workers)
+        built = build_shards(open_source(source), out, options, on_split=lambda split: lambda done, num_bad: None)
+        manifest = built[0].shard_set.manifest
+        assert manifest.num_samples == 21 and len(manifest.quarantined) == 1 and manifest.num_enlarged == 10
+        trees[num_workers] = tree_hashes(out)
+    assert trees[1] == trees[3]
+
+
+def test_a_run_that_fails_leaves_no_pieces(draw_source: DrawSource, tmp_path: Path) -> None:
+    source = draw_source(splits=("train",), images_per_class=30)
+    for path in list(source.rglob("*.JPEG"))[:40]:
+        path.write_bytes(b"no image")
+    options = BuildOptions(pixels=PixelOptions(size_px=64), images_per_shard=45, num_workers=2, max_bad=3)
+    with pytest.raises(ValueError, match="bad inputs, more than 3"):
+        build_shards(open_source(source), tmp_path / "out", options, on_split=lambda split: lambda done, num_bad: None)
+    assert not list((tmp_path / "out/train").glob("*.partial"))
