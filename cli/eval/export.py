@@ -6,11 +6,14 @@ import click
 
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN
-from ..terminal import one_line_errors
+from ..terminal import examples, one_line_errors
 from .options import PATH, load, network_options, require_folder, run_argument
 
 
-@click.command()
+@click.command(
+    short_help="The network for other programs: ONNX, PyTorch, browsers.",
+    epilog=examples("alexeval export runs/original --onnx alexnet.onnx"),
+)
 @run_argument
 @click.option("--onnx", "onnx_file", type=PATH, help="Write an ONNX file, for onnxruntime and browsers.")
 @click.option("--torch-export", "torch_file", type=PATH, help="Write a torch.export program (.pt2).")
