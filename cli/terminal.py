@@ -68,7 +68,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
             closed = isinstance(error, BrokenPipeError)  # by `| head`; click ends the command in silence
             if ours or closed or is_set("debug"):
                 raise
-            raise click.ClickException(" ".join(_words(error).split())) from error
+            raise click.ClickException(" ".join(words(error).split())) from error
         except KeyboardInterrupt:
             if is_set("debug"):
                 raise
@@ -119,13 +119,18 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 def _start_logging() -> None:
     level = next((level for name, level in _LEVELS.items() if is_set(name)), logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", handlers=[_StderrHandler()])
-    logging.getLogger("alexkit").setLevel(level)
+    logger = logging.getLogger("alexkit")
+    before = logger.level
+    logger.setLevel(level)
+    # A command that is called from Python leaves the level as it was.
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(lambda: logger.setLevel(before))
 
 
 _LEVELS = {"verbose": logging.INFO, "debug": logging.DEBUG}
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         room = "; make room, the same command continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return f"{error.filename}: {error.strerror}{room}"

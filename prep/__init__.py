@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .build.options import BuildOptions
     from .build.repair import repair_set
     from .build.verify import verify_set
+    from .sources.options import SourceOptions
     from .sources.recognize import open_source
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "PixelOptions",
     "PixelSums",
     "ShardSet",
+    "SourceOptions",
     "adopt_webdataset",
     "build_shards",
     "open_source",
@@ -32,6 +34,7 @@ __all__ = [
 
 _LAZY = {
     "BuildOptions": ".build.options",
+    "SourceOptions": ".sources.options",
     "adopt_webdataset": ".build.adopt",
     "build_shards": ".build.build",
     "open_source": ".sources.recognize",

@@ -1,14 +1,16 @@
 """alexprep shard: a source to shard sets."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...cores import num_cores
+from ..locations import LOCATION
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
-from .arguments import FOLDER, FOLDER_OR_LIST, WORKERS
+from .arguments import WORKERS
 from .source_options import found_lines, found_row, source_options
 
 if TYPE_CHECKING:
@@ -16,13 +18,20 @@ if TYPE_CHECKING:
     from ...prep.build.forecast import Forecast
     from ...prep.format.pixel_options import Chroma, Decode, Filter, Fit, ImageFormat
     from ...prep.sources import SourceOptions, SourceSplit
+    from ...prep.storage import Location, StoreUrl
 
 
 @click.command(
     epilog=examples("alexprep shard /imagenet", "alexprep shard photos.csv --size 128 --format raw --out small")
 )
-@click.argument("source", type=FOLDER_OR_LIST)
-@click.option("--out", type=FOLDER, default=Path("shards"), show_default=True, help="Where the shard sets go.")
+@click.argument("source", type=LOCATION)
+@click.option(
+    "--out",
+    type=LOCATION,
+    default="shards",
+    show_default=True,
+    help="Folder or address of the shard sets.",
+)
 @click.option("--size", default=256, show_default=True, help="Side of the stored square, pixels.")
 @click.option(
     "--fit",
@@ -71,8 +80,8 @@ if TYPE_CHECKING:
 @one_line_errors
 @source_options
 def shard(
-    source: Path,
-    out: Path,
+    source: "Location",
+    out: "Location",
     size: int,
     fit: "Fit",
     quality: int,
@@ -113,6 +122,7 @@ def shard(
     import json
 
     from ...prep.build.build import BuildOptions, build_shards
+    from ...prep.build.publish import fetch_manifests, remove_scratch, scratch_folder
     from ...prep.format.pixel_options import PixelOptions
     from ...prep.sources import open_source
 
@@ -133,7 +143,8 @@ def shard(
         num_workers=num_cores() if workers is None else workers,
         max_bad=max_bad,
     )
-    found = open_source(source, reading, out=out)
+    url, folder = (None, out) if isinstance(out, Path) else (out, scratch_folder(out))
+    found = open_source(source, reading, out=folder)
     if dry_run and as_json:
         click.echo(json.dumps(found_row(found)))
         return
@@ -144,12 +155,28 @@ def shard(
             note(line)
     if dry_run:
         return
-    if_interrupted(f"finished shards are kept in {out}; the same command continues")
+    if_interrupted(f"finished shards are kept in {folder}; the same command continues")
+    if url is not None:
+        fetch_manifests(url, folder)
     with ShownProgress() as shown:
-        built = build_shards(found, out, options, on_split=shown.start, on_forecast=_show_forecast)
+        built = build_shards(found, folder, options, on_split=shown.start, on_forecast=_show_forecast)
+    if url is not None:
+        for one in built:
+            if one.shard_set.url is None:
+                _send(one.shard_set.folder, url)
+        built = [replace(one, shard_set=replace(one.shard_set, url=url / one.shard_set.folder.name)) for one in built]
+        remove_scratch(folder)
     click.echo(_summary(built), err=as_json)
     if as_json:
         click.echo(json.dumps({"splits": [_summary_row(split) for split in built]}))
+
+
+def _send(folder: Path, url: "StoreUrl") -> None:
+    from ...prep.build.publish import publish
+
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    with progress(f"sending {folder.name}", size, "bytes") as update:
+        publish(folder, url / folder.name, on_progress=update)
 
 
 class ShownProgress:
@@ -195,7 +222,7 @@ def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":
         "patched": manifest.num_patched,
         "enlarged": manifest.num_enlarged,
         "warnings": manifest.warnings,
-        "folder": str(built.shard_set.folder),
+        "folder": str(built.shard_set.location),
         "was_complete": built.already_complete,
     }
 
