@@ -155,7 +155,7 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
     """Images without class folders."""
 
     def read(first: SourceSplit | None) -> SourceSplit:
-        labels = find_flat_labels(split, folder, (source.path, source.path / "ILSVRC"))
+        labels = find_flat_labels(split, folder, source.path)
         if labels is not None:
             ids = () if first is None else tuple(entry.id for entry in first.classes)
             return read_flat(folder, split, labels, source.options, class_ids=ids)
