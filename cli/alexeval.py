@@ -1,10 +1,17 @@
-"""alexeval: error rates of runs, and a run's network for other programs."""
+"""alexeval: error rates of networks, what they say of images, and networks for other programs."""
 
 from .default_group import DefaultGroup
+from .eval.codes import codes
 from .eval.evaluate import evaluate
+from .eval.export import export
+from .eval.filters import filters
+from .eval.neighbors import neighbors
+from .eval.predict import predict
 from .terminal import GROUP_SETTINGS, version_option
 
 alexeval = version_option(DefaultGroup("alexeval", default=evaluate, context_settings=GROUP_SETTINGS))
+for command in (predict, neighbors, filters, export, codes):
+    alexeval.add_command(command)
 
 if __name__ == "__main__":
     alexeval()

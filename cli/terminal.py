@@ -119,7 +119,12 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 def _start_logging() -> None:
     level = next((level for name, level in _LEVELS.items() if is_set(name)), logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", handlers=[_StderrHandler()])
-    logging.getLogger("alexkit").setLevel(level)
+    logger = logging.getLogger("alexkit")
+    before = logger.level
+    logger.setLevel(level)
+    # A command that is called from Python leaves the level as it was.
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(lambda: logger.setLevel(before))
 
 
 _LEVELS = {"verbose": logging.INFO, "debug": logging.DEBUG}

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..extras import explained_imports
 
 if TYPE_CHECKING:
-    from .evaluation.ensemble import Evaluation
+    from .evaluation.evaluate import Evaluation, evaluate
+    from .evaluation.forward import features
+    from .evaluation.load import load_network
+    from .evaluation.result import EvaluationResult
+    from .evaluation.trained import TrainedNetwork
     from .network.network import Network
     from .network.switches import Switches
     from .network.tables import wiring
@@ -17,14 +21,32 @@ if TYPE_CHECKING:
     from .runs.recipe import Recipe
     from .training.trainer import Trainer
 
-__all__ = ["Evaluation", "Network", "Recipe", "Switches", "Trainer", "load_recipe", "wiring"]
+__all__ = [
+    "Evaluation",
+    "EvaluationResult",
+    "Network",
+    "Recipe",
+    "Switches",
+    "TrainedNetwork",
+    "Trainer",
+    "evaluate",
+    "features",
+    "load_network",
+    "load_recipe",
+    "wiring",
+]
 
 _LAZY = {
-    "Evaluation": ".evaluation.ensemble",
+    "Evaluation": ".evaluation.evaluate",
+    "EvaluationResult": ".evaluation.result",
     "Network": ".network.network",
     "Recipe": ".runs.recipe",
     "Switches": ".network.switches",
+    "TrainedNetwork": ".evaluation.trained",
     "Trainer": ".training.trainer",
+    "evaluate": ".evaluation.evaluate",
+    "features": ".evaluation.forward",
+    "load_network": ".evaluation.load",
     "load_recipe": ".runs.load",
     "wiring": ".network.tables",
 }

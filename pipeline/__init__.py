@@ -6,7 +6,22 @@
 from typing import TYPE_CHECKING, Any
 
 from ..extras import explained_imports
-from .augment import Augmentation, CenterCrop, CropDraw, Jitter, Mean, MeanName, TenViews, TrainAugment
+from .augment import (
+    Augmentation,
+    CenterCrop,
+    ColorJitter,
+    CropDraw,
+    Jitter,
+    Mean,
+    MeanName,
+    PixelRange,
+    RandomErasing,
+    RandomResizedCrop,
+    Std,
+    StdName,
+    TenViews,
+    TrainAugment,
+)
 from .batch import Batch
 
 if TYPE_CHECKING:
@@ -17,11 +32,17 @@ __all__ = [
     "Augmentation",
     "Batch",
     "CenterCrop",
+    "ColorJitter",
     "CropDraw",
     "Jitter",
     "Loader",
     "Mean",
     "MeanName",
+    "PixelRange",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "Std",
+    "StdName",
     "TenViews",
     "TrainAugment",
     "measure_throughput",

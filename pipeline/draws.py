@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..prep.format.compiled import compiled
 
-CROP, COLOR = np.uint64(0), np.uint64(1)  # purposes
+# What a draw is for; one number for each, never used again for another.
+CROP, COLOR, BOX, TWIST, GRAYSCALE, ERASE, OPERATORS, MIX = map(np.uint64, range(8))
 _LOW = np.uint64(0xFFFFFFFF)
 _31, _32 = np.uint64(31), np.uint64(32)
 _MULTIPLY_0, _MULTIPLY_2 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -79,7 +80,7 @@ def _draw(
         mirror[i] = side >> _31 == 1
         words = philox4x32((colors[i] & _LOW, colors[i] >> _32, epoch, COLOR), (seed & _LOW, seed >> _32))
         # Box-Muller on float64; rounding to float32 hides last-place differences between math libraries.
-        u0, u1, u2, u3 = _uniform(words[0]), _uniform(words[1]), _uniform(words[2]), _uniform(words[3])
+        u0, u1, u2, u3 = uniform(words[0]), uniform(words[1]), uniform(words[2]), uniform(words[3])
         radius_0, radius_1 = math.sqrt(-2.0 * math.log(u0)), math.sqrt(-2.0 * math.log(u1))
         alpha[i, 0] = radius_0 * math.cos(2.0 * math.pi * u2)
         alpha[i, 1] = radius_1 * math.cos(2.0 * math.pi * u3)
@@ -87,9 +88,17 @@ def _draw(
 
 
 @compiled
-def _uniform(word: np.uint64) -> float:
+def uniform(word: np.uint64) -> float:
     """In (0, 1)."""
     return (float(word) + 0.5) * 2.0**-32
+
+
+@compiled
+def random_words(seed: np.uint64, epoch: np.uint64, number: int, purpose: np.uint64, attempt: int) -> Words:
+    """Four random 32-bit words for a sample; each attempt at the same purpose has words of its own."""
+    index = np.uint64(number)
+    counter = (index & _LOW, index >> _32, epoch, purpose | np.uint64(attempt) << np.uint64(8))
+    return philox4x32(counter, (seed & _LOW, seed >> _32))
 
 
 @compiled

@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..prep import ShardSet
 from ..prep.storage import StoreUrl
 from .arguments import choice, extensions, flag, number, whole_number
-from .augment import Augmentation
+from .augment import Augmentation, CenterCrop
 from .backends import Backend, BackendError, BackendOptions, new_backend
 from .batch import Batch
 from .device import find_device
@@ -36,7 +36,7 @@ from .order import Order, full_order, meetings
 from .remote import RemoteShards, open_set
 from .replicas import find_replica
 from .schedule import LocalBatch, Schedule
-from .storage import LEAST_BUDGET, CorruptSamples, Samples, find_undecodable
+from .storage import LEAST_BUDGET, CorruptSamples, Samples, Stored, find_undecodable, stored_shapes
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Loader:
     Args:
         folder: A shard set: the folder of one split, with its `manifest.json`, or its address in a store.
         batch_size: Samples of one batch on this replica. The global batch is batch_size * num_replicas.
-        augment: `TrainAugment`, `CenterCrop` or `TenViews`: what is done to each image.
+        augment: `TrainAugment`, `RandomResizedCrop`, `CenterCrop` or `TenViews`: what is done to each image.
         device: "cpu", "cuda" or "cuda:N": where images are decoded and batches lie.
         seed: 0 to 2**64 - 1. Order and augmentation are functions of (seed, epoch, sample).
         replica: Which rows of every global batch are this process's: replica r of R takes every R-th. "auto" takes rank
@@ -84,8 +84,7 @@ class Loader:
         num_replicas: Needed with a `replica` other than 0.
         order: "full", a uniform permutation; "window", long reads for slow disks; or "shards", each shard once, for
             remote sets (see `order.py`).
-        dtype: float32, float16, bfloat16, or uint8: pixels as stored, only cropped and mirrored, which needs
-            mean="none" and jitter="off".
+        dtype: float32, float16, bfloat16, or uint8: gray levels, which needs mean="none", std="none" and jitter="off".
         channels_last: Give the images torch's channels_last memory format; their shape stays (B, 3, H, W).
         num_threads: For decoding and cropping; None means one per core.
         on_error: Each stored image is compared with its checksum before it is used. "raise" stops at a corrupt one and
@@ -129,7 +128,7 @@ class Loader:
         if not isinstance(folder, str | os.PathLike | StoreUrl):
             raise InputError(f"folder must be the path of a shard set, got {folder!r}")
         if not isinstance(augment, Augmentation):
-            raise InputError(f"augment must be TrainAugment(...), CenterCrop(...) or TenViews(...), got {augment!r}")
+            raise InputError(f"augment must be one of the augmentations, such as TrainAugment(), got {augment!r}")
         if dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
         if operators is not None and not callable(operators):
@@ -157,7 +156,8 @@ class Loader:
         self._plan = augment.plan(self.shard_set)
         if dtype == torch.uint8 and self._plan.changes_pixels:
             raise InputError(
-                "uint8 batches hold pixels as stored: choose mean='none' and jitter='off', or a float dtype"
+                "uint8 batches hold gray levels: choose mean='none', std='none', pixel_range='0-255' and jitter='off', "
+                "or a float dtype"
             )
         if self._schedule.order in ("window", "shards"):
             _report_mixing(self._schedule)
@@ -436,10 +436,17 @@ class Loader:
             extras={ext: self._samples.extras(batch.indices_B, ext) for ext in self._extras},
         )
         self._samples.release(int(images.sizes_B.sum()))
-        backend.start(images, self._plan.views(schedule.seed, batch))
+        backend.start(images, self._plan.views(schedule.seed, batch, self._shapes(images)))
         self._under_way.append(one)
         self._fed = one.end
         return True
+
+    def _shapes(self, images: Stored) -> NDArray[np.int64]:
+        """Heights and widths of stored images in px; read from their headers only where these decide anything."""
+        pixels = self.shard_set.manifest.pixels
+        if pixels.fit == "shorter" and self._plan.sampling != "stored":
+            return stored_shapes(self._samples.data, images, pixels.size_px)
+        return np.full((len(images.starts_B), 2), pixels.size_px)
 
     def _receive(self, backend: Backend) -> Batch:
         """The oldest batch under way, whole."""
@@ -467,12 +474,14 @@ class Loader:
         self._corrupt.add(corrupt)
 
     def _decodes(self, index: int) -> bool:
-        """Whether the backend, without a user's operators, computes a batch of this sample alone."""
+        """Whether this sample alone is decoded, and has its size."""
         options = replace(self._options, batch_size=1, num_threads=1, operators=None)
+        plan = CenterCrop(crop=1, mean="none").plan(self.shard_set)
         one = LocalBatch(epoch=0, numbers_B=np.zeros(1, np.int64), indices_B=np.array([index]), mask_B=np.ones(1, bool))
-        backend = new_backend(self._plan, self._samples.data, options)
+        backend = new_backend(plan, self._samples.data, options)
         try:
-            backend.start(self._samples.find(one.indices_B)[0], self._plan.views(0, one))
+            images, _ = self._samples.find(one.indices_B)
+            backend.start(images, plan.views(0, one, self._shapes(images)))
             backend.finish()
         except BackendError:
             return False

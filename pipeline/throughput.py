@@ -21,7 +21,7 @@ from .backends.dali import DaliDecoder
 from .device import find_device
 from .loader import BATCHES_AHEAD, Loader
 from .schedule import LocalBatch
-from .storage import Samples, Stored
+from .storage import Samples, Stored, stored_shapes
 
 REMEDIES = {
     "reading": "put the shards on a faster disk or into memory, or use order='window'",
@@ -109,17 +109,24 @@ def measure_throughput(
 
     decoding = None
     if pixels.format != "raw":
-        decoder = DaliDecoder(samples.data, options)
-        one = _keep_busy(decoder, lambda: decoder.start(samples.find(some())[0], None), decoder.outputs)
+        decoder = DaliDecoder(plan, samples.data, options)
+
+        def decode() -> None:
+            indices = some()
+            images, _ = samples.find(indices)
+            views = plan.views(0, _batch(indices), stored_shapes(samples.data, images, pixels.size_px))
+            decoder.start(images, views.geometry(), None)
+
+        one = _keep_busy(decoder, decode, decoder.outputs)
         decoding = _rate(one, batch_size, seconds)
         decoder.close()
 
-    num_bytes = plan.size_px**2 * 3
+    num_bytes = pixels.size_px**2 * 3
     stride = -(-num_bytes // BLOCKSIZE) * BLOCKSIZE  # as in a tar
     images = Stored(starts_B=np.arange(batch_size) * stride, sizes_B=np.full(batch_size, num_bytes, np.int32))
     data = random.integers(0, 256, batch_size * stride, np.uint8)
     rest = new_backend(plan, data, replace(options, pixels=replace(pixels, format="raw", fit="crop")))
-    views = plan.views(0, LocalBatch(epoch=0, numbers_B=some(), indices_B=some(), mask_B=np.ones(batch_size, np.bool_)))
+    views = plan.views(0, _batch(some()), np.full((batch_size, 2), pixels.size_px))
     graph = _rate(_keep_busy(rest, lambda: rest.start(images, views), rest.finish), batch_size, seconds)
     rest.close()
 
@@ -133,6 +140,10 @@ def measure_throughput(
 
         whole = _rate(load, batch_size, seconds)
     return Throughput(reading=reading, decoding=decoding, graph=graph, loader=whole)
+
+
+def _batch(indices_B: NDArray[np.int64]) -> LocalBatch:
+    return LocalBatch(epoch=0, numbers_B=indices_B, indices_B=indices_B, mask_B=np.ones(len(indices_B), np.bool_))
 
 
 def _keep_busy(under_way: Sized, start: Callable[[], None], take: Callable[[], object]) -> Callable[[], None]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,7 @@ ROOT = Path(__file__).parent.parent
 SELECTION = [
     "tests/prep/format/test_shard.py",
     "tests/prep/format/test_stats.py",
-    "tests/prep/sources/lists",
-    "tests/prep/sources/test_recognize.py",
+    "tests/prep/sources/lists/test_image_list.py",
     "tests/cli/test_terminal.py",
     "tests/pipeline/test_order.py",
     "tests/pipeline/test_golden.py",
@@ -50,11 +50,12 @@ def test_turkish_where_the_capital_of_i_is_not_i_changes_nothing(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_home_without_access_and_a_temporary_folder_with_spaces_change_nothing(tmp_path: Path) -> None:
-    home, temporary = tmp_path / "home", tmp_path / "a folder with spaces and ümläuts"
+    home = tmp_path / "home"
     home.write_text("not a folder, so that nobody, not even root, can write in it")
-    temporary.mkdir()
     variables = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), str(home))
-    passes(tmp_path, {**variables, "TMPDIR": str(temporary)})
+    # Short: Linux allows a socket's path 107 bytes, and worker processes have theirs in the temporary folder.
+    with tempfile.TemporaryDirectory(prefix="ä b ", dir="/tmp") as temporary:
+        passes(tmp_path, {**variables, "TMPDIR": temporary})
 
 
 @pytest.mark.slow
@@ -63,8 +64,8 @@ def test_a_strict_umask_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_dev_shm_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
-    script = 'mount -t tmpfs -o ro,size=4k none /dev/shm && exec "$@"'
+def test_a_full_dev_shm_changes_nothing(tmp_path: Path) -> None:
+    script = 'mount -t tmpfs -o size=4k none /dev/shm && head -c 4096 /dev/zero >/dev/shm/full && exec "$@"'
     hidden = ("unshare", "--mount", "sh", "-c", script, "sh")
     if shutil.which("unshare") is None or subprocess.run([*hidden, "true"], capture_output=True).returncode != 0:
         pytest.skip("this system does not let a process mount over /dev/shm")

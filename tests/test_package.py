@@ -44,10 +44,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "model.network": (),
     "model.runs": ("model.network",),
     "model.processes": ("model.network",),
-    "model.evaluation": ("model.network", "model.runs"),
+    "model.evaluation": ("model.network", "model.runs", "model.processes"),
     "model.training": ("model.network", "model.runs", "model.processes", "model.evaluation"),
     "cli.prep": ("cli.terminal", "cli.locations"),
-    "cli.train": ("cli.terminal", "cli.locations"),
+    # Several seeds are evaluated together.
+    "cli.train": ("cli.terminal", "cli.locations", "cli.default_group", "cli.eval"),
     "cli.eval": ("cli.terminal", "cli.locations"),
 }
 

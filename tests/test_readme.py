@@ -48,7 +48,7 @@ def test_the_commands_for_imagenet_run_as_they_stand_but_shorter(folder: Path) -
     assert re.search(r"train +20", printed[0])
     assert "eigenvalue" in printed[1]
     assert "10 images" in printed[3] and "ten views" in printed[3]
-    for picture in ("shards/train/pca.png", "runs/paper/curves.png", "runs/paper/filters.png"):
+    for picture in ("shards/train/pca.png", "runs/original/curves.png", "runs/original/filters.png"):
         assert (folder / picture).stat().st_size > 10_000
 
 

@@ -1,78 +1,174 @@
-"""alexeval: error rates of one run or of several together, or one run's network for other programs."""
+"""alexeval RUN…: error rates of networks alone and together, tables, and a report page."""
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN, cache_options
-from ..terminal import one_line_errors, progress
+from ..terminal import examples, note, one_line_errors, progress
+from .options import PATH, batch_size_option, device_option, load, network_options, require_folder
+
+if TYPE_CHECKING:
+    from ...model import EvaluationResult
 
 
-@click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.command(
+    short_help="Top-1 and top-5 error of each RUN and of all together.",
+    epilog=examples("alexeval runs/original", "alexeval runs/one runs/two --report report"),
+)
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
 @click.option(
     "--shards",
     type=SHARDS_TO_TRAIN,
-    required=True,
-    help="Folder or address with train/ and val/ that 'alexprep shard' wrote.",
+    default="shards",
+    show_default=True,
+    envvar="ALEXKIT_SHARDS",
+    show_envvar=True,
+    help="Folder or address with train/ and val/ that 'alexprep shard' wrote, or one of them.",
 )
 @cache_options
 @click.option("--split", default="val", show_default=True, help="The split to evaluate on.")
-@click.option("--batch-size", default=64, show_default=True, help="Images, or views of images, at once.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the table to this file.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw example predictions to this PNG.")
 @click.option(
-    "--onnx",
-    "onnx_file",
-    type=click.Path(path_type=Path),
-    help="Write the one RUN's network, mean included, to this ONNX file; evaluate nothing.",
+    "--views",
+    type=click.Choice(["center", "nine", "ten"]),
+    multiple=True,
+    help="Kinds of views, may be given several times.  [default: center, and ten or nine where they fit]",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+@network_options
+@click.option(
+    "--search-weights", is_flag=True, help="Weigh several RUNs by what fits these images, each half by the other."
+)
+@click.option("--labels", type=PATH, help="Judge by these labels: CSV (key,labels) or JSON such as ReaL's.")
+@click.option("--report", type=PATH, help="Write a page, metrics.json and tables into this folder.")
+@click.option("--neighbors", is_flag=True, help="In the report: nearest training images and near-duplicates, by fc7.")
+@click.option("--examples", multiple=True, metavar="KEY", help="In the report: images to show, instead of a choice.")
+@click.option("--predictions", type=PATH, help="Write .csv or .parquet, or .txt in ILSVRC's submission format.")
+@click.option("--results", type=PATH, help="Append a row to a CSV with timm's columns.")
+@click.option("--json", "json_file", type=PATH, help="Also write all numbers to this file.")
+@click.option("--picture", type=PATH, help="Draw example predictions to this PNG.")
+@batch_size_option
+@device_option
 @one_line_errors
 def evaluate(
     runs: tuple[Path, ...],
     shards: Path,
     split: str,
-    batch_size: int,
+    views: tuple[str, ...],
+    checkpoint: str | int,
+    recipe: str | None,
+    search_weights: bool,
+    labels: Path | None,
+    report: Path | None,
+    neighbors: bool,
+    examples: tuple[str, ...],
+    predictions: Path | None,
+    results: Path | None,
     json_file: Path | None,
     picture: Path | None,
-    onnx_file: Path | None,
+    batch_size: int,
     device: str,
 ) -> None:
-    """Top-1 and top-5 error of each RUN, by the center crop and by ten views, and of several RUNs together."""
+    """Top-1 and top-5 error of each RUN on a shard set, and of several RUNs together.
+
+    RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe.
+    """
     from ...model import Evaluation
+    from ...model.evaluation.example_figures import draw_predictions
+    from ...model.evaluation.report.tables import append_timm_rows, check_predictions_file, write_predictions
+    from ...prep import ShardSet
     from ...prep.format.files import whole_file
 
-    for option, path in (("--json", json_file), ("--picture", picture), ("--onnx", onnx_file)):
-        if path and not path.parent.is_dir():
-            raise InputError(f"{option} {path}: no such folder; make {path.parent} first")
-    evaluation = Evaluation(runs, shards, split=split, batch_size=batch_size, device=device)
-    if onnx_file:
-        if json_file or picture:
-            raise InputError("--onnx evaluates nothing; leave out --json and --picture")
-        evaluation.write_onnx(onnx_file)
-        click.echo(
-            f"{onnx_file}: takes pixels of 0-255, gives logits and probabilities; its metadata names the classes"
+    for option, path in (
+        ("--json", json_file),
+        ("--picture", picture),
+        ("--predictions", predictions),
+        ("--results", results),
+        ("--report", report),
+    ):
+        require_folder(option, path)
+    if predictions:
+        check_predictions_file(predictions)
+    if (neighbors or examples) and not report:
+        raise InputError("--neighbors and --examples are for the page of --report DIR")
+    if search_weights and len(runs) < 2:
+        raise InputError("--search-weights weighs several networks; name at least two RUNs")
+    if not shards.is_dir():
+        raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
+    if report:
+        from ...model.evaluation.report import require_libraries
+
+        require_libraries()
+    train = shards / "train" if (shards / "train").is_dir() else None
+    if neighbors and train is None:
+        raise InputError(f"--neighbors searches {shards / 'train'}, which is not there")
+    networks = [load(run, checkpoint, recipe, device, train) for run in runs]
+    evaluation = Evaluation(
+        networks,
+        shards,
+        split=split,
+        views=views or None,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        weights="search" if search_weights else "mean",
+        labels=labels,
+        keep_features=neighbors,
+    )
+    if not (predictions or report) and not evaluation.has_labels:
+        raise InputError(
+            f"{shards}: {split} has no labels, so it has no errors; write --predictions FILE or --report DIR"
         )
+    with progress("evaluate", evaluation.num_images, "images") as update:
+        result = evaluation.run(update)
+    if evaluation.layout.rank > 0:
         return
-    with progress("evaluate", evaluation.num_passes, "images") as update:
-        rows = evaluation.run(update)
-    names = [str(row["name"]) for row in rows]
-    width = max(map(len, names))
-    click.echo(f"{rows[0]['images']} images of {shards / split}, errors in %")
-    click.echo(f"{'':{width}}   center crop      ten views")
-    click.echo(f"{'':{width}}   top-1  top-5    top-1  top-5")
-    for row in rows:
-        click.echo(f"{row['name']:{width}}  {_pair(row['center'])}    {_pair(row['ten_views'])}")
+    if result.num_labeled:
+        click.echo("\n".join(table(result)))
+    for words in result.notes:
+        note(words)
+    if predictions:
+        write_predictions(predictions, result)
+        click.echo(f"predictions: {predictions}")
+    if results:
+        append_timm_rows(results, result, networks)
+        click.echo(f"timm's columns: {results}")
     if json_file:
         with whole_file(json_file) as file:
-            file.write(json.dumps({"shards": str(shards), "split": split, "rows": rows}, indent=1).encode() + b"\n")
+            file.write(json.dumps(result.metrics(), indent=1).encode() + b"\n")
+    if report:
+        from ...model.evaluation.report import find_neighbors, write_report
+
+        found = None
+        if neighbors:
+            training = ShardSet.open(shards / "train")
+            with progress("training features", training.manifest.num_samples, "images") as update:
+                found = find_neighbors(networks[0], result, training.folder, batch_size=batch_size, report=update)
+        write_report(report, result, networks, evaluation.shard_set, neighbors=found, examples=examples)
+        click.echo(f"report: {report / 'index.html'}")
     if picture:
-        evaluation.draw_examples(picture)
+        draw_predictions(picture, result, evaluation.shard_set)
         click.echo(f"example predictions: {picture}")
 
 
-def _pair(errors: dict[str, float]) -> str:
-    return f"{100 * errors['top1_error']:6.2f} {100 * errors['top5_error']:6.2f}"
+def table(result: "EvaluationResult") -> list[str]:
+    """The scores as lines: a row for each network and for all together, two columns for each kind of views."""
+    from ...model.evaluation.views import TITLES, VIEW_KINDS
+
+    kinds = [kind for kind in VIEW_KINDS if any(kind in scores for scores in result.scores)]
+    width = max(len(row.name) for row in result.rows)
+    cell = 15 if result.has_top5 else 11
+    heads = "".join(f"{TITLES[kind]:>{cell}}" for kind in kinds)
+    lines = [f"{result.num_labeled} images of {result.shards}, errors in %", f"{'':{width}}{heads}"]
+    columns = f"{'top-1':>8}{'top-5':>7}" if result.has_top5 else f"{'top-1':>{cell}}"
+    lines.append(f"{'':{width}}{columns * len(kinds)}")
+    for row, scores in zip(result.rows, result.scores, strict=True):
+        cells = ""
+        for kind in kinds:
+            one = scores.get(kind)
+            top1 = f"{100 * one.top1_error:.2f}" if one else "–"
+            top5 = f"{100 * one.top5_error:.2f}" if one else "–"
+            cells += f"{top1:>8}{top5:>7}" if result.has_top5 else f"{top1:>{cell}}"
+        weights = "".join(f" {weight:.3f}" for weight in row.weights or ())
+        lines.append(f"{row.name:{width}}{cells}{'  weights' + weights if weights else ''}")
+    return lines

@@ -17,7 +17,7 @@ TRAIN_COLOR, VAL_COLOR, RATE_COLOR = "#1f6f8b", "#d1495b", "#9a9a9a"
 def draw_curves(folder: Path, steps_per_epoch: int) -> None:
     """Write `folder/curves.png` from the run's log: loss and error of training and validation, and the rate."""
     lines = read_log(folder / LOG)
-    figure, axes = _figure(2, (10, 4))
+    figure, axes = new_figure(2, (10, 4))
     for kind, color, label in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
         mine = [line for line in lines if line["kind"] == kind]
         epochs = [line["step"] / steps_per_epoch for line in mine]
@@ -42,54 +42,29 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
     for axis in axes:
         axis.legend(frameon=False)
     figure.suptitle(folder.resolve().name)
-    _save(figure, folder / "curves.png")
+    save_figure(figure, folder / "curves.png")
 
 
-def draw_filters(folder: Path, kernels_KCHW: NDArray[np.float32], num_columns: int) -> None:
-    """Write `folder/filters.png`: every kernel of the first layer in color, one block per column."""
-    blocks = [_tiles(kernels, per_row=8) for kernels in np.split(kernels_KCHW, num_columns)]
+def draw_filters(path: Path, kernels_KCHW: NDArray[np.float32], num_columns: int) -> None:
+    """Write a PNG: every kernel of the first layer in color, one block per column."""
+    blocks = [kernel_tiles(kernels, per_row=8) for kernels in np.split(kernels_KCHW, num_columns)]
     height, width = blocks[0].shape[:2]
-    figure, axes = _figure(len(blocks), (5 * len(blocks), 5 * height / width + 0.4))
+    figure, axes = new_figure(len(blocks), (5 * len(blocks), 5 * height / width + 0.4))
     for number, (axis, block) in enumerate(zip(axes, blocks, strict=True)):
         axis.imshow(block, interpolation="nearest")
         axis.set_title(f"column {number + 1}" if len(blocks) > 1 else f"{len(kernels_KCHW)} kernels")
         axis.set_axis_off()
-    _save(figure, folder / "filters.png")
+    save_figure(figure, path)
 
 
-def draw_predictions(
-    path: Path,
-    images_NHWC: NDArray[np.uint8],
-    labels_N: NDArray[np.int64],
-    probabilities_NC: NDArray[np.float32],
-    class_names: Sequence[str],
-) -> None:
-    """Write a PNG of images with their label and their five likeliest classes (paper, Figure 4, left)."""
-    per_row = 4
-    rows = -(-len(labels_N) // per_row)
-    figure, axes = _figure(per_row, (2.3 * per_row, 3.4 * rows), rows=2 * rows, heights=[3, 1.4] * rows)
-    for i in range(rows * per_row):
-        picture, bars = (axes[(2 * (i // per_row) + below) * per_row + i % per_row] for below in (0, 1))
-        picture.set_axis_off()
-        bars.set_axis_off()
-        if i >= len(labels_N):
-            continue
-        picture.imshow(images_NHWC[i])
-        picture.set_title(_short(class_names[labels_N[i]]), fontsize=10)
-        likeliest = np.argsort(-probabilities_NC[i], kind="stable")[:5]
-        colors = [VAL_COLOR if k == labels_N[i] else TRAIN_COLOR for k in likeliest]
-        bars.barh(range(len(likeliest)), probabilities_NC[i][likeliest], color=colors, alpha=0.55)
-        for place, k in enumerate(likeliest):
-            bars.text(0.02, place, _short(class_names[k]), va="center", fontsize=8)
-        bars.set(xlim=(0, 1), ylim=(4.5, -0.5))
-    _save(figure, path)
+def color_fractions(kernels_KCHW: NDArray[np.float32], num_columns: int) -> list[float]:
+    """By column, the part of the first layer's energy that is color: what differs between R, G and B; 0-1."""
+    color_KCHW = kernels_KCHW - kernels_KCHW.mean(1, keepdims=True)
+    pairs = zip(np.split(color_KCHW, num_columns), np.split(kernels_KCHW, num_columns), strict=True)
+    return [float(np.square(color).sum() / max(np.square(all_).sum(), 1e-30)) for color, all_ in pairs]
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else name[:23] + "…"
-
-
-def _tiles(kernels_KCHW: NDArray[np.float32], per_row: int) -> NDArray[np.float32]:
+def kernel_tiles(kernels_KCHW: NDArray[np.float32], per_row: int) -> NDArray[np.float32]:
     """One picture of all kernels, 0-1 RGB; each is stretched about gray, so that its sign shows."""
     largest = np.abs(kernels_KCHW).max(axis=(1, 2, 3), keepdims=True)
     pictures = (0.5 + 0.5 * kernels_KCHW / np.maximum(largest, 1e-12)).transpose(0, 2, 3, 1)
@@ -102,7 +77,7 @@ def _tiles(kernels_KCHW: NDArray[np.float32], per_row: int) -> NDArray[np.float3
     return canvas
 
 
-def _figure(
+def new_figure(
     per_row: int, inches: tuple[float, float], *, rows: int = 1, heights: Sequence[float] | None = None
 ) -> tuple[Any, list[Any]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -117,6 +92,6 @@ def _figure(
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
     with whole_file(path) as file:
         figure.savefig(file, dpi=120, format="png")

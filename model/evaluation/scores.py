@@ -1,26 +1,29 @@
-"""Top-1 and top-5 error of one network or of several together, by one view or ten.
+"""Error counts of one network's predictions, or of several networks' mean.
 
-The probabilities of an image are the plain mean of the softmax outputs over its views and over the networks
-(paper, section 4.1), as the released code has it: never the mean of the logits.
+An image's probabilities are the plain mean of the softmax outputs over its views and over the networks (paper, section
+4.1), as the released code computes it: never the mean of the logits.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...pipeline import Batch, Loader
+MIN_CLASSES_FOR_TOP5 = 6  # with five classes or fewer the label is always among five guesses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """Sums over `num_images` images; scores of disjoint sets of images add up."""
+    """Sums over images; the scores of disjoint sets of images add up."""
 
     num_images: int = 0
-    wrong_1: int = 0
-    wrong_5: int = 0
+    """Images counted."""
+    wrong_1: float = 0.0
+    """Images whose label is not the first guess; fractional where the label ties with other classes."""
+    wrong_5: float = 0.0
+    """Images whose label is not among the first five guesses; fractional where the label ties with other classes."""
     loss_sum: float = 0.0
+    """Sum of -log(probability of the label), in nats."""
 
     def __add__(self, other: "Score") -> "Score":
         return Score(
@@ -32,12 +35,12 @@ class Score:
 
     @property
     def top1_error(self) -> float:
-        """Share of images whose label is not the first guess, 0-1."""
+        """Fraction of images whose label is not the first guess, 0-1."""
         return self.wrong_1 / self.num_images
 
     @property
     def top5_error(self) -> float:
-        """Share of images whose label is not among the first five guesses, 0-1."""
+        """Fraction of images whose label is not among the first five guesses, 0-1."""
         return self.wrong_5 / self.num_images
 
     @property
@@ -51,29 +54,29 @@ class Score:
 
 
 def score(probabilities_NC: Tensor, labels_N: Tensor) -> Score:
-    """The score of predictions. A tie with another class counts as a mistake, so a constant output is always wrong."""
+    """The score of predictions. Classes that tie with the label share the credit for their ranks, see `topk_credit`.
+
+    Args:
+        probabilities_NC: (N, classes), any float dtype, on any device.
+        labels_N: (N,) int64, the classes that are right, on the same device.
+    """
     own_N = probabilities_NC.gather(1, labels_N[:, None])
-    # Not "greater": ties and NaN must not count in the label's favor.
-    rank_N = (~(probabilities_NC < own_N)).sum(1) - 1
     # A probability that has vanished in float32 counts as the smallest one, so that the loss stays a number.
     loss_sum = -own_N.double().clamp(min=torch.finfo(torch.float32).tiny).log().sum()
-    sums = torch.stack([(rank_N >= 1).sum().double(), (rank_N >= 5).sum().double(), loss_sum])
-    wrong_1, wrong_5, loss = sums.tolist()  # the host waits for the device once
-    return Score(num_images=len(labels_N), wrong_1=round(wrong_1), wrong_5=round(wrong_5), loss_sum=loss)
+    credits = [topk_credit(probabilities_NC, labels_N, k).sum() for k in (1, 5)]
+    right_1, right_5, loss = torch.stack([*credits, loss_sum]).tolist()  # the host waits for the device once
+    num_images = len(labels_N)
+    return Score(num_images=num_images, wrong_1=num_images - right_1, wrong_5=num_images - right_5, loss_sum=loss)
 
 
-@torch.no_grad()
-def predict(
-    network: nn.Module, loader: Loader, precision: torch.dtype = torch.float32
-) -> Iterator[tuple[Batch, Tensor]]:
-    """Every batch with the probabilities of its images, float32 (B, classes); the network is left in eval mode.
+def topk_credit(probabilities_NC: Tensor, labels_N: Tensor, k: int) -> Tensor:
+    """How far each label is among the `k` most probable classes, float64 (N,), 0 to 1.
 
-    Rows that are padding (`batch.mask` False) have probabilities too; leave them out.
+    1 or 0 where nothing ties. A label that ties with other classes gets the expected value of breaking ties at random:
+    min(1, max(0, k - classes above) / classes equal). The released code counts like this (layer_kernels.cu:108-117).
+    NaN anywhere counts against the label.
     """
-    network.eval()
-    for batch in loader:
-        views = batch.images.flatten(0, 1) if batch.images.ndim == 5 else batch.images
-        with torch.autocast(views.device.type, precision, enabled=precision != torch.float32):
-            logits = network(views.contiguous(memory_format=torch.channels_last))
-        probabilities = logits.float().softmax(1)
-        yield batch, probabilities.view(len(batch.labels), -1, probabilities.shape[1]).mean(1)
+    own_N1 = probabilities_NC.gather(1, labels_N[:, None])
+    above_N = (~(probabilities_NC <= own_N1)).sum(1)
+    equal_N = (probabilities_NC == own_N1).sum(1).clamp(min=1)
+    return ((k - above_N).clamp(min=0).double() / equal_N).clamp(max=1)

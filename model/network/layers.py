@@ -140,4 +140,4 @@ class LocallyConnected2d(nn.Module):
         """x (N, maps, px, px) to (N, filters, out_px, out_px)."""
         patches_NIP = F.unfold(x, self.kernel, padding=self.pad)
         out_NFP: Tensor = torch.einsum("nip,fip->nfp", patches_NIP, self.weight.flatten(2)) + self.bias.flatten(1)
-        return out_NFP.view(len(x), -1, self.out_px, self.out_px)
+        return out_NFP.view(x.shape[0], -1, self.out_px, self.out_px)  # len(x) would fix the batch in an export

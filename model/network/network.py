@@ -140,15 +140,26 @@ class Network(nn.Module):
             dropout.key = masks
         margin = self.wiring.margin_px
         x = F.pad(images_NCHW, (0, margin, 0, margin)) if margin else images_NCHW
+        last = self.stages[-1].weights
         for layer, weights, operations in self.stages:
             if layer.reads == "both columns":
                 x = self.columns.join(x)
             if isinstance(layer, Linear) and x.ndim > 2:
                 x = x.flatten(1)
-            x = weights(x)
+            x = weights(x) if self.training or weights is not last else in_float32(weights, x)
             for operation in operations:
                 x = operation(x)
         return self.columns.join_outputs(x, self.num_classes)
+
+
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer outside autocast: in bfloat16 classes would tie that float32 tells apart."""
+    if not torch.is_autocast_enabled(x.device.type):
+        result: Tensor = layer(x)
+        return result
+    with torch.autocast(x.device.type, enabled=False):
+        result = layer(x.float())
+    return result
 
 
 def layer_seed(seed: int, layer: int) -> int:

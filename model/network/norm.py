@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from ...errors import InputError
 
@@ -53,27 +53,71 @@ class ResponseNorm(nn.Module):
         """Same shape and dtype; sums are taken in float32 (float64 for float64). InputError for other maps."""
         if x_NCHW.ndim != 4 or x_NCHW.shape[1] != self.maps:
             raise InputError(f"this layer normalizes (N, {self.maps}, H, W), got {tuple(x_NCHW.shape)}")
-        result: Tensor = _ResponseNorm.apply(x_NCHW, self.constants)  # type: ignore[no-untyped-call]
+        result: Tensor = torch.ops.alexkit.response_norm(x_NCHW, *self.constants)
         return result
 
 
-class _ResponseNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x_NCHW: Tensor, constants: Constants) -> Tensor:
-        n, c, h, w = x_NCHW.shape
-        x_PC = x_NCHW.permute(0, 2, 3, 1).reshape(-1, c)  # a view when channels come last
-        ctx.save_for_backward(x_PC)
-        ctx.constants, ctx.shape = constants, (n, h, w, c)
-        b_PC = (_compiled if x_PC.is_cpu else _by_band)(x_PC, None, constants)
-        return b_PC.view(n, h, w, c).permute(0, 3, 1, 2)
+# Operators of their own, so that torch.compile, torch.export and torch.jit.trace take them as one node each instead of
+# failing at the compiled loops behind them.
+@torch.library.custom_op("alexkit::response_norm", mutates_args=())
+def _response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int, relu: bool) -> Tensor:
+    constants = Constants(size, alpha, beta, k, groups, relu)
+    x_PC = _rows(x)
+    return _maps((_compiled if x.is_cpu else _by_band)(x_PC, None, constants), x)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (x_PC,) = ctx.saved_tensors
-        g_PC = gradients[0].permute(0, 2, 3, 1).reshape(-1, x_PC.shape[1])
-        da_PC = (_compiled if x_PC.is_cpu else _by_band)(x_PC, g_PC, ctx.constants)
-        return da_PC.view(ctx.shape).permute(0, 3, 1, 2), None
+
+@torch.library.custom_op("alexkit::response_norm_gradient", mutates_args=())
+def _response_norm_gradient(
+    x: Tensor, gradient: Tensor, size: int, alpha: float, beta: float, k: float, groups: int, relu: bool
+) -> Tensor:
+    constants = Constants(size, alpha, beta, k, groups, relu)
+    return _maps((_compiled if x.is_cpu else _by_band)(_rows(x), _rows(gradient), constants), x)
+
+
+@_response_norm.register_fake
+def _(x: Tensor, *constants: Any) -> Tensor:
+    return _maps(x.new_empty(x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]), x)
+
+
+@_response_norm_gradient.register_fake
+def _(x: Tensor, gradient: Tensor, *constants: Any) -> Tensor:
+    return _maps(x.new_empty(x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]), x)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0])
+    ctx.constants = inputs[1:]
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    (x,) = ctx.saved_tensors
+    da: Tensor = torch.ops.alexkit.response_norm_gradient(x, gradient, *ctx.constants)
+    return (da, *[None] * len(ctx.constants))
+
+
+_response_norm.register_autograd(_backward, setup_context=_save)
+
+
+def plain_decompositions() -> dict[Any, Any]:
+    """The operator in torch's own ones, as `run_decompositions` takes it: for files that run without alexkit."""
+    return {torch.ops.alexkit.response_norm.default: _plain}
+
+
+def _plain(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int, relu: bool) -> Tensor:
+    a = x.relu() if relu else x
+    # torch's own divides alpha by the window and knows no columns.
+    parts = [F.local_response_norm(part, size, alpha * size, beta, k) for part in a.chunk(groups, dim=1)]
+    return torch.cat(parts, dim=1) if groups > 1 else parts[0]
+
+
+def _rows(x_NCHW: Tensor) -> Tensor:
+    """(pixels, maps); a view when channels come last."""
+    return x_NCHW.permute(0, 2, 3, 1).reshape(-1, x_NCHW.shape[1])
+
+
+def _maps(rows_PC: Tensor, like_NCHW: Tensor) -> Tensor:
+    n, c, h, w = like_NCHW.shape
+    return rows_PC.view(n, h, w, c).permute(0, 3, 1, 2)
 
 
 def _compiled(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:

@@ -1,13 +1,15 @@
 """What a loader does to an image: named by the user, filled in with a shard set's numbers, handed to a backend."""
 
-from .base import Augmentation, Jitter, Mean, MeanName
+from .base import Augmentation, Jitter, Mean, MeanName, PixelRange, Std, StdName
+from .color import ColorJitter, RandomErasing
 from .evaluation import CenterCrop, Evaluation, TenViews
-from .plan import FixedViews, Normalization, PixelPlan, RandomViews, Views
-from .training import CropDraw, TrainAugment
+from .plan import FixedViews, Normalization, PixelPlan, RandomBoxes, RandomViews, Views
+from .training import CropDraw, RandomResizedCrop, TrainAugment, Training
 
 __all__ = [
     "Augmentation",
     "CenterCrop",
+    "ColorJitter",
     "CropDraw",
     "Evaluation",
     "FixedViews",
@@ -16,8 +18,15 @@ __all__ = [
     "MeanName",
     "Normalization",
     "PixelPlan",
+    "PixelRange",
+    "RandomBoxes",
+    "RandomErasing",
+    "RandomResizedCrop",
     "RandomViews",
+    "Std",
+    "StdName",
     "TenViews",
     "TrainAugment",
+    "Training",
     "Views",
 ]

@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...prep import ColorStatistics, PixelSums, ShardSet
+from ..arguments import choice
 from .plan import Normalization, PixelPlan
 
-MeanName = Literal["center", "crop", "channel", "none"]
+MeanName = Literal["center", "crop", "channel", "imagenet", "none"]
 Mean = MeanName | float | Sequence[float]
+StdName = Literal["channel", "imagenet", "none"]
+Std = StdName | float | Sequence[float]
+PixelRange = Literal["0-255", "0-1"]
 Jitter = Literal["paper", "original", "off"]
+
+# Of ImageNet's training images, of pixels 0-1, as torchvision's references have them.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Statistics(NamedTuple):
@@ -28,14 +35,19 @@ class Statistics(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation(ABC):
-    """A view of an image as floats. Pixels are gray levels 0-255 less the mean."""
+    """A view of an image as floats: (pixel - mean) / std."""
 
     crop: int | tuple[int, int] = 224
     """Side of a view in px, or its (height, width)."""
     mean: Mean = "center"
     """What is subtracted: "center", the central crop of the mean image, never mirrored (as the released code of 2012);
     "crop", the mean image at the crop's own offset, mirrored with it (as Caffe); "channel", the mean color of the
-    statistics; "none"; a number; or three numbers, for R, G and B."""
+    statistics; "imagenet", (0.485, 0.456, 0.406) of pixels 0-1; "none"; a number; or three, for R, G and B."""
+    std: Std = "none"
+    """What the difference is divided by: "channel", the standard deviation of each channel in the statistics;
+    "imagenet", (0.229, 0.224, 0.225) of pixels 0-1; "none"; a number; or three, for R, G and B."""
+    pixel_range: PixelRange = "0-255"
+    """The scale of pixels before the mean is subtracted, and of the numbers given as `mean` and `std`."""
     mean_from: str | Path | PixelSums | None = None
     """Folder of the shard set whose statistics are used, or the statistics; None means the loaded set's own."""
 
@@ -44,7 +56,13 @@ class Augmentation(ABC):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "crop", _check_crop(self.crop))
-        object.__setattr__(self, "mean", _check_mean(self.mean))
+        mean: Any = self.mean
+        mean = "center" if isinstance(mean, str) and mean == "centre" else mean
+        object.__setattr__(self, "mean", _check_color("mean", mean, MeanName))
+        object.__setattr__(self, "std", _check_color("std", self.std, StdName))
+        if not isinstance(self.std, str) and min(np.atleast_1d(np.asarray(self.std))) <= 0:
+            raise InputError(f"std must be above 0, got {self.std!r}")
+        choice("pixel_range", self.pixel_range, PixelRange)
         if self.mean_from is not None and not isinstance(self.mean_from, str | Path | PixelSums):
             raise InputError(f"mean_from must be the folder of a shard set or its PixelSums, got {self.mean_from!r}")
 
@@ -68,13 +86,13 @@ class Augmentation(ABC):
         chosen = shard_set if self.mean_from is None else ShardSet.open(Path(self.mean_from))
         return Statistics(str(chosen.folder), chosen.sums())
 
-    def _require_fit(self, shard_set: ShardSet) -> None:
-        pixels = shard_set.manifest.pixels
-        height, width = self.crop_HW
-        if max(height, width) > pixels.size_px:
+    def _require_fit(self, shard_set: ShardSet, size_px: int) -> None:
+        """Refuse a view larger than images of this shorter side, and a mean image for others than it was made of."""
+        pixels, (height, width) = shard_set.manifest.pixels, self.crop_HW
+        if max(height, width) > size_px:
             raise InputError(
-                f"{shard_set.folder}: images of {pixels.size_px} px hold no crop of "
-                f"{f'{height} px' if height == width else f'{height} x {width} px'}; choose crop <= {pixels.size_px} "
+                f"{shard_set.folder}: images of {size_px} px hold no crop of "
+                f"{f'{height} px' if height == width else f'{height} x {width} px'}; choose crop <= {size_px} "
                 "(a recipe for small images: --recipe cifar10-19), or make larger shards (alexprep shard --size 256)"
             )
         if pixels.fit != "crop" and self.mean == "crop":
@@ -84,20 +102,31 @@ class Augmentation(ABC):
             )
 
     def _normalization(self, shard_set: ShardSet, gain: float) -> Normalization:
-        """The mean and gain in gray levels; statistics are read only by the choices that need them."""
-        mean_C = np.zeros(3, np.float32)
-        residual_HWC = None
-        if self.mean == "channel":
-            mean_C = np.array(ColorStatistics.from_sums(self._statistics(shard_set).sums).mean_C, np.float32)
-        elif self.mean in ("center", "crop"):
+        """Mean and gain in gray levels; statistics are read only by the choices that need them."""
+        unit = 1.0 if self.pixel_range == "0-255" else 1 / 255
+        mean_C: NDArray[Any] = np.zeros(3)
+        residual_HWC: NDArray[np.float32] | None = None
+        std_C: NDArray[Any] = np.ones(3)
+        if self.mean in ("center", "crop"):
             mean_C, residual_HWC = self._mean_image(self._statistics(shard_set), shard_set.manifest.pixels.size_px)
+        elif self.mean == "channel":
+            mean_C = np.array(ColorStatistics.from_sums(self._statistics(shard_set).sums).mean_C)
+        elif self.mean == "imagenet":
+            mean_C = 255 * np.array(IMAGENET_MEAN)
         elif self.mean != "none":
-            mean_C = np.broadcast_to(np.array(self.mean, np.float32), 3)
+            mean_C = np.broadcast_to(np.asarray(self.mean, np.float64) / unit, 3)
+        if self.std == "channel":
+            covariance_CC = np.array(ColorStatistics.from_sums(self._statistics(shard_set).sums).covariance_CC)
+            std_C = unit * np.sqrt(np.diag(covariance_CC))
+        elif self.std == "imagenet":
+            std_C = unit * 255 * np.array(IMAGENET_STD)
+        elif self.std != "none":
+            std_C = np.broadcast_to(np.asarray(self.std, np.float64), 3)
         return Normalization(
-            mean_C=mean_C,
+            mean_C=mean_C.astype(np.float32),
             residual_HWC=residual_HWC,
             residual_moves=self.mean == "crop",
-            gain_C=np.full(3, gain, np.float32),
+            gain_C=(gain * unit / std_C).astype(np.float32),
         )
 
     def _mean_image(self, statistics: Statistics, size_px: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -112,7 +141,7 @@ class Augmentation(ABC):
         return mean_C, (mean_HWC - mean_C).astype(np.float32)
 
     def _reads_statistics(self) -> bool:
-        return self.mean in ("center", "crop", "channel")
+        return self.mean in ("center", "crop", "channel") or self.std == "channel"
 
 
 def _check_crop(crop: Any) -> int | tuple[int, int]:
@@ -124,25 +153,20 @@ def _check_crop(crop: Any) -> int | tuple[int, int]:
     return int(sides[0]) if sides[0] == sides[1] else (int(sides[0]), int(sides[1]))
 
 
-def _check_mean(mean: Any) -> Mean:
-    if isinstance(mean, str):
-        mean = "center" if mean == "centre" else mean
-        if mean not in get_args(MeanName):
-            names = ", ".join(get_args(MeanName))
-            raise InputError(f"mean must be a number, three numbers or one of {names}, got {mean!r}")
-        return mean  # type: ignore[no-any-return]
-    return check_color("mean", mean)
-
-
-def check_color(name: str, value: Any) -> float | tuple[float, float, float]:
-    """A finite number, or one for each of R, G and B, as Python floats. Raises InputError for anything else."""
+def _check_color(name: str, value: Any, names: Any) -> Any:
+    """A name, a finite number, or one for each of R, G and B, as Python floats. Raises InputError for anything else."""
+    expected = f"{name} must be a number, three numbers or one of {', '.join(get_args(names))}, got {value!r}"
+    if isinstance(value, str):
+        if value not in get_args(names):
+            raise InputError(expected)
+        return value
     try:
         numbers = np.asarray(value)
         if numbers.dtype.kind not in "iuf" or numbers.shape not in ((), (1,), (3,)):
             raise ValueError
         floats = [float(number) for number in numbers.reshape(-1)]
     except (TypeError, ValueError, RuntimeError):  # torch raises RuntimeError for tensors that are not on the host
-        raise InputError(f"{name} must be a number or three, for R, G and B, got {value!r}") from None
+        raise InputError(expected) from None
     if not all(map(math.isfinite, floats)):
         raise InputError(f"{name} must be finite, got {value!r}")
-    return floats[0] if len(floats) == 1 else (floats[0], floats[1], floats[2])
+    return floats[0] if len(floats) == 1 else tuple(floats)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ...errors import InputError
 from ...prep import ShardSet
+from ..arguments import whole_number
 from .base import Augmentation
 from .plan import FixedViews, View
 
@@ -14,26 +15,43 @@ from .plan import FixedViews, View
 class Evaluation(Augmentation):
     """What evaluations share: every sample once, in stored order; `mean_from` is the folder of the training set."""
 
+    resize: int | None = None
+    """Shorter side in px that images are resized to before they are cropped, antialiased bilinear; None leaves them as
+    they are stored. A size of a view beyond the stored one is reached by resizing only."""
+
     training: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        Augmentation.__post_init__(self)
+        if self.resize is not None:
+            object.__setattr__(self, "resize", whole_number("resize", self.resize, at_least=1, at_most=2**15))
+
     def plan(self, shard_set: ShardSet) -> FixedViews:
-        self._require_fit(shard_set)
-        manifest = shard_set.manifest
+        manifest, stored_px = shard_set.manifest, shard_set.manifest.pixels.size_px
+        size_px = self.resize or stored_px
+        self._require_fit(shard_set, size_px)
+        if size_px != stored_px and self.mean in ("center", "crop"):
+            raise InputError(
+                f"{shard_set.folder}: the mean image is of {stored_px} px, but images are resized to {size_px} px; "
+                "choose mean='channel', 'imagenet' or numbers"
+            )
         if self._reads_statistics() and self.mean_from is None and manifest.split != "train":
             raise InputError(
                 f"{shard_set.folder}: this is the split {manifest.split!r}; evaluation subtracts the mean of the "
                 "training set: give its folder as mean_from"
             )
         return FixedViews(
-            size_px=manifest.pixels.size_px,
+            size_px=size_px,
             crop_HW=self.crop_HW,
             normalization=self._normalization(shard_set, 1.0),
-            fixed=self.fixed_views(manifest.pixels.size_px),
+            sampling="stored" if size_px == stored_px else "resized",
+            fixed=self.fixed_views(size_px),
+            whole_images=manifest.pixels.fit == "shorter",
         )
 
     @abstractmethod
     def fixed_views(self, size_px: int) -> tuple[View, ...]:
-        """The views of a stored square of this side."""
+        """The views of a square of this side."""
 
     def _center(self, size_px: int) -> tuple[int, int]:
         height, width = self.crop_HW

@@ -4,19 +4,24 @@ A finished pixel is, on every backend and channel by channel,
 
     gain * (pixel - mean - residual mean image + color shift)
 
-in gray levels 0-255 before the gain. A plan turns the samples of a batch into `Views`; backends compute them and know
-neither seeds nor augmentations.
+in gray levels 0-255 before the gain. The pixel is a stored one, or a resized one, and may have been mapped to another
+color, each time rounded to a gray level. A plan turns the samples of a batch into `Views`; backends compute them and
+know neither seeds nor augmentations.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..schedule import LocalBatch
+from .color import ColorJitter, RandomErasing
 
 GROUP_SIZE = 32
+
+Sampling = Literal["stored", "resized", "boxes"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +75,18 @@ class Views:
     """Whether each view is mirrored left to right."""
     means_B3: NDArray[np.float32]
     """The color to subtract from each image, gray levels: the mean color less the image's color shift."""
+    boxes_B4: NDArray[np.int32] | None = None
+    """Top, left, height and width in px of the part of each stored image that is resized to the view."""
+    sizes_B2: NDArray[np.int32] | None = None
+    """Height and width in px that each whole image is resized to."""
+    colors_B34: NDArray[np.float32] | None = None
+    """Affine map of each image's colors: RGB' = M RGB + t, with M in the first three columns, gray levels."""
+    erased_B4: NDArray[np.int32] | None = None
+    """Top, left, height and width of the zeros in each finished view; height and width 0 for none."""
+
+    def geometry(self) -> NDArray[np.int32] | None:
+        """What a decoder that resizes needs of each image; None where pixels stay as they are stored."""
+        return self.boxes_B4 if self.boxes_B4 is not None else self.sizes_B2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,11 +94,14 @@ class PixelPlan(ABC):
     """What graph and reference need to know of an augmentation."""
 
     size_px: int
-    """Shorter side of the stored images in px."""
+    """Shorter side in px of the images that views are cut from: the stored one, or that they are resized to."""
     crop_HW: tuple[int, int]
     """Height and width of a view in px."""
     normalization: Normalization
     """What turns gray levels into the numbers of a batch."""
+    sampling: Sampling = "stored"
+    """"stored": pixels as they are; "resized": whole images are resized to `size_px`; "boxes": a box of each stored
+    image is resized to the view. Resizing is antialiased bilinear, to gray levels."""
 
     @property
     @abstractmethod
@@ -89,12 +109,25 @@ class PixelPlan(ABC):
         """Views of each image."""
 
     @abstractmethod
-    def views(self, seed: int, batch: LocalBatch) -> Views:
-        """The views of the samples of a batch: a pure function of the seed and the batch's epoch and numbers."""
+    def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
+        """The views of the samples of a batch: a pure function of the seed, and of the batch's epoch and samples.
+
+        `shapes_B2` are the heights and widths of the stored images in px; they matter where these are resized.
+        """
+
+    @property
+    def twists_colors(self) -> bool:
+        """Whether `Views.colors_B34` is there."""
+        return False
+
+    @property
+    def erases(self) -> bool:
+        """Whether `Views.erased_B4` is there."""
+        return False
 
     @property
     def changes_pixels(self) -> bool:
-        """Whether anything but cropping and mirroring happens, so that a batch cannot hold stored pixels."""
+        """Whether more than crops, mirror images and colors happens to gray levels, so that they stop being bytes."""
         return self.normalization.changes_pixels
 
     @property
@@ -109,21 +142,33 @@ class FixedViews(PixelPlan):
 
     fixed: tuple[View, ...]
     """The views, in the order of a batch's second axis."""
+    whole_images: bool = False
+    """Whether images are larger than the square along one side: there the nearest of edge and exact center is meant."""
 
     @property
     def num_views(self) -> int:
         return len(self.fixed)
 
-    def views(self, seed: int, batch: LocalBatch) -> Views:
+    def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
         from .kernels import normalized_offsets  # Numba is heavy
 
         offsets_V2 = np.array([(view.top, view.left) for view in self.fixed], np.int64)
+        normalized_V2 = normalized_offsets(offsets_V2, self.num_offsets_HW)
+        if self.whole_images:
+            normalized_V2 = (np.round(2 * normalized_V2) / 2).astype(np.float32)
         size = len(batch.indices_B)
         return Views(
-            offsets_BV2=np.tile(normalized_offsets(offsets_V2, self.num_offsets_HW), (size, 1, 1)),
+            offsets_BV2=np.tile(normalized_V2, (size, 1, 1)),
             mirrors_BV=np.tile([view.mirror for view in self.fixed], (size, 1)),
             means_B3=np.tile(self.normalization.mean_C, (size, 1)),
+            sizes_B2=self._resized(shapes_B2) if self.sampling == "resized" else None,
         )
+
+    def _resized(self, shapes_B2: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Heights and widths of images whose shorter side becomes `size_px`; the longer one is rounded down."""
+        shorter_B1: NDArray[np.int64] = shapes_B2.min(axis=1, keepdims=True, initial=2**31)
+        resized_B2: NDArray[np.int32] = (self.size_px * shapes_B2 // shorter_B1).astype(np.int32)
+        return resized_B2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +181,12 @@ class RandomViews(PixelPlan):
     """Whether `GROUP_SIZE` consecutive samples of an epoch share crop and mirror, as in the released code of 2012."""
     shift_KC: NDArray[np.float32] | None
     """Color shift in gray levels of a draw of 1 along principal component k, float32 (3, 3); None without jitter."""
+    color: ColorJitter | None = None
+    """Random brightness, contrast, saturation and hue."""
+    grayscale: float = 0.0
+    """Probability of an image to lose its color."""
+    erasing: RandomErasing | None = None
+    """A random rectangle of zeros."""
 
     @property
     def num_views(self) -> int:
@@ -145,7 +196,15 @@ class RandomViews(PixelPlan):
     def changes_pixels(self) -> bool:
         return self.normalization.changes_pixels or self.shift_KC is not None
 
-    def views(self, seed: int, batch: LocalBatch) -> Views:
+    @property
+    def twists_colors(self) -> bool:
+        return self.color is not None or self.grayscale > 0
+
+    @property
+    def erases(self) -> bool:
+        return self.erasing is not None
+
+    def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
         from ..draws import draw  # Numba is heavy
         from .kernels import mean_colors, normalized_offsets
 
@@ -157,4 +216,48 @@ class RandomViews(PixelPlan):
             offsets_BV2=normalized_offsets(draws.crop_B2, self.num_offsets_HW)[:, None],
             mirrors_BV=draws.mirror_B[:, None],
             means_B3=mean_colors(self.normalization.mean_C, self.shift_KC, draws.alpha_B3),
+            boxes_B4=self._boxes(seed, batch, shapes_B2),
+            colors_B34=self._colors(seed, batch),
+            erased_B4=self._erased(seed, batch),
         )
+
+    def _boxes(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> NDArray[np.int32] | None:
+        return None
+
+    def _colors(self, seed: int, batch: LocalBatch) -> NDArray[np.float32] | None:
+        if not self.twists_colors:
+            return None
+        from .kernels import draw_colors
+
+        jitter = self.color or ColorJitter()
+        widths = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
+        return draw_colors(seed, batch.epoch, batch.indices_B, widths, self.grayscale)
+
+    def _erased(self, seed: int, batch: LocalBatch) -> NDArray[np.int32] | None:
+        if self.erasing is None:
+            return None
+        from .kernels import draw_erased
+
+        erasing = self.erasing
+        return draw_erased(
+            seed, batch.epoch, batch.indices_B, self.crop_HW, erasing.probability, erasing.scale, erasing.ratio
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomBoxes(RandomViews):
+    """One box of every image, drawn from (seed, epoch, sample) and resized to the view."""
+
+    scale: tuple[float, float]
+    """Least and greatest fraction of the image's area."""
+    ratio: tuple[float, float]
+    """Least and greatest ratio of width to height."""
+
+    @property
+    def num_offsets_HW(self) -> tuple[int, int]:
+        return 1, 1  # the resized box is the view
+
+    def _boxes(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> NDArray[np.int32]:
+        from .kernels import draw_boxes
+
+        return draw_boxes(seed, batch.epoch, batch.indices_B, shapes_B2, self.scale, self.ratio)

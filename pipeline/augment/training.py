@@ -1,30 +1,35 @@
-"""Views for training: a random crop, mirrored at random, with the paper's color noise (section 4.1)."""
+"""Views for training: a random crop as the paper has it (section 4.1), or a random resized crop; color and erasing."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ...errors import InputError
 from ...prep import ColorStatistics, ShardSet
-from ..arguments import choice, flag
+from ..arguments import choice, flag, number
 from .base import Augmentation, Jitter
-from .plan import RandomViews
+from .color import ColorJitter, RandomErasing, check_range
+from .plan import RandomBoxes, RandomViews
 
 CropDraw = Literal["image", "group32"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainAugment(Augmentation):
-    """Random crop, mirror image and color."""
+class Training(Augmentation):
+    """What augmentations for training share: mirror images, color and erasing, all drawn from (seed, epoch, sample)."""
 
     flip: bool = True
     """Whether every second image is mirrored left to right."""
     jitter: Jitter = "paper"
     """Color noise along the principal components: "paper" (eigenvalues of 0-1 pixels times N(0, 0.1)), "original" (the
     released code of 2012: standard deviations times N(0, 0.1), then everything / 1.1) or "off"."""
-    crop_draw: CropDraw = "image"
-    """"image": crop and mirror are drawn for each image; "group32": once for 32 consecutive images of the epoch's
-    order, as in the released code of 2012."""
+    color: ColorJitter | None = None
+    """Random brightness, contrast, saturation and hue, before the color noise and the mean; None leaves them."""
+    grayscale: float = 0.0
+    """Probability of an image to lose its color, 0 to 1."""
+    erasing: RandomErasing | None = None
+    """A random rectangle of zeros in some of the finished views; None for none."""
 
     training: ClassVar[bool] = True
 
@@ -32,11 +37,14 @@ class TrainAugment(Augmentation):
         Augmentation.__post_init__(self)
         flag("flip", self.flip)
         choice("jitter", self.jitter, Jitter)
-        choice("crop_draw", self.crop_draw, CropDraw)
+        if self.color is not None and not isinstance(self.color, ColorJitter):
+            raise InputError(f"color must be ColorJitter(...) or None, got {self.color!r}")
+        object.__setattr__(self, "grayscale", number("grayscale", self.grayscale, 0, 1))
+        if self.erasing is not None and not isinstance(self.erasing, RandomErasing):
+            raise InputError(f"erasing must be RandomErasing(...) or None, got {self.erasing!r}")
 
-    def plan(self, shard_set: ShardSet) -> RandomViews:
-        self._require_fit(shard_set)
-        size_px = shard_set.manifest.pixels.size_px
+    def _common(self, shard_set: ShardSet) -> dict[str, Any]:
+        """The fields of a plan that all augmentations for training fill in alike."""
         shift_KC = None
         if self.jitter != "off":
             color = ColorStatistics.from_sums(self._statistics(shard_set).sums)
@@ -44,11 +52,65 @@ class TrainAugment(Augmentation):
             eigenvalues_K = [value / 255 for value in color.eigenvalues_K]
             scale_K = eigenvalues_K if self.jitter == "paper" else color.standard_deviations_K
             shift_KC = (0.1 * np.array(scale_K)[:, None] * np.array(color.eigenvectors_KC)).astype(np.float32)
-        return RandomViews(
-            size_px=size_px,
-            crop_HW=self.crop_HW,
-            normalization=self._normalization(shard_set, 1 / 1.1 if self.jitter == "original" else 1.0),
-            flip=self.flip,
-            grouped=self.crop_draw == "group32",
-            shift_KC=shift_KC,
+        return {
+            "size_px": shard_set.manifest.pixels.size_px,
+            "crop_HW": self.crop_HW,
+            "normalization": self._normalization(shard_set, 1 / 1.1 if self.jitter == "original" else 1.0),
+            "flip": self.flip,
+            "shift_KC": shift_KC,
+            "color": self.color,
+            "grayscale": self.grayscale,
+            "erasing": self.erasing,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainAugment(Training):
+    """Random crop at the stored size, mirror image and color."""
+
+    crop_draw: CropDraw = "image"
+    """"image": crop and mirror are drawn for each image; "group32": once for 32 consecutive images of the epoch's
+    order, as in the released code of 2012."""
+
+    def __post_init__(self) -> None:
+        Training.__post_init__(self)
+        choice("crop_draw", self.crop_draw, CropDraw)
+
+    def plan(self, shard_set: ShardSet) -> RandomViews:
+        self._require_fit(shard_set, shard_set.manifest.pixels.size_px)
+        return RandomViews(**self._common(shard_set), sampling="stored", grouped=self.crop_draw == "group32")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomResizedCrop(Training):
+    """A random box of the stored image, resized to the view: "Inception" crops, drawn as torchvision draws them.
+
+    The box is cut first and then resized, antialiased bilinear: the filter of Pillow's BILINEAR, within 3 gray levels
+    of it. Sets that keep whole images (`alexprep shard --fit shorter`) give boxes of the whole image.
+    """
+
+    mean: Any = "imagenet"
+    """As of `Augmentation`, but for the mean image, which has no meaning for resized boxes."""
+    std: Any = "imagenet"
+    """As of `Augmentation`."""
+    jitter: Jitter = "off"
+    """As of `TrainAugment`."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Least and greatest fraction of the image's area."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and greatest ratio of width to height, drawn uniformly in its logarithm."""
+
+    def __post_init__(self) -> None:
+        Training.__post_init__(self)
+        if self.mean in ("center", "crop"):
+            raise InputError(
+                f"mean {self.mean!r} is an image, which does not fit resized boxes; choose 'channel', 'imagenet', "
+                "'none' or numbers"
+            )
+        object.__setattr__(self, "scale", check_range("scale", self.scale, 1.0))
+        object.__setattr__(self, "ratio", check_range("ratio", self.ratio, 100.0))
+
+    def plan(self, shard_set: ShardSet) -> RandomBoxes:
+        return RandomBoxes(
+            **self._common(shard_set), sampling="boxes", grouped=False, scale=self.scale, ratio=self.ratio
         )

@@ -20,6 +20,7 @@ from .backend import BackendError, BackendOptions
 from .buffers import Buffers
 from .dali import DaliDecoder, warm_up_views
 
+_NO_COLORS, _NONE_ERASED = np.empty((0, 3, 4), np.float32), np.empty((0, 4), np.int32)
 _KEPT_BUFFERS = 3  # one with the user, one being written, one more for `last_batch = batch`
 
 
@@ -36,6 +37,10 @@ class Cuts(NamedTuple):
     """Top and left of each view in px, image after image."""
     mirrors_N: NDArray[np.bool_]
     """Whether each view is mirrored."""
+    colors_B34: NDArray[np.float32]
+    """Affine color map of each image; of no image where colors stay as they are."""
+    erased_B4: NDArray[np.int32]
+    """Rectangle of zeros in each view; of no image for none."""
 
 
 class CompiledCpu:
@@ -46,7 +51,8 @@ class CompiledCpu:
         self._data = data
         self._options = options
         self._size_px = options.pixels.size_px
-        self._decoder = None if options.pixels.format == "raw" else DaliDecoder(data, options)
+        only_copied = options.pixels.format == "raw" and plan.sampling == "stored"
+        self._decoder = None if only_copied else DaliDecoder(plan, data, options)
         self._under_way: deque[tuple[Stored, Views]] = deque()
         height, width = plan.crop_HW
         image = (height, width, 3) if options.channels_last else (3, height, width)
@@ -66,7 +72,7 @@ class CompiledCpu:
 
     def start(self, images: Stored, views: Views) -> None:
         if self._decoder is not None:
-            self._decoder.start(images, None)
+            self._decoder.start(images, views.geometry(), None)
         self._under_way.append((images, views))
 
     def finish(self) -> torch.Tensor:
@@ -77,7 +83,7 @@ class CompiledCpu:
         else:
             pixels = self._decoder.outputs()
             data, starts_B, shapes_B2 = _flat(pixels)
-            if (shapes_B2.min(axis=1) != self._size_px).any():
+            if self._plan.sampling == "stored" and (shapes_B2.min(axis=1) != self._size_px).any():
                 raise BackendError(f"decoded images must have a shorter side of {self._size_px} px")
         images_B, memory = self._buffers.take()
         self._write(memory, data, starts_B, shapes_B2, views)
@@ -103,7 +109,15 @@ class CompiledCpu:
         data.flags.writeable = False  # as mapped shards are: the compiler makes one loop for both
         corners_N2 = np.empty((views.mirrors_BV.size, 2), np.int64)
         _fill_corners(views.offsets_BV2, shapes_B2, *self._plan.crop_HW, corners_N2)
-        cuts = Cuts(data, starts_B, 3 * shapes_B2[:, 1], corners_N2, views.mirrors_BV.reshape(-1))
+        cuts = Cuts(
+            data,
+            starts_B,
+            3 * shapes_B2[:, 1],
+            corners_N2,
+            views.mirrors_BV.reshape(-1),
+            _NO_COLORS if views.colors_B34 is None else views.colors_B34,
+            _NONE_ERASED if views.erased_B4 is None else views.erased_B4,
+        )
         out = memory.reshape(-1, *self._rows)
         if memory.dtype == np.uint8:
             self._team.run(_copy, len(out), out, cuts)
@@ -172,7 +186,7 @@ def _finish(
     end: int,
 ) -> None:
     """Views from `first` on: gain * (pixel - mean) - residual. `out` is (views, planes, height, numbers a row)."""
-    data, starts, row_bytes, corners, mirrors = cuts
+    data, starts, row_bytes, corners, mirrors, colors, erased = cuts
     planes, height, length = out.shape[1:]
     rows = np.empty((planes, length), np.uint8)
     mean = np.empty((planes, length), np.float32)
@@ -196,6 +210,8 @@ def _finish(
                 column = residual.shape[3] - column - length
         for y in range(height):
             _cut_row(rows, data, starts[image] + (top + y) * row_bytes[image] + 3 * left, width, mirror)
+            if len(colors):
+                _map_colors(rows, colors[image])
             residual_row = min(row + y, residual.shape[2] - 1)
             for plane in range(planes):
                 from_, take, by = rows[plane], mean[plane], scale[plane]
@@ -203,12 +219,14 @@ def _finish(
                 to = out[number, plane, y]
                 for x in range(length):
                     to[x] = (np.float32(from_[x]) - take[x]) * by[x] - off[x]
+        if len(erased):
+            _erase(out[number], erased[image], per_pixel)
 
 
 @compiled
 def _copy(out: NDArray[np.uint8], cuts: Cuts, first: int, end: int) -> None:
     """The same views as they are stored."""
-    data, starts, row_bytes, corners, mirrors = cuts
+    data, starts, row_bytes, corners, mirrors, colors, erased = cuts
     planes, height, length = out.shape[1:]
     width = length if planes == 3 else length // 3
     for number in range(first, end):
@@ -216,6 +234,10 @@ def _copy(out: NDArray[np.uint8], cuts: Cuts, first: int, end: int) -> None:
         (top, left), mirror = corners[number], mirrors[number]
         for y in range(height):
             _cut_row(out[number, :, y], data, starts[image] + (top + y) * row_bytes[image] + 3 * left, width, mirror)
+            if len(colors):
+                _map_colors(out[number, :, y], colors[image])
+        if len(erased):
+            _erase(out[number], erased[image], 1 if planes == 3 else 3)
 
 
 @compiled
@@ -237,3 +259,28 @@ def _cut_row(rows: NDArray[np.uint8], data: NDArray[np.uint8], start: int, width
                 rows[0, 3 * x + color] = row[last - 3 * x + color]
     else:
         rows[0, :] = row
+
+
+@compiled
+def _map_colors(rows: NDArray[np.uint8], color: NDArray[np.float32]) -> None:
+    """One row of a view through an affine map of its colors, rounded and clipped to gray levels."""
+    planes = rows.shape[0] == 3
+    for x in range(rows.shape[1] if planes else rows.shape[1] // 3):
+        if planes:
+            red, green, blue = np.float32(rows[0, x]), np.float32(rows[1, x]), np.float32(rows[2, x])
+        else:
+            red, green = np.float32(rows[0, 3 * x]), np.float32(rows[0, 3 * x + 1])
+            blue = np.float32(rows[0, 3 * x + 2])
+        for k in range(3):
+            value = color[k, 0] * red + color[k, 1] * green + color[k, 2] * blue + color[k, 3]
+            level = np.uint8(min(max(value + np.float32(0.5), np.float32(0)), np.float32(255)))
+            if planes:
+                rows[k, x] = level
+            else:
+                rows[0, 3 * x + k] = level
+
+
+@compiled
+def _erase(view: NDArray[Any], rectangle: NDArray[np.int32], per_pixel: int) -> None:
+    top, left, height, width = rectangle
+    view[:, top : top + height, per_pixel * left : per_pixel * (left + width)] = 0

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from nvidia.dali.tensors import TensorCPU, TensorListCPU
 
 from ...prep.format.compiled import compiled
 from ..augment.plan import PixelPlan, Views
 from ..storage.samples import Stored
 from .backend import BackendError, BackendOptions
-from .dali_graph import DATA, SPANS, VIEWS, WORD_BYTES, TensorCPU, TensorListCPU, build_decoder, build_graph
+from .dali_graph import DATA, GEOMETRY, SPANS, VIEWS, WORD_BYTES, build_decoder, build_graph
 
 
 class DaliRun:
@@ -34,12 +35,18 @@ class DaliRun:
         """Batches started and not yet taken."""
         return self._num_under_way
 
-    def start(self, images: Stored, views: NDArray[np.float32] | None) -> None:
-        """Begin to compute one batch; `views` are what `view_values` gives, None for a pipeline that only decodes."""
+    def start(self, images: Stored, geometry: NDArray[np.int32] | None, values: NDArray[np.float32] | None) -> None:
+        """Begin to compute one batch.
+
+        `geometry` is that of the views, None where nothing is resized; `values` are what `view_values` gives, None for
+        a pipeline that only decodes.
+        """
         with _dali_errors():
             self._pipeline.feed_input(SPANS, TensorListCPU(word_spans(images)))
-            if views is not None:
-                self._pipeline.feed_input(VIEWS, TensorListCPU(views))
+            if geometry is not None:
+                self._pipeline.feed_input(GEOMETRY, TensorListCPU(geometry))
+            if values is not None:
+                self._pipeline.feed_input(VIEWS, TensorListCPU(values))
             self._pipeline.schedule_run()
         self._num_under_way += 1
 
@@ -60,10 +67,10 @@ class DaliRun:
 
 
 class DaliDecoder(DaliRun):
-    """Decodes, and nothing else: `outputs` gives (H, W, 3) uint8 per sample."""
+    """Decodes and resizes, and nothing else: `outputs` gives (H, W, 3) uint8 per sample."""
 
-    def __init__(self, data: NDArray[np.uint8], options: BackendOptions) -> None:
-        super().__init__(build_decoder(options), data)
+    def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> None:
+        super().__init__(build_decoder(plan, options), data)
 
 
 class DaliCpu:
@@ -78,7 +85,7 @@ class DaliCpu:
         return len(self._run)
 
     def start(self, images: Stored, views: Views) -> None:
-        self._run.start(images, view_values(views))
+        self._run.start(images, views.geometry(), view_values(views))
 
     def finish(self) -> torch.Tensor:
         batch = as_torch(self._run.outputs(), self._options)
@@ -107,7 +114,7 @@ class DaliGpu:
         return len(self._run)
 
     def start(self, images: Stored, views: Views) -> None:
-        self._run.start(images, view_values(views))
+        self._run.start(images, views.geometry(), view_values(views))
 
     def finish(self) -> torch.Tensor:
         with torch.cuda.device(self._options.device):  # a default stream's handle means that of the current device
@@ -140,14 +147,20 @@ def _fill_spans(starts: NDArray[np.int64], sizes: NDArray[np.int32], words: NDAr
 
 
 def view_values(views: Views) -> NDArray[np.float32]:
-    """What a graph needs of a batch's views, float32 (B, 3 + 3 V): the mean color, then top, left and mirror of each.
+    """What a graph needs of a batch's views, float32 (B, 3 + 3 V + …): the mean color, then top, left and mirror of
+    each view, then, where there are any, 12 numbers of the color map (M, then t) and 4 of the erased rectangle.
 
     One input for all, because each costs the host its time for every image.
     """
     size, num_views = views.mirrors_BV.shape
     values_BX = np.empty((size, 3 + 3 * num_views), np.float32)
     _fill_values(views.offsets_BV2, views.mirrors_BV, views.means_B3, values_BX)
-    return values_BX
+    more = []
+    if views.colors_B34 is not None:
+        more += [views.colors_B34[:, :, :3].reshape(size, 9), views.colors_B34[:, :, 3]]
+    if views.erased_B4 is not None:
+        more.append(views.erased_B4.astype(np.float32))
+    return np.concatenate([values_BX, *more], axis=1) if more else values_BX
 
 
 @compiled
@@ -167,7 +180,8 @@ def warm_up_views(plan: PixelPlan) -> Views:
     from ..schedule import LocalBatch
 
     none = np.empty(0, np.int64)
-    return plan.views(0, LocalBatch(epoch=0, numbers_B=none, indices_B=none, mask_B=none.astype(np.bool_)))
+    batch = LocalBatch(epoch=0, numbers_B=none, indices_B=none, mask_B=none.astype(np.bool_))
+    return plan.views(0, batch, np.empty((0, 2), np.int64))
 
 
 @contextmanager

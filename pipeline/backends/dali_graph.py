@@ -4,7 +4,7 @@ The whole set is one input, fed once; an image is cut out of it inside the graph
 would cost the host more than all its other work.
 
 One definition serves the CPU (`device_id` None) and a GPU, where decoding is "mixed" and everything after it stays on
-the GPU. Images are decoded whole and cropped after. `reference.py` says in NumPy what must be computed.
+the GPU. `reference.py` says in NumPy what must be computed.
 """
 
 from typing import Any
@@ -17,11 +17,8 @@ from .backend import BackendOptions
 
 with explained_imports():
     from nvidia.dali import Pipeline, fn, types
-    from nvidia.dali.tensors import TensorCPU, TensorListCPU
 
-__all__ = ["DATA", "SPANS", "VIEWS", "WORD_BYTES", "TensorCPU", "TensorListCPU", "build_decoder", "build_graph"]
-
-DATA, SPANS, VIEWS = "data", "spans", "views"
+DATA, SPANS, GEOMETRY, VIEWS = "data", "spans", "geometry", "views"
 WORD_BYTES = np.dtype(
     np.int64
 ).itemsize  # DALI cuts arrays number by number: eight bytes at once take a third of the time
@@ -38,19 +35,29 @@ def _new_pipeline(options: BackendOptions) -> Any:
     )
 
 
-def _decoded(options: BackendOptions) -> Any:
-    """The stored pixels at SPANS, (H, W, 3) uint8 per sample; inside a pipeline's definition."""
+def _decoded(plan: PixelPlan, options: BackendOptions) -> Any:
+    """The stored pixels at SPANS, resized where the plan wants it, (H, W, 3) uint8 per sample; inside a definition."""
     on_gpu, side = options.device.type == "cuda", options.pixels.size_px
     # DALI pins what goes from the CPU to a GPU. The set itself never does, only what is cut out of it.
     words = fn.external_source(name=DATA, no_copy=True, repeat_last=True, ndim=1, dtype=types.INT64)
     span = fn.external_source(name=SPANS, ndim=1, dtype=types.INT64)
     encoded = fn.reinterpret(words[span[0] : span[1]], dtype=types.UINT8)
+    geometry: Any = None
+    if plan.sampling != "stored":
+        geometry = fn.external_source(name=GEOMETRY, ndim=1, dtype=types.INT32)
+    box = {}
+    if plan.sampling == "boxes":
+        box = {"start": geometry[0:2], "shape": geometry[2:4], "axes": [0, 1]}
     if options.pixels.format == "raw":
         image = encoded.gpu() if on_gpu else encoded
         if 3 * side**2 % WORD_BYTES:
             image = image[: 3 * side**2]
+        image = fn.reshape(image, shape=[side, side, 3], layout="HWC")
+        if box:
+            image = fn.slice(image, **box)
     else:
-        image = fn.decoders.image(
+        decode = fn.decoders.image_slice if box else fn.decoders.image
+        image = decode(
             encoded,
             device="mixed" if on_gpu else "cpu",
             output_type=types.RGB,
@@ -58,16 +65,22 @@ def _decoded(options: BackendOptions) -> Any:
             jpeg_fancy_upsampling=True,  # as the CPU decoder does
             # A GPU's JPEG unit rounds otherwise, and which images of a batch it takes depends on the others.
             **({"hw_decoder_load": 0.0} if on_gpu else {}),
+            **box,
         )
-    # Whole images have sizes of their own; any other size of a square one is an error.
-    return image if options.pixels.fit == "shorter" else fn.reshape(image, shape=[side, side, 3], layout="HWC")
+        # Whole images have sizes of their own; any other size of a square one is an error.
+        if options.pixels.fit == "crop" and not box:
+            image = fn.reshape(image, shape=[side, side, 3], layout="HWC")
+    if plan.sampling == "stored":
+        return image
+    size = plan.crop_HW if plan.sampling == "boxes" else fn.cast(geometry, dtype=types.FLOAT)
+    return fn.resize(image, size=size, interp_type=types.INTERP_LINEAR, antialias=True, dtype=types.UINT8)
 
 
-def build_decoder(options: BackendOptions) -> Any:
-    """A built DALI pipeline that only decodes: (H, W, 3) uint8 per sample."""
+def build_decoder(plan: PixelPlan, options: BackendOptions) -> Any:
+    """A built DALI pipeline that decodes and resizes, and nothing else: (H, W, 3) uint8 per sample."""
     pipeline = _new_pipeline(options)
     with pipeline:
-        pipeline.set_outputs(_decoded(options))
+        pipeline.set_outputs(_decoded(plan, options))
     pipeline.build()
     return pipeline
 
@@ -79,8 +92,14 @@ def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: 
     residual_HWC = normalization.residual_HWC if subtract_residual else None
     pipeline = _new_pipeline(options)
     with pipeline:
-        image = _decoded(options)
+        image = _decoded(plan, options)
         values = fn.external_source(name=VIEWS, ndim=1, dtype=types.FLOAT)
+        end = 3 + 3 * plan.num_views
+        if plan.twists_colors:
+            matrix = fn.reshape(values[end : end + 9], shape=[3, 3])
+            image = fn.coord_transform(image, M=matrix, T=values[end + 9 : end + 12], dtype=types.UINT8)
+            end += 12
+        erased = values[end : end + 4] if plan.erases else None
 
         def cut(pixels: Any, top: Any, left: Any, mirror: Any, mean: Any, to: Any) -> Any:
             return fn.crop_mirror_normalize(
@@ -105,6 +124,9 @@ def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: 
                 scaled_HWC = normalization.scaled_residual_HWC()
                 scaled = scaled_HWC if options.channels_last else np.ascontiguousarray(scaled_HWC.transpose(2, 0, 1))
                 pixels = pixels - types.Constant(scaled, device=device)
+            if erased is not None:
+                axes = (0, 1) if options.channels_last else (1, 2)
+                pixels = fn.erase(pixels, anchor=erased[0:2], shape=erased[2:4], axes=axes, fill_value=0.0)
             return pixels if options.operators is None else options.operators(pixels)
 
         views = [

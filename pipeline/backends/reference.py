@@ -20,6 +20,33 @@ def decode(encoded: bytes, *, format: str, size_px: int) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
+def resize(pixels_HWC: NDArray[np.uint8], size_HW: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bilinear, with the triangle as wide as an output pixel where the image shrinks.
+
+    Backends agree within 3 gray levels, and within 0.2 on average: DALI rounds its weights.
+    """
+    rows, columns = (_triangles(old, new) for old, new in zip(pixels_HWC.shape[:2], size_HW, strict=True))
+    resized_HWC = np.einsum("ih,hwc,jw->ijc", rows, pixels_HWC.astype(np.float64), columns, optimize=True)
+    rounded_HWC: NDArray[np.uint8] = np.clip(np.floor(resized_HWC + 0.5), 0, 255).astype(np.uint8)
+    return rounded_HWC
+
+
+def _triangles(old: int, new: int) -> NDArray[np.float64]:
+    """The weight of each of `old` pixels in each of `new` ones along one axis."""
+    scale = old / new
+    centers = (np.arange(new) + 0.5) * scale
+    distances = np.abs(np.arange(old) + 0.5 - centers[:, None]) / max(scale, 1.0)
+    weights = np.maximum(1 - distances, 0)
+    normalized: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return normalized
+
+
+def map_colors(pixels_HWC: NDArray[np.uint8], color_34: Array) -> NDArray[np.uint8]:
+    """An affine map of the colors, rounded and clipped to gray levels; backends agree within 1."""
+    mapped_HWC = pixels_HWC @ color_34[:, :3].astype(np.float64).T + color_34[:, 3]
+    return np.clip(np.floor(mapped_HWC + 0.5), 0, 255).astype(np.uint8)
+
+
 def cut(pixels_HWC: NDArray[Any], offset_2: Array, mirror: bool, crop_HW: tuple[int, int]) -> NDArray[Any]:
     """Crop at a normalized offset, then mirror left to right. Bit for bit."""
     slack = np.array(pixels_HWC.shape[:2]) - crop_HW

@@ -2,5 +2,6 @@
 
 from .corrupt import LEAST_BUDGET, CorruptSamples, find_undecodable
 from .samples import Samples, Stored
+from .shapes import stored_shapes
 
-__all__ = ["LEAST_BUDGET", "CorruptSamples", "Samples", "Stored", "find_undecodable"]
+__all__ = ["LEAST_BUDGET", "CorruptSamples", "Samples", "Stored", "find_undecodable", "stored_shapes"]

@@ -17,8 +17,9 @@ from .ilsvrc import kaggle
 from .ilsvrc.archives import ARCHIVE_PATTERNS, read_validation_folder, read_validation_tar
 from .ilsvrc.devkit import Devkit, find_devkit
 from .inputs import SourceSplit
-from .known_formats import refuse_known_format
+from .known_formats import COMPRESSED, refuse_known_format
 from .labels import Unlabeled
+from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
 from .split_names import SPLIT_WORDS, split_called, split_in
@@ -49,7 +50,7 @@ class Candidate:
 
 
 @dataclass(kw_only=True, eq=False)
-class Place:
+class SourceFolder:
     """SOURCE, and what reading it needs."""
 
     folder: Folder
@@ -67,59 +68,101 @@ class Place:
         return find_devkit(self.path)
 
 
-def split_candidates(place: Place) -> Iterator[Candidate]:
+def split_candidates(source: SourceFolder) -> Iterator[Candidate]:
     """Everything in a folder that is called by the name of a split, or is known to be one."""
     for find in (_archives, _split_folders, _kaggle, _named_files):
-        yield from find(place)
+        yield from find(source)
 
 
-def contents(folder: Folder, split: str, place: Place) -> Iterator[Candidate]:
+def contents(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candidate]:
     """What the folder of one split can be; InputError with the way out for formats that are known and not read."""
-    tars = tuple(sorted(folder.where.glob("*.tar")))
-    parquet = _with_images(folder, tuple(sorted(folder.where.glob("*.parquet"))))
+    tars = _files(folder, ".tar")
+    parquet = _with_images(folder, _files(folder, ".parquet"))
     found: list[Candidate] = []
     if tars:
-        found += _tar_candidates(folder, tars, split, place)
+        _refuse_compressed_among(folder.where, None)
+        found += _tar_candidates(folder, tars, split, source)
     if parquet:
-        found.append(_parquet(folder.where / "*.parquet", parquet, split, place))
-    found += _image_folders(folder, split, place)
+        found.append(_parquet(folder.where / "*.parquet", parquet, split, source))
+    found += _image_folders(folder, split, source)
     if not found:
         refuse_known_format(folder.where)
+    elif tars or parquet:
+        _remark_others(folder, (*tars, *_files(folder, ".parquet")))
     yield from found
 
 
-def _image_folders(folder: Folder, split: str, place: Place) -> Iterator[Candidate]:
+def _files(folder: Folder, suffix: str) -> tuple[Path, ...]:
+    """The files with a suffix; none inside a zip file, where they cannot be read in source."""
+    if not folder.where.is_dir():
+        return ()
+    return tuple(folder.where / file.name for file in folder.files if file.name.endswith(suffix))
+
+
+def _refuse_compressed_among(folder: Path, split: str | None) -> None:
+    """InputError when shards of a split (None: all in `folder`) lie compressed among others and would be missed."""
+    for path in sorted(folder.glob("*.tar.*")):
+        unpacked = path.with_suffix("")
+        is_of_split = split is None or (split_in(path.name) or ("",))[0] == split
+        if path.suffix in COMPRESSED and "devkit" not in path.name and is_of_split and not unpacked.exists():
+            raise InputError(
+                f"{path}: a compressed tar beside tars of the same split; unpack it there ({COMPRESSED[path.suffix]})"
+            )
+
+
+def _remark_others(folder: Folder, used: tuple[Path, ...]) -> None:
+    """Say what lies in the folder of a split beside its shards or parquet files."""
+    names = {path.name for path in used}
+    for file in folder.files:
+        if file.name not in names and not is_of_shard_set(file.name):
+            folder.remarks.pass_over("files beside shards or parquet files", file.path)
+
+
+def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candidate]:
     """Class folders, or images of one split in one folder."""
-    options = place.options
+    options = source.options
     if is_annotated(folder):
-        read: Read = lambda _: read_annotated(folder, split, options)  # noqa: E731
         yield Candidate(
-            split=split, path=folder.where, kind="Tiny ImageNet's annotated images", layout="tiny-imagenet", read=read
+            split=split,
+            path=folder.where,
+            kind="Tiny ImageNet's annotated images",
+            layout="tiny-imagenet",
+            read=lambda _: read_annotated(folder, split, options),
         )
     elif is_img2dataset(folder):
-        read = lambda _: read_img2dataset(folder, split, options)  # noqa: E731
-        yield Candidate(split=split, path=folder.where, kind="files of img2dataset", layout="img2dataset", read=read)
+        yield Candidate(
+            split=split,
+            path=folder.where,
+            kind="files of img2dataset",
+            layout="img2dataset",
+            read=lambda _: read_img2dataset(folder, split, options),
+        )
     elif folder.folders == (INNER_FOLDER,) and folder.child(INNER_FOLDER).has_images():
-        yield _flat(folder.child(INNER_FOLDER), split, place)
+        yield _flat(folder.child(INNER_FOLDER), split, source)
     elif folder.folders and options.layout != "flat":
-        read = lambda first: read_class_folders(folder, split, options, allow_empty=first is not None)  # noqa: E731
-        yield Candidate(split=split, path=folder.where, kind="class folders", layout="class-folders", read=read)
+        yield Candidate(
+            split=split,
+            path=folder.where,
+            kind="class folders",
+            layout="class-folders",
+            read=lambda first: read_class_folders(folder, split, options, allow_empty=first is not None),
+        )
     elif folder.has_images():
-        yield _flat(folder, split, place)
+        yield _flat(folder, split, source)
 
 
-def _flat(folder: Folder, split: str, place: Place) -> Candidate:
+def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
     """Images without class folders."""
 
     def read(first: SourceSplit | None) -> SourceSplit:
-        labels = find_flat_labels(split, folder, (place.path, place.path / "ILSVRC"))
+        labels = find_flat_labels(split, folder, source.path)
         if labels is not None:
             ids = () if first is None else tuple(entry.id for entry in first.classes)
-            return read_flat(folder, split, labels, place.options, class_ids=ids)
-        if split == "val" and place.devkit is not None:
-            return read_validation_folder(folder, split, place.devkit)
-        if place.options.unlabeled:
-            return read_unlabeled(folder, split, place.options)
+            return read_flat(folder, split, labels, source.options, class_ids=ids)
+        if split == "val" and source.devkit is not None:
+            return read_validation_folder(folder, split, source.devkit)
+        if source.options.unlabeled:
+            return read_unlabeled(folder, split, source.options)
         raise Unlabeled(
             f"{folder.where}: images without labels; it holds no class folders, and beside it lies no list "
             f"({split}.txt of lines PATH LABEL), no LOC_val_solution.csv and no devkit: put one there, move the images "
@@ -129,15 +172,21 @@ def _flat(folder: Folder, split: str, place: Place) -> Candidate:
     return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
 
 
-def _tar_candidates(folder: Folder, tars: tuple[Path, ...], split: str, place: Place) -> Iterator[Candidate]:
+def _tar_candidates(folder: Folder, tars: tuple[Path, ...], split: str, source: SourceFolder) -> Iterator[Candidate]:
     """Class tars or shards: only a person can say what tars are that are called otherwise than by synset ids."""
     path = folder.where / "*.tar"
-    wanted = place.options.layout
+    wanted = source.options.layout
     if wanted == "class-tars" or (wanted is None and are_class_tars(tars) and not _holds_samples(tars)):
-        read: Read = lambda _: read_class_tars(tars, split, place.remarks)  # noqa: E731
-        yield Candidate(split=split, path=folder.where, kind="class tars", layout="class-tars", read=read, files=tars)
+        yield Candidate(
+            split=split,
+            path=folder.where,
+            kind="class tars",
+            layout="class-tars",
+            read=lambda _: read_class_tars(tars, split, source.remarks),
+            files=tars,
+        )
     else:
-        yield _webdataset(path, tars, split, place)
+        yield _webdataset(path, tars, split, source)
 
 
 def _holds_samples(tars: tuple[Path, ...]) -> bool:
@@ -162,65 +211,74 @@ def _with_images(folder: Folder, files: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(kept)
 
 
-def _parquet(pattern: Path, files: tuple[Path, ...], split: str, place: Place) -> Candidate:
+def _parquet(pattern: Path, files: tuple[Path, ...], split: str, source: SourceFolder) -> Candidate:
     def read(_: SourceSplit | None) -> SourceSplit:
         from .parquet.split import read_parquet
 
-        return read_parquet(files, split, place.options, place.remarks)
+        return read_parquet(files, split, source.options, source.remarks)
 
     return Candidate(split=split, path=pattern, kind="parquet files", layout="parquet", read=read, files=files)
 
 
-def _webdataset(pattern: Path, tars: tuple[Path, ...], split: str, place: Place) -> Candidate:
-    read: Read = lambda _: read_webdataset(tars, split, place.options, place.remarks)  # noqa: E731
-    return Candidate(split=split, path=pattern, kind="WebDataset shards", layout="webdataset", read=read, files=tars)
+def _webdataset(pattern: Path, tars: tuple[Path, ...], split: str, source: SourceFolder) -> Candidate:
+    return Candidate(
+        split=split,
+        path=pattern,
+        kind="WebDataset shards",
+        layout="webdataset",
+        read=lambda _: read_webdataset(tars, split, source.options, source.remarks),
+        files=tars,
+    )
 
 
-def _archives(place: Place) -> Iterator[Candidate]:
+def _archives(source: SourceFolder) -> Iterator[Candidate]:
     """ILSVRC's own tars."""
     for split, pattern in ARCHIVE_PATTERNS.items():
-        for path in sorted(place.path.glob(pattern)):
+        for path in sorted(source.path.glob(pattern)):
             words = {"train": "training", "val": "validation", "test": "test"}[split]
             yield Candidate(
                 split=split,
                 path=path,
                 kind=f"the {words} archive of ILSVRC",
                 layout="ilsvrc",
-                read=partial(_read_archive, path, split, place),
+                read=partial(_read_archive, path, split, source),
                 files=(path,),
             )
 
 
-def _read_archive(path: Path, split: str, place: Place, _: SourceSplit | None) -> SourceSplit:
+def _read_archive(path: Path, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
     if split == "train":
-        return read_nested_tar(path, split, place.remarks)
+        return read_nested_tar(path, split, source.remarks)
     if split == "test":
         raise Unlabeled(f"{path}: the test images of ILSVRC have no labels; unpack them to a folder to store them")
-    if place.devkit is None:
+    if source.devkit is None:
         raise InputError(
             f"{path}: its labels are in the devkit; put ILSVRC2012_devkit_t12.tar.gz beside it, or move it away"
         )
-    return read_validation_tar(path, place.devkit)
+    return read_validation_tar(path, source.devkit)
 
 
-def _split_folders(place: Place) -> Iterator[Candidate]:
+def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
     """`train/`, `val/` and so on, whatever they hold."""
-    folder = place.folder
+    folder = source.folder
     named = [name for name in folder.folders if split_called(name)]
     others = [name for name in folder.folders if not split_called(name)]
     if any(folder.child(name).has_images() for name in others) and not any(
         folder.child(name).folders or not folder.child(name).has_images() for name in named
     ):
         return  # a class called train, as in CIFAR-100, among other classes
-    for split in SPLIT_WORDS:
-        for name in named:
-            if split_called(name) == split:
-                yield from contents(folder.child(name), split, place)
+    for name in named:
+        split = split_called(name)
+        assert split is not None
+        found = list(contents(folder.child(name), split, source))
+        if not found:
+            folder.remarks.pass_over("folders of splits that hold nothing to read", str(folder.where / name))
+        yield from found
 
 
-def _kaggle(place: Place) -> Iterator[Candidate]:
+def _kaggle(source: SourceFolder) -> Iterator[Candidate]:
     """`ILSVRC/Data/CLS-LOC`."""
-    for layout in kaggle.find_layouts(place.path):
+    for layout in kaggle.find_layouts(source.path):
         for split in SPLIT_WORDS:
             path = layout.data / split
             if not path.is_dir():
@@ -231,32 +289,33 @@ def _kaggle(place: Place) -> Iterator[Candidate]:
                 path=path,
                 kind=f"the {words} images of Kaggle's ILSVRC",
                 layout="kaggle",
-                read=partial(_read_kaggle, layout, split, place),
+                read=partial(_read_kaggle, layout, split, source),
             )
 
 
-def _read_kaggle(layout: kaggle.KaggleLayout, split: str, place: Place, _: SourceSplit | None) -> SourceSplit:
-    folder = Folder(where=layout.data / split, remarks=place.remarks)
+def _read_kaggle(layout: kaggle.KaggleLayout, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
+    folder = Folder(where=layout.data / split, remarks=source.remarks)
     if split == "train":
-        return kaggle.read_train(layout, folder, place.options)
+        return kaggle.read_train(layout, folder, source.options)
     if split == "val":
-        return kaggle.read_validation(layout, folder, place.options)
-    if place.options.unlabeled:
-        return read_unlabeled(folder, split, place.options)
+        return kaggle.read_validation(layout, folder, source.options)
+    if source.options.unlabeled:
+        return read_unlabeled(folder, split, source.options)
     raise Unlabeled(f"{folder.where}: the test images of ILSVRC have no labels; --unlabeled stores them without")
 
 
-def _named_files(place: Place) -> Iterator[Candidate]:
+def _named_files(source: SourceFolder) -> Iterator[Candidate]:
     """`train-*.parquet` and `imagenet-train-00000.tar`, here and in `data/`, whatever they hold."""
     for split in SPLIT_WORDS:
-        for folder in (place.path, place.path / "data"):
+        for folder in (source.path, source.path / "data"):
             for suffix in ("parquet", "tar"):
                 for family, files in _families(folder, split, suffix).items():
                     pattern = folder / f"{family}*.{suffix}"
                     if suffix == "parquet":
-                        yield _parquet(pattern, files, split, place)
+                        yield _parquet(pattern, files, split, source)
                     else:
-                        yield _webdataset(pattern, files, split, place)
+                        _refuse_compressed_among(folder, split)
+                        yield _webdataset(pattern, files, split, source)
 
 
 def _families(folder: Path, split: str, suffix: str) -> dict[str, tuple[Path, ...]]:

@@ -89,7 +89,8 @@ class FileImage(NamedTuple):
 
     def labeled(self, label: int, class_id: str | None = None) -> "FileImage":
         """As `SourceImage` says."""
-        return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
+        name, _, path, num_bytes, offset, extras = self
+        return FileImage(name if class_id is None else f"{class_id}/{name}", label, path, num_bytes, offset, extras)
 
     def keeping(self, extra: Extra) -> "FileImage":
         """As `SourceImage` says."""

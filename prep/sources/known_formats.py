@@ -4,6 +4,15 @@ from pathlib import Path
 
 from ...errors import InputError
 
+COMPRESSED = {
+    ".gz": "gunzip --keep",
+    ".zst": "unzstd --keep",
+    ".xz": "unxz --keep",
+    ".bz2": "bunzip2 --keep",
+    ".lz4": "lz4 -d -m",
+}
+"""How a tar that is compressed is unpacked, by its last suffix."""
+
 # What lies in the folder, by pattern; what it is called; what turns it into something that is read.
 _FORMATS = (
     (("index.json", "*.mds*"), "MosaicML shards (MDS)", "write them as WebDataset with streaming and webdataset"),
@@ -25,12 +34,11 @@ _FORMATS = (
     (("*.beton",), "an FFCV file", "shard the images that it was made of"),
     (("*.rec",), "MXNet RecordIO", "unpack it with mxnet's im2rec --unpack to class folders"),
     (("data_batch_*",), "the Python batches of CIFAR", "write their images to class folders, one PNG each"),
-    (("*.tar.gz",), "compressed tars", "unpack them beside: gunzip --keep *.tar.gz"),
-    (("*.tgz",), "compressed tars", "unpack them beside: gunzip --keep *.tgz"),
-    (("*.tar.zst",), "compressed tars", "unpack them beside: unzstd --keep *.tar.zst"),
-    (("*.tar.xz",), "compressed tars", "unpack them beside: unxz --keep *.tar.xz"),
-    (("*.tar.bz2",), "compressed tars", "unpack them beside: bunzip2 --keep *.tar.bz2"),
-    (("*.tar.lz4",), "compressed tars", "unpack them beside: lz4 -d -m *.tar.lz4"),
+    *(
+        ((f"*.tar{suffix}",), "compressed tars", f"unpack them there: {command} *.tar{suffix}")
+        for suffix, command in COMPRESSED.items()
+    ),
+    (("*.tgz",), "compressed tars", "unpack them there: gunzip --keep *.tgz"),
 )
 
 

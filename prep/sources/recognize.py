@@ -5,23 +5,31 @@ the same images under the same names give the same list however they were laid o
 understood, or what is not is listed.
 """
 
-from collections.abc import Iterable, Sequence
+import atexit
+import gc
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
-from .candidates import Candidate, Place, contents, split_candidates
+from ..storage import Location, StoreUrl
+from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .extras import SOURCE_NAME, with_origins
 from .folders.listing import Folder
+from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
 from .inputs import SourceSplit
 from .labels import Unlabeled, with_names
 from .lists.image_list import SUFFIXES, read_image_list
+from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
 from .split_names import split_called
@@ -44,11 +52,12 @@ class Source:
     """What was not read: one line for each reason, with a count and an example."""
 
 
-def open_source(path: Path, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
+def open_source(location: Location, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
-        path: The folder or file.
+        location: The folder or file, or the address of a folder in a store. Of a store, files that are no images are
+            copied below TMPDIR while this process runs.
         options: What a person says about it.
         out: A folder that is never read, because shard sets are written there.
 
@@ -57,17 +66,39 @@ def open_source(path: Path, options: SourceOptions | None = None, *, out: Path |
     different classes, labels that do not fit the images, a line of a list that is wrong, a format that is known and not
     read. ImportError when a library that the source needs is not installed.
     """
-    options, remarks = options or SourceOptions(), Remarks()
-    if path.is_file() and path.suffix.lower() != ".zip":
+    with _without_collector():
+        return _open(location, options or SourceOptions(), None if out is None else out.resolve())
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Listing makes millions of tuples and no cycles; the garbage collector would look at them again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _open(location: Location, options: SourceOptions, out: Path | None) -> Source:
+    remarks = Remarks()
+    path = location if isinstance(location, Path) else _copies_of(location)
+    if isinstance(location, StoreUrl):
+        root = open_store_folder(location, path, remarks)
+        description, splits = _read_folder(SourceFolder(folder=root, options=options, remarks=remarks))
+        description = description.replace(str(path), str(location))
+    elif path.is_file() and path.suffix.lower() != ".zip":
         description, splits = _read_list(path, options)
     else:
         if path.is_file():
             folder: Folder = open_zip(path, remarks)
         elif path.is_dir():
-            folder = Folder(where=path, remarks=remarks, out=None if out is None else out.resolve())
+            folder = Folder(where=path, remarks=remarks, out=out)
         else:
             raise InputError(f"{path}: no such folder; name the folder that holds train/ and val/")
-        description, splits = _read_folder(Place(folder=folder, options=options, remarks=remarks))
+        description, splits = _read_folder(SourceFolder(folder=folder, options=options, remarks=remarks))
     splits = join_classes(path, splits)
     if SOURCE_NAME in options.keep:
         splits = tuple(with_origins(split, path) for split in splits)
@@ -83,6 +114,15 @@ def open_source(path: Path, options: SourceOptions | None = None, *, out: Path |
     )
 
 
+def _copies_of(url: StoreUrl) -> Path:
+    """An empty folder called like the address, which goes when this process ends."""
+    scratch = Path(tempfile.mkdtemp(prefix="alexkit-source-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    folder = scratch / url.name
+    folder.mkdir()
+    return folder
+
+
 def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSplit, ...]]:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
@@ -92,9 +132,9 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
     return f"a list of images in {path}", read_image_list(path, options)
 
 
-def _read_folder(place: Place) -> tuple[str, tuple[SourceSplit, ...]]:
-    place, chosen = _choose(place)
-    remarks = place.remarks
+def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
+    source, chosen = _choose(source)
+    remarks = source.remarks
     splits: list[SourceSplit] = []
     described: list[str] = []
     for candidate in chosen:
@@ -111,45 +151,53 @@ def _read_folder(place: Place) -> tuple[str, tuple[SourceSplit, ...]]:
             remarks.note(missing)
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
-    names = place.devkit.names if place.devkit else class_names(place.path)
+    names = source.devkit.names if source.devkit else class_names(source.path)
     return "; ".join(described), tuple(with_names(split, names) for split in splits)
 
 
-def _choose(place: Place) -> tuple[Place, list[Candidate]]:
+def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
     """One candidate for each split, train first, and the folder that holds them; what none covers is remarked."""
-    folder, wanted = place.folder, place.options.layout
-    found = _of_layout(split_candidates(place), wanted)
+    folder, wanted = source.folder, source.options.layout
+    found = _of_layout(split_candidates(source), wanted)
     if found:
-        chosen = [one for split in SPLITS if (one := _the_one(place, split, found))]
+        chosen = [one for split in SPLITS if (one := _the_one(source, split, found))]
         _remark_what_is_left(folder, chosen)
-        return place, chosen
-    if lists := _lists_in(folder, place.options):
-        return place, lists
-    found = _of_layout(contents(folder, "train", place), wanted)
+        return source, chosen
+    if lists := _lists_in(folder, source.options):
+        names = ", ".join(one.path.name for one in lists)
+        source.remarks.note(f"{folder.where}: read by {names}; --layout class-folders reads its folders instead")
+        return source, lists
+    if folder.folders and all(split_called(name) and _is_empty(folder.child(name)) for name in folder.folders):
+        raise InputError(f"{folder.where}: {', '.join(folder.folders)} hold nothing to read; put class folders there")
+    found = _of_layout(contents(folder, "train", source), wanted)
     if not found:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
         raise InputError(
             f"{folder.where}: holds no class folders, shards, parquet files or archives that are understood"
             f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; 'alexprep shard --help' lists the layouts"
         )
-    if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, place.options)):
-        place.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it")
-        return _choose(Place(folder=inner, options=place.options, remarks=place.remarks))
-    one = _the_one(place, "train", found)
+    if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, source.options)):
+        source.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it")
+        return _choose(SourceFolder(folder=inner, options=source.options, remarks=source.remarks))
+    one = _the_one(source, "train", found)
     assert one is not None
-    return place, [one]
+    return source, [one]
+
+
+def _is_empty(folder: Folder) -> bool:
+    return not folder.files and not folder.folders
 
 
 def _of_layout(candidates: Iterable[Candidate], wanted: Layout | None) -> list[Candidate]:
     return [one for one in candidates if wanted is None or one.layout == wanted]
 
 
-def _the_one(place: Place, split: str, candidates: Sequence[Candidate]) -> Candidate | None:
+def _the_one(source: SourceFolder, split: str, candidates: Sequence[Candidate]) -> Candidate | None:
     of_split = [one for one in candidates if one.split == split]
     if len(of_split) > 1:
-        names = " and ".join(f"{one.path.relative_to(place.path)} ({one.kind})" for one in of_split)
+        names = " and ".join(f"{one.path.relative_to(source.path)} ({one.kind})" for one in of_split)
         raise InputError(
-            f"{place.path}: more than one {_WORDS[split]} split: {names}; move one of them away, or choose by --layout"
+            f"{source.path}: more than one {_WORDS[split]} split: {names}; move one of them away, or choose by --layout"
         )
     return of_split[0] if of_split else None
 
@@ -178,7 +226,10 @@ def _lists_in(folder: Folder, options: SourceOptions) -> list[Candidate]:
 
 
 def _read_one_list(path: Path, split: str, options: SourceOptions, _: SourceSplit | None) -> SourceSplit:
-    (found, *others) = read_image_list(path, options)
+    try:
+        (found, *others) = read_image_list(path, options)
+    except InputError as error:
+        raise InputError(f"{error}; or read the folders beside the list by --layout class-folders") from None
     if others or found.name != split:
         raise InputError(
             f"{path}: called by the split {split}, but its rows name other splits; name the file as SOURCE"
@@ -198,10 +249,11 @@ def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
     """Say what lies in SOURCE and belongs to no split."""
     used = {path.relative_to(folder.where).parts[0] for one in chosen for path in (one.path, *one.files)}
     for name in folder.folders:
-        if name not in used:
+        if name not in used and not split_called(name):
             folder.remarks.pass_over("folders that are no split", str(folder.where / name))
     for file in folder.files:
-        if file.name not in used and not any(Path(file.path).match(str(one.path)) for one in chosen):
+        in_pattern = any(Path(file.path).match(str(one.path)) for one in chosen)
+        if file.name not in used and not in_pattern and not is_of_shard_set(file.name):
             folder.remarks.pass_over("files that belong to no split", file.path)
 
 

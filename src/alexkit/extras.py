@@ -12,12 +12,14 @@ NEEDED: dict[str, str] = {
     "pydantic": "recipes need pydantic: pip install 'alexkit[train]'",
     "tensorboard": "training logs need TensorBoard: pip install 'alexkit[train]'",
     "matplotlib": "drawing pictures needs Matplotlib: pip install 'alexkit[report]'",
-    "pyarrow": "reading parquet needs pyarrow: pip install 'alexkit[parquet]'",
+    "jinja2": "a report page needs Jinja2: pip install 'alexkit[report]'",
+    "pyarrow": "reading and writing parquet needs pyarrow: pip install 'alexkit[parquet]'",
     "onnx": "writing ONNX needs the package onnx: pip install 'alexkit[onnx]'",
     "obstore": "object stores (s3://, gs://, az://, https://, hf://) need obstore: pip install 'alexkit[remote]'",
     "huggingface_hub": "sharing needs huggingface_hub: pip install 'alexkit[hub]'",
     "wandb": "this tracker needs wandb: pip install 'alexkit[wandb]'",
     "trackio": "this tracker needs trackio: pip install 'alexkit[trackio]'",
+    "onnxruntime": "running ONNX files needs onnxruntime: pip install 'alexkit[onnx]'",
     "cykooz_resizer": "this filter needs cykooz-resizer: pip install cykooz-resizer, or use --filter area",
 }
 """What to say when a library is missing, by the name it is imported under."""

@@ -1,4 +1,7 @@
+import csv
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,11 +9,16 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from alexkit.cli.alexeval import alexeval
+from alexkit.model import load_network
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.trainer import Trainer
 from alexkit.pipeline import CenterCrop, Loader
+
+from ..conftest import draw_image
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +35,13 @@ def runs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     torch.set_num_threads(1)  # threads that wait for each other in turns cost more than they help on such small nets
     folders = [tmp_path_factory.mktemp("runs") / name for name in ("one", "two")]
     for seed, folder in enumerate(folders):
-        overrides = ["network.kind=cifar10-13", "data.crop=24", "training.epochs=2", "training.batch_size=16"]
+        overrides = [
+            "network.kind=cifar10-13",
+            "data.crop=24",
+            "data.flip=true",
+            "training.epochs=2",
+            "training.batch_size=16",
+        ]
         recipe = load_recipe("cifar10-19", [*overrides, "schedule.kind=linear", f"training.seed={seed}"])
         trainer = Trainer(recipe, shards, folder, device="cpu")
         trainer.run()
@@ -47,13 +61,15 @@ def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, ru
     assert [row["name"] for row in rows] == [*map(str, runs), "all together"]
     for row, run in zip(rows, runs, strict=False):
         trained = json.loads((run / "result.json").read_text())
-        assert row["images"] == 39
+        assert row["center"]["images"] == 39
         # Batches of another size round differently, the errors are counts of images.
         assert row["center"]["top1_error"] == trained["top1_error"]
         assert row["center"]["loss"] == pytest.approx(trained["loss"], rel=1e-5)
-        assert row["ten_views"]["loss"] != row["center"]["loss"]
+        assert row["ten"]["loss"] != row["center"]["loss"]
+        low, high = row["center"]["top1_error_95"]
+        assert low < row["center"]["top1_error"] < high
     # Mean probabilities have at most the mean of the losses (Jensen).
-    for view in ("center", "ten_views"):
+    for view in ("center", "ten"):
         assert rows[2][view]["loss"] <= (rows[0][view]["loss"] + rows[1][view]["loss"]) / 2 + 1e-9
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -61,7 +77,56 @@ def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, ru
 def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path], tmp_path: Path) -> None:
     assert call("--shards", shards, runs[0], runs[0], "--json", tmp_path / "t.json").exit_code == 0
     rows = json.loads((tmp_path / "t.json").read_text())["rows"]
-    assert rows[2]["ten_views"]["loss"] == pytest.approx(rows[0]["ten_views"]["loss"], rel=1e-6)
+    assert rows[2]["ten"]["loss"] == pytest.approx(rows[0]["ten"]["loss"], rel=1e-6)
+
+
+def test_a_report_is_a_page_and_its_tables(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    words = ["--report", tmp_path / "r", "--neighbors", "--examples", "sample-0003"]
+    result = call("--shards", shards, runs[0], "--predictions", tmp_path / "p.txt", *words)
+    assert result.exit_code == 0, result.output
+    names = {"index.html", "metrics.json", "predictions.csv", "per_class.csv", "confusions.csv"}
+    assert {path.name for path in (tmp_path / "r").iterdir()} == names
+    page = (tmp_path / "r" / "index.html").read_text()
+    assert "Nearest training images" in page and "sample-0003" in page
+    # Nothing is fetched: pictures are inside, and links lead to the tables beside the page.
+    targets = re.findall(r"(?:src|href)=\"([^\"]*)", page)
+    assert all(target.startswith(("data:image/", "#")) or target in names for target in targets if target)
+    with (tmp_path / "r" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 39 and rows[3]["key"] == "sample-0003" and rows[3]["label"] == "class3"
+    submitted = (tmp_path / "p.txt").read_text().splitlines()
+    assert [f"class{int(line.split()[0]) - 1}" for line in submitted] == [row["class_1"] for row in rows]
+    assert (runs[0] / "features").is_dir()
+
+
+def test_a_validation_set_is_evaluated_without_its_training_set(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "val").symlink_to((shards / "val").resolve())
+    both = [
+        call("--shards", folder, runs[0], "--views", "center").stdout.splitlines()[-1] for folder in (shards, tmp_path)
+    ]
+    assert both[0] == both[1]
+
+
+def test_checkpoints_are_chosen_by_name_and_step(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    steps = sorted(int(path.name.removeprefix("step-")) for path in (runs[0] / "checkpoints").iterdir())
+    for choice, step in (("last", steps[-1]), (steps[0], steps[0])):
+        words = ["--checkpoint", choice, "--views", "center", "--json", tmp_path / "t.json"]
+        assert call("--shards", shards, runs[0], *words).exit_code == 0
+        assert json.loads((tmp_path / "t.json").read_text())["rows"][0]["checkpoint"]["step"] == step
+    missing = call("--shards", shards, runs[0], "--checkpoint", "99")
+    assert "no checkpoint of step 99; there are those of" in missing.output
+
+
+def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    lines = [f"sample-{i:04d},{'class0 class1 class2 class3 class4 class5' if i else ''}" for i in range(39)]
+    (tmp_path / "l.csv").write_text("key,labels\n" + "\n".join(lines))
+    words = ["--labels", tmp_path / "l.csv", "--results", tmp_path / "timm.csv", "--json", tmp_path / "t.json"]
+    for _ in range(2):
+        assert call("--shards", shards, runs[0], *words).exit_code == 0
+    row = json.loads((tmp_path / "t.json").read_text())["rows"][0]["center"]
+    assert row["images"] == 38 and row["top1_error"] == 0 and "loss" not in row
+    table = list(csv.DictReader((tmp_path / "timm.csv").open()))
+    assert len(table) == 2 and table[0]["top1"] == "100.000" and table[0]["img_size"] == "24"
 
 
 @pytest.mark.parametrize(
@@ -71,6 +136,18 @@ def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path], tm
         (["--shards", ".", "{run}"], "no such folder; name a folder that 'alexprep shard' wrote"),
         (["--shards", "{shards}", "nothing"], "nothing: no config.json here; name a folder that 'alextrain' wrote"),
         (["--shards", "{shards}", "{run}", "--split", "test"], "test: no such folder"),
+        (["--shards", "{shards}", "{run}", "--search-weights"], "name at least two RUNs"),
+        (["--shards", "{shards}", "{run}", "--neighbors"], "are for the page of --report DIR"),
+        (
+            ["--shards", "{shards}", "{run}", "--predictions", "p.xls"],
+            "name that ends in .csv, .parquet, .txt",
+        ),
+        (
+            ["--shards", "{shards}", "{run}", "--json", "/no/such/folder/a.json"],
+            "/no/such/folder/a.json: no such folder",
+        ),
+        (["--shards", "{shards}", "{run}", "--recipe", "quick"], "--recipe is for weights files"),
+        (["--shards", "{shards}", "{run}", "--labels", "none.csv"], "--labels none.csv: no such file"),
     ],
 )
 def test_wrong_uses_end_in_one_clear_line(
@@ -85,18 +162,93 @@ def test_wrong_uses_end_in_one_clear_line(
 def test_a_run_from_another_dataset_is_refused_in_one_line(
     draw_shards: Callable[..., Path], runs: list[Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "train").symlink_to(draw_shards(num_samples=60, size_px=32, num_classes=3))
-    (tmp_path / "val").symlink_to(draw_shards(num_samples=30, size_px=32, num_classes=3, split="val"))
+    (tmp_path / "val").symlink_to(draw_shards(num_samples=32, size_px=32, num_classes=8, split="val"))
     result = call("--shards", tmp_path, runs[0])
     assert result.exit_code == 1 and "this run is from another dataset" in result.output
 
 
-def test_an_onnx_file_gives_the_predictions_of_the_run_from_pixels_as_stored(
-    shards: Path, runs: list[Path], tmp_path: Path
-) -> None:
+def test_weights_that_are_not_finite_are_refused_by_name(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    (newest,) = sorted((runs[0] / "checkpoints").iterdir())[-1:]
+    weights = load_file(newest / "weights.safetensors")
+    weights["conv2.bias"][3] = float("nan")
+    save_file(weights, tmp_path / "bad.safetensors")
+    result = call("--shards", shards, tmp_path / "bad.safetensors", "--recipe", runs[0] / "config.json")
+    assert result.exit_code == 1 and "conv2.bias holds numbers that are not finite" in result.output
+    result = call("--shards", shards, tmp_path / "bad.safetensors")
+    assert result.exit_code == 1 and "name its recipe with --recipe" in result.output
+
+
+def test_a_weights_file_with_its_recipe_is_scored_like_its_run(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    (newest,) = sorted((runs[0] / "checkpoints").iterdir())[-1:]
+    shutil.copy(newest / "weights.safetensors", tmp_path / "w.safetensors")
+    both = [
+        call("--shards", shards, *words).stdout.splitlines()[-1].split()[1:]
+        for words in ([runs[0]], [tmp_path / "w.safetensors", "--recipe", runs[0] / "config.json"])
+    ]
+    assert both[0] == both[1]
+
+
+def test_predict_names_classes_of_loose_images_and_goes_on_after_a_bad_one(runs: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(draw_image(number, 1, 48)).save(folder / f"{number}.png")
+    (folder / "bad.jpg").write_bytes(b"no image")
+    result = call("predict", runs[0], folder, "--json", "--top", 2, "--picture", tmp_path / "p.png")
+    assert result.exit_code == 1 and "bad.jpg" in result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(line["image"]).name for line in lines] == ["0.png", "1.png", "2.png"]
+    network = load_network(runs[0])
+    expected = network.predict([folder / "0.png"])[0]
+    assert lines[0]["guesses"][0]["class"] == network.class_names[int(expected.argmax())]
+    assert lines[0]["guesses"][0]["probability"] == pytest.approx(float(expected.max()), abs=1e-5)
+    nothing = call("predict", runs[0], tmp_path / "none.jpg")
+    assert nothing.exit_code == 1 and "none.jpg: no such file or folder" in nothing.output
+
+
+def test_the_nearest_neighbor_of_a_training_image_is_itself(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    with Loader(shards / "train", batch_size=1, augment=CenterCrop(crop=32, mean="none"), dtype=torch.uint8) as loader:
+        batch = next(iter(loader))
+    Image.fromarray(batch.images[0].permute(1, 2, 0).numpy()).save(tmp_path / "first.png")
+    words = ["--shards", shards, "--count", 3, "--json", "--picture", tmp_path / "n.png"]
+    result = call("neighbors", runs[0], tmp_path / "first.png", *words)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["neighbors"]
+    assert found[0]["key"] == batch.keys[0] and len(found) == 3
+    assert found[0]["distance"] < 0.5 * found[1]["distance"]
+
+
+def test_filters_are_drawn_and_their_color_is_counted(runs: list[Path], tmp_path: Path) -> None:
+    result = call("filters", runs[0], "--out", tmp_path / "f.png")
+    assert result.exit_code == 0 and "of the energy is color" in result.stdout
+    assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_codes_are_compared_with_the_exact_answer(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    words = ["--shards", shards, "--bits", 64, "--epochs", 2, "--neighbors", 3, "--json", tmp_path / "c.json"]
+    result = call("codes", runs[0], *words)
+    assert result.exit_code == 0, result.output
+    numbers = json.loads((tmp_path / "c.json").read_text())
+    assert numbers["base"] == 100 and numbers["queries"] == 39
+    for row in numbers["rows"]:
+        assert row["recall"]["100"] == 1.0  # all 100 images are looked at
+
+
+def test_exported_files_are_checked_in_the_same_command(shards: Path, runs: list[Path], tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    result = call("--shards", shards, runs[0], "--onnx", tmp_path / "net.onnx")
-    assert result.exit_code == 0 and "net.onnx: takes pixels of 0-255" in result.output
+    result = call(
+        "export",
+        runs[0],
+        "--onnx",
+        tmp_path / "net.onnx",
+        "--torch-export",
+        tmp_path / "net.pt2",
+        "--web",
+        tmp_path / "web",
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("differ from the network's by at most") == 2
+    # The ONNX file gives the run's own validation numbers from pixels as stored.
     session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     with Loader(shards / "val", batch_size=39, augment=CenterCrop(crop=24, mean="none"), dtype=torch.uint8) as loader:
         (batch,) = loader
@@ -105,20 +257,10 @@ def test_an_onnx_file_gives_the_predictions_of_the_run_from_pixels_as_stored(
     trained = json.loads((runs[0] / "result.json").read_text())
     assert (probabilities.argmax(1) != batch.labels.numpy()).mean() == pytest.approx(trained["top1_error"])
     assert -np.log(own).mean() == pytest.approx(trained["loss"], rel=1e-4)
-
-
-def test_an_onnx_file_holds_one_network_and_no_table(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    for words, expected in (([*runs], "--onnx writes one network, not 2"), ([runs[0], "--json", "x"], "leave out")):
-        result = call("--shards", shards, *words, "--onnx", tmp_path / "net.onnx")
-        assert result.exit_code == 1 and expected in result.output
-        assert not list(tmp_path.iterdir())
+    assert "class 5" in (tmp_path / "web" / "index.html").read_text()
+    assert json.loads((tmp_path / "net.json").read_text())["input"]["shape"] == ["N", 3, 24, 24]
+    assert "name at least one" in call("export", runs[0]).output
 
 
 def test_an_unknown_option_is_refused() -> None:
     assert call("--shard", "x").exit_code == 2
-
-
-def test_a_file_that_cannot_be_written_is_refused_before_the_work(shards: Path, runs: list[Path]) -> None:
-    result = CliRunner().invoke(alexeval, ["--shards", str(shards), str(runs[0]), "--json", "/no/such/folder/a.json"])
-    assert result.exit_code == 1
-    assert result.output.startswith("Error: --json /no/such/folder/a.json: no such folder")

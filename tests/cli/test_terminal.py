@@ -158,3 +158,14 @@ def test_sigterm_ends_a_command_like_ctrl_c() -> None:
         signal.signal(signal.SIGTERM, before)
     assert result.exit_code == terminal.EXIT_INTERRUPTED
     assert "the same command continues" in result.output
+
+
+def test_a_command_called_from_python_leaves_the_log_level_as_it_was() -> None:
+    @click.command()
+    @one_line_errors
+    def command() -> None:
+        assert logging.getLogger("alexkit").level == logging.INFO
+
+    before = logging.getLogger("alexkit").level
+    assert CliRunner().invoke(command, ["-v"], catch_exceptions=False).exit_code == 0
+    assert logging.getLogger("alexkit").level == before

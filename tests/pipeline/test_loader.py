@@ -199,7 +199,7 @@ def test_thirty_two_consecutive_images_share_a_crop(draw_shards: Any) -> None:
         ({"num_threads": 0}, "num_threads must be at least 1"),
         ({"on_error": "ignore"}, "on_error must be one of raise, replace"),
         ({"dtype": torch.int32}, "dtype must be one of"),
-        ({"dtype": torch.uint8}, "choose mean='none' and jitter='off'"),
+        ({"dtype": torch.uint8}, "uint8 batches hold gray levels: choose mean='none'"),
         ({"augment": TrainAugment(crop=65)}, "images of 64 px hold no crop of 65 px"),
     ],
     ids=str,

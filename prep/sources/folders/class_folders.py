@@ -44,6 +44,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
                     f"({written[class_id]!a} and {path!a}); make them one"
                 )
             rows.append((class_id, file.image(file_name, extras)))
+        folder.forget(name)
     _note_depths(folder, written)
     return split_of_labels(split, rows, lambda image: str(folder.where / image.name))
 

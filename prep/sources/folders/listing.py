@@ -111,6 +111,10 @@ class Folder:
             self.children[name] = Folder(where=self.where / name, remarks=self.remarks, out=self.out)
         return self.children[name]
 
+    def forget(self, name: str) -> None:
+        """Drop what is known of the folder `name`, which would be listed again: a million files take memory."""
+        self.children.pop(name, None)
+
     def images(self) -> Iterator[File]:
         """The files that may be images; those that their names say are not, are passed over and counted."""
         for file in self.files:

@@ -106,6 +106,9 @@ class ZipFolder(Folder):
         """The listing of the zip file."""
         return Listing(tuple(sorted(self.children)), tuple(sorted(self.files_in_it)))
 
+    def forget(self, name: str) -> None:
+        """Nothing: there is no disk to list again."""
+
 
 def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
     """The root of a zip file; InputError for one that is damaged, encrypted or packed otherwise than by deflate."""

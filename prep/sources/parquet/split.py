@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ....errors import InputError
 from ..extras import column_extras
 from ..inputs import Extra, FileImage, SourceImage, SourceSplit
-from ..labels import UNLABELED, RawLabel, Unlabeled, check_number, raw_label, split_of_labels
+from ..labels import UNLABELED, RawLabel, Unlabeled, check_number, class_id_of, raw_label, split_of_labels
 from ..lists.columns import LABEL_NAMES, find_column
 from ..options import SourceOptions
 from ..remarks import Remarks
@@ -131,7 +131,7 @@ def _find_columns(path: Path, schema: Any, options: SourceOptions, remarks: Rema
     found = [wanted] if wanted is not None else list(structs) or plain
     image = _the_one(path, "image column (a struct with bytes, or binary)", found, schema.names, "--image-column")
     tables = {
-        name: tuple(map(str, feature["names"]))
+        name: tuple(class_id_of(str(one)) for one in feature["names"])
         for name, feature in _features(schema).items()
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
     }

@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,7 +103,40 @@ def kaggle(content: Content, folder: Path) -> Path:
     return folder
 
 
-LAYOUTS = (class_folders, class_tars, tar_of_tars, image_list, parquet_files, webdataset, kaggle)
+def zip_file(content: Content, folder: Path) -> Path:
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "photos.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for class_id, name, data in shuffled(content):
+            archive.writestr(f"photos/{class_id}/{name}", data)
+    return folder / "photos.zip"
+
+
+def text_list(content: Content, folder: Path) -> Path:
+    class_folders(content, folder)
+    (folder / "train.txt").write_text("".join(f"{one}/{name} {one}\n" for one, name, _ in shuffled(content)))
+    return folder / "train.txt"
+
+
+def tiny_imagenet(content: Content, folder: Path) -> Path:
+    for class_id, name, data in shuffled(content):
+        (folder / "train" / class_id / "images").mkdir(parents=True, exist_ok=True)
+        (folder / "train" / class_id / "images" / name).write_bytes(data)
+        (folder / "train" / class_id / f"{class_id}_boxes.txt").write_text("boxes")
+    return folder
+
+
+def flat_folder(content: Content, folder: Path) -> Path:
+    (folder / "train").mkdir(parents=True)
+    for _, name, data in shuffled(content):
+        (folder / "train" / name).write_bytes(data)
+    (folder / "train.txt").write_text("".join(f"train/{name} {one}\n" for one, name, _ in shuffled(content)))
+    return folder
+
+
+LAYOUTS = (
+    *(class_folders, class_tars, tar_of_tars, image_list, parquet_files, webdataset, kaggle),
+    *(zip_file, text_list, tiny_imagenet, flat_folder),
+)
 
 
 def test_the_same_images_give_the_same_shards_in_every_layout_with_any_number_of_workers(
@@ -154,4 +188,4 @@ def test_other_names_of_the_classes_change_keys_and_nothing_else(
 
 def source_of(folder: Path) -> Path:
     """The folder, or the list of images in it."""
-    return next(folder.glob("*.jsonl"), folder)
+    return next((path for pattern in ("*.jsonl", "*.zip", "train.txt") for path in folder.glob(pattern)), folder)

@@ -144,6 +144,18 @@ def test_lists_called_by_splits_make_a_folder_a_source(folder: Path) -> None:
     assert [(image.name, image.label) for image in val.images] == [("1/1.jpg", 1)] and val.classes == train.classes
 
 
+def test_a_list_called_by_a_split_goes_before_the_folders_beside_it_and_it_is_said(folder: Path) -> None:
+    (folder / "train.txt").write_text("a/1.jpg cat\n")
+    source = open_source(folder)
+    assert [image.name for image in source.splits[0].images] == ["cat/1.jpg"]
+    assert "read by train.txt; --layout class-folders reads its folders instead" in source.notes[0]
+    (split,) = open_source(folder, SourceOptions(layout="class-folders")).splits
+    assert split.images_per_class() == {"a": 2, "b": 1}
+    (folder / "train.txt").write_text("a/1\n")
+    with pytest.raises(InputError, match=r"train.txt, line 1: 'a/1'; .*; or read the folders beside the list"):
+        open_source(folder)
+
+
 def test_further_columns_are_kept_on_request(folder: Path) -> None:
     (folder / "l.jsonl").write_text('{"path": "a/1.jpg", "label": "x", "caption": "a thing", "boxes": [[1, 2]]}\n')
     (split,) = open_source(folder / "l.jsonl", SourceOptions(keep=("caption", "boxes"))).splits

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...extras import explained_imports
-from ...prep.format.files import whole_file
-from ..network.wiring import (
+from ....extras import explained_imports
+from ....prep.format.files import whole_file
+from ...network.wiring import (
     Activation,
     Conv,
     Dropout,
@@ -29,6 +29,7 @@ from ..network.wiring import (
     Wiring,
     sizes,
 )
+from ..trained import TrainedNetwork
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
 OPSET, IR_VERSION = 17, 8  # of 2022: old enough for runtimes that are slow to follow
 
 Weights = Mapping[str, NDArray[np.float32]]
+
+
+def write_network_onnx(path: Path, network: TrainedNetwork) -> None:
+    """Write a trained network. Raises ImportError without onnx, InputError when its mean is not known."""
+    weights = {name: x.detach().cpu().numpy() for name, x in network.network.state_dict().items()}
+    table = network.classes or ()
+    classes = [(entry.id, entry.name) for entry in table] or [(name, name) for name in network.class_names]
+    write_onnx(path, network.network.wiring, weights, network.mean_CHW(), classes)
 
 
 def write_onnx(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexkit.model.evaluation.export import write_onnx
+from alexkit.model.evaluation.export.onnx_file import write_onnx
 from alexkit.model.network.network import Network
 from alexkit.model.network.switches import Switches
 from alexkit.model.network.tables import wiring

@@ -1,0 +1,68 @@
+"""alexeval export: a network for programs that do not know alexkit."""
+
+from pathlib import Path
+
+import click
+
+from ...errors import InputError
+from ..locations import SHARDS_TO_TRAIN
+from ..terminal import examples, one_line_errors
+from .options import PATH, load, network_options, require_folder, run_argument
+
+
+@click.command(
+    short_help="The network for other programs: ONNX, PyTorch, browsers.",
+    epilog=examples("alexeval export runs/original --onnx alexnet.onnx"),
+)
+@run_argument
+@click.option("--onnx", "onnx_file", type=PATH, help="Write an ONNX file, for onnxruntime and browsers.")
+@click.option("--torch-export", "torch_file", type=PATH, help="Write a torch.export program (.pt2).")
+@click.option("--web", type=PATH, help="Write a folder with a page that runs the network in a browser.")
+@click.option("--shards", type=SHARDS_TO_TRAIN, help="The training shards, for a weights file alone.")
+@network_options
+@one_line_errors
+def export(
+    run: Path,
+    onnx_file: Path | None,
+    torch_file: Path | None,
+    web: Path | None,
+    shards: Path | None,
+    checkpoint: str | int,
+    recipe: str | None,
+) -> None:
+    """Write RUN's network for other programs, and compare what the file computes with the network itself.
+
+    The file takes pixels of 0-255 (the mean is subtracted inside) and gives logits and probabilities. A JSON file
+    beside it says how an image is prepared and names the classes.
+    """
+    from ...model.evaluation.export import (
+        check_export,
+        run_onnx,
+        run_torch_program,
+        write_network_onnx,
+        write_preprocessing,
+        write_torch_program,
+        write_web_page,
+    )
+
+    if not (onnx_file or torch_file or web):
+        raise InputError("name at least one of --onnx FILE, --torch-export FILE and --web FOLDER")
+    for option, path in (("--onnx", onnx_file), ("--torch-export", torch_file), ("--web", web)):
+        require_folder(option, path)
+    network = load(run, checkpoint, recipe, "cpu", shards)
+    for path, write, compute in (
+        (onnx_file, write_network_onnx, run_onnx),
+        (torch_file, write_torch_program, run_torch_program),
+    ):
+        if path is None:
+            continue
+        write(path, network)
+        write_preprocessing(path.with_suffix(".json"), network)
+        found = check_export(path, network, compute)
+        click.echo(
+            f"{path}: probabilities of {found.images} images differ from the network's by at most {found.largest:.1e}; "
+            f"{path.with_suffix('.json').name} says how to feed it"
+        )
+    if web:
+        write_web_page(web, network)
+        click.echo(f"{web / 'index.html'}: serve the folder (python -m http.server) and open it in a browser")

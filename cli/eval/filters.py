@@ -1,0 +1,30 @@
+"""alexeval filters: the first layer's kernels, and how the columns share color."""
+
+from pathlib import Path
+
+import click
+
+from ..terminal import examples, one_line_errors
+from .options import PATH, load, network_options, require_folder, run_argument
+
+
+@click.command(short_help="Draw the kernels of the first layer.", epilog=examples("alexeval filters runs/original"))
+@run_argument
+@click.option("--out", type=PATH, help="The PNG to write.  [default: RUN/filters.png]")
+@network_options
+@one_line_errors
+def filters(run: Path, out: Path | None, checkpoint: str | int, recipe: str | None) -> None:
+    """Draw the first layer's kernels by column, and print how much of each column's energy is color."""
+    from ...model.evaluation.figures import color_fractions, draw_filters
+
+    network = load(run, checkpoint, recipe, "cpu")
+    first = network.network.sizes[0].name
+    kernels_KCHW = network.network.get_parameter(f"{first}.weight").detach().numpy()
+    columns = network.network.wiring.columns
+    path = out or (run if run.is_dir() else run.parent) / "filters.png"
+    require_folder("--out", path)
+    draw_filters(path, kernels_KCHW, columns)
+    for number, fraction in enumerate(color_fractions(kernels_KCHW, columns), 1):
+        name = f"column {number}" if columns > 1 else "kernels"
+        click.echo(f"{name}: {fraction:.1%} of the energy is color, the rest is gray")
+    click.echo(str(path))

@@ -1,0 +1,93 @@
+"""alexeval neighbors: the training images that are nearest to given images."""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ...errors import InputError
+from ..terminal import examples, note, one_line_errors, progress
+from .options import (
+    PATH,
+    batch_size_option,
+    device_option,
+    load,
+    network_options,
+    require_folder,
+    run_argument,
+    shards_option,
+)
+
+
+@click.command(
+    short_help="The images of a shard set that are nearest to given ones.",
+    epilog=examples("alexeval neighbors runs/original photo.jpg"),
+)
+@run_argument
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
+@shards_option("Where to search: shards, or their folder.")
+@click.option("--split", default="train", show_default=True, help="The split to search.")
+@click.option("--count", default=6, show_default=True, type=click.IntRange(1), help="Neighbors of each image.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--picture", type=PATH, help="Draw images and neighbors to this PNG.")
+@network_options
+@batch_size_option
+@device_option
+@one_line_errors
+def neighbors(
+    run: Path,
+    images: tuple[str, ...],
+    shards: Path,
+    split: str,
+    count: int,
+    as_json: bool,
+    picture: Path | None,
+    checkpoint: str | int,
+    recipe: str | None,
+    batch_size: int,
+    device: str,
+) -> None:
+    """The images of a shard set whose last hidden layer is nearest to each IMAGE's, by Euclidean distance.
+
+    The set's features are computed once and kept in RUN/features.
+    """
+    from ...model.evaluation.evaluate import open_split
+    from ...model.evaluation.example_figures import draw_neighbors
+    from ...model.evaluation.image_files import answer_images, find_images
+    from ...model.evaluation.retrieval import nearest, stored_features
+    from ...pipeline.storage import Samples
+
+    require_folder("--picture", picture)
+    found = find_images(images)
+    shard_set = open_split(shards, split)
+    network = load(run, checkpoint, recipe, device, shard_set.folder if split == "train" else None)
+    answers = list(answer_images(network, found, batch_size=batch_size, with_features=True))
+    for answer in answers:
+        if answer.error:
+            note(f"{answer.name}: {answer.error}")
+    readable = [answer for answer in answers if answer.features_D is not None]
+    if not readable:
+        raise InputError("no image could be read")
+    with progress("features", shard_set.manifest.num_samples, "images") as update:
+        base_ND = stored_features(network, shard_set, batch_size=batch_size, report=update)
+    queries_QD = np.stack([answer.features_D for answer in readable if answer.features_D is not None])
+    distances_QK, rows_QK = nearest(base_ND, queries_QD, count, device=device if device != "auto" else "cpu")
+    samples = Samples([shard_set])
+    for answer, distances, rows in zip(readable, distances_QK, rows_QK, strict=True):
+        keys = samples.keys(rows)
+        labels = [shard_set.manifest.classes[label].name for label in samples.labels_N[rows].tolist()]
+        if as_json:
+            listed = [
+                {"key": key, "class": label, "distance": round(float(distance), 4)}
+                for key, label, distance in zip(keys, labels, distances, strict=True)
+            ]
+            click.echo(json.dumps({"image": answer.name, "neighbors": listed}))
+            continue
+        click.echo(answer.name)
+        for key, label, distance in zip(keys, labels, distances, strict=True):
+            click.echo(f"  {distance:10.4g}  {label}  {key}")
+    if picture:
+        draw_neighbors(picture, network, readable, shard_set, rows_QK)
+    if len(readable) < len(answers):
+        raise SystemExit(1)

@@ -1,0 +1,73 @@
+"""alexeval predict: what a network says of loose images."""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ...errors import InputError
+from ..locations import SHARDS_TO_TRAIN
+from ..terminal import examples, note, one_line_errors
+from .options import PATH, batch_size_option, device_option, load, network_options, require_folder, run_argument
+
+
+@click.command(
+    short_help="The likeliest classes of images.", epilog=examples("alexeval predict runs/original photo.jpg --top 3")
+)
+@run_argument
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to name for each image.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--picture", type=PATH, help="Draw the first images with their classes to this PNG.")
+@click.option("--shards", type=SHARDS_TO_TRAIN, help="The training shards, for a weights file alone.")
+@network_options
+@batch_size_option
+@device_option
+@one_line_errors
+def predict(
+    run: Path,
+    images: tuple[str, ...],
+    top: int,
+    as_json: bool,
+    picture: Path | None,
+    shards: Path | None,
+    checkpoint: str | int,
+    recipe: str | None,
+    batch_size: int,
+    device: str,
+) -> None:
+    """The likeliest classes of images, prepared exactly as RUN's training shards were.
+
+    An image that cannot be read is named on stderr and the others go on; the exit code is then 1.
+    """
+    from ...model.evaluation.example_figures import NUM_DRAWN, draw_answers
+    from ...model.evaluation.image_files import ImageAnswer, answer_images, find_images
+
+    require_folder("--picture", picture)
+    found = find_images(images)
+    network = load(run, checkpoint, recipe, device, shards)
+    network.mean_CHW()  # refused now when it is not known, not after the first image
+    names, width = network.class_names, max(map(len, found))
+    failed = 0
+    drawn: list[ImageAnswer] = []
+    for answer in answer_images(network, found, batch_size=batch_size):
+        if answer.probabilities_C is None:
+            failed += 1
+            note(f"{answer.name}: {answer.error}")
+            continue
+        best = np.argsort(-answer.probabilities_C, kind="stable")[:top]
+        pairs = [(names[k], float(answer.probabilities_C[k])) for k in best]
+        if as_json:
+            guesses = [{"class": name, "probability": round(value, 6)} for name, value in pairs]
+            click.echo(json.dumps({"image": answer.name, "guesses": guesses}))
+        else:
+            click.echo(f"{answer.name:{width}}  " + "  ".join(f"{name} {100 * value:.1f}%" for name, value in pairs))
+        if picture and len(drawn) < NUM_DRAWN:
+            drawn.append(answer)
+    if picture and drawn:
+        draw_answers(picture, network, drawn)
+    if failed == len(found):
+        raise InputError("no image could be read")
+    if failed:
+        raise SystemExit(1)

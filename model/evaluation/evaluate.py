@@ -1,0 +1,314 @@
+"""One pass over a shard set: every network, every view, each image once, on any number of processes.
+
+Several networks together are the mean of their probabilities, image by image (paper, section 6.1), with equal weights
+or with weights searched on these images.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ...pipeline import Loader
+from ...pipeline.storage import Samples
+from ...prep import ShardSet
+from ...prep.format.manifest import MANIFEST_NAME, ClassEntry
+from ..processes.layout import make_layout
+from ..runs.run import DataIdentity
+from .forward import captured, large_array, store_features, view_probabilities
+from .label_sets import LabelSets, read_label_sets
+from .result import BLOCK, UNLABELED, EvaluationResult, Predictions
+from .trained import TrainedNetwork
+from .views import SomeViews, ViewKind, choose_views
+from .weight_search import cross_fitted_weights, search_weights
+
+Report = Callable[[int], None]
+REDUCED_BYTES = 2**26  # of an array at once between processes
+
+
+class Evaluation:
+    """Networks to be evaluated on one shard set; everything that can be refused is refused when it is made.
+
+    Args:
+        networks: one or several of `TrainedNetwork` on one device.
+        shards: a shard set, or a folder with one for each split.
+        split: the split of `shards` to evaluate on, where it holds several.
+        views: kinds of views; None for the center crop and whichever others each network can take.
+        batch_size: images at once; with several views fewer, so that views of images are about as many.
+        weights: "mean" or "search": how several networks are combined.
+        labels: a file of labels to judge by instead of the set's own, see `label_sets`.
+        keep_features: whether to keep the first network's last hidden activations.
+
+    Raises InputError when the set's classes are not the networks', for views that would be wrong, and for labels that
+    do not fit.
+    """
+
+    def __init__(
+        self,
+        networks: TrainedNetwork | Sequence[TrainedNetwork],
+        shards: str | Path,
+        *,
+        split: str = "val",
+        views: Sequence[ViewKind] | None = None,
+        batch_size: int = 64,
+        weights: Literal["mean", "search"] = "mean",
+        labels: str | Path | None = None,
+        keep_features: bool = False,
+    ) -> None:
+        self.networks = [networks] if isinstance(networks, TrainedNetwork) else list(networks)
+        if not self.networks:
+            raise InputError("no network to evaluate")
+        if weights not in ("mean", "search"):
+            raise InputError(f"weights must be mean or search, got {weights!r}")
+        if batch_size < 1:
+            raise InputError(f"batch size must be at least 1, got {batch_size}")
+        self.shards, self.batch_size, self.keep_features = Path(shards), batch_size, keep_features
+        self.shard_set = open_split(self.shards, split)
+        self.device = self.networks[0].device
+        self.classes = _common_classes(self.networks, self.shard_set)
+        self.searches = weights == "search" and len(self.networks) > 1
+        manifest = self.shard_set.manifest
+        self.views = [
+            choose_views(
+                views,
+                size_px=manifest.pixels.size_px,
+                crop_px=network.recipe.data.crop,
+                flip=network.recipe.data.flip,
+                name=network.name,
+            )
+            for network in self.networks
+        ]
+        if not set.intersection(*map(set, self.views)):
+            raise InputError("these networks have no kind of views in common; name one that fits all with --views")
+        samples = Samples([self.shard_set])
+        indices_N = np.arange(manifest.num_samples)
+        self.keys = tuple(samples.keys(indices_N))
+        self.labels_N = self._own_labels(samples.labels_N)
+        self.label_sets: LabelSets | None = None
+        if labels is not None:
+            self.label_sets = read_label_sets(Path(labels), self.keys, [entry.id for entry in self.classes])
+        if self.searches and np.count_nonzero(self.labels_N >= 0) < 2:
+            raise InputError(f"{self.shard_set.folder}: weights are searched on labeled images, and this set has none")
+        self.layout = make_layout(1, 1, self.device)
+
+    @property
+    def num_images(self) -> int:
+        """Images that `run` will look at, counting each pass over the set."""
+        return len(self._groups()) * len(self.keys)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any image has a label to judge by."""
+        return bool((self.labels_N >= 0).any()) or (
+            self.label_sets is not None and bool(self.label_sets.counts_N.any())
+        )
+
+    def run(self, report: Report | None = None) -> EvaluationResult:
+        """Look at every image once and return what was found; all processes return the same.
+
+        Args:
+            report: called with the images seen so far by all processes together, about.
+        """
+        num_images, num_classes = len(self.keys), len(self.classes)
+        found: list[dict[ViewKind, NDArray[np.float32]]] = [
+            {kind: large_array((num_images, num_classes), np.float32) for kind in kinds} for kinds in self.views
+        ]
+        self._features: NDArray[np.floating] | None = None
+        seen = 0
+        with self.layout.contact():
+            for group in self._groups():
+                seen = self._pass(group, found, seen, report)
+            for arrays in found:
+                for array in arrays.values():
+                    self._add_up(array)
+            if self._features is not None:
+                self._add_up(self._features)
+        members = tuple(
+            Predictions(
+                name=network.name,
+                origin=network.origin,
+                probabilities=arrays,
+                features_ND=self._features if network is self.networks[0] else None,
+            )
+            for network, arrays in zip(self.networks, found, strict=True)
+        )
+        return EvaluationResult(
+            shards=str(self.shard_set.folder),
+            split=self.shard_set.manifest.split,
+            keys=self.keys,
+            classes=self.classes,
+            labels_N=self.labels_N,
+            rows=members + self._together(members),
+            label_sets=self.label_sets,
+            notes=tuple(self._notes()),
+        )
+
+    def close(self) -> None:
+        """Leave the other processes."""
+        self.layout.close()
+
+    def _pass(
+        self, group: list[int], found: list[dict[ViewKind, NDArray[np.float32]]], seen: int, report: Report | None
+    ) -> int:
+        """One pass over the set for the networks of a group, which see the same pixels."""
+        augment = self._augment(group)
+        size_px = self.shard_set.manifest.pixels.size_px
+        num_views = len(augment.fixed_views(size_px))
+        rows = {kind: augment.rows(kind, size_px) for kind in augment.kinds}
+        keeps = self.keep_features and group[0] == 0
+        with Loader(
+            self.shard_set.folder,
+            batch_size=max(self.batch_size // num_views, 1),
+            augment=augment,
+            device=str(self.device),
+            channels_last=True,
+            replica=self.layout.replica,
+            num_replicas=self.layout.num_replicas,
+        ) as loader:
+            for batch in loader:
+                indices = batch.indices[batch.mask].cpu().numpy()
+                for number in group:
+                    network = self.networks[number]
+                    with torch.no_grad(), captured(network, None) as hidden:
+                        views_BVC = view_probabilities(network, batch, network.precision)[batch.mask]
+                    for kind in self.views[number]:
+                        found[number][kind][indices] = views_BVC[:, rows[kind]].mean(1).cpu().numpy()
+                    if keeps and number == 0:
+                        units_BVD = hidden[0].view(-1, num_views, hidden[0].shape[1])
+                        if self._features is None:
+                            self._features = large_array((len(self.keys), units_BVD.shape[2]), np.float16)
+                        store_features(self._features, batch, units_BVD[:, rows["center"][0]])
+                seen += len(indices) * self.layout.num_replicas
+                if report:
+                    report(min(seen, self.num_images))
+        return seen
+
+    def _groups(self) -> list[list[int]]:
+        """The networks' numbers, those that see the same pixels together: one pass over the set for each group."""
+        groups: dict[object, list[int]] = {}
+        for number, network in enumerate(self.networks):
+            data, sums = network.recipe.data, network.statistics
+            mean_image = None if sums is None else (sums.num_images, sums.image_HWC.tobytes())
+            groups.setdefault((data.crop, str(network.mean), mean_image), []).append(number)
+        return list(groups.values())
+
+    def _augment(self, group: list[int]) -> SomeViews:
+        first = self.networks[group[0]]
+        kinds = tuple(dict.fromkeys(kind for number in group for kind in self.views[number]))
+        if self.keep_features and group[0] == 0 and "center" not in kinds:
+            kinds = ("center", *kinds)
+        return SomeViews(crop=first.recipe.data.crop, mean=first.mean, mean_from=first.statistics, kinds=kinds)
+
+    def _add_up(self, array: NDArray[np.floating]) -> None:
+        """Sum an array over the processes, each of which has filled in the rows of its own images."""
+        if self.layout.num_replicas == 1:
+            return
+        step = max(REDUCED_BYTES // max(array[0].nbytes, 1), 1)
+        for start in range(0, len(array), step):
+            block = torch.from_numpy(np.ascontiguousarray(array[start : start + step])).to(self.device)
+            dist.all_reduce(block)
+            array[start : start + step] = block.cpu().numpy()
+
+    def _together(self, members: tuple[Predictions, ...]) -> tuple[Predictions, ...]:
+        """The mean of several networks, and with searched weights another one."""
+        if len(members) == 1:
+            return ()
+        kinds = [kind for kind in members[0].probabilities if all(kind in member.probabilities for member in members)]
+        arrays = {kind: [member.probabilities[kind] for member in members] for kind in kinds}
+        equal_M1 = np.full((len(members), 1), 1 / len(members))
+        means = {kind: weighted_mean(arrays[kind], equal_M1) for kind in kinds}
+        mean = Predictions(name="all together", origin=None, probabilities=means)
+        if not self.searches:
+            return (mean,)
+        known = np.flatnonzero(self.labels_N >= 0)
+        own_MN = np.stack([array[known, self.labels_N[known]] for array in arrays[mean.main_view]])
+        weights_MN = cross_fitted_weights(own_MN, len(self.keys), known)
+        searched = {kind: weighted_mean(arrays[kind], weights_MN) for kind in kinds}
+        weights = tuple(search_weights(own_MN).tolist())
+        return mean, Predictions(name="all together, weighted", origin=None, probabilities=searched, weights=weights)
+
+    def _notes(self) -> list[str]:
+        notes = []
+        for network in self.networks:
+            if network.pixels is not None and network.pixels != self.shard_set.manifest.pixels:
+                notes.append(f"{network.name} was trained on images prepared otherwise than those of this set")
+        return notes
+
+    def _own_labels(self, labels_N: NDArray[np.int32]) -> NDArray[np.int64]:
+        """The set's labels as numbers of the networks' classes."""
+        numbers = {entry.id: entry.index for entry in self.classes}
+        table = [numbers.get(entry.id, UNLABELED) for entry in self.shard_set.manifest.classes]
+        return np.array([*table, UNLABELED], np.int64)[labels_N]
+
+
+def evaluate(
+    networks: TrainedNetwork | Sequence[TrainedNetwork],
+    shards: str | Path,
+    *,
+    split: str = "val",
+    views: Sequence[ViewKind] | None = None,
+    batch_size: int = 64,
+    weights: Literal["mean", "search"] = "mean",
+    labels: str | Path | None = None,
+    keep_features: bool = False,
+) -> EvaluationResult:
+    """Evaluate one network, or several alone and together, on a shard set; arguments as for `Evaluation`."""
+    evaluation = Evaluation(
+        networks,
+        shards,
+        split=split,
+        views=views,
+        batch_size=batch_size,
+        weights=weights,
+        labels=labels,
+        keep_features=keep_features,
+    )
+    try:
+        return evaluation.run()
+    finally:
+        evaluation.close()
+
+
+def open_split(shards: Path, split: str) -> ShardSet:
+    """The shard set `shards`, or its `split` when it is a folder with one for each."""
+    if not shards.is_dir():
+        raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
+    return ShardSet.open(shards if (shards / MANIFEST_NAME).exists() else shards / split)
+
+
+def weighted_mean(arrays: Sequence[NDArray[np.float32]], weights_MN: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The mean of M arrays (N, classes) with weights (M, N), or (M, 1) for all images alike."""
+    result = large_array(arrays[0].shape, np.float32)
+    for start in range(0, len(result), BLOCK):
+        rows = slice(start, start + BLOCK)
+        weights_MB = weights_MN if weights_MN.shape[1] == 1 else weights_MN[:, rows]
+        result[rows] = sum(w_B[:, None] * array[rows] for w_B, array in zip(weights_MB, arrays, strict=True))
+    return result
+
+
+def _common_classes(networks: Sequence[TrainedNetwork], shard_set: ShardSet) -> tuple[ClassEntry, ...]:
+    """The class table of all networks; InputError when they differ, or the set has a class that they do not know."""
+    data = DataIdentity.of(shard_set)
+    if len(data.class_ids) < 2:
+        raise InputError(f"{shard_set.folder}: has one class, so there is nothing to tell apart")
+    tables = [network.classes or data.classes for network in networks]
+    ids = [entry.id for entry in tables[0]]
+    for network, table in zip(networks, tables, strict=True):
+        if [entry.id for entry in table] != ids:
+            raise InputError(f"{network.name} and {networks[0].name} have different classes; evaluate them apart")
+        unknown = [id for id in data.class_ids if id not in set(ids)]
+        if unknown or len(ids) != network.num_classes:
+            raise InputError(
+                f"{network.name}: this run is from another dataset ({_some(ids)}) than {shard_set.folder} "
+                f"({_some(data.class_ids)}); evaluate it on images of its own classes"
+            )
+    return tables[0]
+
+
+def _some(class_ids: Sequence[str]) -> str:
+    return f"{len(class_ids)} classes: {', '.join(class_ids[:3])}{', …' if len(class_ids) > 3 else ''}"

@@ -1,0 +1,104 @@
+"""Pictures of single images: their likeliest classes (paper, Figure 4, left) and their nearest neighbors (right)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...pipeline.storage import Samples
+from ...prep import ShardSet
+from ...prep.images.geometry import central_square
+from ...prep.images.stored import decode_stored
+from .figures import TRAIN_COLOR, VAL_COLOR, new_figure, save_figure
+from .image_files import ImageAnswer, read_image
+from .result import EvaluationResult
+from .trained import TrainedNetwork
+
+NUM_DRAWN = 8
+PER_ROW = 4
+
+
+def draw_predictions(path: Path, result: EvaluationResult, shard_set: ShardSet, count: int = NUM_DRAWN) -> None:
+    """Write a PNG of the first images of an evaluated set with their label and five likeliest classes."""
+    pictures = _stored(shard_set, range(min(count, len(result.keys))))
+    probabilities = result.final.probabilities[result.final.main_view]
+    names = [entry.name for entry in result.classes]
+    labels = [int(label) for label in result.labels_N[: len(pictures)]]
+    titles = [names[label] if label >= 0 else key for label, key in zip(labels, result.keys, strict=False)]
+    _draw_bars(path, pictures, titles, labels, [probabilities[i] for i in range(len(pictures))], names)
+
+
+def draw_answers(path: Path, network: TrainedNetwork, answers: Sequence[ImageAnswer]) -> None:
+    """Write a PNG of loose images, as the network's crop shows them, with their five likeliest classes."""
+    shown = [answer for answer in answers if answer.probabilities_C is not None and answer.name != "-"][:NUM_DRAWN]
+    pictures = [network.crop(read_image(answer.name)) for answer in shown]
+    titles = [Path(answer.name).name for answer in shown]
+    rows = [answer.probabilities_C for answer in shown if answer.probabilities_C is not None]
+    _draw_bars(path, pictures, titles, [-1] * len(shown), rows, network.class_names)
+
+
+def draw_neighbors(
+    path: Path,
+    network: TrainedNetwork,
+    answers: Sequence[ImageAnswer],
+    shard_set: ShardSet,
+    rows_QK: NDArray[np.int64],
+) -> None:
+    """Write a PNG with a row for each image: itself, then its neighbors in `shard_set`.
+
+    Args:
+        path: the PNG.
+        network: the network, whose crops are shown.
+        answers: the images; standard input is left out.
+        shard_set: where the neighbors are from.
+        rows_QK: their indices, a row for each image.
+    """
+    shown = [(answer, row) for answer, row in zip(answers, rows_QK, strict=True) if answer.name != "-"][:NUM_DRAWN]
+    figure, axes = new_figure(1 + rows_QK.shape[1], (1.5 * (1 + rows_QK.shape[1]), 1.7 * len(shown)), rows=len(shown))
+    for axis in axes:
+        axis.set_axis_off()
+    for number, (answer, row) in enumerate(shown):
+        pictures = [network.crop(read_image(answer.name)), *_stored(shard_set, row.tolist())]
+        for place, picture in enumerate(pictures):
+            axes[number * (1 + len(row)) + place].imshow(picture)
+        axes[number * (1 + len(row))].set_title(_short(Path(answer.name).name), fontsize=8)
+    save_figure(figure, path)
+
+
+def _stored(shard_set: ShardSet, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
+    samples, pixels = Samples([shard_set]), shard_set.manifest.pixels
+    return [central_square(decode_stored(samples.image(i).tobytes(), pixels)) for i in indices]
+
+
+def _draw_bars(
+    path: Path,
+    pictures: Sequence[NDArray[np.uint8]],
+    titles: Sequence[str],
+    labels: Sequence[int],
+    probabilities: Sequence[NDArray[np.float32]],
+    names: Sequence[str],
+) -> None:
+    """A PNG of pictures with bars under them; the label's bar has another color and a mark."""
+    num_rows = -(-len(pictures) // PER_ROW)
+    figure, axes = new_figure(PER_ROW, (2.3 * PER_ROW, 3.4 * num_rows), rows=2 * num_rows, heights=[3, 1.4] * num_rows)
+    for i in range(num_rows * PER_ROW):
+        picture, bars = (axes[(2 * (i // PER_ROW) + below) * PER_ROW + i % PER_ROW] for below in (0, 1))
+        picture.set_axis_off()
+        bars.set_axis_off()
+        if i >= len(pictures):
+            continue
+        picture.imshow(pictures[i])
+        picture.set_title(_short(titles[i]), fontsize=10)
+        likeliest = np.argsort(-probabilities[i], kind="stable")[:5]
+        colors = [VAL_COLOR if k == labels[i] else TRAIN_COLOR for k in likeliest]
+        bars.barh(range(len(likeliest)), probabilities[i][likeliest], color=colors, alpha=0.55)
+        for place, k in enumerate(likeliest):
+            mark = "✓ " if k == labels[i] else ""
+            bars.text(0.02, place, mark + _short(names[k]), va="center", fontsize=8)
+        bars.set(xlim=(0, 1), ylim=(4.5, -0.5))
+    save_figure(figure, path)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"

@@ -1,0 +1,18 @@
+"""A trained network for programs that do not know alexkit."""
+
+from .check import Agreement, check_export, run_onnx, run_torch_program
+from .onnx_file import write_network_onnx
+from .preprocessing import write_preprocessing
+from .torch_program import write_torch_program
+from .web import write_web_page
+
+__all__ = [
+    "Agreement",
+    "check_export",
+    "run_onnx",
+    "run_torch_program",
+    "write_network_onnx",
+    "write_preprocessing",
+    "write_torch_program",
+    "write_web_page",
+]

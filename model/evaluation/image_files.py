@@ -1,0 +1,132 @@
+"""Loose images as a network takes them: files, folders, addresses and standard input, streamed in batches."""
+
+import os
+import sys
+import urllib.request
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import InputError
+from .forward import captured
+from .trained import TrainedNetwork
+
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2"
+)  # fmt: skip
+MAX_DOWNLOAD_BYTES = 2**28
+TIMEOUT_S = 30.0
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageAnswer:
+    """What a network says of one image."""
+
+    name: str
+    """The path or address as the user gave it, or as it was found in a folder."""
+    probabilities_C: NDArray[np.float32] | None
+    """Softmax outputs; None when the image could not be read."""
+    features_D: NDArray[np.float32] | None
+    """Activations of the last hidden layer; None unless they were asked for, or the image could not be read."""
+    error: str | None = None
+    """Why the image could not be read, in one line."""
+
+
+def find_images(words: Iterable[str]) -> list[str]:
+    """Images by path, in the order given: a folder stands for all image files in and below it, in sorted order.
+
+    "-" (standard input) and http(s) addresses are kept as they are. Raises InputError for a path that is not there and
+    for a folder without images.
+    """
+    found: list[str] = []
+    for word in words:
+        path = Path(word)
+        if word == "-" or urlsplit(word).scheme in ("http", "https"):
+            found.append(word)
+        elif path.is_dir():
+            inner = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+            if not inner:
+                raise InputError(f"{word}: no images in this folder; expected files such as .jpg or .png")
+            found += inner
+        elif path.is_file():
+            found.append(word)
+        else:
+            raise InputError(f"{word}: no such file or folder")
+    return found
+
+
+def read_image(word: str) -> bytes:
+    """The encoded bytes of one image that `find_images` named. Raises OSError or InputError."""
+    if word == "-":
+        return sys.stdin.buffer.read(MAX_DOWNLOAD_BYTES)
+    if urlsplit(word).scheme in ("http", "https"):
+        request = urllib.request.Request(word, headers={"User-Agent": "alexkit"})
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            content: bytes = answer.read(MAX_DOWNLOAD_BYTES + 1)
+        if len(content) > MAX_DOWNLOAD_BYTES:
+            raise InputError(f"more than {MAX_DOWNLOAD_BYTES} bytes; this is no image")
+        return content
+    return Path(word).read_bytes()
+
+
+def answer_images(
+    network: TrainedNetwork, words: Sequence[str], *, batch_size: int = 64, with_features: bool = False
+) -> Iterator[ImageAnswer]:
+    """One answer for each image, in order; an image that cannot be read is an answer with an error.
+
+    Images are read and prepared by one thread for each core, a few batches ahead of the network.
+
+    Args:
+        network: the network to ask.
+        words: images as `find_images` gives them.
+        batch_size: images at once in the network.
+        with_features: whether answers hold the last hidden activations.
+    """
+    ahead: deque[tuple[str, Future[NDArray[np.uint8]]]] = deque()
+    waiting = iter(words)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        while True:
+            while len(ahead) < BATCHES_AHEAD * batch_size and (word := next(waiting, None)) is not None:
+                ahead.append((word, threads.submit(lambda one: network.crop(read_image(one)), word)))
+            if not ahead:
+                return
+            batch = [ahead.popleft() for _ in range(min(batch_size, len(ahead)))]
+            yield from _answers(network, batch, with_features)
+
+
+def _answers(
+    network: TrainedNetwork, batch: list[tuple[str, Future[NDArray[np.uint8]]]], with_features: bool
+) -> Iterator[ImageAnswer]:
+    crops: dict[int, NDArray[np.uint8]] = {}
+    errors: dict[int, str] = {}
+    for place, (_, future) in enumerate(batch):
+        try:
+            crops[place] = future.result()
+        except (InputError, OSError) as error:
+            errors[place] = str(error)
+    probabilities, hidden = _ask(network, list(crops.values())) if crops else (None, None)
+    rows = {place: row for row, place in enumerate(crops)}
+    for place, (name, _) in enumerate(batch):
+        row = rows.get(place)
+        yield ImageAnswer(
+            name=name,
+            probabilities_C=None if row is None or probabilities is None else probabilities[row].numpy(),
+            features_D=None if row is None or hidden is None or not with_features else hidden[row].numpy(),
+            error=errors.get(place),
+        )
+
+
+@torch.no_grad()
+def _ask(network: TrainedNetwork, crops: list[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
+    with captured(network, None) as hidden:
+        probabilities = network.probabilities(network.less_mean(crops))
+    return probabilities.cpu(), hidden[0].float().cpu()

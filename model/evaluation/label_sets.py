@@ -1,0 +1,120 @@
+"""Labels from a file instead of the shard set: one or several right classes for an image, such as ReaL's.
+
+Formats: a CSV with the columns `key` and `labels` (class ids or numbers, several separated by spaces, none for an image
+that is not judged); a JSON object of key to label or list of labels; or, for ILSVRC's validation images, ReaL's plain
+JSON list, whose i-th entry belongs to ILSVRC2012_val_ and i + 1 in eight digits.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from .scores import Score
+
+MAX_BYTES = 2**28
+BLOCK = 8192
+
+
+class LabelSets:
+    """The right classes of every image of a set, as rows of a boolean matrix."""
+
+    def __init__(self, allowed_NC: NDArray[np.bool_]) -> None:
+        self.allowed_NC = allowed_NC
+        self.counts_N: NDArray[np.int64] = allowed_NC.sum(1)
+
+    def contains(self, classes_N: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each image's class is one of its right ones."""
+        return self.allowed_NC[np.arange(len(classes_N)), classes_N]
+
+    def score(self, probabilities_NC: NDArray[np.float32]) -> Score:
+        """Errors over the images with a label: wrong when no right class is among the first k. The loss is NaN.
+
+        Classes that tie share credit as in `scores.topk_credit`, for the likeliest right class.
+        """
+        wrong = {1: 0.0, 5: 0.0}
+        chosen = np.flatnonzero(self.counts_N)
+        for start in range(0, len(chosen), BLOCK):
+            rows = chosen[start : start + BLOCK]
+            p_NC, allowed_NC = torch.from_numpy(probabilities_NC[rows]), torch.from_numpy(self.allowed_NC[rows])
+            best_N1 = p_NC.masked_fill(~allowed_NC, -1).max(1, keepdim=True).values
+            above_N = (~(p_NC <= best_N1)).sum(1)
+            tied_NC = p_NC == best_N1
+            equal_N = tied_NC.sum(1).clamp(min=1).double()
+            right_N = (tied_NC & allowed_NC).sum(1).double()
+            for k in wrong:
+                # The chance that none of the right classes comes first when ties are broken at random.
+                missed_N = torch.ones(len(rows), dtype=torch.float64)
+                for drawn in range(k):
+                    one_N = (equal_N - right_N - drawn).clamp(min=0) / (equal_N - drawn).clamp(min=1)
+                    missed_N = torch.where(drawn < k - above_N, missed_N * one_N, missed_N)
+                wrong[k] += float(missed_N.sum())
+        return Score(num_images=len(chosen), wrong_1=wrong[1], wrong_5=wrong[5], loss_sum=float("nan"))
+
+
+def read_label_sets(path: Path, keys: Sequence[str], class_ids: Sequence[str]) -> LabelSets:
+    """The labels of a file for the images `keys`; see the module for the formats.
+
+    Raises InputError naming the file for another format, an unknown class, and a file that names none of the images.
+    """
+    if not path.is_file():
+        raise InputError(f"--labels {path}: no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"--labels {path}: larger than {MAX_BYTES} bytes; this is no file of labels")
+    try:
+        entries = _csv_entries(path) if path.suffix == ".csv" else _json_entries(json.loads(path.read_bytes()), path)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error) as error:
+        raise InputError(f"--labels {path}: neither CSV nor JSON ({error})") from None
+    numbers = {id: i for i, id in enumerate(class_ids)}
+    allowed_NC = np.zeros((len(keys), len(class_ids)), np.bool_)
+    found = 0
+    for row, key in enumerate(keys):
+        # A key may begin with its class folder; label files name the photograph.
+        labels = entries.get(key, entries.get(key.rpartition("/")[2]))
+        if labels is None:
+            continue
+        found += 1
+        for label in labels:
+            allowed_NC[row, _number(label, numbers, path, key)] = True
+    if not found:
+        raise InputError(
+            f"--labels {path}: names none of the set's images; its first is {next(iter(entries), 'missing')!r}, the "
+            f"set's first {keys[0]!r}"
+        )
+    return LabelSets(allowed_NC)
+
+
+def _csv_entries(path: Path) -> dict[str, list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if not {"key", "labels"} <= set(reader.fieldnames or ()):
+            raise InputError(f"--labels {path}: needs the columns key and labels, found {reader.fieldnames}")
+        return {_stem(row["key"]): (row["labels"] or "").split() for row in reader}
+
+
+def _json_entries(data: Any, path: Path) -> Mapping[str, list[Any]]:
+    if isinstance(data, list):
+        data = {f"ILSVRC2012_val_{i + 1:08d}": labels for i, labels in enumerate(data)}
+    if not isinstance(data, dict):
+        raise InputError(f"--labels {path}: expected a JSON object or list, found {type(data).__name__}")
+    return {_stem(key): labels if isinstance(labels, list) else [labels] for key, labels in data.items()}
+
+
+def _stem(key: str) -> str:
+    """A key without the extension of an image file."""
+    stem, dot, ext = key.rpartition(".")
+    return stem if dot and ext.lower() in ("jpeg", "jpg", "png", "webp") else key
+
+
+def _number(label: Any, numbers: Mapping[str, int], path: Path, key: str) -> int:
+    if str(label) in numbers:
+        return numbers[str(label)]
+    if str(label).isdecimal() and int(label) < len(numbers):
+        return int(label)
+    raise InputError(f"--labels {path}: {key} has the label {label!r}, which is no class id or number of this set")

@@ -1,0 +1,176 @@
+"""Trained networks from run folders and weights files."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...prep import ShardSet
+from ..network.network import Network
+from ..network.precision import use_device
+from ..network.tables import wiring
+from ..runs.checkpoint import WEIGHTS, Checkpoint, newest_checkpoint, read_checkpoint
+from ..runs.load import load_recipe
+from ..runs.recipe import Recipe
+from ..runs.run import CHECKPOINTS, CONFIG, DataIdentity, Run
+from ..runs.weights import read_weights
+from .trained import Origin, TrainedNetwork
+
+CheckpointChoice = Literal["last", "best"] | int
+WEIGHT_SUFFIXES = (".safetensors", ".caffemodel")
+
+
+def load_network(
+    run: str | Path,
+    checkpoint: CheckpointChoice = "last",
+    *,
+    recipe: str | None = None,
+    shards: str | Path | None = None,
+    device: str = "cpu",
+) -> TrainedNetwork:
+    """A trained network in eval mode, from a run folder or a weights file.
+
+    Args:
+        run: a run folder that `alextrain` wrote, or a `.safetensors` (ours or torchvision's AlexNet) or `.caffemodel`
+            file.
+        checkpoint: which of a run's checkpoints: "last", "best" (of the lowest validation error; choosing by the
+            images that are then scored flatters) or the number of a step.
+        recipe: for a weights file, the recipe that feeds it: a built-in one, a TOML file or a run's config.json.
+            Not needed for torchvision's and Caffe's AlexNet and for a checkpoint inside a run folder.
+        shards: the training shards, a folder with `train/` or the set itself; needed where the run folder or weights
+            file does not know class names, preparation and mean.
+        device: "cpu", "cuda:N" or "auto".
+
+    Raises InputError for what is no run or weights file, has no such checkpoint, does not fit its recipe or holds
+    numbers that are not finite.
+    """
+    path = Path(run)
+    if (path / CONFIG).exists():
+        if recipe is not None:
+            raise InputError(f"--recipe is for weights files; {path} is a run folder, whose recipe is known")
+        trained = _from_run(path, checkpoint)
+    elif path.is_file() and path.suffix in WEIGHT_SUFFIXES:
+        trained = _from_file(path, recipe)
+    elif path.is_file():
+        raise InputError(
+            f"{path}: not a file of weights that is read here; expected {' or '.join(WEIGHT_SUFFIXES)} (pickled files "
+            "such as .pth may run code: load one where you trust it, and save its state_dict with safetensors)"
+        )
+    else:
+        raise InputError(f"{path}: no {CONFIG} here; name a folder that 'alextrain' wrote, e.g. runs/paper")
+    if shards is not None:
+        _learn_data(trained, _training_set(Path(shards)))
+    return trained.to(use_device(device))
+
+
+def _from_run(folder: Path, choice: CheckpointChoice) -> TrainedNetwork:
+    run = Run.open(folder)
+    checkpoint = choose_checkpoint(folder, choice)
+    network = _network(run.recipe, checkpoint.weights(), str(folder), len(run.data.class_ids))
+    weights_path = checkpoint.folder / WEIGHTS
+    return TrainedNetwork(
+        network,
+        recipe=run.recipe,
+        origin=Origin(path=folder, step=checkpoint.step, sha256=_sha256(weights_path)),
+        classes=run.data.classes,
+        pixels=run.data.pixels,
+        statistics=run.statistics,
+    )
+
+
+def choose_checkpoint(folder: Path, choice: CheckpointChoice) -> Checkpoint:
+    """The checkpoint of a run folder that `choice` names; InputError, listing those there are, when it is not there."""
+    kept = folder / CHECKPOINTS
+    last = newest_checkpoint(kept)
+    steps = sorted(int(path.name.removeprefix("step-")) for path in kept.glob("step-*") if path.suffix != ".partial")
+    if last is None:
+        if steps:
+            raise InputError(
+                f"{folder}: its checkpoints (steps {', '.join(map(str, steps))}) are damaged; restore one or retrain"
+            )
+        raise InputError(f"{folder}: no checkpoint yet; train it with 'alextrain' first")
+    if choice == "last":
+        return last
+    step = _best_step(last) if choice == "best" else choice
+    if step is None:
+        raise InputError(f"{folder}: no validation yet, so no checkpoint is the best; use --checkpoint last")
+    if step not in steps:
+        raise InputError(f"{folder}: no checkpoint of step {step}; there are those of {', '.join(map(str, steps))}")
+    return read_checkpoint(kept / f"step-{step:08d}")
+
+
+def _best_step(checkpoint: Checkpoint) -> int | None:
+    best = checkpoint.state["progress"].get("best")
+    return None if best is None else int(best["step"])
+
+
+def _from_file(path: Path, recipe_name: str | None) -> TrainedNetwork:
+    weights = read_weights(path)
+    recipe = load_recipe(recipe_name) if recipe_name else _recipe_beside(path)
+    return TrainedNetwork(
+        _network(recipe, weights, str(path), None),
+        recipe=recipe,
+        origin=Origin(path=path, step=None, sha256=_sha256(path)),
+        classes=None,
+        pixels=None,
+        statistics=None,
+    )
+
+
+def _recipe_beside(path: Path) -> Recipe:
+    """The recipe of the run folder that a checkpoint's file lies in: RUN/checkpoints/step-N/weights.safetensors."""
+    for folder in path.absolute().parents[:3]:
+        if (folder / CONFIG).exists():
+            return Run.open(folder).recipe
+    raise InputError(
+        f"{path}: a weights file does not say how its network is wired and fed; name its recipe with --recipe"
+    )
+
+
+def _network(recipe: Recipe, weights: Mapping[str, Tensor], name: str, num_classes: int | None) -> Network:
+    """The recipe's network with these weights; InputError names the first that is missing, misshapen or not finite."""
+    table = wiring(recipe.network)
+    last = f"{table.layers[-1].name}.weight"
+    if last not in weights:
+        raise InputError(f"{name}: no {last} among its weights; the recipe {recipe.name!r} is for another network")
+    network = Network(table, num_classes or len(weights[last]))
+    own = network.state_dict()
+    for key, expected in own.items():
+        found = weights.get(key)
+        if found is None or found.shape != expected.shape:
+            shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
+            raise InputError(
+                f"{name}: {key} is {shape}, the network of recipe {recipe.name!r} needs {tuple(expected.shape)}"
+            )
+        if not bool(torch.isfinite(found).all()):
+            raise InputError(
+                f"{name}: {key} holds numbers that are not finite; the run diverged or the file is damaged"
+            )
+    network.load_state_dict({key: weights[key] for key in own})
+    return network
+
+
+def _training_set(shards: Path) -> ShardSet:
+    return ShardSet.open(shards / "train" if (shards / "train").is_dir() else shards)
+
+
+def _learn_data(trained: TrainedNetwork, shard_set: ShardSet) -> None:
+    """Fill in what the run or file does not know itself from its training set."""
+    data = DataIdentity.of(shard_set)
+    if len(data.class_ids) != trained.num_classes:
+        raise InputError(
+            f"{trained.name}: its network has {trained.num_classes} outputs, {shard_set.folder} has "
+            f"{len(data.class_ids)} classes; name the set it was trained on"
+        )
+    trained.classes = trained.classes or data.classes
+    trained.pixels = trained.pixels or data.pixels
+    trained.statistics = trained.statistics or shard_set.sums()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,101 @@
+"""Tables as files: CSV, parquet, a challenge's submission format, timm's results. Every file appears whole."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....errors import InputError
+from ....extras import explained_imports
+from ....prep.format.files import whole_file
+from ..result import EvaluationResult, Predictions, Table
+from ..trained import TrainedNetwork
+
+PREDICTION_SUFFIXES = (".csv", ".parquet", ".txt")
+# The columns of the results files in timm's repository.
+TIMM_COLUMNS = (
+    "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation"
+)  # fmt: skip
+
+
+def write_csv(path: Path, table: Table) -> None:
+    """A table as CSV; floats with seven significant digits, which tell every float32 used here apart for a reader."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*(map(_cell, column.tolist()) for column in table.values()), strict=True))
+    with whole_file(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.7g}" if isinstance(value, float) else value
+
+
+def write_parquet(path: Path, table: Table) -> None:
+    """A table as parquet; ImportError without pyarrow."""
+    with explained_imports():
+        import pyarrow as arrow
+        from pyarrow import parquet
+    with whole_file(path) as file:
+        parquet.write_table(arrow.table({name: arrow.array(column) for name, column in table.items()}), file)
+
+
+def write_predictions(path: Path, result: EvaluationResult) -> None:
+    """Predictions in the format of the file's suffix.
+
+    `.csv` and `.parquet`: key, label, five classes with probabilities. `.txt`: the submission format of ILSVRC, five
+    class numbers a line, counted from 1, images in the order of their keys.
+    """
+    if path.suffix == ".parquet":
+        write_parquet(path, result.predictions())
+    elif path.suffix == ".csv":
+        write_csv(path, result.predictions())
+    else:
+        order = np.argsort(np.array(result.keys), kind="stable")
+        lines = (" ".join(map(str, row)) for row in (result.guesses[0][order] + 1).tolist())
+        with whole_file(path) as file:
+            file.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def check_predictions_file(path: Path) -> None:
+    """Raise InputError for a file of predictions whose format is not known or that cannot be written."""
+    if path.suffix not in PREDICTION_SUFFIXES:
+        raise InputError(f"--predictions {path}: expected a name that ends in {', '.join(PREDICTION_SUFFIXES)}")
+
+
+def append_timm_rows(path: Path, result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> None:
+    """Append one row for each network, by its best kind of views, to a CSV with the columns of timm's results files.
+
+    Raises InputError for a file with other columns.
+    """
+    old = ""
+    if path.exists():
+        old = path.read_text(encoding="utf-8")
+        if old.partition("\n")[0].strip() != ",".join(TIMM_COLUMNS):
+            raise InputError(f"--results {path}: its columns are not those of timm's results; name another file")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if not old:
+        writer.writerow(TIMM_COLUMNS)
+    for network, row, scores in zip(networks, result.rows, result.scores, strict=False):
+        writer.writerow(_timm_row(network, row, scores[row.main_view], result.has_top5))
+    with whole_file(path) as file:
+        file.write((old + text.getvalue()).encode())
+
+
+def _timm_row(network: TrainedNetwork, row: Predictions, score: Any, has_top5: bool) -> list[str]:
+    top1, top5 = 100 * score.top1_error, 100 * score.top5_error if has_top5 else 0.0
+    crop, pixels = network.recipe.data.crop, network.pixels
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    return [
+        f"alexnet_{network.recipe.name}.{Path(row.name).name}_{row.main_view}",
+        *(f"{value:.3f}" for value in (100 - top1, top1, 100 - top5, top5)),
+        f"{millions:.2f}",
+        str(crop),
+        f"{crop / pixels.size_px:.3f}" if pixels else "",
+        pixels.filter if pixels else "",
+    ]

@@ -1,0 +1,67 @@
+"""Writes the report folder: page, metrics and tables."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ....extras import explained_imports
+from ....prep import ShardSet
+from ....prep.format.files import whole_file
+from ..result import EvaluationResult
+from ..trained import TrainedNetwork
+from .neighbors import TrainingNeighbors
+from .page import page_context
+from .tables import write_csv
+
+
+def write_report(
+    folder: Path,
+    result: EvaluationResult,
+    networks: Sequence[TrainedNetwork],
+    shard_set: ShardSet,
+    *,
+    neighbors: TrainingNeighbors | None = None,
+    examples: Sequence[str] = (),
+    seed: int = 0,
+) -> None:
+    """Write `metrics.json`, `predictions.csv`, `per_class.csv`, `confusions.csv` and `index.html` into `folder`.
+
+    Raises ImportError without Jinja2.
+
+    Args:
+        folder: made when it is not there; files in it are replaced.
+        result: the evaluation.
+        networks: the networks in it.
+        shard_set: the set that was evaluated.
+        neighbors: nearest training images of every image, for what needs them; None leaves it out.
+        examples: keys of the images to show with their guesses; () for a choice by `seed`.
+        seed: of the choice of examples.
+    """
+    page = render(page_context(result, networks, shard_set, neighbors=neighbors, examples=examples, seed=seed))
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / "metrics.json") as file:
+        file.write(json.dumps(result.metrics(), indent=1).encode() + b"\n")
+    write_csv(folder / "predictions.csv", result.predictions())
+    write_csv(folder / "per_class.csv", result.per_class())
+    write_csv(folder / "confusions.csv", result.confusions())
+    with whole_file(folder / "index.html") as file:
+        file.write(page.encode("utf-8", "replace"))
+
+
+def render(context: dict[str, object]) -> str:
+    """The page as HTML that needs no other file; everything in `context` is escaped but the charts."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(__package__ or "", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html").render(context)
+
+
+def require_libraries() -> None:
+    """Raise ImportError, saying how to get them, when a library that a report needs is missing."""
+    with explained_imports():
+        import jinja2
+        import matplotlib
+
+        del jinja2, matplotlib

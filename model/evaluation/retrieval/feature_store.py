@@ -1,0 +1,90 @@
+"""Features of whole shard sets, computed once and kept in the run folder.
+
+`RUN/features/LAYER-WEIGHTS-SET.npy`: float16 (samples, units) by image index, for the last hidden layer and the center
+crop; WEIGHTS and SET begin the hashes of the weights and of the set's shards.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ....pipeline import CenterCrop, Loader
+from ....prep import ShardSet
+from ....prep.format.files import whole_file
+from ..forward import captured, large_array, store_features, view_probabilities
+from ..trained import TrainedNetwork
+
+FOLDER = "features"
+
+
+def stored_features(
+    network: TrainedNetwork,
+    shard_set: ShardSet,
+    *,
+    batch_size: int = 64,
+    report: Callable[[int], None] | None = None,
+) -> NDArray[np.floating]:
+    """The last hidden activations of every image of a set, float16 (samples, units), mapped where they are kept.
+
+    A network from a run folder keeps them there; one from a weights file computes them anew.
+
+    Args:
+        network: the network.
+        shard_set: the images.
+        batch_size: images at once.
+        report: called with the images done so far, when they are computed.
+    """
+    folder = network.origin.path / FOLDER if network.origin.path.is_dir() else None
+    layer = network.network.sizes[-2].name
+    if folder is not None:
+        path = folder / f"{layer}-{network.origin.sha256[:16]}-{_fingerprint(shard_set)[:16]}.npy"
+        if path.exists():
+            kept: NDArray[np.floating] = np.load(path, mmap_mode="r")
+            return kept
+    features_ND = compute_features(network, shard_set, batch_size=batch_size, report=report)
+    if folder is None:
+        return features_ND
+    folder.mkdir(exist_ok=True)
+    with whole_file(path) as file:
+        np.save(file, features_ND)
+    kept = np.load(path, mmap_mode="r")
+    return kept
+
+
+def compute_features(
+    network: TrainedNetwork,
+    shard_set: ShardSet,
+    *,
+    batch_size: int = 64,
+    report: Callable[[int], None] | None = None,
+) -> NDArray[np.floating]:
+    """One pass over a set: the last hidden activations for the center crop, float16 (samples, units)."""
+    augment = CenterCrop(crop=network.recipe.data.crop, mean=network.mean, mean_from=network.statistics)
+    features_ND: NDArray[np.floating] | None = None
+    seen = 0
+    with (
+        Loader(
+            shard_set.folder, batch_size=batch_size, augment=augment, device=str(network.device), channels_last=True
+        ) as loader,
+        captured(network, None) as hidden,
+        torch.no_grad(),
+    ):
+        for batch in loader:
+            view_probabilities(network, batch, network.precision)
+            units_BD = hidden.pop()
+            if features_ND is None:
+                features_ND = large_array((loader.num_samples, units_BD.shape[1]), np.float16)
+            store_features(features_ND, batch, units_BD)
+            seen += int(batch.mask.sum())
+            if report:
+                report(seen)
+    assert features_ND is not None
+    return features_ND
+
+
+def _fingerprint(shard_set: ShardSet) -> str:
+    """One hash for the content of all shards, in order."""
+    return hashlib.sha256("".join(shard.sha256 for shard in shard_set.manifest.shards).encode()).hexdigest()

@@ -1,0 +1,184 @@
+"""A trained network with all that it takes to use it: weights, class names, and how an image is prepared for it.
+
+It comes from a run folder, or from a weights file (ours, torchvision's or Caffe's AlexNet) and its recipe.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ...prep import PixelOptions, PixelSums
+from ...prep.format.manifest import ClassEntry
+from ..network.network import Network
+from ..network.precision import choose_precision
+from ..runs.recipe import Recipe
+
+AnyImage = Image.Image | NDArray[np.uint8] | bytes | str | Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where a network's weights come from."""
+
+    path: Path
+    """The run folder or weights file as the user named it."""
+    step: int | None
+    """Finished training steps; None where the file does not say."""
+    sha256: str
+    """The hash of the weights file."""
+
+
+class TrainedNetwork(nn.Module):
+    """A network in eval mode; calling it takes prepared images (N, 3, crop, crop) to logits (N, classes).
+
+    Attributes:
+        network: the layers, a `Network`.
+        recipe: the recipe it was trained by.
+        classes: the class table in the order of the outputs; None when only a weights file is known.
+        pixels: how an image is prepared before it is cropped; None when unknown.
+        statistics: the training set's pixel sums, for the mean; None when unknown.
+        origin: where the weights come from.
+        precision: the dtype of its products when it is evaluated.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        recipe: Recipe,
+        origin: Origin,
+        classes: tuple[ClassEntry, ...] | None,
+        pixels: PixelOptions | None,
+        statistics: PixelSums | None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe, self.origin = recipe, origin
+        self.classes, self.pixels, self.statistics = classes, pixels, statistics
+        self.eval()
+
+    @property
+    def name(self) -> str:
+        """What tables call it: the path as the user named it."""
+        return str(self.origin.path)
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs."""
+        return self.network.num_classes
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names in the order of the outputs; numbers when only a weights file is known."""
+        if self.classes is None:
+            return [str(i) for i in range(self.num_classes)]
+        return [entry.name for entry in self.classes]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype that its products run in when it is evaluated, by its recipe and device."""
+        return choose_precision(self.recipe.training.precision, self.device)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        """Logits (N, classes) of float images, gray levels 0-255 less the mean, (N, 3, crop, crop)."""
+        logits: Tensor = self.network(images_NCHW)
+        return logits
+
+    def predict(self, images: Sequence[AnyImage]) -> Tensor:
+        """Probabilities, float32 (N, classes) on the host, of images that `preprocess` takes."""
+        return self.probabilities(self.preprocess(images)).cpu()
+
+    @torch.no_grad()
+    def probabilities(self, images_NCHW: Tensor) -> Tensor:
+        """Softmax outputs, float32 (N, classes), of prepared images, in the network's precision."""
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            logits = self(images_NCHW.contiguous(memory_format=torch.channels_last))
+        probabilities: Tensor = logits.float().softmax(1)
+        return probabilities
+
+    def preprocess(self, images: Sequence[AnyImage]) -> Tensor:
+        """Images as the network reads them, float32 (N, 3, crop, crop) on its device.
+
+        Each is prepared exactly as the training shards were (fitted, encoded and decoded again), then cropped in the
+        middle, and the mean is subtracted.
+
+        Args:
+            images: Pillow images, uint8 arrays (H, W, 3), encoded files as bytes, or paths.
+
+        Raises InputError for an image that does not decode, and when the preparation or the mean is not known.
+        """
+        with ThreadPoolExecutor() as threads:
+            crops = list(threads.map(self.crop, images))
+        return self.less_mean(crops)
+
+    def crop(self, image: AnyImage) -> NDArray[np.uint8]:
+        """One image prepared and cropped, uint8 (crop, crop, 3); see `preprocess`."""
+        image_HWC, crop = self.prepare(image), self.recipe.data.crop
+        top, left = ((side - crop) // 2 for side in image_HWC.shape[:2])
+        return image_HWC[top : top + crop, left : left + crop]
+
+    def prepare(self, image: AnyImage) -> NDArray[np.uint8]:
+        """One image as the training shards would store it, uint8 (H, W, 3)."""
+        from ...prep.images.fit import fit_image
+        from ...prep.images.prepare import encode_image, prepare_image
+        from ...prep.images.stored import decode_stored
+
+        pixels = self._pixels()
+        if isinstance(image, str | Path):
+            image = Path(image).read_bytes()
+        if isinstance(image, bytes):
+            encoded = prepare_image(image, pixels).encoded
+        else:
+            array = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+                raise InputError(f"expected a uint8 image of shape (H, W, 3), got {array.dtype} {array.shape}")
+            encoded = encode_image(fit_image(array, pixels), pixels)
+        return decode_stored(encoded, pixels)
+
+    def less_mean(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """uint8 crops (crop, crop, 3) as a float32 batch (N, 3, crop, crop) on the device, less the mean."""
+        pixels_NHWC = torch.from_numpy(np.stack(crops)).to(self.device)
+        return pixels_NHWC.permute(0, 3, 1, 2).float() - torch.from_numpy(self.mean_CHW()).to(self.device)
+
+    def mean_CHW(self) -> NDArray[np.float32]:
+        """What is subtracted from a central crop, float32 (3, crop, crop), gray levels 0-255."""
+        crop, mean = self.recipe.data.crop, self.mean
+        if mean == "none":
+            mean = 0.0
+        if not isinstance(mean, str):
+            color = np.broadcast_to(np.array(mean, np.float32), 3)
+            return np.broadcast_to(color[:, None, None], (3, crop, crop)).copy()
+        if self.statistics is None:
+            raise InputError(f"{self.name}: the mean of its training set is not known; name the set with --shards")
+        mean_HWC = self.statistics.mean_image_HWC()
+        if mean == "channel":
+            mean_HWC = np.broadcast_to(mean_HWC.mean((0, 1)), mean_HWC.shape)
+        top, left = ((side - crop) // 2 for side in mean_HWC.shape[:2])
+        mean_CHW = mean_HWC[top : top + crop, left : left + crop].transpose(2, 0, 1)
+        return np.ascontiguousarray(mean_CHW, dtype=np.float32)
+
+    @property
+    def mean(self) -> Any:
+        """The recipe's `data.mean`."""
+        return self.recipe.data.mean
+
+    def _pixels(self) -> PixelOptions:
+        if self.pixels is None:
+            raise InputError(
+                f"{self.name}: how its training images were prepared is not known; name their set with --shards"
+            )
+        return self.pixels

@@ -1,0 +1,87 @@
+"""Which crops of an image a network looks at before its probabilities are averaged.
+
+`center`: one central crop. `ten`: corners and center and their mirror images (paper, section 4.1). `nine`: not
+mirrored, on a 3 x 3 grid (the readout of the CIFAR-10 nets of cuda-convnet). All that are asked for are cut in one pass
+over the set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal, get_args
+
+from ...errors import InputError
+from ...pipeline import CenterCrop, TenViews
+from ...pipeline.augment import Evaluation
+from ...pipeline.augment.plan import View
+
+ViewKind = Literal["center", "nine", "ten"]
+VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
+TITLES: dict[ViewKind, str] = {"center": "center crop", "nine": "nine views", "ten": "ten views"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NineViews(Evaluation):
+    """A 3 x 3 grid of crops, not mirrored."""
+
+    def fixed_views(self, size_px: int) -> tuple[View, ...]:
+        (height, width), (top, left) = self.crop_HW, self._center(size_px)
+        grid = product((0, top, size_px - height), (0, left, size_px - width))
+        return tuple(View(top=top, left=left, mirror=False) for top, left in grid)
+
+
+KINDS: dict[ViewKind, type[Evaluation]] = {"center": CenterCrop, "nine": NineViews, "ten": TenViews}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SomeViews(Evaluation):
+    """Every crop that one of `kinds` needs, each once."""
+
+    kinds: tuple[ViewKind, ...] = ("center",)
+    """Kinds of views, in any order."""
+
+    def fixed_views(self, size_px: int) -> tuple[View, ...]:
+        return tuple(dict.fromkeys(view for kind in self.kinds for view in self._views_of(kind, size_px)))
+
+    def rows(self, kind: ViewKind, size_px: int) -> list[int]:
+        """Where the crops of one kind are among all of them."""
+        all_views = self.fixed_views(size_px)
+        return [all_views.index(view) for view in self._views_of(kind, size_px)]
+
+    def _views_of(self, kind: ViewKind, size_px: int) -> tuple[View, ...]:
+        return KINDS[kind](crop=self.crop, mean="none").fixed_views(size_px)
+
+
+def choose_views(
+    asked: Sequence[ViewKind] | None, *, size_px: int, crop_px: int, flip: bool, name: str
+) -> tuple[ViewKind, ...]:
+    """The kinds of views for a network, in the order of `VIEW_KINDS`.
+
+    Raises InputError for views that would be wrong: mirror images for a network that never saw any, several crops where
+    the crop is the whole image.
+
+    Args:
+        asked: what the caller wants; None for the center and whichever others fit: ten views where the network was
+            trained with mirror images, else nine.
+        size_px: side of the stored images, px.
+        crop_px: side of the network's crop, px.
+        flip: whether the network was trained with mirror images.
+        name: the network's name, for messages.
+    """
+    whole = crop_px >= size_px
+    if asked is None:
+        return ("center",) if whole else ("center", "ten") if flip else ("center", "nine")
+    for kind in asked:
+        if kind not in VIEW_KINDS:
+            raise InputError(f"views must be among {', '.join(VIEW_KINDS)}, got {kind!r}")
+        if kind != "center" and whole:
+            raise InputError(
+                f"{name}: {TITLES[kind]} need a crop smaller than the image, but this network reads all of its "
+                f"{size_px} px; use --views center"
+            )
+        if kind == "ten" and not flip:
+            raise InputError(
+                f"{name}: ten views hold mirror images, and this network was trained without any (data.flip = false); "
+                "use --views nine or center"
+            )
+    return tuple(kind for kind in VIEW_KINDS if kind in asked)

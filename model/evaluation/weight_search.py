@@ -1,0 +1,48 @@
+"""Weights for the members of an ensemble, searched on images with labels (as the released code's avg-valid.py does).
+
+The weights of a mean of probabilities that make the labels most probable: a concave problem with one optimum, found by
+expectation maximization from equal weights, so the same images give the same weights.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_ROUNDS = 10_000
+TOLERANCE = 1e-9  # of the mean log-likelihood
+
+
+def search_weights(own_MN: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Weights (M,), not negative, their sum 1, that maximize the mean log of the labels' mixed probability.
+
+    Args:
+        own_MN: the probability that each of M networks gives each image's label, (M, N).
+    """
+    p_MN = np.maximum(own_MN.astype(np.float64), np.finfo(np.float32).tiny)
+    weights_M = np.full(len(p_MN), 1 / len(p_MN))
+    likelihood = -np.inf
+    for _ in range(MAX_ROUNDS):
+        mixed_N = weights_M @ p_MN
+        before, likelihood = likelihood, float(np.log(mixed_N).mean())
+        if likelihood - before < TOLERANCE:
+            break
+        weights_M = weights_M * (p_MN / mixed_N).mean(1)
+        weights_M /= weights_M.sum()
+    return weights_M
+
+
+def cross_fitted_weights(
+    own_MN: NDArray[np.floating], num_images: int, rows_N: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Weights for each image that were searched without it, (M, num_images): even images with the odd ones' weights.
+
+    So an error rate by them is one on images that the search has not seen.
+
+    Args:
+        own_MN: the probability that each network gives the label of each labeled image.
+        num_images: images of the set.
+        rows_N: where the labeled images are among them.
+    """
+    result = np.empty((len(own_MN), num_images))
+    for half in (0, 1):
+        result[:, half::2] = search_weights(own_MN[:, rows_N % 2 != half])[:, None]
+    return result

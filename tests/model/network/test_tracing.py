@@ -1,0 +1,92 @@
+"""torch's tools for graphs take the networks: export, trace, compile; the normalization is an operator of its own."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from alexkit.model import Network, Switches, wiring
+from alexkit.model.network.norm import ResponseNorm, plain_decompositions
+
+KIND = Switches(kind="cifar10-11")  # response normalization and locally connected layers on 24 px
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """A network whose activations are large enough for the normalization to matter."""
+    network = Network(wiring(KIND), 10).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for size in network.sizes:
+            network.get_parameter(f"{size.name}.weight").normal_(0, (2 / size.inputs) ** 0.5, generator=generator)
+    return network.requires_grad_(False)
+
+
+def images(number: int) -> Tensor:
+    return torch.randn(number, 3, 24, 24, generator=torch.Generator().manual_seed(number)) * 60
+
+
+def exported(network: Network) -> Callable[[Tensor], Tensor]:
+    shapes = {"images_NCHW": {0: torch.export.Dim("n", min=1)}}
+    result: Any = torch.export.export(network, (images(2),), dynamic_shapes=shapes).module()
+    return result  # type: ignore[no-any-return]
+
+
+def exported_plainly(network: Network) -> Callable[[Tensor], Tensor]:
+    shapes = {"images_NCHW": {0: torch.export.Dim("n", min=1)}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(network, (images(2),), dynamic_shapes=shapes).run_decompositions(
+            plain_decompositions()
+        )
+    assert not [node for node in program.graph.nodes if "alexkit" in str(node.target)]
+    result: Any = program.module()
+    return result  # type: ignore[no-any-return]
+
+
+def traced(network: Network) -> Callable[[Tensor], Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result: Any = torch.jit.trace(network, (images(2),))
+    return result  # type: ignore[no-any-return]
+
+
+def compiled(network: Network) -> Callable[[Tensor], Tensor]:
+    # Without generated machine code, which would take a C++ compiler and its time: what we answer for is the capture.
+    result: Any = torch.compile(network, backend="aot_eager", fullgraph=True)
+    return result  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("make", [exported, exported_plainly, traced, compiled])
+def test_a_captured_network_computes_the_same_for_any_number_of_images(
+    network: Network, make: Callable[[Network], Callable[[Tensor], Tensor]]
+) -> None:
+    captured = make(network)
+    for number in (2, 3):
+        expected = network(images(number))
+        assert expected.std() > 0.1
+        assert torch.allclose(captured(images(number)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_compiled_network_trains_with_the_same_gradients() -> None:
+    def gradients(compile: bool) -> list[Tensor]:
+        layers = nn.Sequential(nn.Conv2d(3, 6, 3), ResponseNorm(6, size=5, alpha=0.01, beta=0.75, k=2.0, relu=True))
+        with torch.no_grad():
+            for parameter in layers.parameters():
+                parameter.fill_(0.01).add_(torch.linspace(0, 0.1, parameter.numel()).view_as(parameter))
+        call: Any = torch.compile(layers, backend="aot_eager", fullgraph=True) if compile else layers
+        call(images(2)).square().mean().backward()
+        return [parameter.grad for parameter in layers.parameters() if parameter.grad is not None]
+
+    plain, compiled = gradients(False), gradients(True)
+    assert len(plain) == 2
+    assert all(torch.allclose(a, b, rtol=1e-5) for a, b in zip(plain, compiled, strict=True))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_operator_keeps_torchs_contract(layout: torch.memory_format) -> None:
+    x = torch.randn(2, 6, 3, 4).contiguous(memory_format=layout).requires_grad_()
+    torch.library.opcheck(torch.ops.alexkit.response_norm.default, (x, 5, 0.01, 0.75, 2.0, 2, True))

@@ -1,0 +1,24 @@
+"""The notebook for teachers runs from its first cell to its last."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "examples").glob("*.ipynb"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_every_cell_runs(path: Path, tmp_path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert all(not cell.get("outputs") for cell in cells), "store the notebook without outputs"
+    code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    (tmp_path / "cells.py").write_text(code + "\n\nassert losses[-1] < losses[0]\n", encoding="utf-8")
+    environment = {**os.environ, "MPLBACKEND": "agg"}
+    command = [sys.executable, "-c", "exec(compile(open('cells.py').read(), 'cells.py', 'exec'))"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
