@@ -29,6 +29,7 @@ from .ilsvrc.archives import incomplete
 from .inputs import SourceSplit
 from .labels import Unlabeled, with_names
 from .lists.image_list import SUFFIXES, read_image_list
+from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
 from .split_names import split_called
@@ -166,6 +167,8 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
         names = ", ".join(one.path.name for one in lists)
         source.remarks.note(f"{folder.where}: read by {names}; --layout class-folders reads its folders instead")
         return source, lists
+    if folder.folders and all(split_called(name) and _is_empty(folder.child(name)) for name in folder.folders):
+        raise InputError(f"{folder.where}: {', '.join(folder.folders)} hold nothing to read; put class folders there")
     found = _of_layout(contents(folder, "train", source), wanted)
     if not found:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
@@ -179,6 +182,10 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
     one = _the_one(source, "train", found)
     assert one is not None
     return source, [one]
+
+
+def _is_empty(folder: Folder) -> bool:
+    return not folder.files and not folder.folders
 
 
 def _of_layout(candidates: Iterable[Candidate], wanted: Layout | None) -> list[Candidate]:
@@ -242,10 +249,11 @@ def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
     """Say what lies in SOURCE and belongs to no split."""
     used = {path.relative_to(folder.where).parts[0] for one in chosen for path in (one.path, *one.files)}
     for name in folder.folders:
-        if name not in used:
+        if name not in used and not split_called(name):
             folder.remarks.pass_over("folders that are no split", str(folder.where / name))
     for file in folder.files:
-        if file.name not in used and not any(Path(file.path).match(str(one.path)) for one in chosen):
+        in_pattern = any(Path(file.path).match(str(one.path)) for one in chosen)
+        if file.name not in used and not in_pattern and not is_of_shard_set(file.name):
             folder.remarks.pass_over("files that belong to no split", file.path)
 
 
