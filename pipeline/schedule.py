@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .order import WINDOW_SAMPLES, Order, full_order, window_order
+from .sampling import Drawn
 
 ORDERS = {"full": full_order, "window": window_order}
 READ_AHEAD_BATCHES = 4
@@ -27,12 +28,27 @@ class LocalBatch:
     """Positions in the epoch's order."""
     indices_B: NDArray[np.int64]
     """Sample indices."""
+    draws_B: NDArray[np.int64]
+    """What augmentation is drawn for: the sample index, and other numbers for repetitions within the epoch."""
     mask_B: NDArray[np.bool_]
     """False for padding, which repeats the last sample."""
 
 
 class Schedule:
-    """The epochs of one loader. Positions count samples consumed by all replicas since the start of epoch 0."""
+    """The epochs of one loader. Positions count samples consumed by all replicas since the start of epoch 0.
+
+    Args:
+        num_samples: Samples of the loaded sets.
+        batch_size: Of one replica.
+        replica: 0 to num_replicas - 1.
+        num_replicas: Replicas that share a global batch.
+        seed: Of the order.
+        order: "full" or "window".
+        training: Whether the order is shuffled and repeated.
+        drop_last: Whether training drops the tail that fills no global batch; else the last batch is filled up from
+            the start of the same epoch, with a mask, so that all replicas take as many steps.
+        drawn: A sampling, or None for all samples once.
+    """
 
     def __init__(
         self,
@@ -44,26 +60,33 @@ class Schedule:
         seed: int,
         order: Order,
         training: bool,
+        drop_last: bool = True,
+        drawn: Drawn | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.global_batch = batch_size * num_replicas
-        if training and num_samples < self.global_batch:
+        length = num_samples if drawn is None else drawn.length
+        if training and length < self.global_batch:
             raise InputError(
-                f"{num_samples} samples fill no global batch of {self.global_batch} ({num_replicas} x {batch_size}); "
-                f"choose batch_size <= {num_samples // num_replicas} (of a recipe: --set training.batch_size=...)"
+                f"{length} samples fill no global batch of {self.global_batch} ({num_replicas} x {batch_size}); "
+                f"choose batch_size <= {length // num_replicas} (of a recipe: --set training.batch_size=...)"
             )
-        self.num_samples = num_samples
+        if order == "window" and drawn is not None:
+            raise InputError("order='window' reads whole runs of stored samples; choose order='full' with a sampling")
+        self.num_samples = length
         self.seed = seed
         self.order: str = order if training else "stored"
         self.training = training
         self.replica = replica
         self.num_replicas = num_replicas
-        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self.drop_last = drop_last and training
+        self._drawn = drawn
+        self._order: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
 
     @property
     def epoch_samples(self) -> int:
         """Samples consumed by one epoch, all replicas together."""
-        return self.num_samples // self.global_batch * self.global_batch if self.training else self.num_samples
+        return self.num_samples // self.global_batch * self.global_batch if self.drop_last else self.num_samples
 
     @property
     def num_batches(self) -> int:
@@ -79,9 +102,16 @@ class Schedule:
         epoch, start = divmod(position, self.epoch_samples)
         numbers = start + np.arange(self.replica, self.global_batch, self.num_replicas, dtype=np.int64)
         mask = numbers < self.epoch_samples
-        numbers = np.minimum(numbers, self.epoch_samples - 1)
-        indices = self._epoch_order(epoch)[numbers] if self.training else numbers
-        return LocalBatch(epoch=epoch, numbers_B=numbers, indices_B=indices, mask_B=mask)
+        if self.training:
+            numbers %= self.epoch_samples
+        else:
+            numbers = np.minimum(numbers, self.epoch_samples - 1)
+        if not self.training and self._drawn is None:
+            return LocalBatch(epoch=epoch, numbers_B=numbers, indices_B=numbers, draws_B=numbers, mask_B=mask)
+        indices, draws = self._epoch_order(epoch)
+        return LocalBatch(
+            epoch=epoch, numbers_B=numbers, indices_B=indices[numbers], draws_B=draws[numbers], mask_B=mask
+        )
 
     def read_ahead(self, position: int) -> NDArray[np.int64]:
         """Samples whose bytes should be on their way when the batch at `position` is started; may be none.
@@ -92,13 +122,34 @@ class Schedule:
         if self.order == "window":
             before = start - self.global_batch
             first = 0 if before < 0 else (before // WINDOW_SAMPLES + 2) * WINDOW_SAMPLES
-            return self._epoch_order(epoch)[first : (start // WINDOW_SAMPLES + 2) * WINDOW_SAMPLES]
+            return self._epoch_order(epoch)[0][first : (start // WINDOW_SAMPLES + 2) * WINDOW_SAMPLES]
         ahead = start + READ_AHEAD_BATCHES * self.global_batch
         if ahead >= self.epoch_samples:
             return np.empty(0, np.int64)
         return self.local_batch(position - start + ahead).indices_B
 
-    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, ORDERS[self.order](self.seed, epoch, self.num_samples))
-        return self._order[1]
+    def _epoch_order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Sample indices in the epoch's order, and what augmentation is drawn for."""
+        if self._order is None or (self._order[0] != epoch and self.training):
+            drawn = self._drawn
+            if not self.training:
+                indices = np.arange(self.num_samples) if drawn is None or drawn.allowed is None else drawn.allowed
+            elif drawn is None or drawn.order is None:
+                indices = ORDERS[self.order](self.seed, epoch, self.num_samples)
+                indices = indices if drawn is None or drawn.allowed is None else drawn.allowed[indices]
+            else:
+                indices = drawn.order(self.seed, epoch)
+            repeats = drawn is not None and drawn.order is not None
+            self._order = (epoch, indices, _numbered(indices) if repeats else indices)
+        return self._order[1:]
+
+
+def _numbered(indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each index, with 2**40 added for every time that it came before."""
+    by_index = np.argsort(indices, kind="stable")
+    ordered = indices[by_index]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    times = np.arange(len(ordered)) - np.repeat(starts, np.diff(starts, append=len(ordered)))
+    numbered = np.empty_like(indices)
+    numbered[by_index] = ordered + (times << 40)
+    return numbered

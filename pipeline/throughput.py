@@ -143,7 +143,8 @@ def measure_throughput(
 
 
 def _batch(indices_B: NDArray[np.int64]) -> LocalBatch:
-    return LocalBatch(epoch=0, numbers_B=indices_B, indices_B=indices_B, mask_B=np.ones(len(indices_B), np.bool_))
+    mask_B = np.ones(len(indices_B), np.bool_)
+    return LocalBatch(epoch=0, numbers_B=indices_B, indices_B=indices_B, draws_B=indices_B, mask_B=mask_B)
 
 
 def _keep_busy(under_way: Sized, start: Callable[[], None], take: Callable[[], object]) -> Callable[[], None]:

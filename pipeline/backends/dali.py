@@ -180,7 +180,7 @@ def warm_up_views(plan: PixelPlan) -> Views:
     from ..schedule import LocalBatch
 
     none = np.empty(0, np.int64)
-    batch = LocalBatch(epoch=0, numbers_B=none, indices_B=none, mask_B=none.astype(np.bool_))
+    batch = LocalBatch(epoch=0, numbers_B=none, indices_B=none, draws_B=none, mask_B=none.astype(np.bool_))
     return plan.views(0, batch, np.empty((0, 2), np.int64))
 
 
