@@ -11,7 +11,7 @@ import torch
 
 from ..errors import InputError
 from .arguments import number
-from .order import random_of
+from .epochs.order import random_of
 
 _MIX_EPOCH = 2**63  # a key that no order is drawn with
 

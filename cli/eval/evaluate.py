@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import InputError
+from ..locations import SHARDS_TO_TRAIN, cache_options
 from ..terminal import note, one_line_errors, progress
 from .options import PATH, batch_size_option, device_option, load, network_options, require_folder
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
 @click.option(
     "--shards",
-    type=PATH,
+    type=SHARDS_TO_TRAIN,
     required=True,
-    help="Folder with train/ and val/ that 'alexprep shard' wrote, or one of them.",
+    help="Folder or address with train/ and val/ that 'alexprep shard' wrote, or one of them.",
 )
+@cache_options
 @click.option("--split", default="val", show_default=True, help="The split to evaluate on.")
 @click.option(
     "--views",

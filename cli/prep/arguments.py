@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...cores import num_cores
+from ..locations import SHARDS_TO_READ
 from ..terminal import progress
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FOLDER_OR_LIST = click.Path(path_type=Path)
-SHARDS = click.argument("shards", type=FOLDER, default=Path("shards"), envvar="ALEXKIT_SHARDS")
+SHARDS = click.argument("shards", type=SHARDS_TO_READ, default=Path("shards"), envvar="ALEXKIT_SHARDS")
 WORKERS = click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
 
 

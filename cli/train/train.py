@@ -1,15 +1,16 @@
 """alextrain: trains a network on a shard set into a run folder."""
 
-import json
 import os
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ...errors import InputError
+from ..locations import SHARDS_TO_TRAIN, cache_options
 from ..terminal import one_line_errors, progress
+from .dry_run import bench_data, dry_run
 
 if TYPE_CHECKING:
     from ...model import Recipe
@@ -29,12 +30,16 @@ class _Forwarded(click.Command):
 @click.command(cls=_Forwarded)
 @click.option(
     "--shards",
-    type=click.Path(path_type=Path),
+    type=SHARDS_TO_TRAIN,
     required=True,
-    help="Folder with train/ and val/ that 'alexprep shard' wrote.",
+    help="Folder or address with train/ and val/ that 'alexprep shard' wrote.",
 )
+@cache_options
 @click.option(
-    "--recipe", default="paper", show_default=True, help="A built-in recipe, a TOML file, or a run's config.json."
+    "--recipe",
+    default="original",
+    show_default=True,
+    help="A built-in recipe ('alextrain recipes' lists them), a TOML file, or a run's config.json.",
 )
 @click.option("--name", help="Name of the run folder.  [default: the recipe's name]")
 @click.option(
@@ -48,6 +53,15 @@ class _Forwarded(click.Command):
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe: training.epochs=5."
 )
 @click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Train so many runs, NAME-seed0 and on, one after the other, and evaluate them together.",
+)
+@click.option("--change", is_flag=True, help="With --set: change the run that is there, from the step it stands at.")
+@click.option("--restart", is_flag=True, help="Give up what the run folder holds and begin anew.")
+@click.option(
     "--columns",
     type=click.IntRange(1, 2),
     default=1,
@@ -55,8 +69,8 @@ class _Forwarded(click.Command):
     help="Processes per network: 1 holds all columns, 2 hold one each.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
-@click.option("--dry-run", is_flag=True, help="Make three steps, print sizes and a forecast, keep nothing.")
-@click.option("--bench-data", is_flag=True, help="Measure what loading takes and name the limit; train nothing.")
+@click.option("--dry-run", "only_forecast", is_flag=True, help="Print sizes and a measured forecast; keep nothing.")
+@click.option("--bench-data", "only_loading", is_flag=True, help="Measure loading, name the limit; train nothing.")
 @one_line_errors
 def train(
     shards: Path,
@@ -64,99 +78,104 @@ def train(
     name: str | None,
     runs: Path,
     overrides: tuple[str, ...],
+    seeds: int,
+    change: bool,
+    restart: bool,
     columns: int,
     device: str,
-    dry_run: bool,
-    bench_data: bool,
+    only_forecast: bool,
+    only_loading: bool,
 ) -> None:
-    """Train by a recipe; the same command continues a run that was stopped, and says when it is finished."""
-    from ...model import load_recipe, wiring
+    """Train by a recipe; the same command resumes a run that was stopped, and says when it is finished."""
+    from ...model import wiring
 
     if not shards.is_dir():
         raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
-    chosen = load_recipe(recipe, overrides)
-    folder = runs / (name or chosen.name)
-    if bench_data:
-        if columns > 1 or dry_run:
+    if change and (restart or only_forecast or only_loading or not overrides):
+        raise InputError("--change goes with --set KEY=VALUE, and not with --restart, --dry-run or --bench-data")
+    chosen, folder = _recipe(recipe, name, runs, overrides, change)
+    if only_loading:
+        if columns > 1 or only_forecast:
             raise InputError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
-        _bench_data(chosen, shards, device)
+        bench_data(chosen, shards, device)
         return
+    if columns > 1 and seeds > 1:
+        raise InputError("--seeds trains in one process; leave out --columns")
     if columns > 1 and "WORLD_SIZE" not in os.environ:
         from ...model.processes.launch import launch
         from ...model.processes.layout import check_processes
 
         check_processes(columns, columns, wiring(chosen.network).columns)
         raise SystemExit(launch("alexkit.cli.alextrain", click.get_current_context().meta[ARGUMENTS], columns))
-    if dry_run:
-        _dry_run(chosen, shards, folder, device, columns)
+    if only_forecast:
+        dry_run(chosen, shards, folder, device, columns)
         return
+    if seeds == 1:
+        _train(chosen, shards, folder, device, columns, change, restart)
+        return
+    if change or "WORLD_SIZE" in os.environ:
+        raise InputError("--seeds trains in one process, and changes no run that is there; leave out the other option")
+    folders = [folder.with_name(f"{folder.name}-seed{seed}") for seed in range(seeds)]
+    for seed, own in enumerate(folders):
+        one, _ = _recipe(recipe, own.name, runs, (*overrides, f"training.seed={seed}"), change=False)
+        _train(one, shards, own, device, columns, change, restart)
+    from ..eval.evaluate import evaluate
+
+    evaluate.main(["--shards", str(shards), "--device", device, *map(str, folders)], standalone_mode=False)
+
+
+def _train(
+    recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int, change: bool, restart: bool
+) -> None:
+    """Train one run to its end, with progress, and print its result."""
     from ...model import Trainer
 
-    trainer = Trainer(chosen, shards, folder, device=device, processes_per_replica=columns)
+    trainer = Trainer(
+        recipe, shards, folder, device=device, processes_per_replica=columns, change=change, restart=restart
+    )
     try:
         if trainer.layout.rank > 0:
             trainer.run()
             return
         if trainer.run_folder.result:
-            click.echo(f"{folder} is finished; to train again choose another --name or remove the folder")
+            click.echo(f"{folder} is finished; raise training.epochs to go on, or choose another --name to train again")
             result = trainer.run()
         else:
             if trainer.step:
                 click.echo(f"{folder}: resuming after step {trainer.step} of {trainer.num_steps}", err=True)
-            with progress("train", trainer.num_steps * chosen.training.batch_size, "images") as update:
+            with progress("train", trainer.num_steps * recipe.training.batch_size, "images") as update:
                 result = trainer.run(update)
     finally:
         trainer.close()
-    click.echo(f"validation, center crop, {result['images']} images after {result['epochs']} epochs:")
-    click.echo(f"  top-1 error {result['top1_error']:.2%}   top-5 error {result['top5_error']:.2%}")
-    click.echo(f"  best top-1 error {result['best_top1_error']:.2%}")
+    _print_result(result, folder)
+
+
+def _recipe(
+    recipe: str, name: str | None, runs: Path, overrides: tuple[str, ...], change: bool
+) -> "tuple[Recipe, Path]":
+    """The recipe to train, and the folder to train it in; with `change` it is that of the run there, changed."""
+    from ...model import load_recipe
+    from ...model.runs.load import change_recipe
+    from ...model.runs.run import Run
+
+    given = click.get_current_context().get_parameter_source("recipe") is not ParameterSource.DEFAULT
+    if not change:
+        chosen = load_recipe(recipe, overrides)
+        return chosen, runs / (name or chosen.name)
+    if name is None and not given:
+        raise InputError("--change needs the --name of the run to change")
+    folder = runs / (name or load_recipe(recipe).name)
+    return change_recipe(Run.open(folder).recipe_at(), overrides), folder
+
+
+def _print_result(result: dict[str, Any], folder: Path) -> None:
+    if "images" not in result:
+        click.echo(f"trained for {result['epochs']} epochs, {result['steps']} steps; nothing was validated")
+    else:
+        click.echo(f"validation, center crop, {result['images']} images after {result['epochs']} epochs:")
+        top5 = f"   top-5 error {result['top5_error']:.2%}" if "top5_error" in result else ""
+        click.echo(f"  top-1 error {result['top1_error']:.2%}{top5}")
+        click.echo(f"  best top-1 error {result['best_top1_error']:.2%}")
     for picture in ("curves.png", "filters.png"):
-        click.echo(f"  {folder / picture}")
-
-
-def _bench_data(recipe: "Recipe", shards: Path, device: str) -> None:
-    from ...model.network.precision import use_device
-    from ...pipeline.throughput import measure_throughput
-
-    found = measure_throughput(
-        shards / "train",
-        batch_size=recipe.training.batch_size,
-        augment=recipe.data.augment(),
-        device=str(use_device(device)),
-    )
-    click.echo("\n".join(found.lines()))
-
-
-def _dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int) -> None:
-    from ...model import Trainer
-    from ...model.training.forecast import forecast, table
-
-    # Beside the run's folder to be: where all processes of the run, on whatever machine, will meet.
-    scratch, runs_are_new = folder.with_name(f".{folder.name}.dry-run"), not folder.parent.exists()
-    first = int(os.environ.get("RANK", "0")) == 0
-    if first:
-        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
-    try:
-        trainer = Trainer(recipe, shards, scratch, device=device, processes_per_replica=columns)
-        try:
-            expected = forecast(trainer)
-        finally:
-            trainer.close()
-    finally:
-        if first:
-            shutil.rmtree(scratch, ignore_errors=True)
-            if runs_are_new and folder.parent.exists() and not any(folder.parent.iterdir()):
-                folder.parent.rmdir()
-    if not first:
-        return
-    click.echo(json.dumps(recipe.to_json(), indent=1))
-    click.echo(table(trainer))
-    training = recipe.training
-    click.echo(
-        f"{trainer.device}, {trainer.precision}, batch {training.batch_size}, {len(trainer.loader)} steps an epoch"
-    )
-    click.echo(f"a step takes {expected.step_s:.3f} s: {training.batch_size / expected.step_s:.0f} images/s")
-    click.echo(f"{training.epochs} epochs take about {expected.run_s / 3600:.1f} h, without validation")
-    click.echo(f"memory at most {expected.memory}{', in each process' if columns > 1 else ''}")
-    if columns > 1:
-        click.echo(f"each process sends {expected.sent_bytes:,} bytes a step to the other column")
+        if (folder / picture).exists():
+            click.echo(f"  {folder / picture}")

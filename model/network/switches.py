@@ -51,7 +51,7 @@ class Switches:
     sixth_conv: bool = False
     """A sixth convolution over the last pooling layer (section 6)."""
     linear_1024: bool = False
-    """Two layers of 1024 units without nonlinearity before the output, as in the released net for Fall 2011."""
+    """A layer of 1024 units a column without nonlinearity before the output, as in the released net for Fall 2011."""
     without: tuple[str, ...] = ()
     """Layers to remove. What normalizes and pools after them stays, after the layer before; without the first layer the
     second one reads the image, with the first one's stride."""

@@ -40,7 +40,8 @@ def alexnet(switches: Switches) -> Wiring:
     # The paper does not say how the sixth convolution starts; the released code as the other late ones.
     sixth = Conv(name="conv6", filters=256, kernel=3, pad=1, reads="both columns", then=(act,),
                  bias=0.0 if switches.init == "paper" else 1.0)  # fmt: skip
-    linear = [Linear(name=f"fc7{letter}", units=1024, reads="both columns") for letter in "ab"]
+    # fc1a and fc1b of layers-146-2011.cfg: beside each other, one on each GPU, both reading all of fc7.
+    linear = Linear(name="linear", units=2048, reads="both columns")
 
     layers: tuple[Layer, ...] = (
         Conv(name="conv1", filters=c1, kernel=11, stride=4, pad=2 if switches.input == "pad2" else 0, reads="image",
@@ -54,7 +55,7 @@ def alexnet(switches: Switches) -> Wiring:
         *([sixth] if switches.sixth_conv else []),
         Linear(name="fc6", units=4096, reads="both columns", bias=1.0, then=(act, *drop)),
         Linear(name="fc7", units=4096, reads="both columns", bias=1.0, then=(act, *drop)),
-        *(linear if switches.linear_1024 else []),
+        *([linear] if switches.linear_1024 else []),
         Linear(name="fc8", units=None, reads="both columns"),
     )  # fmt: skip
     return Wiring(

@@ -13,6 +13,7 @@ from types import FrameType
 
 from ...cores import num_cores
 from ...prep.workers.parent import end_with_parent
+from .stopping import SIGNALS
 
 NOTICE_S = 5.0  # for a process to notice that another has ended
 GRACE_S = 15.0  # for a process that was told to end
@@ -21,8 +22,8 @@ GRACE_S = 15.0  # for a process that was told to end
 def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
     """Run `python -m module arguments` in `num_processes` processes that find each other; the exit status.
 
-    SIGTERM and Ctrl-C are passed on; when this process is killed, the others are sent SIGTERM. Raises ConnectionError
-    naming the process when one ends badly; the others are ended first.
+    SIGTERM, SIGHUP and Ctrl-C are passed on; when this process is killed, the others are sent SIGTERM. Raises
+    ConnectionError naming the process when one ends badly; the others are ended first.
     """
     environment = {
         **os.environ,
@@ -86,7 +87,8 @@ def _passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
             if process.poll() is None:
                 process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    before = {number: signal.signal(number, pass_on) for number in heard}
     try:
         yield
     finally:

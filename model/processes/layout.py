@@ -5,12 +5,14 @@ up their gradients; the processes of one replica see the same images. Each decod
 takes 20 ms of a core, and exchanging them over a machine's own network took 200 ms.
 """
 
+import json
 import os
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.distributed as dist
@@ -91,23 +93,33 @@ class ProcessLayout(Layout):
     """This process is one of several, started by torchrun or by `launch`; it joins the others here.
 
     `processes_per_replica` processes hold one network: 1 or one per column. Raises InputError when the processes cannot
-    be divided so.
+    be divided so, or when one of them was started with other `facts`; ConnectionError when one does not come.
     """
 
-    def __init__(self, num_columns: int, processes_per_replica: int, device: torch.device) -> None:
+    def __init__(
+        self, num_columns: int, processes_per_replica: int, device: torch.device, facts: Mapping[str, str]
+    ) -> None:
         super().__init__(num_columns)
         world = int(os.environ["WORLD_SIZE"])
         check_processes(world, processes_per_replica, num_columns)
         backend = "nccl" if device.type == "cuda" else "gloo"
         seconds = float(os.environ.get(TIMEOUT_VARIABLE, DEFAULT_TIMEOUT_S))
         timeout = timedelta(seconds=seconds)
-        self.store, rank, _ = next(rendezvous("env://", timeout=timeout))
+        self.rank = int(os.environ["RANK"])
+        try:
+            self.store, rank, _ = next(rendezvous("env://", timeout=timeout))
+            require_same(self.store, rank, world, {"--columns": str(processes_per_replica), **facts})
+        except dist.DistError:
+            raise ConnectionError(
+                f"process {self.rank} of {world} has not met the others within {seconds:.0f} s; start all of them, "
+                "with the same MASTER_ADDR and MASTER_PORT"
+            ) from None
         dist.init_process_group(backend, store=self.store, rank=rank, world_size=world, timeout=timeout)
         grid = torch.arange(world).view(-1, processes_per_replica)
         # Not init_device_mesh: its groups wait for thirty minutes, whatever the timeout of the processes.
         groups = [_own_group(members, timeout) for members in (grid.T, grid)]
         mesh = DeviceMesh.from_group(groups, device.type, mesh=grid, mesh_dim_names=("replica", "column"))
-        self.rank, self.processes_per_replica = dist.get_rank(), processes_per_replica
+        self.processes_per_replica = processes_per_replica
         self.num_replicas = world // processes_per_replica
         self.replica = self.rank // processes_per_replica
         self.replicas = mesh["replica"].get_group()
@@ -145,23 +157,30 @@ class ProcessLayout(Layout):
             lost = ", ".join(f"process {rank}" for rank in self._silent()) or "another process"
             raise ConnectionError(
                 f"process {self.rank} of {dist.get_world_size()} lost {lost}, which ended, failed or did not "
-                f"answer in time ({str(error).splitlines()[0][-120:]}); the same command continues from the last "
-                "checkpoint"
+                "answer in time; the same command continues from the last checkpoint"
             ) from error
 
     def _silent(self) -> list[int]:
         """The processes that do not answer when all who have lost somebody call out their numbers."""
         silent = [rank for rank in range(dist.get_world_size()) if rank != self.rank]
-        deadline = time.monotonic() + ROLL_CALL_S
-        try:
-            self.store.set(f"still-there-{self.rank}", "")
-            while silent and time.monotonic() < deadline:
-                time.sleep(0.1)
-                silent = [rank for rank in silent if not self.store.check([f"still-there-{rank}"])]
-        except RuntimeError:
-            # The numbers are kept by process 0. It is the lost one, unless it has answered and then left.
-            return [0] if 0 in silent else silent
-        return silent
+
+        def call_out() -> None:
+            nonlocal silent
+            deadline = time.monotonic() + ROLL_CALL_S
+            try:
+                self.store.set(f"still-there-{self.rank}", "")
+                while silent and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    silent = [rank for rank in silent if not self.store.check([f"still-there-{rank}"])]
+            except RuntimeError:
+                # The numbers are kept by process 0. It is the lost one, unless it has answered and then left.
+                silent = [0] if 0 in silent else silent
+
+        # A process 0 that stands still answers nothing, and the store has no timeout for that: ask in a thread.
+        thread = threading.Thread(target=call_out, daemon=True)
+        thread.start()
+        thread.join(ROLL_CALL_S + 2.0)
+        return [0] if thread.is_alive() and self.rank else silent
 
     def close(self) -> None:
         """Leave the group of processes."""
@@ -189,9 +208,29 @@ def check_processes(world: int, processes_per_replica: int, num_columns: int) ->
         )
 
 
-def make_layout(num_columns: int, processes_per_replica: int, device: torch.device) -> Layout:
-    """The layout of this process: by the environment of torchrun where there is one, else a single process."""
+def require_same(store: Any, rank: int, world: int, facts: Mapping[str, str]) -> None:
+    """Raise InputError in all processes when one has other facts, naming the first key that differs and both values."""
+    store.set(f"facts-{rank}", json.dumps(dict(facts)))
+    first: dict[str, str] = json.loads(store.get("facts-0"))
+    for other in range(1, world):
+        theirs: dict[str, str] = json.loads(store.get(f"facts-{other}"))
+        for key in first | theirs:
+            if first.get(key) != theirs.get(key):
+                raise InputError(
+                    f"the processes of this run differ in {key}: {first.get(key, 'nothing')} in process 0, "
+                    f"{theirs.get(key, 'nothing')} in process {other}; start all with the same command, data and "
+                    "versions"
+                )
+
+
+def make_layout(
+    num_columns: int, processes_per_replica: int, device: torch.device, facts: Mapping[str, str] | None = None
+) -> Layout:
+    """The layout of this process: by the environment of torchrun where there is one, else a single process.
+
+    `facts` are what all processes must have alike; see `require_same`.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         check_processes(1, processes_per_replica, num_columns)
         return Layout(num_columns)
-    return ProcessLayout(num_columns, processes_per_replica, device)
+    return ProcessLayout(num_columns, processes_per_replica, device, facts or {})

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,12 +58,31 @@ def save_checkpoint(
     state: Mapping[str, Any],
     keep: int | None = None,
 ) -> None:
-    """Write `folder/step-N`, then remove all but the last two and the one of step `keep`."""
+    """Write `folder/step-N`, then remove all but the last two and the one of step `keep`.
+
+    OSError names the file that could not be written, and leaves no half of a checkpoint.
+    """
     final = folder / f"step-{step:08d}"
     partial = final.with_suffix(".partial")
     for unfinished in folder.glob("step-*.partial"):  # of a run that was killed while it saved
         shutil.rmtree(unfinished)
     partial.mkdir(parents=True)
+    try:
+        _write(partial, step, weights, momentum, state)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(final, ignore_errors=True)  # a damaged one of the same step
+    partial.replace(final)
+    sync_folder(folder)
+    for old in checkpoint_folders(folder)[:-NUM_KEPT]:
+        if old.name != f"step-{keep or 0:08d}":
+            shutil.rmtree(old)
+
+
+def _write(
+    partial: Path, step: int, weights: Mapping[str, Tensor], momentum: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> None:
     hashes = {
         WEIGHTS: _save_tensors(partial / WEIGHTS, weights),
         MOMENTUM: _save_tensors(partial / MOMENTUM, momentum),
@@ -71,26 +91,27 @@ def save_checkpoint(
     text = json.dumps({**content, "sha256": {**hashes, STATE: _sha256_of_state(content)}}, indent=1)
     with whole_file(partial / STATE) as file:
         file.write(text.encode())
-    shutil.rmtree(final, ignore_errors=True)  # a damaged one of the same step
-    partial.replace(final)
-    sync_folder(folder)
-    for old in _folders(folder)[:-NUM_KEPT]:
-        if old.name != f"step-{keep or 0:08d}":
-            shutil.rmtree(old)
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose hashes match, None when there is none; damaged ones are named in a warning.
 
-    Raises VersionError, so that a run of another version is not begun anew over its checkpoints.
+    Raises InputError when all are damaged and VersionError for one of another version, so that such a run is not begun
+    anew over its checkpoints.
     """
-    for candidate in reversed(_folders(folder)):
+    candidates = checkpoint_folders(folder)
+    for candidate in reversed(candidates):
         try:
             return read_checkpoint(candidate)
         except VersionError:
             raise
         except (OSError, ValueError) as error:
             log.warning("%s; passing over this checkpoint for the one before", error)
+    if candidates:
+        raise InputError(
+            f"{folder}: all checkpoints are damaged ({', '.join(path.name for path in candidates)}); restore one, or "
+            "begin anew with 'alextrain --restart'"
+        )
     return None
 
 
@@ -105,7 +126,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     try:
         state = json.loads(path.read_bytes())
         version, step, hashes = state["version"], int(state["step"]), dict(state.pop("sha256"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: damaged ({error!r})") from None
     if version != STATE_VERSION:
         raise VersionError(
@@ -132,9 +153,19 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    save_file({name: x.detach().cpu().contiguous() for name, x in tensors.items()}, path)
+    path.touch()
+    mode = path.stat().st_mode  # as the umask has it; save_file gives 0600
+    try:
+        save_file({name: x.detach().cpu().contiguous() for name, x in tensors.items()}, path)
+    except SafetensorError as error:
+        code = re.search(r"(?:code: |os error )(\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
+    path.chmod(mode)
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     return _sha256(path)
@@ -149,5 +180,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _folders(folder: Path) -> list[Path]:
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """What lies in `folder` as checkpoints, whole or damaged, oldest first."""
     return sorted(path for path in folder.glob("step-*") if path.suffix != ".partial" and path.is_dir())

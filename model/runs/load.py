@@ -1,6 +1,7 @@
 """Recipes by name or from files, with single keys overridden.
 
-A file names only what departs from the defaults; `KEY.NAME=VALUE` overrides come last.
+A file names only what departs from the defaults, or from the recipe that it names as its `base`; `KEY.NAME=VALUE`
+overrides come last.
 """
 
 import json
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from .about import About
+from .checked import from_data
 from .recipe import Recipe
 
 MAX_RECIPE_BYTES = 2**20
@@ -27,6 +30,35 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises InputError when there is no such recipe, the file is not TOML or JSON, or a key or value is wrong.
     """
+    data = _read(name_or_file)
+    for override in overrides:
+        _override(data, override)
+    return Recipe.from_json(data, where=name_or_file)
+
+
+def load_about(name_or_file: str) -> About:
+    """What a recipe says about itself in its [about]; empty where it says nothing. InputError as in `load_recipe`."""
+    return from_data(About, _table(name_or_file).get("about", {}), where=f"{name_or_file}: [about]")
+
+
+def _read(name_or_file: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The keys of a recipe, those of its `base` included."""
+    if name_or_file in seen:
+        raise InputError(f"{name_or_file}: is its own base ({' → '.join([*seen, name_or_file])})")
+    data = _table(name_or_file)
+    data.pop("about", None)
+    base = data.pop("base", None)
+    data.setdefault("name", Path(name_or_file).stem)
+    return data if base is None else _merged(_read(str(base), (*seen, name_or_file)), data)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `own` put in, table by table."""
+    inner = {key: _merged(base[key], own[key]) for key in own if isinstance(own[key], dict) and key in base}
+    return {**base, **own, **inner}
+
+
+def _table(name_or_file: str) -> dict[str, Any]:
     path = Path(name_or_file)
     if name_or_file in built_in_recipes():
         text = (files("alexkit.model.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
@@ -42,11 +74,7 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
             f"no recipe {name_or_file!r}; choose one of {', '.join(built_in_recipes())}, or name a .toml file that "
             "exists or a run's config.json"
         )
-    data = _parsed(text, path)
-    data.setdefault("name", path.stem)
-    for override in overrides:
-        _override(data, override)
-    return Recipe.from_json(data, where=name_or_file)
+    return _parsed(text, path)
 
 
 def change_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

@@ -1,22 +1,32 @@
 """What a run writes about itself: one JSON line per interval and per epoch, and the same numbers for TensorBoard."""
 
 import json
+import logging
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ...errors import InputError
 from ...prep.format.files import whole_file
-from .run import LOG
+from .run import DAMAGED_LOG, LOG
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter as Board
+
+# What a line of each kind has at least, besides its kind.
+_KEYS = {
+    "train": {"step", "loss", "top1_error", "rate"},
+    "val": {"step", "loss", "top1_error"},
+}
+
+logger = logging.getLogger(__name__)
 
 
 class RunLog:
     """Appends to `log.jsonl` and `tensorboard/`. Lines after `step`, of a run that was killed, are dropped first.
 
-    Without a folder it writes nothing: the log of all processes but the first.
+    Damaged lines are moved to `log.damaged`, with a warning: a log is a record, never needed to resume. Without a
+    folder it writes nothing: the log of all processes but the first.
     """
 
     def __init__(self, folder: Path | None, step: int) -> None:
@@ -27,9 +37,16 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         path = folder / LOG
-        lines = [json.dumps(line) + "\n" for line in read_log(path) if line["step"] <= step]
+        if step and not path.exists():
+            logger.warning("%s: gone; it begins again after step %d", path, step)
+        sound, damaged = read_lines(path)
+        if damaged:
+            moved = path.with_name(DAMAGED_LOG)
+            with moved.open("ab") as file:
+                file.write(b"".join(line + b"\n" for line in damaged))
+            logger.warning("%s: %d damaged lines, moved to %s", path, len(damaged), moved.name)
         with whole_file(path) as file:
-            file.write("".join(lines).encode())
+            file.write("".join(json.dumps(line) + "\n" for line in sound if line["step"] <= step).encode())
         self.file = path.open("a")
         self.board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
@@ -37,8 +54,11 @@ class RunLog:
         """One line: `kind` is "train" (an interval of steps) or "val" (an epoch's validation)."""
         if self.file is None or self.board is None:
             return
-        self.file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.file.name) from None
         for name, value in numbers.items():
             self.board.add_scalar(f"{kind}/{name}", value, step)
 
@@ -54,15 +74,31 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a log; a last line cut off by a kill is left out."""
+    """All sound lines of a log; it is a record, so what is damaged is left out."""
+    return read_lines(path)[0]
+
+
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """The sound lines of a log, read, and the damaged ones as they are. A last line cut off by a kill is neither."""
     if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    result = []
-    for number, line in enumerate(lines):
+        return [], []
+    *whole, _cut_off = path.read_bytes().split(b"\n")
+    sound, damaged = [], []
+    for line in whole:
         try:
-            result.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines) - 1:
-                raise InputError(f"{path}: line {number + 1} is not JSON; remove it") from None
-    return result
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            data = None
+        if _is_sound(data):
+            sound.append(data)
+        else:
+            damaged.append(line)
+    return sound, damaged
+
+
+def _is_sound(line: Any) -> bool:
+    if not isinstance(line, dict) or line.get("kind") not in _KEYS or not isinstance(line.get("step"), int):
+        return False
+    numbers = {key: value for key, value in line.items() if key != "kind"}
+    sound = all(isinstance(x, int | float) and not isinstance(x, bool) and isfinite(x) for x in numbers.values())
+    return sound and numbers.keys() >= _KEYS[line["kind"]]

@@ -6,9 +6,10 @@ Defaults are the paper's text. The resolved recipe in a run folder reproduces th
 from bisect import bisect_right
 from dataclasses import field, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from ...errors import InputError
@@ -23,6 +24,11 @@ AtLeast0 = Annotated[float, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 
 
+def _american(mean: Any) -> Any:
+    """The present spelling of a mean, from that of older recipes too."""
+    return "center" if mean == "centre" else mean
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Data:
     """How images are presented: the choices of `alexkit.pipeline.TrainAugment`, and the splits."""
@@ -33,13 +39,15 @@ class Data:
     """Whether every second image, at random, is mirrored."""
     jitter: Jitter = "paper"
     """Color noise: `paper` (eigenvalues of pixels 0-1), `original` (standard deviations, then all / 1.1), `off`."""
-    mean: MeanName | float | tuple[float, float, float] = "center"
+    mean: Annotated[MeanName | float | tuple[float, float, float], BeforeValidator(_american)] = "center"
     """What is subtracted: the mean image's central crop (`center`, as released), the mean image at the crop's own place
     (`crop`, Caffe), the mean color (`channel`), nothing (`none`), or gray levels."""
     crop_draw: CropDraw = "image"
     """`image`: a crop for every image. `group32`: one for 32 consecutive images, as released."""
     order: Literal["full", "window"] = "full"
     """`full`: a new permutation every epoch. `window`: long reads, for slow disks."""
+    validate_on: Literal["val", "test", "none"] = "val"
+    """The split that is scored after the epochs. `test`: the test split where there is one, as in 2012; else `val`."""
 
     def augment(self) -> TrainAugment:
         """The same choices as the loader takes them."""
@@ -118,7 +126,10 @@ class Training:
     validate_every: AtLeast1 = 1
     """Epochs between validations; one follows the last epoch in any case."""
     start_from: str = ""
-    """A run folder, safetensors file or .caffemodel whose weights all layers but the last start with."""
+    """A run folder, safetensors file or .caffemodel whose weights to start with. A plain name is also looked for beside
+    the run: a recipe names its predecessor so."""
+    start_layers: tuple[str, ...] = ()
+    """Which layers start from there, `*` standing for anything. Left out, all but the last."""
     rates: dict[str, AtLeast0] = field(default_factory=dict)
     """Factors on the learning rate by layer; 0 freezes it."""
     param_groups: tuple[ParamGroup, ...] = ()
@@ -136,7 +147,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Recipe:
-    """A whole recipe."""
+    """A whole recipe. Raises ValueError for a name that is none."""
 
     name: str = "paper"
     """The run's default name: that of the recipe's file."""
@@ -148,6 +159,10 @@ class Recipe:
     """Length, batch, precision, update."""
     schedule: Schedule = field(default_factory=Schedule)
     """How the learning rate falls."""
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name != Path(self.name).name or self.name in (".", ".."):
+            raise InputError(f"name = {self.name!r}: expected a plain name, since the run folder is called so")
 
     def at(self, epoch: int) -> "Recipe":
         """This recipe as `training.changes` have it after `epoch` finished epochs."""

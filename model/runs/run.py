@@ -1,12 +1,14 @@
 """A run folder: what was asked for, on which data, how it went and how it ended.
 
-`config.json` (the resolved recipe and the data's identity), `statistics.npz` (the training set's, so that the network
-can be fed without it), `log.jsonl`, `tensorboard/`, `checkpoints/`, `curves.png`, `filters.png`, and `result.json` once
-it is finished.
+`config.json` (the resolved recipe, what was changed in it on the way, and the data's identity), `statistics.npz` (the
+training set's, so that the network can be fed without it), `checkpoints/`, and the records `log.jsonl`, `tensorboard/`,
+`curves.png`, `filters.png`, and `result.json` once it is finished: nothing is read from these to resume.
 """
 
 import json
-from dataclasses import asdict, dataclass
+import logging
+import shutil
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,20 @@ from ...errors import InputError
 from ...prep import PixelOptions, PixelSums, ShardSet
 from ...prep.format.files import whole_file
 from ...prep.format.manifest import ClassEntry
+from .checkpoint import checkpoint_folders, newest_checkpoint
+from .lock import LOCK
 from .recipe import Recipe
 
 CONFIG, RESULT, LOG, CHECKPOINTS = "config.json", "result.json", "log.jsonl", "checkpoints"
-STATISTICS = "statistics.npz"
+STATISTICS, DAMAGED_LOG = "statistics.npz", "log.damaged"
+PICTURES = ("curves.png", "filters.png")
 CONFIG_VERSION = 1
 MAX_JSON_BYTES = 2**26
+# What makes another run of it: keys, and whole sections, that cannot change on the way.
+FIXED = ("name", "network", "data.crop", "data.mean", "data.order", "training.batch_size", "training.seed",
+         "training.precision", "training.start_from", "training.start_layers")  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,43 +81,67 @@ class DataIdentity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeChange:
+    """Keys of the recipe that were changed by hand while the run stood at a step."""
+
+    step: int
+    """Finished steps when it was made; it holds from the next step on."""
+    set: dict[str, Any]
+    """New values by `section.key`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """A run folder whose `config.json` has been written or checked."""
 
     folder: Path
     recipe: Recipe
+    """What the run was started with."""
     data: DataIdentity
+    history: tuple[RecipeChange, ...] = ()
+    """What was changed since, in the order of steps."""
 
     @classmethod
-    def start_or_resume(cls, folder: Path, recipe: Recipe, shard_set: ShardSet) -> "Run":
+    def start_or_resume(
+        cls, folder: Path, recipe: Recipe, shard_set: ShardSet, *, change: bool = False, restart: bool = False
+    ) -> "Run":
         """Begin a run on the training set `shard_set` in `folder`, or resume the one that is there.
+
+        A run that ended before its first checkpoint is begun anew. With `change` a recipe that differs in keys that may
+        change on the way takes effect from the step that the run stands at; a finished run may go on for more epochs
+        without it. With `restart` what the folder holds is given up.
 
         Raises InputError when the folder holds a run on other data or with another recipe, or something else.
         """
         data = DataIdentity.of(shard_set)
-        if (folder / CONFIG).exists():
+        begun = bool(checkpoint_folders(folder / CHECKPOINTS)) or (folder / RESULT).exists()
+        if begun and not restart:
             run = cls.open(folder)
             run.require(data)
-            difference = _first_difference(run.recipe.to_json(), recipe.to_json())
-            if difference:
+            return run._with(recipe, change)
+        if change:
+            raise InputError(f"{folder}: no run with a checkpoint is here to be changed; start one without --change")
+        ours = {CONFIG, STATISTICS, LOG, DAMAGED_LOG, RESULT, CHECKPOINTS, LOCK, "tensorboard"}
+        if not (folder / CONFIG).exists() and folder.exists():
+            others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+            if others:
                 raise InputError(
-                    f"{folder}: this run was started with {difference}; choose another --name, or the same settings"
+                    f"{folder}: holds {', '.join(others[:3])} but no {CONFIG}, so it is no run; choose another --name"
                 )
-            return run
-        if folder.exists() and any(folder.iterdir()):
-            raise InputError(f"{folder}: holds files but no {CONFIG}, so it is no run; choose another --name")
         statistics = shard_set.sums()
         folder.mkdir(parents=True, exist_ok=True)
+        for path in (folder / name for name in (*PICTURES, *ours - {LOCK})):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         statistics.save(folder / STATISTICS)
-        config = {"version": CONFIG_VERSION, "recipe": recipe.to_json(), "data": data.to_json()}
-        write_json(folder / CONFIG, config)
-        return cls(folder=folder, recipe=recipe, data=data)
+        run = cls(folder=folder, recipe=recipe, data=data)
+        run._write()
+        return run
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
         """Read a run's configuration; InputError when the folder is not a run."""
         if not (folder / CONFIG).exists():
-            raise InputError(f"{folder}: no {CONFIG} here; name a folder that 'alextrain' wrote, e.g. runs/paper")
+            raise InputError(f"{folder}: no {CONFIG} here; name a folder that 'alextrain' wrote, e.g. runs/original")
         config = read_json(folder / CONFIG)
         if config.get("version") != CONFIG_VERSION:
             raise InputError(
@@ -117,10 +151,60 @@ class Run:
         try:
             recipe_json = config["recipe"]
             data = DataIdentity.from_json(config["data"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            history = tuple(
+                RecipeChange(step=int(entry["step"]), set=dict(entry["set"])) for entry in config.get("history", ())
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{folder / CONFIG}: damaged field ({error!r}); restore the file") from None
         recipe = Recipe.from_json(recipe_json, where=str(folder / CONFIG))
-        return cls(folder=folder, recipe=recipe, data=data)
+        return cls(folder=folder, recipe=recipe, data=data, history=history)
+
+    def recipe_at(self, step: int | None = None) -> Recipe:
+        """The recipe in force after `step` finished steps; None for all changes that were made."""
+        data = self.recipe.to_json()
+        changes = [change for change in self.history if step is None or change.step <= step]
+        for change in changes:
+            for key, value in change.set.items():
+                section, _, name = key.partition(".")
+                data[section][name] = value
+        return Recipe.from_json(data, where=str(self.folder / CONFIG)) if changes else self.recipe
+
+    def next_change(self, step: int) -> int | None:
+        """The step of the first change after `step`, None when there is none."""
+        return min((change.step for change in self.history if change.step > step), default=None)
+
+    def _with(self, recipe: Recipe, change: bool) -> "Run":
+        """This run, resumed with `recipe`."""
+        current = self.recipe_at()
+        if recipe in (self.recipe, current):
+            return self
+        changed = _changed_keys(current, recipe)
+        goes_on = set(changed) == {"training.epochs"} and recipe.training.epochs > current.training.epochs
+        if not change and not (goes_on and self.result):
+            difference = first_difference(self.recipe.to_json(), recipe.to_json())
+            raise InputError(
+                f"{self.folder}: this run was started with {difference}; choose another --name, or the same settings, "
+                "or change it on the way with --change"
+            )
+        for key in changed:
+            if key.partition(".")[0] in FIXED or key in FIXED:
+                raise InputError(f"{key} cannot be changed on the way; start another run under another --name")
+        checkpoint = newest_checkpoint(self.folder / CHECKPOINTS)
+        if checkpoint is None:
+            raise InputError(f"{self.folder / CHECKPOINTS}: no checkpoint is left to go on from")
+        run = replace(self, history=(*self.history, RecipeChange(step=checkpoint.step, set=changed)))
+        run._write()
+        (self.folder / RESULT).unlink(missing_ok=True)
+        return run
+
+    def _write(self) -> None:
+        config = {
+            "version": CONFIG_VERSION,
+            "recipe": self.recipe.to_json(),
+            "history": [asdict(change) for change in self.history],
+            "data": self.data.to_json(),
+        }
+        write_json(self.folder / CONFIG, config)
 
     def require(self, data: DataIdentity) -> None:
         """Raise InputError when this run was trained on other data."""
@@ -142,8 +226,20 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What `finish` wrote, None while the run is not finished."""
-        return read_json(self.folder / RESULT) if (self.folder / RESULT).exists() else None
+        """What `finish` wrote; None while the run is not finished, or when it is damaged: it is only a record."""
+        path = self.folder / RESULT
+        if not path.exists():
+            return None
+        try:
+            result = read_json(path)
+        except InputError as error:
+            log.warning("%s; it is written again", error)
+            return None
+        scored = {"loss", "top1_error", "best_top1_error"} if "images" in result else set()
+        if missing := sorted(({"epochs", "steps"} | scored) - result.keys()):
+            log.warning("%s: no %s in it; it is written again", path, ", ".join(missing))
+            return None
+        return result
 
     def finish(self, result: dict[str, Any]) -> None:
         """Mark the run as finished."""
@@ -169,10 +265,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _first_difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str | None:
+def _changed_keys(old: Recipe, new: Recipe) -> dict[str, Any]:
+    """The new values of all keys `section.key` that differ."""
+    before, after = old.to_json(), new.to_json()
+    changed = {}
+    for section, keys in after.items():
+        if not isinstance(keys, dict):
+            if keys != before[section]:
+                changed[section] = keys
+            continue
+        changed |= {f"{section}.{key}": value for key, value in keys.items() if value != before[section][key]}
+    return changed
+
+
+def first_difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str | None:
+    """The first key that differs, with both values, in words; None when there is none."""
     for key in old | new:  # a table such as training.rates holds only what somebody named
         if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
-            inner = _first_difference(old[key], new[key], f"{prefix}{key}.")
+            inner = first_difference(old[key], new[key], f"{prefix}{key}.")
             if inner:
                 return inner
             continue

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from ...errors import InputError
 from ..network.switches import CHECKED
 
-ScheduleKind = Literal["plateau", "steps", "quarters", "cosine", "linear"]
+ScheduleKind = Literal["plateau", "steps", "quarters", "cosine", "linear", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -19,7 +19,8 @@ class Schedule:
     kind: ScheduleKind = "plateau"
     """`plateau`: divided when the validation error has stopped falling (the paper's rule, with the eye replaced by
     numbers). `steps`: divided after the epochs `at_epochs`. `quarters`: four equal quarters of the run, each with the
-    rate of the one before divided. `cosine` and `linear`: from the full rate to none, step by step."""
+    rate of the one before divided. `cosine` and `linear`: from the full rate to none, step by step. `constant`: not
+    at all."""
     divide_by: Annotated[float, Field(gt=1)] = 10.0
     """What the rate is divided by; 6.3 in the released net 170."""
     drops: Annotated[int, Field(ge=0)] = 3
@@ -59,6 +60,8 @@ class Schedule:
                 return (1 + cos(pi * min(fraction, 1.0))) / 2
             case "linear":
                 return max(1 - fraction, 0.0)
+            case "constant":
+                return 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)

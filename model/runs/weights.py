@@ -4,7 +4,9 @@ Names are those of `network`: LAYER.weight, LAYER.bias. Other layouts are conver
 scale and channel order included, so that our loaders feed them: gray levels 0-255, RGB, less a mean.
 """
 
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..network.caffe import read_caffemodel
+from ..network.switches import Switches
+from .checked import to_data
 from .checkpoint import load_tensors, newest_checkpoint
 from .run import CHECKPOINTS, CONFIG
 
@@ -29,6 +33,8 @@ _TORCHVISION_NAMES = {
     "fc7": "classifier.4",
     "fc8": "classifier.6",
 }
+# BVLC AlexNet (deploy.prototxt): only its convolutions have groups, so its normalization runs across all maps.
+CAFFE_NETWORK = Switches(input="valid227", norm="caffe", norm_scope="all", dropout="inverted")
 _CAFFE_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 
@@ -45,6 +51,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return checkpoint.weights()
     if not path.is_file():
         raise InputError(f"training.start_from = {str(path)!r}: no such run folder, safetensors file or .caffemodel")
+    if path.suffix in (".pth", ".pt", ".ckpt") or zipfile.is_zipfile(path):
+        raise InputError(
+            f"training.start_from = {str(path)!r}: a PyTorch pickle, which is never opened here since it can run code; "
+            f'convert a file that you trust once: python -c "import torch; from safetensors.torch import save_file; '
+            f"save_file(torch.load('{path}', weights_only=True), '{path.with_suffix('.safetensors')}')\""
+        )
     if path.suffix == ".caffemodel":
         weights = {name: torch.from_numpy(blob) for name, blob in read_caffemodel(path).items()}
         convert: Convert = from_caffe
@@ -73,10 +85,10 @@ def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """BVLC AlexNet's blobs, named LAYER.weight and LAYER.bias, as weights of the two-column network.
+    """BVLC AlexNet's blobs, named LAYER.weight and LAYER.bias, as weights of `CAFFE_NETWORK`.
 
-    Switches that go with them: input = "valid227", norm = "caffe", dropout = "inverted"; data.crop = 227, data.mean =
-    "crop". Caffe's images are BGR: conv1's channels are reversed. Raises InputError for weights of another network.
+    Images that go with them: data.crop = 227, data.mean = "crop", as in the recipe `caffe`. Caffe's images are BGR:
+    conv1's channels are reversed. Raises InputError for weights of another network.
     """
     converted = _renamed(blobs, {name: name for name in _CAFFE_LAYERS}, "Caffe's AlexNet")
     _require_shape(converted, "conv1.weight", (96, 3, 11, 11), "Caffe's AlexNet")
@@ -92,16 +104,52 @@ def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def for_fine_tuning(
-    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], last: str, source: str
-) -> dict[str, Tensor]:
-    """`own` weights with every layer but `last` replaced by `weights`.
+def find_start(start_from: str, runs: Path) -> Path:
+    """The file or folder that a recipe's `start_from` names: as it stands, or a run in the folder `runs`."""
+    path = Path(start_from)
+    beside = runs / start_from
+    return beside if not path.exists() and (beside / CONFIG).exists() else path
 
-    Raises InputError naming the layer that is missing there or of another shape.
+
+def require_network(path: Path, network: Switches) -> None:
+    """Raise InputError when weights of this file belong to another network than `network`, naming what to set."""
+    if path.suffix != ".caffemodel":
+        return
+    drawn = ("init", "bias")  # how weights start that are replaced
+    needed = {
+        name: value
+        for name, value in to_data(CAFFE_NETWORK).items()
+        if name not in drawn and value != getattr(network, name)
+    }
+    needed.pop("without")
+    if needed:
+        settings = " ".join(f"--set network.{name}={value}" for name, value in needed.items())
+        raise InputError(
+            f"training.start_from = {str(path)!r}: Caffe's AlexNet is another network than this recipe's; use --recipe "
+            f"caffe, or add {settings}"
+        )
+
+
+def for_fine_tuning(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], layers: Sequence[str], source: str
+) -> dict[str, Tensor]:
+    """`own` weights with those of `layers` replaced by `weights`.
+
+    Args:
+        weights: Whole weights by name.
+        own: All weights of this network.
+        layers: Names of layers; `*` stands for anything.
+        source: What `weights` were read from, for messages.
+
+    Raises InputError naming the layer that is missing there or of another shape, or the pattern that matches none.
     """
+    names = {name.rpartition(".")[0] for name in own}
+    for pattern in layers:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise InputError(f"training.start_layers: {pattern!r} matches none of {', '.join(sorted(names))}")
     result = {}
     for name, mine in own.items():
-        if name.rpartition(".")[0] == last:
+        if not any(fnmatchcase(name.rpartition(".")[0], pattern) for pattern in layers):
             result[name] = mine
             continue
         if name not in weights or weights[name].shape != mine.shape:

@@ -65,13 +65,24 @@ def memory(device: torch.device) -> str:
 
 
 def table(trainer: Trainer) -> str:
-    """The layers as text: output, parameters, multiply-adds, and what crosses between columns, per image."""
-    lines = [f"{'layer':8} {'output':>14} {'parameters':>12} {'multiply-adds':>14} {'crossing':>9}"]
+    """Figure 2 as text: output, neurons, parameters, multiply-adds, and what crosses between columns, per image."""
     sizes = trainer.learner.network.sizes
+    rows: list[tuple[str, ...]] = [("layer", "output", "neurons", "parameters", "multiply-adds", "crossing")]
     for size in sizes:
         output = f"{size.maps} x {size.px} x {size.px}" if size.px > 1 else str(size.maps)
-        parameters = size.weights + size.biases
-        lines.append(f"{size.name:8} {output:>14} {parameters:>12,} {size.multiply_adds:>14,} {size.crossing:>9,}")
-    total = sum(size.weights + size.biases for size in sizes)
-    lines.append(f"{'total':8} {'':14} {total:>12,} {sum(size.multiply_adds for size in sizes):>14,}")
-    return "\n".join(lines)
+        numbers = (size.neurons, size.weights + size.biases, size.multiply_adds, size.crossing)
+        rows.append((size.name, output, *(f"{number:,}" for number in numbers)))
+    totals = (
+        sum(size.neurons for size in sizes),
+        sum(size.weights + size.biases for size in sizes),
+        sum(size.multiply_adds for size in sizes),
+        sum(size.crossing for size in sizes),
+    )
+    rows.append(("total", "", *(f"{total:,}" for total in totals)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )

@@ -6,30 +6,32 @@ same machine gives the same numbers, bit for bit, as one that was not.
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ...cores import num_cores
 from ...errors import InputError
-from ...pipeline import Batch, CenterCrop, Loader, Mean, TrainAugment
+from ...pipeline import Batch, CenterCrop, Loader, TrainAugment
 from ..evaluation.figures import draw_curves, draw_filters
 from ..evaluation.forward import predict
 from ..evaluation.scores import Score, score
 from ..network.precision import choose_precision, use_device
 from ..network.tables import wiring
 from ..processes.layout import make_layout
-from ..processes.stopping import stop_requests
+from ..processes.stopping import StopRequest, stop_requests
 from ..runs.checkpoint import newest_checkpoint, save_checkpoint
+from ..runs.lock import RunLock
 from ..runs.log import RunLog
 from ..runs.progress import Best, Progress, Validation
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, Run
-from ..runs.weights import for_fine_tuning, read_weights
+from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
+from .facts import run_facts
 from .interval import Interval
 from .learner import Learner
 
@@ -46,16 +48,26 @@ class Trainer:
     Args:
         recipe: What to train, and how.
         shards: Folder that holds `train/` and the split to validate on.
-        folder: The run folder; a run that is there is resumed.
+        folder: The run folder, which this process owns until `close`; a run that is there is resumed.
         device: `auto`, `cpu` or `cuda:N`.
         processes_per_replica: 1, or one per column; see `make_layout`.
+        change: Change the recipe of the run that is there, from the step it stands at; see `Run.start_or_resume`.
+        restart: Give up what the run folder holds and begin anew.
 
     Raises InputError, before any training, for what does not fit: recipe and data, run folder and data, run folder and
-    recipe.
+    recipe, a run folder that another process owns, processes that were started differently.
     """
 
     def __init__(
-        self, recipe: Recipe, shards: Path, folder: Path, *, device: str = "auto", processes_per_replica: int = 1
+        self,
+        recipe: Recipe,
+        shards: Path,
+        folder: Path,
+        *,
+        device: str = "auto",
+        processes_per_replica: int = 1,
+        change: bool = False,
+        restart: bool = False,
     ) -> None:
         self.recipe, self.shards = recipe, shards
         self.device = use_device(device)
@@ -63,23 +75,53 @@ class Trainer:
         data, table = recipe.data, wiring(recipe.network)
         if table.input_px != data.crop:
             raise InputError(f"data.crop is {data.crop} px, but the network reads {table.input_px} px; make them equal")
-        self.layout = make_layout(table.columns, processes_per_replica, self.device)
-        self.augment = data.augment()
-        self.loader = self._loader("train", self.augment)
-        self.validation = self._loader(
-            "val", CenterCrop(crop=data.crop, mean=cast(Mean, data.mean), mean_from=shards / "train")
-        )
-        ids = [[entry.id for entry in loader.shard_set.manifest.classes] for loader in (self.loader, self.validation)]
+        split = self._validation_split()
+        with ExitStack() as stack:  # a start that is refused leaves nothing open
+            facts = run_facts(recipe, shards, split, folder, self.precision)
+            self.layout = make_layout(table.columns, processes_per_replica, self.device, facts)
+            stack.callback(self.layout.close)
+            if self.layout.rank == 0:
+                stack.callback(RunLock(folder).release)
+            self.augment = data.augment()
+            self.loader = self._loader("train", self.augment)
+            stack.callback(lambda: self.loader.close())  # the loader of that time
+            self.validation: Loader | None = None
+            if split is not None:
+                view = CenterCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train")
+                self.validation = self._loader(split, view)
+                stack.callback(self.validation.close)
+                self._require_classes(split, self.validation)
+            self.run_folder = self._open_run(folder, change, restart)
+            self.learner = Learner(
+                recipe, table, self.loader.num_classes, layout=self.layout, device=self.device, precision=self.precision
+            )
+            self.progress = Progress(loss_scale=self.learner.scale)
+            self.interval = Interval()
+            self.saved = self.drawn = time.monotonic()
+            self._resume()
+            self._follow_recipe()
+            self._resources = stack.pop_all()
+
+    def _validation_split(self) -> str | None:
+        """The split to validate on; None, said in a warning, where there is none."""
+        wanted = {"val": ("val",), "test": ("test", "val"), "none": ()}[self.recipe.data.validate_on]
+        for split in wanted:
+            if (self.shards / split).is_dir():
+                return split
+        why = f"{self.shards} has no {' and no '.join(wanted)}" if wanted else "data.validate_on = 'none'"
+        if self.recipe.schedule.kind == "plateau":
+            raise InputError(
+                f"{why}, but schedule.kind = 'plateau' lowers the rate by the validation error; choose another "
+                "schedule, e.g. --recipe original, or shard a validation set"
+            )
+        logger.warning("nothing is validated: %s", why)
+        return None
+
+    def _require_classes(self, split: str, loader: Loader) -> None:
+        """InputError when a split's class table is not that of the training set."""
+        ids = [[entry.id for entry in one.shard_set.manifest.classes] for one in (self.loader, loader)]
         if ids[0] != ids[1]:
-            raise InputError(f"{shards}: train and val have different classes; shard them again from one source")
-        self.run_folder = self._open_run(folder)
-        self.learner = Learner(
-            recipe, table, self.loader.num_classes, layout=self.layout, device=self.device, precision=self.precision
-        )
-        self.progress = Progress(loss_scale=self.learner.scale)
-        self.interval = Interval()
-        self.saved = self.drawn = time.monotonic()
-        self._resume()
+            raise InputError(f"{self.shards}: train and {split} have different classes; shard them from one source")
 
     @property
     def step(self) -> int:
@@ -104,14 +146,13 @@ class Trainer:
         """
         if self.run_folder.result:
             return self.run_folder.result
-        training = self.recipe.training
         with self.layout.contact(), self._log() as log, stop_requests() as stop:
-            while self.epoch < training.epochs or self.progress.validated < training.epochs:
+            while self._follow_recipe() or self.progress.validated < self.epoch:
                 if self.progress.validated < self.epoch:
                     self._finish_epoch(log, stop)
                 else:
                     self._train_epoch(log, stop, report)
-        result: dict[str, Any] = {"epochs": training.epochs, "steps": self.step}
+        result: dict[str, Any] = {"epochs": self.recipe.training.epochs, "steps": self.step}
         if self.progress.last_validation is not None:
             result |= self.progress.last_validation.to_json()
         if self.progress.best is not None:
@@ -120,10 +161,10 @@ class Trainer:
             self.run_folder.finish(result)
         return result
 
-    def _train_epoch(self, log: RunLog, stop: threading.Event, report: Report | None) -> None:
-        """Train to the end of the epoch, from wherever it stands."""
+    def _train_epoch(self, log: RunLog, stop: StopRequest, report: Report | None) -> None:
+        """Train to the end of the epoch, or to a change made by hand, from wherever it stands."""
         training, interval, note = self.recipe.training, self.interval, ""
-        self._begin_epoch()
+        change = self.run_folder.next_change(self.step)
         for batch in interval.timed(self.loader):
             if time.monotonic() - self.saved > 60 * training.checkpoint_minutes:
                 self.layout.request("save")
@@ -149,9 +190,15 @@ class Trainer:
                 self.save()
             if "stop" in requests:
                 raise KeyboardInterrupt
+            if self.step == change:
+                return
 
-    def _begin_epoch(self) -> None:
-        """Put the changes that the recipe has for this epoch into force."""
+    def _follow_recipe(self) -> bool:
+        """Put what the recipe has for this step into force; whether it has more epochs."""
+        recipe = self.run_folder.recipe_at(self.step)
+        if recipe != self.recipe:
+            self.recipe = recipe
+            self.learner.follow(recipe)
         augment = self.recipe.at(self.epoch).data.augment()
         if augment != self.augment:
             # The old loader has begun this epoch's first batches, with the old augmentation.
@@ -159,6 +206,7 @@ class Trainer:
             self.loader.close()
             self.augment, self.loader = augment, self._loader("train", augment)
             self.loader.load_state_dict(state)
+        return self.epoch < self.recipe.training.epochs
 
     def rate(self, epoch: float) -> float:
         """The run's learning rate at `epoch`, whose fractions count steps."""
@@ -184,10 +232,8 @@ class Trainer:
         self.saved = time.monotonic()
 
     def close(self) -> None:
-        """Release the loaders' threads and files, and leave the other processes."""
-        self.loader.close()
-        self.validation.close()
-        self.layout.close()
+        """Release the loaders' threads and files and the run folder, and leave the other processes."""
+        self._resources.close()
 
     def _loader(self, split: str, augment: TrainAugment | CenterCrop) -> Loader:
         num_replicas = self.layout.num_replicas
@@ -210,10 +256,11 @@ class Trainer:
             num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
         )
 
-    def _open_run(self, folder: Path) -> Run:
+    def _open_run(self, folder: Path, change: bool, restart: bool) -> Run:
         with self.layout.contact():
             if self.layout.rank == 0:
-                run = Run.start_or_resume(folder, self.recipe, self.loader.shard_set)
+                shard_set = self.loader.shard_set
+                run = Run.start_or_resume(folder, self.recipe, shard_set, change=change, restart=restart)
             self.layout.barrier()  # the others wait until the folder is there
         return run if self.layout.rank == 0 else Run.open(folder)
 
@@ -222,13 +269,16 @@ class Trainer:
 
     def _resume(self) -> None:
         checkpoint = newest_checkpoint(self.run_folder.folder / CHECKPOINTS)
-        start = self.recipe.training.start_from
+        training = self.recipe.training
         if checkpoint is None:
-            if start:
-                last = self.learner.network.wiring.layers[-1].name
+            if training.start_from:
+                start = find_start(training.start_from, self.run_folder.folder.parent)
+                require_network(start, self.recipe.network)
+                layers = [layer.name for layer in self.learner.network.wiring.layers[:-1]]
                 with self.layout.contact():
                     own = self.learner.whole_weights()
-                self.learner.load(for_fine_tuning(read_weights(Path(start)), own, last, start), None)
+                weights = for_fine_tuning(read_weights(start), own, training.start_layers or layers, str(start))
+                self.learner.load(weights, None)
             return
         self.learner.load(checkpoint.weights(), checkpoint.momentum())
         self.progress = Progress.from_json(checkpoint.state["progress"], where=str(checkpoint.folder))
@@ -236,19 +286,20 @@ class Trainer:
         self.interval = Interval(self.progress.interval)
         self.loader.load_state_dict(checkpoint.state["loader"])
 
-    def _finish_epoch(self, log: RunLog, stop: threading.Event) -> None:
+    def _finish_epoch(self, log: RunLog, stop: StopRequest) -> None:
         """Validate the network of this epoch, where that is due; save; draw."""
         training = self.recipe.training
-        if self.epoch % training.validate_every == 0 or self.epoch == training.epochs:
-            self._validate(log, stop)
+        due = self.epoch % training.validate_every == 0 or self.epoch == training.epochs
+        if self.validation is not None and due:
+            self._validate(self.validation, log, stop)
         self.progress = replace(self.progress, validated=self.epoch)
         self.save()
         self._draw()
 
-    def _validate(self, log: RunLog, stop: threading.Event) -> None:
+    def _validate(self, loader: Loader, log: RunLog, stop: StopRequest) -> None:
         """Score the validation split, and let the schedule draw its conclusion."""
         mine = Score()
-        for batch, probabilities in predict(self.learner.network, self.validation, self.precision):
+        for batch, probabilities in predict(self.learner.network, loader, self.precision):
             mine = mine + score(probabilities[batch.mask], batch.labels[batch.mask])
             if stop.is_set():
                 self.layout.request("stop")
@@ -283,13 +334,12 @@ class Trainer:
     def _draw(self) -> None:
         due = time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS or self.epoch == self.recipe.training.epochs
         if self.layout.rank == 0 and due:
-            draw_curves(self.run_folder.folder, len(self.loader))
-            kernels = newest_checkpoint(self.run_folder.folder / CHECKPOINTS)
-            assert kernels is not None
-            first = self.learner.network.wiring.layers[0].name
-            draw_filters(
-                self.run_folder.folder / "filters.png",
-                kernels.weights()[f"{first}.weight"].numpy(),
-                self.layout.columns.number,
-            )
+            folder, first = self.run_folder.folder, self.learner.network.wiring.layers[0].name
+            try:
+                draw_curves(folder, len(self.loader))
+                if (checkpoint := newest_checkpoint(folder / CHECKPOINTS)) is not None:
+                    kernels = checkpoint.weights()[f"{first}.weight"].numpy()
+                    draw_filters(folder / "filters.png", kernels, self.layout.columns.number)
+            except OSError as error:  # pictures are no reason to stop
+                logger.warning("%s: no pictures (%s)", folder, error)
             self.drawn = time.monotonic()

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..schedule import LocalBatch
+from ..epochs.schedule import LocalBatch
 from .color import ColorJitter, RandomErasing
 
 GROUP_SIZE = 32
@@ -207,7 +207,7 @@ class RandomViews(PixelPlan):
         return self.erasing is not None
 
     def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
-        from ..draws import draw  # Numba is heavy
+        from ..epochs.draws import draw  # Numba is heavy
         from .kernels import mean_colors, normalized_offsets
 
         crop_numbers_B = batch.numbers_B // GROUP_SIZE if self.grouped else batch.draws_B

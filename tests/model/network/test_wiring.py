@@ -165,10 +165,12 @@ def test_all_biases_can_start_at_zero() -> None:
     assert {layer.bias for layer in wiring(Switches(init="original", bias="zero")).layers} == {0.0}
 
 
-def test_the_net_for_fall_2011_has_two_linear_layers_before_the_output() -> None:
+def test_the_net_for_fall_2011_has_1024_linear_units_a_column_before_the_output() -> None:
+    # layers-146-2011.cfg: fc1a and fc1b of 1024 units, both reading hs2a and hs2b; no neuron; fc1000a and b read both.
     table = wiring(Switches(sixth_conv=True, linear_1024=True, init="original"))
-    assert [(layer.name, layer.then) for layer in table.layers[-3:]] == [("fc7a", ()), ("fc7b", ()), ("fc8", ())]
-    assert [size.maps for size in sizes(table, 21_843)][-3:] == [1024, 1024, 21_843]
+    assert [(layer.name, layer.then) for layer in table.layers[-2:]] == [("linear", ()), ("fc8", ())]
+    found = {size.name: (size.maps, size.inputs) for size in sizes(table, 21_843)}
+    assert (found["linear"], found["fc8"]) == ((2048, 4096), (21_843, 2048))
 
 
 def test_the_14_percent_net_reads_crops_of_24_px() -> None:

@@ -1,5 +1,6 @@
 import json
 import logging
+import resource
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,33 @@ def test_what_a_killed_run_left_is_cleared_away_by_the_next_checkpoint(tmp_path:
     (tmp_path / "step-00000003.partial" / WEIGHTS).write_bytes(b"half")
     save(tmp_path, 4)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]
+
+
+@pytest.mark.parametrize("step", ["Infinity", "null", "1e999", "[1]"])
+def test_a_state_that_names_no_step_is_passed_over(tmp_path: Path, step: str) -> None:
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    path = tmp_path / "step-00000002" / "state.json"
+    path.write_text(path.read_text().replace('"step": 2', f'"step": {step}'))
+    found = newest_checkpoint(tmp_path)
+    assert found is not None and found.step == 1
+
+
+def test_where_all_are_damaged_that_is_said(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "step-00000001" / WEIGHTS).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"all checkpoints are damaged \(step-00000001\); restore one, or"):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_full_disk_is_said_with_the_file_and_leaves_no_half_of_a_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            save(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value.filename).endswith(WEIGHTS)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

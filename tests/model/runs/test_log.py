@@ -11,7 +11,7 @@ from alexkit.model.runs.log import RunLog, read_log
 def write_steps(folder: Path, steps: range) -> None:
     with RunLog(folder, steps.start - 1) as log:
         for step in steps:
-            log.write("train", step, loss=1 / step)
+            log.write("train", step, loss=1 / step, top1_error=0.5, rate=0.1)
 
 
 @contextmanager
@@ -40,6 +40,30 @@ def test_a_line_cut_off_by_a_kill_is_dropped(tmp_path: Path) -> None:
         file.write('{"kind": "train", "st')
     write_steps(tmp_path, range(4, 5))
     assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"\xff", b"[1]", b'{"kind": "train", "stgp": 3, "loss": 1, "top1_error": 1, "rate": 1}', b"7",
+     b'{"kind": "train", "step": 3, "loss": null, "top1_error": 1, "rate": 1}'],
+)  # fmt: skip
+def test_a_damaged_line_is_moved_aside_and_said(
+    tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_steps(tmp_path, range(1, 4))
+    path = tmp_path / "log.jsonl"
+    first, _, third = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, damage, third, b""]))
+    write_steps(tmp_path, range(4, 5))
+    assert [line["step"] for line in read_log(path)] == [1, 3, 4]
+    assert (tmp_path / "log.damaged").read_bytes() == damage + b"\n"
+    assert "1 damaged lines, moved to log.damaged" in caplog.text
+
+
+def test_a_lost_log_is_said_and_begun_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_steps(tmp_path, range(8, 9))
+    assert "log.jsonl: gone; it begins again after step 7" in caplog.text
+    assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [8]
 
 
 def test_a_start_on_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path) -> None:

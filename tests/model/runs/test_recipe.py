@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from alexkit.model.network.tables import wiring
-from alexkit.model.runs.load import built_in_recipes, load_recipe
+from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
 from alexkit.model.runs.recipe import Recipe, Training
+from alexkit.model.training.groups import group_settings
 
 
 @pytest.mark.parametrize("name", built_in_recipes())
@@ -85,7 +86,7 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ),
         ("training.param_groups=[{match=['*'], rates=[[1, 1]]}]", r"rates: their epochs must rise and begin at 0"),
         ("data=3", r"data must be a table of keys, got 3"),
-        ("data.mean=centr", r"data.mean must be one of center, crop, channel, none or float, got 'centr'"),
+        ("data.mean=centr", r"data.mean must be one of center, crop, channel, none or float or a list, got 'centr'"),
         ("training.rates.conv1=-0.5", r"training.rates.conv1 must be at least 0, got -0.5"),
         ("training.rates.conv1=inf", r"training.rates.conv1 must be a finite number, got inf"),
         ("training.rate=inf", r"training.rate must be a finite number, got inf"),
@@ -98,7 +99,7 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ("training.checkpoint_minutes=nan", r"training.checkpoint_minutes must be a finite number, got nan"),
         ("training.seed=-1", r"training.seed must be at least 0, got -1"),
         ("schedule.warmup_epochs=-1", r"schedule.warmup_epochs must be at least 0, got -1"),
-        ("data.mean=nan", r"data.mean must be .* or a finite number, got nan"),
+        ("data.mean=nan", r"data.mean must be .* or a finite number or a list, got nan"),
         ("training.accumulate=3", r"batch_size 128 is not a multiple of accumulate 3"),
     ],
 )
@@ -134,3 +135,70 @@ def test_a_recipe_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "odd.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"odd\.toml: not a text file"):
         load_recipe(str(tmp_path / "odd.toml"))
+
+
+@pytest.mark.parametrize("name", ["../../x", "/x", "a/b", "..", ""])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine.toml").write_text(f"name = {name!r}\n")
+    with pytest.raises(ValueError, match="expected a plain name, since the run folder is called so"):
+        load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_a_recipe_that_names_a_base_has_its_keys_but_its_own_first(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('base = "t1"\n[training]\nrate = 0.02\n[about]\ntitle = "mine"\n')
+    mine, base = load_recipe(str(tmp_path / "mine.toml")), load_recipe("t1")
+    assert mine.name == "mine" and mine.training.rate == 0.02
+    assert mine.schedule == base.schedule and mine.training.param_groups == base.training.param_groups
+    assert load_about(str(tmp_path / "mine.toml")).title == "mine"
+    (tmp_path / "mine.toml").write_text(f'base = "{tmp_path}/mine.toml"')
+    with pytest.raises(ValueError, match="is its own base"):
+        load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_the_spelling_of_older_recipes_is_read() -> None:
+    assert load_recipe("paper", ["data.mean=centre"]).data.mean == "center"
+
+
+@pytest.mark.parametrize("name", [name for name in built_in_recipes() if name != "quick"])
+def test_every_recipe_says_what_it_needs_what_was_printed_and_where_it_departs(name: str) -> None:
+    about = load_about(name)
+    assert about.title and about.data and about.train_images and about.printed and about.source and about.departs
+
+
+def test_there_is_a_recipe_for_every_claim_that_training_can_show() -> None:
+    served = {claim for name in built_in_recipes() for claim in load_about(name).claims}
+    assert served == {"T1", "T2a", "T2b", "T2c", "T2d", "T3", "F1", *(f"B{i}" for i in range(1, 9))}
+
+
+LONG_CIFAR = ["cifar10-11", "cifar10-13", "cifar10-14", "cifar10-18", "cifar10-19-140"]
+
+
+@pytest.mark.parametrize("name", LONG_CIFAR)
+def test_drops_of_the_cifar_nets_lower_the_weights_rate_alone(name: str) -> None:
+    recipe = load_recipe(name)
+    settings = group_settings(recipe, wiring(recipe.network))
+    last = recipe.training.epochs - 1
+    factor = recipe.schedule.factor(epoch=last, epochs=last + 1, drops=0)
+    assert settings["conv1.weight"].lr(0.001 * factor, last) == pytest.approx(1e-5)
+    assert settings["conv1.bias"].lr(0.001 * factor, last) == 0.002
+    assert recipe.data.validate_on == "test"
+
+
+def test_the_chain_of_net_146_has_the_rates_that_are_recorded() -> None:
+    def rates(name: str, parameter: str, *epochs: float) -> list[float]:
+        recipe = load_recipe(name)
+        settings = group_settings(recipe, wiring(recipe.network))[parameter]
+        return [settings.lr(recipe.training.rate, epoch) for epoch in epochs]
+
+    assert rates("146-2009", "conv5.weight", 0, 5) == [0.001, 0.001]
+    assert rates("146-2009", "conv6.weight", 0, 1.15, 1.16) == [0.01, 0.01, 0.001]
+    assert rates("146-2011", "fc6.weight", 0, 4.99, 5) == [0.01, 0.01, 0.001]
+    assert rates("146-2011", "linear.weight", 0, 5) == [0.01, 0.001]
+    assert rates("146-2012-2011", "conv1.weight", 0, 3.99, 4, 6) == [0.0001, 0.0001, 0.00001, 0]
+    assert rates("146-2012-2011", "fc8.weight", 0, 0.03, 7.99, 8, 21, 41) == [0.001, 0.01, 0.01, 0.001, 0.0001, 0.00001]
+    starts = [load_recipe(name).training for name in ("146-2009", "146-2011", "146-2012-2011")]
+    assert [(one.start_from, one.start_layers) for one in starts] == [
+        ("original", ("conv[1-5]",)),
+        ("146-2009", ("conv*",)),
+        ("146-2011", ()),
+    ]

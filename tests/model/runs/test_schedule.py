@@ -47,6 +47,7 @@ def test_epochs_of_guessing_do_not_count() -> None:
         (Schedule(kind="quarters", divide_by=6.3), {0: 1, 22: 1, 23: 1 / 6.3, 46: 1 / 6.3**2, 89: 1 / 6.3**3}),
         (Schedule(kind="linear"), {0: 1, 23: 0.75, 46: 0.5, 92: 0}),
         (Schedule(kind="cosine"), {0: 1, 46: 0.5, 92: 0}),
+        (Schedule(kind="constant"), {0: 1, 91: 1}),
         (Schedule(kind="linear", warmup_epochs=4), {1: 0.25, 2: 0.5, 46: 0.5}),
     ],
 )

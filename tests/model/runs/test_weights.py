@@ -1,17 +1,28 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from alexkit.model.network.network import Network
 from alexkit.model.network.switches import Switches
 from alexkit.model.network.tables import wiring
 from alexkit.model.processes.layout import Layout
 from alexkit.model.runs.load import load_recipe
-from alexkit.model.runs.weights import TORCHVISION_STD, for_fine_tuning, from_caffe, from_torchvision, read_weights
+from alexkit.model.runs.weights import (
+    CAFFE_NETWORK,
+    TORCHVISION_STD,
+    find_start,
+    for_fine_tuning,
+    from_caffe,
+    from_torchvision,
+    read_weights,
+    require_network,
+)
 from alexkit.model.training.learner import Learner
 
 NUM_CLASSES = 7
@@ -58,8 +69,75 @@ def test_torchvisions_weights_give_torchvisions_logits(tmp_path: Path) -> None:
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
+def bvlc_alexnet(weights: dict[str, Tensor], images_BGR: Tensor) -> Tensor:
+    """Probabilities by BVLC AlexNet's published deploy.prototxt, in plain torch; LRN is across all channels."""
+
+    def conv(name: str, x: Tensor, **options: int) -> Tensor:
+        return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **options).relu()
+
+    def pool(x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 3, 2, ceil_mode=True)
+
+    norm = nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)
+    x = pool(norm(conv("conv1", images_BGR, stride=4)))
+    x = pool(norm(conv("conv2", x, padding=2, groups=2)))
+    x = conv("conv4", conv("conv3", x, padding=1), padding=1, groups=2)
+    x = pool(conv("conv5", x, padding=1, groups=2)).flatten(1)
+    for name in ("fc6", "fc7"):
+        x = F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"]).relu()
+    return F.linear(x, weights["fc8.weight"], weights["fc8.bias"]).softmax(1)
+
+
+def test_caffes_network_computes_what_its_prototxt_says() -> None:
+    ours = Network(wiring(CAFFE_NETWORK), NUM_CLASSES).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for size in ours.sizes:  # so that activations are as large as a trained network's, and norms matter
+            deviation = (2 / size.inputs) ** 0.5 * (0.02 if size.name == "fc8" else 1)
+            ours.get_parameter(f"{size.name}.weight").normal_(0, deviation, generator=generator)
+    images = torch.randn(2, 3, 227, 227, generator=generator) * 60
+    blobs = {name: x.detach().clone() for name, x in ours.state_dict().items()}
+    blobs["conv1.weight"] = blobs["conv1.weight"].flip(1)
+    ours.load_state_dict(from_caffe(blobs))
+    with torch.no_grad():
+        expected = bvlc_alexnet(blobs, images.flip(1))
+        assert (ours(images).softmax(1) - expected).abs().max() < 1e-5
+        other = Network(wiring(replace(CAFFE_NETWORK, norm_scope="column")), NUM_CLASSES).eval()
+        other.load_state_dict(ours.state_dict())
+        assert (other(images).softmax(1) - expected).abs().max() > 1e-3
+
+
+def test_caffes_weights_are_refused_by_another_network_with_what_to_set(tmp_path: Path) -> None:
+    words = r"use --recipe caffe, or add --set network.norm_scope=all"
+    with pytest.raises(ValueError, match=words):
+        require_network(tmp_path / "a.caffemodel", replace(CAFFE_NETWORK, norm_scope="column"))
+    require_network(tmp_path / "a.caffemodel", load_recipe("caffe").network)
+    assert load_recipe("caffe").data.crop == 227 and load_recipe("caffe").data.mean == "crop"
+
+
+def test_a_pickle_is_named_as_such_with_the_line_that_converts_it(tmp_path: Path) -> None:
+    torch.save({"x": torch.zeros(1)}, tmp_path / "alexnet.pth")
+    torch.save({"x": torch.zeros(1)}, tmp_path / "unnamed")
+    for name in ("alexnet.pth", "unnamed"):
+        with pytest.raises(ValueError, match=r"a PyTorch pickle, which is never opened here.*save_file"):
+            read_weights(tmp_path / name)
+
+
+def test_a_plain_name_is_also_a_run_beside_this_one(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "config.json").write_text("{}")
+    assert find_start("first", tmp_path) == tmp_path / "first"
+    assert find_start("other.safetensors", tmp_path) == Path("other.safetensors")
+
+
+def test_a_pattern_of_layers_that_matches_none_is_refused() -> None:
+    weights = learner(3, 1).whole_weights()
+    with pytest.raises(ValueError, match=r"start_layers: 'fc6' matches none of conv1, conv2, conv3, fc10"):
+        for_fine_tuning(weights, weights, ["conv*", "fc6"], "runs/x")
+
+
 def test_caffes_weights_read_bgr_and_blobs_of_four_dimensions() -> None:
-    ours = Network(wiring(Switches(input="valid227", norm="caffe", dropout="inverted")), NUM_CLASSES).eval()
+    ours = Network(wiring(CAFFE_NETWORK), NUM_CLASSES).eval()
     blobs = {name: x.detach().clone() for name, x in ours.state_dict().items()}
     blobs["conv1.weight"] = blobs["conv1.weight"].flip(1)
     for name in ("fc6", "fc7", "fc8"):
@@ -123,7 +201,7 @@ def learner(num_classes: int, seed: int, *overrides: str) -> Learner:
 
 def test_fine_tuning_copies_all_layers_but_the_last() -> None:
     source, target = learner(10, 0).whole_weights(), learner(3, 1).whole_weights()
-    mixed = for_fine_tuning(source, target, "fc10", "runs/x")
+    mixed = for_fine_tuning(source, target, ["conv*"], "runs/x")
     for name, tensor in mixed.items():
         assert torch.equal(tensor, (target if name.startswith("fc10") else source)[name])
 
@@ -131,7 +209,7 @@ def test_fine_tuning_copies_all_layers_but_the_last() -> None:
 def test_fine_tuning_from_another_network_is_refused_naming_the_layer() -> None:
     other = Network(wiring(Switches(kind="cifar10-13")), 10)
     with pytest.raises(ValueError, match=r"'runs/x': conv1.weight has shape \(64, 3, 5, 5\), this network needs"):
-        for_fine_tuning(other.state_dict(), learner(3, 1).whole_weights(), "fc10", "runs/x")
+        for_fine_tuning(other.state_dict(), learner(3, 1).whole_weights(), ["conv1"], "runs/x")
 
 
 def test_rates_by_layer_reach_the_update() -> None:

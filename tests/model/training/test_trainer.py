@@ -5,7 +5,6 @@ import signal
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,57 +16,9 @@ from alexkit.model.training.learner import Learner, StepResult
 from alexkit.model.training.trainer import Trainer
 from alexkit.pipeline import Batch, Loader, TrainAugment
 
+from .run_kit import OVERRIDES, SAVE_ALWAYS, Stopped, last_weights, newest_step, numbers, train, weights
+
 SCRIPT = Path(__file__).with_name("training_script.py")
-OVERRIDES = [
-    "training.batch_size=16",
-    "training.epochs=4",
-    "schedule.kind=steps",
-    "schedule.at_epochs=[3]",
-    "training.precision=fp32",  # numbers are compared
-]
-SAVE_ALWAYS = [*OVERRIDES, "training.checkpoint_minutes=0"]
-
-
-@pytest.fixture(scope="module")
-def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train/ and val/ of 32 px images: six steps an epoch, four classes."""
-    folder = tmp_path_factory.mktemp("split")
-    (folder / "train").symlink_to(draw_shards(num_samples=100, size_px=32))
-    (folder / "val").symlink_to(draw_shards(num_samples=40, size_px=32, split="val"))
-    return folder
-
-
-def train(shards: Path, folder: Path, overrides: list[str] = OVERRIDES, **options: Any) -> dict[str, Any]:
-    trainer = Trainer(load_recipe("cifar10-19", overrides), shards, folder, device="cpu")
-    try:
-        return trainer.run(**options)
-    finally:
-        trainer.close()
-
-
-def numbers(folder: Path) -> list[dict[str, Any]]:
-    """The log without what depends on the clock."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{key: x for key, x in line.items() if key not in ("images_per_s", "wait_fraction")} for line in lines]
-
-
-def last_weights(folder: Path) -> bytes:
-    checkpoint = newest_checkpoint(folder / "checkpoints")
-    assert checkpoint is not None
-    return (checkpoint.folder / "weights.safetensors").read_bytes()
-
-
-def newest_step(folder: Path) -> int:
-    return max((int(path.name[5:13]) for path in (folder / "checkpoints").glob("step-*")), default=0)
-
-
-@pytest.fixture(scope="module")
-def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing disturbed."""
-    torch.set_num_threads(1)  # as many as the processes that are compared with it
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    train(shards, folder)
-    return folder
 
 
 def test_training_learns_what_can_be_learned(finished: Path) -> None:
@@ -148,10 +99,6 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(shards: Path, fi
     assert numbers(tmp_path / "again") == numbers(finished)
     train(shards, tmp_path / "other", [*OVERRIDES, "training.seed=1"])
     assert last_weights(tmp_path / "other") != last_weights(finished)
-
-
-class Stopped(Exception):
-    pass
 
 
 @pytest.mark.parametrize("after_step", [1, 5, 6, 7, 20])
@@ -297,10 +244,6 @@ def test_a_float16_run_keeps_its_loss_scale_when_it_is_continued(
     assert scales[0] == scales[1] != {"factor": 2.0**16, "steps": 24}
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(sorted((folder / "checkpoints").iterdir())[-1] / "weights.safetensors")
-
-
 def test_a_batch_in_pieces_teaches_what_the_whole_batch_does(shards: Path, finished: Path, tmp_path: Path) -> None:
     train(shards, tmp_path / "pieces", [*OVERRIDES, "training.accumulate=4"])
     for name, tensor in weights(finished).items():
@@ -336,13 +279,15 @@ def test_a_run_from_another_dataset_is_refused(
 
 
 def test_a_run_with_another_recipe_is_refused_naming_the_key(shards: Path, finished: Path) -> None:
-    with pytest.raises(ValueError, match=r"started with training.epochs = 4, now 5; choose another --name"):
-        train(shards, finished, [*OVERRIDES, "training.epochs=5"])
+    with pytest.raises(ValueError, match=r"started with training.rate = 0.002, now 0.1; choose another --name"):
+        train(shards, finished, [*OVERRIDES, "training.rate=0.1"])
+    with pytest.raises(ValueError, match=r"started with training.epochs = 4, now 3; choose another --name"):
+        train(shards, finished, [*OVERRIDES, "training.epochs=3"])
 
 
 def test_a_folder_that_is_no_run_is_refused(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("dear")
-    with pytest.raises(ValueError, match=r"holds files but no config.json"):
+    with pytest.raises(ValueError, match=r"holds letters.txt but no config.json"):
         train(shards, tmp_path)
 
 

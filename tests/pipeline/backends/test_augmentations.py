@@ -21,7 +21,7 @@ from alexkit.pipeline import (
 )
 from alexkit.pipeline.augment.kernels import draw_boxes, draw_colors, draw_erased
 from alexkit.pipeline.backends import reference
-from alexkit.pipeline.schedule import LocalBatch
+from alexkit.pipeline.epochs.schedule import LocalBatch
 from alexkit.pipeline.storage import Samples, Stored, stored_shapes
 from alexkit.prep import ShardSet
 

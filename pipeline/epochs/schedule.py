@@ -5,17 +5,19 @@ Evaluation walks through the stored order, every sample once, and pads the last 
 sample of a global batch, so that the number of replicas never changes what a global batch is.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .order import WINDOW_SAMPLES, Order, full_order, window_order
+from ...errors import InputError
+from .order import WINDOW_SAMPLES, Order, full_order, meetings, shards_order, window_order
 from .sampling import Drawn
 
-ORDERS = {"full": full_order, "window": window_order}
 READ_AHEAD_BATCHES = 4
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +45,12 @@ class Schedule:
         replica: 0 to num_replicas - 1.
         num_replicas: Replicas that share a global batch.
         seed: Of the order.
-        order: "full" or "window".
+        order: "full", "window" or "shards".
         training: Whether the order is shuffled and repeated.
         drop_last: Whether training drops the tail that fills no global batch; else the last batch is filled up from
             the start of the same epoch, with a mask, so that all replicas take as many steps.
         drawn: A sampling, or None for all samples once.
+        first_sample_S: Where shards start and, at its end, the number of samples; order "shards" needs it.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Schedule:
         training: bool,
         drop_last: bool = True,
         drawn: Drawn | None = None,
+        first_sample_S: NDArray[np.int64] | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.global_batch = batch_size * num_replicas
@@ -71,8 +75,8 @@ class Schedule:
                 f"{length} samples fill no global batch of {self.global_batch} ({num_replicas} x {batch_size}); "
                 f"choose batch_size <= {length // num_replicas} (of a recipe: --set training.batch_size=...)"
             )
-        if order == "window" and drawn is not None:
-            raise InputError("order='window' reads whole runs of stored samples; choose order='full' with a sampling")
+        if order != "full" and drawn is not None:
+            raise InputError(f"order={order!r} reads whole runs of stored samples; choose order='full' with a sampling")
         self.num_samples = length
         self.seed = seed
         self.order: str = order if training else "stored"
@@ -81,6 +85,7 @@ class Schedule:
         self.num_replicas = num_replicas
         self.drop_last = drop_last and training
         self._drawn = drawn
+        self._first_sample_S = first_sample_S
         self._order: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
 
     @property
@@ -128,20 +133,32 @@ class Schedule:
             return np.empty(0, np.int64)
         return self.local_batch(position - start + ahead).indices_B
 
+    def epoch_indices(self, epoch: int) -> NDArray[np.int64]:
+        """The samples of an epoch in order, all replicas together, without the tail that training drops."""
+        return self._epoch_order(epoch)[0]
+
     def _epoch_order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Sample indices in the epoch's order, and what augmentation is drawn for."""
         if self._order is None or (self._order[0] != epoch and self.training):
-            drawn = self._drawn
-            if not self.training:
-                indices = np.arange(self.num_samples) if drawn is None or drawn.allowed is None else drawn.allowed
-            elif drawn is None or drawn.order is None:
-                indices = ORDERS[self.order](self.seed, epoch, self.num_samples)
-                indices = indices if drawn is None or drawn.allowed is None else drawn.allowed[indices]
-            else:
-                indices = drawn.order(self.seed, epoch)
-            repeats = drawn is not None and drawn.order is not None
-            self._order = (epoch, indices, _numbered(indices) if repeats else indices)
+            indices = self._shuffled(epoch) if self.training else self._stored()
+            repeats = self.training and self._drawn is not None and self._drawn.order is not None
+            draws = _numbered(indices) if repeats else indices
+            self._order = (epoch, indices[: self.epoch_samples], draws[: self.epoch_samples])
         return self._order[1:]
+
+    def _stored(self) -> NDArray[np.int64]:
+        if self._drawn is None or self._drawn.allowed is None:
+            return np.arange(self.num_samples, dtype=np.int64)
+        return self._drawn.allowed
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        if self._drawn is not None and self._drawn.order is not None:
+            return self._drawn.order(self.seed, epoch)
+        if self.order == "shards":
+            assert self._first_sample_S is not None
+            return shards_order(self.seed, epoch, self._first_sample_S)
+        indices = (full_order if self.order == "full" else window_order)(self.seed, epoch, self.num_samples)
+        return indices if self._drawn is None or self._drawn.allowed is None else self._drawn.allowed[indices]
 
 
 def _numbered(indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -153,3 +170,15 @@ def _numbered(indices: NDArray[np.int64]) -> NDArray[np.int64]:
     numbered = np.empty_like(indices)
     numbered[by_index] = ordered + (times << 40)
     return numbered
+
+
+def report_mixing(schedule: Schedule) -> None:
+    """Log how often an order of long reads lets stored neighbors meet in a batch."""
+    own = meetings(schedule.epoch_indices(0), schedule.global_batch)
+    full = meetings(full_order(schedule.seed, 0, schedule.num_samples), schedule.global_batch)
+    log.info(
+        "%s order: %.1f %% of the samples meet a stored neighbor in their batch, in full order %.1f %%",
+        schedule.order,
+        100 * own,
+        100 * full,
+    )

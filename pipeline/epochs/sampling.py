@@ -5,6 +5,7 @@ epoch's sequence are dealt to replicas as always.
 """
 
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .arguments import whole_number
+from ...errors import InputError
+from ..arguments import whole_number
 from .order import random_of
 
 
@@ -113,7 +114,7 @@ class Mixed(Sampling):
 
     def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
         weights = _weights(self.weights, len(first_of_set) - 1, "shard sets")
-        groups = [np.arange(first, last) for first, last in zip(first_of_set[:-1], first_of_set[1:], strict=True)]
+        groups = [np.arange(first, last) for first, last in itertools.pairwise(first_of_set)]
         length = _length(self.num_samples, len(labels_N))
         return Drawn(
             allowed=None,

@@ -1,0 +1,62 @@
+"""What a run would be, without training: `--dry-run` and `--bench-data`."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ...model import Recipe
+
+
+def bench_data(recipe: "Recipe", shards: Path, device: str) -> None:
+    """Measure reading, decoding and loading, and print what limits them."""
+    from ...model.network.precision import use_device
+    from ...pipeline.throughput import measure_throughput
+
+    found = measure_throughput(
+        shards / "train",
+        batch_size=recipe.training.batch_size,
+        augment=recipe.data.augment(),
+        device=str(use_device(device)),
+    )
+    click.echo("\n".join(found.lines()))
+
+
+def dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int) -> None:
+    """Make a few steps beside `folder`, print the network's sizes and a forecast of the run, keep nothing."""
+    from ...model import Trainer
+    from ...model.training.forecast import forecast, table
+
+    # Beside the run's folder to be: where all processes of the run, on whatever machine, will meet.
+    scratch, runs_are_new = folder.with_name(f".{folder.name}.dry-run"), not folder.parent.exists()
+    first = int(os.environ.get("RANK", "0")) == 0
+    if first:
+        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+    try:
+        trainer = Trainer(recipe, shards, scratch, device=device, processes_per_replica=columns)
+        try:
+            expected = forecast(trainer)
+        finally:
+            trainer.close()
+    finally:
+        if first:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if runs_are_new and folder.parent.exists() and not any(folder.parent.iterdir()):
+                folder.parent.rmdir()
+    if not first:
+        return
+    click.echo(json.dumps(recipe.to_json(), indent=1))
+    click.echo(table(trainer))
+    training = recipe.training
+    click.echo(
+        f"{trainer.device}, {trainer.precision}, batch {training.batch_size}, {len(trainer.loader)} steps an epoch"
+    )
+    click.echo(f"a step takes {expected.step_s:.3f} s: {training.batch_size / expected.step_s:.0f} images/s")
+    click.echo(f"{training.epochs} epochs take about {expected.run_s / 3600:.1f} h, without validation")
+    click.echo(f"memory at most {expected.memory}{', in each process' if columns > 1 else ''}")
+    if columns > 1:
+        click.echo(f"each process sends {expected.sent_bytes:,} bytes a step to the other column")

@@ -1,0 +1,76 @@
+"""One owner per run folder: an exclusive lock that the system takes back when its owner ends, however it ends."""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ...errors import InputError
+
+LOCK = ".lock"
+# Of file systems that have no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+log = logging.getLogger(__name__)
+
+
+class RunLock:
+    """The lock of `folder`, which is made if need be; InputError naming the owner when another process has it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / LOCK
+        self._made = [path for path in (folder, folder.parent) if not path.exists()]
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+")
+            try:
+                self._take()
+            except BaseException:
+                self._file.close()
+                raise
+            try:
+                if os.fstat(self._file.fileno()).st_ino == self.path.stat().st_ino:
+                    break
+            except FileNotFoundError:
+                pass  # removed by an owner who ended in between
+            self._file.close()
+        self._file.truncate(0)
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+        self._file.write(json.dumps(owner))
+        self._file.flush()
+
+    def _take(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{self.folder}: {self._owner()} is training this run; wait for it, or choose another --name"
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            log.warning("%s: this file system has no locks; see to it that nobody else trains this run", self.folder)
+
+    def _owner(self) -> str:
+        self._file.seek(0)
+        try:
+            owner = json.loads(self._file.read())
+            return f"process {int(owner['pid'])} on {owner['host']} (since {owner['since']})"
+        except (ValueError, KeyError, TypeError):
+            return "another process"
+
+    def release(self) -> None:
+        """Give the lock back, and remove the folder where nothing else has come into it."""
+        if self._file.closed:
+            return
+        self.path.unlink(missing_ok=True)  # while it is still ours
+        self._file.close()
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:  # something is in it
+                break

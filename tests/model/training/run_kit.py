@@ -1,0 +1,53 @@
+"""What the tests of whole runs share: the smallest network, trained on drawn shards into a folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from alexkit.model.runs.checkpoint import newest_checkpoint
+from alexkit.model.runs.load import load_recipe
+from alexkit.model.training.trainer import Trainer
+
+OVERRIDES = [
+    "training.batch_size=16",
+    "training.epochs=4",
+    "schedule.kind=steps",
+    "schedule.at_epochs=[3]",
+    "training.precision=fp32",  # numbers are compared
+]
+SAVE_ALWAYS = [*OVERRIDES, "training.checkpoint_minutes=0"]
+
+
+class Stopped(Exception):
+    pass
+
+
+def train(shards: Path, folder: Path, overrides: list[str] = OVERRIDES, **options: Any) -> dict[str, Any]:
+    trainer = Trainer(load_recipe("cifar10-19", overrides), shards, folder, device="cpu")
+    try:
+        return trainer.run(**options)
+    finally:
+        trainer.close()
+
+
+def numbers(folder: Path) -> list[dict[str, Any]]:
+    """The log without what depends on the clock."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: x for key, x in line.items() if key not in ("images_per_s", "wait_fraction")} for line in lines]
+
+
+def last_weights(folder: Path) -> bytes:
+    checkpoint = newest_checkpoint(folder / "checkpoints")
+    assert checkpoint is not None
+    return (checkpoint.folder / "weights.safetensors").read_bytes()
+
+
+def newest_step(folder: Path) -> int:
+    return max((int(path.name[5:13]) for path in (folder / "checkpoints").glob("step-*")), default=0)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(sorted((folder / "checkpoints").iterdir())[-1] / "weights.safetensors")

@@ -1,0 +1,165 @@
+"""Runs that are changed, damaged, refused, owned by somebody else, or have nothing to validate on."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexkit.model.runs.load import change_recipe, load_recipe
+from alexkit.model.runs.run import Run
+from alexkit.model.training.trainer import Trainer
+
+from .run_kit import OVERRIDES, Stopped, last_weights, numbers, train, weights
+
+
+def test_a_finished_run_goes_on_for_more_epochs_like_one_that_was_to_have_them(shards: Path, tmp_path: Path) -> None:
+    steps = [*OVERRIDES, "schedule.at_epochs=[1]"]
+    train(shards, tmp_path / "run", [*steps, "training.epochs=2"])
+    result = train(shards, tmp_path / "run", [*steps, "training.epochs=3"])
+    assert (result["epochs"], result["steps"]) == (3, 18)
+    train(shards, tmp_path / "whole", [*steps, "training.epochs=3"])
+    assert last_weights(tmp_path / "run") == last_weights(tmp_path / "whole")
+    history = json.loads((tmp_path / "run" / "config.json").read_text())["history"]
+    assert history == [{"step": 12, "set": {"training.epochs": 3}}]
+    # The command of either length finds it finished.
+    assert train(shards, tmp_path / "run", [*steps, "training.epochs=2"])["epochs"] == 3
+
+
+def stopped_after(step: int) -> Callable[[int, str], None]:
+    def stop(images: int, note: str) -> None:
+        if images == 16 * step:
+            raise Stopped
+
+    return stop
+
+
+def change(shards: Path, folder: Path, overrides: list[str], **options: Any) -> dict[str, Any]:
+    recipe = change_recipe(Run.open(folder).recipe_at(), overrides)
+    trainer = Trainer(recipe, shards, folder, device="cpu", change=True)
+    try:
+        return trainer.run(**options)
+    finally:
+        trainer.close()
+
+
+def test_a_run_is_changed_by_hand_from_the_step_it_stands_at_and_replays_it(shards: Path, tmp_path: Path) -> None:
+    by_hand, given = tmp_path / "by_hand", tmp_path / "given"
+    always = [*OVERRIDES, "training.checkpoint_minutes=0"]
+    with pytest.raises(Stopped):
+        train(shards, by_hand, always, report=stopped_after(9))
+    with pytest.raises(Stopped):
+        change(shards, by_hand, ["training.rate=0.0005"], report=stopped_after(16))
+    assert json.loads((by_hand / "config.json").read_text())["history"] == [
+        {"step": 8, "set": {"training.rate": 0.0005}}
+    ]
+    # Its checkpoints after the change are lost: it makes those steps again; the command of the start resumes it.
+    for path in (by_hand / "checkpoints").iterdir():
+        if int(path.name[5:]) > 8:
+            shutil.rmtree(path)
+    train(shards, by_hand, always)
+    changed = 8 / 6  # epochs
+    groups = f"[{{match=['*.weight'], rates=[[0, 0.002], [{changed}, 0.0005], [3, 0.00005]]}}, "
+    groups += f"{{match=['*.bias'], rates=[[0, 0.004], [{changed}, 0.001], [3, 0.0001]]}}]"
+    train(shards, given, [*OVERRIDES, f"training.param_groups={groups}"])
+    found, expected = weights(by_hand), weights(given)
+    assert all(torch.allclose(found[name], expected[name], rtol=1e-4, atol=1e-6) for name in expected)
+
+
+@pytest.mark.parametrize("key", ["training.batch_size=8", "network.without=['conv3']", "training.seed=1"])
+def test_what_makes_another_run_cannot_be_changed_on_the_way(shards: Path, finished: Path, key: str) -> None:
+    before = (finished / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=f"{key.partition('=')[0]} cannot be changed on the way"):
+        change(shards, finished, [key])
+    assert (finished / "config.json").read_bytes() == before
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_does_not_block_its_name(
+    shards: Path, finished: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        train(shards, tmp_path / "run", [*OVERRIDES, "training.seed=5"], report=stopped_after(2))
+    assert (tmp_path / "run" / "config.json").exists()
+    train(shards, tmp_path / "run")
+    assert last_weights(tmp_path / "run") == last_weights(finished)
+    assert numbers(tmp_path / "run") == numbers(finished)
+
+
+def test_two_trainers_cannot_have_one_run_folder(shards: Path, tmp_path: Path) -> None:
+    trainer = Trainer(load_recipe("cifar10-19", OVERRIDES), shards, tmp_path / "run", device="cpu")
+    with pytest.raises(ValueError, match="is training this run; wait for it"):
+        train(shards, tmp_path / "run")
+    trainer.close()
+    train(shards, tmp_path / "run", [*OVERRIDES, "training.epochs=1", "schedule.kind=constant"])
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_unless_told(
+    shards: Path, finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    for path in folder.glob("checkpoints/*/weights.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    (folder / "result.json").unlink()
+    log = (folder / "log.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"all checkpoints are damaged \(step-.*begin anew with 'alextrain --restart'"):
+        train(shards, folder)
+    assert (folder / "log.jsonl").read_bytes() == log
+    trainer = Trainer(load_recipe("cifar10-19", OVERRIDES), shards, folder, device="cpu", restart=True)
+    assert trainer.step == 0
+    trainer.run()
+    trainer.close()
+    assert last_weights(folder) == last_weights(finished)
+
+
+def test_a_damaged_log_and_result_are_no_reason_to_stop(
+    shards: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "result.json").write_text((folder / "result.json").read_text().replace("top1_error", "top3_error"))
+    lines = (folder / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "log.jsonl").write_bytes(b"".join([lines[0], b"\xff\n", *lines[1:]]))
+    assert train(shards, folder) == json.loads((finished / "result.json").read_text())
+    assert "it is written again" in caplog.text and "moved to log.damaged" in caplog.text
+
+
+def test_without_a_validation_set_nothing_is_validated_and_that_is_said(
+    shards: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "train").symlink_to((shards / "train").resolve())
+    result = train(tmp_path / "alone", tmp_path / "run")
+    assert result == {"epochs": 4, "steps": 24}
+    assert "nothing is validated" in caplog.text and "has no test and no val" in caplog.text
+    assert last_weights(tmp_path / "run") == last_weights(finished)  # validating draws nothing
+    with pytest.raises(ValueError, match=r"schedule.kind = 'plateau' lowers the rate by the validation error"):
+        train(tmp_path / "alone", tmp_path / "other", [*OVERRIDES, "schedule.kind=plateau"])
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("wanted", "images"), [("val", 40), ("test", 30), ("none", None)])
+def test_the_recipe_says_which_split_is_validated_on(
+    shards: Path, draw_shards: Callable[..., Path], tmp_path: Path, wanted: str, images: int | None
+) -> None:
+    (tmp_path / "set").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "set" / split).symlink_to((shards / split).resolve())
+    (tmp_path / "set" / "test").symlink_to(draw_shards(num_samples=30, size_px=32, split="test"))
+    once = [*OVERRIDES, "training.epochs=1", "schedule.kind=constant", f"data.validate_on={wanted}"]
+    assert train(tmp_path / "set", tmp_path / "run", once).get("images") == images
+
+
+def test_files_of_a_run_follow_the_umask(shards: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        train(shards, tmp_path / "run", [*OVERRIDES, "training.epochs=1", "schedule.kind=constant"])
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    assert {"weights.safetensors", "momentum.safetensors", "state.json", "log.jsonl"} <= modes.keys()
+    assert set(modes.values()) == {0o640}, modes
