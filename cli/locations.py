@@ -14,6 +14,20 @@ from ..errors import InputError
 COPY_THREADS = 8
 
 
+class LocationType(click.Path):
+    """A local path, or an address in a store."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A Path or a StoreUrl."""
+        from ..prep.storage import StoreUrl, parse_location
+
+        location = _parsed(parse_location, value)
+        return location if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
+
+
 class ShardsToTrain(click.Path):
     """A folder of shard sets, or their address, which becomes its local face in the cache (see `pipeline.remote`)."""
 
@@ -58,6 +72,7 @@ class ShardsToRead(click.Path):
         return copy
 
 
+LOCATION = LocationType()
 SHARDS_TO_TRAIN = ShardsToTrain()
 SHARDS_TO_READ = ShardsToRead()
 

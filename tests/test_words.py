@@ -26,7 +26,7 @@ WORDS = {
     r"normalis\w*": "normalize",
 }
 # Keys and values of earlier versions, which are still read.
-STILL_READ = re.compile(r"""["']colour["']|["']centre["']""")
+STILL_READ = re.compile(r"""["']colour["']|["']centre["']|data\.mean=centre""")
 
 
 def pages() -> list[Path]:
