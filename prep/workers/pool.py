@@ -37,7 +37,12 @@ PAUSE_SECONDS = 2.0
 # How a crashing decoder ends a process; SIGKILL and SIGTERM come from outside.
 _CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 # What workers import, loaded once in the server that they are forked from; by name, since this package knows no images.
-_PRELOADED = ["alexkit.prep.images.prepare", "alexkit.prep.images.running_sums"]
+_PRELOADED = [
+    "alexkit.prep.build.pieces",
+    "alexkit.prep.images.prepare",
+    "alexkit.prep.images.running_sums",
+    "cykooz_resizer",
+]
 
 
 class Task(Protocol[Job_contra, Result_co]):
