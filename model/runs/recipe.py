@@ -45,7 +45,7 @@ class Data:
     crop_draw: CropDraw = "image"
     """`image`: a crop for every image. `group32`: one for 32 consecutive images, as released."""
     order: Literal["full", "window", "shards"] = "full"
-    """`full`: a new permutation every epoch. `window`: long reads, for slow disks. `shards`: each once, for remote sets."""
+    """`full`: a new permutation every epoch. `window`: long reads, for slow disks. `shards`: for remote sets."""
     validate_on: Literal["val", "test", "none"] = "val"
     """The split that is scored after the epochs. `test`: the test split where there is one, as in 2012; else `val`."""
 
