@@ -68,7 +68,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
             closed = isinstance(error, BrokenPipeError)  # by `| head`; click ends the command in silence
             if ours or closed or is_set("debug"):
                 raise
-            raise click.ClickException(" ".join(_words(error).split())) from error
+            raise click.ClickException(" ".join(words(error).split())) from error
         except KeyboardInterrupt:
             if is_set("debug"):
                 raise
@@ -130,7 +130,7 @@ def _start_logging() -> None:
 _LEVELS = {"verbose": logging.INFO, "debug": logging.DEBUG}
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         room = "; make room, the same command continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return f"{error.filename}: {error.strerror}{room}"

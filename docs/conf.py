@@ -19,6 +19,7 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes listed in a docstring are not described a second time
 # Docstrings name things as `name`; RST reads that as code, too.
 default_role = "code"
 

@@ -14,32 +14,49 @@ from ..errors import InputError
 _MAP_FIXED = 0x10  # Linux; DALI runs nowhere else
 
 
-def map_side_by_side(paths: Sequence[Path], sizes: Sequence[int]) -> tuple[mmap.mmap, NDArray[np.int64]]:
-    """All files as one read-only map, and where each starts in it (a multiple of the page size).
+def reserve(sizes: Sequence[int]) -> tuple[mmap.mmap, NDArray[np.int64]]:
+    """A range of addresses with room for files of these sizes side by side, and where each starts in it.
 
-    Safe because every file lands inside one range of addresses that this process has just reserved: MAP_FIXED replaces
-    pages of the reservation and nothing else, and unmapping the reservation, which Python does when the last view of it
-    is gone, unmaps the files too. A file that is cut short while it is mapped still ends the process by SIGBUS.
-
-    Raises InputError for a file shorter than its size, and OSError when the system refuses.
+    Reserved address space costs nothing; it reads as zeros until `map_file` puts something there. When the last view of
+    the range is gone, Python unmaps it, and whatever files were put over it. Starts are multiples of the page size.
     """
     pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
     starts = np.cumsum([0, *pages])
-    # Reserved address space costs nothing.
     reserved = mmap.mmap(-1, max(int(starts[-1]), mmap.PAGESIZE), flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
-    base = np.frombuffer(reserved, np.uint8).ctypes.data
-    for path, start, size in zip(paths, starts.tolist(), sizes, strict=False):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            # Past the end of a shorter file every access would kill the process.
-            if os.fstat(descriptor).st_size < size:
-                raise InputError(f"{path}: shorter than the {size} bytes of the manifest; restore the shard")
-            flags = mmap.MAP_SHARED | _MAP_FIXED
-            if size and _map_file(base + start, size, mmap.PROT_READ, flags, descriptor, 0) != base + start:
-                raise OSError(ctypes.get_errno(), f"mapping failed: {os.strerror(ctypes.get_errno())}", str(path))
-        finally:
-            os.close(descriptor)
     return reserved, starts[:-1]
+
+
+def map_file(address: int, path: Path, size: int) -> None:
+    """Put the first `size` bytes of a file at `address`, read-only.
+
+    Safe within a range that `reserve` gave and that is still alive: MAP_FIXED replaces pages of the reservation and
+    nothing else. A file that is cut short while it is mapped still ends the process by SIGBUS.
+
+    Raises InputError for a file shorter than `size`, and OSError when the system refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # Past the end of a shorter file every access would kill the process.
+        if os.fstat(descriptor).st_size < size:
+            raise InputError(f"{path}: shorter than the {size} bytes of the manifest; restore the shard")
+        if size:
+            _map_fixed(address, size, mmap.MAP_SHARED, descriptor, str(path))
+    finally:
+        os.close(descriptor)
+
+
+def map_empty(address: int, size: int) -> None:
+    """Take away what `map_file` put there, so that the addresses read as zeros; safe as `map_file` is.
+
+    The caller sees to it that nobody reads there meanwhile.
+    """
+    if size:
+        _map_fixed(address, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, "a shard's addresses")
+
+
+def _map_fixed(address: int, size: int, flags: int, descriptor: int, what: str) -> None:
+    if _mmap(address, size, mmap.PROT_READ, flags | _MAP_FIXED, descriptor, 0) != address:
+        raise OSError(ctypes.get_errno(), f"mapping failed: {os.strerror(ctypes.get_errno())}", what)
 
 
 def span(addresses_N: NDArray[np.int64], sizes_N: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -53,6 +70,6 @@ def span(addresses_N: NDArray[np.int64], sizes_N: NDArray[np.int64]) -> tuple[ND
 
 
 # The C function: Python's own keeps a file open for every mapping and cannot choose the address.
-_map_file = ctypes.CDLL(None, use_errno=True).mmap
-_map_file.restype = ctypes.c_size_t
-_map_file.argtypes = [ctypes.c_size_t, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_longlong]
+_mmap = ctypes.CDLL(None, use_errno=True).mmap
+_mmap.restype = ctypes.c_size_t
+_mmap.argtypes = [ctypes.c_size_t, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_longlong]

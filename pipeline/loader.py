@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 from ..cores import num_cores
 from ..errors import InputError
 from ..prep import ShardSet
+from ..prep.storage import StoreUrl
 from .arguments import choice, extensions, flag, number, whole_number
 from .augment import Augmentation, CenterCrop
 from .backends import Backend, BackendError, BackendOptions, new_backend
 from .batch import Batch
 from .device import find_device
-from .order import Order, full_order, meetings, window_order
+from .order import Order, full_order, meetings
+from .remote import RemoteShards, open_set
 from .replicas import find_replica
 from .schedule import LocalBatch, Schedule
 from .storage import LEAST_BUDGET, CorruptSamples, Samples, Stored, find_undecodable, stored_shapes
@@ -71,7 +73,7 @@ class Loader:
     that processes started by "spawn" can take it along.
 
     Args:
-        folder: A shard set: the folder of one split, with its `manifest.json`.
+        folder: A shard set: the folder of one split, with its `manifest.json`, or its address in a store.
         batch_size: Samples of one batch on this replica. The global batch is batch_size * num_replicas.
         augment: `TrainAugment`, `RandomResizedCrop`, `CenterCrop` or `TenViews`: what is done to each image.
         device: "cpu", "cuda" or "cuda:N": where images are decoded and batches lie.
@@ -80,7 +82,8 @@ class Loader:
             and world size from `torch.distributed` or torchrun when training, and reads everything when evaluating.
             Processes that share one model must say their own.
         num_replicas: Needed with a `replica` other than 0.
-        order: "full", a uniform permutation, or "window", long reads for slow disks (see `order.py`).
+        order: "full", a uniform permutation; "window", long reads for slow disks; or "shards", each shard once, for
+            remote sets (see `order.py`).
         dtype: float32, float16, bfloat16, or uint8: gray levels, which needs mean="none", std="none" and jitter="off".
         channels_last: Give the images torch's channels_last memory format; their shape stays (B, 3, H, W).
         num_threads: For decoding and cropping; None means one per core.
@@ -91,6 +94,10 @@ class Loader:
         operators: A function of a DALI node that puts your own operators after the built-in ones; it sees one finished
             view, as uint8 or float32.
         extras: Extensions of other tar members, which come as bytes in `Batch.extras`.
+        cache: For a set at an address such as s3://bucket/shards/train: the folder, on a disk of this machine, through
+            which it is read; ALEXKIT_CACHE unless told.
+        cache_limit: What the cache may hold: bytes, or text such as "20GB"; ALEXKIT_CACHE_LIMIT unless told, else nine
+            tenths of what the disk has room for.
 
     Raises:
         InputError: For impossible arguments and for a shard set that does not hold together, before the first batch.
@@ -98,7 +105,7 @@ class Loader:
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: str | Path | StoreUrl,
         *,
         batch_size: int,
         augment: Augmentation,
@@ -114,9 +121,11 @@ class Loader:
         max_replaced: float = 0.001,
         operators: Callable[[Any], Any] | None = None,
         extras: Sequence[str] = (),
+        cache: str | Path | None = None,
+        cache_limit: str | int | None = None,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name != "self"}
-        if not isinstance(folder, str | os.PathLike):
+        if not isinstance(folder, str | os.PathLike | StoreUrl):
             raise InputError(f"folder must be the path of a shard set, got {folder!r}")
         if not isinstance(augment, Augmentation):
             raise InputError(f"augment must be one of the augmentations, such as TrainAugment(), got {augment!r}")
@@ -133,7 +142,7 @@ class Loader:
         self.device = find_device(device)
         seed = whole_number("seed", seed, at_least=0, at_most=2**64 - 1)
         order = choice("order", order, Order)
-        self.shard_set = ShardSet.open(Path(folder))
+        self.shard_set, remote = open_set(folder, cache, cache_limit)
         self._schedule = Schedule(
             num_samples=self.shard_set.manifest.num_samples,
             batch_size=batch_size,
@@ -142,6 +151,7 @@ class Loader:
             seed=seed,
             order=order,
             training=augment.training,
+            first_sample_S=np.cumsum([0, *(shard.num_samples for shard in self.shard_set.manifest.shards)]),
         )
         self._plan = augment.plan(self.shard_set)
         if dtype == torch.uint8 and self._plan.changes_pixels:
@@ -149,12 +159,13 @@ class Loader:
                 "uint8 batches hold gray levels: choose mean='none', std='none', pixel_range='0-255' and jitter='off', "
                 "or a float dtype"
             )
-        if self._schedule.order == "window":
-            _report_mixing(seed, self.num_samples, self._schedule.global_batch)
+        if self._schedule.order in ("window", "shards"):
+            _report_mixing(self._schedule)
         self._samples = Samples([self.shard_set])
+        self._remote = None if remote is None else RemoteShards(remote, self._schedule, self._samples)
         # A set that fits into memory is there after the first epoch, and asking for it would only cost time.
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        self._reads_ahead = self._samples.num_bytes > memory / 2
+        self._reads_ahead = self._remote is None and self._samples.num_bytes > memory / 2
         self._options = BackendOptions(
             pixels=self.shard_set.manifest.pixels,
             batch_size=batch_size,
@@ -273,6 +284,8 @@ class Loader:
         self._checks.clear()
         if os.getpid() == self._process:
             self._corrupt.close()
+            if self._remote is not None:
+                self._remote.close()
         del self._samples, self._corrupt
 
     def __enter__(self) -> "Loader":
@@ -367,6 +380,11 @@ class Loader:
             self._backend = self._new_backend()
         return self._backend
 
+    def _rest(self) -> None:
+        """An evaluation is over: let go of a remote set's shards until the next one."""
+        if self._remote is not None and not self._schedule.training:
+            self._remote.rest()
+
     def _discard(self) -> None:
         """Give up what is under way, safe to be interrupted: the next batch is still the one due at `_position`."""
         backend, self._backend = self._backend, None
@@ -395,7 +413,9 @@ class Loader:
             ahead = schedule.after(ahead)
         while len(self._checks) <= CHECKS_AHEAD and (not self._checks or stop is None or ahead < stop):
             batch = schedule.local_batch(ahead)
-            if self._reads_ahead or batch.epoch == 0:
+            if self._remote is not None:
+                self._remote.prepare(batch.indices_B, feeding=ahead, received=self._position)
+            elif self._reads_ahead or batch.epoch == 0:
                 self._samples.read_ahead(schedule.read_ahead(ahead))
             self._checks.append((batch, self._corrupt.check(batch)))
             ahead = schedule.after(ahead)
@@ -490,6 +510,7 @@ class _Loop(Iterator[Batch]):
             raise StopIteration
         if self._loader._position >= self.end and self._loader._loop() is self:
             self.is_open = False
+            self._loader._rest()
             raise StopIteration
         self.thread = threading.current_thread()
         return self._loader._next(self)
@@ -510,11 +531,13 @@ def _unpickle(arguments: dict[str, Any], state: dict[str, int | str], resumes: b
     return loader
 
 
-def _report_mixing(seed: int, num_samples: int, global_batch: int) -> None:
-    window, full = (meetings(order(seed, 0, num_samples), global_batch) for order in (window_order, full_order))
+def _report_mixing(schedule: Schedule) -> None:
+    own = meetings(schedule.epoch_indices(0), schedule.global_batch)
+    full = meetings(full_order(schedule.seed, 0, schedule.num_samples), schedule.global_batch)
     log.info(
-        "window order: %.1f %% of the samples meet a stored neighbor in their batch, in full order %.1f %%",
-        100 * window,
+        "%s order: %.1f %% of the samples meet a stored neighbor in their batch, in full order %.1f %%",
+        schedule.order,
+        100 * own,
         100 * full,
     )
 

@@ -4,6 +4,9 @@
 into runs, the runs shuffled, and the samples of WINDOW_RUNS runs at a time shuffled among each other. So while one
 window is used, the next one is read in a few long pieces. Because shards were shuffled when they were written, what it
 costs in mixing is only that samples of one run meet in a batch more often than by chance; `meetings` measures it.
+
+`shards` is for sets on object stores: the runs are whole shards, and a window is WINDOW_SHARDS of them. So each shard
+is used within one window of an epoch, and fetched once however small the cache.
 """
 
 from typing import Literal
@@ -13,11 +16,12 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
-Order = Literal["full", "window"]
+Order = Literal["full", "window", "shards"]
 
 RUN_SAMPLES = 64  # about 2 MB of 256x256 JPEG: long enough to read at full speed
 WINDOW_RUNS = 128
 WINDOW_SAMPLES = RUN_SAMPLES * WINDOW_RUNS
+WINDOW_SHARDS = 16
 
 
 def full_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
@@ -45,8 +49,31 @@ def window_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     return order[order < num_samples].astype(np.int64)
 
 
+def shards_order(seed: int, epoch: int, first_sample_S: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Every index once; the shards are shuffled, and the samples of WINDOW_SHARDS of them at a time among each other.
+
+    Shard s holds the samples from `first_sample_S[s]` up to the next entry.
+    """
+    random = _random(seed, epoch)
+    starts, sizes = first_sample_S[:-1], np.diff(first_sample_S)
+    shards = np.arange(len(sizes))
+    random.shuffle(shards)
+    order = np.empty(int(sizes.sum()), np.int64)
+    end = 0
+    for window in range(0, len(shards), WINDOW_SHARDS):
+        start = end
+        for shard in shards[window : window + WINDOW_SHARDS].tolist():
+            order[end : end + sizes[shard]] = np.arange(starts[shard], starts[shard] + sizes[shard])
+            end += int(sizes[shard])
+        random.shuffle(order[start:end])
+    return order
+
+
 def meetings(order: NDArray[np.int64], batch_size: int) -> float:
-    """The fraction of samples that meet another one of their run in their batch; the tail is left out."""
+    """The fraction of samples that meet another one of their run of RUN_SAMPLES in their batch; the tail is left out.
+
+    Runs are counted the same whatever the order is made of, so that numbers of different orders can be compared.
+    """
     runs = np.sort((order // RUN_SAMPLES)[: len(order) // batch_size * batch_size].reshape(-1, batch_size), axis=1)
     same = runs[:, 1:] == runs[:, :-1]
     none = np.zeros((len(runs), 1), bool)

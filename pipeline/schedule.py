@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .order import WINDOW_SAMPLES, Order, full_order, window_order
+from .order import WINDOW_SAMPLES, Order, full_order, shards_order, window_order
 
-ORDERS = {"full": full_order, "window": window_order}
 READ_AHEAD_BATCHES = 4
 
 
@@ -32,7 +31,10 @@ class LocalBatch:
 
 
 class Schedule:
-    """The epochs of one loader. Positions count samples consumed by all replicas since the start of epoch 0."""
+    """The epochs of one loader. Positions count samples consumed by all replicas since the start of epoch 0.
+
+    `first_sample_S` says where shards start and, at its end, the number of samples; order "shards" needs it.
+    """
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Schedule:
         seed: int,
         order: Order,
         training: bool,
+        first_sample_S: NDArray[np.int64] | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.global_batch = batch_size * num_replicas
@@ -58,6 +61,7 @@ class Schedule:
         self.training = training
         self.replica = replica
         self.num_replicas = num_replicas
+        self._first_sample_S = first_sample_S
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
     @property
@@ -80,7 +84,7 @@ class Schedule:
         numbers = start + np.arange(self.replica, self.global_batch, self.num_replicas, dtype=np.int64)
         mask = numbers < self.epoch_samples
         numbers = np.minimum(numbers, self.epoch_samples - 1)
-        indices = self._epoch_order(epoch)[numbers] if self.training else numbers
+        indices = self.epoch_indices(epoch)[numbers] if self.training else numbers
         return LocalBatch(epoch=epoch, numbers_B=numbers, indices_B=indices, mask_B=mask)
 
     def read_ahead(self, position: int) -> NDArray[np.int64]:
@@ -92,13 +96,22 @@ class Schedule:
         if self.order == "window":
             before = start - self.global_batch
             first = 0 if before < 0 else (before // WINDOW_SAMPLES + 2) * WINDOW_SAMPLES
-            return self._epoch_order(epoch)[first : (start // WINDOW_SAMPLES + 2) * WINDOW_SAMPLES]
+            return self.epoch_indices(epoch)[first : (start // WINDOW_SAMPLES + 2) * WINDOW_SAMPLES]
         ahead = start + READ_AHEAD_BATCHES * self.global_batch
         if ahead >= self.epoch_samples:
             return np.empty(0, np.int64)
         return self.local_batch(position - start + ahead).indices_B
 
-    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+    def epoch_indices(self, epoch: int) -> NDArray[np.int64]:
+        """The samples of an epoch in order, all replicas together, without the tail that training drops."""
+        if not self.training:
+            return np.arange(self.num_samples, dtype=np.int64)
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, ORDERS[self.order](self.seed, epoch, self.num_samples))
+            self._order = (epoch, self._shuffled(epoch)[: self.epoch_samples])
         return self._order[1]
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        if self.order == "shards":
+            assert self._first_sample_S is not None
+            return shards_order(self.seed, epoch, self._first_sample_S)
+        return (full_order if self.order == "full" else window_order)(self.seed, epoch, self.num_samples)

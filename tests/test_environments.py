@@ -64,8 +64,8 @@ def test_a_strict_umask_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_dev_shm_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
-    script = 'mount -t tmpfs -o ro,size=4k none /dev/shm && exec "$@"'
+def test_a_full_dev_shm_changes_nothing(tmp_path: Path) -> None:
+    script = 'mount -t tmpfs -o size=4k none /dev/shm && head -c 4096 /dev/zero >/dev/shm/full && exec "$@"'
     hidden = ("unshare", "--mount", "sh", "-c", script, "sh")
     if shutil.which("unshare") is None or subprocess.run([*hidden, "true"], capture_output=True).returncode != 0:
         pytest.skip("this system does not let a process mount over /dev/shm")

@@ -46,9 +46,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "model.processes": ("model.network",),
     "model.evaluation": ("model.network", "model.runs", "model.processes"),
     "model.training": ("model.network", "model.runs", "model.processes", "model.evaluation"),
-    "cli.prep": ("cli.terminal",),
-    "cli.train": ("cli.terminal", "cli.default_group", "cli.eval"),  # several seeds are evaluated together
-    "cli.eval": ("cli.terminal",),
+    "cli.prep": ("cli.terminal", "cli.locations"),
+    # Several seeds are evaluated together.
+    "cli.train": ("cli.terminal", "cli.locations", "cli.default_group", "cli.eval"),
+    "cli.eval": ("cli.terminal", "cli.locations"),
 }
 
 

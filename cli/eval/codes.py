@@ -10,13 +10,25 @@ import click
 import numpy as np
 
 from ...errors import InputError
-from ..terminal import one_line_errors, progress
-from .options import PATH, batch_size_option, device_option, load, network_options, require_folder, run_argument
+from ..terminal import examples, one_line_errors, progress
+from .options import (
+    PATH,
+    batch_size_option,
+    device_option,
+    load,
+    network_options,
+    require_folder,
+    run_argument,
+    shards_option,
+)
 
 
-@click.command()
+@click.command(
+    short_help="Short binary codes, searched by Hamming distance.",
+    epilog=examples("alexeval codes runs/original --bits 128"),
+)
 @run_argument
-@click.option("--shards", type=PATH, required=True, help="Folder with train/ and val/ that 'alexprep shard' wrote.")
+@shards_option("Folder with train/ and val/ that 'alexprep shard' wrote.")
 @click.option("--split", default="val", show_default=True, help="The split whose images are searched for.")
 @click.option("--bits", default=256, show_default=True, help="Length of a code, a multiple of 8.")
 @click.option("--epochs", default=20, show_default=True, type=click.IntRange(1), help="Passes over the features.")

@@ -7,21 +7,29 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import InputError
-from ..terminal import note, one_line_errors, progress
+from ..locations import SHARDS_TO_TRAIN, cache_options
+from ..terminal import examples, note, one_line_errors, progress
 from .options import PATH, batch_size_option, device_option, load, network_options, require_folder
 
 if TYPE_CHECKING:
     from ...model import EvaluationResult
 
 
-@click.command()
+@click.command(
+    short_help="Top-1 and top-5 error of each RUN and of all together.",
+    epilog=examples("alexeval runs/original", "alexeval runs/one runs/two --report report"),
+)
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
 @click.option(
     "--shards",
-    type=PATH,
-    required=True,
-    help="Folder with train/ and val/ that 'alexprep shard' wrote, or one of them.",
+    type=SHARDS_TO_TRAIN,
+    default="shards",
+    show_default=True,
+    envvar="ALEXKIT_SHARDS",
+    show_envvar=True,
+    help="Folder or address with train/ and val/ that 'alexprep shard' wrote, or one of them.",
 )
+@cache_options
 @click.option("--split", default="val", show_default=True, help="The split to evaluate on.")
 @click.option(
     "--views",

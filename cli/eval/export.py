@@ -5,16 +5,20 @@ from pathlib import Path
 import click
 
 from ...errors import InputError
-from ..terminal import one_line_errors
+from ..locations import SHARDS_TO_TRAIN
+from ..terminal import examples, one_line_errors
 from .options import PATH, load, network_options, require_folder, run_argument
 
 
-@click.command()
+@click.command(
+    short_help="The network for other programs: ONNX, PyTorch, browsers.",
+    epilog=examples("alexeval export runs/original --onnx alexnet.onnx"),
+)
 @run_argument
 @click.option("--onnx", "onnx_file", type=PATH, help="Write an ONNX file, for onnxruntime and browsers.")
 @click.option("--torch-export", "torch_file", type=PATH, help="Write a torch.export program (.pt2).")
 @click.option("--web", type=PATH, help="Write a folder with a page that runs the network in a browser.")
-@click.option("--shards", type=PATH, help="The training shards, for a weights file that does not know its data.")
+@click.option("--shards", type=SHARDS_TO_TRAIN, help="The training shards, for a weights file alone.")
 @network_options
 @one_line_errors
 def export(

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from ..terminal import one_line_errors
+from ..terminal import examples, one_line_errors
 from .options import PATH, load, network_options, require_folder, run_argument
 
 
-@click.command()
+@click.command(short_help="Draw the kernels of the first layer.", epilog=examples("alexeval filters runs/original"))
 @run_argument
 @click.option("--out", type=PATH, help="The PNG to write.  [default: RUN/filters.png]")
 @network_options

@@ -7,14 +7,26 @@ import click
 import numpy as np
 
 from ...errors import InputError
-from ..terminal import note, one_line_errors, progress
-from .options import PATH, batch_size_option, device_option, load, network_options, require_folder, run_argument
+from ..terminal import examples, note, one_line_errors, progress
+from .options import (
+    PATH,
+    batch_size_option,
+    device_option,
+    load,
+    network_options,
+    require_folder,
+    run_argument,
+    shards_option,
+)
 
 
-@click.command()
+@click.command(
+    short_help="The images of a shard set that are nearest to given ones.",
+    epilog=examples("alexeval neighbors runs/original photo.jpg"),
+)
 @run_argument
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
-@click.option("--shards", type=PATH, required=True, help="Where to search: shards, or their folder.")
+@shards_option("Where to search: shards, or their folder.")
 @click.option("--split", default="train", show_default=True, help="The split to search.")
 @click.option("--count", default=6, show_default=True, type=click.IntRange(1), help="Neighbors of each image.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")

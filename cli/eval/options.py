@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ...errors import InputError
+from ..locations import SHARDS_TO_TRAIN
 
 if TYPE_CHECKING:
     from ...model import TrainedNetwork
@@ -19,6 +20,19 @@ device_option = click.option("--device", default="auto", show_default=True, help
 batch_size_option = click.option(
     "--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Images, or views of images, at once."
 )
+
+
+def shards_option(help: str) -> Callable[[Command], Command]:
+    """--shards: the set to read, ./shards unless named here or in ALEXKIT_SHARDS."""
+    return click.option(
+        "--shards",
+        type=SHARDS_TO_TRAIN,
+        default="shards",
+        show_default=True,
+        envvar="ALEXKIT_SHARDS",
+        show_envvar=True,
+        help=help,
+    )
 
 
 def _checkpoint(context: click.Context, parameter: click.Parameter, value: str) -> str | int:

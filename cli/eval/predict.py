@@ -7,17 +7,20 @@ import click
 import numpy as np
 
 from ...errors import InputError
-from ..terminal import note, one_line_errors
+from ..locations import SHARDS_TO_TRAIN
+from ..terminal import examples, note, one_line_errors
 from .options import PATH, batch_size_option, device_option, load, network_options, require_folder, run_argument
 
 
-@click.command()
+@click.command(
+    short_help="The likeliest classes of images.", epilog=examples("alexeval predict runs/original photo.jpg --top 3")
+)
 @run_argument
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to name for each image.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--picture", type=PATH, help="Draw the first images with their classes to this PNG.")
-@click.option("--shards", type=PATH, help="The training shards, for a weights file that does not know its data.")
+@click.option("--shards", type=SHARDS_TO_TRAIN, help="The training shards, for a weights file alone.")
 @network_options
 @batch_size_option
 @device_option

@@ -1,7 +1,7 @@
 """How a source is read and shown: the options that several commands have, and the block that says what was found."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,12 +67,18 @@ def found_lines(source: "Source") -> Iterator[str]:
     """What was recognized: layout, splits, classes and their order, what was passed over, notes."""
     yield f"found {source.description}"
     for split in source.splits:
-        yield f"  {split.name:6}{len(split.images):>10,} images{len(split.classes):>8,} classes"
+        yield f"  {split.name:6}{_counted(split.images, 10, 'image')}{_counted(split.classes, 8, 'class')}".rstrip()
     yield f"  {_classes(source.splits[0])}"
     for line in source.passed_over:
         yield f"  passed over: {line}"
     for line in source.notes:
         yield f"note: {line}"
+
+
+def _counted(things: Sequence[object], width: int, what: str) -> str:
+    """`    1 image ` or `    2 images`, so that columns stay in line."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{len(things):>{width},} {what if len(things) == 1 else plural:{len(plural)}}"
 
 
 def _classes(split: "SourceSplit") -> str:
@@ -83,7 +89,7 @@ def _classes(split: "SourceSplit") -> str:
     }
     ids = [entry.id for entry in split.classes]
     more = ", …" if len(ids) > SHOWN_CLASSES else ""
-    return f"{len(ids):,} classes, {orders[split.class_order]}: {', '.join(ids[:SHOWN_CLASSES])}{more}"
+    return f"{_counted(ids, 0, 'class').strip()}, {orders[split.class_order]}: {', '.join(ids[:SHOWN_CLASSES])}{more}"
 
 
 def found_row(source: "Source") -> dict[str, object]:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from ...errors import InputError
-from ..terminal import one_line_errors, progress
+from ..locations import SHARDS_TO_TRAIN, cache_options
+from ..terminal import examples, one_line_errors, progress
 from .dry_run import bench_data, dry_run
 
 if TYPE_CHECKING:
@@ -26,15 +28,34 @@ class _Forwarded(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(cls=_Forwarded)
-@click.option(
-    "--shards",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder with train/ and val/ that 'alexprep shard' wrote.",
+def _complete_recipe(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from ...model.runs.load import built_in_recipes
+
+    names = [CompletionItem(name) for name in built_in_recipes() if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
+
+
+@click.command(
+    cls=_Forwarded,
+    epilog=examples(
+        "alextrain --shards shards",
+        "alextrain --recipe cifar10-19 --set training.epochs=40",
+        "alextrain --recipe original --dry-run",
+    ),
 )
 @click.option(
+    "--shards",
+    type=SHARDS_TO_TRAIN,
+    default="shards",
+    show_default=True,
+    envvar="ALEXKIT_SHARDS",
+    show_envvar=True,
+    help="Folder or address with train/ and val/ that 'alexprep shard' wrote.",
+)
+@cache_options
+@click.option(
     "--recipe",
+    shell_complete=_complete_recipe,
     default="original",
     show_default=True,
     help="A built-in recipe ('alextrain recipes' lists them), a TOML file, or a run's config.json.",
@@ -84,7 +105,10 @@ def train(
     only_forecast: bool,
     only_loading: bool,
 ) -> None:
-    """Train by a recipe; the same command resumes a run that was stopped, and says when it is finished."""
+    """Train by a recipe.
+
+    The same command resumes a run that was stopped, and says when it is finished.
+    """
     from ...model import wiring
 
     if not shards.is_dir():

@@ -35,7 +35,7 @@ class Evaluation:
     """Networks to be evaluated on one shard set; everything that can be refused is refused when it is made.
 
     Args:
-        networks: one or several `TrainedNetwork`s on one device.
+        networks: one or several of `TrainedNetwork` on one device.
         shards: a shard set, or a folder with one for each split.
         split: the split of `shards` to evaluate on, where it holds several.
         views: kinds of views; None for the center crop and whichever others each network can take.

@@ -6,8 +6,9 @@ into the limit on those.
 """
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from ...errors import InputError
 from ...prep import ShardSet
 from ...prep.format.compiled import compiled
 from ...prep.format.sample_index import SampleIndex, image_checksum
-from ..addresses import map_side_by_side
+from ..addresses import map_file, reserve
 from .members import find_member
 from .truncation import watch
 
@@ -36,21 +37,23 @@ class Stored:
 class Samples:
     """All samples of one shard set, or of several after each other. Index i is the i-th sample in stored order.
 
-    `data` are the bytes of all shards side by side, each from a new page on. Raises InputError, naming the file, when
-    an index does not fit its shards.
+    `data` are the bytes of all shards side by side, each from a new page on. The shards of a remote set come and go:
+    `on_demand(shard)`, when it is set, is called before one is read that may not be there. Raises InputError, naming
+    the file, when an index does not fit its shards.
     """
 
     def __init__(self, shard_sets: Sequence[ShardSet]) -> None:
         self.shard_sets = tuple(shard_sets)
-        shards = [
-            (shard_set.folder / shard.name, shard) for shard_set in shard_sets for shard in shard_set.manifest.shards
-        ]
-        self._paths = [path for path, _ in shards]
-        sizes = [shard.num_bytes for _, shard in shards]
-        self._mapped, self._shard_starts = map_side_by_side(self._paths, sizes)
-        self._shard_ends = self._shard_starts + np.array(sizes, np.int64)
+        self._paths = [one.location / shard.name for one in shard_sets for shard in one.manifest.shards]
+        sizes = [shard.num_bytes for one in shard_sets for shard in one.manifest.shards]
+        self._mapped, self.shard_starts = reserve(sizes)
+        self._shard_ends = self.shard_starts + np.array(sizes, np.int64)
         self.data = np.frombuffer(self._mapped, np.uint8)
-        watch(self.data, self._shard_starts, self._paths, sizes)
+        self.on_demand: Callable[[int], None] | None = None
+        for path, start, size in zip(self._paths, self.shard_starts.tolist(), sizes, strict=True):
+            if isinstance(path, Path):
+                map_file(self.data.ctypes.data + start, path, size)
+        watch(self.data, self.shard_starts, self._paths, sizes)
         self._unreleased_bytes = 0
         indexes = [shard_set.sample_index() for shard_set in shard_sets]
         self._index = indexes[0] if len(indexes) == 1 else _joined(indexes)
@@ -75,13 +78,13 @@ class Samples:
         """Where the image members lie, and the labels, int64 (B,)."""
         size, index = len(indices_B), self._index
         starts_B, sizes_B, labels_B = np.empty(size, np.int64), np.empty(size, np.int32), np.empty(size, np.int64)
-        columns = index.first_S, self._shard_starts, index.starts_N, index.sizes_N, index.labels_N
+        columns = index.first_S, self.shard_starts, index.starts_N, index.sizes_N, index.labels_N
         _find(indices_B, columns, starts_B, sizes_B, labels_B)
         return Stored(starts_B=starts_B, sizes_B=sizes_B), labels_B
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """The content of one image member, not copied."""
-        start = int(self._shard_starts[self._index.shard_of(index)] + self._index.starts_N[index])
+        start = int(self.shard_starts[self._index.shard_of(index)] + self._index.starts_N[index])
         return self.data[start : start + int(self._index.sizes_N[index])]
 
     def keys(self, indices_B: NDArray[np.int64]) -> list[str]:
@@ -94,6 +97,9 @@ class Samples:
         """Which of these images do not have their checksum, and what is wrong, in words; none without checksums."""
         if self._index.checksums_N is None:
             return {}
+        if self.on_demand is not None:
+            for shard in set((np.searchsorted(self._index.first_S, indices_B, side="right") - 1).tolist()):
+                self.on_demand(shard)
         stored, _ = self.find(indices_B)
         data, expected_B = self.data.data, self._index.checksums_N[indices_B].tolist()
         spans = zip(stored.starts_B.tolist(), (stored.starts_B + stored.sizes_B).tolist(), strict=True)
@@ -111,7 +117,7 @@ class Samples:
     def _extra(self, index: int, key: str, ext: str) -> bytes | None:
         """Looks through the members between the neighbors' images."""
         shard = self._index.shard_of(index)
-        base, starts_N = int(self._shard_starts[shard]), self._index.starts_N
+        base, starts_N = int(self.shard_starts[shard]), self._index.starts_N
         first, last = int(self._index.first_S[shard]), int(self._index.first_S[shard + 1])
         start, end = base, int(self._shard_ends[shard])
         if index > first:

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...prep.storage import Location
+
 _SA_SIGINFO = 4
 _ADDRESS_OFFSET = 16  # of si_addr in the siginfo_t of 64-bit Linux
 
@@ -35,7 +37,7 @@ class _Action(ctypes.Structure):
 class _Mapped:
     """The shards of one mapped set, by address."""
 
-    def __init__(self, base: int, starts: NDArray[np.int64], paths: Sequence[Path], sizes: Sequence[int]) -> None:
+    def __init__(self, base: int, starts: NDArray[np.int64], paths: Sequence[Location], sizes: Sequence[int]) -> None:
         self._base, self._starts, self._paths, self._sizes = base, starts.tolist(), paths, sizes
 
     def line(self, address: int) -> bytes:
@@ -44,6 +46,10 @@ class _Mapped:
         if shard < 0 or address - self._base - self._starts[shard] >= self._sizes[shard]:
             return b""
         path, expected = self._paths[shard], self._sizes[shard]
+        if not isinstance(path, Path):
+            return (
+                f"{path}: its copy in the cache was cut short while it was in use, which ends this process\n".encode()
+            )
         try:
             found = f"has {path.stat().st_size} bytes instead of {expected}"
         except OSError as error:
@@ -58,13 +64,13 @@ _sets: dict[int, _Mapped] = {}
 _earlier = _Action()
 
 
-def watch(data: NDArray[np.uint8], starts: NDArray[np.int64], paths: Sequence[Path], sizes: Sequence[int]) -> None:
+def watch(data: NDArray[np.uint8], starts: NDArray[np.int64], paths: Sequence[Location], sizes: Sequence[int]) -> None:
     """Name the shard when a read of `data` fails, for as long as the array lives.
 
     Args:
         data: The bytes of all shards side by side.
         starts: Where each shard starts in it.
-        paths: The shards' files.
+        paths: The shards' files, or addresses.
         sizes: Their bytes.
     """
     base = data.ctypes.data

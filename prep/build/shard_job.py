@@ -13,6 +13,7 @@ from ..format.manifest import Patched, Quarantined
 from ..format.pixel_options import PixelOptions
 from ..format.shard import MAX_NAME_BYTES, Sample, WrittenShard, index_path, write_shard
 from ..format.stats import PixelSums
+from ..sources.folders.read_ahead import read_in_order
 from ..sources.inputs import Extra, SourceImage
 from ..workers import Heartbeat
 from .plan import sample_key
@@ -114,8 +115,9 @@ def write_samples(job: ShardJob, samples: Iterable[Sample]) -> WrittenShard | No
     """Write the shard of a job; None, and no file, when it has no samples."""
     written = write_shard(job.path, samples, image_ext=job.pixels.image_ext)
     if written.entry.num_samples == 0:
-        job.path.unlink()
-        index_path(job.path).unlink()
+        # Another process may do the same job.
+        job.path.unlink(missing_ok=True)
+        index_path(job.path).unlink(missing_ok=True)
         return None
     return written
 
@@ -130,12 +132,12 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
 
     use_one_thread()
     memory_bytes = decode_options(job.pixels).memory_bytes
-    for i, image in enumerate(job.images):
+    for i, (image, content) in enumerate(read_in_order(job.images, _read)):
         heartbeat(i)
         try:
             if i in poisoned:
                 raise InputError(poisoned[i])
-            data = _read(image)
+            data = content()
             extras = tuple((extra.ext, _read(extra)) for extra in image.extras)
             with heartbeat.decoding(memory_bytes=memory_bytes):
                 prepared = prepare_image(data, job.pixels)

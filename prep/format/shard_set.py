@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
+from ..storage import Location, StoreUrl
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
 from .sample_index import SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_checksum
 from .shard import ShardIndex, index_path, parse_index
@@ -16,6 +18,7 @@ from .stats import PixelSums
 
 SPLITS = ("train", "val", "test")
 MAX_LABEL_DIGITS = 9
+REMOTE_NAME = "remote.json"  # beside the manifest in the local face of a remote set: where its shards are
 MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 
 
@@ -24,11 +27,22 @@ class ShardSet:
     """A folder and its manifest; made by `open`, which has seen every shard at its promised size."""
 
     folder: Path
+    """Where manifest, index and statistics are; the shards too, unless the set is remote."""
     manifest: Manifest
+    """What the set is."""
+    url: StoreUrl | None = None
+    """Where the shards are, when that is a store."""
+
+    @property
+    def location(self) -> Location:
+        """The folder or address that a person knows the set by."""
+        return self.url or self.folder
 
     @classmethod
     def open(cls, folder: Path) -> "ShardSet":
         """Read the manifest and check that every shard and index is there and every shard has its size.
+
+        Of a remote set `folder` is the local face, which has no shards.
 
         Raises InputError naming the file, what was found, what was expected and what to do.
         """
@@ -44,6 +58,9 @@ class ShardSet:
             if inner:
                 raise InputError(f"{folder}: holds the splits {', '.join(inner)}; name one, e.g. {folder / inner[0]}")
         manifest = Manifest.read(folder)
+        if (folder / REMOTE_NAME).exists():
+            url = StoreUrl.parse(json.loads((folder / REMOTE_NAME).read_bytes())["url"])
+            return cls(folder=folder, manifest=manifest, url=url)
         for shard in manifest.shards:
             path = folder / shard.name
             try:

@@ -19,6 +19,7 @@ from .ilsvrc.devkit import Devkit, find_devkit
 from .inputs import SourceSplit
 from .known_formats import COMPRESSED, refuse_known_format
 from .labels import Unlabeled
+from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
 from .split_names import SPLIT_WORDS, split_called, split_in
@@ -113,7 +114,7 @@ def _remark_others(folder: Folder, used: tuple[Path, ...]) -> None:
     """Say what lies in the folder of a split beside its shards or parquet files."""
     names = {path.name for path in used}
     for file in folder.files:
-        if file.name not in names:
+        if file.name not in names and not is_of_shard_set(file.name):
             folder.remarks.pass_over("files beside shards or parquet files", file.path)
 
 
@@ -154,7 +155,7 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
     """Images without class folders."""
 
     def read(first: SourceSplit | None) -> SourceSplit:
-        labels = find_flat_labels(split, folder, (source.path, source.path / "ILSVRC"))
+        labels = find_flat_labels(split, folder, source.path)
         if labels is not None:
             ids = () if first is None else tuple(entry.id for entry in first.classes)
             return read_flat(folder, split, labels, source.options, class_ids=ids)
@@ -266,10 +267,13 @@ def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
         folder.child(name).folders or not folder.child(name).has_images() for name in named
     ):
         return  # a class called train, as in CIFAR-100, among other classes
-    for split in SPLIT_WORDS:
-        for name in named:
-            if split_called(name) == split:
-                yield from contents(folder.child(name), split, source)
+    for name in named:
+        split = split_called(name)
+        assert split is not None
+        found = list(contents(folder.child(name), split, source))
+        if not found:
+            folder.remarks.pass_over("folders of splits that hold nothing to read", str(folder.where / name))
+        yield from found
 
 
 def _kaggle(source: SourceFolder) -> Iterator[Candidate]:

@@ -52,6 +52,8 @@ def note_classes(splits: Sequence[SourceSplit], remarks: Remarks) -> None:
 
 def _brought_to(source: Path, first: SourceSplit, split: SourceSplit) -> SourceSplit:
     """`split` with the class table of `first`."""
+    if [entry.id for entry in split.classes] == [entry.id for entry in first.classes]:
+        return replace(split, classes=_with_names_of(split, first))
     index_of = {entry.id: entry.index for entry in first.classes}
     used = {image.label for image in split.images}
     lacking = [entry.id for entry in split.classes if entry.id not in index_of and entry.index in used]
@@ -66,8 +68,6 @@ def _brought_to(source: Path, first: SourceSplit, split: SourceSplit) -> SourceS
             f"{source}: {first.name} and {split.name} have the same classes in different order ({_order(first)}; "
             f"{_order(split)}); a label would mean two things: label both in one way"
         )
-    if tuple(entry.id for entry in split.classes) == tuple(entry.id for entry in first.classes):
-        return replace(split, classes=_with_names_of(split, first))
     new = {entry.index: index_of[entry.id] for entry in split.classes if entry.id in index_of}
     images = [image.labeled(new[image.label]) for image in split.images]
     ids = [entry.id for entry in first.classes]

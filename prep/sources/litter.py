@@ -3,6 +3,10 @@
 A file with a name of neither kind is taken for an image, and the decoder has the last word.
 """
 
+from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME
+from ..format.sample_index import SAMPLE_INDEX_NAME
+
+SHARD_SET_NAMES = frozenset((MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, SAMPLE_INDEX_NAME))
 SYSTEM_NAMES = frozenset(
     (
         *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"),
@@ -36,6 +40,11 @@ def is_hidden(name: str) -> bool:
 def is_system(name: str) -> bool:
     """Whether a file or folder is hidden or left behind by a system, as `.DS_Store` or `Thumbs.db`."""
     return name.startswith(".") or name.casefold() in SYSTEM_NAMES
+
+
+def is_of_shard_set(name: str) -> bool:
+    """Whether a file beside shards is one that `alexprep` wrote with them."""
+    return name in SHARD_SET_NAMES or name.endswith(".idx")
 
 
 def is_image_name(name: str) -> bool:

@@ -5,7 +5,10 @@ the same images under the same names give the same list however they were laid o
 understood, or what is not is listed.
 """
 
+import atexit
 import gc
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +17,19 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
+from ..storage import Location, StoreUrl
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .extras import SOURCE_NAME, with_origins
 from .folders.listing import Folder
+from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
 from .inputs import SourceSplit
 from .labels import Unlabeled, with_names
 from .lists.image_list import SUFFIXES, read_image_list
+from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
 from .split_names import split_called
@@ -46,11 +52,12 @@ class Source:
     """What was not read: one line for each reason, with a count and an example."""
 
 
-def open_source(path: Path, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
+def open_source(location: Location, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
-        path: The folder or file.
+        location: The folder or file, or the address of a folder in a store. Of a store, files that are no images are
+            copied below TMPDIR while this process runs.
         options: What a person says about it.
         out: A folder that is never read, because shard sets are written there.
 
@@ -60,7 +67,7 @@ def open_source(path: Path, options: SourceOptions | None = None, *, out: Path |
     read. ImportError when a library that the source needs is not installed.
     """
     with _without_collector():
-        return _open(path, options or SourceOptions(), None if out is None else out.resolve())
+        return _open(location, options or SourceOptions(), None if out is None else out.resolve())
 
 
 @contextmanager
@@ -75,9 +82,14 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _open(path: Path, options: SourceOptions, out: Path | None) -> Source:
+def _open(location: Location, options: SourceOptions, out: Path | None) -> Source:
     remarks = Remarks()
-    if path.is_file() and path.suffix.lower() != ".zip":
+    path = location if isinstance(location, Path) else _copies_of(location)
+    if isinstance(location, StoreUrl):
+        root = open_store_folder(location, path, remarks)
+        description, splits = _read_folder(SourceFolder(folder=root, options=options, remarks=remarks))
+        description = description.replace(str(path), str(location))
+    elif path.is_file() and path.suffix.lower() != ".zip":
         description, splits = _read_list(path, options)
     else:
         if path.is_file():
@@ -100,6 +112,15 @@ def _open(path: Path, options: SourceOptions, out: Path | None) -> Source:
         notes=tuple(remarks.notes),
         passed_over=tuple(remarks.lines()),
     )
+
+
+def _copies_of(url: StoreUrl) -> Path:
+    """An empty folder called like the address, which goes when this process ends."""
+    scratch = Path(tempfile.mkdtemp(prefix="alexkit-source-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    folder = scratch / url.name
+    folder.mkdir()
+    return folder
 
 
 def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSplit, ...]]:
@@ -146,6 +167,8 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
         names = ", ".join(one.path.name for one in lists)
         source.remarks.note(f"{folder.where}: read by {names}; --layout class-folders reads its folders instead")
         return source, lists
+    if folder.folders and all(split_called(name) and _is_empty(folder.child(name)) for name in folder.folders):
+        raise InputError(f"{folder.where}: {', '.join(folder.folders)} hold nothing to read; put class folders there")
     found = _of_layout(contents(folder, "train", source), wanted)
     if not found:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
@@ -159,6 +182,10 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
     one = _the_one(source, "train", found)
     assert one is not None
     return source, [one]
+
+
+def _is_empty(folder: Folder) -> bool:
+    return not folder.files and not folder.folders
 
 
 def _of_layout(candidates: Iterable[Candidate], wanted: Layout | None) -> list[Candidate]:
@@ -222,10 +249,11 @@ def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
     """Say what lies in SOURCE and belongs to no split."""
     used = {path.relative_to(folder.where).parts[0] for one in chosen for path in (one.path, *one.files)}
     for name in folder.folders:
-        if name not in used:
+        if name not in used and not split_called(name):
             folder.remarks.pass_over("folders that are no split", str(folder.where / name))
     for file in folder.files:
-        if file.name not in used and not any(Path(file.path).match(str(one.path)) for one in chosen):
+        in_pattern = any(Path(file.path).match(str(one.path)) for one in chosen)
+        if file.name not in used and not in_pattern and not is_of_shard_set(file.name):
             folder.remarks.pass_over("files that belong to no split", file.path)
 
 

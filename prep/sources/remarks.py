@@ -33,7 +33,7 @@ class Remarks:
             self.passed_over[what] = PassedOver(count=count, example=where)
 
     def lines(self) -> Iterator[str]:
-        """One line for each reason: `24 files left behind by the system, e.g. cat/Thumbs.db`."""
+        """One line for each reason: `names that systems leave behind: 24, e.g. cat/Thumbs.db`."""
         for what, passed in sorted(self.passed_over.items()):
-            example = f": {passed.example}" if passed.count == 1 else f", e.g. {passed.example}"
-            yield f"{passed.count} {what}{example}"
+            count = "" if passed.count == 1 else f"{passed.count:,}, e.g. "
+            yield f"{what}: {count}{passed.example}"

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 from ...errors import InputError
@@ -34,6 +34,16 @@ T = TypeVar("T")
 
 class ChangedError(InputError):
     """An object is not the version that was asked for."""
+
+
+class Writable(Protocol):
+    """What a download needs of a file."""
+
+    def seek(self, position: int, /) -> object:
+        """Continue at this byte."""
+
+    def write(self, content: bytes, /) -> object:
+        """Write all of it."""
 
 
 class Listed(NamedTuple):
@@ -82,7 +92,7 @@ class ObjectStore:
 
         return self._repeat(once, name)
 
-    def download(self, name: str, file: BinaryIO, *, num_bytes: int, sha256: str) -> None:
+    def download(self, name: str, file: Writable, *, num_bytes: int, sha256: str) -> None:
         """Write an object to `file` from its start. Raises OSError when it does not come with this size and hash."""
 
         def once() -> None:

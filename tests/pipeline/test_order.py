@@ -4,7 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexkit.pipeline.order import RUN_SAMPLES, WINDOW_SAMPLES, full_order, meetings, window_order
+from alexkit.pipeline.order import (
+    RUN_SAMPLES,
+    WINDOW_SAMPLES,
+    WINDOW_SHARDS,
+    full_order,
+    meetings,
+    shards_order,
+    window_order,
+)
 
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -77,3 +85,40 @@ def test_a_window_holds_other_runs_in_every_epoch() -> None:
     shared = [len(first[0] & other) for other in first[1:]]
     # A tenth of 128 runs on average, with a standard deviation below 4.
     assert 9 < np.mean(shared) < 17 and max(shared) < 30
+
+
+def shard_starts(*sizes: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    return np.cumsum([0, *sizes])
+
+
+@pytest.mark.parametrize("sizes", [(1,), (5, 3), tuple(range(1, 40)), (100,) * 50])
+def test_shards_order_holds_every_index_once_and_uses_each_shard_in_one_window(sizes: tuple[int, ...]) -> None:
+    starts = shard_starts(*sizes)
+    order = shards_order(3, 5, starts)
+    assert (np.sort(order) == np.arange(sum(sizes))).all()
+    shards = np.searchsorted(starts, order, side="right") - 1
+    seen: set[int] = set()
+    position = 0
+    while position < len(order):
+        # A window is over when all samples of its shards are out.
+        window = set(list(dict.fromkeys(shards[position:].tolist()))[:WINDOW_SHARDS])
+        length = sum(sizes[shard] for shard in window)
+        assert set(shards[position : position + length].tolist()) == window and not window & seen
+        seen |= window
+        position += length
+    assert len(seen) == len(sizes)
+
+
+def test_shards_order_differs_between_epochs_and_seeds_and_never_changes() -> None:
+    starts = shard_starts(*(100,) * 64)
+    base = shards_order(0, 0, starts)
+    assert (shards_order(0, 1, starts) == base).mean() < 0.01 and (shards_order(1, 0, starts) == base).mean() < 0.01
+    assert shards_order(7, 2, shard_starts(3, 2, 4)).tolist() == [6, 3, 7, 4, 0, 1, 8, 2, 5]
+
+
+def test_shards_order_mixes_better_than_window_order_of_shards_of_a_thousand() -> None:
+    """A window of 16 shards of 1000 holds twice the samples of a window of runs."""
+    batch = 256
+    shards = meetings(shards_order(0, 0, shard_starts(*(1000,) * 400)), batch)
+    print(f"samples that meet one of their run in a batch: shards {shards:.3f}")
+    assert shards == pytest.approx(1 - (1 - 63 / 15_999) ** 255, abs=0.02)

@@ -113,7 +113,7 @@ def train_codes(
 
 
 def random_codes(features_ND: NDArray[np.floating], model: AutoEncoder, bits: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Signs of random projections of the same features: the control that a trained code has to beat."""
+    """Signs of random projections of the same features: the control for a trained code."""
     generator = torch.Generator().manual_seed(seed)
     projection_DB = torch.randn(features_ND.shape[1], bits, generator=generator)
     result = []

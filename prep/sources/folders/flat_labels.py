@@ -6,6 +6,7 @@ from pathlib import Path
 from ....errors import InputError
 from ..labels import raw_label
 from ..lists.text_table import csv_rows, text_lines
+from ..litter import is_other_name
 from .flat import FlatLabels, Row
 from .listing import Folder
 
@@ -15,18 +16,20 @@ MAX_XML_BYTES = 2**18
 _NAME_IN_XML = re.compile(rb"<object>.*?<name>\s*([^<>]+?)\s*</name>", re.S)
 
 
-def find_flat_labels(split: str, folder: Folder, beside: tuple[Path, ...]) -> FlatLabels | None:
-    """The labels of the images in `folder`, looked for in it and in the folders `beside`; None without any.
+def find_flat_labels(split: str, folder: Folder, source: Path) -> FlatLabels | None:
+    """The labels of the images in `folder`, looked for in it and in `source`; None without any.
 
     Raises InputError naming file and line where they cannot be read.
     """
     names = [f"{split}.txt", f"{folder.where.name}.txt"]
     if split == "val":
         names = [SOLUTION_NAME, *names, "val_map.txt"]
-    paths = (parent / name for parent in (folder.where, *beside) for name in names)
+    paths = (parent / name for parent in (folder.where, source) for name in names)
     path = next(filter(Path.is_file, paths), None)
     if path is None:
-        return None
+        annotations = (source / "Annotations/CLS-LOC" / split, source / "Annotations" / split, folder.where)
+        found = next((one for one in annotations if any(one.glob("*.xml"))), None)
+        return None if found is None else read_xml_labels(folder, found)
     if path.name == SOLUTION_NAME:
         return FlatLabels(path=path, rows=read_solution(path))
     return FlatLabels(path=path, rows=_read_text(path), are_positions=True)
@@ -63,6 +66,8 @@ def read_xml_labels(folder: Folder, annotations: Path) -> FlatLabels:
     """The class of the first object in the XML file of each image, as ILSVRC's `Annotations/CLS-LOC/val` has them."""
     rows: dict[str, Row] = {}
     for file in folder.files:
+        if is_other_name(file.name):
+            continue
         path = annotations / f"{Path(file.name).stem}.xml"
         try:
             with path.open("rb") as xml:

@@ -2,20 +2,23 @@
 
 Columns or keys: a path, a label and perhaps a split, under their usual names; without a split all images are of the
 split that the file is called by, else train. A relative path starts at the list's folder and must stay in it; an
-absolute path may lie anywhere. Links are followed, as in class folders. Labels are whole numbers, the class
-indices, or names.
+absolute path may lie anywhere, and so may an address such as s3://bucket/1.jpg. Links are followed, as in class
+folders. Labels are whole numbers, the class indices, or names.
 """
 
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
 from ....errors import InputError
+from ...storage import Listed, ObjectStore, StoreUrl, parse_location
 from ..extras import column_extras
+from ..folders.store_folder import LIST_THREADS, StoreImage
 from ..inputs import Extra, FileImage, SourceImage, SourceSplit
 from ..labels import RawLabel, raw_label, split_of_labels
 from ..options import SourceOptions
@@ -32,7 +35,7 @@ class _Listed(NamedTuple):
     line: int
     label: RawLabel
     written: str
-    path: str
+    path: str | StoreUrl
     num_bytes: int
     extras: tuple[Extra, ...]
 
@@ -44,7 +47,7 @@ def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ..
     field that is missing or empty, an unknown split, a line that cannot be read. A list without images is refused too.
     """
     by_split: dict[str, list[_Listed]] = {}
-    lines: dict[str, int] = {}
+    lines: dict[str | StoreUrl, int] = {}
     whole = split_called(path.stem) or "train"
     for number, row in _rows(path, options):
         where = f"{path}, line {number}"
@@ -54,14 +57,18 @@ def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ..
             if (found := split_called(called)) is None:
                 raise InputError(f"{where}: split is {called!r}; expected {EXPECTED}")
             split = found
-        if not Path(written).is_absolute() and os.pardir in Path(os.path.normpath(written)).parts:
+        url = _url(where, written)
+        if url is not None:
+            written = str(url)  # without what nobody may read
+        elif not Path(written).is_absolute() and os.pardir in Path(os.path.normpath(written)).parts:
             raise InputError(f"{where}: {written} leads out of {path.parent}; write an absolute path if that is meant")
-        opened = os.path.normpath(path.parent / written)
+        opened = url or os.path.normpath(path.parent / written)
         if opened in lines:
             raise InputError(f"{where}: {written} again, first in line {lines[opened]}; list every image once")
         lines[opened] = number
         extras = tuple(sorted(column_extras(options.keep, row))) if options.keep else ()
-        listed = _Listed(number, label, written, opened, _size(where, opened), extras)
+        num_bytes = _size(where, opened) if isinstance(opened, str) else 0
+        listed = _Listed(number, label, written, opened, num_bytes, extras)
         by_split.setdefault(split, []).append(listed)
     if not by_split:
         raise InputError(f"{path}: lists no images; expected one path and label per line")
@@ -150,6 +157,21 @@ def _refuse_half_characters(where: str, key: str, value: str) -> None:
         raise InputError(f"{where}: {key} {value!r} is not Unicode; correct it") from None
 
 
+def _url(where: str, written: str) -> StoreUrl | None:
+    """The address that a row holds, if it does."""
+    try:
+        location = parse_location(written)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return location if isinstance(location, StoreUrl) else None
+
+
+def _look_at(urls: list[StoreUrl]) -> dict[StoreUrl, Listed]:
+    """Size and version of every object, asked for side by side."""
+    with ThreadPoolExecutor(LIST_THREADS) as threads:
+        return dict(zip(urls, threads.map(lambda url: ObjectStore(url).stat(), urls), strict=True))
+
+
 def _size(where: str, path: str) -> int:
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
@@ -166,14 +188,19 @@ def _split_of(path: Path, name: str, listed: list[_Listed]) -> SourceSplit:
     # enough to tell two images apart.
     named = Counter((row.label, Path(row.written).name) for row in listed)
     lines = {row.path: row.line for row in listed}
+    versions = _look_at([row.path for row in listed if not isinstance(row.path, str)])
     rows: list[tuple[RawLabel, SourceImage]] = []
     for row in listed:
         file_name = Path(row.written).name
         image_name = file_name if named[row.label, file_name] == 1 else row.written
-        rows.append((row.label, FileImage(image_name, 0, row.path, row.num_bytes, 0, row.extras)))
+        if isinstance(row.path, str):
+            rows.append((row.label, FileImage(image_name, 0, row.path, row.num_bytes, 0, row.extras)))
+        else:
+            _, num_bytes, e_tag = versions[row.path]
+            rows.append((row.label, StoreImage(image_name, 0, row.path, num_bytes, e_tag, row.extras)))
 
     def where(image: SourceImage) -> str:
-        assert isinstance(image, FileImage)
-        return f"{path}, line {lines[image.path]}"
+        assert isinstance(image, FileImage | StoreImage)
+        return f"{path}, line {lines[image.path if isinstance(image, FileImage) else image.url]}"
 
     return split_of_labels(name, rows, where)

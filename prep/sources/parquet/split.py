@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ....errors import InputError
 from ..extras import column_extras
 from ..inputs import Extra, FileImage, SourceImage, SourceSplit
-from ..labels import UNLABELED, RawLabel, Unlabeled, check_number, raw_label, split_of_labels
+from ..labels import UNLABELED, RawLabel, Unlabeled, check_number, class_id_of, raw_label, split_of_labels
 from ..lists.columns import LABEL_NAMES, find_column
 from ..options import SourceOptions
 from ..remarks import Remarks
@@ -86,7 +86,7 @@ def read_parquet(files: Sequence[Path], split: str, options: SourceOptions, rema
                         f"{path}: names other classes than {first[0].name}; put only files of one data set together"
                     )
                 rows += _images_of(path, file, columns, options)
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             words = " ".join(str(error).split())
             raise InputError(f"{path}: not a complete parquet file ({words}); download it again") from None
     if first is None or not rows:
@@ -131,7 +131,7 @@ def _find_columns(path: Path, schema: Any, options: SourceOptions, remarks: Rema
     found = [wanted] if wanted is not None else list(structs) or plain
     image = _the_one(path, "image column (a struct with bytes, or binary)", found, schema.names, "--image-column")
     tables = {
-        name: tuple(map(str, feature["names"]))
+        name: tuple(class_id_of(str(one)) for one in feature["names"])
         for name, feature in _features(schema).items()
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
     }

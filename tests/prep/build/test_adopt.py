@@ -13,7 +13,7 @@ from PIL import Image
 from alexkit.pipeline import CenterCrop, Loader
 from alexkit.prep import PixelOptions
 from alexkit.prep.build.adopt import adopt_webdataset
-from alexkit.prep.build.verify import verify_set
+from alexkit.prep.build.integrity.verify import verify_set
 from alexkit.prep.format.shard import read_index
 
 from ...conftest import draw_image, encode
@@ -37,9 +37,9 @@ def write_tar(path: Path, members: dict[str, bytes], tar_format: int = tarfile.P
 
 
 @pytest.fixture
-def foreign(tmp_path: Path) -> Path:
+def elsewhere(tmp_path: Path) -> Path:
     """Two tars of five samples, members in another order than ours, a folder in the keys, extras in some samples."""
-    folder = tmp_path / "foreign"
+    folder = tmp_path / "elsewhere"
     folder.mkdir()
     for shard in range(2):
         members = {}
@@ -53,8 +53,8 @@ def foreign(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_foreign_set_loads_like_ours(foreign: Path, tmp_path: Path) -> None:
-    adopted = adopt_webdataset(foreign, tmp_path / "cache")
+def test_a_set_made_elsewhere_loads_like_ours(elsewhere: Path, tmp_path: Path) -> None:
+    adopted = adopt_webdataset(elsewhere, tmp_path / "cache")
     with Loader(adopted, batch_size=4, augment=CenterCrop(crop=32, mean="none"), extras=("json", "txt")) as loader:
         assert loader.num_samples == 10 and loader.num_classes == 3
         for batch in loader:
@@ -68,10 +68,10 @@ def test_a_foreign_set_loads_like_ours(foreign: Path, tmp_path: Path) -> None:
     assert adopted.joinpath("statistics.npz").exists()
 
 
-def test_an_adopted_set_is_made_once(foreign: Path, tmp_path: Path) -> None:
-    adopted = adopt_webdataset(foreign, tmp_path / "cache")
+def test_an_adopted_set_is_made_once(elsewhere: Path, tmp_path: Path) -> None:
+    adopted = adopt_webdataset(elsewhere, tmp_path / "cache")
     before = (adopted / "manifest.json").stat().st_mtime_ns
-    assert adopt_webdataset(foreign, tmp_path / "cache") == adopted
+    assert adopt_webdataset(elsewhere, tmp_path / "cache") == adopted
     assert (adopted / "manifest.json").stat().st_mtime_ns == before
 
 
@@ -114,15 +114,15 @@ def test_what_is_adopted_can_be_loaded(tmp_path: Path) -> None:
         assert next(iter(loader)).labels.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("name", ["foreign", "link", "other"])
-def test_no_tar_is_ever_touched(foreign: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["elsewhere", "link", "other"])
+def test_no_tar_is_ever_touched(elsewhere: Path, tmp_path: Path, name: str) -> None:
     """The folder of the tars itself, a link to it, and a folder with something of the same name."""
-    (tmp_path / "link").symlink_to(foreign)
+    (tmp_path / "link").symlink_to(elsewhere)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/data-0.tar").write_bytes(b"somebody's")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     with pytest.raises(ValueError, match=f"{name}: not empty, and no shard set; name a new folder"):
-        adopt_webdataset(foreign, tmp_path / name)
+        adopt_webdataset(elsewhere, tmp_path / name)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 

@@ -201,7 +201,7 @@ def test_a_complete_set_of_another_source_is_refused(draw_source, tmp_path: Path
         build(source, tmp_path / "out")
 
 
-def test_foreign_files_are_not_overwritten(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_files_of_others_are_not_overwritten(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "out/train").mkdir(parents=True)
     (tmp_path / "out/train/thesis.tex").write_text("mine")
     with pytest.raises(ValueError, match="not empty and not one of our runs"):

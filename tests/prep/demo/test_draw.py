@@ -57,7 +57,7 @@ def test_there_are_gray_cmyk_png_and_turned_files_among_them(tmp_path: Path) -> 
     assert kinds == {("JPEG", "RGB", 1), ("PNG", "RGB", 1), ("JPEG", "L", 1), ("JPEG", "CMYK", 1), ("JPEG", "RGB", 6)}
 
 
-def test_counts_that_do_not_fit_and_foreign_files_are_refused(tmp_path: Path) -> None:
+def test_counts_that_do_not_fit_and_files_of_others_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiple of 10"):
         draw_demo_images(tmp_path, seed=0, num_train=25, num_val=10, workers=1)
     (tmp_path / "train" / "holiday").mkdir(parents=True)

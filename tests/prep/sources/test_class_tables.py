@@ -26,6 +26,7 @@ NUMBERS = [str(i) for i in range(12)]
     ("first", "second"),
     [
         ((["a", "b", "c"], "text"), (["b"], "text")),
+        ((["b", "a", "c"], "table"), (["b", "a", "c"], "table")),
         ((["a", "b", "c"], "text"), (["a", "c"], "text")),
         ((["c", "a", "b"], "table"), (["a", "b", "c"], "text")),
         ((["c", "a", "b"], "table"), (["c", "b"], "table")),
@@ -67,6 +68,12 @@ def test_a_label_that_would_mean_two_things_is_refused(
 def test_a_class_that_only_a_table_names_may_be_in_one_of_them(tmp_path: Path) -> None:
     val = split_of("val", ["a", "b", "c"], "table", labels=[0])
     assert len(join_classes(tmp_path, (split_of("train", ["a", "b"], "table"), val))[1].classes) == 2
+
+
+def test_a_table_may_call_two_classes_by_one_name() -> None:
+    train, val = (split_of(name, ["crane", "boat", "crane"], "table") for name in ("train", "val"))
+    _, joined = join_classes(Path("source"), (train, val))
+    assert [image.label for image in joined.images] == [0, 1, 2]
 
 
 def images_of(counts: dict[str, int]) -> SourceSplit:

@@ -86,7 +86,7 @@ def test_a_stray_empty_folder_in_a_class_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "dog/greg/vision309").mkdir(parents=True)
     source = open_source(tmp_path)
     assert source.splits[0].images_per_class() == {"dice": 1, "dog": 1}
-    assert "2 folders without images inside class folders" in source.passed_over[0]
+    assert source.passed_over[0].startswith("folders without images inside class folders: 2, e.g. ")
 
 
 def test_a_split_inside_a_class_folder_is_refused(tmp_path: Path) -> None:
@@ -116,24 +116,30 @@ def test_litter_is_passed_over_and_counted(tmp_path: Path, litter: str, where: s
     put(tmp_path / "set" / where, litter)
     source = open_source(tmp_path / "set")
     assert [split.fingerprint() for split in source.splits] == [split.fingerprint() for split in clean.splits]
-    assert len(source.passed_over) == 1 and source.passed_over[0].startswith("1 ")
-    assert litter.partition("/")[0] in source.passed_over[0]
+    (line,) = source.passed_over
+    assert litter.partition("/")[0] in line and "e.g." not in line
 
 
 def test_what_belongs_to_no_split_is_named(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, "train/a/1.jpg", "extra/a/1.jpg", "x.jpg", "train/y.jpg"))
     assert source.passed_over == (
-        f"1 files beside class folders, of no class: {tmp_path / 'train/y.jpg'}",
-        f"1 files that belong to no split: {tmp_path / 'x.jpg'}",
-        f"1 folders that are no split: {tmp_path / 'extra'}",
+        f"files beside class folders, of no class: {tmp_path / 'train/y.jpg'}",
+        f"files that belong to no split: {tmp_path / 'x.jpg'}",
+        f"folders that are no split: {tmp_path / 'extra'}",
     )
+
+
+def test_an_empty_folder_of_a_split_is_named(tmp_path: Path) -> None:
+    source = open_source(put(tmp_path, "train/a/1.jpg", "val/.hidden"))
+    assert [split.name for split in source.splits] == ["train"]
+    assert f"folders of splits that hold nothing to read: {tmp_path / 'val'}" in source.passed_over
 
 
 def test_our_own_output_inside_source_is_no_class(tmp_path: Path) -> None:
     put(tmp_path, "a/1.jpg", "b/1.jpg", "shards/train/manifest.json", "begun/.unfinished/plan.json", "named/x.jpg")
     source = open_source(tmp_path, out=tmp_path / "named")
     assert list(source.splits[0].images_per_class()) == ["a", "b"]
-    assert source.passed_over[0].startswith("3 folders of shard sets, e.g. ")
+    assert source.passed_over[0].startswith("folders of shard sets: 3, e.g. ")
 
 
 def test_one_name_in_two_normalizations_is_one_class(tmp_path: Path) -> None:
@@ -207,6 +213,7 @@ def test_the_list_does_not_depend_on_the_order_of_creation(tmp_path: Path) -> No
         (("train/a/1.jpg", "val/a/1.jpg", "val/b/1.jpg"), "1 only in val: b"),
         (("train/1.jpg",), "train: images without labels; it holds no class folders"),
         (("1.jpg",), "images without labels; it holds no class folders"),
+        (("train/.hidden", "val/.hidden"), "train, val hold nothing to read; put class folders there"),
         (("x.bin",), "holds no class folders, .* that are understood; found x.bin"),
     ],
 )

@@ -49,6 +49,16 @@ def test_the_solution_of_kaggle_labels_them(layouts: tuple[Path, Path, list[tupl
     assert open_source(flat).splits[1].fingerprint() == open_source(folders).splits[1].fingerprint()
 
 
+@pytest.mark.parametrize("place", ["Annotations/CLS-LOC/val", "Annotations/val", "val"])
+def test_xml_annotations_label_them(layouts: tuple[Path, Path, list[tuple[str, str]]], place: str) -> None:
+    folders, flat, labels = layouts
+    (flat / place).mkdir(parents=True, exist_ok=True)
+    for name, class_id in labels:
+        xml = f"<annotation><object><name>{class_id}</name></object></annotation>"
+        (flat / place / name).with_suffix(".xml").write_text(xml)
+    assert open_source(flat).splits[1].fingerprint() == open_source(folders).splits[1].fingerprint()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -1,7 +1,9 @@
 """Laws of the original archives: read in place, the same images and bytes as class folders, refused when incomplete."""
 
+import gzip
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
-from alexkit.prep.sources.ilsvrc.devkit import read_meta
+from alexkit.prep.sources.ilsvrc import devkit
+from alexkit.prep.sources.ilsvrc.devkit import read_devkit, read_meta
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
 
@@ -199,3 +202,57 @@ def test_a_damaged_matlab_file_is_refused_with_one_line(seed: int) -> None:
         read_meta(bytes(data[: rng.integers(100, len(data) + 1)]), Path("kit.tar.gz"))
     except InputError as error:
         assert "\n" not in str(error) and str(error).startswith("kit.tar.gz: a damaged meta.mat")
+
+
+def packed_devkit(path: Path, *blocks: bytes) -> Path:
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for block in blocks:
+            file.write(block)
+    return path
+
+
+def pax_header_of(num_bytes: int) -> bytes:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, num_bytes
+    return info.tobuf()
+
+
+def test_a_devkit_that_claims_a_gigabyte_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devkit, "MAX_DEVKIT_BYTES", 2**26)
+    zeros = bytes(2**22)
+    bomb = packed_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", pax_header_of(2**30), *[zeros] * 17)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"devkit_t12.tar.gz: unpacks to more than 67108864 bytes"):
+            read_devkit(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+    packed_devkit(bomb, pax_header_of(2**25), *[zeros] * 15)
+    with pytest.raises(InputError, match=r"a header of 33554432 bytes at byte 0, more than 1048576"):
+        read_devkit(bomb)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("WNID", "tench", "a row with the id 'tench'"),
+        ("WNID", 7.0, r"a row with the id \[7.0\]"),
+        ("words", 7.0, r"a row with the number 1.* and the name \[7.0\]"),
+        ("ILSVRC2012_ID", "one", "a row with the number None"),
+        ("ILSVRC2012_ID", 1.5, "a row with the number 1.5"),
+    ],
+)
+def test_a_row_of_meta_mat_that_is_damaged_is_one_line(field: str, value: object, words: str) -> None:
+    row = {"ILSVRC2012_ID": 1, "WNID": "n00000000", "words": "tench", field: value}
+    file = io.BytesIO()
+    scipy_io.savemat(file, {"synsets": np.array([tuple(row.values())], [(name, object) for name in row]).reshape(1, 1)})
+    with pytest.raises(InputError, match=rf"kit.tar.gz: a damaged meta.mat \({words}"):
+        read_meta(file.getvalue(), Path("kit.tar.gz"))
+
+
+def test_a_meta_mat_without_its_table_is_one_line() -> None:
+    file = io.BytesIO()
+    scipy_io.savemat(file, {"others": np.zeros(3)})
+    with pytest.raises(InputError, match=r"a damaged meta.mat \(no table of synsets\)"):
+        read_meta(file.getvalue(), Path("kit.tar.gz"))

@@ -62,7 +62,8 @@ def test_our_own_shards_are_a_source_with_their_classes_and_names(
 ) -> None:
     pixels = PixelOptions(size_px=32, format="png")
     build(draw_source(), tmp_path / "once", pixels)
-    assert open_source(tmp_path / "once").description.count("WebDataset shards in") == 2
+    source = open_source(tmp_path / "once")
+    assert source.description.count("WebDataset shards in") == 2 and source.passed_over == ()
     build(tmp_path / "once", tmp_path / "twice", pixels)
     once, twice = (tree_hashes(tmp_path / name) for name in ("once", "twice"))
     assert {name for name in once if once[name] != twice[name]} == {"train/manifest.json", "val/manifest.json"}
@@ -213,7 +214,7 @@ def test_tars_are_class_tars_only_by_synset_ids_or_when_told(tmp_path: Path) -> 
     write_tar(tmp_path / "n/n00000002.tar", {"2.jpg": b"y", "notes.txt": b"-"})
     source = open_source(tmp_path / "n")
     assert source.splits[0].images_per_class() == {"n00000001": 1, "n00000002": 1}
-    assert source.passed_over[0].startswith("2 members of class tars that are no images, e.g. n00000001.tar: ._1.jpg")
+    assert source.passed_over[0].startswith("members of class tars that are no images: 2, e.g. n00000001.tar: ._1.jpg")
     write_tar(tmp_path / "c/cat.tar", {"1.jpg": b"x"})
     with pytest.raises(InputError, match=r"cat.tar: sample '1' has the members jpg; expected one image .* and a label"):
         open_source(tmp_path / "c")
@@ -251,8 +252,8 @@ def test_what_lies_beside_shards_is_named(tmp_path: Path) -> None:
     source = open_source(tmp_path)
     assert len(source.splits[0].images) == 2
     assert source.passed_over == (
-        f"1 files beside shards or parquet files: {tmp_path / 'train/notes.txt'}",
-        f"1 names that systems leave behind: {tmp_path / 'train/._0.tar'}",
+        f"files beside shards or parquet files: {tmp_path / 'train/notes.txt'}",
+        f"names that systems leave behind: {tmp_path / 'train/._0.tar'}",
     )
 
 

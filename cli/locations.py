@@ -1,0 +1,146 @@
+"""Addresses where a command takes a folder: shard sets, sources and outputs may lie in an object store."""
+
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import InputError
+
+COPY_THREADS = 8
+
+
+class LocationType(click.Path):
+    """A local path, or an address in a store."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A Path or a StoreUrl."""
+        from ..prep.storage import StoreUrl, parse_location
+
+        location = _parsed(parse_location, value)
+        return location if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
+
+
+class ShardsToTrain(click.Path):
+    """A folder of shard sets, or their address, which becomes its local face in the cache (see `pipeline.remote`)."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder."""
+        from ..prep.storage import StoreUrl, parse_location
+
+        location = _parsed(parse_location, value)
+        if not isinstance(location, StoreUrl):
+            return super().convert(value, param, ctx)
+        from ..pipeline.remote import cache_folder, local_face
+
+        return _parsed(lambda url: local_face(url, cache_folder(None, where=url)), location)
+
+
+class ShardsToRead(click.Path):
+    """A folder of shard sets, or their address: then a copy of all of it, until the command ends.
+
+    What the command writes beside the copied files, pages and pictures, is moved to the current folder.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder."""
+        from ..prep.storage import StoreUrl, parse_location
+
+        location = _parsed(parse_location, value)
+        if not isinstance(location, StoreUrl):
+            return super().convert(value, param, ctx)
+        folder = Path(tempfile.mkdtemp(prefix="alexkit-"))
+        copy = folder / location.name
+        copied: set[Path] = set()
+        if ctx is not None:
+            ctx.call_on_close(lambda: _finish(folder, copied))
+        click.echo(f"{location}: copied to {copy} while this command runs", err=True)
+        copied |= _parsed(lambda url: _copy(url, copy), location)
+        return copy
+
+
+LOCATION = LocationType()
+SHARDS_TO_TRAIN = ShardsToTrain()
+SHARDS_TO_READ = ShardsToRead()
+
+
+def _set_variable(name: str) -> Any:
+    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        if value:
+            os.environ[name] = value  # for the processes that this command starts, too
+
+    return callback
+
+
+def cache_options(command: Any) -> Any:
+    """`--cache` and `--cache-limit`, which say the same as ALEXKIT_CACHE and ALEXKIT_CACHE_LIMIT."""
+    limit = click.option(
+        "--cache-limit",
+        metavar="SIZE",
+        expose_value=False,
+        is_eager=True,
+        callback=_set_variable("ALEXKIT_CACHE_LIMIT"),
+        help="What the cache may hold, e.g. 20GB.  [env: ALEXKIT_CACHE_LIMIT; default: 9/10 of the free disk]",
+    )
+    folder = click.option(
+        "--cache",
+        metavar="FOLDER",
+        expose_value=False,
+        is_eager=True,
+        callback=_set_variable("ALEXKIT_CACHE"),
+        help="Where shards of a remote set are kept on this machine.  [env: ALEXKIT_CACHE]",
+    )
+    return folder(limit(command))
+
+
+def _finish(folder: Path, copied: set[Path]) -> None:
+    for path in folder.rglob("*"):
+        if copied and path.is_file() and path not in copied:
+            click.echo(f"{path.name}: here, since the shard set is remote", err=True)
+            shutil.move(path, Path.cwd() / path.name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(url: Any, folder: Path) -> set[Path]:
+    """Copy all objects below `url`; the paths of the copies."""
+    from ..prep.storage import ObjectStore
+
+    store = ObjectStore(url)
+    found = store.list_all()
+    if not found:
+        raise InputError(f"{url}: nothing there")
+    needed, free = sum(one.num_bytes for one in found), shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise InputError(f"{url}: {needed} bytes, and {folder.parent} has room for {free}; set TMPDIR to a larger disk")
+
+    def fetch(name: str) -> Path:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(store.read(name))
+        return path
+
+    with ThreadPoolExecutor(COPY_THREADS) as threads:
+        return set(threads.map(fetch, (one.name for one in found)))
+
+
+def _parsed(act: Any, value: Any) -> Any:
+    """`act(value)` where click converts values: before the command begins, which turns errors into one line."""
+    try:
+        return act(value)
+    except (InputError, OSError, ImportError) as error:
+        from .terminal import words
+
+        raise click.ClickException(words(error)) from None

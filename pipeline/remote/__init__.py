@@ -1,0 +1,18 @@
+"""Shard sets on object stores: a verified cache on this machine, and which shards of it are mapped when."""
+
+from .cache import ShardCache
+from .face import local_face
+from .limits import FOLDER_VARIABLE, LIMIT_VARIABLE, cache_folder
+from .mapped import RemoteShards
+from .remote_set import RemoteSet, open_set
+
+__all__ = [
+    "FOLDER_VARIABLE",
+    "LIMIT_VARIABLE",
+    "RemoteSet",
+    "RemoteShards",
+    "ShardCache",
+    "cache_folder",
+    "local_face",
+    "open_set",
+]

@@ -1,0 +1,110 @@
+"""The local face of a remote shard set: a folder with everything but its shards, so that all code can open it.
+
+    CACHE/sets/ID/manifest.json, index.bin, statistics.npz, remote.json      of one set
+    CACHE/sets/ID/train/…, CACHE/sets/ID/val/…                               of several splits at one address
+
+ID comes from the manifests, so another set at the same address has another face. `remote.json` says where the shards
+are; `ShardSet.open` reads it.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import InputError
+from ...prep.format.files import whole_file
+from ...prep.format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, manifest_digest
+from ...prep.format.sample_index import SAMPLE_INDEX_NAME
+from ...prep.format.shard_set import REMOTE_NAME, SPLITS
+from ...prep.storage import ObjectStore, StoreUrl
+
+SETS_NAME = "sets"
+_READS = 3  # of a manifest that does not match its own hash, before it is called damaged
+
+
+def local_face(url: StoreUrl, cache: Path) -> Path:
+    """The folder that stands for the set, or the sets of several splits, at `url`; made unless the cache has it.
+
+    Raises InputError when no finished set is there or its manifest is damaged, OSError when the store cannot be read.
+    """
+    if url.userinfo or url.query:
+        raise InputError(
+            f"{url}: the address of a shard set holds no password or query; see docs/scale.md, Credentials"
+        )
+    manifests = {"": _manifest(url)}
+    if manifests[""] is None:
+        manifests = {split: _manifest(url / split) for split in SPLITS}
+    found = {split: content for split, content in manifests.items() if content is not None}
+    if not found:
+        raise InputError(
+            f"{url}: neither a {MANIFEST_NAME} nor one of {', '.join(f'{split}/{MANIFEST_NAME}' for split in SPLITS)} "
+            "there, so this is not a finished shard set; write one with 'alexprep shard SOURCE --out URL'"
+        )
+    name = hashlib.sha256(json.dumps([str(url), *(hashlib.sha256(one).hexdigest() for one in found.values())]).encode())
+    folder = cache / SETS_NAME / name.hexdigest()[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    with _one_at_a_time(folder):
+        for split, content in found.items():
+            if not (folder / split / MANIFEST_NAME).exists():
+                _fill(url / split if split else url, folder / split, content)
+    os.utime(folder)
+    return folder
+
+
+def cache_of(face: Path) -> tuple[Path, str]:
+    """The cache that a face lies in, and the face's name there."""
+    below = next(folder for folder in (face, *face.parents) if folder.parent.name == SETS_NAME)
+    return below.parent.parent, below.name
+
+
+def _manifest(url: StoreUrl) -> bytes | None:
+    """The manifest's bytes, which hold together by their own hash; None where there is none."""
+    store = ObjectStore(url)
+    for _ in range(_READS):
+        try:
+            content = store.read(MANIFEST_NAME)
+        except FileNotFoundError:
+            return None
+        try:
+            data = json.loads(content)
+        except ValueError:
+            continue
+        if isinstance(data, dict) and data.pop("manifest_sha256", None) == manifest_digest(data):
+            return content
+    raise InputError(f"{url / MANIFEST_NAME}: damaged, its own SHA-256 differs; restore it")
+
+
+def _fill(url: StoreUrl, folder: Path, content: bytes) -> None:
+    """Bring the small files; the manifest last, as everywhere."""
+    data, store = json.loads(content), ObjectStore(url)
+    if not data.get("index_sha256"):
+        raise InputError(
+            f"{url}: a set of format {data.get('format_version')!r} without {SAMPLE_INDEX_NAME}; copy it to a local "
+            "disk and use it there, or shard the images again"
+        )
+    folder.mkdir(exist_ok=True)
+    for name, field in ((STATISTICS_NAME, "statistics_sha256"), (SAMPLE_INDEX_NAME, "index_sha256")):
+        size = store.stat(name).num_bytes
+        with whole_file(folder / name) as file:
+            store.download(name, file, num_bytes=size, sha256=str(data.get(field)))
+    if store.exists(QUARANTINE_NAME):
+        with whole_file(folder / QUARANTINE_NAME) as file:
+            file.write(store.read(QUARANTINE_NAME))
+    with whole_file(folder / REMOTE_NAME) as file:
+        file.write(json.dumps({"url": str(url)}).encode())
+    with whole_file(folder / MANIFEST_NAME) as file:
+        file.write(content)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,39 @@
+"""When an epoch first and last uses each shard: a pure function of its order, so every rank knows the same."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Lifetimes:
+    """Positions count the samples of one epoch, all replicas together."""
+
+    first_S: NDArray[np.int64]
+    """Position of the first sample of each shard, `NEVER` for a shard that the epoch does not use."""
+    last_S: NDArray[np.int64]
+    """Position of the last one; -1 for a shard that the epoch does not use."""
+    by_first_use: NDArray[np.int64]
+    """The shards, the earliest first."""
+
+    @classmethod
+    def of(cls, order_N: NDArray[np.int64], first_sample_S: NDArray[np.int64]) -> "Lifetimes":
+        """Of an epoch that uses the samples `order_N`; shard s starts with sample `first_sample_S[s]`, N closes it."""
+        num_shards = len(first_sample_S) - 1
+        shard_of_N = np.repeat(np.arange(num_shards, dtype=np.int32), np.diff(first_sample_S))
+        shards_N = shard_of_N[order_N]
+        positions_N = np.arange(len(shards_N), dtype=np.int64)
+        first_S = np.full(num_shards, NEVER)
+        last_S = np.full(num_shards, -1, np.int64)
+        # Of repeated indices NumPy keeps the last assignment.
+        last_S[shards_N] = positions_N
+        first_S[shards_N[::-1]] = positions_N[::-1]
+        return cls(first_S=first_S, last_S=last_S, by_first_use=np.argsort(first_S, kind="stable"))
+
+    def wanted(self, position: int, count: int) -> list[int]:
+        """The next `count` shards that are used at `position` or later, the earliest first."""
+        alive = self.by_first_use[self.last_S[self.by_first_use] >= position]
+        return [int(shard) for shard in alive[:count]]

@@ -1,0 +1,47 @@
+"""Where the cache of remote sets is and how large it may grow: arguments, else the environment."""
+
+import os
+import re
+from pathlib import Path
+
+from ...errors import InputError
+from ...prep.format.files import free_bytes
+
+FOLDER_VARIABLE = "ALEXKIT_CACHE"
+LIMIT_VARIABLE = "ALEXKIT_CACHE_LIMIT"
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_UNITS["TIB"] = 2**40
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
+
+
+def parse_size(text: str | int, what: str) -> int:
+    """Bytes: a number, or text such as "20GB" (10**9) or "512MiB" (2**20). `what` names it in the InputError."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    found = _SIZE.fullmatch(str(text).strip())
+    if found is None or found[2].upper() not in _UNITS:
+        raise InputError(f"{what}: {text!r} is no size; expected bytes, or a number with KB, MB, GB, TB, MiB or GiB")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def cache_folder(given: str | Path | None, *, where: object) -> Path:
+    """The cache's folder for the set at `where`; ALEXKIT_CACHE stands in for None. InputError when none is named."""
+    folder = given or os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        raise InputError(
+            f"{where}: a remote shard set is read through a cache on this machine; name a folder on a local disk by "
+            f"cache=, --cache or {FOLDER_VARIABLE}"
+        )
+    return Path(folder).expanduser()
+
+
+def cache_limit(given: str | int | None, folder: Path) -> int:
+    """The limit of the cache in `folder`, in bytes; ALEXKIT_CACHE_LIMIT stands in for None.
+
+    Without any it is nine tenths of what the disk has room for, the cache's own files included.
+    """
+    limit = given if given is not None else os.environ.get(LIMIT_VARIABLE)
+    if limit:
+        return parse_size(limit, "cache limit")
+    own = sum(file.stat().st_size for file in (folder / "shards").glob("*.tar"))
+    return (free_bytes(folder) + own) * 9 // 10

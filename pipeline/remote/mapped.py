@@ -1,0 +1,175 @@
+"""Which shards of a remote set are mapped: those in use, and as many of the next ones as the limit allows.
+
+The set keeps its one range of addresses; a shard is mapped into its place in it when it is whole, and an empty map goes
+over it when no later batch needs it. Order, randomness and graph do not notice.
+"""
+
+import errno
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..addresses import map_empty, map_file
+from ..order import WINDOW_SHARDS
+from ..schedule import Schedule
+from ..storage import Samples
+from .lifetimes import Lifetimes
+from .remote_set import RemoteSet
+
+THREADS = 8
+SHARDS_AHEAD = 2 * WINDOW_SHARDS  # the window in use and the next one
+IN_FLIGHT_BATCHES = 6  # what the loader checks ahead and what its backend computes
+
+
+class RemoteShards:
+    """The shards of one loader. `prepare` before a batch is fed; not for several threads."""
+
+    def __init__(self, remote: RemoteSet, schedule: Schedule, samples: Samples) -> None:
+        self.remote = remote
+        self._schedule = schedule
+        shards = remote.shard_set.manifest.shards
+        self._first_sample_S = np.cumsum([0, *(shard.num_samples for shard in shards)])
+        self._sizes = [shard.num_bytes for shard in shards]
+        self._room = remote.cache.limit_bytes - remote.cache.usage().small_files
+        self._fits = sum(self._sizes) <= self._room
+        try:
+            self._refuse_too_small_a_limit()
+        except InputError:
+            remote.close()
+            raise
+        self._addresses = (samples.data.ctypes.data + samples.shard_starts).tolist()
+        samples.on_demand = self._require
+        self._mapped: set[int] = set()
+        self._coming: dict[int, Future[Path]] = {}
+        self._in_flight: deque[tuple[int, set[int]]] = deque()
+        self._lifetimes: dict[int, Lifetimes] = {}
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="alexkit-fetch")
+
+    def prepare(self, indices: NDArray[np.int64], *, feeding: int, received: int) -> None:
+        """Map the shards of these samples, drop what nobody needs, and begin to fetch what comes next.
+
+        Args:
+            indices: The samples of the batch that is fed next.
+            feeding: Position of that batch.
+            received: Position up to which batches were handed over.
+
+        Raises:
+            OSError: When a shard cannot be fetched, or there is no room for it.
+        """
+        while self._in_flight and (self._in_flight[0][0] <= received or self._in_flight[-1][0] > feeding):
+            self._in_flight.popleft()  # handed over, or given up
+        needed = set((np.searchsorted(self._first_sample_S, indices, side="right") - 1).tolist())
+        wanted = self._wanted(feeding)
+        in_use = needed | {number for _, shards in self._in_flight for number in shards}
+        self._in_flight.append((self._schedule.after(feeding), needed))
+        if not self._fits:
+            self._drop(self._mapped - in_use - set(wanted))
+        self._collect(in_use | set(wanted))
+        self._fetch_ahead(needed, wanted)
+        for number in sorted(needed - self._mapped):
+            self._map(number, self._await(number))
+
+    def rest(self) -> None:
+        """Drop everything: no batch is under way, and the next one may be long in coming."""
+        self._in_flight.clear()
+        for future in self._coming.values():
+            future.cancel()
+        self._collect(set())
+        self._drop(set(self._mapped))
+
+    def close(self) -> None:
+        """Stop fetching and release the cache. What is mapped stays readable until the addresses are given up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.remote.close()
+        self._threads.shutdown()
+
+    def _wanted(self, position: int) -> list[int]:
+        """The shards to have or to fetch, in the order of their use: of this epoch and, when training, of the next."""
+        epoch, start = divmod(position, self._schedule.epoch_samples)
+        found = self._lifetimes_of(epoch).wanted(start, SHARDS_AHEAD)
+        if self._schedule.training and len(found) < SHARDS_AHEAD:
+            following = self._lifetimes_of(epoch + 1).wanted(0, SHARDS_AHEAD)
+            found += [number for number in following if number not in found][: SHARDS_AHEAD - len(found)]
+        return found
+
+    def _lifetimes_of(self, epoch: int) -> Lifetimes:
+        if epoch not in self._lifetimes:
+            self._lifetimes = {e: one for e, one in self._lifetimes.items() if abs(e - epoch) <= 1}
+            self._lifetimes[epoch] = Lifetimes.of(self._schedule.epoch_indices(epoch), self._first_sample_S)
+        return self._lifetimes[epoch]
+
+    def _require(self, number: int) -> None:
+        """Map a shard out of turn: that of a sample which replaces a corrupt one."""
+        if number not in self._mapped:
+            self._in_flight[-1][1].add(number)
+            self._fetch_ahead({number}, [])
+            self._map(number, self._await(number))
+
+    def _collect(self, useful: set[int]) -> None:
+        """Map what has come; what is of no use any more is let go of."""
+        for number, future in list(self._coming.items()):
+            if future.done():
+                del self._coming[number]
+                if not future.cancelled() and future.exception() is None:
+                    if number in useful:
+                        self._map(number, future.result())
+                    else:
+                        self.remote.release(number)
+
+    def _fetch_ahead(self, needed: set[int], wanted: list[int]) -> None:
+        held = sum(self._sizes[number] for number in self._mapped | self._coming.keys())
+        for number in [*sorted(needed), *wanted]:
+            if number in self._mapped or number in self._coming:
+                continue
+            held += self._sizes[number]
+            # A third is left to what is in flight, and to an evaluation beside this loader.
+            if number in needed or self._fits or held <= self._room * 2 // 3:
+                self._coming[number] = self._threads.submit(self.remote.fetch, number, wait_s=0)
+
+    def _await(self, number: int) -> Path:
+        """The path of a shard that the next batch needs."""
+        future = self._coming.pop(number)
+        if not future.cancel():
+            try:
+                return future.result()
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+        return self.remote.fetch(number)  # now, and waiting for room
+
+    def _map(self, number: int, path: Path) -> None:
+        map_file(self._addresses[number], path, self._sizes[number])
+        self._mapped.add(number)
+
+    def _drop(self, numbers: set[int]) -> None:
+        for number in numbers:
+            map_empty(self._addresses[number], self._sizes[number])
+            self._mapped.discard(number)
+            self.remote.release(number)
+
+    def _refuse_too_small_a_limit(self) -> None:
+        order, url = self._schedule.order, self.remote.shard_set.url
+        room = f"the cache limit of {self.remote.cache.limit_bytes} leaves {self._room} beside indexes"
+        if self._fits:
+            return
+        if order in ("full", "window"):
+            raise InputError(
+                f"{url}: order={order!r} uses all shards at any time, {sum(self._sizes)} bytes, and {room}; raise the "
+                "limit or choose order='shards'"
+            )
+        largest = sorted(self._sizes, reverse=True)
+        # So many shards hold the batches that are under way at one time, and the ends of two more.
+        used = IN_FLIGHT_BATCHES * self._schedule.global_batch * len(largest) // self._schedule.num_samples + 2
+        count, what = used, f"{used} shards, as many as the batches under way may come from,"
+        if order == "shards":
+            windows = max(3, -(-used // WINDOW_SHARDS) + 2)
+            count, what = windows * WINDOW_SHARDS, f"{windows} windows of order='shards'"
+        if self._room < (least := sum(largest[:count])):
+            raise InputError(
+                f"{url}: {what} are up to {least} bytes, and {room}; raise the limit, or write smaller shards "
+                "(--images-per-shard)"
+            )

@@ -1,0 +1,80 @@
+"""A remote shard set, opened: its local face, and shards that come through the cache when they are asked for."""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from ...errors import InputError
+from ...prep.format import ShardSet
+from ...prep.storage import ObjectStore, StoreUrl, parse_location
+from .cache import WAIT_S, ShardCache
+from .face import cache_of, local_face
+from .limits import cache_folder, cache_limit
+
+
+class Stopped(InputError):
+    """The loader was closed while a shard was on its way."""
+
+
+class RemoteSet:
+    """A shard set in a store and the cache of its shards."""
+
+    def __init__(self, shard_set: ShardSet, cache: ShardCache) -> None:
+        assert shard_set.url is not None
+        self.shard_set, self.cache = shard_set, cache
+        self._store = ObjectStore(shard_set.url)
+        self._stopped = False
+
+    def fetch(self, number: int, *, wait_s: float = WAIT_S) -> Path:
+        """The local path of one shard, whole and leased; see `ShardCache.fetch`."""
+        entry = self.shard_set.manifest.shards[number]
+
+        def download(file: BinaryIO) -> None:
+            self._store.download(entry.name, _Stoppable(file, self), num_bytes=entry.num_bytes, sha256=entry.sha256)
+
+        return self.cache.fetch(entry.sha256, entry.num_bytes, download, wait_s=wait_s)
+
+    def release(self, number: int) -> None:
+        """Say that the shard is not mapped any more."""
+        self.cache.release(self.shard_set.manifest.shards[number].sha256)
+
+    def close(self) -> None:
+        """Stop downloads that are under way and release everything."""
+        self._stopped = True
+        self.cache.close()
+
+
+class _Stoppable:
+    """A file that refuses more content once its set is closed."""
+
+    def __init__(self, file: BinaryIO, remote: RemoteSet) -> None:
+        self._file, self._remote = file, remote
+        self.seek = file.seek
+
+    def write(self, content: bytes) -> int:
+        if self._remote._stopped:
+            raise Stopped(f"{self._remote.shard_set.url}: closed while a shard was on its way")
+        return self._file.write(content)
+
+
+def open_set(
+    location: str | os.PathLike[str] | StoreUrl, cache: str | Path | None, limit: str | int | None
+) -> tuple[ShardSet, RemoteSet | None]:
+    """A local shard set, or a remote one and the cache through which its shards come.
+
+    Args:
+        location: A folder, an address such as s3://bucket/shards/train, or the local face of one.
+        cache: The cache's folder; ALEXKIT_CACHE unless told.
+        limit: Its limit; ALEXKIT_CACHE_LIMIT unless told.
+
+    Raises InputError for a set that is not there or not whole, and for a remote set without a cache.
+    """
+    found = parse_location(location if isinstance(location, StoreUrl) else os.fspath(location))
+    folder = local_face(found, cache_folder(cache, where=found)) if isinstance(found, StoreUrl) else found
+    shard_set = ShardSet.open(folder)
+    if shard_set.url is None:
+        return shard_set, None
+    where, name = cache_of(folder)
+    own = ShardCache(where, limit_bytes=cache_limit(limit, where))
+    own.hold_set(name)
+    return shard_set, RemoteSet(shard_set, own)

@@ -1,0 +1,62 @@
+"""Labels from files: several for an image, none for some."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexkit.model.evaluation.label_sets import LabelSets, read_label_sets
+
+KEYS = ["n01/ILSVRC2012_val_00000001", "ILSVRC2012_val_00000002", "ILSVRC2012_val_00000003"]
+IDS = ["n01", "n02", "n03"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "a.csv",
+            "key,labels\nILSVRC2012_val_00000001.JPEG,n01 n03\nILSVRC2012_val_00000002,\nILSVRC2012_val_00000003,1\n",
+        ),
+        ("real.json", json.dumps([[0, 2], [], [1]])),
+        ("b.json", json.dumps({"ILSVRC2012_val_00000001": ["n01", "n03"], "ILSVRC2012_val_00000003": "n02"})),
+    ],
+)
+def test_each_format_gives_the_same_sets(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    found = read_label_sets(tmp_path / name, KEYS, IDS)
+    assert found.allowed_NC.tolist() == [[True, False, True], [False, False, False], [False, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.csv", "image,labels\nx,1\n", "needs the columns key and labels, found"),
+        ("a.json", "[[0], [7]]", "has the label 7, which is no class id or number of this set"),
+        ("a.json", '{"other": 0}', "names none of the set's images; its first is 'other'"),
+        ("a.json", "{", "neither CSV nor JSON"),
+        ("a.json", "5", "expected a JSON object or list, found int"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(name: str, content: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=expected):
+        read_label_sets(tmp_path / name, KEYS, IDS)
+
+
+def test_an_image_is_right_when_any_of_its_labels_is_guessed_and_left_out_without_one() -> None:
+    p = np.array([[0.1, 0.2, 0.7], [0.8, 0.1, 0.1], [0.6, 0.3, 0.1]], np.float32)
+    sets = LabelSets(np.array([[True, False, True], [False, False, False], [False, True, False]]))
+    result = sets.score(p)
+    assert (result.num_images, result.wrong_1, result.wrong_5) == (2, 1, 0)
+
+
+def test_ties_share_credit_over_all_right_classes() -> None:
+    p = np.full((1, 10), 0.1, np.float32)
+    allowed = np.zeros((1, 10), np.bool_)
+    allowed[0, :3] = True
+    result = LabelSets(allowed).score(p)
+    assert result.wrong_1 == pytest.approx(7 / 10)
+    # None of three right ones among five of ten: C(7, 5) / C(10, 5).
+    assert result.wrong_5 == pytest.approx(21 / 252)

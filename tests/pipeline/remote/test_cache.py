@@ -1,0 +1,174 @@
+"""A cache gives whole, verified shards, stays below its limit, and survives whoever dies."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from alexkit.errors import InputError
+from alexkit.pipeline.remote.cache import ShardCache
+
+SIZE = 1000
+
+
+def content(number: int) -> bytes:
+    return bytes([number]) * SIZE
+
+
+def name_of(number: int) -> str:
+    return hashlib.sha256(content(number)).hexdigest()
+
+
+class Downloads:
+    """A store of numbered shards that counts what is fetched."""
+
+    def __init__(self) -> None:
+        self.fetched: list[int] = []
+
+    def fetch(self, cache: ShardCache, number: int, **settings: float) -> Path:
+        def download(file: BinaryIO) -> None:
+            self.fetched.append(number)
+            file.write(content(number))
+
+        return cache.fetch(name_of(number), SIZE, download, **settings)
+
+
+def tars(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "shards").iterdir()}
+
+
+def test_a_shard_is_fetched_once_and_is_whole(tmp_path: Path) -> None:
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=3 * SIZE)
+    path = store.fetch(cache, 1)
+    assert path.read_bytes() == content(1) and path.name == f"{name_of(1)}.tar"
+    assert store.fetch(cache, 1) == path and store.fetched == [1]
+    cache.close()
+    later = ShardCache(tmp_path, limit_bytes=3 * SIZE)
+    assert store.fetch(later, 1) == path and store.fetched == [1]
+    later.close()
+
+
+def test_the_least_recently_used_shard_goes_first_and_a_leased_one_never(tmp_path: Path) -> None:
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=3 * SIZE)
+    for number in (1, 2, 3):
+        os.utime(store.fetch(cache, number), ns=(number, number))
+    cache.release(name_of(2))
+    cache.release(name_of(3))
+    store.fetch(cache, 4)
+    assert tars(tmp_path) == {f"{name_of(number)}.tar" for number in (1, 3, 4)}
+    assert cache.usage().total == 3 * SIZE
+    cache.close()
+
+
+def test_a_full_cache_says_its_numbers(tmp_path: Path) -> None:
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=2 * SIZE)
+    store.fetch(cache, 1)
+    store.fetch(cache, 2)
+    with pytest.raises(
+        OSError, match="no room for a shard of 1000 bytes within the limit of 2000: 2000 bytes are in use"
+    ):
+        store.fetch(cache, 3, wait_s=0)
+    assert tars(tmp_path) == {f"{name_of(number)}.tar" for number in (1, 2)}
+    cache.close()
+
+
+def test_room_is_waited_for(tmp_path: Path) -> None:
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=2 * SIZE)
+    other = ShardCache(tmp_path, limit_bytes=2 * SIZE)
+    store.fetch(cache, 1)
+    store.fetch(other, 2)
+    threading.Timer(0.3, other.close).start()
+    assert store.fetch(cache, 3).read_bytes() == content(3)
+    cache.close()
+
+
+def test_what_is_deleted_while_it_is_in_use_still_counts(tmp_path: Path) -> None:
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=2 * SIZE)
+    store.fetch(cache, 1).unlink()
+    store.fetch(cache, 2)
+    assert cache.usage().total == 2 * SIZE
+    with pytest.raises(OSError, match="no room"):
+        store.fetch(cache, 3, wait_s=0)
+    cache.close()
+
+
+def test_a_download_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, limit_bytes=2 * SIZE)
+
+    def download(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        cache.fetch(name_of(1), SIZE, download)
+    assert tars(tmp_path) == set() and cache.usage().total == 0
+    cache.close()
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards/mine.tar").write_bytes(bytes(SIZE))
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=SIZE)
+    for number in range(4):
+        store.fetch(cache, number)
+        cache.release(name_of(number))
+    assert (tmp_path / "shards/mine.tar").exists() and len(tars(tmp_path)) == 2
+    cache.close()
+
+
+def test_many_threads_fetch_each_shard_once(tmp_path: Path) -> None:
+    store, caches = Downloads(), [ShardCache(tmp_path, limit_bytes=8 * SIZE) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda cache=cache: [store.fetch(cache, number) for number in range(8)])
+        for cache in caches
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(store.fetched) == list(range(8))
+    for cache in caches:
+        cache.close()
+
+
+VICTIM = """
+import sys, time
+from pathlib import Path
+from alexkit.pipeline.remote.cache import ShardCache
+cache = ShardCache(Path(sys.argv[1]), limit_bytes=2000)
+cache.fetch("a" * 64, 1000, lambda file: file.write(bytes(1000)))
+def download(file):
+    file.write(bytes(500))
+    file.flush()
+    print("half", flush=True)
+    time.sleep(60)
+cache.fetch("b" * 64, 1000, download)
+"""
+
+
+def test_what_a_killed_process_was_writing_and_leased_is_free_again(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", VICTIM, str(tmp_path)], stdout=subprocess.PIPE, text=True) as victim:
+        assert victim.stdout is not None and victim.stdout.readline() == "half\n"
+        running = ShardCache(tmp_path, limit_bytes=2000)
+        assert running.usage().leased == 2000 and f"{'b' * 64}.partial" in tars(tmp_path)
+        victim.send_signal(signal.SIGKILL)
+    store = Downloads()
+    running.fetch("b" * 64, SIZE, lambda file: file.write(bytes(SIZE)) and None)  # taken over, not waited for
+    running.close()
+    cache = ShardCache(tmp_path, limit_bytes=2000)
+    assert not any(name.endswith(".partial") for name in tars(tmp_path)) and cache.usage().leased == 0
+    store.fetch(cache, 1)
+    store.fetch(cache, 2)
+    assert tars(tmp_path) == {f"{name_of(1)}.tar", f"{name_of(2)}.tar"}
+    cache.close()
+
+
+def test_a_limit_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cache limit must be at least 1 byte"):
+        ShardCache(tmp_path, limit_bytes=0)

@@ -1,0 +1,158 @@
+"""Preparation from a store into a store gives the set that local preparation gives."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fault_proxy import FaultProxy
+from PIL import Image
+from servers import ACCESS_KEY, SECRET_KEY
+
+from alexkit.prep.storage import ObjectStore, StoreUrl
+
+from ..conftest import draw_image
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = ("--size", "32", "--images-per-shard", "8", "--workers", "2")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 drawn photographs in class folders of two splits."""
+    root = tmp_path_factory.mktemp("photos")
+    for split, count in (("train", 30), ("val", 6)):
+        for i in range(count):
+            path = root / split / f"class{i % 3}" / f"{i}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw_image(i, i % 3, 48)).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def expected(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """SHA-256 of every file of the local run, by its path."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    done = alexprep("shard", str(photos), "--out", str(out), *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    return {str(path.relative_to(out)): digest(path.read_bytes()) for path in out.rglob("*") if path.is_file()}
+
+
+def alexprep(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "alexkit.cli.alexprep", *arguments]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def store_at(url: str) -> ObjectStore:
+    return ObjectStore(StoreUrl.parse(url))
+
+
+def stored(url: str) -> dict[str, str]:
+    store = store_at(url)
+    return {one.name: digest(store.read(one.name)) for one in store.list_all()}
+
+
+@pytest.fixture
+def remote_photos(photos: Path, s3: str) -> str:
+    store = store_at(f"{s3}/photos")
+    for path in photos.rglob("*.jpg"):
+        store.put_whole(str(path.relative_to(photos)), path)
+    return f"{s3}/photos"
+
+
+def test_source_and_output_on_a_failing_store_give_the_local_set(
+    remote_photos: str, s3: str, expected: dict[str, str], through: Callable[..., FaultProxy], tmp_path: Path
+) -> None:
+    proxy = through(rate=0.3, seed=5, kinds=("503", "429", "drop", "reset", "short"))
+    done = alexprep("shard", remote_photos, "--out", f"{s3}/out", *OPTIONS, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    proxy.rate = 0.0
+    assert stored(f"{s3}/out") == expected
+    assert len(proxy.faults) == 5 and not list(tmp_path.iterdir())
+    again = alexprep("shard", remote_photos, "--out", f"{s3}/out", *OPTIONS, TMPDIR=str(tmp_path))
+    assert again.returncode == 0 and "was complete" in again.stdout, again.stderr
+
+
+def test_a_writer_of_another_set_is_refused(photos: Path, s3: str, expected: dict[str, str], tmp_path: Path) -> None:
+    out = f"{s3}/out"
+    assert alexprep("shard", str(photos), "--out", out, *OPTIONS, TMPDIR=str(tmp_path)).returncode == 0
+    other = alexprep("shard", str(photos), "--out", out, *OPTIONS, "--seed", "1", TMPDIR=str(tmp_path))
+    assert other.returncode == 1 and "complete, but made differently (seed: was 0, now 1)" in other.stderr
+    assert stored(out) == expected
+
+
+def test_a_killed_writer_leaves_no_manifest_and_the_same_command_finishes(
+    photos: Path, s3: str, expected: dict[str, str], through: Callable[..., FaultProxy], tmp_path: Path
+) -> None:
+    proxy = through(latency_s=0.3)
+    command = [sys.executable, "-m", "alexkit.cli.alexprep", "shard", str(photos), "--out", f"{s3}/out", *OPTIONS]
+    with subprocess.Popen(
+        command, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as writer:
+        while not any(method == "PUT" for method, _ in proxy.requests) and writer.poll() is None:
+            pass
+        writer.kill()
+    proxy.latency_s = 0.0
+    assert not any(name.endswith("manifest.json") for name in stored(f"{s3}/out"))
+    done = alexprep("shard", str(photos), "--out", f"{s3}/out", *OPTIONS, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert stored(f"{s3}/out") == expected
+
+
+def test_a_list_of_addresses_is_a_source(remote_photos: str, expected: dict[str, str], tmp_path: Path) -> None:
+    store = store_at(remote_photos)
+    names = [one.name for one in store.list_all()]
+    rows = [f"{remote_photos}/{name},{name.split('/')[1]},{name.split('/')[0]}" for name in names]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows, ""]))
+    done = alexprep("shard", str(tmp_path / "list.csv"), "--out", str(tmp_path / "out"), *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    shards = {name: value for name, value in expected.items() if name.endswith((".tar", ".idx", "index.bin"))}
+    assert {name: digest((tmp_path / "out" / name).read_bytes()) for name in shards} == shards
+
+
+def test_shards_on_a_store_are_a_source_and_are_verified_there(
+    photos: Path, s3: str, expected: dict[str, str], tmp_path: Path
+) -> None:
+    out = f"{s3}/out"
+    assert alexprep("shard", str(photos), "--out", out, *OPTIONS, TMPDIR=str(tmp_path)).returncode == 0
+    checked = alexprep("verify", out, TMPDIR=str(tmp_path))
+    assert checked.returncode == 0 and "all good" in checked.stdout, checked.stderr
+    again = alexprep("shard", out, "--out", str(tmp_path / "again"), *OPTIONS, TMPDIR=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    store = store_at(out)
+    name = next(name for name in stored(out) if name.endswith(".tar"))
+    content = bytearray(store.read(name))
+    content[2000] ^= 1
+    store.put_whole(name, bytes(content))
+    damaged = alexprep("verify", out, TMPDIR=str(tmp_path))
+    assert damaged.returncode == 1 and name.rpartition("/")[2] in damaged.stdout
+
+
+@pytest.mark.parametrize("case", ["bad signature", "missing", "no server"])
+def test_no_secret_is_printed_or_written(photos: Path, s3: str, tmp_path: Path, case: str) -> None:
+    wrong = "wrongSecret0123456789wrongSecret012345678"
+    changed = {
+        "bad signature": {"AWS_SECRET_ACCESS_KEY": wrong, "AWS_SESSION_TOKEN": "tokenNobodyMayPrint"},
+        "missing": {},
+        "no server": {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+    }[case]
+    texts = []
+    for arguments in (
+        ("shard", "--debug", f"{s3}/nothing", "--out", str(tmp_path / "out")),
+        ("shard", str(photos), "--out", f"{s3}/out", *OPTIONS) if case != "missing" else ("verify", f"{s3}/nothing"),
+        ("verify", "s3://me:urlPassword@bucket/set"),
+    ):
+        done = alexprep(*arguments, TMPDIR=str(tmp_path), **changed)
+        assert done.returncode != 0
+        texts += [done.stdout, done.stderr]
+    texts += [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
+    for secret in (ACCESS_KEY, SECRET_KEY, wrong, "tokenNobodyMayPrint", "urlPassword", "Signature="):
+        assert not any(secret in text for text in texts), (case, secret)

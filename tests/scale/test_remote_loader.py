@@ -1,0 +1,172 @@
+"""A loader gives the same batches from a store as from a disk, fetches each shard once, and keeps below its limit."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fault_proxy import FaultProxy
+from sets import hashes, upload
+
+from alexkit.errors import InputError
+from alexkit.pipeline import CenterCrop, Loader, TrainAugment
+from alexkit.pipeline.order import WINDOW_SHARDS
+from alexkit.prep import Manifest
+
+from ..conftest import write_shard_set
+
+pytestmark = pytest.mark.slow
+
+NUM_SHARDS, SHARD_SAMPLES = 80, 5
+BATCH = 8
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 small images in 80 shards: five windows."""
+    return write_shard_set(
+        tmp_path_factory.mktemp("set") / "train",
+        num_samples=NUM_SHARDS * SHARD_SAMPLES,
+        size_px=32,
+        samples_per_shard=SHARD_SAMPLES,
+        format="raw",
+    )
+
+
+@pytest.fixture
+def url(local: Path, s3: str) -> str:
+    return upload(local, f"{s3}/train")
+
+
+def limit_of(folder: Path, shards: int) -> int:
+    """A limit with room for so many shards, and the small files beside them."""
+    sizes = [shard.num_bytes for shard in Manifest.read(folder).shards]
+    small = sum((folder / name).stat().st_size for name in ("manifest.json", "index.bin", "statistics.npz"))
+    return shards * max(sizes) + small + 1000
+
+
+@pytest.fixture
+def training(local: Path, url: str, tmp_path: Path) -> Iterator[Callable[..., Loader]]:
+    """`training(remote=True, ...)`: a training loader, closed at the end."""
+    opened: list[Loader] = []
+
+    def make(*, remote: bool, **settings: object) -> Loader:
+        if remote:
+            settings = {"cache": tmp_path / "cache", "cache_limit": limit_of(local, 3 * WINDOW_SHARDS), **settings}
+        arguments = {"batch_size": BATCH, "augment": TrainAugment(crop=28, mean="none"), "num_threads": 1, **settings}
+        opened.append(Loader(url if remote else local, **arguments))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield make
+    for loader in opened:
+        loader.close()
+
+
+@pytest.mark.parametrize("order", ["shards", "window", "full"])
+@pytest.mark.parametrize("num_replicas", [1, 2, 4])
+def test_batches_from_a_store_are_those_from_a_disk(
+    training: Callable[..., Loader], local: Path, order: str, num_replicas: int
+) -> None:
+    limit = limit_of(local, 3 * WINDOW_SHARDS if order == "shards" else NUM_SHARDS)
+    for replica in range(num_replicas):
+        settings = {
+            "order": order,
+            "replica": replica,
+            "num_replicas": num_replicas,
+            "batch_size": BATCH // num_replicas,
+        }
+        near, far = training(remote=False, **settings), training(remote=True, cache_limit=limit, **settings)
+        assert [hashes(near), hashes(near)] == [hashes(far), hashes(far)]  # two epochs
+        far.close()  # replicas of one run move together; these stand at different epochs, and would hold both
+
+
+def test_a_run_that_resumes_in_the_middle_continues_on_either_side(training: Callable[..., Loader]) -> None:
+    whole = hashes(training(remote=False, order="shards"))
+    first = training(remote=True, order="shards")
+    seen = [hashes([batch])[0] for _, batch in zip(range(17), first, strict=False)]
+    state = first.state_dict()
+    first.close()
+    second = training(remote=True, order="shards")
+    second.load_state_dict(state)
+    seen += hashes(second)
+    assert seen == whole
+    third = training(remote=False, order="shards")
+    third.load_state_dict(second.state_dict())
+    assert hashes(third) == hashes(second)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_network_that_fails_a_third_of_the_time_changes_no_byte(
+    training: Callable[..., Loader], through: Callable[..., FaultProxy], seed: int
+) -> None:
+    near = hashes(training(remote=False, order="shards"))
+    through(rate=0.3, seed=seed, kinds=("503", "429", "drop", "reset", "short", "flip"))
+    assert hashes(training(remote=True, order="shards")) == near
+
+
+def test_each_shard_is_fetched_once_an_epoch_and_the_limit_holds(
+    training: Callable[..., Loader], local: Path, url: str, through: Callable[..., FaultProxy]
+) -> None:
+    proxy = through()
+    limit = limit_of(local, 3 * WINDOW_SHARDS)
+    loader = training(remote=True, order="shards", cache_limit=limit)
+    assert loader._remote is not None
+    most, done = 0, threading.Event()
+
+    def sample() -> None:
+        nonlocal most
+        while not done.wait(0.002):
+            assert loader._remote is not None
+            most = max(most, loader._remote.remote.cache.usage().total)
+
+    watcher = threading.Thread(target=sample)
+    watcher.start()
+    for _ in range(3):
+        for _batch in loader:
+            pass
+    done.set()
+    watcher.join()
+    fetched = sum(count for path, count in proxy.answered.items() if path.endswith(".tar"))
+    print(f"{fetched} fetches for 3 epochs of {NUM_SHARDS} shards; at most {most} of {limit} bytes")
+    assert NUM_SHARDS <= fetched <= 3 * NUM_SHARDS + 2 * WINDOW_SHARDS
+    assert 0 < most <= limit
+
+
+def test_an_evaluation_walks_with_little_room_and_sees_every_sample_once(local: Path, url: str, tmp_path: Path) -> None:
+    settings = {"batch_size": 7, "augment": CenterCrop(crop=28, mean="none"), "num_threads": 1}
+    near = Loader(local, **settings)  # type: ignore[arg-type]
+    far = Loader(url, cache=tmp_path / "c", cache_limit=limit_of(local, 12), **settings)  # type: ignore[arg-type]
+    with near, far:
+        for _ in range(2):
+            assert hashes(near) == hashes(far)
+            assert far._remote is not None and not far._remote._mapped
+        seen = np.concatenate([batch.indices[batch.mask].numpy() for batch in far])
+        assert np.array_equal(np.sort(seen), np.arange(NUM_SHARDS * SHARD_SAMPLES))
+
+
+@pytest.mark.parametrize(
+    ("order", "shards", "words"),
+    [
+        ("shards", 3 * WINDOW_SHARDS - 10, "3 windows of order='shards' are up to"),
+        ("full", NUM_SHARDS - 10, "order='full' uses all shards at any time"),
+        ("window", NUM_SHARDS - 10, "order='window' uses all shards at any time"),
+    ],
+)
+def test_a_limit_that_is_too_small_is_refused_with_its_numbers(
+    training: Callable[..., Loader], local: Path, order: str, shards: int, words: str
+) -> None:
+    limit = limit_of(local, shards)
+    with pytest.raises(InputError, match=rf"{words}.*cache limit of {limit} leaves"):
+        training(remote=True, order=order, cache_limit=limit)
+
+
+def test_a_cache_must_be_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALEXKIT_CACHE", raising=False)
+    with pytest.raises(InputError, match="name a folder on a local disk by cache=, --cache or ALEXKIT_CACHE"):
+        Loader(url, batch_size=4, augment=CenterCrop(crop=28, mean="none"))
+
+
+def test_the_parent_of_the_splits_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds the splits train; name one"):
+        Loader(url.rpartition("/")[0], batch_size=4, augment=CenterCrop(crop=28, mean="none"), cache=tmp_path)
