@@ -2,10 +2,11 @@
 
     python benchmarks/prep.py PHOTOS [--repeat 8] [--pairs 3] [--workers 2] [--source jpeg|png|webp|parquet]
 
-PHOTOS holds class folders; every photograph is used `--repeat` times (by hard links), as it is, as PNG, as lossy WebP,
-or in parquet files of 100 rows a group. `opencv` is what a careful engineer writes in an afternoon: simplejpeg, OpenCV's area filter, plain tar. `pillow` is the plain way: Pillow's
-bicubic filter and webdataset's writer. Neither decodes strictly, hashes, indexes, shuffles or counts statistics;
-alexkit does all of it. Absolute figures do not travel between machines, and this one may be busy: read the ratios.
+PHOTOS holds class folders; every photograph is used `--repeat` times (by hard links), as it is, as PNG, as lossy
+WebP, or in parquet files of 100 rows a group. `opencv` is what a careful engineer writes in an afternoon: simplejpeg,
+OpenCV's area filter, plain tar. `pillow` is the plain way: Pillow's bicubic filter and webdataset's writer. Neither
+decodes strictly, hashes, indexes, shuffles or counts statistics; alexkit does all of it. Absolute figures do not
+travel between machines, and this one may be busy: read the ratios.
 """
 
 import argparse
