@@ -27,7 +27,7 @@ SAMPLE_BYTES = 512 + IMAGE_BYTES + 512 + 512  # header, pixels, header, label
 
 def write_sparse_set(folder: Path, num_samples: int) -> None:
     """A shard set whose pixels are holes; only the labels of the first batches are written."""
-    from alexkit.pipeline.order import full_order
+    from alexkit.pipeline.epochs.order import full_order
     from alexkit.prep import ColorStatistics, Manifest, PixelOptions, PixelSums
     from alexkit.prep.format.manifest import ClassEntry, complete_set
     from alexkit.prep.format.sample_index import SampleRows, image_checksum

@@ -25,30 +25,54 @@ from .augment import (
 from .batch import Batch
 
 if TYPE_CHECKING:
+    from .backends.dali_graph import SeededRandom
+    from .dataset import LoaderDataset
+    from .epochs.sampling import ClassBalanced, Mixed, Subset, Weighted
     from .loader import Loader
+    from .mixing import Mix
+    from .targets import Example
     from .throughput import measure_throughput
 
 __all__ = [
     "Augmentation",
     "Batch",
     "CenterCrop",
+    "ClassBalanced",
     "ColorJitter",
     "CropDraw",
+    "Example",
     "Jitter",
     "Loader",
+    "LoaderDataset",
     "Mean",
     "MeanName",
+    "Mix",
+    "Mixed",
     "PixelRange",
     "RandomErasing",
     "RandomResizedCrop",
+    "SeededRandom",
     "Std",
     "StdName",
+    "Subset",
     "TenViews",
     "TrainAugment",
+    "Weighted",
     "measure_throughput",
 ]
 
-_LAZY = {"Loader": ".loader", "measure_throughput": ".throughput"}
+_LAZY = {
+    "ClassBalanced": ".epochs.sampling",
+    "Example": ".targets",
+    "Loader": ".loader",
+    "LoaderDataset": ".dataset",
+    "Mix": ".mixing",
+    "Mixed": ".epochs.sampling",
+    "SeededRandom": ".backends.dali_graph",
+    "Subset": ".epochs.sampling",
+    "Weighted": ".epochs.sampling",
+    "measure_throughput": ".throughput",
+}
 
 
 def __getattr__(name: str) -> Any:

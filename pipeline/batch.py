@@ -18,7 +18,7 @@ class Batch:
     images: "torch.Tensor"
     """(B, 3, H, W), or (B, 10, 3, H, W) for ten views, in the loader's dtype; floats are normalized gray levels."""
     labels: "torch.Tensor"
-    """Class numbers, int64 (B,)."""
+    """Class numbers, int64 (B,); with `mix` the probabilities of the classes, float32 (B, classes)."""
     indices: "torch.Tensor"
     """Sample indices in the shard set, int64 (B,)."""
     mask: "torch.Tensor"
@@ -27,6 +27,8 @@ class Batch:
     """The samples' names."""
     extras: dict[str, list[bytes | None]] = field(default_factory=dict)
     """By extension, the content of the tar members that were asked for; None where a sample has none."""
+    targets: Any = None
+    """What the loader's `target` function made, collated; on the host. None without one."""
 
     def __iter__(self) -> "Iterator[torch.Tensor]":
         yield self.images

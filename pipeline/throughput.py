@@ -19,8 +19,9 @@ from .augment import Augmentation
 from .backends import BackendOptions, new_backend
 from .backends.dali import DaliDecoder
 from .device import find_device
-from .loader import BATCHES_AHEAD, Loader
-from .schedule import LocalBatch
+from .epochs.schedule import LocalBatch
+from .flow import BATCHES_AHEAD
+from .loader import Loader
 from .storage import Samples, Stored, stored_shapes
 
 REMEDIES = {
@@ -115,7 +116,7 @@ def measure_throughput(
             indices = some()
             images, _ = samples.find(indices)
             views = plan.views(0, _batch(indices), stored_shapes(samples.data, images, pixels.size_px))
-            decoder.start(images, views.geometry(), None)
+            decoder.start(images, views.geometry())
 
         one = _keep_busy(decoder, decode, decoder.outputs)
         decoding = _rate(one, batch_size, seconds)
@@ -143,7 +144,8 @@ def measure_throughput(
 
 
 def _batch(indices_B: NDArray[np.int64]) -> LocalBatch:
-    return LocalBatch(epoch=0, numbers_B=indices_B, indices_B=indices_B, mask_B=np.ones(len(indices_B), np.bool_))
+    mask_B = np.ones(len(indices_B), np.bool_)
+    return LocalBatch(epoch=0, numbers_B=indices_B, indices_B=indices_B, draws_B=indices_B, mask_B=mask_B)
 
 
 def _keep_busy(under_way: Sized, start: Callable[[], None], take: Callable[[], object]) -> Callable[[], None]:

@@ -11,9 +11,9 @@ from .format import ColorStatistics, Manifest, PixelOptions, PixelSums, ShardSet
 if TYPE_CHECKING:
     from .build.adopt import adopt_webdataset
     from .build.build import build_shards
+    from .build.integrity.repair import repair_set
+    from .build.integrity.verify import verify_set
     from .build.options import BuildOptions
-    from .build.repair import repair_set
-    from .build.verify import verify_set
     from .sources.options import SourceOptions
     from .sources.recognize import open_source
 
@@ -38,8 +38,8 @@ _LAZY = {
     "adopt_webdataset": ".build.adopt",
     "build_shards": ".build.build",
     "open_source": ".sources.recognize",
-    "repair_set": ".build.repair",
-    "verify_set": ".build.verify",
+    "repair_set": ".build.integrity.repair",
+    "verify_set": ".build.integrity.verify",
 }
 
 

@@ -53,16 +53,18 @@ def write_shard_set(
     chroma: str = "420",
     split: str = "train",
     draw: DrawImage = draw_image,
+    label_of: Callable[[int], int] | None = None,
 ) -> Path:
     """Write a complete shard set of drawn images to `folder`; sample i has label i % num_classes and key `sample-i`."""
+    label_of = label_of or (lambda i: i % num_classes)
     folder.mkdir(parents=True)
     pixels = PixelOptions(size_px=size_px, format=format, fit=fit, chroma=chroma)
     sums = PixelSums.zero(size_px)
     samples = []
     for i in range(num_samples):
-        image = draw(i, i % num_classes, size_px)
+        image = draw(i, label_of(i), size_px)
         sums = sums + PixelSums.of(central_square(image))
-        samples.append(Sample(key=f"sample-{i:04d}", image=encode(image, pixels), label=i % num_classes))
+        samples.append(Sample(key=f"sample-{i:04d}", image=encode(image, pixels), label=label_of(i)))
     shards = [
         write_shard(
             folder / f"{split}-{number:05d}.tar", samples[start : start + samples_per_shard], image_ext=pixels.image_ext

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ...errors import InputError
 from ..terminal import examples, one_line_errors, progress
 from .arguments import FOLDER
 
@@ -13,21 +14,32 @@ from .arguments import FOLDER
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--split",
-    type=click.Choice(["train", "val"]),
+    type=click.Choice(["train", "val", "test"]),
     default="train",
     show_default=True,
     help="Which split the tars hold.",
 )
+@click.option("--classes", type=click.Path(path_type=Path), help="A text file with one class name a line, in order.")
 @one_line_errors
-def adopt(tars: Path, folder: Path, split: str) -> None:
+def adopt(tars: Path, folder: Path, split: str, classes: Path | None) -> None:
     """Make FOLDER a shard set of WebDataset TARS made elsewhere.
 
     The tars stay where they are, unchanged. Their images must be square and of one size, with one class number (cls)
     each; 'alexprep shard' takes all others.
     """
-    from ...prep.build.adopt import adopt_webdataset
+    from ...prep.build.adopt import adopt_webdataset, tars_of
 
-    total = sum(path.stat().st_size for path in tars.glob("*.tar")) // 2**20
+    try:
+        names = None if classes is None else classes.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{classes}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    total = sum(path.stat().st_size for path in tars_of(tars, split)) // 2**20
     with progress("adopting", total, "MB") as update:
-        adopt_webdataset(tars, folder, split=split, on_progress=lambda num_bytes: update(num_bytes // 2**20))
+        adopt_webdataset(
+            tars,
+            folder,
+            split=split,
+            class_names=names,
+            on_progress=lambda num_bytes: update(num_bytes // 2**20),
+        )
     click.echo(f"{folder} is a shard set; 'alexprep inspect {folder}' shows it")

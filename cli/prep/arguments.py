@@ -10,8 +10,8 @@ from ..locations import SHARDS_TO_READ
 from ..terminal import progress
 
 if TYPE_CHECKING:
-    from ...prep.build.verify import Depth
-    from ...prep.build.verify_shard import Finding
+    from ...prep.build.integrity.verify import Depth
+    from ...prep.build.integrity.verify_shard import Finding
     from ...prep.format.shard_set import ShardSet
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -36,7 +36,7 @@ def sets_of(shards: Path) -> list[Path]:
 
 def find_damage(folder: Path, depth: "Depth", workers: int | None) -> "list[Finding]":
     from ...prep import Manifest
-    from ...prep.build.verify import verify_set
+    from ...prep.build.integrity.verify import verify_set
 
     with progress(f"checking {folder.name}", Manifest.read(folder).num_samples, "images") as update:
         return verify_set(

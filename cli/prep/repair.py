@@ -31,7 +31,7 @@ def repair(paths: tuple[Path, ...], as_json: bool, workers: int | None, reading:
     SOURCE is read must be those of 'alexprep shard'.
     """
     from ...prep import Manifest
-    from ...prep.build.repair import damaged_shards, repair_set
+    from ...prep.build.integrity.repair import damaged_shards, repair_set
     from ...prep.sources import open_source
 
     if len(paths) > 2:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...cores import num_cores
+from ...errors import InputError
 from ..locations import LOCATION
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .arguments import WORKERS
@@ -16,9 +17,19 @@ from .source_options import found_lines, found_row, source_options
 if TYPE_CHECKING:
     from ...prep.build.build import BuiltSplit, OnProgress
     from ...prep.build.forecast import Forecast
+    from ...prep.build.options import Engine
     from ...prep.format.pixel_options import Chroma, Decode, Filter, Fit, ImageFormat
     from ...prep.sources import SourceOptions, SourceSplit
     from ...prep.storage import Location, StoreUrl
+
+
+def _part(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    number, slash, count = value.partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
+        raise click.BadParameter(f"expected I/N with I from 0 to N - 1, as 0/4, got {value!r}")
+    return int(number), int(count)
 
 
 @click.command(
@@ -65,6 +76,8 @@ if TYPE_CHECKING:
     "--images-per-shard", default=1000, show_default=True, help="Images in each tar; the last may have fewer."
 )
 @WORKERS
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Who works.")
+@click.option("--part", metavar="I/N", default=None, callback=_part, help="Write only this part of the shards.")
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
 @click.option("--dry-run", is_flag=True, help="Say what SOURCE is taken for, and stop.")
@@ -91,6 +104,8 @@ def shard(
     seed: int,
     images_per_shard: int,
     workers: int | None,
+    engine: "Engine",
+    part: tuple[int, int] | None,
     max_bad: int | None,
     lenient: bool,
     dry_run: bool,
@@ -117,7 +132,8 @@ def shard(
 
     One block says what was found, what each split will be called and what was passed over; --dry-run stops there. A
     large run begins with a forecast of its size and time. An interrupted run continues by the same command; a complete
-    one is left as it is.
+    one is left as it is. Several machines share one run on a common disk: each writes its --part, or --engine ray
+    spreads the work over a Ray cluster (RAY_ADDRESS).
     """
     import json
 
@@ -141,8 +157,12 @@ def shard(
         seed=seed,
         images_per_shard=images_per_shard,
         num_workers=num_cores() if workers is None else workers,
+        engine=engine,
+        part=part,
         max_bad=max_bad,
     )
+    if not isinstance(out, Path) and (part is not None or engine != "local"):
+        raise InputError("--part and --engine ray need an --out that is a folder which all machines share")
     url, folder = (None, out) if isinstance(out, Path) else (out, scratch_folder(out))
     found = open_source(source, reading, out=folder)
     if dry_run and as_json:
@@ -160,6 +180,8 @@ def shard(
         fetch_manifests(url, folder)
     with ShownProgress() as shown:
         built = build_shards(found, folder, options, on_split=shown.start, on_forecast=_show_forecast)
+    if len(built) < len(found.splits):
+        note("this part is done; the sets are complete when the last one is, or when the command runs without --part")
     if url is not None:
         for one in built:
             if one.shard_set.url is None:
@@ -205,7 +227,7 @@ def _show_forecast(forecast: "Forecast") -> None:
 
 def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":
     """One finished split as plain data; `bad` inputs were quarantined, `patched` ones kept by --lenient."""
-    from ...prep.build.reasons import commonest_reasons
+    from ...prep.reports.reasons import commonest_reasons
 
     manifest = built.shard_set.manifest
     return {
@@ -240,8 +262,8 @@ def _summary(built: "list[BuiltSplit]") -> str:
 
 def _remarks(built: "BuiltSplit") -> list[str]:
     """What was left out of a split and why, and what was unusual about the images that were stored."""
-    from ...prep.build.reasons import commonest_reasons
     from ...prep.format.manifest import QUARANTINE_NAME
+    from ...prep.reports.reasons import commonest_reasons
 
     manifest, lines = built.shard_set.manifest, []
     if manifest.quarantined:

@@ -10,7 +10,7 @@ from ..terminal import examples, one_line_errors
 from .arguments import SHARDS, WORKERS, find_damage, sets_of
 
 if TYPE_CHECKING:
-    from ...prep.build.verify import Depth
+    from ...prep.build.integrity.verify import Depth
 
 
 @click.command(

@@ -22,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from ...errors import InputError
 from ..network.columns import ColumnProcesses, Columns
+from .torchrun import end_torchrun_later
 
 TIMEOUT_VARIABLE = "ALEXKIT_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 600.0  # longer than any checkpoint takes to write
@@ -155,6 +156,7 @@ class ProcessLayout(Layout):
             if not isinstance(error, dist.DistError) and not any(words in str(error) for words in GLOO_WORDS):
                 raise
             lost = ", ".join(f"process {rank}" for rank in self._silent()) or "another process"
+            end_torchrun_later()
             raise ConnectionError(
                 f"process {self.rank} of {dist.get_world_size()} lost {lost}, which ended, failed or did not "
                 "answer in time; the same command continues from the last checkpoint"

@@ -1,17 +1,16 @@
-"""What a run writes about itself: one JSON line per interval and per epoch, and the same numbers for TensorBoard."""
+"""What a run writes about itself: one JSON line per interval and per epoch, and the same numbers for its writers."""
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from ...prep.format.files import whole_file
 from .run import DAMAGED_LOG, LOG
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter as Board
+from .writers import WriterName, Writers
 
 # What a line of each kind has at least, besides its kind.
 _KEYS = {
@@ -23,19 +22,28 @@ logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Appends to `log.jsonl` and `tensorboard/`. Lines after `step`, of a run that was killed, are dropped first.
+    """Appends to `log.jsonl` and tells the run's writers. Lines of a killed run after `step` are dropped first.
 
-    Damaged lines are moved to `log.damaged`, with a warning: a log is a record, never needed to resume. Without a
-    folder it writes nothing: the log of all processes but the first.
+    Damaged lines are moved to `log.damaged`, with a warning: a log is a record, never needed to resume.
+
+    Args:
+        folder: the run folder; without one nothing is written: the log of all processes but the first.
+        step: finished steps.
+        writers: what `training.log` names.
+        config: the resolved recipe, which the writers show.
     """
 
-    def __init__(self, folder: Path | None, step: int) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        step: int,
+        *,
+        writers: Sequence[WriterName] = (),
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.file: TextIO | None = None
-        self.board: Board | None = None
         if folder is None:
             return
-        from torch.utils.tensorboard import SummaryWriter
-
         path = folder / LOG
         if step and not path.exists():
             logger.warning("%s: gone; it begins again after step %d", path, step)
@@ -47,20 +55,25 @@ class RunLog:
             logger.warning("%s: %d damaged lines, moved to %s", path, len(damaged), moved.name)
         with whole_file(path) as file:
             file.write("".join(json.dumps(line) + "\n" for line in sound if line["step"] <= step).encode())
+        self.writers = Writers(writers, folder, step)
+        self.writers.start(config or {})
         self.file = path.open("a")
-        self.board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
     def write(self, kind: str, step: int, **numbers: float) -> None:
         """One line: `kind` is "train" (an interval of steps) or "val" (an epoch's validation)."""
-        if self.file is None or self.board is None:
+        if self.file is None:
             return
         try:
             self.file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
             self.file.flush()
         except OSError as error:
             raise OSError(error.errno, error.strerror, self.file.name) from None
-        for name, value in numbers.items():
-            self.board.add_scalar(f"{kind}/{name}", value, step)
+        self.writers.scalars(kind, step, numbers)
+
+    def image(self, name: str, step: int, path: Path) -> None:
+        """A PNG for the writers; in the run folder it is already."""
+        if self.file is not None:
+            self.writers.image(name, step, path)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -68,9 +81,9 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.file is not None and self.board is not None:
+        if self.file is not None:
             self.file.close()
-            self.board.close()
+            self.writers.finish()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from ...pipeline import CropDraw, Jitter, MeanName, TrainAugment
 from ..network.switches import CHECKED, Switches
 from .checked import from_data, to_data
 from .schedule import Schedule
+from .writers import WriterName
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -123,6 +124,8 @@ class Training:
     """Into how many equal pieces a batch is divided to need less memory; their gradients are added up."""
     checkpoint_minutes: AtLeast0 = 10.0
     """The most time between two checkpoints. One is also written after every epoch."""
+    log: tuple[WriterName, ...] = ("tensorboard",)
+    """Where numbers and pictures go besides the run folder's `log.jsonl`: `tensorboard`, `wandb`, `trackio`."""
     validate_every: AtLeast1 = 1
     """Epochs between validations; one follows the last epoch in any case."""
     start_from: str = ""

@@ -265,7 +265,12 @@ class Trainer:
         return run if self.layout.rank == 0 else Run.open(folder)
 
     def _log(self) -> RunLog:
-        return RunLog(self.run_folder.folder if self.layout.rank == 0 else None, self.step)
+        return RunLog(
+            self.run_folder.folder if self.layout.rank == 0 else None,
+            self.step,
+            writers=self.recipe.training.log,
+            config=self.recipe.to_json(),
+        )
 
     def _resume(self) -> None:
         checkpoint = newest_checkpoint(self.run_folder.folder / CHECKPOINTS)
@@ -294,7 +299,7 @@ class Trainer:
             self._validate(self.validation, log, stop)
         self.progress = replace(self.progress, validated=self.epoch)
         self.save()
-        self._draw()
+        self._draw(log)
 
     def _validate(self, loader: Loader, log: RunLog, stop: StopRequest) -> None:
         """Score the validation split, and let the schedule draw its conclusion."""
@@ -331,7 +336,7 @@ class Trainer:
                 words = "step %d: for %d steps the loss has been that of guessing: %s"
                 logger.warning(words, self.step, STALL_STEPS, reasons)
 
-    def _draw(self) -> None:
+    def _draw(self, log: RunLog) -> None:
         due = time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS or self.epoch == self.recipe.training.epochs
         if self.layout.rank == 0 and due:
             folder, first = self.run_folder.folder, self.learner.network.wiring.layers[0].name
@@ -340,6 +345,8 @@ class Trainer:
                 if (checkpoint := newest_checkpoint(folder / CHECKPOINTS)) is not None:
                     kernels = checkpoint.weights()[f"{first}.weight"].numpy()
                     draw_filters(folder / "filters.png", kernels, self.layout.columns.number)
+                    log.image("filters", self.step, folder / "filters.png")
+                log.image("curves", self.step, folder / "curves.png")
             except OSError as error:  # pictures are no reason to stop
                 logger.warning("%s: no pictures (%s)", folder, error)
             self.drawn = time.monotonic()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...prep.format.compiled import compiled
-from ..draws import BOX, ERASE, GRAYSCALE, TWIST, random_words, uniform
+from ..epochs.draws import BOX, ERASE, GRAYSCALE, TWIST, random_words, uniform
 
 _TRIES = 10  # as torchvision has them
 _GRAY = (0.299, 0.587, 0.114)  # of R, G, B, Rec. 601

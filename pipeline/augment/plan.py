@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..schedule import LocalBatch
+from ..epochs.schedule import LocalBatch
 from .color import ColorJitter, RandomErasing
 
 GROUP_SIZE = 32
@@ -83,6 +83,8 @@ class Views:
     """Affine map of each image's colors: RGB' = M RGB + t, with M in the first three columns, gray levels."""
     erased_B4: NDArray[np.int32] | None = None
     """Top, left, height and width of the zeros in each finished view; height and width 0 for none."""
+    random_BK: NDArray[np.float32] | None = None
+    """Uniform numbers in (0, 1) for a user's operators, as many as these have asked for."""
 
     def geometry(self) -> NDArray[np.int32] | None:
         """What a decoder that resizes needs of each image; None where pixels stay as they are stored."""
@@ -205,11 +207,11 @@ class RandomViews(PixelPlan):
         return self.erasing is not None
 
     def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
-        from ..draws import draw  # Numba is heavy
+        from ..epochs.draws import draw  # Numba is heavy
         from .kernels import mean_colors, normalized_offsets
 
-        crop_numbers_B = batch.numbers_B // GROUP_SIZE if self.grouped else batch.indices_B
-        draws = draw(seed, batch.epoch, crop_numbers_B, batch.indices_B, self.num_offsets_HW)
+        crop_numbers_B = batch.numbers_B // GROUP_SIZE if self.grouped else batch.draws_B
+        draws = draw(seed, batch.epoch, crop_numbers_B, batch.draws_B, self.num_offsets_HW)
         if not self.flip:
             draws.mirror_B[:] = False
         return Views(
@@ -231,7 +233,7 @@ class RandomViews(PixelPlan):
 
         jitter = self.color or ColorJitter()
         widths = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
-        return draw_colors(seed, batch.epoch, batch.indices_B, widths, self.grayscale)
+        return draw_colors(seed, batch.epoch, batch.draws_B, widths, self.grayscale)
 
     def _erased(self, seed: int, batch: LocalBatch) -> NDArray[np.int32] | None:
         if self.erasing is None:
@@ -240,7 +242,7 @@ class RandomViews(PixelPlan):
 
         erasing = self.erasing
         return draw_erased(
-            seed, batch.epoch, batch.indices_B, self.crop_HW, erasing.probability, erasing.scale, erasing.ratio
+            seed, batch.epoch, batch.draws_B, self.crop_HW, erasing.probability, erasing.scale, erasing.ratio
         )
 
 
@@ -260,4 +262,4 @@ class RandomBoxes(RandomViews):
     def _boxes(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> NDArray[np.int32]:
         from .kernels import draw_boxes
 
-        return draw_boxes(seed, batch.epoch, batch.indices_B, shapes_B2, self.scale, self.ratio)
+        return draw_boxes(seed, batch.epoch, batch.draws_B, shapes_B2, self.scale, self.ratio)

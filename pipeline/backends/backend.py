@@ -33,8 +33,8 @@ class BackendOptions:
     """Of the finished batch; uint8 leaves pixels as they are stored."""
     channels_last: bool = False
     """Memory format of the finished batch; its shape is the same."""
-    operators: Callable[[Any], Any] | None = None
-    """A user's own operators: a function of a DALI node."""
+    operators: Callable[..., Any] | None = None
+    """A user's own operators: a function of a DALI node, and if it takes two arguments of a `SeededRandom`."""
 
     @property
     def raw_pixels(self) -> bool:
@@ -44,6 +44,9 @@ class BackendOptions:
 
 class Backend(Protocol):
     """Batches go in with `start` and come out of `finish` in the same order, as the loader hands them over."""
+
+    num_random: int
+    """Uniform numbers that a user's operators want for each sample, `Views.random_BK`."""
 
     def __len__(self) -> int:
         """Batches started and not yet finished."""

@@ -46,6 +46,8 @@ class Cuts(NamedTuple):
 class CompiledCpu:
     """The backend of CPUs. `data` are the stored images' bytes."""
 
+    num_random = 0
+
     def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> None:
         self._plan = plan
         self._data = data
@@ -72,7 +74,7 @@ class CompiledCpu:
 
     def start(self, images: Stored, views: Views) -> None:
         if self._decoder is not None:
-            self._decoder.start(images, views.geometry(), None)
+            self._decoder.start(images, views.geometry())
         self._under_way.append((images, views))
 
     def finish(self) -> torch.Tensor:

@@ -13,7 +13,7 @@ from ...prep.format.compiled import compiled
 from ..augment.plan import PixelPlan, Views
 from ..storage.samples import Stored
 from .backend import BackendError, BackendOptions
-from .dali_graph import DATA, GEOMETRY, SPANS, VIEWS, WORD_BYTES, build_decoder, build_graph
+from .dali_graph import DATA, GEOMETRY, RANDOM, SPANS, VIEWS, WORD_BYTES, build_decoder, build_graph
 
 
 class DaliRun:
@@ -35,11 +35,20 @@ class DaliRun:
         """Batches started and not yet taken."""
         return self._num_under_way
 
-    def start(self, images: Stored, geometry: NDArray[np.int32] | None, values: NDArray[np.float32] | None) -> None:
+    def start(
+        self,
+        images: Stored,
+        geometry: NDArray[np.int32] | None,
+        values: NDArray[np.float32] | None = None,
+        random: NDArray[np.float32] | None = None,
+    ) -> None:
         """Begin to compute one batch.
 
-        `geometry` is that of the views, None where nothing is resized; `values` are what `view_values` gives, None for
-        a pipeline that only decodes.
+        Args:
+            images: Where they lie.
+            geometry: That of the views; None where nothing is resized.
+            values: What `view_values` gives; None for a pipeline that only decodes.
+            random: What a user's operators want; None for nothing.
         """
         with _dali_errors():
             self._pipeline.feed_input(SPANS, TensorListCPU(word_spans(images)))
@@ -47,6 +56,8 @@ class DaliRun:
                 self._pipeline.feed_input(GEOMETRY, TensorListCPU(geometry))
             if values is not None:
                 self._pipeline.feed_input(VIEWS, TensorListCPU(values))
+            if random is not None:
+                self._pipeline.feed_input(RANDOM, TensorListCPU(random))
             self._pipeline.schedule_run()
         self._num_under_way += 1
 
@@ -78,14 +89,15 @@ class DaliCpu:
 
     def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> None:
         self._options = options
-        self._run = DaliRun(build_graph(plan, options, subtract_residual=True), data)
+        graph, self.num_random = build_graph(plan, options, subtract_residual=True)
+        self._run = DaliRun(graph, data)
         view_values(warm_up_views(plan))
 
     def __len__(self) -> int:
         return len(self._run)
 
     def start(self, images: Stored, views: Views) -> None:
-        self._run.start(images, views.geometry(), view_values(views))
+        self._run.start(images, views.geometry(), view_values(views), views.random_BK)
 
     def finish(self) -> torch.Tensor:
         batch = as_torch(self._run.outputs(), self._options)
@@ -107,14 +119,15 @@ class DaliGpu:
         if in_place and normalization.residual_HWC is not None:
             residual_CHW = torch.from_numpy(normalization.scaled_residual_HWC()).to(options.device).permute(2, 0, 1)
             self._residual = residual_CHW if options.channels_last else residual_CHW.contiguous()
-        self._run = DaliRun(build_graph(plan, options, subtract_residual=not in_place), data)
+        graph, self.num_random = build_graph(plan, options, subtract_residual=not in_place)
+        self._run = DaliRun(graph, data)
         view_values(warm_up_views(plan))
 
     def __len__(self) -> int:
         return len(self._run)
 
     def start(self, images: Stored, views: Views) -> None:
-        self._run.start(images, views.geometry(), view_values(views))
+        self._run.start(images, views.geometry(), view_values(views), views.random_BK)
 
     def finish(self) -> torch.Tensor:
         with torch.cuda.device(self._options.device):  # a default stream's handle means that of the current device
@@ -177,10 +190,10 @@ def _fill_values(
 
 def warm_up_views(plan: PixelPlan) -> Views:
     """The views of no image: asking for them makes Numba compile now, not at the first batch."""
-    from ..schedule import LocalBatch
+    from ..epochs.schedule import LocalBatch
 
     none = np.empty(0, np.int64)
-    batch = LocalBatch(epoch=0, numbers_B=none, indices_B=none, mask_B=none.astype(np.bool_))
+    batch = LocalBatch(epoch=0, numbers_B=none, indices_B=none, draws_B=none, mask_B=none.astype(np.bool_))
     return plan.views(0, batch, np.empty((0, 2), np.int64))
 
 

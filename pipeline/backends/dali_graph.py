@@ -7,6 +7,8 @@ One definition serves the CPU (`device_id` None) and a GPU, where decoding is "m
 the GPU. `reference.py` says in NumPy what must be computed.
 """
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,9 @@ from ..augment.plan import PixelPlan
 from .backend import BackendOptions
 
 with explained_imports():
-    from nvidia.dali import Pipeline, fn, types
+    from nvidia.dali import Pipeline, fn, math, types
 
-DATA, SPANS, GEOMETRY, VIEWS = "data", "spans", "geometry", "views"
+DATA, SPANS, GEOMETRY, VIEWS, RANDOM = "data", "spans", "geometry", "views", "random"
 WORD_BYTES = np.dtype(
     np.int64
 ).itemsize  # DALI cuts arrays number by number: eight bytes at once take a third of the time
@@ -85,11 +87,45 @@ def build_decoder(plan: PixelPlan, options: BackendOptions) -> Any:
     return pipeline
 
 
-def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: bool) -> Any:
-    """A built DALI pipeline with one output: CHW or HWC, one or one a view; uint8 or float32."""
+class SeededRandom:
+    """Random numbers for a user's operators, functions of (seed, epoch, sample): they replay, and resume with a state.
+
+    Use its nodes in place of `fn.random`, inside `operators(images, random)`.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: Any = None
+        self.num_used = 0
+
+    def uniform(self, low: float = 0.0, high: float = 1.0, shape: int | None = None) -> Any:
+        """A float32 node, uniform in (low, high): a scalar for each sample, or `shape` numbers."""
+        return self._take(1 if shape is None else shape, scalar=shape is None) * (high - low) + low
+
+    def normal(self, mean: float = 0.0, stddev: float = 1.0, shape: int | None = None) -> Any:
+        """A float32 node, normally distributed: a scalar for each sample, or `shape` numbers."""
+        count, scalar = (1 if shape is None else shape), shape is None
+        radius = math.sqrt(-2.0 * math.log(self._take(count, scalar=scalar)))
+        return radius * math.cos(2 * np.pi * self._take(count, scalar=scalar)) * stddev + mean
+
+    def coin_flip(self, probability: float = 0.5) -> Any:
+        """An int32 node, 1 with the probability and else 0."""
+        return fn.cast(self._take(1, scalar=True) < probability, dtype=types.INT32)
+
+    def _take(self, count: int, *, scalar: bool) -> Any:
+        if self._numbers is None:
+            self._numbers = fn.external_source(name=RANDOM, ndim=1, dtype=types.FLOAT)
+        first, self.num_used = self.num_used, self.num_used + count
+        return self._numbers[first] if scalar else self._numbers[first : first + count]
+
+
+def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: bool) -> tuple[Any, int]:
+    """A built DALI pipeline with one output, CHW or HWC, one or one a view, uint8 or float32; and how many random
+    numbers a user's operators want."""
+    random = SeededRandom()
     device = "gpu" if options.device.type == "cuda" else "cpu"
     normalization = plan.normalization
     residual_HWC = normalization.residual_HWC if subtract_residual else None
+    takes_two = options.operators is not None and _takes_two(options.operators)
     pipeline = _new_pipeline(options)
     with pipeline:
         image = _decoded(plan, options)
@@ -127,7 +163,9 @@ def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: 
             if erased is not None:
                 axes = (0, 1) if options.channels_last else (1, 2)
                 pixels = fn.erase(pixels, anchor=erased[0:2], shape=erased[2:4], axes=axes, fill_value=0.0)
-            return pixels if options.operators is None else options.operators(pixels)
+            if options.operators is None:
+                return pixels
+            return options.operators(pixels, random) if takes_two else options.operators(pixels)
 
         views = [
             finish(values[at], values[at + 1], fn.cast(values[at + 2], dtype=types.INT32))
@@ -135,4 +173,13 @@ def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: 
         ]
         pipeline.set_outputs(views[0] if len(views) == 1 else fn.stack(*views, axis=0))
     pipeline.build()
-    return pipeline
+    return pipeline, random.num_used
+
+
+def _takes_two(operators: Callable[..., Any]) -> bool:
+    """Whether a function takes the images and a `SeededRandom`."""
+    try:
+        inspect.signature(operators).bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..addresses import map_empty, map_file
-from ..order import WINDOW_SHARDS
-from ..schedule import Schedule
+from ..epochs.order import WINDOW_SHARDS
+from ..epochs.schedule import Schedule
 from ..storage import Samples
 from .lifetimes import Lifetimes
 from .remote_set import RemoteSet

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...errors import InputError
-from ..schedule import LocalBatch
+from ..epochs.schedule import LocalBatch
 from .samples import Samples
 
 log = logging.getLogger(__name__)

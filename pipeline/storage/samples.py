@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...prep import ShardSet
+from ...prep import PixelOptions, ShardSet
 from ...prep.format.compiled import compiled
 from ...prep.format.sample_index import SampleIndex, image_checksum
 from ..addresses import map_file, reserve
@@ -70,6 +70,11 @@ class Samples:
         return len(self.data)
 
     @property
+    def first_of_shard(self) -> NDArray[np.int64]:
+        """Where each shard starts among the samples and, at its end, their number."""
+        return np.array(self._index.first_S)  # a copy, which does not keep the file mapped
+
+    @property
     def labels_N(self) -> NDArray[np.int32]:
         """The class index of every sample."""
         return self._index.labels_N
@@ -86,6 +91,11 @@ class Samples:
         """The content of one image member, not copied."""
         start = int(self.shard_starts[self._index.shard_of(index)] + self._index.starts_N[index])
         return self.data[start : start + int(self._index.sizes_N[index])]
+
+    def pixels_of(self, index: int) -> PixelOptions:
+        """What is stored of a sample's image."""
+        number = int(np.searchsorted(self.first_of_set, index, side="right")) - 1
+        return self.shard_sets[number].manifest.pixels
 
     def keys(self, indices_B: NDArray[np.int64]) -> list[str]:
         """The keys, as in the tars."""

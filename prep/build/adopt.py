@@ -7,7 +7,7 @@ a shard set like any other; only damage is placed less exactly, since the header
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +24,22 @@ from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, par
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import read_range
 from ..sources.labels import check_number
+from ..sources.split_names import split_in
 from ..sources.tars.samples import LabeledSample, labeled_samples
 from ..sources.tars.tar_index import Member
 
+# What tars made elsewhere do not say; the pixel options are fields of `pixels`.
+UNKNOWN = (
+    "pixels.filter",
+    "pixels.quality",
+    "pixels.chroma",
+    "pixels.lenient",
+    "pixels.decode",
+    "pixels.geometry",
+    "seed",
+    "software",
+    "source_sha256",
+)
 FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
 
@@ -44,22 +57,30 @@ def adopt_webdataset(
     folder: str | Path,
     *,
     split: str = "train",
+    class_names: Sequence[str] | None = None,
     on_progress: Callable[[int], None] = lambda num_bytes: None,
 ) -> Path:
-    """Make `folder` a shard set of the `*.tar` in `source`, once; later calls find it complete and return at once.
+    """Make `folder` a shard set of the tars in `source`, once; later calls find it complete and return at once.
 
     Every sample needs one image (jpg, jpeg or png, one format in the whole set) and one `cls` member with the class
-    index in ASCII; other members stay available as extras. All images must be square and of one size. Each is decoded
-    once, for the statistics, on all cores; `on_progress` is told the bytes read so far. Raises InputError naming tar
-    and sample for anything else, and for a `folder` that holds something else, as `source` does; nothing is written
-    then.
+    index in ASCII; other members stay available as extras. All images must be square, of one size, upright and without
+    transparency, since loaders show them as they lie in the file. Each is decoded once, for the statistics, on all
+    cores. What the tars do not say, such as the filter that resized them, is recorded as unknown. Raises InputError
+    naming tar and sample for anything else, for a `folder` that holds something else, as `source` does, and for one
+    that was made of other tars than are in `source` now; nothing is written then.
+
+    Args:
+        source: the folder of the tars.
+        folder: the new folder, for links to them and what belongs to a shard set.
+        split: which split they are; where the tars' names say a split, only those of this one are taken.
+        class_names: the name of each class, in order; None calls them by their numbers.
+        on_progress: gets the bytes read so far.
     """
     source, folder = Path(source), Path(folder)
+    tars = tars_of(source, split)
     if (folder / MANIFEST_NAME).exists():
+        _refuse_other_tars(folder, tars)
         return folder
-    tars = sorted(source.glob("*.tar"))
-    if not tars:
-        raise InputError(f"{source}: no *.tar here; name the folder that holds the shards")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(
             f"{folder}: not empty, and no shard set; name a new folder for the links to the tars, or remove what an "
@@ -87,6 +108,9 @@ def adopt_webdataset(
             threads.shutdown(cancel_futures=True)
             raise
     num_classes = 1 + max(one.largest_label for one in found)
+    names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
+    if len(names) < num_classes:
+        raise InputError(f"{source}: label {num_classes - 1}, but {len(names)} class names; name every class, in order")
     folder.mkdir(parents=True, exist_ok=True)
     for tar, one in zip(tars, found, strict=True):
         link = folder / tar.name
@@ -99,13 +123,40 @@ def adopt_webdataset(
         images_per_shard=max(one.entry.num_samples for one in found),
         pixels=pixels,
         software={},
-        classes=tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(num_classes)),
+        classes=tuple(ClassEntry(index=i, id=str(i), name=name) for i, name in enumerate(names)),
         shards=tuple(one.entry for one in found),
         quarantined=(),
         color=ColorStatistics.from_sums(sums),
+        unknown=UNKNOWN,
     )
     complete_set(folder, manifest, sums, (one.rows for one in found))
     return folder
+
+
+def tars_of(source: Path, split: str) -> list[Path]:
+    """The tars in `source` that are of `split`, or whose names say none; InputError where there are none."""
+    tars = sorted(source.glob("*.tar"))
+    said = {tar: found[0] if (found := split_in(tar.name)) else None for tar in tars}
+    kept = [tar for tar in tars if said[tar] in (split, None)]
+    if not kept:
+        others = ", ".join(sorted({name for name in said.values() if name}))
+        hint = f"its tars are of {others}: say --split" if others else "name the folder that holds the shards"
+        raise InputError(f"{source}: no tar of the {split} split here; {hint}")
+    if None in said.values() and len(set(said.values())) > 1:
+        tar = next(tar for tar in tars if said[tar] is None)
+        raise InputError(f"{tar}: its name says no split, as those of others here do; move it away, or rename it")
+    return kept
+
+
+def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:
+    """InputError where `folder` was made of other tars than there are now, or of tars that had other sizes."""
+    before = {entry.name: entry.num_bytes for entry in Manifest.read(folder).shards}
+    now = {tar.name: tar.stat().st_size for tar in tars}
+    if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
+        raise InputError(
+            f"{folder}: made of {len(before)} tars, now there are {len(now)} and {changed[0]} is new, gone or of "
+            "another size; name a new folder, or remove this one (the tars stay)"
+        )
 
 
 def _pixels_of(tar: Path) -> PixelOptions:

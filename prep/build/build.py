@@ -1,19 +1,22 @@
 """A source to shard sets: the same bytes for any number of workers and any interruption.
 
-`OUT/.unfinished/` holds the lock, the plan and, per split, a folder with one part for every finished shard. A shard is
-finished when it is whole on disk and its part is there; what is not is done again. The manifest of a split is written
-when all its shards are there and have the bytes that were written; the last act removes `.unfinished`.
+`OUT/.unfinished/` holds the plan, made once, and per split a folder with one part for every finished shard, written by
+the worker after the shard. A shard is finished when it is whole on disk and its part is there; what is not is done
+again. Whoever finds all parts of a split checks that its shards have the bytes that were written, and writes the
+manifest; the last act removes `.unfinished`.
 """
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...errors import InputError
-from ..format.files import whole_file
+from ..format.files import create_once
 from ..format.manifest import MANIFEST_NAME, Manifest
 from ..format.shard_set import ShardSet
 from ..sources.inputs import SourceSplit
@@ -22,6 +25,7 @@ from .forecast import Forecast, measure, refuse_without_room
 from .lock import exclusive_lock
 from .options import BuildOptions as BuildOptions
 from .plan import changed_lines
+from .probe import probe_digest
 from .split_build import OnProgress as OnProgress
 from .split_build import SplitBuild
 
@@ -47,10 +51,20 @@ def build_shards(
 ) -> list[BuiltSplit]:
     """Build every split of `source` under `out`, or continue where an interrupted run stopped.
 
-    `on_split` is called before a split is built and returns where its progress goes; `on_forecast` before a large
-    source is begun. Raises InputError for an output that was made, or begun, with other options or another source, for
-    a disk without room for it, for too many bad inputs, and when another process works on `out`; OSError from the disk.
-    All leave only complete files at final names; a refusal leaves nothing new.
+    With `options.part` only that part of the shards is written, beside other processes that write the others, and the
+    sets are completed by whoever finds all shards finished. Raises InputError for an output that was made, or begun,
+    with other options or another source, for a disk without room for it, for too many bad inputs, for libraries that
+    prepare images to other bytes than where the run began, and when another process works on all of `out`; OSError from
+    the disk. All leave only complete files at final names; a refusal leaves nothing new.
+
+    Args:
+        source: what `open_source` found.
+        out: the folder that gets one folder per split.
+        options: how to build.
+        on_split: called before a split is built; returns where its progress goes.
+        on_forecast: called before a large source is begun.
+
+    Returns the splits that are complete now: all of them, unless `options.part` leaves some to others.
     """
     from ..images.prepare import software_versions
 
@@ -67,6 +81,7 @@ def build_shards(
             options=options,
             software=software,
             plan_sha256=hashlib.sha256(plan).hexdigest(),
+            probe=probe_digest(options.pixels),
         )
         for split in source.splits
     ]
@@ -78,19 +93,40 @@ def build_shards(
             refuse_without_room(out, forecast)
             on_forecast(forecast)
     work.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(work / "lock", doing="writing shards"):
-        # Once more, now that nobody else can begin anything here.
-        _refuse_what_does_not_fit(out, source, options, wanted, now)
-        with whole_file(work / PLAN_NAME) as file:
-            file.write(plan)
+    # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
+    with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
+        if not create_once(work / PLAN_NAME, plan):
+            # Once more, now that the plan is settled.
+            _refuse_what_does_not_fit(out, source, options, wanted, now)
         built = []
         for build in builds:
             already_complete = (build.folder / MANIFEST_NAME).exists()
-            if not already_complete:
-                build.build(on_split(build.split))
-            built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
-        shutil.rmtree(work)
+            if already_complete or _build(build, on_split(build.split)):
+                built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
+        if len(built) == len(builds):
+            _remove(work)
     return built
+
+
+def _remove(work: Path) -> None:
+    """Remove the folder of the unfinished run, perhaps while another process does or still adds to it."""
+    for _ in range(3):
+        with suppress(OSError):
+            shutil.rmtree(work)
+
+
+def _build(build: SplitBuild, on_progress: OnProgress) -> bool:
+    """Write what is missing of a split, or of this part of it; complete it if nothing is. Whether it is complete."""
+    try:
+        build.write(on_progress)
+        if build.num_finished() < build.plan.num_shards:
+            return False
+        build.finish(on_progress)
+    except (OSError, InputError):
+        # Another process may have completed the set meanwhile, and removed what we were about to read.
+        if not (build.folder / MANIFEST_NAME).exists():
+            raise
+    return True
 
 
 def _description(options: BuildOptions) -> dict[str, object]:
@@ -101,6 +137,7 @@ def _description_of_run(
     source: Source, options: BuildOptions, software: dict[str, str], fingerprints: dict[str, str]
 ) -> dict[str, object]:
     now = _description(options) | {f"{name} version": version for name, version in software.items()}
+    now["probe"] = probe_digest(options.pixels)
     for split in source.splits:
         now |= {f"{split.name} images of {name}": count for name, count in split.images_per_class().items()}
         now[f"{split.name} files"] = fingerprints[split.name]
@@ -116,9 +153,21 @@ def _refuse_what_does_not_fit(
         folder = out / split.name
         if (folder / MANIFEST_NAME).exists():
             _refuse_other_set(folder, fingerprints[split.name], options)
-        elif not unfinished.exists() and folder.exists() and any(folder.iterdir()):
+        # In this order: another part of the run may begin while we look.
+        elif folder.exists() and any(folder.iterdir()) and not unfinished.exists():
             raise InputError(f"{folder}: not empty and not one of our runs; remove it or name another --out")
-    if unfinished.exists() and (changes := changed_lines(json.loads(unfinished.read_bytes()), now)):
+    try:
+        before = json.loads(unfinished.read_bytes())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        # The parts say themselves which plan they belong to, so nothing is lost.
+        logging.getLogger(__name__).warning("%s: damaged; made again", unfinished)
+        unfinished.unlink(missing_ok=True)
+        return
+    if not isinstance(before, dict):
+        before = {}
+    if changes := changed_lines(before, now):
         shown = "; ".join(changes[:4]) + (f"; and {len(changes) - 4} more" if len(changes) > 4 else "")
         raise InputError(
             f"{out}: holds an unfinished run that differs ({shown}); repeat its command, or remove "

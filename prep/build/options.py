@@ -1,9 +1,12 @@
 """How to build shard sets."""
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from ...errors import InputError
 from ..format.pixel_options import PixelOptions
+
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,12 +21,20 @@ class BuildOptions:
     """Inputs dealt to each shard."""
     num_workers: int = 2
     """Worker processes."""
+    engine: Engine = "local"
+    """What runs the workers: this machine's processes, or a Ray cluster."""
+    part: tuple[int, int] | None = None
+    """(I, N): write only the shards whose number leaves the remainder I when divided by N; None writes all of them."""
     max_bad: int | None = None
     """Quarantined inputs that a split may have; None stands for 0.1 %, but at least 10."""
 
     def __post_init__(self) -> None:
         if self.num_workers < 1:
             raise InputError(f"workers must be at least 1, got {self.num_workers}")
+        if self.engine not in get_args(Engine):
+            raise InputError(f"engine must be one of {', '.join(get_args(Engine))}, got {self.engine!r}")
+        if self.part is not None and not 0 <= self.part[0] < self.part[1]:
+            raise InputError(f"part must be I/N with I from 0 to N - 1, got {self.part[0]}/{self.part[1]}")
         if self.max_bad is not None and self.max_bad < 0:
             raise InputError(f"max bad must be 0 or more, got {self.max_bad}")
 

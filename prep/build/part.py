@@ -8,7 +8,7 @@ belongs to, so that a damaged file, or one of another run, is never mistaken for
 import hashlib
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,52 @@ from ..format.manifest import Patched, Quarantined
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, WrittenShard
 from ..format.stats import PixelSums
-from .shard_job import ShardResult
+from ..workers import Heartbeat
+from .probe import refuse_other_probe
+from .shard_job import ShardJob, ShardResult, write_one_shard
 
 _DIGEST_BYTES = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartJob:
+    """One shard to write, and where its part goes."""
+
+    shard: ShardJob
+    """The shard."""
+    parts: Path
+    """The folder of the parts."""
+    plan_sha256: str
+    """The plan they belong to."""
+    probe: str
+    """What `probe_digest` gave where the plan was made."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartSummary:
+    """What the process that counts needs to know of a finished shard; all else is in its part."""
+
+    num_bad: int
+    """Inputs that count against `max_bad`."""
+    first_bad: Quarantined | None
+    """The first of them."""
+
+    @classmethod
+    def of(cls, result: ShardResult) -> "PartSummary":
+        """The summary of a result."""
+        bad = result.bad
+        return cls(num_bad=len(bad), first_bad=bad[0] if bad else None)
+
+
+def write_part(job: PartJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> PartSummary:
+    """The work of one worker: write a shard, then its part. Done twice, at once or again, it gives the same files.
+
+    Raises InputError where this machine prepares an image to other bytes than the machine that made the plan.
+    """
+    refuse_other_probe(job.shard.pixels, job.probe)
+    result = write_one_shard(job.shard, heartbeat, poisoned)
+    save_part(job, result)
+    return PartSummary.of(result)
 
 
 def part_name(number: int) -> str:
@@ -28,11 +71,11 @@ def part_name(number: int) -> str:
     return f"{number:05d}.npz"
 
 
-def save_part(path: Path, result: ShardResult, plan_sha256: str) -> None:
-    """Write what is known of a finished shard of the plan with that hash."""
+def save_part(job: PartJob, result: ShardResult) -> None:
+    """Write what is known of a finished shard."""
     written = result.written
     about = {
-        "plan_sha256": plan_sha256,
+        "plan_sha256": job.plan_sha256,
         "entry": asdict(written.entry) if written else None,
         "quarantined": [asdict(bad) for bad in result.quarantined],
         "patched": [asdict(one) for one in result.patched],
@@ -56,7 +99,7 @@ def save_part(path: Path, result: ShardResult, plan_sha256: str) -> None:
         }
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
-    with whole_file(path) as file:
+    with whole_file(job.parts / part_name(job.shard.number)) as file:
         file.write(content.getbuffer())
         file.write(hashlib.sha256(content.getbuffer()).hexdigest().encode())
 

@@ -5,6 +5,7 @@ shard, and the shard is written from its pieces in order.
 """
 
 import pickle
+import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -15,7 +16,8 @@ from ..format.files import PARTIAL_SUFFIX
 from ..format.shard import Sample
 from ..format.stats import PixelSums
 from ..workers import Heartbeat, run_jobs
-from .shard_job import ShardJob, ShardResult, Tally, samples_of, write_one_shard, write_samples
+from .part import PartJob, PartSummary, save_part, write_part
+from .shard_job import ShardJob, ShardResult, Tally, samples_of, write_samples
 
 # Fewer whole shards than this for each worker, and the last ones would leave others idle for too long.
 _MIN_SHARDS_PER_WORKER = 4
@@ -32,18 +34,38 @@ class Piece:
 
 
 def write_shards(
+    jobs: Sequence[PartJob], *, num_workers: int, on_progress: Callable[[int], None]
+) -> Generator[PartSummary]:
+    """Write every shard and its part; summaries in the order of completion.
+
+    Args:
+        jobs: the shards to write and where their parts go.
+        num_workers: worker processes.
+        on_progress: gets the inputs done so far.
+    """
+    if len(jobs) >= _MIN_SHARDS_PER_WORKER * num_workers or num_workers == 1:
+        whole = [(job, len(job.shard.images)) for job in jobs]
+        with closing(run_jobs(write_part, whole, num_workers=num_workers, on_progress=on_progress)) as results:
+            for _, summary in results:
+                yield summary
+        return
+    parts = {job.shard.number: job for job in jobs}
+    shards = [job.shard for job in jobs]
+    with closing(_write_in_pieces(shards, num_workers=num_workers, on_progress=on_progress)) as written:
+        for shard, result in written:
+            save_part(parts[shard.number], result)
+            yield PartSummary.of(result)
+
+
+def _write_in_pieces(
     jobs: Sequence[ShardJob], *, num_workers: int, on_progress: Callable[[int], None]
 ) -> Generator[tuple[ShardJob, ShardResult]]:
-    """Write every shard; its job and result in the order of completion. `on_progress` gets the inputs done so far."""
-    if len(jobs) >= _MIN_SHARDS_PER_WORKER * num_workers or num_workers == 1:
-        whole = [(job, len(job.images)) for job in jobs]
-        yield from run_jobs(write_one_shard, whole, num_workers=num_workers, on_progress=on_progress)
-        return
     num_images = sum(len(job.images) for job in jobs)
     size = max(_MIN_IMAGES_PER_PIECE, -(-num_images // (_PIECES_PER_WORKER * num_workers)))
-    pieces = [piece for job in jobs for piece in _pieces_of(job, size)]
+    token = uuid.uuid4().hex[:12]  # another process may do the same
+    pieces = [piece for job in jobs for piece in _pieces_of(job, size, token)]
     shards = {job.number: job for job in jobs}
-    waiting = {job.number: len(list(_pieces_of(job, size))) for job in jobs}
+    waiting = {job.number: -(-len(job.images) // size) for job in jobs}
     done: dict[int, list[tuple[ShardJob, Piece]]] = {job.number: [] for job in jobs}
     results = run_jobs(
         _write_piece, [(piece, len(piece.images)) for piece in pieces], num_workers=num_workers, on_progress=on_progress
@@ -60,11 +82,11 @@ def write_shards(
             piece_job.path.unlink(missing_ok=True)
 
 
-def _pieces_of(job: ShardJob, size: int) -> Iterator[ShardJob]:
+def _pieces_of(job: ShardJob, size: int, token: str) -> Iterator[ShardJob]:
     for begin in range(0, len(job.images), size):
         yield replace(
             job,
-            path=job.path.with_name(f"{job.path.name}.{begin}{PARTIAL_SUFFIX}"),
+            path=job.path.with_name(f"{job.path.name}.{begin}-{token}{PARTIAL_SUFFIX}"),
             first_position=job.first_position + begin,
             images=job.images[begin : begin + size],
         )

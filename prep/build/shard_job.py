@@ -115,8 +115,9 @@ def write_samples(job: ShardJob, samples: Iterable[Sample]) -> WrittenShard | No
     """Write the shard of a job; None, and no file, when it has no samples."""
     written = write_shard(job.path, samples, image_ext=job.pixels.image_ext)
     if written.entry.num_samples == 0:
-        job.path.unlink()
-        index_path(job.path).unlink()
+        # Another process may do the same job.
+        job.path.unlink(missing_ok=True)
+        index_path(job.path).unlink(missing_ok=True)
         return None
     return written
 

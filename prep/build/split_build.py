@@ -1,9 +1,10 @@
 """One split of a source to one shard set, shard by shard, from wherever an earlier run stopped."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ..format.files import PARTIAL_SUFFIX, sha256_of
+from ..format.files import remove_abandoned, sha256_of
 from ..format.manifest import Manifest, Patched, Quarantined, complete_set
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import SourceSplit
 from .options import BuildOptions
-from .part import load_part, part_name, save_part
+from .part import PartJob, load_part, part_name
 from .pieces import write_shards
 from .plan import ShardPlan
+from .ray_engine import write_on_ray
 from .shard_job import ShardJob, ShardResult
 
 OnProgress = Callable[[int, int], None]
@@ -29,7 +31,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class SplitBuild:
-    """The building of one split; `build` does what is missing and completes the set."""
+    """The building of one split: `write` does what is missing, `finish` completes the set."""
 
     split: SourceSplit
     """What is built."""
@@ -43,6 +45,8 @@ class SplitBuild:
     """Versions of the libraries that shape a pixel."""
     plan_sha256: str = ""
     """Hash of the plan of the whole run; parts of another plan are not used."""
+    probe: str = ""
+    """What `probe_digest` gave where the plan was made."""
 
     def __post_init__(self) -> None:
         _ = self.plan  # refuses impossible options before anything is written
@@ -73,19 +77,49 @@ class SplitBuild:
             pixels=self.options.pixels,
         )
 
-    def build(self, on_progress: OnProgress) -> None:
-        """Write the shards that are missing, check all of them and write the manifest.
+    def write(self, on_progress: OnProgress) -> None:
+        """Write the shards of this part of the work that are missing; each is finished with its own file.
 
-        A shard that changed since it was written is written again. Raises InputError for too many bad inputs, for none
-        that is good, and for a shard that changes while the run goes on; OSError from the disk.
+        Raises InputError for too many bad inputs; OSError from the disk.
         """
         self.folder.mkdir(exist_ok=True)
         self.parts.mkdir(exist_ok=True)
-        for leftover in self.folder.glob(f"*{PARTIAL_SUFFIX}"):
-            leftover.unlink()
-        self._write_missing(on_progress)
+        num_bad = before = 0
+        first_bad: Quarantined | None = None
+        missing = []
+        for number in range(self.plan.num_shards):
+            result = self._load(number)
+            if result is not None:
+                before += len(self.plan.positions(number))
+                num_bad += len(result.bad)
+                first_bad = first_bad or next(iter(result.bad), None)
+            elif self.options.part is None or number % self.options.part[1] == self.options.part[0]:
+                missing.append(number)
+        self._refuse_too_many_bad(num_bad, first_bad)
+        write_all = write_on_ray if self.options.engine == "ray" else write_shards
+        results = write_all(
+            [self._part_job(number) for number in missing],
+            num_workers=self.options.num_workers,
+            on_progress=lambda done: on_progress(before + done, num_bad),
+        )
+        with closing(results):  # stops the workers also when we raise
+            for summary in results:
+                first_bad = first_bad or summary.first_bad
+                num_bad += summary.num_bad
+                self._refuse_too_many_bad(num_bad, first_bad)
+
+    def num_finished(self) -> int:
+        """How many shards are finished, by whomever."""
+        return sum(self._load(number) is not None for number in range(self.plan.num_shards))
+
+    def finish(self, on_progress: OnProgress) -> None:
+        """Check all shards, write those again that changed since they were written, and write the manifest.
+
+        Several processes may do so at once: all write the same bytes. Raises InputError for a split without any good
+        image and for a shard that changes again.
+        """
         if changed := self._remove_changed():
-            self._write_missing(on_progress)
+            replace(self, options=replace(self.options, part=None)).write(on_progress)
             changed &= self._remove_changed()
         if changed:
             name = self.folder / self.plan.shard_name(min(changed))
@@ -94,38 +128,19 @@ class SplitBuild:
                 "writes it again"
             )
         self._complete()
+        remove_abandoned(self.folder)
 
-    def _write_missing(self, on_progress: OnProgress) -> None:
-        num_bad = before = 0
-        bad: list[Quarantined] = []
-        missing = []
-        for number in range(self.plan.num_shards):
-            result = self._load(number)
-            if result is None:
-                missing.append(number)
-            else:
-                before += len(self.plan.positions(number))
-                bad += result.bad[:1]
-                num_bad += len(result.bad)
-        self._refuse_too_many_bad(num_bad, bad)
-        results = write_shards(
-            [self.job(number, self.folder) for number in missing],
-            num_workers=self.options.num_workers,
-            on_progress=lambda done: on_progress(before + done, num_bad),
+    def _part_job(self, number: int) -> PartJob:
+        return PartJob(
+            shard=self.job(number, self.folder), parts=self.parts, plan_sha256=self.plan_sha256, probe=self.probe
         )
-        with closing(results):  # stops the workers also when we raise
-            for job, result in results:
-                save_part(self.parts / part_name(job.number), result, self.plan_sha256)
-                bad += result.bad[:1]
-                num_bad += len(result.bad)
-                self._refuse_too_many_bad(num_bad, bad)
 
-    def _refuse_too_many_bad(self, num_bad: int, some: list[Quarantined]) -> None:
+    def _refuse_too_many_bad(self, num_bad: int, first: Quarantined | None) -> None:
         limit = self.options.bad_limit(len(self.split.images))
-        if num_bad > limit:
+        if first is not None and num_bad > limit:
             raise InputError(
                 f"{self.split.name}: {num_bad} bad inputs, more than {limit} of {len(self.split.images)}, e.g. "
-                f"{some[0].source}: {some[0].reason}; check the source, or allow more with --max-bad"
+                f"{first.source}: {first.reason}; check the source, or allow more with --max-bad"
             )
 
     def _load(self, number: int) -> ShardResult | None:
@@ -134,6 +149,9 @@ class SplitBuild:
         if not path.exists():
             return None
         result = load_part(path, self.plan_sha256)
+        if result is None:
+            logging.getLogger(__name__).warning("%s: damaged or of another run; its shard is written again", path)
+            path.unlink(missing_ok=True)
         if result and result.written and not _is_there(self.folder, result.written.entry):
             return None
         return result
@@ -153,7 +171,7 @@ class SplitBuild:
         changed = set()
         for number, result in enumerate(self._results()):
             if result.written and not _is_whole(self.folder, result.written.entry):
-                (self.parts / part_name(number)).unlink()
+                (self.parts / part_name(number)).unlink(missing_ok=True)
                 changed.add(number)
         return changed
 

@@ -4,15 +4,20 @@ A reader never sees a half-written file at its final name, also after a power cu
 flushed to the disk, then renamed.
 """
 
+import contextlib
 import hashlib
 import io
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+if sys.platform != "win32":
+    import fcntl
 
 _BUFFER_BYTES = 2**20
 PARTIAL_SUFFIX = ".partial"
@@ -44,11 +49,44 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def create_once(path: Path, content: bytes) -> bool:
+    """Give `path` this content unless it is there already, whole and at once; whether it was not there."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
+    try:
+        with whole_file(partial) as file:
+            file.write(content)
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what writers that were killed left in `folder`; files that are being written stay."""
+    for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
+        with contextlib.suppress(OSError), path.open("rb") as file:  # locked, or finished meanwhile
+            _lock(file, wait=False)
+            path.unlink()
+
+
+def _lock(file: io.FileIO | io.BufferedReader, *, wait: bool) -> None:
+    """Take the file's lock, which its end and that of the process give back; Windows keeps open files from removal."""
+    if sys.platform != "win32":
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 class _NamedFile(io.FileIO):
-    """A new file whose errors name it, also those of writing, as on a full disk."""
+    """A new file whose errors name it, also those of writing, as on a full disk; locked as long as it is open."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x+")
+        _lock(self, wait=True)
+        if not path.exists():  # taken for abandoned between the two lines before
+            self.close()
+            self.__init__(path)  # type: ignore[misc]
 
     def write(self, content: Any) -> int:
         try:

@@ -97,6 +97,8 @@ class Manifest:
     """Fingerprint of the inputs, `SourceSplit.fingerprint`."""
     alexkit_version: str = __version__
     """The alexkit that made the set; empty where it was not recorded."""
+    unknown: tuple[str, ...] = ()
+    """Fields that are not known, since the set was made elsewhere and adopted; what they hold means nothing."""
     format_version: int = FORMAT_VERSION
     """Version of the format, 3."""
 

@@ -63,7 +63,7 @@ def _set_section(survey: Survey) -> list[str]:
         "size on disk": f"{sum(shard.num_bytes for shard in manifest.shards) / 1e6:,.1f} MB",
         "left out": f"{len(manifest.quarantined):,}, listed below",
         "stored as": _in_words(manifest.pixels),
-        "shuffled with seed": str(manifest.seed),
+        "shuffled with seed": "unknown" if "seed" in manifest.unknown else str(manifest.seed),
         "made with": ", ".join(f"{name} {value}" for name, value in manifest.software.items()) or "unknown",
     }
     counts, classes = survey.counts_K, manifest.classes

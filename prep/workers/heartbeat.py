@@ -4,13 +4,17 @@ Reading and decoding are told apart, since only decoding is the image's own doin
 and an image that exceeds them is to blame. A source that does not answer is not the fault of an image.
 """
 
-import contextlib
+import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
+
+if sys.platform != "win32":
+    import resource
+
+    _PAGE_BYTES = resource.getpagesize()
 
 DECODE_CPU_SECONDS = 60.0
 NOTHING_YET = -1
@@ -32,7 +36,8 @@ class Heartbeat:
 
     def __init__(self, state: Any) -> None:
         self._state = state  # done inputs, Phase, monotonic time of the last report, CPU limit
-        self._hard_limit: int | None = None
+        self._hard_limit = 0
+        self._statm: int | None = None
         self.memory_is_short = False
         """Whether `ulimit -v` leaves a decoder less memory than it may use, so that running out is no image's fault."""
 
@@ -44,44 +49,53 @@ class Heartbeat:
         """No input is read or decoded until the next call: the disk is at work."""
         self._report(int(self._state[0]), Phase.WRITING)
 
-    @contextlib.contextmanager
-    def decoding(self, *, memory_bytes: int = 2**30, cpu_seconds: float = DECODE_CPU_SECONDS) -> Iterator[None]:
-        """Limit the block to `memory_bytes` more than are in use, and to `cpu_seconds` of CPU time.
+    def decoding(self, *, memory_bytes: int = 2**30, cpu_seconds: float = DECODE_CPU_SECONDS) -> "_Decoding":
+        """For `with`: limits the block to `memory_bytes` more than are in use, and to `cpu_seconds` of CPU time.
 
         MemoryError comes from beyond the first limit, the end of this process (SIGPROF) from beyond the second.
         """
+        return _Decoding(self, memory_bytes + _MEMORY_MARGIN, cpu_seconds)
+
+    def begin_decoding(self, growth: int, cpu_seconds: float) -> None:
+        """Let the address space grow by `growth` bytes from now on, and the CPU time by `cpu_seconds`."""
         self._report(int(self._state[0]), Phase.DECODING)
         if hasattr(signal, "setitimer"):
             self._state[3] = cpu_seconds
             signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-        self._limit_memory(memory_bytes + _MEMORY_MARGIN)
-        try:
-            yield
-        finally:
-            self._limit_memory(None)
-            if hasattr(signal, "setitimer"):
-                signal.setitimer(signal.ITIMER_PROF, 0)
-            self.writing()
+        if sys.platform == "linux":
+            self._limit_memory(growth)
+
+    def end_decoding(self) -> None:
+        """Lift the limit on CPU time; that on memory stays until the next input sets its own."""
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        self.writing()
 
     def _report(self, num_done: int, phase: Phase) -> None:
         self._state[0], self._state[1], self._state[2] = num_done, phase, time.monotonic()
 
-    def _limit_memory(self, growth: int | None) -> None:
-        """Let the address space grow by `growth` bytes from now on; None: as far as the hard limit allows."""
-        if sys.platform != "linux":
-            return
-        import resource
-
-        if self._hard_limit is None:
+    def _limit_memory(self, growth: int) -> None:
+        if self._statm is None:  # kept open: this is done for every image
+            self._statm = os.open("/proc/self/statm", os.O_RDONLY)
             self._hard_limit = resource.getrlimit(resource.RLIMIT_AS)[1]
-        limit = self._hard_limit
-        if growth is not None:
-            with open("/proc/self/statm") as file:  # noqa: PTH123 - a Path costs more than the open
-                wanted = int(file.read().split()[0]) * resource.getpagesize() + growth
-            self.memory_is_short = self._hard_limit != resource.RLIM_INFINITY and wanted > self._hard_limit
-            if not self.memory_is_short:
-                limit = wanted
+        limit = int(os.pread(self._statm, 64, 0).split(maxsplit=1)[0]) * _PAGE_BYTES + growth
+        self.memory_is_short = self._hard_limit != resource.RLIM_INFINITY and limit > self._hard_limit
+        if self.memory_is_short:
+            limit = self._hard_limit
         resource.setrlimit(resource.RLIMIT_AS, (limit, self._hard_limit))
+
+
+class _Decoding:
+    """The block in which one image is decoded."""
+
+    def __init__(self, heartbeat: Heartbeat, growth: int, cpu_seconds: float) -> None:
+        self._heartbeat, self._growth, self._cpu_seconds = heartbeat, growth, cpu_seconds
+
+    def __enter__(self) -> None:
+        self._heartbeat.begin_decoding(self._growth, self._cpu_seconds)
+
+    def __exit__(self, *exception: object) -> None:
+        self._heartbeat.end_decoding()
 
 
 def new_state(context: Any) -> Any:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from ...errors import InputError
@@ -36,7 +37,12 @@ PAUSE_SECONDS = 2.0
 # How a crashing decoder ends a process; SIGKILL and SIGTERM come from outside.
 _CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 # What workers import, loaded once in the server that they are forked from; by name, since this package knows no images.
-_PRELOADED = ["alexkit.prep.images.prepare", "alexkit.prep.images.running_sums"]
+_PRELOADED = [
+    "alexkit.prep.build.pieces",
+    "alexkit.prep.images.prepare",
+    "alexkit.prep.images.running_sums",
+    "cykooz_resizer",
+]
 
 
 class Task(Protocol[Job_contra, Result_co]):
@@ -59,7 +65,7 @@ class _Worker(Generic[Job, Result]):
         self.state = new_state(context)
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(task, theirs, self.state), daemon=True
+            target=_work, args=(task, theirs, self.state, Path.cwd(), _umask()), daemon=True
         )
         self.process.start()
         theirs.close()
@@ -213,8 +219,17 @@ def _let_the_fork_server_end() -> None:
         forkserver._forkserver._forkserver_alive_fd = None  # type: ignore[attr-defined]
 
 
-def _work(task: Task[Any, Any], connection: Connection, state: Any) -> None:
-    """The life of a worker process."""
+def _umask() -> int:
+    """This process's umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _work(task: Task[Any, Any], connection: Connection, state: Any, folder: Path, umask: int) -> None:
+    """The life of a worker process. It works where its parent does now, and not where the fork server was started."""
+    os.chdir(folder)
+    os.umask(umask)
     # Ctrl-C reaches the whole process group; the parent decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # On a fork server's end as on a parent's: the server ends when the process that started it does.

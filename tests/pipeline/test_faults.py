@@ -1,9 +1,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -366,39 +363,3 @@ def test_a_closed_loader_lets_go_of_its_shards(draw_shards: Any, operators: Any)
     assert torch.equal(images, kept)
     with pytest.raises(ValueError, match="closed"):
         next(iter(loader))
-
-
-def run_script(script: str, folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def test_an_unclosed_loader_does_not_hold_up_the_interpreter(draw_shards: Any) -> None:
-    script = (
-        "import sys, time\n"
-        "from alexkit.pipeline import Loader, TrainAugment\n"
-        "loader = Loader(sys.argv[1], batch_size=8, augment=TrainAugment(crop=56))\n"
-        "batch = next(iter(loader))\n"
-        "print(time.time(), flush=True)\n"
-    )
-    process = run_script(script, draw_shards())
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    assert time.time() - float(out) < 10
-
-
-def test_an_interrupt_ends_iteration(draw_shards: Any) -> None:
-    script = (
-        "import sys\n"
-        "from alexkit.pipeline import Loader, TrainAugment\n"
-        "with Loader(sys.argv[1], batch_size=8, augment=TrainAugment(crop=56)) as loader:\n"
-        "    while True:\n"
-        "        for batch in loader:\n"
-        "            print('batch', flush=True)\n"
-    )
-    process = run_script(script, draw_shards())
-    assert process.stdout is not None and process.stdout.readline() == "batch\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode != 0 and "KeyboardInterrupt" in err

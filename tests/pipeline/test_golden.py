@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from alexkit.pipeline import Loader, TrainAugment
-from alexkit.pipeline.draws import draw
+from alexkit.pipeline.epochs.draws import draw
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 

@@ -1,10 +1,11 @@
-"""Mapped shards: their pages are given back, and one that is cut short is named before the process ends."""
+"""Mapped shards give their pages back, one that is cut short is named; a process with a loader ends when it should."""
 
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,39 @@ def test_another_handler_of_bus_errors_still_sees_those_that_are_not_of_a_shard(
     )
     assert run.returncode == -signal.SIGBUS
     assert run.stderr.startswith("Fatal Python error: Bus error")
+
+
+def run_script(script: str, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_an_unclosed_loader_does_not_hold_up_the_interpreter(draw_shards: Any) -> None:
+    script = (
+        "import sys, time\n"
+        "from alexkit.pipeline import Loader, TrainAugment\n"
+        "loader = Loader(sys.argv[1], batch_size=8, augment=TrainAugment(crop=56))\n"
+        "batch = next(iter(loader))\n"
+        "print(time.time(), flush=True)\n"
+    )
+    process = run_script(script, draw_shards())
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert time.time() - float(out) < 10
+
+
+def test_an_interrupt_ends_iteration(draw_shards: Any) -> None:
+    script = (
+        "import sys\n"
+        "from alexkit.pipeline import Loader, TrainAugment\n"
+        "with Loader(sys.argv[1], batch_size=8, augment=TrainAugment(crop=56)) as loader:\n"
+        "    while True:\n"
+        "        for batch in loader:\n"
+        "            print('batch', flush=True)\n"
+    )
+    process = run_script(script, draw_shards())
+    assert process.stdout is not None and process.stdout.readline() == "batch\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0 and "KeyboardInterrupt" in err

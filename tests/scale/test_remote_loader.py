@@ -11,7 +11,7 @@ from sets import hashes, upload
 
 from alexkit.errors import InputError
 from alexkit.pipeline import CenterCrop, Loader, TrainAugment
-from alexkit.pipeline.order import WINDOW_SHARDS
+from alexkit.pipeline.epochs.order import WINDOW_SHARDS
 from alexkit.prep import Manifest
 
 from ..conftest import write_shard_set

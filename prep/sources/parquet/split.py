@@ -86,7 +86,7 @@ def read_parquet(files: Sequence[Path], split: str, options: SourceOptions, rema
                         f"{path}: names other classes than {first[0].name}; put only files of one data set together"
                     )
                 rows += _images_of(path, file, columns, options)
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             words = " ".join(str(error).split())
             raise InputError(f"{path}: not a complete parquet file ({words}); download it again") from None
     if first is None or not rows:

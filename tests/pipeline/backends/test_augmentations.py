@@ -21,7 +21,7 @@ from alexkit.pipeline import (
 )
 from alexkit.pipeline.augment.kernels import draw_boxes, draw_colors, draw_erased
 from alexkit.pipeline.backends import reference
-from alexkit.pipeline.schedule import LocalBatch
+from alexkit.pipeline.epochs.schedule import LocalBatch
 from alexkit.pipeline.storage import Samples, Stored, stored_shapes
 from alexkit.prep import ShardSet
 
@@ -65,7 +65,9 @@ def expected_batch(folder: Path, augment: Augmentation, seed: int, indices: list
     plan, samples = augment.plan(shard_set), Samples([shard_set])
     images = [np.asarray(Image.open(io.BytesIO(samples.image(i).tobytes())).convert("RGB")) for i in indices]
     numbers = np.array(indices)
-    batch = LocalBatch(epoch=0, numbers_B=numbers, indices_B=numbers, mask_B=np.ones(len(indices), bool))
+    batch = LocalBatch(
+        epoch=0, numbers_B=numbers, indices_B=numbers, draws_B=numbers, mask_B=np.ones(len(indices), bool)
+    )
     views = plan.views(seed, batch, np.array([image.shape[:2] for image in images]))
     rows = []
     for row, pixels in enumerate(images):

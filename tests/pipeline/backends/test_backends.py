@@ -8,7 +8,7 @@ import torch
 from alexkit.pipeline import Augmentation, CenterCrop, Loader, TenViews, TrainAugment
 from alexkit.pipeline.augment import FixedViews, RandomViews
 from alexkit.pipeline.backends.reference import decode, finish
-from alexkit.pipeline.draws import draw
+from alexkit.pipeline.epochs.draws import draw
 from alexkit.prep import ShardSet
 
 from ...conftest import draw_image, write_shard_set

@@ -13,7 +13,7 @@ from PIL import Image
 from alexkit.pipeline import CenterCrop, Loader
 from alexkit.prep import PixelOptions
 from alexkit.prep.build.adopt import adopt_webdataset
-from alexkit.prep.build.verify import verify_set
+from alexkit.prep.build.integrity.verify import verify_set
 from alexkit.prep.format.shard import read_index
 
 from ...conftest import draw_image, encode

@@ -11,8 +11,8 @@ import pytest
 from alexkit.errors import InputError
 from alexkit.prep import PixelOptions, ShardSet
 from alexkit.prep.build.build import BuildOptions, build_shards
-from alexkit.prep.build.repair import repair_set
-from alexkit.prep.build.verify import verify_set
+from alexkit.prep.build.integrity.repair import repair_set
+from alexkit.prep.build.integrity.verify import verify_set
 from alexkit.prep.sources import SourceOptions, open_source
 
 

@@ -14,6 +14,7 @@ from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
+from alexkit.prep.sources.ilsvrc import devkit
 from alexkit.prep.sources.ilsvrc.devkit import read_devkit, read_meta
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
@@ -216,18 +217,19 @@ def pax_header_of(num_bytes: int) -> bytes:
     return info.tobuf()
 
 
-def test_a_devkit_that_unpacks_to_a_gigabyte_takes_little_memory(tmp_path: Path) -> None:
-    zeros = bytes(2**24)
+def test_a_devkit_that_claims_a_gigabyte_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devkit, "MAX_DEVKIT_BYTES", 2**26)
+    zeros = bytes(2**22)
     bomb = packed_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", pax_header_of(2**30), *[zeros] * 17)
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match=r"devkit_t12.tar.gz: unpacks to more than 268435456 bytes"):
+        with pytest.raises(InputError, match=r"devkit_t12.tar.gz: unpacks to more than 67108864 bytes"):
             read_devkit(bomb)
-        assert tracemalloc.get_traced_memory()[1] < 2**24
+        assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:
         tracemalloc.stop()
-    packed_devkit(bomb, pax_header_of(2**28 - 2**20), *[zeros] * 15)
-    with pytest.raises(InputError, match=r"ends beyond the archive|a header of 267386880 bytes at byte 0"):
+    packed_devkit(bomb, pax_header_of(2**25), *[zeros] * 15)
+    with pytest.raises(InputError, match=r"a header of 33554432 bytes at byte 0, more than 1048576"):
         read_devkit(bomb)
 
 

@@ -126,6 +126,12 @@ def test_without_pyarrow_a_person_is_told_how_to_get_it(
     assert len(open_source(layouts[0]).splits) == 2
 
 
+def not_utf_8() -> Any:
+    """Two labels, one of which is no text, as a flipped bit makes it."""
+    return pyarrow.array([b"cat", b"\xae\xff"], pyarrow.binary()).view(pyarrow.string())
+
+
+IMAGES = pyarrow.array([{"bytes": b"x", "path": "x.jpg"}, {"bytes": b"y", "path": "y.jpg"}], STRUCT)
 ROW = {"image": {"bytes": b"x", "path": "x.jpg"}, "label": 0}
 
 
@@ -134,6 +140,10 @@ ROW = {"image": {"bytes": b"x", "path": "x.jpg"}, "label": 0}
     [
         (lambda f: f.write_bytes(f.read_bytes()[:-100]), "train-0.parquet: not a complete parquet file"),
         (lambda f: f.write_bytes(b""), "train-0.parquet: not a complete parquet file"),
+        (
+            lambda f: parquet.write_table(pyarrow.table({"image": IMAGES, "label": not_utf_8()}), f),
+            "train-0.parquet: not a complete parquet file .'utf-8' codec",
+        ),
         (lambda f: write(f, [ROW, ROW | {"label": None}]), "train-0.parquet, row 1: no label; expected a class index"),
         (lambda f: write(f, [ROW | {"label": 3}]), "train-0.parquet, row 0: label 3; expected a class index, 0 to 2"),
         (lambda f: write(f, [ROW, ROW, ROW | {"label": -1}]), "row 2: label -1; expected a class index"),
@@ -166,9 +176,6 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, damage: Callable[[Path]
 def table_of(columns: dict[str, Any], features: dict[str, Any] | None = None) -> Any:
     described = {} if features is None else {"huggingface": json.dumps({"info": {"features": features}})}
     return pyarrow.table(columns).replace_schema_metadata(described)
-
-
-IMAGES = pyarrow.array([{"bytes": b"x", "path": "x.jpg"}, {"bytes": b"y", "path": "y.jpg"}], STRUCT)
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexkit.pipeline.order import (
+from alexkit.pipeline.epochs.order import (
     RUN_SAMPLES,
     WINDOW_SAMPLES,
     WINDOW_SHARDS,
@@ -14,7 +14,7 @@ from alexkit.pipeline.order import (
     window_order,
 )
 
-GOLDEN = Path(__file__).with_name("golden.json")
+GOLDEN = Path(__file__).parent.with_name("golden.json")
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 2, 1000, 70_001])

@@ -6,21 +6,21 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from ...errors import InputError
-from ..format.files import sha256_of
-from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, Manifest, write_quarantine
-from ..format.sample_index import SAMPLE_INDEX_NAME, write_sample_index
-from ..format.shard import ShardEntry, index_path
-from ..format.shard_set import ShardSet
-from ..format.stats import PixelSums
-from ..sources.inputs import SourceSplit
-from ..sources.recognize import Source
-from ..workers import run_jobs
-from .build import WORK_FOLDER
-from .lock import exclusive_lock
-from .options import BuildOptions
-from .shard_job import write_one_shard
-from .split_build import SplitBuild
+from ....errors import InputError
+from ...format.files import sha256_of
+from ...format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, Manifest, write_quarantine
+from ...format.sample_index import SAMPLE_INDEX_NAME, write_sample_index
+from ...format.shard import ShardEntry, index_path
+from ...format.shard_set import ShardSet
+from ...format.stats import PixelSums
+from ...sources.inputs import SourceSplit
+from ...sources.recognize import Source
+from ...workers import run_jobs
+from ..build import WORK_FOLDER
+from ..lock import exclusive_lock
+from ..options import BuildOptions
+from ..shard_job import write_one_shard
+from ..split_build import SplitBuild
 from .verify_shard import Finding
 
 

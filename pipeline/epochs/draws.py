@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..prep.format.compiled import compiled
+from ...prep.format.compiled import compiled
 
 # What a draw is for; one number for each, never used again for another.
 CROP, COLOR, BOX, TWIST, GRAYSCALE, ERASE, OPERATORS, MIX = map(np.uint64, range(8))
@@ -91,6 +91,22 @@ def _draw(
 def uniform(word: np.uint64) -> float:
     """In (0, 1)."""
     return (float(word) + 0.5) * 2.0**-32
+
+
+def draw_uniform(seed: int, epoch: int, numbers_B: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+    """`count` uniform numbers in (0, 1) for each sample, float32 (B, count), for a user's operators."""
+    random_BK = np.empty((len(numbers_B), count), np.float32)
+    _uniform_rows(np.uint64(seed), np.uint64(epoch), numbers_B, random_BK)
+    return random_BK
+
+
+@compiled
+def _uniform_rows(seed: np.uint64, epoch: np.uint64, numbers: NDArray[np.int64], random: NDArray[np.float32]) -> None:
+    for i in range(len(random)):
+        for k in range(random.shape[1]):
+            words = random_words(seed, epoch, numbers[i], OPERATORS, k // 4)
+            # 24 bits, so that the largest float32 stays below 1.
+            random[i, k] = (np.float32(words[k % 4] >> np.uint64(8)) + np.float32(0.5)) * np.float32(2.0**-24)
 
 
 @compiled

@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, get_args
 
-from ..format.files import sha256_of
-from ..format.manifest import QUARANTINE_NAME, STATISTICS_NAME, Manifest
-from ..format.sample_index import SAMPLE_INDEX_NAME
-from ..format.shard import index_path
-from ..workers import run_jobs
+from ...format.files import sha256_of
+from ...format.manifest import QUARANTINE_NAME, STATISTICS_NAME, Manifest
+from ...format.sample_index import SAMPLE_INDEX_NAME
+from ...format.shard import index_path
+from ...workers import run_jobs
 from .verify_shard import OTHER_HASH, Finding, VerifyJob, verify_one_shard
 
 Depth = Literal["quick", "hashes", "decode"]

@@ -1,7 +1,7 @@
 """Reasons are counted by kind, and every kind has an example."""
 
-from alexkit.prep.build.reasons import commonest_reasons
 from alexkit.prep.format.manifest import Quarantined
+from alexkit.prep.reports.reasons import commonest_reasons
 
 REASONS = (
     "empty file",

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexkit.pipeline.schedule import Schedule
+from alexkit.pipeline.epochs.schedule import Schedule
 
 
 def schedule(num_samples: int, batch_size: int, replica: int, num_replicas: int, order: Any = "full") -> Schedule:

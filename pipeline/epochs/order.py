@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ...errors import InputError
 
 Order = Literal["full", "window", "shards"]
 
@@ -31,7 +31,7 @@ def full_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     order, which `Generator.permutation` does not promise. Raises InputError unless seed and epoch are in 0..2**64-1.
     """
     order = np.arange(num_samples, dtype=np.int64)
-    _random(seed, epoch).shuffle(order)
+    random_of(seed, epoch).shuffle(order)
     return order
 
 
@@ -40,7 +40,7 @@ def window_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
 
     Only the run that holds the last sample may be shorter, so that the windows after it start earlier.
     """
-    random = _random(seed, epoch)
+    random = random_of(seed, epoch)
     runs = np.arange(-(-num_samples // RUN_SAMPLES))
     random.shuffle(runs)
     order = (runs[:, None] * RUN_SAMPLES + np.arange(RUN_SAMPLES)).reshape(-1)
@@ -54,7 +54,7 @@ def shards_order(seed: int, epoch: int, first_sample_S: NDArray[np.int64]) -> ND
 
     Shard s holds the samples from `first_sample_S[s]` up to the next entry.
     """
-    random = _random(seed, epoch)
+    random = random_of(seed, epoch)
     starts, sizes = first_sample_S[:-1], np.diff(first_sample_S)
     shards = np.arange(len(sizes))
     random.shuffle(shards)
@@ -80,7 +80,8 @@ def meetings(order: NDArray[np.int64], batch_size: int) -> float:
     return float((np.hstack([same, none]) | np.hstack([none, same])).mean())
 
 
-def _random(seed: int, epoch: int) -> np.random.RandomState:
+def random_of(seed: int, epoch: int) -> np.random.RandomState:
+    """Random numbers for an epoch, the same in every version of NumPy. Raises InputError beyond 64 bits."""
     for name, value in (("seed", seed), ("epoch", epoch)):
         if not 0 <= value < 2**64:
             raise InputError(f"{name} must be in 0..2**64-1, got {value}")

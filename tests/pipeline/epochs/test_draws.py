@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alexkit.pipeline.draws import draw, philox4x32
+from alexkit.pipeline.epochs.draws import draw, philox4x32
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""Datasets of torch: stored samples one by one, and a loader inside a `DataLoader` for projects that insist on one."""
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset
+
+from ..errors import InputError
+from .batch import Batch
+from .storage import Samples
+
+if TYPE_CHECKING:
+    from .loader import Loader
+
+
+class StoredSample(NamedTuple):
+    """One stored sample, decoded as it is."""
+
+    image: Image.Image
+    """RGB."""
+    label: int
+    """Class number."""
+    key: str
+    """Its name in the tar."""
+    where: str
+    """Shard, key and offset in words."""
+
+
+class StoredSamples(Dataset[StoredSample]):
+    """Map-style: `loader.dataset[i]` is sample i in stored order, decoded by Pillow. For looking, not for training."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> StoredSample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        index %= len(self)
+        samples = self._samples
+        pixels, content = samples.pixels_of(index), samples.image(index)
+        if pixels.format == "raw":
+            image = Image.fromarray(content.reshape(pixels.size_px, pixels.size_px, 3).copy())
+        else:
+            image = Image.open(io.BytesIO(content.tobytes())).convert("RGB")
+        (key,) = samples.keys(np.array([index]))
+        return StoredSample(image=image, label=int(samples.labels_N[index]), key=key, where=samples.where(index))
+
+
+class LoaderDataset(IterableDataset[Batch]):
+    """A loader as an iterable dataset of whole batches, for code that wants a torch `DataLoader`.
+
+    Use `DataLoader(LoaderDataset(loader), batch_size=None)`, without workers: the loader has threads of its own.
+    """
+
+    def __init__(self, loader: "Loader") -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        from torch.utils.data import get_worker_info
+
+        if get_worker_info() is not None:
+            raise InputError("a Loader needs no worker processes; use num_workers=0 in the DataLoader")
+        return iter(self.loader)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loader's."""
+        return self.loader.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The loader's."""
+        self.loader.load_state_dict(state)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The loader's."""
+        self.loader.set_epoch(epoch)

@@ -1,0 +1,1 @@
+"""What an epoch is: its order, its batches, its samples, its random numbers; pure functions of (seed, epoch)."""

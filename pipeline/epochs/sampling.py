@@ -1,0 +1,173 @@
+"""Which samples an epoch holds, beyond "all of them once": subsets, class balance, weights, shares of several sets.
+
+Each is a pure function of (seed, epoch), so that loaders with any of them stay resumable and elastic. Positions in an
+epoch's sequence are dealt to replicas as always.
+"""
+
+import hashlib
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..arguments import whole_number
+from .order import random_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Drawn:
+    """A sampling with the numbers of loaded sets filled in."""
+
+    allowed: NDArray[np.int64] | None
+    """The samples that may come, increasing; None for all."""
+    length: int
+    """Samples of an epoch's sequence."""
+    order: Callable[[int, int], NDArray[np.int64]] | None
+    """The sequence of sample indices by (seed, epoch); None for a permutation of `allowed`."""
+    name: str
+    """What a state is compared by."""
+
+
+class Sampling(ABC):
+    """Chooses the samples of an epoch."""
+
+    @abstractmethod
+    def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
+        """Fill in the labels of all samples, and where each set starts among them. Raises InputError."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subset(Sampling):
+    """Some of the samples: in training shuffled, in an evaluation in stored order. Conditions add up."""
+
+    indices: Sequence[int] | NDArray[Any] | None = None
+    """Sample indices, or a mask of one bool for each sample."""
+    where: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None = None
+    """A function of the labels of all samples that gives a mask: `where=lambda labels: labels < 10`."""
+    limit: int | None = None
+    """At most so many, the first ones in stored order, which `alexprep shard` has shuffled."""
+
+    def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
+        mask_N = np.ones(len(labels_N), bool)
+        if self.indices is not None:
+            mask_N &= _mask("indices", self.indices, len(labels_N))
+        if self.where is not None:
+            mask_N &= _mask("where", self.where(labels_N), len(labels_N))
+        allowed = np.flatnonzero(mask_N)
+        if self.limit is not None:
+            allowed = allowed[: whole_number("limit", self.limit, at_least=1)]
+        if len(allowed) == 0:
+            raise InputError("the Subset holds no sample; widen indices or where")
+        digest = hashlib.sha256(allowed.tobytes()).hexdigest()[:16]
+        return Drawn(allowed=allowed, length=len(allowed), order=None, name=f"Subset {digest}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassBalanced(Sampling):
+    """Every class equally often: rare ones repeat within an epoch, frequent ones go on in the next."""
+
+    num_samples: int | None = None
+    """Samples of an epoch; None means as many as there are."""
+
+    def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
+        groups = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
+        length = _length(self.num_samples, len(labels_N))
+        order = _in_proportion(groups, np.ones(len(groups)), length)
+        return Drawn(allowed=None, length=length, order=order, name=f"ClassBalanced {length}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weighted(Sampling):
+    """Drawn with replacement, each sample in proportion to its weight."""
+
+    weights: Sequence[float] | NDArray[Any]
+    """One number for each sample, 0 or more."""
+    num_samples: int | None = None
+    """Samples of an epoch; None means as many as there are."""
+
+    def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
+        weights_N = _weights(self.weights, len(labels_N), "samples")
+        length = _length(self.num_samples, len(labels_N))
+        bounds_N = np.cumsum(weights_N) / weights_N.sum()
+
+        def order(seed: int, epoch: int) -> NDArray[np.int64]:
+            points = random_of(seed, epoch).random_sample(length)
+            return np.minimum(np.searchsorted(bounds_N, points, side="right"), len(bounds_N) - 1).astype(np.int64)
+
+        digest = hashlib.sha256(weights_N.tobytes()).hexdigest()[:16]
+        return Drawn(allowed=np.flatnonzero(weights_N), length=length, order=order, name=f"Weighted {digest} {length}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mixed(Sampling):
+    """Samples of several shard sets in fixed proportions: small sets repeat within an epoch, large ones go on."""
+
+    weights: Sequence[float] | NDArray[Any]
+    """One number for each set, 0 or more."""
+    num_samples: int | None = None
+    """Samples of an epoch; None means as many as there are in all sets."""
+
+    def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
+        weights = _weights(self.weights, len(first_of_set) - 1, "shard sets")
+        groups = [np.arange(first, last) for first, last in itertools.pairwise(first_of_set)]
+        length = _length(self.num_samples, len(labels_N))
+        return Drawn(
+            allowed=None,
+            length=length,
+            order=_in_proportion(groups, weights, length),
+            name=f"Mixed {weights.tolist()} {length}",
+        )
+
+
+def _in_proportion(
+    groups: Sequence[NDArray[np.int64]], weights: NDArray[np.float64], length: int
+) -> Callable[[int, int], NDArray[np.int64]]:
+    """An order that walks through permutations of each group, from epoch to epoch without a gap, and shuffles them."""
+    counts = np.diff(np.round(np.cumsum([0, *weights]) / weights.sum() * length)).astype(int).tolist()
+
+    def order(seed: int, epoch: int) -> NDArray[np.int64]:
+        parts = []
+        for number, (group, count) in enumerate(zip(groups, counts, strict=True)):
+            start, end = epoch * count, (epoch + 1) * count
+            rounds = range(start // len(group), -(-end // len(group))) if count else range(0)
+            walks = [random_of(seed, (number + 1) * 2**32 + turn).permutation(group) for turn in rounds]
+            if walks:
+                first = start - rounds[0] * len(group)
+                parts.append(np.concatenate(walks)[first : first + count])
+        whole = np.concatenate(parts)
+        random_of(seed, epoch).shuffle(whole)
+        return whole
+
+    return order
+
+
+def _mask(name: str, value: Any, num_samples: int) -> NDArray[np.bool_]:
+    found = np.asarray(value)
+    if found.dtype == bool and found.shape == (num_samples,):
+        return found
+    if found.ndim != 1 or found.dtype.kind not in "iu" or found.size == 0:
+        raise InputError(f"{name} must be sample indices or a mask of {num_samples} bools, got {value!r}")
+    if int(found.min()) < 0 or int(found.max()) >= num_samples:
+        raise InputError(f"{name} must be in 0..{num_samples - 1}, got {int(found.min())}..{int(found.max())}")
+    mask_N = np.zeros(num_samples, bool)
+    mask_N[found] = True
+    return mask_N
+
+
+def _weights(value: Any, count: int, of: str) -> NDArray[np.float64]:
+    try:
+        weights = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"weights must be numbers, got {value!r}") from None
+    if weights.shape != (count,) or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
+        raise InputError(f"weights must be {count} numbers of 0 or more, one for each of the {of}, got {value!r}")
+    return weights
+
+
+def _length(num_samples: int | None, of_all: int) -> int:
+    return of_all if num_samples is None else whole_number("num_samples", num_samples, at_least=1)

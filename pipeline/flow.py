@@ -1,0 +1,282 @@
+"""Batches under way: checked ahead, computed by a backend, and given in order from any position.
+
+A flow knows no loops and no states. It may be interrupted at any point: what was not handed over comes again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .augment import CenterCrop, PixelPlan
+from .backends import Backend, BackendError, BackendOptions, new_backend
+from .batch import Batch
+from .epochs.draws import draw_uniform
+from .epochs.schedule import LocalBatch, Schedule
+from .mixing import Mix
+from .remote import RemoteShards
+from .storage import CorruptSamples, Samples, Stored, find_undecodable, stored_shapes
+from .targets import Example, collate
+
+BATCHES_AHEAD = 2
+CHECKS_AHEAD = 2  # batches whose checksums are compared before the backend gets them
+OnError = Literal["raise", "replace"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnderWay:
+    """A batch that the backend is computing, and what the host knows of it."""
+
+    batch: LocalBatch
+    start: int
+    """The position it starts at."""
+    end: int
+    """The position after it."""
+    num_replaced: int
+    labels_B: NDArray[np.int64]
+    keys: list[str]
+    extras: dict[str, list[bytes | None]]
+    targets: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowOptions:
+    """What a flow does besides pixels."""
+
+    on_error: OnError
+    extras: tuple[str, ...]
+    """Extensions of other members to read."""
+    target: Callable[[Example], Any] | None
+    """A user's function that makes a sample's target."""
+    mix: Mix | None
+    """Mixup and cutmix."""
+    reads_ahead: bool
+    """Whether to ask the system for samples before their batch is due, in every epoch."""
+
+
+class Flow:
+    """The batches of a schedule.
+
+    Args:
+        schedule: Which samples make up which batch.
+        plan: What is done to each image.
+        samples: The stored images.
+        corrupt: Those that are known to be corrupt.
+        remote: Brings the shards of a remote set, None for a local one.
+        backend: How pixels are computed.
+        options: The rest.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        plan: PixelPlan,
+        samples: Samples,
+        corrupt: CorruptSamples,
+        remote: RemoteShards | None,
+        backend: BackendOptions,
+        options: FlowOptions,
+    ) -> None:
+        self._schedule = schedule
+        self._plan = plan
+        self._samples = samples
+        self._corrupt = corrupt
+        self._remote = remote
+        self._backend_options = backend
+        self._options = options
+        self._checks: deque[tuple[LocalBatch, Future[dict[int, str]]]] = deque()
+        self._failure: InputError | None = None  # of the batch at `_fed`
+        self._under_way: deque[UnderWay] = deque()
+        self._fed = 0
+        self._backend: Backend | None = self._new_backend()
+
+    def next(self, position: int, stop: int | None) -> tuple[Batch, UnderWay]:
+        """The batch that starts at `position`; nothing is begun at `stop` or after it.
+
+        Raises InputError for a corrupt image that is not to be replaced, and BackendError for operators that fail.
+        """
+        while True:
+            backend = self._backend_at(position)
+            try:
+                while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
+                    if self._failure or not self._feed(backend, position, stop):
+                        break
+                if self._failure and not self._under_way:
+                    raise self._failure  # now that the batches before it are out
+                return self._receive(backend), self._under_way[0]
+            except BackendError as error:
+                batches = [one.batch for one in self._under_way]
+                self.discard()  # DALI gives up the whole pipeline with the batch
+                self._find_culprit(batches, error)
+            except BaseException:
+                self.discard()
+                raise
+
+    def move(self, position: int) -> None:
+        """The next batch is the one that starts at `position`."""
+        if self._backend is not None and len(self._backend):
+            self.discard()
+        self._under_way.clear()
+        self._forget_checks()
+        self._fed = position
+
+    def discard(self) -> None:
+        """Give up what is under way; safe to be interrupted."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def rest(self) -> None:
+        """An evaluation is over: let go of a remote set's shards until the next one."""
+        if self._remote is not None and not self._schedule.training:
+            self._remote.rest()
+
+    def close(self) -> None:
+        """Release threads and memory."""
+        self.discard()
+        self._under_way.clear()
+        self._checks.clear()
+        self._corrupt.close()
+        if self._remote is not None:
+            self._remote.close()
+
+    def _new_backend(self) -> Backend:
+        return new_backend(self._plan, self._samples.data, self._backend_options)
+
+    def _backend_at(self, position: int) -> Backend:
+        """The backend; a new one when the last one was given up or is not at this position."""
+        while self._under_way and self._under_way[0].end <= position:
+            self._under_way.popleft()  # was handed over
+        if self._backend is not None and len(self._backend) != len(self._under_way):
+            self.discard()  # interrupted between the backend's answer and the caller
+        if self._backend is None:
+            self._under_way.clear()
+            self._forget_checks()
+            self._fed = position
+            self._backend = self._new_backend()
+        return self._backend
+
+    def _forget_checks(self) -> None:
+        self._checks.clear()
+        self._failure = None
+
+    def _feed(self, backend: Backend, received: int, stop: int | None) -> bool:
+        """Start the batch at `_fed`; returns while the backend works. False, with `_failure`, for a corrupt one."""
+        schedule, options = self._schedule, self._options
+        self._check_ahead(received, stop)
+        batch, check = self._checks.popleft()
+        if corrupt := check.result():
+            if options.on_error == "raise":
+                self._failure = self._refusal(*min(corrupt.items()))
+                return False
+            self._corrupt.add(corrupt)
+        batch, num_replaced = self._corrupt.without(batch, training=schedule.training)
+        images, labels_B = self._samples.find(batch.indices_B)
+        views = self._plan.views(schedule.seed, batch, self._shapes(images))
+        keys = self._samples.keys(batch.indices_B)
+        extras = {ext: self._samples.extras(batch.indices_B, ext) for ext in options.extras}
+        targets = None
+        if options.target is not None:
+            targets = collate(options.target, batch, labels_B, keys, extras, views)
+        if backend.num_random:
+            random_BK = draw_uniform(schedule.seed, batch.epoch, batch.draws_B, backend.num_random)
+            views = replace(views, random_BK=random_BK)
+        self._samples.release(int(images.sizes_B.sum()))
+        backend.start(images, views)
+        one = UnderWay(
+            batch=batch,
+            start=self._fed,
+            end=schedule.after(self._fed),
+            num_replaced=num_replaced,
+            labels_B=labels_B,
+            keys=keys,
+            extras=extras,
+            targets=targets,
+        )
+        self._under_way.append(one)
+        self._fed = one.end
+        return True
+
+    def _check_ahead(self, received: int, stop: int | None) -> None:
+        """Have the checksums of the next batches compared, and their bytes on their way."""
+        schedule, ahead = self._schedule, self._fed
+        for _ in self._checks:
+            ahead = schedule.after(ahead)
+        while len(self._checks) <= CHECKS_AHEAD and (not self._checks or stop is None or ahead < stop):
+            batch = schedule.local_batch(ahead)
+            if self._remote is not None:
+                self._remote.prepare(batch.indices_B, feeding=ahead, received=received)
+            elif self._options.reads_ahead or batch.epoch == 0:
+                self._samples.read_ahead(schedule.read_ahead(ahead))
+            self._checks.append((batch, self._corrupt.check(batch)))
+            ahead = schedule.after(ahead)
+
+    def _shapes(self, images: Stored) -> NDArray[np.int64]:
+        """Heights and widths of stored images in px; read from their headers only where these decide anything."""
+        pixels = self._backend_options.pixels
+        if pixels.fit == "shorter" and self._plan.sampling != "stored":
+            return stored_shapes(self._samples.data, images, pixels.size_px)
+        return np.full((len(images.starts_B), 2), pixels.size_px)
+
+    def _receive(self, backend: Backend) -> Batch:
+        """The oldest batch under way, whole."""
+        images, one, schedule = backend.finish(), self._under_way[0], self._schedule
+        device = self._backend_options.device
+        labels = torch.from_numpy(one.labels_B).to(device, non_blocking=True)
+        if self._options.mix is not None:
+            num_classes = len(self._samples.shard_sets[0].manifest.classes)
+            number = one.start // schedule.epoch_samples * schedule.num_batches
+            number += one.start % schedule.epoch_samples // schedule.global_batch
+            images, labels = self._options.mix.apply(images, labels, num_classes, schedule.seed, number)
+        return Batch(
+            images=images,
+            labels=labels,
+            indices=torch.from_numpy(one.batch.indices_B).to(device, non_blocking=True),
+            mask=torch.from_numpy(one.batch.mask_B).to(device, non_blocking=True),
+            keys=one.keys,
+            extras=one.extras,
+            targets=one.targets,
+        )
+
+    def _find_culprit(self, batches: Sequence[LocalBatch], error: BackendError) -> None:
+        """Find the image that the backend stumbled over, although its checksum is right or unknown.
+
+        Raises InputError naming it, unless it is to be replaced, and BackendError when there is none, so that the
+        mistake is elsewhere.
+        """
+        corrupt = find_undecodable(batches, self._decodes)
+        if not corrupt:
+            where = self._samples.shard_sets[0].location
+            raise BackendError(f"{where}: DALI failed on a batch of sound images: {error}") from error
+        if self._options.on_error == "raise":
+            raise self._refusal(*min(corrupt.items())) from error
+        self._corrupt.add(corrupt)
+
+    def _decodes(self, index: int) -> bool:
+        """Whether this sample alone is decoded, and has its size."""
+        options = replace(self._backend_options, batch_size=1, num_threads=1, operators=None)
+        plan = CenterCrop(crop=1, mean="none").plan(self._samples.shard_sets[0])
+        indices = np.array([index])
+        one = LocalBatch(epoch=0, numbers_B=indices, indices_B=indices, draws_B=indices, mask_B=np.ones(1, bool))
+        backend = new_backend(plan, self._samples.data, options)
+        try:
+            images, _ = self._samples.find(indices)
+            backend.start(images, plan.views(0, one, self._shapes(images)))
+            backend.finish()
+        except BackendError:
+            return False
+        finally:
+            backend.close()
+        return True
+
+    def _refusal(self, index: int, reason: str) -> InputError:
+        return InputError(
+            f"{self._samples.where(index)}: {reason}, so the disk or a copy went wrong; "
+            "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' goes on without it"
+        )

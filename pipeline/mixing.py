@@ -1,0 +1,66 @@
+"""Mixup and cutmix of a finished batch, on its device.
+
+Row b of B is mixed with row (b + B/2) mod B. Rows of a global batch are dealt out in turn, so that with an even local
+batch a row meets the same partner for any number of replicas, and the coefficient is drawn for the whole global batch:
+mixed batches stay functions of (seed, position).
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import InputError
+from .arguments import number
+from .epochs.order import random_of
+
+_MIX_EPOCH = 2**63  # a key that no order is drawn with
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mix:
+    """Mixup (Zhang et al., 2017) and cutmix (Yun et al., 2019). Where both are asked for a coin decides for a batch."""
+
+    mixup: float = 0.0
+    """Parameter of the Beta distribution that the coefficient is drawn from; 0 for no mixup."""
+    cutmix: float = 0.0
+    """The same for cutmix."""
+    probability: float = 1.0
+    """Of a batch to be mixed."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("mixup", 100), ("cutmix", 100), ("probability", 1)):
+            object.__setattr__(self, name, number(name, getattr(self, name), 0, most))
+        if not self.mixup and not self.cutmix:
+            raise InputError("Mix needs mixup or cutmix above 0, e.g. Mix(mixup=0.2)")
+
+    def apply(
+        self, images: torch.Tensor, labels: torch.Tensor, num_classes: int, seed: int, batch_number: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mixed images, and the probabilities of the classes, float32 (B, num_classes), which cross_entropy takes.
+
+        Args:
+            images: (B, 3, H, W), floats; written over.
+            labels: int64 (B,).
+            num_classes: Of the table.
+            seed: The loader's.
+            batch_number: Global batches before this one.
+        """
+        targets = torch.nn.functional.one_hot(labels, num_classes).float()
+        random = random_of(seed, _MIX_EPOCH + batch_number)
+        coin, kind = random.random_sample(2)
+        if coin >= self.probability:
+            return images, targets
+        half = len(images) // 2
+        other = torch.roll(targets, half, 0)
+        if self.cutmix and (not self.mixup or kind < 0.5):
+            own = random.beta(self.cutmix, self.cutmix)
+            height, width = images.shape[-2:]
+            cut_height, cut_width = (round(side * (1 - own) ** 0.5) for side in (height, width))
+            top, left = random.randint(height - cut_height + 1), random.randint(width - cut_width + 1)
+            box = images[..., top : top + cut_height, left : left + cut_width]
+            box.copy_(torch.roll(box, half, 0))
+            own = 1 - cut_height * cut_width / (height * width)
+        else:
+            own = random.beta(self.mixup, self.mixup)
+            images.lerp_(torch.roll(images, half, 0), 1 - own)
+        return images, targets.lerp_(other, 1 - own)

@@ -1,0 +1,47 @@
+"""The shard sets of a loader: one, local or remote, or several local ones that fit together."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..prep import ShardSet
+from ..prep.storage import StoreUrl
+from .remote import open_set
+
+
+def open_sets(folder: Any, cache: str | Path | None, cache_limit: str | int | None) -> tuple[list[ShardSet], Any]:
+    """The sets at `folder`, and the cache of a remote one.
+
+    Raises InputError for what is no set, and for sets whose classes or pixels differ.
+    """
+    if isinstance(folder, str | os.PathLike | StoreUrl):
+        shard_set, remote = open_set(folder, cache, cache_limit)
+        return [shard_set], remote
+    if not isinstance(folder, Sequence) or isinstance(folder, bytes) or not folder:
+        raise InputError(f"folder must be the path of a shard set, or a list of them, got {folder!r}")
+    opened = [open_set(one, cache, cache_limit) for one in folder]
+    first = opened[0][0]
+    for shard_set, remote in opened:
+        if remote is not None:
+            raise InputError(f"{shard_set.location}: only local shard sets can be loaded together; copy it first")
+        a, b = first.manifest.pixels, shard_set.manifest.pixels
+        if (a.size_px, a.format, a.fit) != (b.size_px, b.format, b.fit):
+            raise InputError(
+                f"{shard_set.folder}: stores {b.size_px} px, {b.format}, fit {b.fit}, but {first.folder} stores "
+                f"{a.size_px} px, {a.format}, fit {a.fit}; shard both alike to load them together"
+            )
+        if [entry.id for entry in first.manifest.classes] != [entry.id for entry in shard_set.manifest.classes]:
+            raise InputError(
+                f"{shard_set.folder}: has other classes than {first.folder}; shard both from one class table"
+            )
+    return [shard_set for shard_set, _ in opened], None
+
+
+def fingerprint(shard_sets: Sequence[ShardSet]) -> str:
+    """One hash for the content of all shards, in order."""
+    rows = [(shard.name, shard.num_samples, shard.sha256) for one in shard_sets for shard in one.manifest.shards]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Is a finished shard set what its manifest says, and what is damaged made again."""

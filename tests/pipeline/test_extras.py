@@ -1,0 +1,143 @@
+"""Operators with seeded randomness, targets, mixing, and the datasets of torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from alexkit.pipeline import (
+    CenterCrop,
+    Example,
+    Loader,
+    LoaderDataset,
+    Mix,
+    RandomResizedCrop,
+    SeededRandom,
+    TrainAugment,
+)
+from alexkit.pipeline.storage.members import find_member
+
+TRAIN = TrainAugment(crop=48, mean="none", jitter="off")
+
+
+def noisy(images: Any, random: SeededRandom) -> Any:
+    return images * random.uniform(0.5, 1.5) + random.normal(0, 10, shape=3)[0] * random.coin_flip(0.5)
+
+
+def test_operators_replay_and_resume_with_seeded_randomness(draw_shards: Any) -> None:
+    options: dict[str, Any] = {"augment": TRAIN, "operators": noisy, "seed": 4}
+    with Loader(draw_shards(), batch_size=8, **options) as loader:
+        whole = [batch.images for batch in loader]
+        loader.set_epoch(0)
+        next(iter(loader))
+        state = loader.state_dict()
+    for replica in (0, 1):
+        with Loader(draw_shards(), batch_size=4, replica=replica, num_replicas=2, **options) as half:
+            half.load_state_dict(state)
+            assert torch.equal(next(iter(half)).images, whole[1][replica::2])
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN, seed=4) as plain:
+        ratios = [batch.images.mean().item() / images.mean().item() for batch, images in zip(plain, whole, strict=True)]
+    assert len({round(ratio, 4) for ratio in ratios}) == len(ratios)
+
+
+def test_a_target_is_made_of_members_and_draws(draw_shards: Any) -> None:
+    def target(example: Example) -> dict[str, Any]:
+        assert example.extras == {"json": None} and example.key == f"sample-{example.index:04d}"
+        top, left = example.offset
+        return {"twice": 2.0 * example.label, "mirror": example.mirror, "offset": torch.tensor([top, left])}
+
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN, target=target, extras=["json"]) as loader:
+        batch = next(iter(loader))
+    assert batch.targets["twice"].tolist() == [2.0 * label for label in batch.labels.tolist()]
+    assert batch.targets["mirror"].dtype == torch.bool and batch.targets["offset"].shape == (8, 2)
+    with Loader(draw_shards(), batch_size=8, augment=RandomResizedCrop(crop=32), target=lambda e: e.box) as loader:
+        boxes = next(iter(loader)).targets
+    assert len(boxes) == 4 and all(len(side) == 8 for side in boxes)
+
+
+def test_members_are_found_behind_long_names(tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    long = "folder/" * 30 + "key"
+    for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=format) as tar:
+            for ext, content in (("cls", b"3"), ("json", b'{"a": 1}')):
+                member = tarfile.TarInfo(f"{long}.{ext}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        piece = np.frombuffer(file.getvalue(), np.uint8)
+        assert json.loads(find_member(piece, f"{long}.json") or b"") == {"a": 1}
+        assert find_member(piece, f"{long}.txt") is None
+
+
+@pytest.mark.parametrize("mix", [Mix(mixup=0.4), Mix(cutmix=1.0), Mix(mixup=0.4, cutmix=1.0)], ids=str)
+def test_mixed_batches_are_mixtures_of_two_rows_for_any_number_of_replicas(draw_shards: Any, mix: Mix) -> None:
+    options: dict[str, Any] = {"augment": TRAIN, "seed": 3}
+    with Loader(draw_shards(), batch_size=8, mix=mix, **options) as loader:
+        whole = [batch for _ in range(2) for batch in loader]
+        state = {**loader.state_dict(), "position": 16}
+        loader.load_state_dict(state)
+        assert torch.equal(next(iter(loader)).images, whole[2].images)
+    with Loader(draw_shards(), batch_size=8, **options) as plain:
+        sources = [batch for _ in range(2) for batch in plain]
+    own = []
+    for mixed, source in zip(whole, sources, strict=True):
+        assert mixed.labels.shape == (8, 4) and (mixed.labels.sum(1) - 1).abs().max() < 1e-6
+        other = source.images.roll(4, 0)
+        if not mix.cutmix:
+            first, second = mixed.images - other, source.images - other
+            coefficient = (first * second).sum() / (second * second).sum()
+            assert (mixed.images - (coefficient * source.images + (1 - coefficient) * other)).abs().max() < 1e-2
+        elif not mix.mixup:
+            same = (mixed.images == source.images) | (mixed.images == other)
+            assert same.all()
+        rows = source.labels != source.labels.roll(4, 0)
+        own += mixed.labels[rows].gather(1, source.labels[rows, None]).flatten().tolist()
+    assert min(own) >= 0 and max(own) <= 1 and len({round(value, 4) for value in own}) > 3
+    for replica in (0, 1):
+        with Loader(draw_shards(), batch_size=4, replica=replica, num_replicas=2, mix=mix, **options) as half:
+            for part, batch in zip(half, whole, strict=False):
+                assert torch.allclose(part.images, batch.images[replica::2], atol=1e-4)
+                assert torch.allclose(part.labels, batch.labels[replica::2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 7}, "even batch_size"),
+        ({"dtype": torch.uint8}, "float batches"),
+        ({"augment": CenterCrop(crop=48)}, "for training"),
+    ],
+    ids=str,
+)
+def test_mixing_where_it_makes_no_sense_is_refused(draw_shards: Any, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Loader(draw_shards(), **{"batch_size": 8, "augment": TRAIN, "mix": Mix(mixup=1.0), **change})
+    with pytest.raises(ValueError, match="mixup or cutmix above 0"):
+        Mix()
+
+
+@pytest.mark.parametrize("format", ["jpeg", "raw"])
+def test_stored_samples_are_a_map_style_dataset(draw_shards: Any, format: str) -> None:
+    with Loader(draw_shards(format=format), batch_size=8, augment=TRAIN) as loader:
+        assert loader.classes[2] == "class 2" and loader.class_to_idx["class3"] == 3
+        assert len(loader.dataset) == 40
+        image, label, key, where = loader.dataset[21]
+        assert image.size == (64, 64) and label == 1 and key == "sample-0021" and "train-00001.tar" in where
+        assert loader.dataset[-1].key == "sample-0039"
+        with pytest.raises(IndexError):
+            loader.dataset[40]
+
+
+def test_a_loader_goes_into_a_data_loader(draw_shards: Any) -> None:
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader:
+        expected = [batch.indices.tolist() for batch in loader]
+        loader.set_epoch(0)
+        data_loader = torch.utils.data.DataLoader(LoaderDataset(loader), batch_size=None)
+        assert len(data_loader) == 5
+        assert [batch.indices.tolist() for batch in data_loader] == expected
