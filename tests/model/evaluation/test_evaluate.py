@@ -115,3 +115,32 @@ def test_a_prepared_image_is_what_the_loader_gives(folder: Path, network: Traine
         expected = next(iter(loader)).images
     found = network.less_mean([np.ascontiguousarray(image) for image in raw])
     assert torch.allclose(found, expected, atol=2e-4)
+
+
+def test_torchvisions_alexnet_is_fed_as_its_transforms_do(tmp_path: Path) -> None:
+    from torch import nn
+
+    features = nn.Sequential(
+        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()),
+        *(
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+        ),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
+    )
+    classifier = nn.Sequential(
+        *(nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
+        nn.Linear(4096, 6),
+    )
+    both = nn.ModuleDict({"features": features, "classifier": classifier}).eval()
+    save_file({name: x.contiguous() for name, x in both.state_dict().items()}, tmp_path / "alexnet.safetensors")
+    network = load_network(tmp_path / "alexnet.safetensors")
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    mean, std = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    x = (torch.from_numpy(image[16:240, 16:240]).permute(2, 0, 1).float() / 255 - mean) / std
+    with torch.no_grad():
+        expected = classifier(features(x[None]).flatten(1))
+        assert torch.allclose(network(network.preprocess([image])), expected, rtol=1e-3, atol=1e-5)
