@@ -1,11 +1,12 @@
 """How fast images become shards: alexkit beside two controls, by turns in one sitting.
 
-    python benchmarks/prep.py PHOTOS [--repeat 8] [--pairs 3] [--workers 2]
+    python benchmarks/prep.py PHOTOS [--repeat 8] [--pairs 3] [--workers 2] [--source jpeg|png|webp|parquet]
 
-PHOTOS holds class folders; every photograph is used `--repeat` times (by hard links). `opencv` is what a careful
-engineer writes in an afternoon: simplejpeg, OpenCV's area filter, plain tar. `pillow` is the plain way: Pillow's
-bicubic filter and webdataset's writer. Neither decodes strictly, hashes, indexes, shuffles or counts statistics;
-alexkit does all of it. Absolute figures do not travel between machines, and this one may be busy: read the ratios.
+PHOTOS holds class folders; every photograph is used `--repeat` times (by hard links), as it is, as PNG, as lossy
+WebP, or in parquet files of 100 rows a group. `opencv` is what a careful engineer writes in an afternoon: simplejpeg,
+OpenCV's area filter, plain tar. `pillow` is the plain way: Pillow's bicubic filter and webdataset's writer. Neither
+decodes strictly, hashes, indexes, shuffles or counts statistics; alexkit does all of it. Absolute figures do not
+travel between machines, and this one may be busy: read the ratios.
 """
 
 import argparse
@@ -20,14 +21,27 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 SIZE_PX = 256
 Item = tuple[str, int]
 
 
-def opencv_control(items: Sequence[Item], path: str) -> None:
+def contents(items: Sequence[Item]) -> Iterator[tuple[bytes, int]]:
+    """The bytes and label of every image in the files of `items`, parquet files read by row groups."""
+    for source, label in items:
+        if source.endswith(".parquet"):
+            import pyarrow.parquet
+
+            for batch in pyarrow.parquet.ParquetFile(source).iter_batches(100):
+                for row in batch.to_pylist():
+                    yield row["image"]["bytes"], row["label"]
+        else:
+            yield Path(source).read_bytes(), label
+
+
+def opencv_control(items: Sequence[Item], path: str) -> int:
     """One tar: simplejpeg decodes and encodes, OpenCV resizes."""
     import cv2
     import numpy as np
@@ -36,8 +50,7 @@ def opencv_control(items: Sequence[Item], path: str) -> None:
 
     cv2.setNumThreads(1)
     with tarfile.open(path, "w") as tar:
-        for i, (source, label) in enumerate(items):
-            data = Path(source).read_bytes()
+        for i, (data, label) in enumerate(contents(items)):
             try:
                 image = simplejpeg.decode_jpeg(data, "RGB", strict=False)
             except ValueError:
@@ -53,16 +66,17 @@ def opencv_control(items: Sequence[Item], path: str) -> None:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
+    return i + 1
 
 
-def pillow_control(items: Sequence[Item], path: str) -> None:
+def pillow_control(items: Sequence[Item], path: str) -> int:
     """One tar: Pillow does everything, webdataset writes."""
     import webdataset
     from PIL import Image
 
     with webdataset.TarWriter(path) as tar:
-        for i, (source, label) in enumerate(items):
-            with Image.open(source) as opened:
+        for i, (data, label) in enumerate(contents(items)):
+            with Image.open(io.BytesIO(data)) as opened:
                 image = opened.convert("RGB")
             scale = SIZE_PX / min(image.size)
             width, height = round(image.width * scale), round(image.height * scale)
@@ -72,16 +86,17 @@ def pillow_control(items: Sequence[Item], path: str) -> None:
             crop = resized.crop((left, top, left + SIZE_PX, top + SIZE_PX))
             crop.save(buffer, "JPEG", quality=95, subsampling="4:2:0")
             tar.write({"__key__": f"{i:07d}", "jpg": buffer.getvalue(), "cls": label})
+    return i + 1
 
 
-def run_control(work: Callable[[Sequence[Item], str], None], photos: Path, out: Path, workers: int) -> int:
+def run_control(work: Callable[[Sequence[Item], str], int], photos: Path, out: Path, workers: int) -> int:
     """Deal the photographs to a pool of processes; the number of images."""
     classes = sorted(path for path in photos.iterdir() if path.is_dir())
     items = [(str(file), label) for label, folder in enumerate(classes) for file in sorted(folder.iterdir())]
+    items += [(str(file), 0) for file in sorted(photos.glob("*.parquet"))]
     jobs = [(items[k::workers], str(out / f"{k}.tar")) for k in range(workers)]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        pool.starmap(work, jobs)
-    return len(items)
+        return sum(pool.starmap(work, jobs))
 
 
 def run_alexkit(photos: Path, out: Path, workers: int) -> int:
@@ -122,25 +137,51 @@ def extras_share(photos: Path) -> float:
     whole = extras = 0.0
     for file in sorted(photos.glob("*/*"))[:300]:
         start = time.perf_counter()
-        pixels, encoded, _ = prepare_image(file.read_bytes(), options)
+        prepared = prepare_image(file.read_bytes(), options)
         middle = time.perf_counter()
-        sums.add(pixels)
-        digest.update(encoded)
+        sums.add(prepared.image_HWC)
+        digest.update(prepared.encoded)
         end = time.perf_counter()
         whole, extras = whole + end - start, extras + end - middle
     return extras / whole
 
 
-def link_repeatedly(photos: Path, folder: Path, repeat: int) -> None:
-    """Every photograph `repeat` times, as hard links where the file system can."""
+def link_repeatedly(photos: Path, folder: Path, repeat: int, kind: str) -> None:
+    """Every photograph, converted to `kind`, `repeat` times, as hard links."""
     for file in sorted(photos.glob("*/*")):
-        (folder / file.parent.name).mkdir(parents=True, exist_ok=True)
-        for i in range(repeat):
-            link = folder / file.parent.name / f"{i}_{file.name}"
-            try:
-                link.hardlink_to(file)
-            except OSError:
-                link.write_bytes(file.read_bytes())
+        first = folder / file.parent.name / f"0_{file.stem}.{kind}"
+        first.parent.mkdir(parents=True, exist_ok=True)
+        first.write_bytes(convert(file, kind))
+        for i in range(1, repeat):
+            first.with_name(f"{i}_{file.stem}.{kind}").hardlink_to(first)
+
+
+def convert(file: Path, kind: str) -> bytes:
+    """The photograph in `file` as PNG or lossy WebP, or as it is."""
+    from PIL import Image
+
+    if kind not in ("png", "webp"):
+        return file.read_bytes()
+    with Image.open(file) as opened:
+        buffer = io.BytesIO()
+        opened.convert("RGB").save(buffer, kind.upper(), **({"quality": 90} if kind == "webp" else {}))
+    return buffer.getvalue()
+
+
+def write_parquet(photos: Path, folder: Path, repeat: int) -> None:
+    """All photographs in eight parquet files, as Hugging Face writes them."""
+    import pyarrow
+    import pyarrow.parquet
+
+    folder.mkdir()
+    labels = {name: i for i, name in enumerate(sorted({file.parent.name for file in photos.glob("*/*")}))}
+    rows = [(file.read_bytes(), labels[file.parent.name]) for file in sorted(photos.glob("*/*"))] * repeat
+    for number in range(8):
+        part = rows[number::8]
+        if part:
+            images = [{"bytes": data, "path": f"{i}.jpg"} for i, (data, _) in enumerate(part)]
+            table = pyarrow.table({"image": images, "label": [label for _, label in part]})
+            pyarrow.parquet.write_table(table, folder / f"train-{number:05d}-of-00008.parquet", row_group_size=100)
 
 
 def main() -> None:
@@ -151,6 +192,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--source", choices=("jpeg", "png", "webp", "parquet"), default="jpeg")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -160,7 +202,10 @@ def main() -> None:
     results: dict[str, list[dict[str, float]]] = {"alexkit": [], "opencv": [], "pillow": []}
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name) / "photos"
-        link_repeatedly(args.photos, photos, args.repeat)
+        if args.source == "parquet":
+            write_parquet(args.photos, photos, args.repeat)
+        else:
+            link_repeatedly(args.photos, photos, args.repeat, args.source)
         for turn in range(args.pairs):
             for contestant, runs in results.items():
                 out = Path(name) / f"{contestant}{turn}"

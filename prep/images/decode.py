@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from .codecs import SOI, decode_jpeg
 from .decoded import Decoded
-from .jpeg import decode_jpeg
-from .jpeg_header import SOI
 from .limits import DecodeOptions
 
 
@@ -23,7 +22,7 @@ def decode_image(data: bytes, options: DecodeOptions) -> Decoded:
         raise InputError("empty file")
     if data.startswith(SOI):
         return decode_jpeg(data, options)
-    from .other_formats import decode_other  # a loader of JPEGs does without Pillow's codecs
+    from .codecs.other_formats import decode_other  # a loader of JPEGs does without Pillow's codecs
 
     return decode_other(data, options)
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..format.pixel_options import PixelOptions
+from .codecs import PATCHED
 from .decode import decode_image
 from .fit import fit_decoded
-from .jpeg import PATCHED
 from .limits import DecodeOptions
 
 

@@ -93,7 +93,7 @@ def contents(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candi
 
 
 def _files(folder: Folder, suffix: str) -> tuple[Path, ...]:
-    """The files with a suffix; none inside a zip file, where they cannot be read in source."""
+    """The files with a suffix; none inside a zip file, where they cannot be read by offset."""
     if not folder.where.is_dir():
         return ()
     return tuple(folder.where / file.name for file in folder.files if file.name.endswith(suffix))

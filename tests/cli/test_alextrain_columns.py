@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from alexkit.model.processes.launch import _free_port
 from alexkit.model.runs.checkpoint import newest_checkpoint
 
 # Columns that meet, less the layers that hold nine tenths of the weights.
@@ -134,3 +135,57 @@ def test_sigterm_to_a_column_saves_one_common_step_and_the_same_command_ends_lik
     found, expected = numbers(tmp_path / "original"), numbers(one_process)
     assert [line["step"] for line in found] == [line["step"] for line in expected]
     assert [line["loss"] for line in found] == pytest.approx([line["loss"] for line in expected], rel=1e-5)
+
+
+def test_the_columns_are_given_the_arguments_as_they_were_typed(shards: Path, tmp_path: Path) -> None:
+    process = start(shards, tmp_path, 2, "--name", "exp/one", "--set", "training.epochs=1")
+    out, words = process.communicate()
+    assert process.returncode == 0, words
+    assert (tmp_path / "exp" / "one" / "result.json").exists() and "exp/one/filters.png" in out
+
+
+def test_where_the_first_process_stands_still_the_launcher_ends_in_the_same_time(shards: Path, tmp_path: Path) -> None:
+    process = start(shards, tmp_path, 2, "--set", "training.epochs=100", timeout_s=10)
+    wait_for_steps(process, tmp_path / "original")
+    pids = column_pids(process)
+    os.kill(pids[0], signal.SIGSTOP)
+    _, words = process.communicate(timeout=120)  # it would wait for ever
+    assert process.returncode == 1
+    assert "process 1 of 2 lost process 0, which ended, failed or did not answer in time" in words
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_to_the_launcher_and_to_every_column_is_one_request(
+    shards: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start(shards, tmp_path, 2, "--set", "training.epochs=100")
+    wait_for_steps(process, tmp_path / "original")
+    for pid in (*column_pids(process), process.pid):
+        os.kill(pid, number)
+    _, words = process.communicate()
+    assert process.returncode == 130 and "Traceback" not in words, words
+    checkpoint = newest_checkpoint(tmp_path / "original" / "checkpoints")
+    assert checkpoint is not None and checkpoint.step >= numbers(tmp_path / "original")[-1]["step"]
+
+
+def test_processes_that_were_started_differently_are_refused_before_the_first_step(
+    shards: Path, tmp_path: Path
+) -> None:
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    command = [sys.executable, "-m", "alexkit.cli.alextrain", "--shards", str(shards), "--runs", str(tmp_path / "runs")]
+    processes = [
+        subprocess.Popen(
+            [*command, *SMALL, "--set", f"training.rate={rate}"],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, rate in enumerate(("0.01", "0.02"))
+    ]
+    for process in processes:
+        _, words = process.communicate()
+        assert process.returncode == 1
+        assert "differ in --set training.rate: 0.01 in process 0, 0.02 in process 1" in words
+        assert "Traceback" not in words and "gloo" not in words
+    assert not (tmp_path / "runs").exists()

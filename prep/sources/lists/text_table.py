@@ -7,12 +7,15 @@ from pathlib import Path
 from ....errors import InputError
 
 DELIMITERS = ",\t;"
+MAX_LINE_BYTES = 2**20
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines with their numbers from 1, line ends kept; InputError names a line that is not UTF-8."""
+    """The lines with their numbers from 1, line ends kept; InputError names a line that is not UTF-8 or too long."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes; this is no list")
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:

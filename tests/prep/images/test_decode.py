@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from alexkit.prep.images.codecs.jpeg_header import read_jpeg_header
 from alexkit.prep.images.decode import decode_rgb
-from alexkit.prep.images.jpeg_header import read_jpeg_header
 from alexkit.prep.images.limits import BYTES_PER_PIXEL, MEMORY_BYTES
 
 GRADIENT = np.stack(

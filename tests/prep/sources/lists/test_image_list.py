@@ -208,6 +208,13 @@ def test_a_wrong_list_is_refused_by_file_and_line(folder: Path, name: str, text:
     assert str(folder / name) in str(refused.value)
 
 
+def test_a_line_without_an_end_takes_little_memory(folder: Path) -> None:
+    with (folder / "l.csv").open("wb") as file:
+        file.truncate(2**34)  # sparse
+    with pytest.raises(InputError, match="line 1: longer than 1048576 bytes; this is no list"):
+        open_source(folder / "l.csv")
+
+
 def test_a_line_that_is_not_utf_8_is_named(folder: Path) -> None:
     (folder / "l.csv").write_bytes(b"path,label\na/1.jpg,caf\xe9\n")
     with pytest.raises(ValueError, match="line 2: not UTF-8"):

@@ -10,10 +10,16 @@ import pytest
 from PIL import Image
 
 from alexkit.errors import InputError
+from alexkit.prep.images.codecs.jpeg import PATCHED, SECOND_DECODER
+from alexkit.prep.images.codecs.jpeg_harmless import (
+    ADOBE_TRANSFORM,
+    ICC_MARKER,
+    JFIF_REVISION,
+    PADDING,
+    SCAN_PARAMETERS,
+)
+from alexkit.prep.images.codecs.jpeg_header import read_jpeg_header
 from alexkit.prep.images.decode import decode_image, decode_rgb
-from alexkit.prep.images.jpeg import PATCHED, SECOND_DECODER
-from alexkit.prep.images.jpeg_harmless import ADOBE_TRANSFORM, ICC_MARKER, JFIF_REVISION, PADDING, SCAN_PARAMETERS
-from alexkit.prep.images.jpeg_header import read_jpeg_header
 from alexkit.prep.images.limits import MAX_SCANS, DecodeOptions
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)).resize(

@@ -26,11 +26,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from ...errors import InputError
-from .decoded import Decoded
+from ....errors import InputError
+from ..decoded import Decoded
+from ..limits import ALPHA_BYTES_PER_PIXEL, BYTES_PER_PIXEL, DecodeOptions
 from .exif import BITS_PER_SAMPLE_TAG, exif_orientation, first_number
 from .jpeg import upright
-from .limits import ALPHA_BYTES_PER_PIXEL, BYTES_PER_PIXEL, DecodeOptions
 from .png import SIGNATURE, plain_png, png_has_alpha, png_size
 
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from ...errors import InputError
+from ....errors import InputError
 from .exif import exif_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from alexkit.errors import InputError
+from alexkit.prep.images.codecs.png import ANCILLARY_CHECKSUM, NO_END, TOO_MUCH_DATA
 from alexkit.prep.images.decode import decode_image, decode_rgb
 from alexkit.prep.images.limits import DecodeOptions
-from alexkit.prep.images.png import ANCILLARY_CHECKSUM, NO_END, TOO_MUCH_DATA
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 

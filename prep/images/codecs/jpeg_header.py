@@ -5,7 +5,7 @@ Reads only the segments before the first scan and trusts none of their lengths.
 
 from dataclasses import dataclass
 
-from ...errors import InputError
+from ....errors import InputError
 from .exif import exif_orientation
 
 SOI = b"\xff\xd8\xff"

@@ -13,11 +13,11 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...errors import InputError
-from .decoded import Decoded
+from ....errors import InputError
+from ..decoded import Decoded
+from ..limits import MAX_SCANS, DecodeOptions
 from .jpeg_harmless import without_harmless_damage
 from .jpeg_header import END_OF_IMAGE, JpegHeader, read_jpeg_header
-from .limits import MAX_SCANS, DecodeOptions
 
 SECOND_DECODER = "unusual chroma subsampling, decoded by Pillow"
 PATCHED = "damaged data, patched by the decoder"

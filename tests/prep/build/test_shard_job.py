@@ -1,0 +1,73 @@
+"""Laws of one shard's work: a source that fails is asked again, and never costs an image."""
+
+import errno
+import multiprocessing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from alexkit.prep import PixelOptions
+from alexkit.prep.build import shard_job
+from alexkit.prep.build.shard_job import ShardJob, write_one_shard
+from alexkit.prep.workers import Heartbeat
+from alexkit.prep.workers.heartbeat import new_state
+
+from ..conftest import drawn_jpeg
+
+
+@dataclass
+class Failing:
+    """An input whose first reads fail."""
+
+    failures: list[int]
+    content: bytes = b""
+    name: str = "cat/1.jpg"
+    label: int = 0
+    num_bytes: int = 1
+    extras: dict[str, bytes] = field(default_factory=dict)
+
+    def read(self) -> bytes:
+        if self.failures:
+            raise OSError(self.failures.pop(0), "it fails")
+        return self.content
+
+    def read_extras(self) -> dict[str, bytes]:
+        return {}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_job, "RETRY_SECONDS", (0.0, 0.0, 0.0))
+
+
+def write(folder: Path, *images: Failing, lenient: bool = False) -> shard_job.ShardResult:
+    pixels = PixelOptions(size_px=32, lenient=lenient)
+    job = ShardJob(path=folder / "s.tar", number=0, first_position=0, images=images, pixels=pixels)
+    heartbeat = Heartbeat(new_state(multiprocessing.get_context("spawn")))
+    return write_one_shard(job, heartbeat, {})
+
+
+def test_a_source_that_fails_for_a_while_costs_nothing(tmp_path: Path) -> None:
+    result = write(tmp_path, Failing([errno.EIO, errno.ETIMEDOUT, errno.ESTALE], drawn_jpeg(1)))
+    assert result.written and result.written.entry.num_samples == 1 and not result.quarantined
+
+
+def test_a_source_that_goes_on_failing_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"the source fails: it fails; the same command continues .*cat/1\.jpg"):
+        write(tmp_path, Failing([errno.EIO] * 4, drawn_jpeg(1)))
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EISDIR])
+def test_an_input_that_is_not_there_or_not_ours_is_quarantined(tmp_path: Path, number: int) -> None:
+    result = write(tmp_path, Failing([number], drawn_jpeg(1)), Failing([], drawn_jpeg(2), name="cat/2.jpg"))
+    assert [bad.reason for bad in result.quarantined] == ["cannot be read: it fails"]
+
+
+def test_a_patched_image_is_named_with_its_rows_and_counts_as_bad(tmp_path: Path) -> None:
+    whole = drawn_jpeg(1, width=64, height=64, quality=95)
+    result = write(tmp_path, Failing([], whole[: len(whole) * 3 // 4]), lenient=True)
+    (patched,) = result.patched
+    assert patched.source == "cat/1.jpg" and 0 < patched.decoded_rows < 1
+    (bad,) = result.bad
+    assert bad.reason.startswith("damaged, kept by --lenient with ") and not result.quarantined
