@@ -46,7 +46,7 @@ def row(table: str, id: str) -> str:
 def test_the_page_holds_what_the_command_prints() -> None:
     printed = CliRunner().invoke(alexeval, ["claims"])
     assert printed.exit_code == 0
-    assert (ROOT / "docs/claims/table.md").read_text() == printed.output
+    assert (ROOT / "docs/claims/table.inc").read_text() == printed.output
 
 
 def test_every_claim_that_needs_training_has_a_recipe() -> None:

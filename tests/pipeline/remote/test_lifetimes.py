@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from alexkit.pipeline.order import WINDOW_SHARDS, full_order, shards_order
 
+from alexkit.pipeline.epochs.order import WINDOW_SHARDS, full_order, shards_order
 from alexkit.pipeline.remote import lifetimes
 from alexkit.pipeline.remote.lifetimes import NEVER, Lifetimes
 
