@@ -1,6 +1,7 @@
 """alexeval: error rates of networks, what they say of images, and networks for other programs."""
 
 from .default_group import DefaultGroup
+from .eval.claims import claims
 from .eval.codes import codes
 from .eval.evaluate import evaluate
 from .eval.export import export
@@ -10,7 +11,7 @@ from .eval.predict import predict
 from .terminal import GROUP_SETTINGS, version_option
 
 alexeval = version_option(DefaultGroup("alexeval", default=evaluate, context_settings=GROUP_SETTINGS))
-for command in (predict, neighbors, filters, export, codes):
+for command in (predict, neighbors, filters, export, codes, claims):
     alexeval.add_command(command)
 
 if __name__ == "__main__":

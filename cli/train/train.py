@@ -1,6 +1,7 @@
 """alextrain: trains a network on a shard set into a run folder."""
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN, cache_options
-from ..terminal import examples, one_line_errors, progress
+from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .dry_run import bench_data, dry_run
 
 if TYPE_CHECKING:
@@ -164,9 +165,11 @@ def _train(
             result = trainer.run()
         else:
             if trainer.step:
-                click.echo(f"{folder}: resuming after step {trainer.step} of {trainer.num_steps}", err=True)
+                note(f"{folder}: resuming after step {trainer.step} of {trainer.num_steps}")
+            if_interrupted(f"a checkpoint of this step is kept in {folder}; the same command resumes")
+            start = time.monotonic()
             with progress("train", trainer.num_steps * recipe.training.batch_size, "images") as update:
-                result = trainer.run(update)
+                result = trainer.run(update, lambda line: note(f"{line}  {clock(time.monotonic() - start)}"))
     finally:
         trainer.close()
     _print_result(result, folder)

@@ -9,18 +9,23 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...prep import ShardSet
+from ...prep import PixelOptions, ShardSet
 from ..network.network import Network
 from ..network.precision import use_device
+from ..network.switches import Switches
 from ..network.tables import wiring
 from ..runs.checkpoint import WEIGHTS, Checkpoint, newest_checkpoint, read_checkpoint
 from ..runs.load import load_recipe
-from ..runs.recipe import Recipe
+from ..runs.recipe import Data, Recipe
 from ..runs.run import CHECKPOINTS, CONFIG, DataIdentity, Run
 from ..runs.weights import read_weights
 from .trained import Origin, TrainedNetwork
 
 CheckpointChoice = Literal["last", "best"] | int
+# The mean of torchvision's transforms in gray levels; the division by their deviation is in the converted weights.
+TORCHVISION = Recipe(
+    name="torchvision", network=Switches(kind="owt"), data=Data(mean=(255 * 0.485, 255 * 0.456, 255 * 0.406))
+)
 WEIGHT_SUFFIXES = (".safetensors", ".caffemodel")
 
 
@@ -110,15 +115,29 @@ def _best_step(checkpoint: Checkpoint) -> int | None:
 
 def _from_file(path: Path, recipe_name: str | None) -> TrainedNetwork:
     weights = read_weights(path)
-    recipe = load_recipe(recipe_name) if recipe_name else _recipe_beside(path)
+    is_torchvisions = path.suffix == ".safetensors" and "features.0.weight" in _tensor_names(path)
+    if recipe_name:
+        recipe = load_recipe(recipe_name)
+    elif path.suffix == ".caffemodel":
+        recipe = load_recipe("caffe")
+    else:
+        recipe = TORCHVISION if is_torchvisions else _recipe_beside(path)
     return TrainedNetwork(
         _network(recipe, weights, str(path), None),
         recipe=recipe,
         origin=Origin(path=path, step=None, sha256=_sha256(path)),
         classes=None,
-        pixels=None,
+        # Its transforms: shorter side to 256 px, central crop of 224.
+        pixels=PixelOptions(format="png") if is_torchvisions else None,
         statistics=None,
     )
+
+
+def _tensor_names(path: Path) -> set[str]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return set(file.keys())
 
 
 def _recipe_beside(path: Path) -> Recipe:

@@ -97,6 +97,8 @@ class Trainer:
             )
             self.progress = Progress(loss_scale=self.learner.scale)
             self.interval = Interval()
+            self.train_loss: float | None = None  # of the last log line, for the line of an epoch
+            self.validated_now = False
             self.saved = self.drawn = time.monotonic()
             self._resume()
             self._follow_recipe()
@@ -138,11 +140,12 @@ class Trainer:
         """Finished epochs."""
         return self.step // len(self.loader)
 
-    def run(self, report: Report | None = None) -> dict[str, Any]:
+    def run(self, report: Report | None = None, on_epoch: Callable[[str], None] | None = None) -> dict[str, Any]:
         """Train until the last epoch and return the result, which is also left in the run folder.
 
-        `report` is called after every step with the images seen so far and a line of numbers. SIGTERM or Ctrl-C ends
-        with a checkpoint of the step it came in, and KeyboardInterrupt.
+        `report` is called after every step with the images seen so far and a line of numbers, `on_epoch` after every
+        epoch with a line that sums it up. SIGTERM or Ctrl-C ends with a checkpoint of the step it came in, and
+        KeyboardInterrupt.
         """
         if self.run_folder.result:
             return self.run_folder.result
@@ -150,6 +153,8 @@ class Trainer:
             while self._follow_recipe() or self.progress.validated < self.epoch:
                 if self.progress.validated < self.epoch:
                     self._finish_epoch(log, stop)
+                    if on_epoch:
+                        on_epoch(self._epoch_line())
                 else:
                     self._train_epoch(log, stop, report)
         result: dict[str, Any] = {"epochs": self.recipe.training.epochs, "steps": self.step}
@@ -160,6 +165,19 @@ class Trainer:
         if self.layout.rank == 0:
             self.run_folder.finish(result)
         return result
+
+    def _epoch_line(self) -> str:
+        """The epoch just finished: training loss at its end and, where it was validated, errors in percent."""
+        words = [f"epoch {self.epoch}/{self.recipe.training.epochs}"]
+        if self.train_loss is not None:
+            words.append(f"train loss {self.train_loss:.2f}")
+        last, best = self.progress.last_validation, self.progress.best
+        if last is not None and best is not None and self.validated_now:
+            words.append(f"val top-1 error {last.rates['top1_error']:.1%}")
+            words[-1] += f" (best {best.error:.1%} at {best.step // len(self.loader)})"
+            if "top5_error" in last.rates:
+                words.append(f"top-5 {last.rates['top5_error']:.1%}")
+        return "  ".join(words)
 
     def _train_epoch(self, log: RunLog, stop: StopRequest, report: Report | None) -> None:
         """Train to the end of the epoch, or to a change made by hand, from wherever it stands."""
@@ -177,6 +195,7 @@ class Trainer:
             at_end = self.step % len(self.loader) == 0
             if at_end or self.step % LOG_EVERY_STEPS == 0:
                 numbers = interval.numbers()
+                self.train_loss = numbers["loss"]
                 if at_end:
                     dead = dead_fractions(self.learner, batch.images)
                     numbers["dead_fraction"] = max(dead.values(), default=0.0)
@@ -252,6 +271,7 @@ class Trainer:
             replica=self.layout.replica,
             num_replicas=num_replicas,
             order=self.recipe.data.order,
+            on_error=self.recipe.data.on_error,
             channels_last=True,
             num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
         )
@@ -295,6 +315,7 @@ class Trainer:
         """Validate the network of this epoch, where that is due; save; draw."""
         training = self.recipe.training
         due = self.epoch % training.validate_every == 0 or self.epoch == training.epochs
+        self.validated_now = self.validation is not None and due
         if self.validation is not None and due:
             self._validate(self.validation, log, stop)
         self.progress = replace(self.progress, validated=self.epoch)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEVER = np.iinfo(np.int64).max
+_ROWS = 2**20  # of an order at once: a few megabytes, however large the set
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -23,14 +24,13 @@ class Lifetimes:
     def of(cls, order_N: NDArray[np.int64], first_sample_S: NDArray[np.int64]) -> "Lifetimes":
         """Of an epoch that uses the samples `order_N`; shard s starts with sample `first_sample_S[s]`, N closes it."""
         num_shards = len(first_sample_S) - 1
-        shard_of_N = np.repeat(np.arange(num_shards, dtype=np.int32), np.diff(first_sample_S))
-        shards_N = shard_of_N[order_N]
-        positions_N = np.arange(len(shards_N), dtype=np.int64)
-        first_S = np.full(num_shards, NEVER)
-        last_S = np.full(num_shards, -1, np.int64)
-        # Of repeated indices NumPy keeps the last assignment.
-        last_S[shards_N] = positions_N
-        first_S[shards_N[::-1]] = positions_N[::-1]
+        first_S, last_S = np.full(num_shards, NEVER), np.full(num_shards, -1, np.int64)
+        for start in range(0, len(order_N), _ROWS):
+            shards = np.searchsorted(first_sample_S, order_N[start : start + _ROWS], side="right") - 1
+            # Of repeated indices NumPy keeps the last assignment.
+            last_S[shards] = np.arange(start, start + len(shards))
+            new = np.flatnonzero(first_S[shards] == NEVER)[::-1]
+            first_S[shards[new]] = start + new
         return cls(first_S=first_S, last_S=last_S, by_first_use=np.argsort(first_S, kind="stable"))
 
     def wanted(self, position: int, count: int) -> list[int]:

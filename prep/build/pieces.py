@@ -4,15 +4,16 @@ The bytes are the same either way: a piece is the encoded images of some of a sh
 shard, and the shard is written from its pieces in order.
 """
 
-import pickle
+import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
-from ..format.files import PARTIAL_SUFFIX
+from ..format.files import PARTIAL_SUFFIX, whole_file
 from ..format.shard import Sample
 from ..format.stats import PixelSums
 from ..workers import Heartbeat, run_jobs
@@ -27,7 +28,7 @@ _MIN_IMAGES_PER_PIECE = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """Some inputs of one shard, prepared; its samples lie in the file of its job, pickled by us for us."""
+    """Some inputs of one shard, prepared; its samples lie in the file of its job."""
 
     num_samples: int
     about: ShardResult
@@ -98,9 +99,9 @@ def _write_piece(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str]) 
 
     tally = Tally(sums=RunningSums(job.pixels.size_px))
     num_samples = 0
-    with job.path.open("wb") as file:
+    with whole_file(job.path) as file:
         for sample in samples_of(job, heartbeat, poisoned, tally):
-            pickle.dump(sample, file)
+            _write_sample(file, sample)
             num_samples += 1
     return Piece(num_samples=num_samples, about=tally.result(None))
 
@@ -125,8 +126,20 @@ def _assemble(job: ShardJob, pieces: list[tuple[ShardJob, Piece]]) -> ShardResul
     )
 
 
+def _write_sample(file: BinaryIO, sample: Sample) -> None:
+    """A line of JSON that says what follows, and the contents one after the other."""
+    extras = [(ext, len(content)) for ext, content in sample.extras]
+    about = {"key": sample.key, "label": sample.label, "num_bytes": len(sample.image), "extras": extras}
+    file.write(json.dumps(about).encode() + b"\n")
+    file.write(sample.image)
+    for _, content in sample.extras:
+        file.write(content)
+
+
 def _samples(path: Path, piece: Piece) -> Iterator[Sample]:
     with path.open("rb") as file:
         for _ in range(piece.num_samples):
-            sample: Sample = pickle.load(file)
-            yield sample
+            about = json.loads(file.readline())
+            image = file.read(about["num_bytes"])
+            extras = tuple((ext, file.read(num_bytes)) for ext, num_bytes in about["extras"])
+            yield Sample(key=about["key"], image=image, label=about["label"], extras=extras)

@@ -105,6 +105,8 @@ def _connect(root: StoreUrl) -> Any:
         )
     if root.scheme == "gs":
         return store.GCSStore(root.host, client_options=options, retry_config=retries)
+    if os.environ.get("AZURE_STORAGE_ENDPOINT", "").startswith("http://"):
+        options["allow_http"] = True
     return store.AzureStore(root.host, client_options=options, retry_config=retries)
 
 

@@ -1,7 +1,10 @@
 import csv
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -260,6 +263,21 @@ def test_exported_files_are_checked_in_the_same_command(shards: Path, runs: list
     assert "class 5" in (tmp_path / "web" / "index.html").read_text()
     assert json.loads((tmp_path / "net.json").read_text())["input"]["shape"] == ["N", 3, 24, 24]
     assert "name at least one" in call("export", runs[0]).output
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+    notebook = json.loads((Path(__file__).parents[2] / "examples" / "worst_confusions.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "original").symlink_to(runs[0])
+    (tmp_path / "shards").symlink_to(shards)
+    environment = {**os.environ, "MPLBACKEND": "agg"}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n\n".join(cells)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "39 images, top-1 error" in done.stdout and "taken for" in done.stdout and "39 pictures of" in done.stdout
+    assert (tmp_path / "worst.png").stat().st_size > 3000
 
 
 def test_an_unknown_option_is_refused() -> None:

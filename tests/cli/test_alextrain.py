@@ -41,6 +41,10 @@ def runs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.exit_code == 0, result.output
     assert "40 images after 2 epochs" in result.output and "top-1 error" in result.output
     assert str(folder / "cifar10-19" / "curves.png") in result.output
+    error, clock = r"\d+\.\d%", r"\d+:\d\d"
+    for epoch in (1, 2):
+        line = rf"^epoch {epoch}/2  train loss \d\.\d\d  val top-1 error {error} \(best {error} at [12]\).*  {clock}$"
+        assert re.search(line, result.stderr, re.MULTILINE), result.stderr
     return folder
 
 
@@ -83,6 +87,7 @@ def test_help_is_quick_and_shows_the_recipe_option() -> None:
     [
         (["--shards", "nowhere"], "--shards nowhere: no such folder; name one that 'alexprep shard' wrote"),
         (["--shards", "."], "train: no such folder"),
+        ([], "--shards shards: no such folder; name one that 'alexprep shard' wrote"),
         (["--shards", "{shards}", "--recipe", "papper"], "no recipe 'papper'; choose one of"),
         (["--shards", "{shards}", "--set", "training.epoch=3"], "unknown key training.epoch; the nearest is"),
         (["--shards", "{shards}", "--device", "tpu"], "--device tpu: expected cpu or cuda:N, or auto"),
@@ -104,8 +109,8 @@ def test_wrong_uses_end_in_one_clear_line(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("words", [["--shard", "x"], ["--shards", "x", "--columns", "3"], ["--epochs", "3"], []])
-def test_unknown_or_missing_options_are_refused(words: list[str]) -> None:
+@pytest.mark.parametrize("words", [["--shard", "x"], ["--shards", "x", "--columns", "3"], ["--epochs", "3"]])
+def test_unknown_options_are_refused(words: list[str]) -> None:
     result = call(*words)
     assert result.exit_code == 2 and "Error: " in result.output and "Traceback" not in result.output
 

@@ -97,7 +97,7 @@ def test_a_killed_writer_leaves_no_manifest_and_the_same_command_finishes(
     with subprocess.Popen(
         command, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as writer:
-        while not any(method == "PUT" for method, _ in proxy.requests) and writer.poll() is None:
+        while not any(method == "PUT" for method, _ in list(proxy.requests)) and writer.poll() is None:
             pass
         writer.kill()
     proxy.latency_s = 0.0

@@ -1,0 +1,79 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from alexkit.cli.alextrain import alextrain
+from alexkit.model.runs.load import built_in_recipes
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(alextrain, [str(word) for word in words])
+
+
+def test_every_recipe_is_listed_with_its_claims_and_its_cost() -> None:
+    result = call("recipes", "--rate", 1000)
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line for line in result.output.splitlines()}
+    assert set(built_in_recipes()) <= rows.keys()
+    assert re.search(r"t1 +T1 +92 +116\.0 M +32\.2  The paper's network on ILSVRC 2010", rows["t1"])
+
+
+def test_a_recipe_is_shown_with_what_it_reproduces_and_every_key() -> None:
+    result = call("recipes", "show", "t1")
+    assert result.exit_code == 0, result.output
+    assert "printed: 37.5 / 17.0 % on the test set" in result.output
+    assert '* norm = "original"' in result.output and '  pooling = "3/2"' in result.output
+    assert "at_epochs = [22, 50, 77]" in result.output and "overlapping as in the paper" in result.output
+
+
+def test_an_unknown_recipe_is_refused_with_those_that_are_there() -> None:
+    result = call("recipes", "show", "t9")
+    assert result.exit_code == 1 and "no recipe 't9'; choose one of 146-2009" in result.output
+
+
+@pytest.fixture(scope="module")
+def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("split")
+    (folder / "train").symlink_to(draw_shards(num_samples=48, size_px=32))
+    (folder / "val").symlink_to(draw_shards(num_samples=20, size_px=32, split="val"))
+    return folder
+
+
+SMALL = ["--recipe", "cifar10-19", "--set", "training.batch_size=16", "--set", "training.epochs=1"]
+
+
+def test_several_seeds_are_trained_and_evaluated_together_by_one_command(shards: Path, tmp_path: Path) -> None:
+    result = call("--shards", shards, "--runs", tmp_path, *SMALL, "--seeds", 2)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "cifar10-19-seed0/result.json").exists() and (tmp_path / "cifar10-19-seed1/result.json").exists()
+    assert "all together" in result.output
+
+
+def test_a_run_is_changed_by_command(shards: Path, tmp_path: Path) -> None:
+    train = ["--shards", shards, "--runs", tmp_path, "--name", "one"]
+    assert call(*train, *SMALL).exit_code == 0
+    changed = call(*train, "--set", "training.epochs=2", "--set", "training.rate=0.001", "--change")
+    assert changed.exit_code == 0 and "20 images after 2 epochs" in changed.output, changed.output
+    refused = call(*train, "--set", "training.batch_size=8", "--change")
+    assert refused.exit_code == 1 and "training.batch_size cannot be changed on the way" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--change"], "--change goes with --set KEY=VALUE"),
+        (["--change", "--set", "training.rate=1"], "--change needs the --name of the run to change"),
+        (["--change", "--set", "training.rate=1", "--restart"], "and not with --restart"),
+        (["--seeds", "2", "--columns", "2"], "--seeds trains in one process"),
+        (["--change", "--name", "none", "--set", "training.rate=1"], "no config.json here; name a folder"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    shards: Path, tmp_path: Path, words: list[str], expected: str
+) -> None:
+    result = call("--shards", shards, "--runs", tmp_path / "runs", *words)
+    assert result.exit_code == 1 and expected in result.output, result.output
+    assert not (tmp_path / "runs").exists()

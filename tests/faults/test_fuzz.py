@@ -1,0 +1,157 @@
+"""Seeded mutations of everything that is parsed: the answer is content or one clear refusal, never another exception.
+
+Some hundred mutations of each in `make test`, a thousand in `make slow`. hypothesis chooses and
+shrinks them; atheris finds more by coverage, but needs instrumented builds of the very libraries under test.
+"""
+
+import contextlib
+import io
+import struct
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from alexkit.errors import InputError
+from alexkit.prep import Manifest, PixelOptions, PixelSums
+from alexkit.prep.build.part import PartJob, load_part, save_part
+from alexkit.prep.build.shard_job import ShardJob, ShardResult
+from alexkit.prep.format.sample_index import SampleIndex, image_checksum
+from alexkit.prep.format.shard import parse_index
+from alexkit.prep.images.decode import decode_image
+from alexkit.prep.images.limits import DecodeOptions
+from alexkit.prep.sources.tars.tar_index import members_of
+
+DrawShards = Callable[..., Path]
+Mutation = tuple[int, int, bytes]
+
+# Where, how many bytes are taken away, and what is put there instead.
+MUTATIONS = st.lists(
+    st.tuples(st.integers(0, 2**20), st.sampled_from([0, 1, 2, 4, 512]), st.binary(max_size=8)), min_size=1, max_size=4
+)
+PROFILES = [
+    pytest.param(120, id="quick"),
+    pytest.param(1000, id="long", marks=pytest.mark.slow),
+]
+
+
+def mutated(content: bytes, mutations: list[Mutation]) -> bytes:
+    for position, length, new in mutations:
+        position %= len(content) + 1
+        content = content[:position] + new + content[position + length :]
+    return content
+
+
+def fuzz(content: bytes, parse: Callable[[bytes], object], num_examples: int) -> None:
+    """Parse mutations of `content`; nothing but InputError may come out."""
+
+    @settings(
+        max_examples=num_examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(MUTATIONS)
+    def run(mutations: list[Mutation]) -> None:
+        with contextlib.suppress(InputError):
+            parse(mutated(content, mutations))
+
+    run()
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+def test_manifest(draw_shards: DrawShards, tmp_path: Path, num_examples: int) -> None:
+    path = tmp_path / "manifest.json"
+
+    def parse(content: bytes) -> Manifest:
+        path.write_bytes(content)
+        return Manifest.read(tmp_path)
+
+    fuzz((draw_shards() / "manifest.json").read_bytes(), parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+@pytest.mark.parametrize("with_checksum", [False, True], ids=["as it is", "with its checksum mended"])
+def test_sample_index(draw_shards: DrawShards, tmp_path: Path, num_examples: int, with_checksum: bool) -> None:
+    path = tmp_path / "index.bin"
+
+    def parse(content: bytes) -> None:
+        if with_checksum and len(content) > 64:
+            content = content[:12] + struct.pack("<I", image_checksum(content[64:])) + content[16:]
+        path.write_bytes(content)
+        index = SampleIndex.open(tmp_path)
+        for i in range(len(index)):
+            index.key(i), index.shard_of(i)
+
+    fuzz((draw_shards() / "index.bin").read_bytes(), parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+def test_text_index(draw_shards: DrawShards, num_examples: int) -> None:
+    shard = draw_shards() / "train-00000.tar"
+    content, num_bytes = shard.with_suffix(".idx").read_bytes(), shard.stat().st_size
+    fuzz(content, lambda changed: parse_index(changed, shard, shard_bytes=num_bytes), num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+def test_part(tmp_path: Path, num_examples: int) -> None:
+    shard = ShardJob(path=tmp_path / "x.tar", number=0, first_position=0, images=[], pixels=PixelOptions())
+    save_part(
+        PartJob(shard=shard, parts=tmp_path, plan_sha256="plan", probe=""),
+        ShardResult(written=None, sums=PixelSums.zero(8)),
+    )
+    path = tmp_path / "00000.npz"
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(content)
+        load_part(path, "plan")
+
+    fuzz(path.read_bytes(), parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+def test_statistics(draw_shards: DrawShards, tmp_path: Path, num_examples: int) -> None:
+    path = tmp_path / "statistics.npz"
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(content)
+        PixelSums.load(path)
+
+    fuzz((draw_shards(size_px=32) / "statistics.npz").read_bytes(), parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+@pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tar(tmp_path: Path, num_examples: int, tar_format: int) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tar_format) as tar:
+        for name in ("a.jpg", "a.cls", f"{'folder' * 10}/{'long' * 20}.jpg"):
+            member = tarfile.TarInfo(name)
+            member.size = 700
+            tar.addfile(member, io.BytesIO(bytes(700)))
+    good = path.read_bytes()
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(content)
+        list(members_of(path))
+
+    fuzz(good, parse, num_examples)
+
+
+def image_file(kind: str) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])
+def test_image(num_examples: int, kind: str) -> None:
+    fuzz(image_file(kind), lambda content: decode_image(content, DecodeOptions()), num_examples)

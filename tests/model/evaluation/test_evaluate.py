@@ -1,0 +1,185 @@
+"""Evaluations on several processes, without labels, on fewer classes, and of sets that do not fit."""
+
+import json
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+
+from alexkit.cli.alexprep import alexprep
+from alexkit.model import Network, Switches, TrainedNetwork, evaluate, load_network, wiring
+from alexkit.model.evaluation.report import write_report
+from alexkit.model.evaluation.report.tables import append_timm_rows
+from alexkit.model.processes.launch import _free_port
+from alexkit.prep import ShardSet
+
+SCRIPT = Path(__file__).with_name("evaluate_script.py")
+DrawShards = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def folder(draw_shards: DrawShards, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards, a weights file and its recipe."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    (folder / "train").symlink_to(draw_shards(num_samples=24, size_px=32, num_classes=6))
+    (folder / "val").symlink_to(draw_shards(num_samples=29, size_px=32, num_classes=6, split="val"))
+    network = Network(wiring(Switches(kind="cifar10-19")), 6, seed=5)
+    weights = {name: 3 * x.contiguous() for name, x in network.state_dict().items()}
+    save_file(weights, folder / "w.safetensors")
+    (folder / "recipe.toml").write_text(
+        '[network]\nkind = "cifar10-19"\n[data]\ncrop = 32\nflip = false\n[training]\nprecision = "fp32"\n'
+    )
+    return folder
+
+
+def unlabeled_set(images: Path, out: Path) -> Path:
+    """The shards of a flat folder of images without labels, made as a person does."""
+    words = ["shard", str(images), "--out", str(out), "--size", "32", "--unlabeled", "--workers", "1"]
+    result = CliRunner().invoke(alexprep, words)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture
+def network(folder: Path) -> TrainedNetwork:
+    return load_network(folder / "w.safetensors", recipe=str(folder / "recipe.toml"), shards=folder)
+
+
+def test_any_number_of_processes_sees_each_image_once(
+    folder: Path, start_script: Callable[..., BaseProcess], tmp_path: Path
+) -> None:
+    found = {}
+    for world in (1, 3):  # 29 images are no multiple of 3 x 8
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(world)}
+        processes = [
+            start_script(
+                SCRIPT,
+                stderr=tmp_path / f"err{rank}",
+                environment={**common, "RANK": str(rank), "ALEXKIT_TIMEOUT_S": "60"},
+                folder=folder,
+                out=tmp_path / f"{world}-{rank}.json",
+            )
+            for rank in range(world)
+        ]
+        for rank, process in enumerate(processes):
+            process.join(120)
+            assert process.exitcode == 0, (tmp_path / f"err{rank}").read_text()
+        every = [json.loads((tmp_path / f"{world}-{rank}.json").read_text()) for rank in range(world)]
+        assert all(one == every[0] for one in every)
+        found[world] = every[0]
+    assert found[1]["keys"] == found[3]["keys"]
+    for name in ("probabilities", "features"):
+        assert np.allclose(found[1][name], found[3][name], rtol=1e-3, atol=1e-6)
+    assert found[1]["rows"][0]["center"]["top1_error"] == found[3]["rows"][0]["center"]["top1_error"]
+
+
+def test_a_set_with_some_of_the_classes_is_scored_by_class_id(
+    folder: Path, network: TrainedNetwork, draw_shards: DrawShards
+) -> None:
+    some = draw_shards(num_samples=12, size_px=32, num_classes=3, split="val")
+    result = evaluate(network, some)
+    assert len(result.classes) == 6 and result.rows[0].probabilities["center"].shape == (12, 6)
+    assert result.labels_N.tolist() == [i % 3 for i in range(12)]
+    assert np.isnan(result.per_class()["top1_error"][3:]).all()
+
+
+def test_a_set_without_labels_is_predicted_but_not_scored(
+    folder: Path, network: TrainedNetwork, tmp_path: Path
+) -> None:
+    import shutil
+    import tarfile
+
+    images = tmp_path / "images" / "test"
+    images.mkdir(parents=True)
+    for path in sorted((folder / "val").glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                content = tar.extractfile(member)
+                if member.name.endswith(".jpg") and content is not None:
+                    with (images / member.name).open("wb") as file:
+                        shutil.copyfileobj(content, file)
+    shards = unlabeled_set(tmp_path / "images", tmp_path / "shards")
+    result = evaluate(network, shards, split="test")
+    assert result.num_labeled == 0 and result.metrics()["rows"][0].keys() == {"name", "checkpoint"}
+    table = result.predictions()
+    assert set(table["label"]) == {""} and len(table["key"]) == 29
+    write_report(tmp_path / "report", result, [network], ShardSet.open(shards / "test"))
+    assert "This set has no labels" in (tmp_path / "report" / "index.html").read_text()
+    with pytest.raises(ValueError, match="has no labels, so there is nothing to append"):
+        append_timm_rows(tmp_path / "timm.csv", result, [network])
+
+
+def test_five_classes_or_fewer_have_no_top5(draw_shards: DrawShards, tmp_path: Path) -> None:
+    for classes, has in ((5, False), (6, True)):
+        save_file(
+            {
+                name: x.contiguous()
+                for name, x in Network(wiring(Switches(kind="cifar10-19")), classes).state_dict().items()
+            },
+            tmp_path / f"{classes}.safetensors",
+        )
+        train = draw_shards(num_samples=24, size_px=32, num_classes=classes)
+        result = evaluate(load_network(tmp_path / f"{classes}.safetensors", recipe="cifar10-19", shards=train), train)
+        assert result.has_top5 is has and ("top5_error" in result.metrics()["rows"][0]["center"]) is has
+
+
+def test_what_does_not_fit_is_refused_in_a_line(folder: Path, network: TrainedNetwork, draw_shards: DrawShards) -> None:
+    one = draw_shards(num_samples=4, size_px=32, num_classes=1)
+    with pytest.raises(ValueError, match="has one class, so there is nothing to tell apart"):
+        evaluate(network, one)
+    with pytest.raises(ValueError, match=r"this run is from another dataset \(6 classes: class0, class1, class2, …\)"):
+        evaluate(network, draw_shards(num_samples=16, size_px=32, num_classes=8))
+    with pytest.raises(ValueError, match="need a crop smaller than the image"):
+        evaluate(network, folder, views=["ten"])
+    with pytest.raises(ValueError, match=r"conv1\.weight is of shape"):
+        load_network(folder / "w.safetensors", recipe="cifar10-13", shards=folder)
+    for name in ("model.pth", "model.bin"):
+        (folder / name).write_bytes(b"x")
+        with pytest.raises(ValueError, match="not a file of weights that is read here"):
+            load_network(folder / name)
+
+
+def test_a_prepared_image_is_what_the_loader_gives(folder: Path, network: TrainedNetwork) -> None:
+    from alexkit.pipeline import CenterCrop, Loader
+
+    with Loader(folder / "val", batch_size=4, augment=CenterCrop(crop=32, mean="none"), dtype=torch.uint8) as pixels:
+        raw = next(iter(pixels)).images.permute(0, 2, 3, 1).numpy()
+    augment = CenterCrop(crop=32, mean_from=folder / "train")
+    with Loader(folder / "val", batch_size=4, augment=augment) as loader:
+        expected = next(iter(loader)).images
+    found = network.less_mean([np.ascontiguousarray(image) for image in raw])
+    assert torch.allclose(found, expected, atol=2e-4)
+
+
+def test_torchvisions_alexnet_is_fed_as_its_transforms_do(tmp_path: Path) -> None:
+    from torch import nn
+
+    features = nn.Sequential(
+        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()),
+        *(
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+        ),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
+    )
+    classifier = nn.Sequential(
+        *(nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
+        nn.Linear(4096, 6),
+    )
+    both = nn.ModuleDict({"features": features, "classifier": classifier}).eval()
+    save_file({name: x.contiguous() for name, x in both.state_dict().items()}, tmp_path / "alexnet.safetensors")
+    network = load_network(tmp_path / "alexnet.safetensors")
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    mean, std = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    x = (torch.from_numpy(image[16:240, 16:240]).permute(2, 0, 1).float() / 255 - mean) / std
+    with torch.no_grad():
+        expected = classifier(features(x[None]).flatten(1))
+        assert torch.allclose(network(network.preprocess([image])), expected, rtol=1e-3, atol=1e-5)

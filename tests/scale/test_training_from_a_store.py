@@ -1,0 +1,46 @@
+"""Training and evaluation from a store are those from a disk."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import SECRET_KEY
+from sets import upload
+
+from ..conftest import write_shard_set
+
+pytestmark = pytest.mark.slow
+
+RECIPE = ("--recipe", "cifar10-19", "--set", "training.batch_size=16", "--set", "training.epochs=2")
+SMALL = (*RECIPE, "--set", "schedule.kind=linear", "--set", "data.order=shards")
+
+
+def run(program: str, *words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", f"alexkit.cli.{program}", *map(str, words)]
+    return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=200)
+
+
+def test_a_run_from_a_store_has_the_losses_of_one_from_a_disk(s3: str, tmp_path: Path) -> None:
+    local, runs, cache = tmp_path / "shards", tmp_path / "runs", tmp_path / "cache"
+    for split, count in (("train", 100), ("val", 40)):
+        write_shard_set(local / split, num_samples=count, size_px=32, samples_per_shard=5, split=split)
+        upload(local / split, f"{s3}/shards/{split}")
+    here = run("alextrain", "--shards", local, "--runs", runs, "--name", "here", *SMALL)
+    assert here.returncode == 0, here.stderr
+    through_cache = ("--cache", cache, "--cache-limit", "20MB")
+    there = run("alextrain", "--shards", f"{s3}/shards", "--runs", runs, "--name", "there", *SMALL, *through_cache)
+    assert there.returncode == 0, there.stderr
+    logs = [(runs / name / "log.jsonl").read_text().splitlines() for name in ("here", "there")]
+    losses = [[row["loss"] for row in map(json.loads, lines) if "loss" in row] for lines in logs]
+    assert losses[0] and losses[0] == losses[1]
+    tables = []
+    for shards, more in ((local, ()), (f"{s3}/shards", through_cache)):
+        done = run("alexeval", "--shards", shards, *more, "--json", tmp_path / "table.json", runs / "there")
+        assert done.returncode == 0, done.stderr
+        tables.append(json.loads((tmp_path / "table.json").read_text()))
+    assert tables[0]["rows"] == tables[1]["rows"]
+    written = b"".join(path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file())
+    assert SECRET_KEY.encode() not in written and not list((cache / "shards").glob("*.partial"))
