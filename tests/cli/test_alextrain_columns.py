@@ -17,7 +17,7 @@ from alexkit.model.runs.checkpoint import newest_checkpoint
 # Columns that meet, less the layers that hold nine tenths of the weights.
 # float32 by name: numbers are compared, and what crosses is counted in bytes.
 SMALL = ["--set", "network.without=['fc6', 'fc7']", "--set", "training.batch_size=8", "--set", "training.epochs=2"]
-SMALL += ["--set", "training.precision=fp32"]
+SMALL += ["--set", "training.precision=fp32", "--recipe", "paper"]
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +64,12 @@ def one_process(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("one")
     process = start(shards, runs, 1)
     assert process.wait() == 0, process.communicate()[1]
-    return runs / "original"
+    return runs / "paper"
 
 
 def test_a_killed_column_ends_the_run_in_words_and_leaves_nothing_running(shards: Path, tmp_path: Path) -> None:
     process = start(shards, tmp_path, 2)
-    wait_for_steps(process, tmp_path / "original")
+    wait_for_steps(process, tmp_path / "paper")
     pids = column_pids(process)
     os.kill(pids[1], signal.SIGKILL)
     killed = time.monotonic()
@@ -91,7 +91,7 @@ def test_a_dry_run_of_two_columns_tells_what_crosses_and_leaves_nothing(shards: 
 
 def test_a_column_that_stands_still_is_named_and_ended(shards: Path, tmp_path: Path) -> None:
     process = start(shards, tmp_path, 2, "--set", "training.epochs=100", timeout_s=10)
-    wait_for_steps(process, tmp_path / "original")
+    wait_for_steps(process, tmp_path / "paper")
     pids = column_pids(process)
     os.kill(pids[1], signal.SIGSTOP)
     _, words = process.communicate(timeout=120)  # it would stand still for ever
@@ -103,7 +103,7 @@ def test_a_column_that_stands_still_is_named_and_ended(shards: Path, tmp_path: P
 
 def test_columns_whose_launcher_is_killed_save_a_common_step_and_end(shards: Path, tmp_path: Path) -> None:
     process = start(shards, tmp_path, 2, "--set", "training.epochs=100")
-    wait_for_steps(process, tmp_path / "original")
+    wait_for_steps(process, tmp_path / "paper")
     pids = column_pids(process)
     assert len(pids) == 2
     process.kill()
@@ -112,27 +112,27 @@ def test_columns_whose_launcher_is_killed_save_a_common_step_and_end(shards: Pat
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() - killed < 25
         time.sleep(0.1)
-    checkpoint = newest_checkpoint(tmp_path / "original" / "checkpoints")
+    checkpoint = newest_checkpoint(tmp_path / "paper" / "checkpoints")
     assert checkpoint is not None
     # The last line is of an epoch's end; what was saved is the step that was under way, or that line's own.
-    assert checkpoint.step >= numbers(tmp_path / "original")[-1]["step"]
+    assert checkpoint.step >= numbers(tmp_path / "paper")[-1]["step"]
 
 
 def test_sigterm_to_a_column_saves_one_common_step_and_the_same_command_ends_like_one_process(
     shards: Path, one_process: Path, tmp_path: Path
 ) -> None:
     process = start(shards, tmp_path, 2)
-    wait_for_steps(process, tmp_path / "original")
+    wait_for_steps(process, tmp_path / "paper")
     os.kill(column_pids(process)[1], signal.SIGTERM)
     told = time.monotonic()
     _, words = process.communicate()
     assert time.monotonic() - told < 25
-    assert process.returncode == 130 and "the same command continues" in words and "Traceback" not in words, words
+    assert process.returncode == 130 and "the same command resumes" in words and "Traceback" not in words, words
     process = start(shards, tmp_path, 2)
     out, words = process.communicate()
     assert process.returncode == 0 and "resuming after step" in words
-    assert "9 images after 2 epochs" in out and (tmp_path / "original" / "filters.png").exists()
-    found, expected = numbers(tmp_path / "original"), numbers(one_process)
+    assert "9 images after 2 epochs" in out and (tmp_path / "paper" / "filters.png").exists()
+    found, expected = numbers(tmp_path / "paper"), numbers(one_process)
     assert [line["step"] for line in found] == [line["step"] for line in expected]
     assert [line["loss"] for line in found] == pytest.approx([line["loss"] for line in expected], rel=1e-5)
 
@@ -146,7 +146,7 @@ def test_the_columns_are_given_the_arguments_as_they_were_typed(shards: Path, tm
 
 def test_where_the_first_process_stands_still_the_launcher_ends_in_the_same_time(shards: Path, tmp_path: Path) -> None:
     process = start(shards, tmp_path, 2, "--set", "training.epochs=100", timeout_s=10)
-    wait_for_steps(process, tmp_path / "original")
+    wait_for_steps(process, tmp_path / "paper")
     pids = column_pids(process)
     os.kill(pids[0], signal.SIGSTOP)
     _, words = process.communicate(timeout=120)  # it would wait for ever
@@ -160,13 +160,13 @@ def test_a_signal_to_the_launcher_and_to_every_column_is_one_request(
     shards: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(shards, tmp_path, 2, "--set", "training.epochs=100")
-    wait_for_steps(process, tmp_path / "original")
+    wait_for_steps(process, tmp_path / "paper")
     for pid in (*column_pids(process), process.pid):
         os.kill(pid, number)
     _, words = process.communicate()
     assert process.returncode == 130 and "Traceback" not in words, words
-    checkpoint = newest_checkpoint(tmp_path / "original" / "checkpoints")
-    assert checkpoint is not None and checkpoint.step >= numbers(tmp_path / "original")[-1]["step"]
+    checkpoint = newest_checkpoint(tmp_path / "paper" / "checkpoints")
+    assert checkpoint is not None and checkpoint.step >= numbers(tmp_path / "paper")[-1]["step"]
 
 
 def test_processes_that_were_started_differently_are_refused_before_the_first_step(

@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from alexkit.cli.alexeval import alexeval
-from alexkit.model.evaluation.claims import CLAIMS, claims_table
+from alexkit.model.evaluation.report.claims import CLAIMS, claims_table
 from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
 from alexkit.model.runs.run import Run
 from alexkit.prep import ShardSet
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def finished(
@@ -46,7 +46,7 @@ def row(table: str, id: str) -> str:
 def test_the_page_holds_what_the_command_prints() -> None:
     printed = CliRunner().invoke(alexeval, ["claims"])
     assert printed.exit_code == 0
-    assert (ROOT / "docs/claims/table.md").read_text() == printed.output
+    assert (ROOT / "docs/claims/table.inc").read_text() == printed.output
 
 
 def test_every_claim_that_needs_training_has_a_recipe() -> None:
