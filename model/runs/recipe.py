@@ -47,6 +47,8 @@ class Data:
     """`image`: a crop for every image. `group32`: one for 32 consecutive images, as released."""
     order: Literal["full", "window", "shards"] = "full"
     """`full`: a new permutation every epoch. `window`: long reads, for slow disks. `shards`: for remote sets."""
+    on_error: Literal["raise", "replace"] = "raise"
+    """A corrupt stored image: `raise` stops the run and names it, `replace` trains on the next sound one."""
     validate_on: Literal["val", "test", "none"] = "val"
     """The split that is scored after the epochs. `test`: the test split where there is one, as in 2012; else `val`."""
 

@@ -271,6 +271,7 @@ class Trainer:
             replica=self.layout.replica,
             num_replicas=num_replicas,
             order=self.recipe.data.order,
+            on_error=self.recipe.data.on_error,
             channels_last=True,
             num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
         )

@@ -1,0 +1,67 @@
+"""Train under Lightning, stop in the middle of an epoch, and resume with the very next batch.
+
+python lightning_training.py SHARDS FOLDER [MAX_STEPS]: run it twice with a growing MAX_STEPS. `devices` of the Trainer
+may be several: each rank takes its own part of every global batch.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+
+from alexkit.pipeline import Batch, Loader, TrainAugment
+
+
+class Images(lightning.LightningDataModule):
+    """The training set. The loader is made in `train_dataloader`, where the rank is known."""
+
+    def __init__(self, shards: str, crop: int = 56) -> None:
+        super().__init__()
+        self.shards, self.crop = shards, crop
+
+    def train_dataloader(self) -> Loader:
+        return Loader(f"{self.shards}/train", batch_size=8, augment=TrainAugment(crop=self.crop), seed=1)
+
+
+class Classifier(lightning.LightningModule):
+    """A linear classifier that remembers which samples it was given."""
+
+    def __init__(self, crop: int = 56, num_classes: int = 10) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(3 * crop * crop, num_classes)
+        self.seen: list[list[int]] = []
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        images, labels = batch
+        self.seen.append(batch.indices.tolist())
+        return torch.nn.functional.cross_entropy(self.linear(images.flatten(1) / 255), labels)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.001)
+
+
+def main(shards: str, folder: str, max_steps: int = 3, devices: int = 1) -> list[list[int]]:
+    """Train to `max_steps`, from the last checkpoint in `folder` where there is one; the samples of each step."""
+    last = Path(folder) / "last.ckpt"
+    saving = lightning.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=1)
+    trainer = lightning.Trainer(
+        max_steps=max_steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        devices=devices,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[saving],
+    )
+    model = Classifier()
+    trainer.fit(model, datamodule=Images(shards), ckpt_path=str(last) if last.exists() else None, weights_only=False)
+    return model.seen
+
+
+if __name__ == "__main__":
+    for indices in main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])):
+        print(*indices)
