@@ -16,7 +16,7 @@ SELECTION = [
     "tests/prep/format/test_stats.py",
     "tests/prep/sources/lists/test_image_list.py",
     "tests/cli/test_terminal.py",
-    "tests/pipeline/test_order.py",
+    "tests/pipeline/epochs/test_order.py",
     "tests/pipeline/test_golden.py",
     "tests/cli/test_alexprep.py::test_shard_writes_both_splits_and_a_second_run_finds_them",
     "tests/cli/test_alexprep.py::test_verify_names_the_damage_and_repair_mends_it",
