@@ -12,6 +12,6 @@ from ..terminal import one_line_errors
 @one_line_errors
 def claims(runs: tuple[Path, ...]) -> None:
     """Print the paper's claims and what RUNs found, as a Markdown table."""
-    from ...model.evaluation.claims import claims_table
+    from ...model.evaluation.report.claims import claims_table
 
     click.echo(claims_table(runs))

@@ -18,6 +18,7 @@ from ...pipeline import Loader
 from ...pipeline.storage import Samples
 from ...prep import ShardSet
 from ...prep.format.manifest import MANIFEST_NAME, ClassEntry
+from ...prep.sources.labels import UNLABELED as UNLABELED_CLASS
 from ..processes.layout import make_layout
 from ..runs.run import DataIdentity
 from .forward import captured, large_array, store_features, view_probabilities
@@ -294,20 +295,26 @@ def weighted_mean(arrays: Sequence[NDArray[np.float32]], weights_MN: NDArray[np.
 def _common_classes(networks: Sequence[TrainedNetwork], shard_set: ShardSet) -> tuple[ClassEntry, ...]:
     """The class table of all networks; InputError when they differ, or the set has a class that they do not know."""
     data = DataIdentity.of(shard_set)
-    if len(data.class_ids) < 2:
+    labeled = data.class_ids != (UNLABELED_CLASS,)
+    if labeled and len(data.class_ids) < 2:
         raise InputError(f"{shard_set.folder}: has one class, so there is nothing to tell apart")
-    tables = [network.classes or data.classes for network in networks]
-    ids = [entry.id for entry in tables[0]]
-    for network, table in zip(networks, tables, strict=True):
-        if [entry.id for entry in table] != ids:
-            raise InputError(f"{network.name} and {networks[0].name} have different classes; evaluate them apart")
-        unknown = [id for id in data.class_ids if id not in set(ids)]
+    first = networks[0]
+    table = first.classes or (data.classes if labeled else _numbered(first.num_classes))
+    ids = [entry.id for entry in table]
+    for network in networks:
+        if network.classes is not None and [entry.id for entry in network.classes] != ids:
+            raise InputError(f"{network.name} and {first.name} have different classes; evaluate them apart")
+        unknown = [id for id in data.class_ids if id not in set(ids)] if labeled else []
         if unknown or len(ids) != network.num_classes:
             raise InputError(
                 f"{network.name}: this run is from another dataset ({_some(ids)}) than {shard_set.folder} "
                 f"({_some(data.class_ids)}); evaluate it on images of its own classes"
             )
-    return tables[0]
+    return table
+
+
+def _numbered(num_classes: int) -> tuple[ClassEntry, ...]:
+    return tuple(ClassEntry(index=i, id=str(i), name=str(i)) for i in range(num_classes))
 
 
 def _some(class_ids: Sequence[str]) -> str:

@@ -109,7 +109,7 @@ def _varints(packed: memoryview) -> list[int]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The integer at `at`, seven bits a byte, and the place behind it."""
+    """The integer at `at`, seven bits a byte, and the offset after it."""
     value = 0
     for place in range(10):
         byte = message[at + place]

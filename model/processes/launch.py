@@ -13,7 +13,7 @@ from types import FrameType
 
 from ...cores import num_cores
 from ...prep.workers.parent import end_with_parent
-from .stopping import SIGNALS
+from .stopping import heard_signals
 
 NOTICE_S = 5.0  # for a process to notice that another has ended
 GRACE_S = 15.0  # for a process that was told to end
@@ -87,8 +87,7 @@ def _passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
             if process.poll() is None:
                 process.send_signal(number)
 
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
-    before = {number: signal.signal(number, pass_on) for number in heard}
+    before = {number: signal.signal(number, pass_on) for number in heard_signals()}
     try:
         yield
     finally:

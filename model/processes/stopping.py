@@ -40,6 +40,15 @@ class StopRequest:
             raise KeyboardInterrupt
 
 
+def heard_signals() -> list[signal.Signals]:
+    """The signals to hear: all, but SIGHUP where it is ignored, as under nohup.
+
+    Shells that start a command in the background ignore SIGINT for it, which nobody means for training.
+    """
+    hangup_is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNALS if number != signal.SIGHUP or not hangup_is_ignored]
+
+
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
     """A request that SIGTERM, SIGHUP or Ctrl-C sets, so that a step is never cut in two.
@@ -50,8 +59,7 @@ def stop_requests() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may catch signals
         return
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop.hear) for number in heard}
+    before = {number: signal.signal(number, stop.hear) for number in heard_signals()}
     try:
         yield stop
     finally:

@@ -19,6 +19,7 @@ from ...errors import InputError
 from ..format.files import create_once
 from ..format.manifest import MANIFEST_NAME, Manifest
 from ..format.shard_set import ShardSet
+from ..format.timm_info import write_timm_info
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
 from .forecast import Forecast, measure, refuse_without_room
@@ -104,6 +105,7 @@ def build_shards(
             if already_complete or _build(build, on_split(build.split)):
                 built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
         if len(built) == len(builds):
+            write_timm_info(out, [one.shard_set for one in built])
             _remove(work)
     return built
 

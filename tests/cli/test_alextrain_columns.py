@@ -127,7 +127,7 @@ def test_sigterm_to_a_column_saves_one_common_step_and_the_same_command_ends_lik
     told = time.monotonic()
     _, words = process.communicate()
     assert time.monotonic() - told < 25
-    assert process.returncode == 130 and "the same command continues" in words and "Traceback" not in words, words
+    assert process.returncode == 130 and "the same command resumes" in words and "Traceback" not in words, words
     process = start(shards, tmp_path, 2)
     out, words = process.communicate()
     assert process.returncode == 0 and "resuming after step" in words

@@ -70,8 +70,10 @@ def check_predictions_file(path: Path) -> None:
 def append_timm_rows(path: Path, result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> None:
     """Append one row for each network, by its best kind of views, to a CSV with the columns of timm's results files.
 
-    Raises InputError for a file with other columns.
+    Raises InputError for a file with other columns and for a set without labels.
     """
+    if not result.num_labeled:
+        raise InputError(f"--results {path}: {result.shards} has no labels, so there is nothing to append")
     old = ""
     if path.exists():
         old = path.read_text(encoding="utf-8")

@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 
+from alexkit.cli.alexprep import alexprep
 from alexkit.model import Network, Switches, TrainedNetwork, evaluate, load_network, wiring
+from alexkit.model.evaluation.report import write_report
+from alexkit.model.evaluation.report.tables import append_timm_rows
 from alexkit.model.processes.launch import _free_port
+from alexkit.prep import ShardSet
 
 SCRIPT = Path(__file__).with_name("evaluate_script.py")
 DrawShards = Callable[..., Path]
@@ -30,6 +35,14 @@ def folder(draw_shards: DrawShards, tmp_path_factory: pytest.TempPathFactory) ->
         '[network]\nkind = "cifar10-19"\n[data]\ncrop = 32\nflip = false\n[training]\nprecision = "fp32"\n'
     )
     return folder
+
+
+def unlabeled_set(images: Path, out: Path) -> Path:
+    """The shards of a flat folder of images without labels, made as a person does."""
+    words = ["shard", str(images), "--out", str(out), "--size", "32", "--unlabeled", "--workers", "1"]
+    result = CliRunner().invoke(alexprep, words)
+    assert result.exit_code == 0, result.output
+    return out
 
 
 @pytest.fixture
@@ -73,6 +86,32 @@ def test_a_set_with_some_of_the_classes_is_scored_by_class_id(
     assert len(result.classes) == 6 and result.rows[0].probabilities["center"].shape == (12, 6)
     assert result.labels_N.tolist() == [i % 3 for i in range(12)]
     assert np.isnan(result.per_class()["top1_error"][3:]).all()
+
+
+def test_a_set_without_labels_is_predicted_but_not_scored(
+    folder: Path, network: TrainedNetwork, tmp_path: Path
+) -> None:
+    import shutil
+    import tarfile
+
+    images = tmp_path / "images" / "test"
+    images.mkdir(parents=True)
+    for path in sorted((folder / "val").glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                content = tar.extractfile(member)
+                if member.name.endswith(".jpg") and content is not None:
+                    with (images / member.name).open("wb") as file:
+                        shutil.copyfileobj(content, file)
+    shards = unlabeled_set(tmp_path / "images", tmp_path / "shards")
+    result = evaluate(network, shards, split="test")
+    assert result.num_labeled == 0 and result.metrics()["rows"][0].keys() == {"name", "checkpoint"}
+    table = result.predictions()
+    assert set(table["label"]) == {""} and len(table["key"]) == 29
+    write_report(tmp_path / "report", result, [network], ShardSet.open(shards / "test"))
+    assert "This set has no labels" in (tmp_path / "report" / "index.html").read_text()
+    with pytest.raises(ValueError, match="has no labels, so there is nothing to append"):
+        append_timm_rows(tmp_path / "timm.csv", result, [network])
 
 
 def test_five_classes_or_fewer_have_no_top5(draw_shards: DrawShards, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_in_bfloat16_every_layout_has_the_losses_of_one_process_but_for_rounding
 def test_what_crosses_between_columns_is_what_the_figure_joins(trained: dict[str, Path]) -> None:
     sent = [row[4] for row in json.loads((trained["columns"] / "results.json").read_text())]
     per_step = {after - before for before, after in pairwise(sent)}
-    # Each process sends its half of what is joined, forward, and as much back: the others' share of the gradients.
+    # Each process sends its half of what is joined, forward, and as much back: the gradients of the others'.
     # conv1 31+4 px -> 16 -> 8, conv2 8 -> 4 px: 8 of 16 maps; conv4 4 -> 2 px: 6 of 12; 10 of 20 units twice.
     joined = 8 * 4 * 4 + 6 * 2 * 2 + 10 + 10
     logits = 3  # the wider of 2 and 3, forward only

@@ -37,6 +37,16 @@ def test_a_hangup_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+def test_an_interrupt_is_heard_although_the_shell_ignores_it_for_commands_in_the_background() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_requests() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.is_set()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 CHILD = """
 import os, sys, time
 from alexkit.model.processes.stopping import StopRequest

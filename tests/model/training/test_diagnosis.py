@@ -36,9 +36,9 @@ def test_a_unit_is_dead_when_nothing_wakes_it() -> None:
     mine = learner()
     with torch.no_grad():
         mine.network.get_parameter("conv2.bias")[:8] = -1e6
-    shares = dead_fractions(mine, batch().images)
-    assert shares["conv2"] == 8 / 32 and shares["conv3"] < 0.2
-    assert set(shares) == {"conv1", "conv2", "conv3"}  # the last layer has no ReLU
+    fractions = dead_fractions(mine, batch().images)
+    assert fractions["conv2"] == 8 / 32 and fractions["conv3"] < 0.2
+    assert set(fractions) == {"conv1", "conv2", "conv3"}  # the last layer has no ReLU
     assert mine.network.training
 
 

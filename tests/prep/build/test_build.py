@@ -57,7 +57,18 @@ def test_nothing_but_final_files_is_left(draw_source, tmp_path: Path, tree_hashe
     build(draw_source(splits=("train",)), tmp_path / "out")
     shards = [f"train/train-0000{i}.{ext}" for i in range(4) for ext in ("tar", "idx")]
     others = ["train/index.bin", "train/manifest.json", "train/quarantine.jsonl", "train/statistics.npz"]
-    assert sorted(tree_hashes(tmp_path / "out")) == sorted(shards + others)
+    assert sorted(tree_hashes(tmp_path / "out")) == sorted([*shards, *others, "_info.json"])
+
+
+def test_timm_is_told_the_tars_and_samples_of_each_split(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """In the fields that the WebDataset reader of timm 1 takes from `_info.json`."""
+    build(draw_source(), tmp_path / "out")
+    info = json.loads((tmp_path / "out/_info.json").read_text())
+    assert sorted(info["splits"]) == ["train", "val"]
+    for name, split in info["splits"].items():
+        assert split["name"] == name and split["num_samples"] == sum(split["shard_lengths"]) == 15
+        assert split["shard_lengths"] == [4, 4, 4, 3]
+        assert [(tmp_path / "out" / file).is_file() for file in split["filenames"]] == [True] * 4
 
 
 def test_the_bytes_do_not_depend_on_workers_or_listing(draw_source, tmp_path: Path, tree_hashes) -> None:  # type: ignore[no-untyped-def]
@@ -190,7 +201,7 @@ def test_a_complete_set_of_other_options_is_refused(
     build(source, tmp_path / "out")
     with pytest.raises(ValueError, match=rf"complete, but made differently .*{words}"):
         build(source, tmp_path / "out", **change)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["train"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["_info.json", "train"]
 
 
 def test_a_complete_set_of_another_source_is_refused(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Literal
 
-from ...errors import InputError
-from ..runs.load import built_in_recipes, load_about
-from ..runs.log import read_log
-from ..runs.run import LOG, Run
+from ....errors import InputError
+from ...runs.load import built_in_recipes, load_about
+from ...runs.log import read_log
+from ...runs.run import LOG, Run
 
 Needs = Literal["nothing", "CIFAR-10", "ImageNet", "other data"]
 TRAINING_ERROR_OF_FIGURE_1 = 0.25

@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from alexkit.cli.alexeval import alexeval
-from alexkit.model.evaluation.claims import CLAIMS, claims_table
+from alexkit.model.evaluation.report.claims import CLAIMS, claims_table
 from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
 from alexkit.model.runs.run import Run
 from alexkit.prep import ShardSet
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def finished(
