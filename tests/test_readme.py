@@ -38,13 +38,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SHORTER = "--set training.epochs=1 --set training.batch_size=10"
+
+
 def test_the_commands_for_imagenet_run_as_they_stand_but_shorter(folder: Path) -> None:
     (block,) = (block for block in code_blocks(README, "sh") if "/imagenet" in block)
     lines = [line.split("#")[0].strip().replace("/imagenet", "imagenet") for line in block.splitlines()]
     commands = [line for line in lines if line]
     assert [command.split()[0] for command in commands] == ["alexprep", "alexprep", "alextrain", "alexeval"]
-    shorter = "--set training.epochs=1 --set training.batch_size=10"
-    printed = [run(f"{command} {shorter if 'alextrain' in command else ''}", folder) for command in commands]
+    printed = [run(f"{command} {SHORTER if 'alextrain' in command else ''}", folder) for command in commands]
     assert re.search(r"train +20", printed[0])
     assert "eigenvalue" in printed[1]
     assert "10 images" in printed[3] and "ten views" in printed[3]
@@ -59,6 +61,9 @@ WITH_PYTHON = [page for page in PAGES if code_blocks(page.read_text(), "python")
 def test_the_python_runs_as_it_stands(folder: Path, page: Path) -> None:
     if not (folder / "shards").exists():
         run("alexprep shard imagenet", folder)
+    for name in re.findall(r'"runs/([a-z]+)"', page.read_text()):
+        if not (folder / "runs" / name).exists():
+            run(f"alextrain --shards shards --recipe {name} {SHORTER}", folder)
     for block in code_blocks(page.read_text(), "python"):
         subprocess.run([sys.executable, "-c", block], cwd=folder, check=True, timeout=120)
 

@@ -138,7 +138,7 @@ def shard(
     import json
 
     from ...prep.build.build import BuildOptions, build_shards
-    from ...prep.build.publish import fetch_manifests, remove_scratch, scratch_folder
+    from ...prep.build.publish import fetch_manifests, finish, scratch_folder
     from ...prep.format.pixel_options import PixelOptions
     from ...prep.sources import open_source
 
@@ -187,7 +187,7 @@ def shard(
             if one.shard_set.url is None:
                 _send(one.shard_set.folder, url)
         built = [replace(one, shard_set=replace(one.shard_set, url=url / one.shard_set.folder.name)) for one in built]
-        remove_scratch(folder)
+        finish(folder, url)
     click.echo(_summary(built), err=as_json)
     if as_json:
         click.echo(json.dumps({"splits": [_summary_row(split) for split in built]}))

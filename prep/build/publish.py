@@ -73,8 +73,12 @@ def publish(folder: Path, url: StoreUrl, *, on_progress: Callable[[int], None] =
         ) from None
 
 
-def remove_scratch(scratch: Path) -> None:
-    """Take away what was sent."""
+def finish(scratch: Path, url: StoreUrl) -> None:
+    """Send the files that lie beside the splits, which other programs read, and take the scratch folder away."""
+    store = ObjectStore(url)
+    for path in scratch.iterdir():
+        if path.is_file():
+            store.put_whole(path.name, path)
     shutil.rmtree(scratch, ignore_errors=True)
 
 

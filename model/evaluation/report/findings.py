@@ -1,4 +1,4 @@
-"""What a reader should look at first: labels that are probably wrong, and images that the training set holds too."""
+"""What a reader should look at first: labels to check, and images that the training set holds too."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ DUPLICATE_DISTANCE = 0.05  # relative to the length of the query's feature vecto
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suspects:
-    """Images whose label is probably wrong."""
+    """Images whose label may be wrong."""
 
     indices: NDArray[np.int64]
     """The images, the most suspicious first."""

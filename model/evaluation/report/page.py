@@ -102,7 +102,7 @@ class _Context:
         return [rows[key] for key in keys]
 
     def suspects(self) -> dict[str, Any]:
-        """Probably mislabeled images, and the classes with most of them."""
+        """Images whose label may be wrong, and the classes with most of them."""
         found = label_suspects(self.result)
         worst = np.argsort(-found.counts_C, kind="stable")[:MAX_CLASSES_LISTED]
         classes = [(self.names[i], int(found.counts_C[i])) for i in worst if found.counts_C[i]]

@@ -1,0 +1,161 @@
+"""Images per second of random resized crops with ImageNet's normalization, by turns.
+
+    python benchmarks/resized_crops.py PHOTOS [--rounds 5] [--seconds 3] [--threads 2] [--samples 4096]
+
+PHOTOS is a folder of photographs; whole images with a shorter side of 256 px become JPEG shards in a temporary folder.
+The control is DALI's own way: native webdataset reader, decode, `random_resized_crop`, mirror and normalization in
+`crop_mirror_normalize`; the other control decodes only the box, by `decoders.image_random_crop`, then resizes. The
+DataLoader has the webdataset library and Pillow in `--threads` processes. All give 256 x 3 x 224 x 224 float32.
+"""
+
+import argparse
+import io
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import webdataset
+from loader import BATCH, CROP, SIZE, Batches, measure, write_set
+from numpy.typing import NDArray
+from nvidia.dali import fn, pipeline_def, types
+from PIL import Image
+
+from alexkit.pipeline import Loader, RandomResizedCrop
+from alexkit.prep import PixelOptions, PixelSums
+from alexkit.prep.format.shard import Sample
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
+
+
+def write_shards(photos: Path, folder: Path, num_samples: int) -> None:
+    """Shards of whole photographs, repeated until there are `num_samples`."""
+    contents = []
+    for path in sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        scale = SIZE / min(image.size)
+        width, height = (max(SIZE, round(side * scale)) for side in image.size)
+        file = io.BytesIO()
+        image.resize((width, height), Image.Resampling.BICUBIC).save(file, "JPEG", quality=95, subsampling=2)
+        contents.append(file.getvalue())
+    samples = [
+        Sample(key=f"photo-{i}", image=content, label=i % 10)
+        for i, content in zip(range(num_samples), itertools.cycle(contents), strict=False)
+    ]
+    sums = PixelSums.of(np.zeros((SIZE, SIZE, 3), np.uint8))
+    write_set(folder, PixelOptions(size_px=SIZE, fit="shorter"), samples, sums)
+
+
+@pipeline_def
+def bare_dali(tars: list[str], boxes_only: bool) -> Any:
+    encoded, label = fn.readers.webdataset(
+        paths=tars,
+        index_paths=[tar.removesuffix("tar") + "idx" for tar in tars],
+        ext=["jpg", "cls"],
+        random_shuffle=True,
+        initial_fill=2048,
+    )
+    if boxes_only:
+        image = fn.decoders.image_random_crop(encoded, device="cpu", random_area=[0.08, 1.0])
+        image = fn.resize(image, size=[CROP, CROP], interp_type=types.INTERP_LINEAR, antialias=True)
+    else:
+        image = fn.decoders.image(encoded, device="cpu")
+        image = fn.random_resized_crop(image, size=[CROP, CROP], interp_type=types.INTERP_LINEAR, antialias=True)
+    images = fn.crop_mirror_normalize(
+        image,
+        dtype=types.FLOAT,
+        output_layout="CHW",
+        mean=MEAN.tolist(),
+        std=STD.tolist(),
+        mirror=fn.random.coin_flip(probability=0.5),
+    )
+    return images, fn.pad(label, shape=[4])
+
+
+def control_batches(folder: Path, threads: int, boxes_only: bool) -> Batches:
+    tars = [str(path) for path in sorted(folder.glob("*.tar"))]
+    options = {"batch_size": BATCH, "num_threads": threads, "device_id": None, "prefetch_queue_depth": 2}
+    pipeline = bare_dali(tars, boxes_only, **options)
+    pipeline.build()
+    while True:
+        yield torch.from_dlpack(pipeline.run()[0].as_tensor())
+
+
+def augmented(sample: dict[str, Any]) -> NDArray[np.float32]:
+    """What torchvision's RandomResizedCrop, flip, ToTensor and Normalize do to an image, by Pillow and NumPy."""
+    with Image.open(io.BytesIO(sample["jpg"])) as opened:
+        image = opened.convert("RGB")
+    area, aspect = image.width * image.height * np.random.uniform(0.08, 1), np.exp(np.random.uniform(-0.2877, 0.2877))
+    width = min(round((area * aspect) ** 0.5), image.width)
+    height = min(round((area / aspect) ** 0.5), image.height)
+    left, top = np.random.randint(image.width - width + 1), np.random.randint(image.height - height + 1)
+    box = (left, top, left + width, top + height)
+    view = np.asarray(image.crop(box).resize((CROP, CROP), Image.Resampling.BILINEAR))
+    if np.random.rand() < 0.5:
+        view = view[:, ::-1]
+    return np.ascontiguousarray(((view - MEAN) / STD).transpose(2, 0, 1), np.float32)
+
+
+def torch_batches(folder: Path, threads: int) -> Batches:
+    tars = [str(path) for path in sorted(folder.glob("*.tar"))]
+    samples = webdataset.WebDataset(tars, resampled=True, shardshuffle=False).shuffle(2048)
+    yield from torch.utils.data.DataLoader(
+        samples.map(augmented), batch_size=BATCH, num_workers=threads, multiprocessing_context="spawn"
+    )
+
+
+def loader_batches(folder: Path, threads: int) -> Batches:
+    loader = Loader(folder, batch_size=BATCH, augment=RandomResizedCrop(crop=CROP), num_threads=threads)
+    while True:
+        for batch in loader:
+            yield batch.images
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--samples", type=int, default=4096)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_shards(options.photos, folder, options.samples)
+        contestants: dict[str, Callable[[], Batches]] = {
+            "control: bare DALI, random_resized_crop": lambda: control_batches(folder, options.threads, False),
+            "bare DALI, decoders.image_random_crop": lambda: control_batches(folder, options.threads, True),
+            "Loader, RandomResizedCrop": lambda: loader_batches(folder, options.threads),
+        }
+        running = {title: start() for title, start in contestants.items()}
+        peer = "torch DataLoader, webdataset, Pillow"
+        rates: dict[str, list[float]] = {title: [] for title in (*running, peer)}
+        for _ in range(options.rounds):
+            for title, batches in running.items():
+                rates[title].append(measure(batches, options.seconds)[0])
+            # Its processes would work ahead into the others' turns: they are made for this one and end with it.
+            batches = torch_batches(folder, options.threads)
+            rates[peer].append(measure(batches, options.seconds)[0])
+            batches.close()
+    control = next(iter(rates.values()))
+    print(f"{options.threads} threads, {options.rounds} rounds of {options.seconds:g} s")
+    print(f"{'':42s}images/s   ratio to the control (lowest, highest)")
+    for title, values in rates.items():
+        ratios = [value / base for value, base in zip(values, control, strict=True)]
+        print(
+            f"{title:42s}{statistics.median(values):8.0f}   {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f}, {max(ratios):.2f})"
+        )
+    sys.stdout.flush()
+    os._exit(0)  # the pipelines' threads are still at work on batches that nobody will take
+
+
+if __name__ == "__main__":
+    main()
