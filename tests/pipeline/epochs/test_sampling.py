@@ -154,7 +154,7 @@ def test_any_sampling_is_elastic_and_resumes_at_every_step(
         (Mixed(weights=[1, 1]), "weights must be 1 numbers"),
         ("balanced", "sampling must be made of"),
     ],
-    ids=str,
+    ids=lambda value: str(value).split(" at 0x")[0],  # the same in every process
 )
 def test_impossible_samplings_are_refused(draw_shards: Any, sampling: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
