@@ -29,8 +29,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that takes the name `path` only when the block ends without an exception.
 
     The name it has until then is used by nobody else, so that two writers of one file do not meet: the last one to end
-    gives it its content. Every OSError of the writing names `path`. A device or a pipe, as /dev/stdout, is written to and
-    never replaced.
+    gives it its content. Every OSError of the writing names `path`. A device or a pipe, as /dev/stdout, is written to
+    and never replaced.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as special:
