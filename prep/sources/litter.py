@@ -5,8 +5,9 @@ A file with a name of neither kind is taken for an image, and the decoder has th
 
 from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME
 from ..format.sample_index import SAMPLE_INDEX_NAME
+from ..format.timm_info import TIMM_INFO_NAME
 
-SHARD_SET_NAMES = frozenset((MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, SAMPLE_INDEX_NAME))
+SHARD_SET_NAMES = frozenset((MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, SAMPLE_INDEX_NAME, TIMM_INFO_NAME))
 SYSTEM_NAMES = frozenset(
     (
         *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"),

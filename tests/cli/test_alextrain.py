@@ -1,7 +1,6 @@
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,11 +74,9 @@ def test_a_run_is_not_continued_with_rates_that_it_was_not_started_with(
     assert train(first).exit_code == 0
 
 
-def test_help_is_quick_and_shows_the_recipe_option() -> None:
-    begun = time.monotonic()
+def test_help_shows_the_recipe_option() -> None:
     done = subprocess.run([sys.executable, "-m", "alexkit.cli.alextrain", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "--recipe" in done.stdout
-    assert time.monotonic() - begun < 3  # 0.2 s on a machine with nothing else to do
 
 
 @pytest.mark.parametrize(

@@ -294,13 +294,11 @@ def test_a_raw_image_of_another_size_is_refused_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_refused_before_the_first_batch_within_a_second(copied: Path, damage: str) -> None:
+def test_damage_is_refused_before_the_first_batch(copied: Path, damage: str) -> None:
     harm, message = DAMAGE[damage]
     harm(copied)
-    start = time.monotonic()
     with pytest.raises(ValueError, match=message):
         Loader(copied, batch_size=8, augment=EVALUATE)
-    assert time.monotonic() - start < 1
 
 
 @pytest.mark.parametrize("label", [b"9", b"-", b" "])
