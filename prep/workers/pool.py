@@ -10,6 +10,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
@@ -153,8 +154,10 @@ def run_jobs(
 
 
 def _context() -> BaseContext:
-    """Processes are forked from a server that loaded the libraries once; where there is none, they are spawned."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    """Processes are forked from a server that loaded the libraries once; where there can be none, they are spawned."""
+    # The server listens at TMPDIR/pymp-XXXXXXXX/listener-XXXXXXXX, and the system takes no address of over 107 bytes.
+    is_too_long = len(os.fsencode(tempfile.gettempdir())) > 107 - len("/pymp-/listener-") - 2 * 8
+    if is_too_long or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)

@@ -37,6 +37,19 @@ def test_every_job_is_done_once(tasks: ModuleType, num_workers: int) -> None:
     assert sorted(run(tasks.count, [1, 2, 3, 4, 5], num_workers)) == [(i, i) for i in (1, 2, 3, 4, 5)]
 
 
+def test_a_temporary_folder_of_a_long_name_is_no_obstacle(tasks: ModuleType, tmp_path: Path) -> None:
+    long = tmp_path / "temporary files of a user with much to say" / "and a second folder for each of the runs"
+    long.mkdir(parents=True)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import worker_tasks\n"
+        "from alexkit.prep.workers import run_jobs\n"
+        "print([n for n, _ in run_jobs(worker_tasks.count, [(7, 5)], num_workers=1, on_progress=lambda done: None)])"
+    )
+    command = [sys.executable, "-c", script, str(Path(__file__).parent)]
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(long)}, capture_output=True, text=True)
+    assert done.stdout == "[7]\n", done.stderr
+
+
 def test_an_input_that_crashes_its_decoder_is_poisoned_with_the_reason(tasks: ModuleType) -> None:
     assert run(tasks.crash_at_three, [5]) == [(5, {3: "its decoder crashes every time (killed by SIGSEGV)"})]
 
