@@ -122,7 +122,8 @@ def _maps(rows_PC: Tensor, like_NCHW: Tensor) -> Tensor:
 
 def _compiled(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:
     """The normalized rows, or for the gradient `g_PC` of them the gradient of `x_PC`."""
-    from .norm_kernels import normalize, normalize_bf16, normalize_gradient, normalize_gradient_bf16, team
+    from .norm_kernels import normalize, normalize_gradient, team
+    from .norm_kernels_bf16 import normalize_bf16, normalize_gradient_bf16
 
     # bfloat16 is read and written as it is; float16, which is for GPUs, goes through float32.
     is_bf16 = x_PC.dtype == torch.bfloat16

@@ -1,8 +1,7 @@
 """Response normalization on a CPU: one pass over memory forward, one backward, all that lies between in the cache.
 
-Rows are pixels, columns maps: `x`, `y`, `g`, `dx` are (pixels, maps), float32, float64, or the bits of bfloat16 as
-uint16, which are computed in float32 and rounded to the nearest even once, when they are written. The scale is computed
-again in the backward pass, which is cheaper than writing and reading it.
+Rows are pixels, columns maps: `x`, `y`, `g`, `dx` are (pixels, maps), float32 or float64. The scale is computed again
+in the backward pass, which is cheaper than writing and reading it.
 """
 
 import functools
@@ -10,12 +9,9 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from ...prep.format.compiled import Team, compiled_reassociated, inlined
+from ...prep.format.compiled import Team, compiled
 
 Rows = NDArray[np.floating]
-Bits = NDArray[np.unsignedinteger]
-Number = np.floating
-"""A constant in the type of the rows, so that nothing is computed in float64 on the way."""
 
 
 @functools.cache
@@ -24,37 +20,21 @@ def team(num_threads: int) -> Team:
     return Team(num_threads)
 
 
-@compiled_reassociated
+@compiled
 def normalize(
     x: Rows, y: Rows, group: int, size: int, alpha: float, beta: float, k: float, relu: bool, first: int, end: int
 ) -> None:
     """y = a / (k + alpha * window sum of a^2)^beta for a = x, or with `relu` max(x, 0); windows stay in a group."""
-    alpha_, beta_, k_ = x.dtype.type(alpha), x.dtype.type(beta), x.dtype.type(k)
-    row = np.empty(x.shape[1], x.dtype)
-    squares, scale = np.zeros(group + size - 1, x.dtype), np.empty(group, x.dtype)
+    half = size // 2
+    a, scale = np.empty(group, x.dtype), np.empty(group, x.dtype)
+    squares = np.zeros(group + 2 * half, x.dtype)  # zeros at both ends, so that windows there are like all others
     for pixel in range(first, end):
-        row[:] = x[pixel]
-        for start in range(0, len(row), group):
-            _normalize_group(row[start : start + group], squares, scale, size, alpha_, beta_, k_, relu)
-        y[pixel] = row
+        for start in range(0, x.shape[1], group):
+            _scales(x[pixel, start : start + group], a, squares, scale, size, alpha, k, relu)
+            _divided(a, scale, beta, y[pixel, start : start + group])
 
 
-@compiled_reassociated
-def normalize_bf16(
-    x: Bits, y: Bits, group: int, size: int, alpha: float, beta: float, k: float, relu: bool, first: int, end: int
-) -> None:
-    """`normalize` of bfloat16."""
-    alpha_, beta_, k_ = np.float32(alpha), np.float32(beta), np.float32(k)
-    row = np.empty(x.shape[1], np.float32)
-    squares, scale = np.zeros(group + size - 1, np.float32), np.empty(group, np.float32)
-    for pixel in range(first, end):
-        _widen(x[pixel], row.view(np.uint32))
-        for start in range(0, len(row), group):
-            _normalize_group(row[start : start + group], squares, scale, size, alpha_, beta_, k_, relu)
-        _round(row.view(np.uint32), y[pixel])
-
-
-@compiled_reassociated
+@compiled
 def normalize_gradient(
     x: Rows,
     g: Rows,
@@ -69,139 +49,60 @@ def normalize_gradient(
     end: int,
 ) -> None:
     """dx for the gradient g of y: g / scale^beta - 2 alpha beta a * window sum of g a / scale^(beta + 1)."""
-    alpha_, beta_, k_ = x.dtype.type(alpha), x.dtype.type(beta), x.dtype.type(k)
-    row, gradient = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-    squares, ratios = np.zeros(group + size - 1, x.dtype), np.zeros(group + size - 1, x.dtype)
-    scale = np.empty(group, x.dtype)
+    half = size // 2
+    a, scale = np.empty(group, x.dtype), np.empty(group, x.dtype)
+    direct, across = np.empty(group, x.dtype), np.empty(group, x.dtype)
+    squares, ratios = np.zeros(group + 2 * half, x.dtype), np.zeros(group + 2 * half, x.dtype)
+    weight = x.dtype.type(-2 * alpha * beta)
+    zero = x.dtype.type(0)
     for pixel in range(first, end):
-        row[:] = x[pixel]
-        gradient[:] = g[pixel]
-        for start in range(0, len(row), group):
-            part = slice(start, start + group)
-            _gradient_group(row[part], gradient[part], squares, ratios, scale, size, alpha_, beta_, k_, relu)
-        dx[pixel] = gradient
+        for start in range(0, x.shape[1], group):
+            values = x[pixel, start : start + group]
+            _scales(values, a, squares, scale, size, alpha, k, relu)
+            _divided(g[pixel, start : start + group], scale, beta, direct)
+            for i in range(group):
+                ratios[half + i] = direct[i] * a[i] / scale[i]
+            _window_sums(ratios, across, size)
+            to = dx[pixel, start : start + group]
+            for i in range(group):
+                to[i] = direct[i] + weight * a[i] * across[i]
+            if relu:
+                for i in range(group):
+                    to[i] = to[i] if values[i] > zero else zero
 
 
-@compiled_reassociated
-def normalize_gradient_bf16(
-    x: Bits,
-    g: Bits,
-    dx: Bits,
-    group: int,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-    relu: bool,
-    first: int,
-    end: int,
-) -> None:
-    """`normalize_gradient` of bfloat16."""
-    alpha_, beta_, k_ = np.float32(alpha), np.float32(beta), np.float32(k)
-    row, gradient = np.empty(x.shape[1], np.float32), np.empty(x.shape[1], np.float32)
-    squares, ratios = np.zeros(group + size - 1, np.float32), np.zeros(group + size - 1, np.float32)
-    scale = np.empty(group, np.float32)
-    for pixel in range(first, end):
-        _widen(x[pixel], row.view(np.uint32))
-        _widen(g[pixel], gradient.view(np.uint32))
-        for start in range(0, len(row), group):
-            part = slice(start, start + group)
-            _gradient_group(row[part], gradient[part], squares, ratios, scale, size, alpha_, beta_, k_, relu)
-        _round(gradient.view(np.uint32), dx[pixel])
-
-
-@inlined
-def _normalize_group(
-    a: Rows, squares: Rows, scale: Rows, size: int, alpha: Number, beta: Number, k: Number, relu: bool
-) -> None:
-    """Replace the maps of one group at one pixel by their normalized values."""
-    _rectify(a, squares, size, relu)
-    if size == 5 and beta == a.dtype.type(
-        0.75
-    ):  # the paper's; two square roots, which processors have, instead of a power
-        for i in range(len(a)):
-            s = k + alpha * (squares[i] + squares[i + 1] + squares[i + 2] + squares[i + 3] + squares[i + 4])
-            root = np.sqrt(s)
-            a[i] = a[i] / (root * np.sqrt(root))
-        return
+@compiled
+def _scales(values: Rows, a: Rows, squares: Rows, scale: Rows, size: int, alpha: float, k: float, relu: bool) -> None:
+    half, zero = size // 2, values.dtype.type(0)
+    for i in range(len(values)):
+        a[i] = max(values[i], zero) if relu else values[i]
+    for i in range(len(values)):
+        squares[half + i] = a[i] * a[i]
     _window_sums(squares, scale, size)
-    for i in range(len(a)):
-        a[i] = a[i] / (k + alpha * scale[i]) ** beta
+    alpha_, k_ = values.dtype.type(alpha), values.dtype.type(k)
+    for i in range(len(values)):
+        scale[i] = k_ + alpha_ * scale[i]
 
 
-@inlined
-def _gradient_group(
-    a: Rows,
-    g: Rows,
-    squares: Rows,
-    ratios: Rows,
-    scale: Rows,
-    size: int,
-    alpha: Number,
-    beta: Number,
-    k: Number,
-    relu: bool,
-) -> None:
-    """Replace the gradient of the normalized maps of one group at one pixel by that of the maps."""
-    half, zero = size // 2, a.dtype.type(0)
-    _rectify(a, squares, size, relu)
-    if size == 5 and beta == a.dtype.type(0.75):
-        for i in range(len(a)):
-            s = k + alpha * (squares[i] + squares[i + 1] + squares[i + 2] + squares[i + 3] + squares[i + 4])
-            root = np.sqrt(s)
-            inverse = g[i] / (s * root * np.sqrt(root))  # g / s^1.75: one division for both terms
-            g[i] = inverse * s
-            ratios[half + i] = inverse * a[i]
-    else:
-        _window_sums(squares, scale, size)
-        for i in range(len(a)):
-            s = k + alpha * scale[i]
-            g[i] = g[i] / s**beta
-            ratios[half + i] = g[i] * a[i] / s
-    weight = a.dtype.type(-2) * alpha * beta
-    if size == 5:
-        for i in range(len(a)):
-            across = ratios[i] + ratios[i + 1] + ratios[i + 2] + ratios[i + 3] + ratios[i + 4]
-            total = g[i] + weight * a[i] * across
-            g[i] = total if a[i] > zero or not relu else zero
-        return
-    _window_sums(ratios, scale, size)
-    for i in range(len(a)):
-        total = g[i] + weight * a[i] * scale[i]
-        g[i] = total if a[i] > zero or not relu else zero
-
-
-@inlined
-def _rectify(a: Rows, squares: Rows, size: int, relu: bool) -> None:
-    """Rectify `a` in place; its squares lie between zeros, so that windows at the ends are like all others."""
-    half, zero = size // 2, a.dtype.type(0)
-    for i in range(len(a)):
-        value = max(a[i], zero) if relu else a[i]
-        a[i] = value
-        squares[half + i] = value * value
-
-
-@inlined
+@compiled
 def _window_sums(padded: Rows, sums: Rows, size: int) -> None:
+    if size == 5:  # the paper's
+        for i in range(len(sums)):
+            sums[i] = padded[i] + padded[i + 1] + padded[i + 2] + padded[i + 3] + padded[i + 4]
+        return
     sums[:] = 0
     for j in range(size):
         for i in range(len(sums)):
             sums[i] += padded[i + j]
 
 
-@inlined
-def _widen(half: Bits, whole: Bits) -> None:
-    """bfloat16 to float32, as bits: the upper half of the word."""
-    for i in range(len(half)):
-        whole[i] = np.uint32(half[i]) << np.uint32(16)
-
-
-@inlined
-def _round(whole: Bits, half: Bits) -> None:
-    """float32 to bfloat16, as bits: to the nearest, halfway to the even one; NaN stays NaN."""
-    for i in range(len(half)):
-        bits = whole[i]
-        odd = (bits >> np.uint32(16)) & np.uint32(1)
-        nearest = (bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)
-        is_nan = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
-        half[i] = np.uint16(0x7FC0) if is_nan else np.uint16(nearest)
+@compiled
+def _divided(values: Rows, scale: Rows, beta: float, to: Rows) -> None:
+    if beta == 0.75:  # two square roots, which processors have, instead of a beta
+        for i in range(len(values)):
+            root = np.sqrt(scale[i])
+            to[i] = values[i] / (root * np.sqrt(root))
+        return
+    beta_ = values.dtype.type(beta)
+    for i in range(len(values)):
+        to[i] = values[i] / scale[i] ** beta_
