@@ -13,7 +13,9 @@ from ..terminal import examples, one_line_errors
 PAPER_IMAGES_PER_S = 227
 
 
-@click.command("list", epilog=examples("alextrain recipes", "alextrain recipes --rate 1500", "alextrain recipes --json"))
+@click.command(
+    "list", epilog=examples("alextrain recipes", "alextrain recipes --rate 1500", "alextrain recipes --json")
+)
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
@@ -51,9 +53,13 @@ def list_recipes(rate: float, as_json: bool) -> None:
     click.echo(f"hours at {rate:g} images/s; 'alextrain recipes show NAME' tells the rest")
 
 
-@click.command("show", epilog=examples("alextrain recipes show t1", "alextrain recipes show runs/original/config.json --json"))
+@click.command(
+    "show", epilog=examples("alextrain recipes show t1", "alextrain recipes show runs/original/config.json --json")
+)
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print the resolved recipe as JSON, as a run's config.json has it.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the resolved recipe as JSON, as a run's config.json has it."
+)
 @one_line_errors
 def show(name: str, as_json: bool) -> None:
     """Show what a recipe reproduces, and every key with its meaning.

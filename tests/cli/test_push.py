@@ -1,4 +1,4 @@
-"""`alexprep push` and `alexeval push` against a stand-in for the Hub: what arrives, who sees it, what a refusal says."""
+"""`push` of alexprep and alexeval to a stand-in for the Hub: what arrives, who sees it, what a refusal says."""
 
 import json
 import os
