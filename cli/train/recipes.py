@@ -29,7 +29,7 @@ def list_recipes(rate: float, as_json: bool) -> None:
     """List the built-in recipes, the claims they serve and what they cost."""
     from ...model.runs.load import built_in_recipes, load_about, load_recipe
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in built_in_recipes():
         about, epochs = load_about(name), load_recipe(name).training.epochs
         images = about.train_images * epochs

@@ -10,7 +10,7 @@ from ..views import TITLES
 
 Row = tuple[str, int, str, Mapping[str, float]]
 """What is scored (a split's name), how many images, by which views, and the numbers."""
-_VIEWS: dict[str, str] = {**TITLES}
+_VIEWS: dict[str, str] = {str(kind): title for kind, title in TITLES.items()}
 
 
 def model_card(run: Run, step: int, metrics: Mapping[str, Any] | None, name: str) -> str:
