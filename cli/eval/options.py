@@ -43,19 +43,22 @@ def _checkpoint(context: click.Context, parameter: click.Parameter, value: str) 
     raise click.BadParameter(f"{value!r} is neither last nor best nor the number of a step")
 
 
+checkpoint_option = click.option(
+    "--checkpoint",
+    callback=_checkpoint,
+    metavar="last|best|STEP",
+    default="last",
+    show_default=True,
+    help="Which checkpoint of a run folder.",
+)
+
+
 def network_options(command: Command) -> Command:
     """--checkpoint and --recipe: which weights, and for a weights file what feeds them."""
     command = click.option(
         "--recipe", help="For a weights file: the recipe that feeds it, built in, a TOML file or a run's config.json."
     )(command)
-    return click.option(
-        "--checkpoint",
-        callback=_checkpoint,
-        metavar="last|best|STEP",
-        default="last",
-        show_default=True,
-        help="Which checkpoint of a run folder.",
-    )(command)
+    return checkpoint_option(command)
 
 
 def load(
