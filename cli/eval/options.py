@@ -72,15 +72,16 @@ class NetworkChoice:
         )
 
 
+checkpoint_option = click.option(
+    "--checkpoint",
+    callback=_checkpoint,
+    metavar="last|best|STEP",
+    default="last",
+    show_default=True,
+    help="Which checkpoint of a run folder.",
+)
 _WEIGHTS = (
-    click.option(
-        "--checkpoint",
-        callback=_checkpoint,
-        metavar="last|best|STEP",
-        default="last",
-        show_default=True,
-        help="Which checkpoint of a run folder.",
-    ),
+    checkpoint_option,
     click.option(
         "--recipe", help="For a weights file: the recipe that feeds it, built in, a TOML file or a run's config.json."
     ),
