@@ -112,18 +112,26 @@ CLAIMS = (
 )  # fmt: skip
 
 
-def claims_table(records: Sequence[RunRecord]) -> str:
-    """The table as Markdown."""
+COLUMNS = ("id", "claim", "printed", "ours", "data", "seeds", "hours", "status")
+
+
+def claims_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
+    """A row for each claim, with the keys `COLUMNS`; `ours` are means with 95 % intervals."""
     groups = groups_of(records)
     served = {name: load_about(name).claims for name in built_in_recipes()}
-    lines = [
-        "| id | claim | printed | ours, 95 % interval | data | seeds | hours | status |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for claim in CLAIMS:
         own = [group for group in groups if claim.id in served.get(group.first.recipe.name, ())]
-        lines.append(f"| {' | '.join([claim.id, claim.claim, claim.printed, *_ours(claim, own, groups)])} |")
-    return "\n".join(lines)
+        cells = (claim.id, claim.claim, claim.printed, *_ours(claim, own, groups))
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    return rows
+
+
+def claims_table(records: Sequence[RunRecord]) -> str:
+    """The rows as a Markdown table."""
+    heads = [head if head != "ours" else "ours, 95 % interval" for head in COLUMNS]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(COLUMNS) + "|"]
+    return "\n".join(lines + [f"| {' | '.join(row.values())} |" for row in claims_rows(records)])
 
 
 def _ours(claim: Claim, own: Sequence[Group], groups: Sequence[Group]) -> tuple[str, str, str, str, str]:

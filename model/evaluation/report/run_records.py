@@ -91,7 +91,7 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
 
     Args:
         path: A run folder, or a JSON file that `store_record` wrote.
-        evaluations: Files that `alexeval --json` wrote; rows of this run's newest checkpoint add their scores.
+        evaluations: Files with what `alexeval --json` printed; rows of this run's newest checkpoint add their scores.
 
     Raises InputError for what is neither, and for a run that is not finished.
     """
