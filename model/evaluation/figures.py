@@ -20,7 +20,7 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
     figure, axes = new_figure(2, (10, 4))
     for kind, color, label in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
         mine = [line for line in lines if line["kind"] == kind]
-        epochs = [line["step"] / steps_per_epoch for line in mine]
+        epochs = [_epoch(line, steps_per_epoch) for line in mine]
         marker = "o" if kind == "val" else None
         axes[0].plot(epochs, [line["loss"] for line in mine], color, marker=marker, ms=4, label=label)
         errors = [100 * line["top1_error"] for line in mine]
@@ -30,7 +30,8 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
             axes[1].plot(epochs, errors, color, ls="--", marker="o", ms=3, lw=1, label=f"{label}, top-5")
     train = [line for line in lines if line["kind"] == "train"]
     rate = axes[0].twinx()
-    rate.step([line["step"] / steps_per_epoch for line in train], [line["rate"] for line in train], RATE_COLOR, lw=1)
+    epochs = [_epoch(line, steps_per_epoch) for line in train]
+    rate.step(epochs, [line["rate"] for line in train], RATE_COLOR, lw=1)
     rate.set_yscale("log")
     rate.set_ylabel("learning rate", color=RATE_COLOR)
     rate.tick_params(axis="y", which="both", colors=RATE_COLOR)
@@ -43,6 +44,11 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
         axis.legend(frameon=False)
     figure.suptitle(folder.resolve().name)
     save_figure(figure, folder / "curves.png")
+
+
+def _epoch(line: dict[str, Any], steps_per_epoch: int) -> float:
+    """Finished epochs at a line of the log; older versions wrote no epochs of training."""
+    return float(line.get("epoch", line["step"] / steps_per_epoch))
 
 
 def draw_filters(path: Path, kernels_KCHW: NDArray[np.float32], num_columns: int) -> None:

@@ -76,6 +76,8 @@ class Change:
     """Finished epochs."""
     jitter: Jitter | None = None
     """As in `data`."""
+    fold_in: Literal["val"] | None = None
+    """A split whose images are trained on too from then on, as cuda-convnet did with the fifth batch of CIFAR-10."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -153,6 +155,13 @@ class Training:
         starts = [change.epoch for change in self.changes]
         if starts != sorted(set(starts)):
             raise InputError(f"training.changes: their epochs must rise, got {starts}")
+        if len(self.folds) > 1:
+            raise InputError("training.changes: a split can be folded in once")
+
+    @property
+    def folds(self) -> tuple[Change, ...]:
+        """The changes that fold in a split: one or none."""
+        return tuple(change for change in self.changes if change.fold_in is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -173,6 +182,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.name or self.name != Path(self.name).name or self.name in (".", ".."):
             raise InputError(f"name = {self.name!r}: expected a plain name, since the run folder is called so")
+        if self.training.folds and self.data.validate_on == "val":
+            raise InputError(
+                "training.changes: fold_in = 'val' trains on what data.validate_on = 'val' scores; set it to 'test'"
+            )
+        if self.training.folds and self.data.order != "full":
+            raise InputError(f"training.changes: fold_in needs data.order = 'full', got {self.data.order!r}")
 
     def at(self, epoch: int) -> "Recipe":
         """This recipe as `training.changes` have it after `epoch` finished epochs."""

@@ -186,6 +186,8 @@ class Run:
                 f"{self.folder}: this run was started with {difference}; choose another --name, or the same settings, "
                 "or change it on the way with --change"
             )
+        if recipe.training.folds != current.training.folds:
+            raise InputError("training.changes.fold_in cannot be changed on the way; start another run")
         for key in changed:
             if key.partition(".")[0] in FIXED or key in FIXED:
                 raise InputError(f"{key} cannot be changed on the way; start another run under another --name")

@@ -20,7 +20,8 @@ def run_facts(
     """By key: recipe, data, versions, and what the run folder holds. InputError for a set that cannot be opened."""
     facts = {f"--set {key}": value for key, value in _flat(recipe.to_json()).items() if key != "name"}
     facts["precision"] = str(precision).removeprefix("torch.")
-    for split in ("train", validation_split):
+    folded = [change.fold_in for change in recipe.training.folds]
+    for split in dict.fromkeys(("train", *folded, validation_split)):
         if split is not None:
             facts[f"data of {split}"] = _data(shards / split)
     facts["version of alexkit"] = __version__

@@ -30,6 +30,7 @@ from ..runs.progress import Best, Progress, Validation
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
+from .calendar import calendar_of
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
 from .facts import run_facts
 from .interval import Interval
@@ -76,19 +77,20 @@ class Trainer:
         if table.input_px != data.crop:
             raise InputError(f"data.crop is {data.crop} px, but the network reads {table.input_px} px; make them equal")
         split = self._validation_split()
+        self.calendar = calendar_of(recipe, shards)
         with ExitStack() as stack:  # a start that is refused leaves nothing open
             facts = run_facts(recipe, shards, split, folder, self.precision)
             self.layout = make_layout(table.columns, processes_per_replica, self.device, facts)
             stack.callback(self.layout.close)
             if self.layout.rank == 0:
                 stack.callback(RunLock(folder).release)
-            self.augment = data.augment()
-            self.loader = self._loader("train", self.augment)
+            self.augment, self.splits = data.augment(), self.calendar.phases[0].splits
+            self.loader = self._loader(self.splits, self.augment)
             stack.callback(lambda: self.loader.close())  # the loader of that time
             self.validation: Loader | None = None
             if split is not None:
                 view = CenterCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train")
-                self.validation = self._loader(split, view)
+                self.validation = self._loader((split,), view)
                 stack.callback(self.validation.close)
                 self._require_classes(split, self.validation)
             self.run_folder = self._open_run(folder, change, restart)
@@ -133,12 +135,12 @@ class Trainer:
     @property
     def num_steps(self) -> int:
         """Steps of the whole run."""
-        return self.recipe.training.epochs * len(self.loader)
+        return self.calendar.step_at(self.recipe.training.epochs)
 
     @property
     def epoch(self) -> int:
         """Finished epochs."""
-        return self.step // len(self.loader)
+        return self.calendar.finished(self.step)
 
     def run(self, report: Report | None = None, on_epoch: Callable[[str], None] | None = None) -> dict[str, Any]:
         """Train until the last epoch and return the result, which is also left in the run folder.
@@ -174,7 +176,7 @@ class Trainer:
         last, best = self.progress.last_validation, self.progress.best
         if last is not None and best is not None and self.validated_now:
             words.append(f"val top-1 error {last.rates['top1_error']:.1%}")
-            words[-1] += f" (best {best.error:.1%} at {best.step // len(self.loader)})"
+            words[-1] += f" (best {best.error:.1%} at {self.calendar.finished(best.step)})"
             if "top5_error" in last.rates:
                 words.append(f"top-5 {last.rates['top5_error']:.1%}")
         return "  ".join(words)
@@ -188,11 +190,11 @@ class Trainer:
                 self.layout.request("save")
             if stop.is_set():
                 self.layout.request("stop")
-            epoch = self.step / len(self.loader)
+            epoch = self.calendar.epoch(self.step)
             rate = self.rate(epoch)
             interval.add(self.learner.train_step(batch, rate, epoch, num_images=self._images_of_short_batch()))
             requests = self.layout.agreed_requests()
-            at_end = self.step % len(self.loader) == 0
+            at_end = self.calendar.within(self.step) == 0
             if at_end or self.step % LOG_EVERY_STEPS == 0:
                 numbers = interval.numbers()
                 self.train_loss = numbers["loss"]
@@ -200,7 +202,7 @@ class Trainer:
                     dead = dead_fractions(self.learner, batch.images)
                     numbers["dead_fraction"] = max(dead.values(), default=0.0)
                 self._watch_for_stall(numbers["loss"], batch)
-                log.write("train", self.step, rate=rate, **numbers)
+                log.write("train", self.step, epoch=self.calendar.epoch(self.step), rate=rate, **numbers)
                 note = "loss {loss:.3f}, error {top1_error:.1%}, data wait {wait_fraction:.0%}".format(**numbers)
                 interval.restart()
             if report:
@@ -214,7 +216,7 @@ class Trainer:
 
     def _images_of_short_batch(self) -> int | None:
         """Images of the next global batch where it is an epoch's last and short one, else None."""
-        done = self.step % len(self.loader) * self.recipe.training.batch_size
+        done = self.calendar.within(self.step) * self.recipe.training.batch_size
         left = self.loader.num_samples - done
         return left if left < self.recipe.training.batch_size else None
 
@@ -224,13 +226,17 @@ class Trainer:
         if recipe != self.recipe:
             self.recipe = recipe
             self.learner.follow(recipe)
-        augment = self.recipe.at(self.epoch).data.augment()
-        if augment != self.augment:
+        augment, splits = self.recipe.at(self.epoch).data.augment(), self.calendar.of_step(self.step).splits
+        if (augment, splits) != (self.augment, self.splits):
             # The old loader has begun this epoch's first batches, with the old augmentation.
             state = self.loader.state_dict()
             self.loader.close()
-            self.augment, self.loader = augment, self._loader("train", augment)
-            self.loader.load_state_dict(state)
+            folded, self.augment, self.splits = splits != self.splits, augment, splits
+            self.loader = self._loader(splits, augment)
+            if folded:  # a split is folded in at the start of an epoch
+                self.loader.set_epoch(self.epoch)
+            else:
+                self.loader.load_state_dict(state)
         return self.epoch < self.recipe.training.epochs
 
     def rate(self, epoch: float) -> float:
@@ -260,7 +266,7 @@ class Trainer:
         """Release the loaders' threads and files and the run folder, and leave the other processes."""
         self._resources.close()
 
-    def _loader(self, split: str, augment: TrainAugment | CenterCrop) -> Loader:
+    def _loader(self, splits: tuple[str, ...], augment: TrainAugment | CenterCrop) -> Loader:
         num_replicas = self.layout.num_replicas
         batch_size, rest = divmod(self.recipe.training.batch_size, num_replicas)
         if rest:
@@ -269,7 +275,7 @@ class Trainer:
                 f"choose a multiple of {num_replicas}"
             )
         return Loader(
-            self.shards / split,
+            [self.shards / split for split in splits] if len(splits) > 1 else self.shards / splits[0],
             batch_size=batch_size,
             augment=augment,
             device=str(self.device),
@@ -316,7 +322,9 @@ class Trainer:
         self.progress = Progress.from_json(checkpoint.state["progress"], where=str(checkpoint.folder))
         self.learner.step, self.learner.scale = checkpoint.step, self.progress.loss_scale
         self.interval = Interval(self.progress.interval)
-        self.loader.load_state_dict(checkpoint.state["loader"])
+        self._follow_recipe()  # to the loader of its phase, at the phase's start
+        if self.step != self.calendar.of_step(self.step).step:
+            self.loader.load_state_dict(checkpoint.state["loader"])
 
     def _finish_epoch(self, log: RunLog, stop: StopRequest) -> None:
         """Validate the network of this epoch, where that is due; save; draw."""
@@ -369,7 +377,7 @@ class Trainer:
         if self.layout.rank == 0 and due:
             folder, first = self.run_folder.folder, self.learner.network.wiring.layers[0].name
             try:
-                draw_curves(folder, len(self.loader))
+                draw_curves(folder, self.calendar.phases[0].steps_per_epoch)
                 if (checkpoint := newest_checkpoint(folder / CHECKPOINTS)) is not None:
                     kernels = checkpoint.weights()[f"{first}.weight"].numpy()
                     draw_filters(folder / "filters.png", kernels, self.layout.columns.number)

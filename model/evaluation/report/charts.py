@@ -41,7 +41,7 @@ def training_curves(runs: Sequence[Path]) -> str | None:
         val = [line for line in lines if line["kind"] == "val" and line.get("epoch")]
         train = [line for line in lines if line["kind"] == "train"]
         steps_per_epoch = val[0]["step"] / val[0]["epoch"] if val else 1
-        epochs = [line["step"] / steps_per_epoch for line in train]
+        epochs = [line.get("epoch", line["step"] / steps_per_epoch) for line in train]
         left.plot(epochs, [line["loss"] for line in train], color=color, lw=1, alpha=0.6)
         epochs = [line["epoch"] for line in val]
         left.plot(epochs, [line["loss"] for line in val], color=color, marker="o", ms=3.5)

@@ -6,6 +6,7 @@ time, and how much of the first layer's energy is color, by column.
 
 from collections.abc import Sequence
 from dataclasses import field
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def _epochs(folder: Path, result: dict[str, Any]) -> tuple[EpochRecord, ...]:
     train: dict[int, list[dict[str, Any]]] = {}
     val: dict[int, float] = {}
     for line in read_log(folder / LOG):
-        epoch = max(int(-(-line["step"] // steps_per_epoch)), 1)
+        epoch = max(ceil(line.get("epoch", line["step"] / steps_per_epoch)), 1)
         if line["kind"] == "train":
             train.setdefault(epoch, []).append(line)
         else:

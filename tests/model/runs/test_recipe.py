@@ -170,7 +170,7 @@ def test_every_recipe_says_what_it_needs_what_was_printed_and_where_it_departs(n
 
 def test_there_is_a_recipe_for_every_claim_that_training_can_show() -> None:
     served = {claim for name in built_in_recipes() for claim in load_about(name).claims}
-    assert served == {"T1", "T2a", "T2b", "T2c", "T2d", "T3", "F1", *(f"B{i}" for i in range(1, 9))}
+    assert served == {"T1", "T2a", "T2b", "T2c", "T2d", "T3", "F1", "F3", "F4", *(f"B{i}" for i in range(1, 9))}
 
 
 LONG_CIFAR = ["cifar10-11", "cifar10-13", "cifar10-14", "cifar10-18", "cifar10-19-140"]
