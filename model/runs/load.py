@@ -28,11 +28,12 @@ def built_in_recipes() -> list[str]:
 def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     """A built-in recipe by name, a TOML file, or a run's `config.json`, with overrides `section.key=value` applied.
 
-    Raises InputError when there is no such recipe, the file is not TOML or JSON, a key or value is wrong, or an
-    override has no effect.
+    Raises InputError when there is no such recipe, the file is not TOML or JSON, or a key or value is wrong.
     """
     data = _read(name_or_file)
-    return _overridden(data, overrides, where=name_or_file)
+    for override in overrides:
+        _override(data, override)
+    return Recipe.from_json(data, where=name_or_file)
 
 
 def load_about(name_or_file: str) -> About:
@@ -78,19 +79,10 @@ def _table(name_or_file: str) -> dict[str, Any]:
 
 def change_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """`recipe` with overrides `section.key=value` applied; InputError when one is wrong."""
-    return _overridden(recipe.to_json(), overrides, where="--set")
-
-
-def _overridden(data: dict[str, Any], overrides: Sequence[str], *, where: str) -> Recipe:
+    data = recipe.to_json()
     for override in overrides:
         _override(data, override)
-    recipe = Recipe.from_json(data, where=where)
-    for override in overrides:
-        key = override.partition("=")[0].strip()
-        why = recipe.schedule.unread(key.removeprefix("schedule.")) if key.startswith("schedule.") else None
-        if why:
-            raise InputError(f"--set {override}: {why}")
-    return recipe
+    return Recipe.from_json(data, where="--set")
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class ParamGroup:
     """Names of parameters, LAYER.weight or LAYER.bias; `*` stands for anything: `["*.bias"]`, `["conv1.*"]`."""
     rates: tuple[tuple[AtLeast0, AtLeast0], ...] = ()
     """Pairs of finished epochs and the learning rate from then on. It is absolute: neither `rate` nor the schedule
-    changes it, only a layer's factor in `training.rates`. 0 freezes. Without any, the group follows them."""
+    changes it. 0 freezes. Without any, the group follows them."""
     weight_decay: AtLeast0 | None = None
     """In place of the recipe's and the network's."""
 
@@ -143,7 +143,7 @@ class Training:
     start_layers: tuple[str, ...] = ()
     """Which layers start from there, `*` standing for anything. Left out, all but the last."""
     rates: dict[str, AtLeast0] = field(default_factory=dict)
-    """Factors on the learning rate by layer, absolute ones too; 0 freezes it."""
+    """Factors on the learning rate by layer; 0 freezes it."""
     param_groups: tuple[ParamGroup, ...] = ()
     """Parameters with rates or decays of their own."""
     changes: tuple[Change, ...] = ()
@@ -152,10 +152,6 @@ class Training:
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
             raise InputError(f"training.batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
-        if self.start_layers and not self.start_from:
-            raise InputError(
-                "training.start_layers has no effect without training.start_from; name where to start from"
-            )
         starts = [change.epoch for change in self.changes]
         if starts != sorted(set(starts)):
             raise InputError(f"training.changes: their epochs must rise, got {starts}")

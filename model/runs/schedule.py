@@ -10,14 +10,6 @@ from ...errors import InputError
 from ..network.switches import CHECKED
 
 ScheduleKind = Literal["plateau", "steps", "quarters", "cosine", "linear", "constant"]
-# The kinds that read a key; all others read it never.
-_READ_BY: dict[str, tuple[ScheduleKind, ...]] = {
-    "divide_by": ("plateau", "steps", "quarters"),
-    "drops": ("plateau",),
-    "patience": ("plateau",),
-    "min_gain": ("plateau",),
-    "at_epochs": ("steps",),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -48,13 +40,6 @@ class Schedule:
             raise InputError(f"schedule.at_epochs must rise from 0 or more, got {list(self.at_epochs)}")
         if self.kind == "steps" and not self.at_epochs:
             raise InputError("schedule 'steps' needs at_epochs, e.g. at_epochs = [24, 50, 78]")
-
-    def unread(self, key: str) -> str | None:
-        """In words, why a key of this schedule has no effect; None where it has one."""
-        kinds = _READ_BY.get(key)
-        if kinds is None or self.kind in kinds or getattr(self, key) == getattr(Schedule(), key):
-            return None
-        return f"has no effect with schedule.kind = {self.kind!r}; it is read by {' and '.join(map(repr, kinds))}"
 
     def factor(self, *, epoch: float, epochs: int, drops: int) -> float:
         """What the starting rate is multiplied by at `epoch` (fractions count steps) of `epochs`.

@@ -12,25 +12,22 @@ class GroupSettings:
     """What one parameter learns by."""
 
     factor: float
-    """Factor on the run's learning rate, where the parameter follows it: its layer's, and the biases'."""
+    """Factor on the run's learning rate, where the parameter follows it."""
     weight_decay: float
     """The decay inside the update."""
     own: ParamGroup | None = None
     """The recipe's group whose absolute rates the parameter has instead."""
-    own_factor: float = 1.0
-    """Factor on those rates: its layer's, so that 0 freezes any layer."""
 
     def lr(self, rate: float, epoch: float) -> float:
         """The learning rate at `epoch` (fractions count steps), `rate` being the run's."""
         own = None if self.own is None else self.own.rate_at(epoch)
-        return rate * self.factor if own is None else own * self.own_factor
+        return rate * self.factor if own is None else own
 
 
 def group_settings(recipe: Recipe, wiring: Wiring) -> dict[str, GroupSettings]:
     """The settings of every parameter by name.
 
-    Raises InputError when the recipe names a layer or a parameter that the network does not have, or a factor for
-    biases all of which have absolute rates.
+    Raises InputError when the recipe names a layer or a parameter that the network does not have.
     """
     training = recipe.training
     layers = [layer.name for layer in wiring.layers]
@@ -48,26 +45,16 @@ def group_settings(recipe: Recipe, wiring: Wiring) -> dict[str, GroupSettings]:
     for layer in wiring.layers:
         decay = layer.decay if training.weight_decay is None else training.weight_decay
         factor = training.rates.get(layer.name, 1.0)
-        result[f"{layer.name}.weight"] = _settings(recipe, f"{layer.name}.weight", factor, 1.0, decay)
+        result[f"{layer.name}.weight"] = _settings(recipe, f"{layer.name}.weight", factor, decay)
         bias_decay = decay if training.decay_biases else 0.0
-        result[f"{layer.name}.bias"] = _settings(recipe, f"{layer.name}.bias", factor, training.bias_rate, bias_decay)
-    if training.bias_rate != 1.0 and all(result[f"{layer}.bias"].own for layer in layers):
-        raise InputError(
-            f"training.bias_rate = {training.bias_rate:g} has no effect: training.param_groups gives all biases "
-            "absolute rates; change these, or leave bias_rate out"
-        )
+        result[f"{layer.name}.bias"] = _settings(recipe, f"{layer.name}.bias", factor * training.bias_rate, bias_decay)
     return result
 
 
-def _settings(recipe: Recipe, name: str, layer_factor: float, kind_factor: float, decay: float) -> GroupSettings:
+def _settings(recipe: Recipe, name: str, factor: float, decay: float) -> GroupSettings:
     own = None
     for group in recipe.training.param_groups:
         if group.matches(name):
             own = group if group.rates else own
             decay = decay if group.weight_decay is None else group.weight_decay
-    return GroupSettings(
-        factor=layer_factor * kind_factor,
-        weight_decay=decay,
-        own=own,
-        own_factor=1.0 if own is None else layer_factor,
-    )
+    return GroupSettings(factor=factor, weight_decay=decay, own=own)

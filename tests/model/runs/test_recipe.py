@@ -158,25 +158,6 @@ def test_a_recipe_that_names_a_base_has_its_keys_but_its_own_first(tmp_path: Pat
         load_recipe(str(tmp_path / "mine.toml"))
 
 
-@pytest.mark.parametrize(
-    ("name", "override", "message"),
-    [
-        ("paper", "schedule.at_epochs=[3]", r"has no effect with schedule.kind = 'plateau'; it is read by 'steps'"),
-        ("original", "schedule.patience=3", r"has no effect with schedule.kind = 'steps'; it is read by 'plateau'"),
-        ("quick", "schedule.divide_by=2", r"has no effect with schedule.kind = 'linear'; it is read by 'plateau' and"),
-        ("paper", "training.start_layers=['conv1']", "no effect without training.start_from"),
-    ],
-)
-def test_an_override_without_effect_is_refused(name: str, override: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        load_recipe(name, [override])
-
-
-def test_a_schedule_of_another_kind_may_be_chosen_over_a_recipes_own_keys() -> None:
-    assert load_recipe("original", ["schedule.kind=constant"]).schedule.at_epochs == (24, 50, 78)
-    assert load_recipe("original", ["schedule.kind=constant", "schedule.at_epochs=[]"]).schedule.kind == "constant"
-
-
 def test_the_spelling_of_older_recipes_is_read() -> None:
     assert load_recipe("paper", ["data.mean=centre"]).data.mean == "center"
 

@@ -62,15 +62,3 @@ def test_of_several_groups_that_match_the_last_one_counts() -> None:
     assert [found["conv2.bias"].lr(0.5, epoch) for epoch in (0, 2.49, 2.5, 90)] == [1, 1, 3, 3]
     assert found["conv2.bias"].weight_decay == 0.1
     assert found["conv2.weight"].lr(0.5, 7) == 0.5
-
-
-def test_a_layers_factor_holds_for_absolute_rates_too_so_that_0_freezes_it() -> None:
-    found = found_settings("original", "training.rates.conv1=0", "training.rates.conv2=0.5")
-    assert [found[f"conv1.{kind}"].lr(0.01, 3) for kind in ("weight", "bias")] == [0, 0]
-    assert [found[f"conv2.{kind}"].lr(0.01, 3) for kind in ("weight", "bias")] == [0.005, 0.01]
-
-
-def test_a_factor_for_biases_that_all_have_rates_of_their_own_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"training.bias_rate = 3 has no effect: training.param_groups gives all"):
-        found_settings("original", "training.bias_rate=3")
-    assert found_settings("paper", "training.bias_rate=3")["fc8.bias"].factor == 3
