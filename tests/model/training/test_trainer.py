@@ -189,9 +189,9 @@ def test_changes_of_rate_and_color_noise_hold_from_their_epoch_on(
     seen: list[torch.Tensor] = []
     whole_step = Learner.train_step
 
-    def watched_step(self: Learner, batch: Batch, rate: float, epoch: float) -> StepResult:
+    def watched_step(self: Learner, batch: Batch, rate: float, epoch: float, **options: int | None) -> StepResult:
         seen.append(batch.images.clone())
-        return whole_step(self, batch, rate, epoch)
+        return whole_step(self, batch, rate, epoch, **options)
 
     monkeypatch.setattr(Learner, "train_step", watched_step)
     train(shards, tmp_path / "run", CHANGED)
