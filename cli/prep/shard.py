@@ -11,16 +11,16 @@ from ...cores import num_cores
 from ...errors import InputError
 from ..locations import LOCATION
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
-from .arguments import WORKERS
+from .arguments import ENGINE, WORKERS
 from .source_options import found_lines, found_row, source_options
 
 if TYPE_CHECKING:
     from ...prep.build.build import BuiltSplit, OnProgress
     from ...prep.build.forecast import Forecast
-    from ...prep.build.options import Engine
     from ...prep.format.pixel_options import Chroma, Decode, Filter, Fit, ImageFormat
     from ...prep.sources import SourceOptions, SourceSplit
     from ...prep.storage import Location, StoreUrl
+    from ...prep.workers import Engine
 
 
 def _part(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -76,7 +76,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     "--images-per-shard", default=1000, show_default=True, help="Images in each tar; the last may have fewer."
 )
 @WORKERS
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Who works.")
+@ENGINE
 @click.option("--part", metavar="I/N", default=None, callback=_part, help="Write only this part of the shards.")
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")

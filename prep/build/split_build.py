@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,11 +18,11 @@ from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import SourceSplit
+from ..workers import run_jobs_on_ray
 from .options import BuildOptions
-from .part import PartJob, load_part, part_name
+from .part import PartJob, PartSummary, load_part, part_name, write_part
 from .pieces import write_shards
 from .plan import ShardPlan
-from .ray_engine import write_on_ray
 from .shard_job import ShardJob, ShardResult
 
 OnProgress = Callable[[int, int], None]
@@ -96,17 +96,31 @@ class SplitBuild:
             elif self.options.part is None or number % self.options.part[1] == self.options.part[0]:
                 missing.append(number)
         self._refuse_too_many_bad(num_bad, first_bad)
-        write_all = write_on_ray if self.options.engine == "ray" else write_shards
-        results = write_all(
-            [self._part_job(number) for number in missing],
-            num_workers=self.options.num_workers,
-            on_progress=lambda done: on_progress(before + done, num_bad),
+        results = self._write_all(
+            [self._part_job(number) for number in missing], lambda done: on_progress(before + done, num_bad)
         )
         with closing(results):  # stops the workers also when we raise
             for summary in results:
                 first_bad = first_bad or summary.first_bad
                 num_bad += summary.num_bad
                 self._refuse_too_many_bad(num_bad, first_bad)
+
+    def _write_all(self, jobs: list[PartJob], on_progress: Callable[[int], None]) -> Generator[PartSummary]:
+        """Have the jobs done by the engine; summaries in the order of completion."""
+        num_workers = self.options.num_workers
+        if self.options.engine == "local":
+            yield from write_shards(jobs, num_workers=num_workers, on_progress=on_progress)
+            return
+
+        def look(job: PartJob) -> PartSummary | None:
+            result = self._load(job.shard.number)
+            return None if result is None else PartSummary.of(result)
+
+        sized = [(job, len(job.shard.images)) for job in jobs]
+        running = run_jobs_on_ray(write_part, sized, num_workers=num_workers, on_progress=on_progress, look=look)
+        with closing(running) as results:
+            for _, summary in results:
+                yield summary
 
     def num_finished(self) -> int:
         """How many shards are finished, by whomever."""
