@@ -138,6 +138,7 @@ def shard(
     import json
 
     from ...prep.build.build import BuildOptions, build_shards
+    from ...prep.build.kept_listing import source_of_part
     from ...prep.build.publish import fetch_manifests, finish, scratch_folder
     from ...prep.format.pixel_options import PixelOptions
     from ...prep.sources import open_source
@@ -164,7 +165,10 @@ def shard(
     if not isinstance(out, Path) and (part is not None or engine != "local"):
         raise InputError("--part and --engine ray need an --out that is a folder which all machines share")
     url, folder = (None, out) if isinstance(out, Path) else (out, scratch_folder(out))
-    found = open_source(source, reading, out=folder)
+    if part is None or dry_run:
+        found = open_source(source, reading, out=folder)
+    else:
+        found = source_of_part(source, reading, folder)
     if dry_run and as_json:
         click.echo(json.dumps(found_row(found)))
         return

@@ -132,7 +132,7 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
 
     use_one_thread()
     memory_bytes = decode_options(job.pixels).memory_bytes
-    for i, (image, content) in enumerate(read_in_order(job.images, _read)):
+    for i, (image, content) in enumerate(read_in_order(list(job.images), _read)):
         heartbeat(i)
         try:
             if i in poisoned:

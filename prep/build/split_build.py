@@ -73,7 +73,7 @@ class SplitBuild:
             path=folder / self.plan.shard_name(number),
             number=number,
             first_position=positions.start,
-            images=[self.split.images[i] for i in self.order[positions.start : positions.stop].tolist()],
+            images=self.split.take(self.order[positions.start : positions.stop]),
             pixels=self.options.pixels,
         )
 

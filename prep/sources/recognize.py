@@ -7,11 +7,13 @@ understood, or what is not is listed.
 
 import atexit
 import gc
+import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,8 +28,9 @@ from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
-from .inputs import SourceSplit
+from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
+from .listed import ListedImages
 from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
@@ -50,6 +53,8 @@ class Source:
     """What a person should know of them."""
     passed_over: tuple[str, ...] = ()
     """What was not read: one line for each reason, with a count and an example."""
+    asked: str = ""
+    """The location and the options that it was opened by, as text; the same text means the same request."""
 
 
 def open_source(location: Location, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
@@ -67,7 +72,21 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
     read. ImportError when a library that the source needs is not installed.
     """
     with _without_collector():
-        return _open(location, options or SourceOptions(), None if out is None else out.resolve())
+        found = _open(location, options or SourceOptions(), None if out is None else out.resolve())
+        return replace(found, splits=tuple(map(_compact, found.splits)), asked=asked_by(location, options))
+
+
+def asked_by(location: Location, options: SourceOptions | None) -> str:
+    """What `Source.asked` is of a source that is opened by these."""
+    where = str(location if isinstance(location, StoreUrl) else location.absolute())
+    return json.dumps([where, asdict(options or SourceOptions())], sort_keys=True)
+
+
+def _compact(split: SourceSplit) -> SourceSplit:
+    """The split with its images as columns, where these can be kept."""
+    counts = Counter(image.label for image in split.images)
+    known = Known(split.fingerprint(), tuple(counts[entry.index] for entry in split.classes))
+    return replace(split, images=ListedImages.of(split.images) or split.images, known=known)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ...format.stats import PixelSums
 from ...sources.inputs import SourceSplit
 from ...sources.recognize import Source
 from ...workers import Engine, run_jobs_by
-from ..build import WORK_FOLDER
+from ..kept_listing import WORK_FOLDER
 from ..lock import exclusive_lock
 from ..options import BuildOptions
 from ..shard_job import write_one_shard
