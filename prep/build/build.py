@@ -30,6 +30,7 @@ from .plan import changed_lines
 from .probe import probe_digest
 from .split_build import OnProgress as OnProgress
 from .split_build import SplitBuild
+from .stores.shared_run import SharedRun
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +48,7 @@ def build_shards(
     *,
     on_split: Callable[[SourceSplit], OnProgress] = lambda split: lambda done, num_bad: None,
     on_forecast: Callable[[Forecast], None] = lambda forecast: None,
+    shared: SharedRun | None = None,
 ) -> list[BuiltSplit]:
     """Build every split of `source` under `out`, or continue where an interrupted run stopped.
 
@@ -62,6 +64,7 @@ def build_shards(
         options: how to build.
         on_split: called before a split is built; returns where its progress goes.
         on_forecast: called before a large source is begun.
+        shared: the run into a store, for which `out` is the scratch folder; what is there was pulled.
 
     Returns the splits that are complete now: all of them, unless `options.part` leaves some to others.
     """
@@ -81,6 +84,7 @@ def build_shards(
             software=software,
             plan_sha256=hashlib.sha256(plan).hexdigest(),
             probe=probe_digest(options.pixels),
+            shared=shared.of_split(split.name) if shared else None,
         )
         for split in source.splits
     ]
@@ -90,7 +94,8 @@ def build_shards(
             new = [split for split in source.splits if not (out / split.name / MANIFEST_NAME).exists()]
             forecast = measure(new, options.pixels, num_workers=options.num_workers)
             if forecast is not None:
-                refuse_without_room(out, forecast)
+                if shared is None:
+                    refuse_without_room(out, forecast)
                 on_forecast(forecast)
     except InputError:
         if work.exists() and not (work / PLAN_NAME).exists():
@@ -99,26 +104,33 @@ def build_shards(
     work.mkdir(parents=True, exist_ok=True)
     # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
     with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
-        if not create_once(work / PLAN_NAME, plan):
+        is_new = create_once(work / PLAN_NAME, plan)
+        if not (shared.settle_plan() if shared else is_new):
             # Once more, now that the plan is settled.
             _refuse_what_does_not_fit(out, source, options, wanted, now)
         built = []
-        for build in _with_kept_listing(builds, source, work):
+        for build in _with_kept_listing(builds, source, work, shared):
             already_complete = (build.folder / MANIFEST_NAME).exists()
             if already_complete or _build(build, on_split(build.split)):
                 built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
         if len(built) == len(builds):
             write_timm_info(out, [one.shard_set for one in built])
+            if shared is not None:
+                shared.finish()
             _remove(work)
     return built
 
 
-def _with_kept_listing(builds: list[SplitBuild], source: Source, work: Path) -> list[SplitBuild]:
+def _with_kept_listing(
+    builds: list[SplitBuild], source: Source, work: Path, shared: SharedRun | None
+) -> list[SplitBuild]:
     """The builds, whose jobs name the kept listing instead of holding their images."""
     if all((build.folder / MANIFEST_NAME).exists() for build in builds):
         return builds
     try:
         kept = {split.name: split for split in keep_listing(source, work).splits}
+        if shared is not None:
+            kept = {name: shared.share(split) for name, split in kept.items()}
     except OSError:
         if all((build.folder / MANIFEST_NAME).exists() for build in builds):
             return builds  # another process completed the sets meanwhile

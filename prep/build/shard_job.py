@@ -62,6 +62,8 @@ class ShardResult:
     """Why images were kept with a warning, and how many."""
     num_enlarged: int = 0
     """Images whose shorter side had fewer pixels than are stored."""
+    e_tags: tuple[str, ...] = ()
+    """Versions of shard and index in a store, where it tells them."""
 
     @property
     def bad(self) -> tuple[Quarantined, ...]:

@@ -24,6 +24,7 @@ from .part import PartJob, PartSummary, load_part, part_name, write_part
 from .pieces import write_shards
 from .plan import ShardPlan
 from .shard_job import ShardJob, ShardResult
+from .stores.shared_run import SharedSplit
 
 OnProgress = Callable[[int, int], None]
 """`on_progress(inputs done, inputs quarantined)` of the split that is being built."""
@@ -47,6 +48,8 @@ class SplitBuild:
     """Hash of the plan of the whole run; parts of another plan are not used."""
     probe: str = ""
     """What `probe_digest` gave where the plan was made."""
+    shared: SharedSplit | None = None
+    """Where shards and parts lie, for a run into a store; the folders hold copies of what is small then."""
 
     def __post_init__(self) -> None:
         _ = self.plan  # refuses impossible options before anything is written
@@ -84,6 +87,7 @@ class SplitBuild:
         """
         self.folder.mkdir(exist_ok=True)
         self.parts.mkdir(exist_ok=True)
+        self._refresh()
         num_bad = before = 0
         first_bad: Quarantined | None = None
         missing = []
@@ -113,7 +117,7 @@ class SplitBuild:
             return
 
         def look(job: PartJob) -> PartSummary | None:
-            result = self._load(job.shard.number)
+            result = None if self.shared else self._load(job.shard.number)
             return None if result is None else PartSummary.of(result)
 
         sized = [(job, len(job.shard.images)) for job in jobs]
@@ -124,6 +128,7 @@ class SplitBuild:
 
     def num_finished(self) -> int:
         """How many shards are finished, by whomever."""
+        self._refresh()
         return sum(self._load(number) is not None for number in range(self.plan.num_shards))
 
     def finish(self, on_progress: OnProgress) -> None:
@@ -134,6 +139,7 @@ class SplitBuild:
         """
         if changed := self._remove_changed():
             replace(self, options=replace(self.options, part=None)).write(on_progress)
+            self._refresh()
             changed &= self._remove_changed()
         if changed:
             name = self.folder / self.plan.shard_name(min(changed))
@@ -142,11 +148,22 @@ class SplitBuild:
                 "writes it again"
             )
         self._complete()
-        remove_abandoned(self.folder)
+        if self.shared is not None:
+            self.shared.complete()
+        else:
+            remove_abandoned(self.folder)
+
+    def _refresh(self) -> None:
+        if self.shared is not None:
+            self.shared.refresh()
 
     def _part_job(self, number: int) -> PartJob:
         return PartJob(
-            shard=self.job(number, self.folder), parts=self.parts, plan_sha256=self.plan_sha256, probe=self.probe
+            shard=self.job(number, self.folder),
+            parts=self.parts,
+            plan_sha256=self.plan_sha256,
+            probe=self.probe,
+            destination=self.shared.destination if self.shared else None,
         )
 
     def _refuse_too_many_bad(self, num_bad: int, first: Quarantined | None) -> None:
@@ -166,9 +183,21 @@ class SplitBuild:
         if result is None:
             logging.getLogger(__name__).warning("%s: damaged or of another run; its shard is written again", path)
             path.unlink(missing_ok=True)
-        if result and result.written and not _is_there(self.folder, result.written.entry):
-            return None
+        if result and result.written:
+            entry = result.written.entry
+            if not (self.shared.is_there(entry) if self.shared else _is_there(self.folder, entry)):
+                return None
         return result
+
+    def _is_whole(self, result: ShardResult) -> bool:
+        """Whether shard and index have the bytes that were written."""
+        if result.written is None:
+            return True
+        entry = result.written.entry
+        if self.shared is not None:
+            return self.shared.is_whole(entry, result.e_tags)
+        shard = self.folder / entry.name
+        return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256
 
     def _results(self) -> Iterator[ShardResult]:
         for number in range(self.plan.num_shards):
@@ -184,8 +213,10 @@ class SplitBuild:
         """Take shards whose bytes are no longer those that were written out of the finished ones; their numbers."""
         changed = set()
         for number, result in enumerate(self._results()):
-            if result.written and not _is_whole(self.folder, result.written.entry):
+            if not self._is_whole(result):
                 (self.parts / part_name(number)).unlink(missing_ok=True)
+                if self.shared is not None:
+                    self.shared.drop(part_name(number))
                 changed.add(number)
         return changed
 
@@ -232,9 +263,3 @@ class SplitBuild:
 def _is_there(folder: Path, entry: ShardEntry) -> bool:
     shard = folder / entry.name
     return shard.is_file() and shard.stat().st_size == entry.num_bytes and index_path(shard).is_file()
-
-
-def _is_whole(folder: Path, entry: ShardEntry) -> bool:
-    """Whether shard and index have the bytes that were written."""
-    shard = folder / entry.name
-    return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256

@@ -8,17 +8,19 @@ for. Text is kept as a folder, which many images share, and what follows it.
 import base64
 import json
 import mmap
+import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast, overload
+from typing import Any, BinaryIO, NamedTuple, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ..storage import StoreUrl
+from ..format.files import whole_file
+from ..storage import ObjectStore, StoreUrl
 from ..storage.url import Scheme
 from .folders.store_folder import StoreImage
 from .folders.zip_folder import ZipImage
@@ -41,6 +43,14 @@ _TEXTS = {"file": ("path",), "store": ("url", "e_tag"), "zip": ("path",), "parqu
 def _kind_of(image: SourceImage) -> str:
     kinds = {"FileImage": "file", "StoreImage": "store", "ZipImage": "zip", "ParquetImage": "parquet"}
     return kinds[type(image).__name__]
+
+
+class StoredListing(NamedTuple):
+    """A copy of a listing's file in a store, for machines that do not see the file."""
+
+    url: StoreUrl
+    num_bytes: int
+    sha256: str
 
 
 class _Text:
@@ -95,6 +105,8 @@ class ListedImages(Sequence[SourceImage]):
     """How many images there are."""
     path: Path | None = None
     """The file that they are mapped from."""
+    stored: StoredListing | None = None
+    """Its copy in a store."""
     about: dict[str, Any] = field(default_factory=dict)
     """What else the file says."""
 
@@ -174,7 +186,7 @@ class ListedImages(Sequence[SourceImage]):
     def take(self, places: NDArray[np.int64]) -> Sequence[SourceImage]:
         """The images at these places: of a mapped file by reference, which is short to send, else themselves."""
         if self.path is not None:
-            return ListedSlice(self.path, places)
+            return ListedSlice(self.path, places, self.stored)
         return [self[place] for place in places.tolist()]
 
     def __len__(self) -> int:
@@ -236,8 +248,8 @@ class ListedImages(Sequence[SourceImage]):
 class ListedSlice(Sequence[SourceImage]):
     """Some images of a mapped listing. Sent to another process it is the file's path and their places."""
 
-    def __init__(self, path: Path, places: NDArray[np.int64]) -> None:
-        self.path, self.places = path, places
+    def __init__(self, path: Path, places: NDArray[np.int64], stored: StoredListing | None = None) -> None:
+        self.path, self.places, self.stored = path, places, stored
 
     def __len__(self) -> int:
         return len(self.places)
@@ -248,20 +260,29 @@ class ListedSlice(Sequence[SourceImage]):
     def __getitem__(self, at: slice) -> "ListedSlice": ...
     def __getitem__(self, at: int | slice) -> "SourceImage | ListedSlice":
         if isinstance(at, slice):
-            return ListedSlice(self.path, self.places[at])
-        return _opened(self.path)[int(self.places[at])]
+            return ListedSlice(self.path, self.places[at], self.stored)
+        return _opened(self.path, self.stored)[int(self.places[at])]
 
 
 _maps: dict[Path, ListedImages] = {}
 
 
-def _opened(path: Path) -> ListedImages:
-    """The file, mapped once in each process."""
+def _opened(path: Path, stored: StoredListing | None) -> ListedImages:
+    """The file, mapped once in each process; copied from the store where this machine does not see it."""
     if path not in _maps:
         if len(_maps) >= _KEPT_MAPS:
             _maps.clear()
-        _maps[path] = ListedImages.open(path)
+        _maps[path] = ListedImages.open(path if stored is None or path.exists() else _copy_of(stored))
     return _maps[path]
+
+
+def _copy_of(stored: StoredListing) -> Path:
+    """A copy below TMPDIR, shared by the processes of this machine; called by its hash."""
+    path = Path(tempfile.gettempdir()) / f"alexkit-listing-{stored.sha256[:32]}.inputs"
+    if not path.exists():
+        with whole_file(path) as file:
+            ObjectStore(stored.url).download("", file, num_bytes=stored.num_bytes, sha256=stored.sha256)
+    return path
 
 
 def _cut(text: str) -> tuple[str, str]:

@@ -154,8 +154,8 @@ class ObjectStore:
 
         return self._repeat(once, folder)
 
-    def put_whole(self, name: str, content: bytes | Path) -> None:
-        """Write an object in one request; readers see the old one or the new one, never a part.
+    def put_whole(self, name: str, content: bytes | Path) -> str | None:
+        """Write an object in one request; readers see the old one or the new one, never a part. Its version mark.
 
         S3 gets a SHA-256 to check. Where the answer's ETag is not the content's MD5, the object is read back.
         """
@@ -163,14 +163,16 @@ class ObjectStore:
         data = content.read_bytes() if isinstance(content, Path) else content
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
 
-        def once() -> None:
-            e_tag = _MD5.fullmatch(self._client.put(self._full(name), data, use_multipart=False)["e_tag"] or "")
-            if e_tag is None or e_tag[1] != md5:
+        def once() -> str | None:
+            e_tag: str | None = self._client.put(self._full(name), data, use_multipart=False)["e_tag"]
+            found = _MD5.fullmatch(e_tag or "")
+            if found is None or found[1] != md5:
                 stored = bytes(self._client.get(self._full(name)).bytes())
                 if stored != data:
                     raise _Damaged("what was stored is not what was sent")
+            return e_tag
 
-        self._repeat(once, name)
+        return self._repeat(once, name)
 
     def create_once(self, name: str, content: bytes) -> None:
         """Write an object that must not exist. Raises FileExistsError when another content stands there.
