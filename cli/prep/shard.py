@@ -277,7 +277,9 @@ def _remarks(built: "BuiltSplit") -> list[str]:
 
     manifest, lines = built.shard_set.manifest, []
     if manifest.quarantined:
-        lines.append(f"{len(manifest.quarantined)} bad inputs are listed in {built.shard_set.folder / QUARANTINE_NAME}")
+        lines.append(
+            f"{len(manifest.quarantined)} bad inputs are listed in {built.shard_set.location / QUARANTINE_NAME}"
+        )
         for one in commonest_reasons(manifest.quarantined):
             lines.append(f"{one.count} x {one.example.reason}, e.g. {one.example.source}")
     if manifest.num_enlarged:

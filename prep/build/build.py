@@ -104,6 +104,8 @@ def build_shards(
     work.mkdir(parents=True, exist_ok=True)
     # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
     with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
+        if shared is not None and not (work / PLAN_NAME).exists():
+            shared.refuse_strangers(wanted)
         is_new = create_once(work / PLAN_NAME, plan)
         if not (shared.settle_plan() if shared else is_new):
             # Once more, now that the plan is settled.

@@ -87,7 +87,7 @@ class SplitBuild:
         """
         self.folder.mkdir(exist_ok=True)
         self.parts.mkdir(exist_ok=True)
-        self._refresh()
+        self._refresh(of_all=False)
         num_bad = before = 0
         first_bad: Quarantined | None = None
         missing = []
@@ -97,7 +97,7 @@ class SplitBuild:
                 before += len(self.plan.positions(number))
                 num_bad += len(result.bad)
                 first_bad = first_bad or next(iter(result.bad), None)
-            elif self.options.part is None or number % self.options.part[1] == self.options.part[0]:
+            elif self._is_ours(number):
                 missing.append(number)
         self._refuse_too_many_bad(num_bad, first_bad)
         results = self._write_all(
@@ -128,6 +128,8 @@ class SplitBuild:
 
     def num_finished(self) -> int:
         """How many shards are finished, by whomever."""
+        if self.shared is not None and (num_parts := self.shared.num_parts()) < self.plan.num_shards:
+            return num_parts  # without copying those of all others
         self._refresh()
         return sum(self._load(number) is not None for number in range(self.plan.num_shards))
 
@@ -153,9 +155,14 @@ class SplitBuild:
         else:
             remove_abandoned(self.folder)
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, of_all: bool = True) -> None:
+        """Look again at what lies in the store; unless `of_all`, only at what this part of the work is about."""
         if self.shared is not None:
-            self.shared.refresh()
+            numbers = range(self.plan.num_shards)
+            self.shared.refresh({part_name(number) for number in numbers if of_all or self._is_ours(number)})
+
+    def _is_ours(self, number: int) -> bool:
+        return self.options.part is None or number % self.options.part[1] == self.options.part[0]
 
     def _part_job(self, number: int) -> PartJob:
         return PartJob(

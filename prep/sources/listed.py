@@ -71,6 +71,7 @@ class _Text:
 
     def columns(self, name: str) -> dict[str, NDArray[Any]]:
         """The arrays."""
+        found: dict[str, NDArray[Any]]
         lengths = np.array([0, *map(len, self.folders)], np.int64)
         found = {
             f"{name}.folder_ends": np.cumsum(lengths).astype(np.uint64),
@@ -175,7 +176,7 @@ class ListedImages(Sequence[SourceImage]):
         text = MAGIC + json.dumps(head).encode() + b"\n"
         file.write(text + bytes(-len(text) % _ALIGNED))
         for values in contents:
-            file.write(memoryview(values).cast("B") if values.nbytes else b"")
+            file.write(values.data.cast("B") if values.nbytes else b"")
             file.write(bytes(-values.nbytes % _ALIGNED))
 
     @property

@@ -11,6 +11,7 @@ Whoever finds all parts writes index, statistics and manifest. The last act remo
 
 import hashlib
 import json
+from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -52,6 +53,16 @@ class SharedRun:
         for split in SPLITS:
             if self._copy(f"{split}/{MANIFEST_NAME}", self.scratch / split / MANIFEST_NAME):
                 _mark_remote(self.scratch / split, self.url / split)
+
+    def refuse_strangers(self, splits: Iterable[str]) -> None:
+        """InputError where something lies in the place of a split that neither a run nor a set has put there."""
+        for split in splits:
+            if not self._store.list_all(split) or self._store.exists(f"{split}/{MANIFEST_NAME}"):
+                continue
+            if not self._store.exists(f"{WORK_FOLDER}/{PLAN_NAME}"):
+                raise InputError(
+                    f"{self.url / split}: not empty and not one of our runs; remove it or name another --out"
+                )
 
     def settle_plan(self) -> bool:
         """Make the plan of the scratch folder that of the run; False when there is another, which is there now."""
@@ -118,10 +129,14 @@ class SharedSplit:
     def _part_store(self) -> ObjectStore:
         return ObjectStore(self.destination.parts)
 
-    def refresh(self) -> None:
-        """List the shards, and copy parts that are new or changed."""
+    def num_parts(self) -> int:
+        """How many parts there are, sound or not."""
+        return len(self._part_store.list_all())
+
+    def refresh(self, wanted: Container[str]) -> None:
+        """List the shards, and copy those of the `wanted` parts that are new or changed."""
         self._there = {one.name: one for one in self._shard_store.list_all()}
-        listed = self._part_store.list_all()
+        listed = [one for one in self._part_store.list_all() if one.name in wanted]
         new = [one for one in listed if self._versions.get(one.name, "") != one.e_tag]
 
         def copy(one: Listed) -> None:
@@ -184,8 +199,9 @@ def send_shard(shard: Path, destination: Destination) -> tuple[str, ...]:
 
 
 def send_part(path: Path, destination: Destination) -> None:
-    """Send what is known of a finished shard."""
+    """Send what is known of a finished shard, and remove it here."""
     ObjectStore(destination.parts).put_whole(path.name, path)
+    path.unlink()
 
 
 def _mark_remote(folder: Path, url: StoreUrl) -> None:
