@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.manifest import ClassEntry
+from ..storage.by_offset import opened, shown
 
 MAX_INPUT_BYTES = 2**28
 MAX_EXTRA_BYTES = 2**24
@@ -55,7 +56,7 @@ class SourceImage(Protocol):
 
     @property
     def container(self) -> str:
-        """The path of the file that it is, or that holds it."""
+        """The path, or the address in a store, of the file that it is, or that holds it."""
 
     @property
     def extras(self) -> tuple[Extra, ...]:
@@ -110,14 +111,13 @@ class FileImage(NamedTuple):
     @property
     def container(self) -> str:
         """As `SourceImage` says."""
-        return self.path
+        return shown(self.path)
 
 
 def read_range(path: str, offset: int, num_bytes: int) -> bytes:
     """`num_bytes` from `offset` of a file; InputError when it is shorter by now."""
-    with open(path, "rb") as file:  # noqa: PTH123 - a Path costs more than the open
-        file.seek(offset)
-        data = file.read(num_bytes)
+    with opened(path) as file:
+        data = file.read_at(offset, num_bytes)
     if len(data) != num_bytes:
         raise InputError(f"{len(data)} bytes, {num_bytes} when the source was listed")
     return data

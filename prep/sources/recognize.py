@@ -62,7 +62,7 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
 
     Args:
         location: The folder or file, or the address of a folder in a store. Of a store, files that are no images are
-            copied below TMPDIR while this process runs.
+            copied below TMPDIR while this process runs, but for tars and parquet files, which are read by ranges.
         options: What a person says about it.
         out: A folder that is never read, because shard sets are written there.
 
@@ -120,7 +120,7 @@ def _open(location: Location, options: SourceOptions, out: Path | None) -> Sourc
         description, splits = _read_folder(SourceFolder(folder=folder, options=options, remarks=remarks))
     splits = join_classes(path, splits)
     if SOURCE_NAME in options.keep:
-        splits = tuple(with_origins(split, path) for split in splits)
+        splits = tuple(with_origins(split, location) for split in splits)
     if options.val_fraction is not None:
         splits = _with_val(path, splits, options.val_fraction)
     _refuse_what_was_not_kept(path, splits, options)

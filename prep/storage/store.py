@@ -228,7 +228,7 @@ class ObjectStore:
             rows, address = self._repeat(partial(_get_json, address), folder)
             for row in rows:
                 if row["type"] == "file":
-                    yield self._listed({"path": row["path"], "size": row["size"], "e_tag": row.get("oid")})
+                    yield self._listed({"path": row["path"], "size": row["size"], "e_tag": None})
                 elif not recursive:
                     yield str(row["path"]).rpartition("/")[2]
 

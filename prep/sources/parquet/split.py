@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ....errors import InputError
+from ...storage.by_offset import AsFile, address_of, opened, shown
 from ..extras import column_extras
 from ..inputs import Extra, FileImage, SourceImage, SourceSplit
 from ..labels import UNLABELED, RawLabel, Unlabeled, check_number, class_id_of, raw_label, split_of_labels
@@ -51,7 +52,7 @@ class ParquetImage(NamedTuple):
     @property
     def container(self) -> str:
         """As `SourceImage` says."""
-        return self.chunk.path
+        return shown(self.chunk.path)
 
 
 class _Columns(NamedTuple):
@@ -78,7 +79,7 @@ def read_parquet(files: Sequence[Path], split: str, options: SourceOptions, rema
     first: tuple[Path, tuple[str, ...] | None] | None = None
     for path in files:
         try:
-            with parquet.ParquetFile(path) as file:
+            with opened(path) as content, parquet.ParquetFile(AsFile(content)) as file:
                 columns = _find_columns(path, file.schema_arrow, options, remarks)
                 first = first or (path, columns.class_ids)
                 if columns.class_ids != first[1]:
@@ -269,7 +270,7 @@ def _chunks(path: Path, file: Any, column: str) -> Iterator[ColumnChunk]:
             )
         start = min(offset for offset in (chunk.dictionary_page_offset, chunk.data_page_offset) if offset)
         yield ColumnChunk(
-            str(path),
+            address_of(path),
             start,
             chunk.total_compressed_size,
             group.num_rows,
