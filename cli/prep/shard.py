@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...cores import num_cores
+from ...errors import InputError
 from ..locations import LOCATION
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .arguments import ENGINE, WORKERS
@@ -165,7 +166,10 @@ def shard(
         shared = SharedRun(out, folder)
         if not dry_run:
             shared.pull()
-        _shard(source, folder, shared, options, reading, dry_run=dry_run, as_json=as_json)
+        try:
+            _shard(source, folder, shared, options, reading, dry_run=dry_run, as_json=as_json)
+        except InputError as error:  # what a person knows is the address
+            raise InputError(str(error).replace(str(folder), str(out))) from None
 
 
 def _shard(

@@ -68,20 +68,24 @@ def opened(path: str | Path) -> Iterator[ByOffset]:
         return
     descriptor = os.open(address, os.O_RDONLY)
     try:
-        yield _DiskFile(descriptor)
+        yield DiskFile(descriptor)
     finally:
         os.close(descriptor)
 
 
-class _DiskFile:
+class DiskFile:
+    """An open file of a disk."""
+
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @property
     def num_bytes(self) -> int:
+        """As `ByOffset` says."""
         return os.fstat(self._descriptor).st_size
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
+        """As `ByOffset` says."""
         return os.pread(self._descriptor, num_bytes, offset)
 
 
