@@ -30,9 +30,7 @@ def read_validation_tar(path: Path, devkit: Devkit) -> SourceSplit:
     """The validation split of the flat archive, labeled by the devkit."""
     members = (member for member in members_of(path) if not is_hidden(member.name))
     where = address_of(path)
-    images = (
-        FileImage(member.name.rpartition("/")[2], 0, where, member.num_bytes, member.offset) for member in members
-    )
+    images = (FileImage(one.name.rpartition("/")[2], 0, where, one.num_bytes, one.offset) for one in members)
     return _labeled(path, devkit, images, "val")
 
 
