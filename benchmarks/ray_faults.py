@@ -1,6 +1,6 @@
 """What Ray survives, on three hosts that are namespaces of this machine: the bytes and the time of every trial.
 
-    unshare --map-root-user --net --mount python benchmarks/ray_faults.py [--seeds 25] [--kinds worker node driver cable]
+    unshare --map-root-user --net --mount python benchmarks/ray_faults.py [--seeds 25] [--kinds node cable]
 
 A trial is `alexprep shard --engine ray` of drawn images while one thing happens at a moment that the seed chooses:
 a worker process is killed; a host is lost; the driver is killed, and its command given again; a cable is cut for a
