@@ -24,6 +24,8 @@ from .url import StoreUrl
 
 ATTEMPTS = 5
 FIRST_PAUSE_S = 0.2  # doubled after every attempt, times 0.5 to 1.5
+# After 429 and 503. What their Retry-After says cannot be known: the client neither heeds it nor passes headers on.
+FIRST_BUSY_PAUSE_S = 2.0
 CHUNK_BYTES = 2**20
 _STATUS = re.compile(r"status code: (\d{3})")
 _TEMPORARY = (408, 425, 429)
@@ -245,12 +247,14 @@ class ObjectStore:
             attempt += 1
             if not failure.temporary or attempt == ATTEMPTS:
                 raise failure.error  # outside the handler, so that no chained error shows what the client said
-            time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            first = FIRST_BUSY_PAUSE_S if failure.is_busy else FIRST_PAUSE_S
+            time.sleep(first * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
 
 
 class _Failure(NamedTuple):
     error: Exception
     temporary: bool
+    is_busy: bool = False  # the server asks for fewer requests
 
 
 def _in_our_words(error: Exception, where: str) -> _Failure:
@@ -283,7 +287,8 @@ def _in_our_words(error: Exception, where: str) -> _Failure:
         reason = "the server stopped answering"
     else:
         reason = "the connection failed or broke"
-    return _Failure(OSError(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where), True)
+    error_of_all = OSError(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where)
+    return _Failure(error_of_all, True, is_busy=code in (429, 503))
 
 
 def _get_json(address: str) -> tuple[Any, str]:

@@ -32,7 +32,7 @@ def torchrun(host: Host, pair: list[Host], folder: Path, name: str, epochs: int)
 def arguments(folder: Path, name: str, epochs: int) -> list[str]:
     """What alextrain is told."""
     words = ["--shards", str(folder / "shards"), "--runs", str(folder / "runs"), "--name", name, *RECIPE]
-    return [*words, "--set", f"training.epochs={epochs}", "--set", "training.checkpoint_every_epochs=1"]
+    return [*words, "--set", f"training.epochs={epochs}"]
 
 
 def losses(folder: Path, name: str) -> dict[int, float]:
