@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("obstore")
 
-from alexkit.prep.storage import ObjectStore, StoreUrl, store  # noqa: E402
+from alexkit.prep.storage import ObjectStore, StoreUrl, store
 
 
 @pytest.fixture
