@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tests" / "scale")]
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scale"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from hosts import Host, hosts
 from ray_faults import command_of, digests, draw_photos
@@ -73,13 +74,11 @@ def start_slurm(all_hosts: list[Host], folder: Path) -> dict[str, str]:
     munged += [f"--seed-file={folder}/munged.seed"]
     all_hosts[0].start(munged, folder / "munged.out")
     _until(lambda: (folder / "munge.socket").exists(), "munged")
-    all_hosts[0].start(
-        [str(shutil.which("slurmctld")), "-D"], folder / "ctld.out", SLURM_CONF=environment["SLURM_CONF"]
-    )
+    all_hosts[0].start([str(shutil.which("slurmctld")), "-D"], folder / "ctld.out", SLURM_CONF=conf_file)
     for host in all_hosts:
         (folder / f"spool-h{host.number}").mkdir()
         words = [str(shutil.which("slurmd")), "-D", "-N", f"h{host.number}"]
-        host.start(words, folder / f"slurmd{host.number}.out", SLURM_CONF=environment["SLURM_CONF"])
+        host.start(words, folder / f"slurmd{host.number}.out", SLURM_CONF=conf_file)
     ready = all_hosts[0].command(["sinfo", "-h", "-N", "-o", "%T"])
 
     def all_idle() -> bool:
