@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scale"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scale" / "clusters"))
 
 from hosts import Host, hosts
 

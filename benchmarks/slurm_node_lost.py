@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scale"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scale" / "clusters"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hosts import Host, hosts

@@ -78,8 +78,9 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
 
 def asked_by(location: Location, options: SourceOptions | None) -> str:
     """What `Source.asked` is of a source that is opened by these."""
-    where = str(location if isinstance(location, StoreUrl) else location.absolute())
-    return json.dumps([where, asdict(options or SourceOptions())], sort_keys=True)
+    # Images below a relative path have relative paths too, which mean something in this folder only.
+    base = "" if isinstance(location, StoreUrl) or location.is_absolute() else str(Path.cwd())
+    return json.dumps([base, str(location), asdict(options or SourceOptions())], sort_keys=True)
 
 
 def _compact(split: SourceSplit) -> SourceSplit:

@@ -48,9 +48,8 @@ def test_no_secret_is_printed_or_written_by_any_command(
 ) -> None:
     if case != "404":
         for split in ("train", "val"):
-            upload(
-                write_shard_set(tmp_path / "local" / split, num_samples=8, size_px=32, split=split), f"{s3}/set/{split}"
-            )
+            folder = write_shard_set(tmp_path / "local" / split, num_samples=8, size_px=32, split=split)
+            upload(folder, f"{s3}/set/{split}")
     for name, value in {
         "403": {"AWS_ACCESS_KEY_ID": UNKNOWN_KEY},
         "bad signature": {"AWS_SECRET_ACCESS_KEY": WRONG_SECRET},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hosts import can_make_hosts, in_namespaces
 
-from ..conftest import write_shard_set
+from ...conftest import write_shard_set
 
 pytestmark = pytest.mark.slow
 
