@@ -1,9 +1,9 @@
 """A job array of `alexprep shard --part` on a real Slurm that loses a node: every file must be a local run's.
 
-    unshare --map-root-user --net --mount python benchmarks/slurm_node_lost.py [--seeds 3]
+    sudo unshare --net --mount python benchmarks/slurm_node_lost.py [--seeds 3]
 
 Three hosts that are namespaces of this machine run Debian's slurmd, the first also slurmctld
-(`apt-get install slurmd slurmctld slurm-client munge`). While the array is under way the last host ends as by a power
+(`apt-get install slurmd slurmctld slurm-client munge`), which want to be root. While the array is under way the last host ends as by a power
 cut; Slurm notices, and queues what it had again. Then the command without --part finishes. One line of JSON for each
 seed goes to stdout.
 """
@@ -74,6 +74,7 @@ def start_slurm(all_hosts: list[Host], folder: Path) -> dict[str, str]:
     munged += [f"--seed-file={folder}/munged.seed"]
     all_hosts[0].start(munged, folder / "munged.out")
     _until(lambda: (folder / "munge.socket").exists(), "munged")
+    conf_file = environment["SLURM_CONF"]
     all_hosts[0].start([str(shutil.which("slurmctld")), "-D"], folder / "ctld.out", SLURM_CONF=conf_file)
     for host in all_hosts:
         (folder / f"spool-h{host.number}").mkdir()

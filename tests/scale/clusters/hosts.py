@@ -1,4 +1,4 @@
-"""Hosts that are namespaces of this machine: own network, processes and /tmp/ray, one bridge, cables that can be cut.
+"""Hosts that are namespaces of this machine: own network, name, processes and /tmp/ray, and cables that can be cut.
 
     with hosts(3) as (one, two, three):
         one.start(["ray", "start", "--head", f"--node-ip-address={one.address}", "--block"])
@@ -41,7 +41,7 @@ class Host:
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The command that runs `words` in the host."""
-        return ["nsenter", "-t", str(self.process_id), "-n", "-p", "-m", "--", *words]
+        return ["nsenter", "-t", str(self.process_id), "-n", "-p", "-m", "-u", "--", *words]
 
     def start(self, words: Sequence[str], log: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
         """Start a program in the host; its output goes to `log`, or to a pipe."""
@@ -111,9 +111,9 @@ _OUTSIDE = ["unshare", "--map-root-user", "--net", "--mount", "--propagation", "
 
 
 def _new_host(number: int) -> Host:
-    inside = "mount -t tmpfs tmpfs /tmp/ray; ip link set lo up; echo ready; exec sleep 1000000"
+    inside = f"hostname h{number}; mount -t tmpfs tmpfs /tmp/ray; ip link set lo up; echo ready; exec sleep 1000000"
     holder = subprocess.Popen(
-        ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inside],
+        ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inside],
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
