@@ -2,8 +2,8 @@
 
     sudo unshare --net --mount python benchmarks/slurm_node_lost.py [--seeds 3]
 
-Three hosts that are namespaces of this machine run Debian's slurmd, the first also slurmctld
-(`apt-get install slurmd slurmctld slurm-client munge`), which want to be root. While the array is under way the last host ends as by a power
+Three hosts that are namespaces of this machine run Debian's slurmd, the first also slurmctld, which want to be root
+(`apt-get install slurmd slurmctld slurm-client munge`). While the array is under way the last host ends as by a power
 cut; Slurm notices, and queues what it had again. Then the command without --part finishes. One line of JSON for each
 seed goes to stdout.
 """
