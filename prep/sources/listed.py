@@ -224,7 +224,7 @@ class ListedImages(Sequence[SourceImage]):
             offset, num_packed, is_deflated, crc32 = numbers
             return ZipImage(name, label, texts[0], num_bytes, offset, num_packed, bool(is_deflated), crc32, extras)
         from .parquet.pages import ColumnChunk
-        from .parquet.split import ParquetImage
+        from .parquet.rows import ParquetImage
 
         return ParquetImage(name, label, ColumnChunk(*json.loads(texts[0])), numbers[0], extras)
 

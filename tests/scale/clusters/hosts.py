@@ -111,7 +111,8 @@ _OUTSIDE = ["unshare", "--map-root-user", "--net", "--mount", "--propagation", "
 
 
 def _new_host(number: int) -> Host:
-    inside = f"hostname h{number}; mount -t tmpfs tmpfs /tmp/ray; ip link set lo up; echo ready; exec sleep 1000000"
+    inside = f"hostname h{number}; mount -t tmpfs tmpfs /tmp/ray; ip link set lo up; echo ready; "
+    inside += "while :; do sleep 3600; done"  # a shell, since the first process must reap what others leave
     holder = subprocess.Popen(
         ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inside],
         stdout=subprocess.PIPE,
