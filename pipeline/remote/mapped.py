@@ -62,6 +62,8 @@ class RemoteShards:
         """
         while self._in_flight and (self._in_flight[0][0] <= received or self._in_flight[-1][0] > feeding):
             self._in_flight.popleft()  # handed over, or given up
+        if self._fits and len(self._mapped) == len(self._sizes):
+            return  # all of the set is here to stay: from now on it costs what a local one does
         needed = set((np.searchsorted(self._first_sample_S, indices, side="right") - 1).tolist())
         wanted = self._wanted(feeding)
         in_use = needed | {number for _, shards in self._in_flight for number in shards}

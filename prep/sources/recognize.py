@@ -7,11 +7,13 @@ understood, or what is not is listed.
 
 import atexit
 import gc
+import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +29,9 @@ from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
 from .ilsvrc.kaggle import refuse_zipped_kaggle
-from .inputs import SourceSplit
+from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
+from .listed import ListedImages
 from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
@@ -51,6 +54,8 @@ class Source:
     """What a person should know of them."""
     passed_over: tuple[str, ...] = ()
     """What was not read: one line for each reason, with a count and an example."""
+    asked: str = ""
+    """The location and the options that it was opened by, as text; the same text means the same request."""
 
 
 def open_source(location: Location, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
@@ -58,7 +63,7 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
 
     Args:
         location: The folder or file, or the address of a folder in a store. Of a store, files that are no images are
-            copied below TMPDIR while this process runs.
+            copied below TMPDIR while this process runs, but for tars and parquet files, which are read by ranges.
         options: What a person says about it.
         out: A folder that is never read, because shard sets are written there.
 
@@ -68,7 +73,22 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
     read. ImportError when a library that the source needs is not installed.
     """
     with _without_collector():
-        return _open(location, options or SourceOptions(), None if out is None else out.resolve())
+        found = _open(location, options or SourceOptions(), None if out is None else out.resolve())
+        return replace(found, splits=tuple(map(_compact, found.splits)), asked=asked_by(location, options))
+
+
+def asked_by(location: Location, options: SourceOptions | None) -> str:
+    """What `Source.asked` is of a source that is opened by these."""
+    # Images below a relative path have relative paths too, which mean something in this folder only.
+    base = "" if isinstance(location, StoreUrl) or location.is_absolute() else str(Path.cwd())
+    return json.dumps([base, str(location), asdict(options or SourceOptions())], sort_keys=True)
+
+
+def _compact(split: SourceSplit) -> SourceSplit:
+    """The split with its images as columns, where these can be kept."""
+    counts = Counter(image.label for image in split.images)
+    known = Known(split.fingerprint(), tuple(counts[entry.index] for entry in split.classes))
+    return replace(split, images=ListedImages.of(split.images) or split.images, known=known)
 
 
 @contextmanager
@@ -103,7 +123,7 @@ def _open(location: Location, options: SourceOptions, out: Path | None) -> Sourc
         description, splits = _read_folder(SourceFolder(folder=folder, options=options, remarks=remarks))
     splits = join_classes(path, splits)
     if SOURCE_NAME in options.keep:
-        splits = tuple(with_origins(split, path) for split in splits)
+        splits = tuple(with_origins(split, location) for split in splits)
     if options.val_fraction is not None:
         splits = _with_val(path, splits, options.val_fraction)
     _refuse_what_was_not_kept(path, splits, options)

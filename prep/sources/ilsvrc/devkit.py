@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import InputError
+from ...storage.by_offset import DiskFile
 from ..remarks import Remarks
 from ..tars.tar_index import tar_members
 from .matlab import read_matlab
@@ -66,7 +67,7 @@ def read_devkit(path: Path) -> Devkit:
     meta = truth = None
     with tempfile.TemporaryFile() as unpacked:
         size = _unpack(path, unpacked)
-        for member in tar_members(unpacked.fileno(), path, 0, size):
+        for member in tar_members(DiskFile(unpacked.fileno()), path, 0, size):
             name = member.name.rpartition("/")[2]
             is_truth = _TRUTH.fullmatch(name) is not None
             if not (is_truth or name == _META_NAME):
