@@ -28,6 +28,7 @@ from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
+from .ilsvrc.kaggle import refuse_zipped_kaggle
 from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
 from .listed import ListedImages
@@ -114,6 +115,7 @@ def _open(location: Location, options: SourceOptions, out: Path | None) -> Sourc
     else:
         if path.is_file():
             folder: Folder = open_zip(path, remarks)
+            refuse_zipped_kaggle(folder)
         elif path.is_dir():
             folder = Folder(where=path, remarks=remarks, out=out)
         else:
@@ -144,6 +146,11 @@ def _copies_of(url: StoreUrl) -> Path:
 
 
 def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSplit, ...]]:
+    if path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
+        raise InputError(
+            f"{path}: one archive; if it is a shard of samples or an archive of ILSVRC, name its folder, else unpack "
+            f"it (tar -xf {path.name}) and name what comes out"
+        )
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path}: a file, but no list of images; expected a folder, a .zip of class folders, or a list: a .csv, "
@@ -153,7 +160,7 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
 
 
 def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
-    source, chosen = _choose(source)
+    source, chosen, are_splits = _choose(source)
     remarks = source.remarks
     splits: list[SourceSplit] = []
     described: list[str] = []
@@ -171,22 +178,22 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             remarks.note(missing)
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
-    names = source.devkit.names if source.devkit else class_names(source.path)
+    names = source.devkit.names if source.devkit else class_names(source.path, remarks)
+    if are_splits:
+        _remark_what_is_left(source.folder, chosen)
     return "; ".join(described), tuple(with_names(split, names) for split in splits)
 
 
-def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
-    """One candidate for each split, train first, and the folder that holds them; what none covers is remarked."""
+def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
+    """The folder that holds the splits, one candidate for each, train first, and whether splits are things in it."""
     folder, wanted = source.folder, source.options.layout
     found = _of_layout(split_candidates(source), wanted)
     if found:
-        chosen = [one for split in SPLITS if (one := _the_one(source, split, found))]
-        _remark_what_is_left(folder, chosen)
-        return source, chosen
+        return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
     if lists := _lists_in(folder, source.options):
         names = ", ".join(one.path.name for one in lists)
         source.remarks.note(f"{folder.where}: read by {names}; --layout class-folders reads its folders instead")
-        return source, lists
+        return source, lists, False
     if folder.folders and all(split_called(name) and _is_empty(folder.child(name)) for name in folder.folders):
         raise InputError(f"{folder.where}: {', '.join(folder.folders)} hold nothing to read; put class folders there")
     found = _of_layout(contents(folder, "train", source), wanted)
@@ -194,14 +201,21 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
         raise InputError(
             f"{folder.where}: holds no class folders, shards, parquet files or archives that are understood"
-            f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; 'alexprep shard --help' lists the layouts"
+            f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; {_way_out(folder)}"
         )
     if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, source.options)):
         source.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it")
         return _choose(SourceFolder(folder=inner, options=source.options, remarks=source.remarks))
     one = _the_one(source, "train", found)
     assert one is not None
-    return source, [one]
+    return source, [one], False
+
+
+def _way_out(folder: Folder) -> str:
+    zips = [file.path for file in folder.files if file.name.lower().endswith(".zip")]
+    if zips:
+        return f"a zip of class folders is read when it is SOURCE itself: name {zips[0]}"
+    return "'alexprep shard --help' lists the layouts"
 
 
 def _is_empty(folder: Folder) -> bool:
@@ -269,11 +283,13 @@ def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
     """Say what lies in SOURCE and belongs to no split."""
     used = {path.relative_to(folder.where).parts[0] for one in chosen for path in (one.path, *one.files)}
     for name in folder.folders:
-        if name not in used and not split_called(name):
+        is_used = name in used or str(folder.where / name) in folder.remarks.used
+        if not is_used and not split_called(name):
             folder.remarks.pass_over("folders that are no split", str(folder.where / name))
     for file in folder.files:
         in_pattern = any(Path(file.path).match(str(one.path)) for one in chosen)
-        if file.name not in used and not in_pattern and not is_of_shard_set(file.name):
+        is_used = file.name in used or file.path in folder.remarks.used
+        if not is_used and not in_pattern and not is_of_shard_set(file.name):
             folder.remarks.pass_over("files that belong to no split", file.path)
 
 

@@ -72,7 +72,7 @@ def labeled_samples(
                 raise (Unlabeled if is_unlabeled else InputError)(
                     f"{where} has the members {', '.join(sorted(members))}; expected one image "
                     f"({', '.join(image_kinds)}) and a label (cls or json); name them by --image-column and "
-                    "--label-key, or store images without labels by --unlabeled"
+                    f"--label-key, or store images without labels by --unlabeled{_if_folders(key)}"
                 )
             label: RawLabel = UNLABELED
             label_member, row = None, None
@@ -87,6 +87,12 @@ def labeled_samples(
             image = members[kinds[0]]
             extras = tuple(sorted(_extras(path, members, row, options))) if options.keep else ()
             yield LabeledSample(key, _last(kinds[0]), image, label_member, label, extras)
+
+
+def _if_folders(key: str) -> str:
+    """A way out for tars of class folders."""
+    folder = key.rpartition("/")[0]
+    return f"; if {folder}/ is a class, unpack the tar and name what comes out" if folder else ""
 
 
 def _samples(
