@@ -15,6 +15,7 @@ import io
 import json
 import os
 import random
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -168,6 +169,8 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--images", type=int, default=240)
     options = parser.parse_args()
+    # One token for all nodes and drivers: where a token file lies in the home, Ray asks for one.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         photos = draw_photos(scratch / "photos", options.images)

