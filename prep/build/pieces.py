@@ -71,6 +71,7 @@ def _write_in_pieces(
     waiting = {job.number: -(-len(job.images) // size) for job in jobs}
     done: dict[int, list[tuple[ShardJob, Piece]]] = {job.number: [] for job in jobs}
     sized = [(piece, len(piece.images)) for piece in pieces]
+    is_done = False
     results = run_jobs(_write_piece, sized, num_workers=num_workers, on_progress=on_progress, kept=kept)
     try:
         with closing(results):
@@ -79,9 +80,14 @@ def _write_in_pieces(
                 done[number].append((piece_job, piece))
                 if len(done[number]) == waiting[number]:
                     yield shards[number], _assemble(shards[number], done.pop(number))
+        is_done = True
     finally:
         for piece_job in pieces:
             piece_job.path.unlink(missing_ok=True)
+        if not is_done:  # workers that were ended leave what they were writing
+            for path in {piece_job.path.parent for piece_job in pieces}:
+                for begun in path.glob(f"*-{token}{PARTIAL_SUFFIX}.*"):
+                    begun.unlink(missing_ok=True)
 
 
 def _pieces_of(job: ShardJob, size: int, token: str) -> Iterator[ShardJob]:
