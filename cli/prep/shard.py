@@ -188,8 +188,11 @@ def _shard(
     from ...prep.build.build import build_shards
     from ...prep.build.kept_listing import source_of_part
     from ...prep.sources import open_source
+    from ...prep.workers import start_ahead
 
     part = options.part
+    if not dry_run and options.engine == "local":
+        start_ahead()  # while SOURCE is listed
     if part is None or dry_run:
         found = open_source(source, reading, out=folder)
     else:

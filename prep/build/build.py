@@ -23,6 +23,7 @@ from ..format.shard_set import ShardSet
 from ..format.timm_info import write_timm_info
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
+from ..workers import KeptWorkers
 from .forecast import Forecast, measure, refuse_without_room
 from .kept_listing import PLAN_NAME, WORK_FOLDER, keep_listing
 from .lock import exclusive_lock
@@ -76,53 +77,55 @@ def build_shards(
     wanted = {split.name: split.fingerprint() for split in source.splits}
     now = _description_of_run(source, options, software, wanted)
     plan = json.dumps(now, indent=1, sort_keys=True).encode()
-    builds = [
-        SplitBuild(
-            split=split,
-            folder=out / split.name,
-            parts=work / split.name,
-            options=options,
-            software=software,
-            plan_sha256=hashlib.sha256(plan).hexdigest(),
-            probe=probe_digest(options.pixels),
-            shared=shared.of_split(split.name) if shared else None,
-        )
-        for split in source.splits
-    ]
-    try:
-        _refuse_what_does_not_fit(out, source, options, wanted, now)
-        if not (work / PLAN_NAME).exists():
-            new = [split for split in source.splits if not (out / split.name / MANIFEST_NAME).exists()]
-            forecast = measure(new, options.pixels, num_workers=options.num_workers)
-            if forecast is not None:
-                if shared is None:
-                    refuse_without_room(out, forecast)
-                on_forecast(forecast)
-    except InputError:
-        if work.exists() and not (work / PLAN_NAME).exists():
-            _remove(work)  # a listing without a plan, as `source_of_part` writes it
-        raise
-    work.mkdir(parents=True, exist_ok=True)
-    # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
-    with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
-        if shared is not None and not (work / PLAN_NAME).exists():
-            shared.refuse_strangers(wanted)
-        is_new = create_once(work / PLAN_NAME, plan)
-        if not (shared.settle_plan() if shared else is_new):
-            # Once more, now that the plan is settled.
+    with KeptWorkers() as kept:
+        builds = [
+            SplitBuild(
+                split=split,
+                folder=out / split.name,
+                parts=work / split.name,
+                options=options,
+                software=software,
+                kept=kept,
+                plan_sha256=hashlib.sha256(plan).hexdigest(),
+                probe=probe_digest(options.pixels),
+                shared=shared.of_split(split.name) if shared else None,
+            )
+            for split in source.splits
+        ]
+        try:
             _refuse_what_does_not_fit(out, source, options, wanted, now)
-        built = []
-        for build in _with_kept_listing(builds, source, work, shared):
-            already_complete = (build.folder / MANIFEST_NAME).exists()
-            if already_complete or _build(build, on_split(build.split)):
-                built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
-        if len(built) == len(builds):
-            write_timm_info(out, [one.shard_set for one in built])
-            write_dataset_card(out, [one.shard_set for one in built])
-            if shared is not None:
-                shared.finish()
-            _remove(work)
-    return built
+            if not (work / PLAN_NAME).exists():
+                new = [split for split in source.splits if not (out / split.name / MANIFEST_NAME).exists()]
+                forecast = measure(new, options.pixels, num_workers=options.num_workers, kept=kept)
+                if forecast is not None:
+                    if shared is None:
+                        refuse_without_room(out, forecast)
+                    on_forecast(forecast)
+        except InputError:
+            if work.exists() and not (work / PLAN_NAME).exists():
+                _remove(work)  # a listing without a plan, as `source_of_part` writes it
+            raise
+        work.mkdir(parents=True, exist_ok=True)
+        # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
+        with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
+            if shared is not None and not (work / PLAN_NAME).exists():
+                shared.refuse_strangers(wanted)
+            is_new = create_once(work / PLAN_NAME, plan)
+            if not (shared.settle_plan() if shared else is_new):
+                # Once more, now that the plan is settled.
+                _refuse_what_does_not_fit(out, source, options, wanted, now)
+            built = []
+            for build in _with_kept_listing(builds, source, work, shared):
+                already_complete = (build.folder / MANIFEST_NAME).exists()
+                if already_complete or _build(build, on_split(build.split)):
+                    built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
+            if len(built) == len(builds):
+                write_timm_info(out, [one.shard_set for one in built])
+                write_dataset_card(out, [one.shard_set for one in built])
+                if shared is not None:
+                    shared.finish()
+                _remove(work)
+        return built
 
 
 def _with_kept_listing(

@@ -18,7 +18,7 @@ from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import SourceSplit
-from ..workers import run_jobs_on_ray
+from ..workers import KeptWorkers, run_jobs_on_ray
 from .options import BuildOptions
 from .part import PartJob, PartSummary, load_part, part_name, write_part
 from .pieces import write_shards
@@ -44,6 +44,8 @@ class SplitBuild:
     """How to build."""
     software: dict[str, str]
     """Versions of the libraries that shape a pixel."""
+    kept: KeptWorkers | None = None
+    """The workers that splits leave to each other."""
     plan_sha256: str = ""
     """Hash of the plan of the whole run; parts of another plan are not used."""
     probe: str = ""
@@ -113,7 +115,7 @@ class SplitBuild:
         """Have the jobs done by the engine; summaries in the order of completion."""
         num_workers = self.options.num_workers
         if self.options.engine == "local":
-            yield from write_shards(jobs, num_workers=num_workers, on_progress=on_progress)
+            yield from write_shards(jobs, num_workers=num_workers, on_progress=on_progress, kept=self.kept)
             return
 
         def look(job: PartJob) -> PartSummary | None:
