@@ -136,8 +136,7 @@ def trial(
             victim.kill()
             happened = f"host {victim.number}"
         elif kind == "driver":
-            driver.kill()
-            driver.wait()
+            head.kill_program(driver)
             happened = f"{len(list(out.rglob('*.npz')))} parts were there"
             driver = run_on(head, photos, out, logs / "driver.log")
         else:
@@ -167,7 +166,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=25)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--images", type=int, default=240)
+    parser.add_argument("--images", type=int, default=400)
     options = parser.parse_args()
     # One token for all nodes and drivers: where a token file lies in the home, Ray asks for one.
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

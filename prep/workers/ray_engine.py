@@ -7,6 +7,7 @@ as locally.
 
 import logging
 import os
+import secrets
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -109,15 +110,26 @@ def _result(ray: Any, reference: Any) -> Any:
 
 def _started(num_workers: int) -> Any:
     """The library, connected to a cluster."""
-    # Nothing is sent to Ray's makers; the variable is read when Ray starts.
+    # Nothing is sent to Ray's makers; these variables are read when Ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    is_local = not os.environ.get("RAY_ADDRESS")
+    if is_local and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token" and not _has_token():
+        # Known to this process and its children, and in no file of the home, which later clusters would take for a
+        # wish to be asked for it.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     try:
         import ray
     except ImportError as error:
         raise ImportError("the engine ray needs Ray: pip install 'alexkit[ray]'") from error
     if not ray.is_initialized():
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        if address := os.environ.get("RAY_ADDRESS"):
+            try:
+                ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            except ConnectionError:
+                raise ConnectionError(
+                    f"no Ray cluster answers at {address} (RAY_ADDRESS); where it asks for a token, set "
+                    "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its nodes"
+                ) from None
         else:
             # A cluster for this run alone, reached by nobody else.
             ray.init(
@@ -128,3 +140,8 @@ def _started(num_workers: int) -> Any:
                 _node_ip_address="127.0.0.1",
             )
     return ray
+
+
+def _has_token() -> bool:
+    """Whether the environment holds a token."""
+    return any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))

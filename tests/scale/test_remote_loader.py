@@ -85,8 +85,14 @@ def test_batches_from_a_store_are_those_from_a_disk(
 @pytest.mark.parametrize("num_replicas", [1, 2, 4])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_runs_that_resume_in_the_middle_through_any_network_continue_on_either_side(
-    training: Callable[..., Loader], through: Callable[..., FaultProxy], order: str, num_replicas: int, rate: float
+    training: Callable[..., Loader],
+    through: Callable[..., FaultProxy],
+    local: Path,
+    order: str,
+    num_replicas: int,
+    rate: float,
 ) -> None:
+    limit = limit_of(local, 3 * WINDOW_SHARDS if order == "shards" else NUM_SHARDS)
     stop, kinds = 17, ("503", "429", "drop", "reset", "short", "flip")
     for replica in range(num_replicas):
         settings = {
@@ -98,11 +104,11 @@ def test_runs_that_resume_in_the_middle_through_any_network_continue_on_either_s
         near = training(remote=False, **settings)
         whole = [hashes(near), hashes(near)]
         proxy = through(rate=rate, seed=replica, kinds=kinds)
-        first = training(remote=True, **settings)
+        first = training(remote=True, cache_limit=limit, **settings)
         seen = [hashes([batch])[0] for _, batch in zip(range(stop), first, strict=False)]
         state = first.state_dict()
         first.close()
-        second = training(remote=True, **settings)
+        second = training(remote=True, cache_limit=limit, **settings)
         second.load_state_dict(state)
         seen += hashes(second)
         third = training(remote=False, **settings)

@@ -55,6 +55,13 @@ class Host:
         self.started.append(process)
         return process  # type: ignore[no-any-return]
 
+    def kill_program(self, process: "subprocess.Popen[str]") -> None:
+        """Kill a program that `start` started: the process in the host, whose parent outside ends with it."""
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        process.wait()
+
     def cut(self) -> None:
         """Cut the cable."""
         _run("ip", "link", "set", f"veth{self.number}", "down")

@@ -19,7 +19,7 @@ def test_every_fault_ends_in_the_bytes_of_a_local_run() -> None:
     pytest.importorskip("ray")
     if not can_make_hosts():
         pytest.skip("needs network namespaces: root, or user namespaces")
-    command = in_namespaces([sys.executable, str(SCRIPT), "--seeds", "2", "--images", "96"])
+    command = in_namespaces([sys.executable, str(SCRIPT), "--seeds", "2"])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000)
     rows = [json.loads(line) for line in done.stdout.splitlines()]

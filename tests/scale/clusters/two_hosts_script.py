@@ -6,7 +6,6 @@ FOLDER holds `shards`; runs go to FOLDER/runs. Prints one line of JSON.
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -52,11 +51,13 @@ def wait_for_a_checkpoint(folder: Path, name: str, runs: "list[subprocess.Popen[
 def main() -> None:
     folder, epochs = Path(sys.argv[1]), 6
     found: dict[str, object] = {}
-    words = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "--standalone", "--no-python"]
-    words += [sys.executable, "-m", "alexkit.cli.alextrain", *arguments(folder, "one", epochs)]
-    one = subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400)
-    found["one host"] = [one.returncode, one.stderr[-800:] if one.returncode else ""]
+    words = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "--no-python"]
+    words += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{PORT}", "--rdzv-conf", "is_host=1"]
+    words += ["--local-addr", "127.0.0.1", sys.executable, "-m", "alexkit.cli.alextrain"]
     with hosts(2) as pair:
+        settings = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        code = pair[0].start([*words, *arguments(folder, "one", epochs)], folder / "one.log", **settings).wait(400)
+        found["one host"] = [code, (folder / "one.log").read_text()[-800:] if code else ""]
         runs = [torchrun(host, pair, folder, "two", epochs) for host in pair]
         found["two hosts"] = [run.wait(400) for run in runs]
         runs = [torchrun(host, pair, folder, "cut", epochs) for host in pair]
@@ -76,7 +77,7 @@ def main() -> None:
     with hosts(2) as pair:
         runs = [torchrun(host, pair, folder, "cut", epochs) for host in pair]
         found["run given again"] = [run.wait(400) for run in runs]
-    if one.returncode == 0:
+    if code == 0:
         found["losses"] = [losses(folder, name) for name in ("one", "two", "cut")]
     print(json.dumps(found))
 
