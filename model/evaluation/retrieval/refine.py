@@ -61,8 +61,8 @@ def seed_limits(
                 lowest[place] = bound
                 rows[place] = row
         largest = 0.0
-        for row in rows:
-            largest = max(largest, distance(base_BD[row], queries_QD[query], np.inf))
+        for place in range(k):
+            largest = max(largest, distance(base_BD[rows[place]], queries_QD[query], np.inf))
         limits_Q[query] = largest
 
 
@@ -80,7 +80,7 @@ def count_left(
         limit = np.float32(limits_Q[query] - own_Q[query])
         count = 0
         for row in range(bounds_QB.shape[1]):
-            count += bounds_QB[query, row] <= limit
+            count += int(bounds_QB[query, row] <= limit)
         left_Q[query] = count
 
 
