@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...errors import InputError
+from ..format.dataset_card import write_dataset_card
 from ..format.files import create_once
 from ..format.manifest import MANIFEST_NAME, Manifest
 from ..format.shard_set import ShardSet
@@ -106,6 +107,7 @@ def build_shards(
                 built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
         if len(built) == len(builds):
             write_timm_info(out, [one.shard_set for one in built])
+            write_dataset_card(out, [one.shard_set for one in built])
             _remove(work)
     return built
 

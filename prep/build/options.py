@@ -29,6 +29,8 @@ class BuildOptions:
     """Quarantined inputs that a split may have; None stands for 0.1 %, but at least 10."""
 
     def __post_init__(self) -> None:
+        if self.pixels.format == "webp":
+            raise InputError("format webp is read where sets are adopted, not written; choose jpeg, png or raw")
         if self.num_workers < 1:
             raise InputError(f"workers must be at least 1, got {self.num_workers}")
         if self.engine not in get_args(Engine):

@@ -57,10 +57,13 @@ def call(*words: object) -> Result:
 
 
 def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    result = call("--shards", shards, *runs, "--json", tmp_path / "t.json", "--picture", tmp_path / "p.png")
+    result = call("--shards", shards, *runs)
     assert result.exit_code == 0, result.output
     assert "39 images" in result.stdout and "ten views" in result.stdout and "all together" in result.stdout
-    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
+    # With --json stdout holds the numbers alone, whatever else is written.
+    result = call("--shards", shards, *runs, "--json", "--picture", tmp_path / "p.png")
+    assert result.exit_code == 0 and "p.png" in result.stderr
+    rows = json.loads(result.stdout)["rows"]
     assert [row["name"] for row in rows] == [*map(str, runs), "all together"]
     for row, run in zip(rows, runs, strict=False):
         trained = json.loads((run / "result.json").read_text())
@@ -77,9 +80,8 @@ def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, ru
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    assert call("--shards", shards, runs[0], runs[0], "--json", tmp_path / "t.json").exit_code == 0
-    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
+def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path]) -> None:
+    rows = json.loads(call("--shards", shards, runs[0], runs[0], "--json").stdout)["rows"]
     assert rows[2]["ten"]["loss"] == pytest.approx(rows[0]["ten"]["loss"], rel=1e-6)
 
 
@@ -110,12 +112,11 @@ def test_a_validation_set_is_evaluated_without_its_training_set(shards: Path, ru
     assert both[0] == both[1]
 
 
-def test_checkpoints_are_chosen_by_name_and_step(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+def test_checkpoints_are_chosen_by_name_and_step(shards: Path, runs: list[Path]) -> None:
     steps = sorted(int(path.name.removeprefix("step-")) for path in (runs[0] / "checkpoints").iterdir())
     for choice, step in (("last", steps[-1]), (steps[0], steps[0])):
-        words = ["--checkpoint", choice, "--views", "center", "--json", tmp_path / "t.json"]
-        assert call("--shards", shards, runs[0], *words).exit_code == 0
-        assert json.loads((tmp_path / "t.json").read_text())["rows"][0]["checkpoint"]["step"] == step
+        result = call("--shards", shards, runs[0], "--checkpoint", choice, "--views", "center", "--json")
+        assert json.loads(result.stdout)["rows"][0]["checkpoint"]["step"] == step
     missing = call("--shards", shards, runs[0], "--checkpoint", "99")
     assert "no checkpoint of step 99; there are those of" in missing.output
 
@@ -123,10 +124,10 @@ def test_checkpoints_are_chosen_by_name_and_step(shards: Path, runs: list[Path],
 def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path: Path) -> None:
     lines = [f"sample-{i:04d},{'class0 class1 class2 class3 class4 class5' if i else ''}" for i in range(39)]
     (tmp_path / "l.csv").write_text("key,labels\n" + "\n".join(lines))
-    words = ["--labels", tmp_path / "l.csv", "--results", tmp_path / "timm.csv", "--json", tmp_path / "t.json"]
+    words = ["--labels", tmp_path / "l.csv", "--results", tmp_path / "timm.csv", "--json"]
     for _ in range(2):
-        assert call("--shards", shards, runs[0], *words).exit_code == 0
-    row = json.loads((tmp_path / "t.json").read_text())["rows"][0]["center"]
+        result = call("--shards", shards, runs[0], *words)
+    row = json.loads(result.stdout)["rows"][0]["center"]
     assert row["images"] == 38 and row["top1_error"] == 0 and "loss" not in row
     table = list(csv.DictReader((tmp_path / "timm.csv").open()))
     assert len(table) == 2 and table[0]["top1"] == "100.000" and table[0]["img_size"] == "24"
@@ -146,8 +147,8 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
             "name that ends in .csv, .parquet, .txt",
         ),
         (
-            ["--shards", "{shards}", "{run}", "--json", "/no/such/folder/a.json"],
-            "/no/such/folder/a.json: no such folder",
+            ["--shards", "{shards}", "{run}", "--picture", "/no/such/folder/a.png"],
+            "/no/such/folder/a.png: no such folder",
         ),
         (["--shards", "{shards}", "{run}", "--recipe", "quick"], "--recipe is for weights files"),
         (["--shards", "{shards}", "{run}", "--labels", "none.csv"], "--labels none.csv: no such file"),
@@ -227,14 +228,19 @@ def test_filters_are_drawn_and_their_color_is_counted(runs: list[Path], tmp_path
     assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_codes_are_compared_with_the_exact_answer(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    words = ["--shards", shards, "--bits", 64, "--epochs", 2, "--neighbors", 3, "--json", tmp_path / "c.json"]
-    result = call("codes", runs[0], *words)
-    assert result.exit_code == 0, result.output
-    numbers = json.loads((tmp_path / "c.json").read_text())
+def test_codes_are_compared_with_the_exact_answer(shards: Path, runs: list[Path]) -> None:
+    words = ["codes", runs[0], "--shards", shards, "--bits", 64, "--epochs", 2, "--neighbors", 3]
+    table, first = call(*words), call(*words, "--json")
+    assert table.exit_code == 0 and "39 images of val among 100 of train" in table.stdout, table.output
+    numbers = json.loads(first.stdout)
     assert numbers["base"] == 100 and numbers["queries"] == 39
     for row in numbers["rows"]:
         assert row["recall"]["100"] == 1.0  # all 100 images are looked at
+    # Codes of equal options are kept, so nothing is trained again; those of others are not taken for them.
+    (kept,) = (runs[0] / "features").glob("codes-64-*.npy")
+    before = kept.stat().st_mtime_ns
+    assert call(*words).exit_code == 0 and kept.stat().st_mtime_ns == before
+    assert call(*words, "--epochs", 1).exit_code == 0 and kept.stat().st_mtime_ns != before
 
 
 def test_exported_files_are_checked_in_the_same_command(shards: Path, runs: list[Path], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Laws of the curves: the lowest error and the last values are written in colors that can be read, for one run or many."""
+"""Laws of the curves: lowest error and last values are written, in colors that can be read, for one run or many."""
 
 import json
 import re
