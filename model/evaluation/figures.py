@@ -32,7 +32,7 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
     for kind, color, label in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
         mine = [line for line in lines if line["kind"] == kind]
         epochs = [line["step"] / steps_per_epoch for line in mine]
-        style = {"color": color, "marker": "o" if kind == "val" else None, "ms": 4}
+        style: dict[str, Any] = {"color": color, "marker": "o" if kind == "val" else None, "ms": 4}
         ends[0] += _line(axes[0], epochs, [line["loss"] for line in mine], "{:.2f}", label=label, **style)
         errors, best = [100 * line["top1_error"] for line in mine], ""
         if kind == "val" and mine:
@@ -40,9 +40,9 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
             best = f" (best {errors[lowest]:.1f} % at {epochs[lowest]:.0f})"
         ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", label=f"{label}, top-1{best}", **style)
         if kind == "val" and mine:
-            top5 = [(epoch, 100 * line["top5_error"]) for epoch, line in zip(epochs, mine, strict=True)]
+            errors = [100 * line["top5_error"] for line in mine]
             style |= {"ls": "--", "ms": 3, "lw": 1}
-            ends[1] += _line(axes[1], *map(list, zip(*top5, strict=True)), "{:.1f} %", label=f"{label}, top-5", **style)
+            ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", label=f"{label}, top-5", **style)
     train = [line for line in lines if line["kind"] == "train"]
     rate = axes[0].twinx()
     rate.step([line["step"] / steps_per_epoch for line in train], [line["rate"] for line in train], RATE_COLOR, lw=1)
@@ -79,7 +79,7 @@ def draw_runs(path: Path, runs: Sequence[Path]) -> list[tuple[Path, float, float
         steps_per_epoch = val[-1]["step"] / val[-1]["epoch"] if val else train[-1]["step"]
         name = run.resolve().name
         color, dashes = RUN_COLORS[number % len(RUN_COLORS)], RUN_DASHES[number // len(RUN_COLORS) % len(RUN_DASHES)]
-        style = {"color": color, "ls": dashes}
+        style: dict[str, Any] = {"color": color, "ls": dashes}
         epochs = [line["step"] / steps_per_epoch for line in train]
         ends[0] += _line(axes[0], epochs, [line["loss"] for line in train], "{:.2f}", lw=1, **style, label=name)
         if val:

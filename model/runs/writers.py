@@ -55,8 +55,8 @@ class TensorBoardWriter:
 
         keys = {k: x if isinstance(x, bool | int | float | str) else str(x) for k, x in flat(config).items()}
         # Not add_hparams, which makes another run of them, without the curves.
-        for summary in hparams(keys, dict.fromkeys(HPARAM_METRICS)):
-            self._board.file_writer.add_summary(summary)
+        for summary in hparams(keys, dict.fromkeys(HPARAM_METRICS)):  # type: ignore[no-untyped-call]
+            self._board._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
         rows = "".join(f"|{key}|{value}|\n" for key, value in flat(config).items())
         self._board.add_text("recipe", f"|key|value|\n|---|---|\n{rows}")
 

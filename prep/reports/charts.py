@@ -8,7 +8,14 @@ WIDTH, HEIGHT = 1000, 206
 LEFT, BOTTOM, TOP = 62, 34, 24
 
 
-def bar_chart(values: Sequence[int], names: Sequence[str], *, label: str, x_label: str, ends: tuple[str, str]) -> str:
+def bar_chart(
+    values: Sequence[int],
+    names: Sequence[str],
+    *,
+    label: str,
+    x_label: str,
+    ends: tuple[str, str] | None = None,
+) -> str:
     """Bars of `values` from 0 on, each with its name in a tooltip.
 
     Args:
@@ -16,7 +23,7 @@ def bar_chart(values: Sequence[int], names: Sequence[str], *, label: str, x_labe
         names: what each bar is.
         label: what the chart shows, for those who cannot see it.
         x_label: what stands below the axis.
-        ends: what stands below the first and the last bar.
+        ends: what stands below the first and the last bar; None for its name below each bar.
     """
     top = _round_up(max(max(values), 1))
     plot_width, plot_height = WIDTH - LEFT - 8, HEIGHT - TOP - BOTTOM
@@ -34,12 +41,15 @@ def bar_chart(values: Sequence[int], names: Sequence[str], *, label: str, x_labe
             f"<rect x='{LEFT + i * step:.2f}' y='{TOP + plot_height - height:.2f}' width='{max(step * 0.9, 0.5):.2f}' "
             f"height='{height:.2f}'><title>{_safe(name)}: {value:,}</title></rect>"
         )
-    y = HEIGHT - 10
-    parts += [
-        f"<text x='{LEFT}' y='{y}'>{_safe(ends[0])}</text>",
-        f"<text x='{(LEFT + WIDTH) / 2:.0f}' y='{y}' text-anchor='middle'>{_safe(x_label)}</text>",
-        f"<text x='{WIDTH - 8}' y='{y}' text-anchor='end'>{_safe(ends[1])}</text>",
-    ]
+    if ends is None:
+        for i, name in enumerate(names):
+            x, y = LEFT + (i + 0.45) * step, TOP + plot_height + 15
+            parts.append(f"<text x='{x:.1f}' y='{y}' text-anchor='middle'>{_safe(name)}</text>")
+    y = HEIGHT - 4
+    if ends is not None:
+        parts.append(f"<text x='{LEFT}' y='{y}'>{_safe(ends[0])}</text>")
+        parts.append(f"<text x='{WIDTH - 8}' y='{y}' text-anchor='end'>{_safe(ends[1])}</text>")
+    parts.append(f"<text x='{(LEFT + WIDTH) / 2:.0f}' y='{y}' text-anchor='middle'>{_safe(x_label)}</text>")
     return "".join([*parts, "</svg>"])
 
 
