@@ -46,10 +46,10 @@ def list_recipes(rate: float, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    click.echo(f"{'recipe':16} {'claims':8} {'epochs':>6} {'images':>8} {'hours':>8}  what it trains")
+    click.echo(f"{'recipe':16} {'claims':12} {'epochs':>6} {'images':>8} {'hours':>8}  what it trains")
     for row in rows:
         cost = f"{row['images'] / 1e6:6.1f} M {row['hours']:8.1f}" if row["images"] else f"{'any':>8} {'':>8}"
-        click.echo(f"{row['recipe']:16} {' '.join(row['claims']):8} {row['epochs']:6} {cost}  {row['title']}")
+        click.echo(f"{row['recipe']:16} {' '.join(row['claims']):12} {row['epochs']:6} {cost}  {row['title']}")
     click.echo(f"hours at {rate:g} images/s; 'alextrain recipes show NAME' tells the rest")
 
 

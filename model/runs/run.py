@@ -27,8 +27,8 @@ PICTURES = ("curves.png", "filters.png")
 CONFIG_VERSION = 1
 MAX_JSON_BYTES = 2**26
 # What makes another run of it: keys, and whole sections, that cannot change on the way.
-FIXED = ("name", "network", "data.crop", "data.mean", "data.order", "training.batch_size", "training.seed",
-         "training.precision", "training.start_from", "training.start_layers")  # fmt: skip
+FIXED = ("name", "network", "data.crop", "data.mean", "data.order", "data.drop_last", "training.batch_size",
+         "training.seed", "training.precision", "training.start_from", "training.start_layers")  # fmt: skip
 
 log = logging.getLogger(__name__)
 

@@ -200,7 +200,7 @@ class Trainer:
                 self.layout.request("stop")
             epoch = self.step / len(self.loader)
             rate = self.rate(epoch)
-            interval.add(self.learner.train_step(batch, rate, epoch))
+            interval.add(self.learner.train_step(batch, rate, epoch, num_images=self._images_of_short_batch()))
             requests = self.layout.agreed_requests()
             at_end = self.step % len(self.loader) == 0
             if at_end or self.step % LOG_EVERY_STEPS == 0:
@@ -221,6 +221,12 @@ class Trainer:
                 raise KeyboardInterrupt
             if self.step == change:
                 return
+
+    def _images_of_short_batch(self) -> int | None:
+        """Images of the next global batch where it is an epoch's last and short one, else None."""
+        done = self.step % len(self.loader) * self.recipe.training.batch_size
+        left = self.loader.num_samples - done
+        return left if left < self.recipe.training.batch_size else None
 
     def _follow_recipe(self) -> bool:
         """Put what the recipe has for this step into force; whether it has more epochs."""
@@ -281,6 +287,7 @@ class Trainer:
             replica=self.layout.replica,
             num_replicas=num_replicas,
             order=self.recipe.data.order,
+            drop_last=self.recipe.data.drop_last,
             on_error=self.recipe.data.on_error,
             channels_last=True,
             num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),

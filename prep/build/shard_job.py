@@ -65,6 +65,8 @@ class ShardResult:
     """Images whose shorter side had fewer pixels than are stored."""
     originals: Originals = field(default_factory=Originals)
     """Sizes and shapes of the source images."""
+    e_tags: tuple[str, ...] = ()
+    """Versions of shard and index in a store, where it tells them."""
 
     @property
     def bad(self) -> tuple[Quarantined, ...]:
@@ -138,7 +140,7 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
 
     use_one_thread()
     memory_bytes = decode_options(job.pixels).memory_bytes
-    for i, (image, content) in enumerate(read_in_order(job.images, _read)):
+    for i, (image, content) in enumerate(read_in_order(list(job.images), _read)):
         heartbeat(i)
         try:
             if i in poisoned:

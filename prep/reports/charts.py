@@ -23,12 +23,14 @@ def bar_chart(
         names: what each bar is.
         label: what the chart shows, for those who cannot see it.
         x_label: what stands below the axis.
-        ends: what stands below the first and the last bar; None for its name below each bar.
+        ends: what stands below the first and the last bar; None for the first word of its name below each bar.
     """
     top = _round_up(max(max(values), 1))
+    bottom = BOTTOM if ends else 2 * BOTTOM
+    height_px = HEIGHT - BOTTOM + bottom
     plot_width, plot_height = WIDTH - LEFT - 8, HEIGHT - TOP - BOTTOM
     step = plot_width / len(values)
-    parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{_safe(label)}'>"]
+    parts = [f"<svg viewBox='0 0 {WIDTH} {height_px}' role='img' aria-label='{_safe(label)}'>"]
     for tick in (0, top // 2, top) if top > 1 else (0, top):
         y = TOP + plot_height * (1 - tick / top)
         parts.append(
@@ -43,9 +45,9 @@ def bar_chart(
         )
     if ends is None:
         for i, name in enumerate(names):
-            x, y = LEFT + (i + 0.45) * step, TOP + plot_height + 15
-            parts.append(f"<text x='{x:.1f}' y='{y}' text-anchor='middle'>{_safe(name)}</text>")
-    y = HEIGHT - 4
+            x, y = LEFT + (i + 0.45) * step, TOP + plot_height + 26
+            parts.append(f"<text x='{x:.1f}' y='{y}' text-anchor='middle'>{_safe(name.split()[0])}</text>")
+    y = height_px - 8
     if ends is not None:
         parts.append(f"<text x='{LEFT}' y='{y}'>{_safe(ends[0])}</text>")
         parts.append(f"<text x='{WIDTH - 8}' y='{y}' text-anchor='end'>{_safe(ends[1])}</text>")

@@ -62,7 +62,7 @@ def _set_section(survey: Survey) -> list[str]:
         "classes": f"{len(manifest.classes):,}",
         "shards": f"{len(manifest.shards):,}, {manifest.images_per_shard:,} images each",
         "size on disk": f"{sum(shard.num_bytes for shard in manifest.shards) / 1e6:,.1f} MB",
-        "left out": f"{len(manifest.quarantined):,}, listed below",
+        "left out": f"{len(manifest.quarantined):,}, listed below" if manifest.quarantined else "nothing",
         "stored as": _in_words(manifest.pixels),
         "shuffled with seed": "unknown" if "seed" in manifest.unknown else str(manifest.seed),
         "made with": ", ".join(f"{name} {value}" for name, value in manifest.software.items()) or "unknown",
@@ -117,10 +117,10 @@ def _originals(survey: Survey) -> list[str]:
         used = [i for i, edge in enumerate(edges) if str(edge) in counts]
         bins = range(used[0], used[-1] + 1)
         values = [counts.get(str(edges[i]), 0) for i in bins]
-        names = [f"{edges[i]}–{edges[i + 1]}" if i + 1 < len(edges) else f"{edges[i]}–" for i in bins]
+        names = [f"{edges[i]} to {edges[i + 1]}" if i + 1 < len(edges) else f"{edges[i]} and more" for i in bins]
         most = names[values.index(max(values))]
         label = f"original images by {title}: most at {most}{unit}"
-        parts.append(bar_chart(values, names, label=label, x_label=f"{title}; the upper edge belongs to the next bar"))
+        parts.append(bar_chart(values, names, label=label, x_label=f"{title}: from here to the next"))
     enlarged = manifest.num_enlarged
     words = (
         f"<b>{enlarged:,}</b> of {manifest.num_samples:,} had a shorter side below {size_px} px and were enlarged."

@@ -3,11 +3,14 @@
 A file with a name of neither kind is taken for an image, and the decoder has the last word.
 """
 
+from ..format.dataset_card import CARD_NAME
 from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME
 from ..format.sample_index import SAMPLE_INDEX_NAME
 from ..format.timm_info import TIMM_INFO_NAME
 
-SHARD_SET_NAMES = frozenset((MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, SAMPLE_INDEX_NAME, TIMM_INFO_NAME))
+SHARD_SET_NAMES = frozenset(
+    (MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, SAMPLE_INDEX_NAME, TIMM_INFO_NAME, CARD_NAME)
+)
 SYSTEM_NAMES = frozenset(
     (
         *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"),
@@ -56,4 +59,6 @@ def is_image_name(name: str) -> bool:
 def is_other_name(name: str) -> bool:
     """Whether the name says that the file is no image."""
     _, dot, suffix = name.rpartition(".")
+    if name.endswith("~"):  # what editors keep
+        return True
     return suffix.casefold() in _OTHER_SUFFIXES if dot else name.casefold() in _OTHER_NAMES

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from alexkit.cli.alexeval import alexeval
 from alexkit.model import load_network
+from alexkit.model.evaluation.report.run_records import read_record
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.trainer import Trainer
 from alexkit.pipeline import CenterCrop, Loader
@@ -78,6 +79,37 @@ def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, ru
     for view in ("center", "ten"):
         assert rows[2][view]["loss"] <= (rows[0][view]["loss"] + rows[1][view]["loss"]) / 2 + 1e-9
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
+    shards: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    run, stored, scores = runs[0], tmp_path / "results", tmp_path / "scores.json"
+    scores.write_text(call("--shards", shards, run, "--views", "nine", "--json").stdout)
+    picture = tmp_path / "figure.png"
+    printed = call("claims", run, "--scores", scores, "--store", stored, "--picture", picture)
+    assert printed.exit_code == 0 and picture.read_bytes().startswith(b"\x89PNG"), printed.output
+    record = read_record(stored / "one.json")
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [one.train_error for one in record.epochs] == pytest.approx(  # one line an epoch
+        [line["top1_error"] for line in log if line["kind"] == "train"], abs=1e-6
+    )
+    assert [one.val_error for one in record.epochs] == [line["top1_error"] for line in log if line["kind"] == "val"]
+    nine = json.loads(scores.read_text())["rows"][0]["nine"]
+    assert (record.scores["nine"].images, record.scores["nine"].top1_error) == (39, nine["top1_error"])
+    assert record.scores["center"].top1_error == json.loads((run / "result.json").read_text())["top1_error"]
+    assert record.train_images == 100 and record.seconds > 0
+    kernels = load_file(sorted((run / "checkpoints").iterdir())[-1] / "weights.safetensors")["conv1.weight"]
+    gray = kernels.mean(1, keepdim=True).expand_as(kernels)
+    color = 1 - float(gray.square().sum() / kernels.square().sum())
+    assert record.color_shares == (pytest.approx(color, abs=1e-5),)
+    assert f"color in one: {100 * color:.0f} %" in printed.stdout
+    assert call("claims", stored / "one.json").stdout == printed.stdout  # the record says all that the run does
+    rows = json.loads(call("claims", stored / "one.json", "--json").stdout)
+    assert [row["ours"] for row in rows if row["id"] == "F3"] == [f"color in one: {100 * color:.0f} %"]
+    (stored / "one.json").write_text('{"name": 1}')
+    refused = call("claims", stored / "one.json")
+    assert refused.exit_code == 1 and "one.json: name must be str, got 1" in refused.stderr
 
 
 def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path]) -> None:

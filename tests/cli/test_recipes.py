@@ -22,6 +22,13 @@ def test_every_recipe_is_listed_with_its_claims_and_its_cost() -> None:
     assert re.search(r"t1 +T1 +92 +116\.0 M +32\.2  The paper's network on ILSVRC 2010", rows["t1"])
 
 
+def test_the_page_about_imagenet_holds_the_hours_that_the_command_prints() -> None:
+    page = (Path(__file__).parents[2] / "docs/tutorials/imagenet.md").read_text()
+    (block,) = re.findall(r"^\$ alextrain recipes --rate 1000\n(.*?)^```", page, re.M | re.S)
+    assert set(block.splitlines()) <= set(call("recipes", "--rate", 1000).output.splitlines())
+    assert len(block.splitlines()) == 5
+
+
 def test_a_recipe_is_shown_with_what_it_reproduces_and_every_key() -> None:
     result = call("recipes", "show", "t1")
     assert result.exit_code == 0, result.output

@@ -6,10 +6,13 @@ ImageNet, is of the class that it is called by.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from ....errors import InputError
 from ..inputs import Extra, SourceImage, SourceSplit
+from ..known_formats import refuse_known_format
 from ..labels import RawLabel, class_id_of, split_of_labels
+from ..litter import is_image_name
 from ..options import SourceOptions
 from ..split_names import split_called
 from .listing import File, Folder
@@ -28,6 +31,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         raise InputError(f"{folder.where}: holds no class folders; expected one folder of images per class")
     rows: list[tuple[RawLabel, SourceImage]] = []
     written: dict[str, str] = {}
+    unlike: list[str] = []
     for file in folder.images():
         folder.remarks.pass_over("files beside class folders, of no class", file.path)
     for name in folder.folders:
@@ -35,7 +39,14 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         if not found and allow_empty:
             folder.remarks.pass_over("class folders without images", str(folder.where / name))
         elif not found:
-            raise InputError(f"{folder.where / name}: class without images; put images there or remove the folder")
+            refuse_known_format(folder.where / name)
+            raise InputError(
+                f"{folder.where / name}: class without images; put images there or remove the folder, or, if it is no "
+                "class, name the folder that holds the class folders as SOURCE"
+            )
+        if found and not any(is_image_name(file.name) for _, _, file, _ in found):
+            refuse_known_format(Path(found[0][2].path).parent)
+            unlike.append(name)
         for path, file_name, file, extras in found:
             class_id = class_id_of(path)
             if written.setdefault(class_id, path) != path:
@@ -45,19 +56,28 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
                 )
             rows.append((class_id, file.image(file_name, extras)))
         folder.forget(name)
+    if unlike and len(unlike) < len(folder.folders):
+        raise InputError(
+            f"{folder.where / unlike[0]}: holds no file that is called as an image, as the other folders do; move it "
+            "away, or name the folder that holds the class folders as SOURCE"
+        )
     _note_depths(folder, written)
     return split_of_labels(split, rows, lambda image: str(folder.where / image.name))
 
 
 def _walk(
-    folder: Folder, path: tuple[str, ...], options: SourceOptions
+    folder: Folder, path: tuple[str, ...], options: SourceOptions, *, only_splits: bool = False
 ) -> Iterator[tuple[str, str, File, tuple[Extra, ...]]]:
-    """Class path, file name below it, file and extras of every image in a folder of a class."""
+    """Class path, file name below it, file and extras of every image in a folder of a class.
+
+    `only_splits` says that the folder lies among others that are all called by splits.
+    """
     depth = options.class_depth
-    if path[-1] != path[0] and split_called(path[-1]) and folder.folders and depth is None:
+    if path[-1] != path[0] and split_called(path[-1]) and depth is None and (folder.folders or only_splits):
         raise InputError(
-            f"{folder.where}: the folder of a split inside the folder of a class; name the folder that holds "
-            f"{path[-1]}/ as SOURCE, or say by --class-depth how many folders make a class"
+            f"{folder.where}: the folder of a split inside the folder of a class; put the splits outside, as "
+            f"{path[-1]}/{path[0]}/, or name the folder that holds {path[-1]}/ as SOURCE, or say by --class-depth how "
+            "many folders make a class"
         )
     images = list(folder.images())
     class_path, below = (path, ()) if depth is None else (path[:depth], path[depth:])
@@ -71,8 +91,9 @@ def _walk(
     for file in images:
         yield "/".join(class_path), prefix + file.name, file, folder.files_beside(file, options.keep)
     found_below = False
+    all_splits = bool(folder.folders) and all(split_called(name) for name in folder.folders)
     for name in folder.folders:
-        for row in _walk(folder.child(name), (*path, name), options):
+        for row in _walk(folder.child(name), (*path, name), options, only_splits=all_splits):
             found_below = True
             yield row
     if not images and not found_below and len(path) > 1:

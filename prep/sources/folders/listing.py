@@ -118,6 +118,8 @@ class Folder:
     def images(self) -> Iterator[File]:
         """The files that may be images; those that their names say are not, are passed over and counted."""
         for file in self.files:
+            if file.path in self.remarks.used:
+                continue
             if is_other_name(file.name):
                 self.remarks.pass_over("files beside images that are not images by name", file.path)
             else:
