@@ -18,6 +18,7 @@ SMALLEST = {
     "opening": ("--samples 300 --turns 1", "300 samples: "),
     "remote": ("PHOTOS --repeat 16 --images-per-shard 4 --turns 1 --latency-ms 0", "first epoch: "),
     "resized_crops": ("PHOTOS --rounds 1 --seconds 0.01 --samples 300", "Loader, RandomResizedCrop"),
+    "small_sets": ("PHOTOS --images 20 --turns 1 --workers 1", "two splits of 20 images"),
     "starting": ("--turns 1", "first step"),
     "train": ("--batch 1 --steps 1 --turns 1 --cases fp32", "| ours, fp32 |"),
 }

@@ -23,6 +23,7 @@ IMAGE_SUFFIXES = frozenset(
         *("avif", "jp2", "j2k", "jpx", "heic", "heif", "tga", "pcx", "sgi", "ico"),
     )
 )
+_USUAL_ENDS = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG")  # decided first, since there are a million of them
 _OTHER_SUFFIXES = frozenset(
     (
         *("txt", "md", "rst", "html", "htm", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "toml", "ini", "db"),
@@ -43,6 +44,8 @@ def is_hidden(name: str) -> bool:
 
 def is_system(name: str) -> bool:
     """Whether a file or folder is hidden or left behind by a system, as `.DS_Store` or `Thumbs.db`."""
+    if name.endswith(_USUAL_ENDS):
+        return name.startswith(".")
     return name.startswith(".") or name.casefold() in SYSTEM_NAMES
 
 
@@ -58,6 +61,8 @@ def is_image_name(name: str) -> bool:
 
 def is_other_name(name: str) -> bool:
     """Whether the name says that the file is no image."""
+    if name.endswith(_USUAL_ENDS):
+        return False
     _, dot, suffix = name.rpartition(".")
     if name.endswith("~"):  # what editors keep
         return True

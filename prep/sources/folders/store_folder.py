@@ -64,9 +64,9 @@ class StoreFile(NamedTuple):
     url: StoreUrl
     e_tag: str | None
 
-    def image(self, name: str, extras: tuple[Extra, ...] = ()) -> SourceImage:
+    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
         """As `File` says."""
-        return StoreImage(name, 0, self.url, self.num_bytes, self.e_tag, extras)
+        return StoreImage(name, label, self.url, self.num_bytes, self.e_tag, extras)
 
     def extra(self, ext: str) -> Extra:
         """As `File` says; read now, since it is small."""

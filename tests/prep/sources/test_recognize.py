@@ -320,3 +320,15 @@ def test_one_class_is_noted(tmp_path: Path) -> None:
     assert open_source(put(tmp_path, "jpg/1.jpg")).notes == (
         "there is only one class, jpg; if that is no class, name the folder that holds the classes",
     )
+
+
+def test_classes_are_sorted_by_their_whole_path(tmp_path: Path) -> None:
+    """The folder a-b comes after a, but as text the class a-b comes before a/x."""
+    (split,) = open_source(put(tmp_path, "a/x/1.jpg", "a/x/2.jpg", "a-b/3.jpg", "c/images/4.jpg")).splits
+    assert [entry.id for entry in split.classes] == ["a-b", "a/x", "c"]
+    assert [(image.label, image.name) for image in split.images] == [
+        (0, "a-b/3.jpg"),
+        (1, "a/x/1.jpg"),
+        (1, "a/x/2.jpg"),
+        (2, "c/4.jpg"),
+    ]
