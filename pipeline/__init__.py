@@ -23,6 +23,7 @@ from .augment import (
     TrainAugment,
 )
 from .batch import Batch
+from .epochs.order import Order
 
 if TYPE_CHECKING:
     from .backends.dali_graph import SeededRandom
@@ -48,6 +49,7 @@ __all__ = [
     "MeanName",
     "Mix",
     "Mixed",
+    "Order",
     "PixelRange",
     "RandomErasing",
     "RandomResizedCrop",

@@ -33,7 +33,7 @@ from .flow import Flow, FlowOptions, OnError
 from .mixing import Mix
 from .remote import RemoteShards
 from .replicas import find_replica
-from .sets import fingerprint, open_sets
+from .sets import fingerprint, open_sets, require_shuffled
 from .storage import LEAST_BUDGET, CorruptSamples, Samples
 from .targets import Example
 
@@ -64,8 +64,8 @@ class Loader:
             and world size from `torch.distributed` or torchrun when training, and reads everything when evaluating.
             Processes that share one model must say their own.
         num_replicas: Needed with a `replica` other than 0.
-        order: "full", a uniform permutation; "window", long reads for slow disks; or "shards", each shard once, for
-            remote sets (see `order.py`).
+        order: "full", a uniform permutation; "window", long reads for slow disks; "shards", each shard once, for
+            remote sets; or "fixed", the stored order in every epoch, as released in 2012 (see `order.py`).
         dtype: float32, float16, bfloat16, or uint8: gray levels, which needs mean="none", std="none" and jitter="off".
         channels_last: Give the images torch's channels_last memory format; their shape stays (B, 3, H, W).
         num_threads: For decoding and cropping; None means one per core.
@@ -80,8 +80,9 @@ class Loader:
             `Batch.targets`.
         mix: Mixup and cutmix of every training batch on its device; `Batch.labels` are then probabilities.
         sampling: `Subset`, `ClassBalanced`, `Weighted` or `Mixed`; None means all samples once an epoch.
-        drop_last: Whether training drops the tail that fills no global batch, another one each epoch. Else the last
-            batch is filled up from the start of the epoch, with `mask` False, so that replicas take as many steps.
+        drop_last: Whether training drops the tail that fills no global batch, another one each epoch unless the order
+            is fixed. Else the last batch is filled up from the start of the epoch, with `mask` False, so that replicas
+            take as many steps.
         cache: For a set at an address such as s3://bucket/shards/train: the folder, on a disk of this machine, through
             which it is read; ALEXKIT_CACHE unless told.
         cache_limit: What the cache may hold: bytes, or text such as "20GB"; ALEXKIT_CACHE_LIMIT unless told, else nine
@@ -130,6 +131,8 @@ class Loader:
         order = choice("order", order, Order)
         self.shard_sets, remote = open_sets(folder, cache, cache_limit)
         self.shard_set = self.shard_sets[0]
+        if order == "fixed" and augment.training:
+            require_shuffled(self.shard_sets)
         plan = augment.plan(self.shard_set)
         if dtype == torch.uint8 and plan.changes_pixels:
             raise InputError(

@@ -41,6 +41,18 @@ def open_sets(folder: Any, cache: str | Path | None, cache_limit: str | int | No
     return [shard_set for shard_set, _ in opened], None
 
 
+def require_shuffled(shard_sets: Sequence[ShardSet]) -> None:
+    """Raise InputError unless the stored order is one shuffled order, so that epochs may walk through it."""
+    first = shard_sets[0]
+    if len(shard_sets) > 1:
+        raise InputError("order='fixed' is the stored order of one shard set; choose order='full' for several")
+    if "seed" in first.manifest.unknown:
+        raise InputError(
+            f"{first.location}: adopted from elsewhere, so it is not known whether its samples were shuffled; choose "
+            "order='full' (of a recipe: --set data.order=full), or make the set with 'alexprep shard'"
+        )
+
+
 def fingerprint(shard_sets: Sequence[ShardSet]) -> str:
     """One hash for the content of all shards, in order."""
     rows = [(shard.name, shard.num_samples, shard.sha256) for one in shard_sets for shard in one.manifest.shards]

@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
             files = [
                 {
                     "path": one["path"],
-                    "uploadMode": "lfs" if one["path"].endswith(".tar") else "regular",
+                    "uploadMode": "lfs" if one["path"].endswith((".tar", ".safetensors")) else "regular",
                     "shouldIgnore": False,
                     "oid": None,
                 }

@@ -91,6 +91,16 @@ def environment_with(tmp_path: Path, *options: object, cwd: Path) -> Path:
     return folder / "bin/python"
 
 
+def install_or_skip(*pip: object, cwd: Path) -> None:
+    """Run pip; the test is skipped where no package index can be reached."""
+    try:
+        run(*pip, cwd=cwd)
+    except AssertionError as error:
+        if "Could not find a version" in str(error) or "No matching distribution" in str(error):
+            pytest.skip("no package index can be reached")
+        raise
+
+
 RIGHT = """
 from pathlib import Path
 
@@ -128,12 +138,7 @@ def test_preparation_works_with_nothing_but_the_base_and_the_rest_says_what_it_n
     venv.create(tmp_path / "environment", with_pip=True)
     python = tmp_path / "environment/bin/python"
     pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel]
-    try:
-        run(*pip, cwd=tmp_path)
-    except AssertionError as error:
-        if "Could not find a version" in str(error) or "No matching distribution" in str(error):
-            pytest.skip("no package index can be reached")
-        raise
+    install_or_skip(*pip, cwd=tmp_path)
 
     def alexkit(line: str, ok: bool = True) -> str:
         return run(python, "-m", "alexkit", *line.split(), cwd=tmp_path, ok=ok)
@@ -148,3 +153,17 @@ def test_preparation_works_with_nothing_but_the_base_and_the_rest_says_what_it_n
     assert "ImportError: batches need PyTorch: pip install 'alexkit[loader]'" in run(
         python, "-c", script, cwd=tmp_path, ok=False
     )
+
+
+@pytest.mark.slow
+def test_trackio_has_a_run_on_this_disk(tmp_path: Path) -> None:
+    # It needs an older Pillow than the one the other tests run with, so it is installed beside them.
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path / "site", "trackio>=0.3"]
+    install_or_skip(*pip, cwd=tmp_path)
+    tests = "tests/model/runs/test_writers.py::test_a_tracker_has_the_run_on_this_disk"
+    printed = run(
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{tests}[trackio]"),
+        cwd=ROOT,
+        PYTHONPATH=f"{tmp_path / 'site'}{os.pathsep}{ROOT / 'src'}",
+    )
+    assert "1 passed" in printed

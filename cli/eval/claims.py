@@ -1,17 +1,49 @@
 """alexeval claims: the paper's claims beside what runs of ours found."""
 
+import json
 from pathlib import Path
 
 import click
 
-from ..terminal import one_line_errors
+from ..terminal import examples, one_line_errors
+from .options import PATH, require_folder
 
 
-@click.command(epilog="\b\nExamples:\n  alexeval claims\n  alexeval claims runs/cifar10-13 runs/cifar10-11")
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
+@click.command(
+    short_help="Print the paper's claims and what RUNs found.",
+    epilog=examples(
+        "alexeval claims",
+        "alexeval claims runs/cifar10-13 runs/cifar10-11",
+        "alexeval claims runs/cifar10-13 --store records --picture figure-1.png",
+    ),
+)
+@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN]...")
+@click.option(
+    "--scores",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="What 'alexeval RUN --json' printed, in a file: errors by nine and ten views.",
+)
+@click.option("--store", type=PATH, help="Write a record of each RUN into this folder, as NAME.json.")
+@click.option("--picture", type=PATH, help="Draw training error by epoch to this PNG, as Figure 1 does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON, in place of the table.")
 @one_line_errors
-def claims(runs: tuple[Path, ...]) -> None:
-    """Print the paper's claims and what RUNs found, as a Markdown table."""
-    from ...model.evaluation.report.claims import claims_table
+def claims(
+    runs: tuple[Path, ...], scores: tuple[Path, ...], store: Path | None, picture: Path | None, as_json: bool
+) -> None:
+    """Print the paper's claims and what RUNs found, as a Markdown table.
 
-    click.echo(claims_table(runs))
+    RUN is the folder of a finished run, or a record that --store wrote.
+    """
+    from ...model.evaluation.report.claims import claims_rows, claims_table
+    from ...model.evaluation.report.figure_1 import draw_figure_1
+    from ...model.evaluation.report.run_records import read_record, store_record
+
+    require_folder("--picture", picture)
+    records = [read_record(run, scores) for run in runs]
+    if store is not None:
+        for record in records:
+            store_record(record, store)
+    if picture is not None:
+        draw_figure_1(picture, records)
+    click.echo(json.dumps(claims_rows(records)) if as_json else claims_table(records))

@@ -1,23 +1,15 @@
 """alexeval codes: short binary codes of images, searched by Hamming distance, against the exact answer."""
 
 import json
-import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 
-from ...errors import InputError
 from ..terminal import examples, one_line_errors, progress
 from .options import (
-    PATH,
-    batch_size_option,
-    device_option,
-    load,
+    NetworkChoice,
+    json_option,
     network_options,
-    require_folder,
     run_argument,
     shards_option,
 )
@@ -36,10 +28,8 @@ from .options import (
     "--neighbors", "k", default=10, show_default=True, type=click.IntRange(1), help="Exact neighbors to find."
 )
 @click.option("--queries", default=1000, show_default=True, type=click.IntRange(1), help="Images to search for.")
-@click.option("--json", "json_file", type=PATH, help="Also write the numbers to this file.")
+@json_option("Print the numbers as JSON.")
 @network_options
-@batch_size_option
-@device_option
 @one_line_errors
 def codes(
     run: Path,
@@ -49,81 +39,34 @@ def codes(
     epochs: int,
     k: int,
     queries: int,
-    json_file: Path | None,
-    checkpoint: str | int,
-    recipe: str | None,
-    batch_size: int,
-    device: str,
+    as_json: bool,
+    choice: NetworkChoice,
 ) -> None:
     """Train an auto-encoder on the last hidden layer (paper, section 6.1) and search by its codes.
 
     Prints which part of the exact nearest neighbors is found among the nearest codes, and how long both searches take;
-    random projections of the same length are the control. Codes and auto-encoder are kept in RUN/features.
+    random projections of the same length are the control. A run folder keeps codes and auto-encoder in RUN/features.
     """
     from ...model.evaluation.evaluate import open_split
-    from ...model.evaluation.retrieval import (
-        FOLDER,
-        CodeOptions,
-        hamming_nearest,
-        nearest,
-        random_codes,
-        recall,
-        stored_features,
-        train_codes,
-    )
-    from ...prep.format.files import whole_file
+    from ...model.evaluation.retrieval import CodeOptions, compare_codes, stored_features, trained_codes
 
-    require_folder("--json", json_file)
     options = CodeOptions(bits=bits, epochs=epochs)
-    if not run.is_dir():
-        raise InputError(f"{run}: codes are kept in a run folder; name one that 'alextrain' wrote")
-    train, val = open_split(shards, "train"), open_split(shards, split)
-    network = load(run, checkpoint, recipe, device, train.folder)
+    train, searched = open_split(shards, "train"), open_split(shards, split)
+    network = choice.load(run, train.folder)
     found = []
-    for name, shard_set in (("training features", train), (f"{split} features", val)):
+    for name, shard_set in (("training features", train), (f"{split} features", searched)):
         with progress(name, shard_set.manifest.num_samples, "images") as update:
-            found.append(stored_features(network, shard_set, batch_size=batch_size, report=update))
-    base_ND, queries_QD = found[0], np.asarray(found[1][:queries])
-    with progress("codes", epochs * len(base_ND), "images") as update:
-        model = train_codes(base_ND, options, update)
-    (_, exact_QK), exact_s = _timed(partial(nearest, base_ND, queries_QD, k))
-    rows: list[dict[str, Any]] = []
-    for name, encode in (
-        ("auto-encoder", model.encode),
-        ("random projections", lambda x: random_codes(x, model, bits)),
-    ):
-        base, wanted = encode(base_ND), encode(queries_QD)
-        shortlists = sorted({min(size, len(base)) for size in (k, 10 * k, 100 * k)})
-        (_, close_QM), seconds = _timed(partial(hamming_nearest, base, wanted, shortlists[-1]))
-        recalls = {size: recall(close_QM[:, :size], exact_QK) for size in shortlists}
-        rows.append({"codes": name, "bits": bits, "recall": recalls, "queries_per_s": len(queries_QD) / seconds})
-        if name == "auto-encoder":
-            np.save(run / FOLDER / f"codes-{bits}-train.npy", base)
-            _save(run / FOLDER / f"codes-{bits}.safetensors", model)
-    click.echo(f"{len(queries_QD)} images of {split} among {len(base_ND)} of train, {k} exact neighbors each")
-    click.echo(f"exact, {base_ND.shape[1]} units: {len(queries_QD) / exact_s:.0f} queries/s")
-    for row in rows:
-        parts = ", ".join(f"{value:.1%} in {size}" for size, value in row["recall"].items())
-        click.echo(f"{row['codes']}, {bits} bits: {row['queries_per_s']:.0f} queries/s; found {parts}")
-    if json_file:
-        numbers = {
-            "neighbors": k,
-            "queries": len(queries_QD),
-            "base": len(base_ND),
-            "exact_queries_per_s": len(queries_QD) / exact_s,
-            "rows": rows,
-        }
-        with whole_file(json_file) as file:
-            file.write(json.dumps(numbers, indent=1).encode() + b"\n")
-
-
-def _timed(call: Any) -> tuple[Any, float]:
-    start = time.monotonic()
-    result = call()
-    return result, max(time.monotonic() - start, 1e-9)
-
-
-def _save(path: Path, model: Any) -> None:
-    from safetensors.torch import save_file
-
-    save_file(model.state_dict(), path)
+            found.append(stored_features(network, shard_set, batch_size=choice.batch_size, report=update))
+    with progress("codes", epochs * len(found[0]), "images") as update:
+        model, codes_NB = trained_codes(network, train, found[0], options, update)
+    result = compare_codes(found[0], found[1][:queries], model, codes_NB, neighbors=k, device=str(network.device))
+    if as_json:
+        click.echo(json.dumps(result.numbers(), indent=1))
+        return
+    click.echo(
+        f"{result.queries} images of {split} among {result.base} of train, {result.neighbors} exact neighbors each"
+    )
+    click.echo(f"exact, {result.units} units: {result.exact_queries_per_s:.0f} queries/s")
+    for row in result.rows:
+        parts = ", ".join(f"{value:.1%} in {size}" for size, value in row.recall.items())
+        click.echo(f"{row.codes}, {row.bits} bits: {row.queries_per_s:.0f} queries/s; found {parts}")

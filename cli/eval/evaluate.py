@@ -9,7 +9,7 @@ import click
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN, cache_options
 from ..terminal import examples, note, one_line_errors, progress
-from .options import PATH, batch_size_option, device_option, load, network_options, require_folder
+from .options import PATH, NetworkChoice, json_option, network_options, require_folder
 
 if TYPE_CHECKING:
     from ...model import EvaluationResult
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     multiple=True,
     help="Kinds of views, may be given several times.  [default: center, and ten or nine where they fit]",
 )
-@network_options
 @click.option(
     "--search-weights", is_flag=True, help="Weigh several RUNs by what fits these images, each half by the other."
 )
@@ -47,18 +46,15 @@ if TYPE_CHECKING:
 @click.option("--examples", multiple=True, metavar="KEY", help="In the report: images to show, instead of a choice.")
 @click.option("--predictions", type=PATH, help="Write .csv or .parquet, or .txt in ILSVRC's submission format.")
 @click.option("--results", type=PATH, help="Append a row to a CSV with timm's columns.")
-@click.option("--json", "json_file", type=PATH, help="Also write all numbers to this file.")
+@json_option("Print all numbers as JSON, those of metrics.json.")
 @click.option("--picture", type=PATH, help="Draw example predictions to this PNG.")
-@batch_size_option
-@device_option
+@network_options
 @one_line_errors
 def evaluate(
     runs: tuple[Path, ...],
     shards: Path,
     split: str,
     views: tuple[str, ...],
-    checkpoint: str | int,
-    recipe: str | None,
     search_weights: bool,
     labels: Path | None,
     report: Path | None,
@@ -66,10 +62,9 @@ def evaluate(
     examples: tuple[str, ...],
     predictions: Path | None,
     results: Path | None,
-    json_file: Path | None,
+    as_json: bool,
     picture: Path | None,
-    batch_size: int,
-    device: str,
+    choice: NetworkChoice,
 ) -> None:
     """Top-1 and top-5 error of each RUN on a shard set, and of several RUNs together.
 
@@ -79,10 +74,8 @@ def evaluate(
     from ...model.evaluation.example_figures import draw_predictions
     from ...model.evaluation.report.tables import append_timm_rows, check_predictions_file, write_predictions
     from ...prep import ShardSet
-    from ...prep.format.files import whole_file
 
     for option, path in (
-        ("--json", json_file),
         ("--picture", picture),
         ("--predictions", predictions),
         ("--results", results),
@@ -104,13 +97,13 @@ def evaluate(
     train = shards / "train" if (shards / "train").is_dir() else None
     if neighbors and train is None:
         raise InputError(f"--neighbors searches {shards / 'train'}, which is not there")
-    networks = [load(run, checkpoint, recipe, device, train) for run in runs]
+    networks = [choice.load(run, train) for run in runs]
     evaluation = Evaluation(
         networks,
         shards,
         split=split,
         views=views or None,  # type: ignore[arg-type]
-        batch_size=batch_size,
+        batch_size=choice.batch_size,
         weights="search" if search_weights else "mean",
         labels=labels,
         keep_features=neighbors,
@@ -123,19 +116,19 @@ def evaluate(
         result = evaluation.run(update)
     if evaluation.layout.rank > 0:
         return
-    if result.num_labeled:
+    say = note if as_json else click.echo  # stdout is for the numbers alone
+    if as_json:
+        click.echo(json.dumps(result.metrics(), indent=1))
+    elif result.num_labeled:
         click.echo("\n".join(table(result)))
     for words in result.notes:
         note(words)
     if predictions:
         write_predictions(predictions, result)
-        click.echo(f"predictions: {predictions}")
+        say(f"predictions: {predictions}")
     if results:
         append_timm_rows(results, result, networks)
-        click.echo(f"timm's columns: {results}")
-    if json_file:
-        with whole_file(json_file) as file:
-            file.write(json.dumps(result.metrics(), indent=1).encode() + b"\n")
+        say(f"timm's columns: {results}")
     if report:
         from ...model.evaluation.report import find_neighbors, write_report
 
@@ -143,12 +136,14 @@ def evaluate(
         if neighbors:
             training = ShardSet.open(shards / "train")
             with progress("training features", training.manifest.num_samples, "images") as update:
-                found = find_neighbors(networks[0], result, training.folder, batch_size=batch_size, report=update)
+                found = find_neighbors(
+                    networks[0], result, training.folder, batch_size=choice.batch_size, report=update
+                )
         write_report(report, result, networks, evaluation.shard_set, neighbors=found, examples=examples)
-        click.echo(f"report: {report / 'index.html'}")
+        say(f"report: {report / 'index.html'}")
     if picture:
         draw_predictions(picture, result, evaluation.shard_set)
-        click.echo(f"example predictions: {picture}")
+        say(f"example predictions: {picture}")
 
 
 def table(result: "EvaluationResult") -> list[str]:

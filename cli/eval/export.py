@@ -7,7 +7,7 @@ import click
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN
 from ..terminal import examples, one_line_errors
-from .options import PATH, load, network_options, require_folder, run_argument
+from .options import PATH, NetworkChoice, require_folder, run_argument, weights_options
 
 
 @click.command(
@@ -19,7 +19,7 @@ from .options import PATH, load, network_options, require_folder, run_argument
 @click.option("--torch-export", "torch_file", type=PATH, help="Write a torch.export program (.pt2).")
 @click.option("--web", type=PATH, help="Write a folder with a page that runs the network in a browser.")
 @click.option("--shards", type=SHARDS_TO_TRAIN, help="The training shards, for a weights file alone.")
-@network_options
+@weights_options
 @one_line_errors
 def export(
     run: Path,
@@ -27,8 +27,7 @@ def export(
     torch_file: Path | None,
     web: Path | None,
     shards: Path | None,
-    checkpoint: str | int,
-    recipe: str | None,
+    choice: NetworkChoice,
 ) -> None:
     """Write RUN's network for other programs, and compare what the file computes with the network itself.
 
@@ -49,7 +48,7 @@ def export(
         raise InputError("name at least one of --onnx FILE, --torch-export FILE and --web FOLDER")
     for option, path in (("--onnx", onnx_file), ("--torch-export", torch_file), ("--web", web)):
         require_folder(option, path)
-    network = load(run, checkpoint, recipe, "cpu", shards)
+    network = choice.load(run, shards)
     for path, write, compute in (
         (onnx_file, write_network_onnx, run_onnx),
         (torch_file, write_torch_program, run_torch_program),

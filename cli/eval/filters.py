@@ -5,19 +5,19 @@ from pathlib import Path
 import click
 
 from ..terminal import examples, one_line_errors
-from .options import PATH, load, network_options, require_folder, run_argument
+from .options import PATH, NetworkChoice, require_folder, run_argument, weights_options
 
 
 @click.command(short_help="Draw the kernels of the first layer.", epilog=examples("alexeval filters runs/original"))
 @run_argument
 @click.option("--out", type=PATH, help="The PNG to write.  [default: RUN/filters.png]")
-@network_options
+@weights_options
 @one_line_errors
-def filters(run: Path, out: Path | None, checkpoint: str | int, recipe: str | None) -> None:
+def filters(run: Path, out: Path | None, choice: NetworkChoice) -> None:
     """Draw the first layer's kernels by column, and print how much of each column's energy is color."""
     from ...model.evaluation.figures import color_fractions, draw_filters
 
-    network = load(run, checkpoint, recipe, "cpu")
+    network = choice.load(run)
     first = network.network.sizes[0].name
     kernels_KCHW = network.network.get_parameter(f"{first}.weight").detach().numpy()
     columns = network.network.wiring.columns

@@ -10,9 +10,8 @@ from ...errors import InputError
 from ..terminal import examples, note, one_line_errors, progress
 from .options import (
     PATH,
-    batch_size_option,
-    device_option,
-    load,
+    NetworkChoice,
+    json_option,
     network_options,
     require_folder,
     run_argument,
@@ -29,11 +28,9 @@ from .options import (
 @shards_option("Where to search: shards, or their folder.")
 @click.option("--split", default="train", show_default=True, help="The split to search.")
 @click.option("--count", default=6, show_default=True, type=click.IntRange(1), help="Neighbors of each image.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option("Print one JSON object a line.")
 @click.option("--picture", type=PATH, help="Draw images and neighbors to this PNG.")
 @network_options
-@batch_size_option
-@device_option
 @one_line_errors
 def neighbors(
     run: Path,
@@ -43,10 +40,7 @@ def neighbors(
     count: int,
     as_json: bool,
     picture: Path | None,
-    checkpoint: str | int,
-    recipe: str | None,
-    batch_size: int,
-    device: str,
+    choice: NetworkChoice,
 ) -> None:
     """The images of a shard set whose last hidden layer is nearest to each IMAGE's, by Euclidean distance.
 
@@ -61,8 +55,8 @@ def neighbors(
     require_folder("--picture", picture)
     found = find_images(images)
     shard_set = open_split(shards, split)
-    network = load(run, checkpoint, recipe, device, shard_set.folder if split == "train" else None)
-    answers = list(answer_images(network, found, batch_size=batch_size, with_features=True))
+    network = choice.load(run, shard_set.folder if split == "train" else None)
+    answers = list(answer_images(network, found, batch_size=choice.batch_size, with_features=True))
     for answer in answers:
         if answer.error:
             note(f"{answer.name}: {answer.error}")
@@ -70,9 +64,9 @@ def neighbors(
     if not readable:
         raise InputError("no image could be read")
     with progress("features", shard_set.manifest.num_samples, "images") as update:
-        base_ND = stored_features(network, shard_set, batch_size=batch_size, report=update)
+        base_ND = stored_features(network, shard_set, batch_size=choice.batch_size, report=update)
     queries_QD = np.stack([answer.features_D for answer in readable if answer.features_D is not None])
-    distances_QK, rows_QK = nearest(base_ND, queries_QD, count, device=device if device != "auto" else "cpu")
+    distances_QK, rows_QK = nearest(base_ND, queries_QD, count, device=str(network.device))
     samples = Samples([shard_set])
     for answer, distances, rows in zip(readable, distances_QK, rows_QK, strict=True):
         keys = samples.keys(rows)

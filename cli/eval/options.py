@@ -1,6 +1,8 @@
 """Options that several commands of alexeval share, and what they choose."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,10 +18,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 run_argument = click.argument("run", type=PATH)
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
-batch_size_option = click.option(
-    "--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Images, or views of images, at once."
-)
+
+
+def json_option(help: str) -> Callable[[Command], Command]:
+    """--json: results on stdout for programs, in place of the table; what else a command says goes to stderr."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
 
 
 def shards_option(help: str) -> Callable[[Command], Command]:
@@ -43,28 +46,81 @@ def _checkpoint(context: click.Context, parameter: click.Parameter, value: str) 
     raise click.BadParameter(f"{value!r} is neither last nor best nor the number of a step")
 
 
-def network_options(command: Command) -> Command:
-    """--checkpoint and --recipe: which weights, and for a weights file what feeds them."""
-    command = click.option(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkChoice:
+    """Which weights of a RUN, and how the network runs."""
+
+    checkpoint: str | int
+    """`last`, `best`, or a step."""
+    recipe: str | None
+    """For a weights file, what feeds it."""
+    device: str = "cpu"
+    """`auto`, `cpu` or `cuda:N`."""
+    batch_size: int = 64
+    """Images, or views of images, at once."""
+
+    def load(self, run: Path, shards: Path | None = None) -> "TrainedNetwork":
+        """The network of `run`; `shards` tell what a weights file does not."""
+        from ...model import load_network
+
+        return load_network(
+            run,
+            self.checkpoint,  # type: ignore[arg-type]
+            recipe=self.recipe,
+            shards=shards,
+            device=self.device,
+        )
+
+
+checkpoint_option = click.option(
+    "--checkpoint",
+    callback=_checkpoint,
+    metavar="last|best|STEP",
+    default="last",
+    show_default=True,
+    help="Which checkpoint of a run folder.",
+)
+_WEIGHTS = (
+    checkpoint_option,
+    click.option(
         "--recipe", help="For a weights file: the recipe that feeds it, built in, a TOML file or a run's config.json."
-    )(command)
-    return click.option(
-        "--checkpoint",
-        callback=_checkpoint,
-        metavar="last|best|STEP",
-        default="last",
+    ),
+)
+_RUNNING = (
+    click.option(
+        "--batch-size",
+        default=64,
         show_default=True,
-        help="Which checkpoint of a run folder.",
-    )(command)
+        type=click.IntRange(1),
+        help="Images, or views of images, at once.",
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N."),
+)
 
 
-def load(
-    run: Path, checkpoint: str | int, recipe: str | None, device: str, shards: Path | None = None
-) -> "TrainedNetwork":
-    """The network that RUN and the options name; `shards` tell what a weights file does not."""
-    from ...model import load_network
+def weights_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--checkpoint and --recipe, which the command receives as `choice`."""
+    return _with_choice(command, _WEIGHTS)
 
-    return load_network(run, checkpoint, recipe=recipe, shards=shards, device=device)  # type: ignore[arg-type]
+
+def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--checkpoint, --recipe, --batch-size and --device, which the command receives as `choice`."""
+    return _with_choice(command, _WEIGHTS + _RUNNING)
+
+
+def _with_choice(
+    command: Callable[..., Any], options: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...]
+) -> Callable[..., Any]:
+    names = NetworkChoice.__dataclass_fields__.keys()
+
+    @wraps(command)
+    def with_choice(**values: Any) -> Any:
+        chosen = {name: values.pop(name) for name in names & values.keys()}
+        return command(choice=NetworkChoice(**chosen), **values)
+
+    for option in reversed(options):
+        with_choice = option(with_choice)
+    return with_choice
 
 
 def require_folder(option: str, path: Path | None) -> None:

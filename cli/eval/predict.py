@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN
 from ..terminal import examples, note, one_line_errors
-from .options import PATH, batch_size_option, device_option, load, network_options, require_folder, run_argument
+from .options import PATH, NetworkChoice, json_option, network_options, require_folder, run_argument
 
 
 @click.command(
@@ -18,12 +18,10 @@ from .options import PATH, batch_size_option, device_option, load, network_optio
 @run_argument
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to name for each image.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option("Print one JSON object a line.")
 @click.option("--picture", type=PATH, help="Draw the first images with their classes to this PNG.")
 @click.option("--shards", type=SHARDS_TO_TRAIN, help="The training shards, for a weights file alone.")
 @network_options
-@batch_size_option
-@device_option
 @one_line_errors
 def predict(
     run: Path,
@@ -32,10 +30,7 @@ def predict(
     as_json: bool,
     picture: Path | None,
     shards: Path | None,
-    checkpoint: str | int,
-    recipe: str | None,
-    batch_size: int,
-    device: str,
+    choice: NetworkChoice,
 ) -> None:
     """The likeliest classes of images, prepared exactly as RUN's training shards were.
 
@@ -46,12 +41,12 @@ def predict(
 
     require_folder("--picture", picture)
     found = find_images(images)
-    network = load(run, checkpoint, recipe, device, shards)
+    network = choice.load(run, shards)
     network.mean_CHW()  # refused now when it is not known, not after the first image
     names, width = network.class_names, max(map(len, found))
     failed = 0
     drawn: list[ImageAnswer] = []
-    for answer in answer_images(network, found, batch_size=batch_size):
+    for answer in answer_images(network, found, batch_size=choice.batch_size):
         if answer.probabilities_C is None:
             failed += 1
             note(f"{answer.name}: {answer.error}")

@@ -20,17 +20,21 @@ from .arguments import FOLDER
     help="Which split the tars hold.",
 )
 @click.option("--classes", type=click.Path(path_type=Path), help="A text file with one class name a line, in order.")
+@click.option("--label-key", metavar="KEY", help="JSON key or member extension of the label.")
 @one_line_errors
-def adopt(tars: Path, folder: Path, split: str, classes: Path | None) -> None:
+def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key: str | None) -> None:
     """Make FOLDER a shard set of WebDataset TARS made elsewhere.
 
-    The tars stay where they are, unchanged. Their images must be square and of one size, with one class number (cls)
-    each; 'alexprep shard' takes all others.
+    The tars stay where they are, unchanged. Their images (JPEG, PNG or WebP) must be square and of one size, with one
+    label each, a class number or name in KEY.cls or KEY.json; 'alexprep shard' takes all others. Names are sorted as
+    text, or are the lines of --classes: give several splits the same file.
     """
     from ...prep.build.adopt import adopt_webdataset, tars_of
 
     try:
-        names = None if classes is None else classes.read_text(encoding="utf-8").splitlines()
+        names = None if classes is None else classes.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except OSError as error:
+        raise InputError(f"{classes}: cannot be read ({error.strerror}); name a text file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{classes}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     total = sum(path.stat().st_size for path in tars_of(tars, split)) // 2**20
@@ -40,6 +44,7 @@ def adopt(tars: Path, folder: Path, split: str, classes: Path | None) -> None:
             folder,
             split=split,
             class_names=names,
+            label_key=label_key,
             on_progress=lambda num_bytes: update(num_bytes // 2**20),
         )
     click.echo(f"{folder} is a shard set; 'alexprep inspect {folder}' shows it")

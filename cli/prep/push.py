@@ -21,7 +21,7 @@ def push(shards: Path, name: str, public: bool) -> None:
     """
     from ...hub import push_folder
     from ...prep import ShardSet
-    from ...prep.reports.card import dataset_card
+    from ...prep.format.dataset_card import dataset_card
 
     folders = sets_of(shards)
     shard_sets = [ShardSet.open(folder) for folder in folders]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from ...model import Recipe
 
 
-def bench_data(recipe: "Recipe", shards: Path, device: str) -> None:
+def bench_data(recipe: "Recipe", shards: Path, device: str, as_json: bool) -> None:
     """Measure reading, decoding and loading, and print what limits them."""
     from ...model.network.precision import use_device
     from ...pipeline.throughput import measure_throughput
@@ -23,10 +24,13 @@ def bench_data(recipe: "Recipe", shards: Path, device: str) -> None:
         augment=recipe.data.augment(),
         device=str(use_device(device)),
     )
+    if as_json:
+        click.echo(json.dumps({"images_per_s": asdict(found), "limit": found.limit()}))
+        return
     click.echo("\n".join(found.lines()))
 
 
-def dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int) -> None:
+def dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int, as_json: bool) -> None:
     """Make a few steps beside `folder`, print the network's sizes and a forecast of the run, keep nothing."""
     from ...model import Trainer
     from ...model.training.forecast import forecast, table
@@ -48,6 +52,11 @@ def dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: 
             if runs_are_new and folder.parent.exists() and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
     if not first:
+        return
+    if as_json:
+        row = {"recipe": recipe.to_json(), "layers": [asdict(size) for size in trainer.learner.network.sizes]}
+        row |= {"device": str(trainer.device), "precision": str(trainer.precision).removeprefix("torch.")}
+        click.echo(json.dumps({**row, "steps_per_epoch": len(trainer.loader), "forecast": asdict(expected)}))
         return
     click.echo(json.dumps(recipe.to_json(), indent=1))
     click.echo(table(trainer))

@@ -1,18 +1,21 @@
 """alextrain recipes: what can be trained by name, what it reproduces, and what every key means."""
 
+import json
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import click
 
 from ..default_group import DefaultGroup
-from ..terminal import one_line_errors
+from ..terminal import examples, one_line_errors
 
 # Of the paper's own run: 90 epochs in five to six days on two GTX 580.
 PAPER_IMAGES_PER_S = 227
 
 
-@click.command("list", epilog="\b\nExamples:\n  alextrain recipes\n  alextrain recipes --rate 1500")
+@click.command(
+    "list", epilog=examples("alextrain recipes", "alextrain recipes --rate 1500", "alextrain recipes --json")
+)
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
@@ -20,32 +23,57 @@ PAPER_IMAGES_PER_S = 227
     show_default=True,
     help="Images per second, as --dry-run measures them: the hours follow.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON, in place of the table.")
 @one_line_errors
-def list_recipes(rate: float) -> None:
+def list_recipes(rate: float, as_json: bool) -> None:
     """List the built-in recipes, the claims they serve and what they cost."""
     from ...model.runs.load import built_in_recipes, load_about, load_recipe
 
-    click.echo(f"{'recipe':16} {'claims':8} {'epochs':>6} {'images':>8} {'hours':>8}  what it trains")
+    rows: list[dict[str, Any]] = []
     for name in built_in_recipes():
         about, epochs = load_about(name), load_recipe(name).training.epochs
         images = about.train_images * epochs
-        cost = f"{images / 1e6:6.1f} M {images / rate / 3600:8.1f}" if images else f"{'any':>8} {'':>8}"
-        click.echo(f"{name:16} {' '.join(about.claims):8} {epochs:6} {cost}  {about.title}")
+        rows.append(
+            {
+                "recipe": name,
+                "claims": list(about.claims),
+                "epochs": epochs,
+                "images": images or None,
+                "hours": images / rate / 3600 if images else None,
+                "title": about.title,
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    click.echo(f"{'recipe':16} {'claims':12} {'epochs':>6} {'images':>8} {'hours':>8}  what it trains")
+    for row in rows:
+        cost = f"{row['images'] / 1e6:6.1f} M {row['hours']:8.1f}" if row["images"] else f"{'any':>8} {'':>8}"
+        click.echo(f"{row['recipe']:16} {' '.join(row['claims']):12} {row['epochs']:6} {cost}  {row['title']}")
     click.echo(f"hours at {rate:g} images/s; 'alextrain recipes show NAME' tells the rest")
 
 
-@click.command("show", epilog="\b\nExamples:\n  alextrain recipes show t1")
+@click.command(
+    "show", epilog=examples("alextrain recipes show t1", "alextrain recipes show runs/original/config.json --json")
+)
 @click.argument("name")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the resolved recipe as JSON, as a run's config.json has it."
+)
 @one_line_errors
-def show(name: str) -> None:
+def show(name: str, as_json: bool) -> None:
     """Show what a recipe reproduces, and every key with its meaning.
 
     NAME is a built-in recipe, a TOML file or a run's config.json. Keys that differ from the paper's text are marked.
     """
+    from ...model.runs.checked import to_data
     from ...model.runs.load import load_about, load_recipe
     from ...model.runs.recipe import Recipe
 
     recipe, about = load_recipe(name), load_about(name)
+    if as_json:
+        click.echo(json.dumps({"about": to_data(about), "recipe": recipe.to_json()}))
+        return
     for item in fields(about):
         value = getattr(about, item.name)
         if value:
@@ -73,8 +101,6 @@ def _show(values: Any, defaults: Any, prefix: str) -> None:
 
 
 def _plain(value: Any) -> str:
-    import json
-
     from ...model.runs.checked import to_data
 
     if is_dataclass(value) and not isinstance(value, type):

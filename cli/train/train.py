@@ -1,5 +1,6 @@
 """alextrain: trains a network on a shard set into a run folder."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -91,6 +92,9 @@ def _complete_recipe(context: click.Context, parameter: click.Parameter, incompl
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--dry-run", "only_forecast", is_flag=True, help="Print sizes and a measured forecast; keep nothing.")
 @click.option("--bench-data", "only_loading", is_flag=True, help="Measure loading, name the limit; train nothing.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON: of the run, or of the two options above."
+)
 @one_line_errors
 def train(
     shards: Path,
@@ -105,6 +109,7 @@ def train(
     device: str,
     only_forecast: bool,
     only_loading: bool,
+    as_json: bool,
 ) -> None:
     """Train by a recipe.
 
@@ -120,7 +125,7 @@ def train(
     if only_loading:
         if columns > 1 or only_forecast:
             raise InputError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
-        bench_data(chosen, shards, device)
+        bench_data(chosen, shards, device, as_json)
         return
     if columns > 1 and seeds > 1:
         raise InputError("--seeds trains in one process; leave out --columns")
@@ -131,26 +136,27 @@ def train(
         check_processes(columns, columns, wiring(chosen.network).columns)
         raise SystemExit(launch("alexkit.cli.alextrain", click.get_current_context().meta[ARGUMENTS], columns))
     if only_forecast:
-        dry_run(chosen, shards, folder, device, columns)
+        dry_run(chosen, shards, folder, device, columns, as_json)
         return
     if seeds == 1:
-        _train(chosen, shards, folder, device, columns, change, restart)
+        _print_result(_train(chosen, shards, folder, device, columns, change, restart), folder, as_json)
         return
     if change or "WORLD_SIZE" in os.environ:
         raise InputError("--seeds trains in one process, and changes no run that is there; leave out the other option")
     folders = [folder.with_name(f"{folder.name}-seed{seed}") for seed in range(seeds)]
     for seed, own in enumerate(folders):
         one, _ = _recipe(recipe, own.name, runs, (*overrides, f"training.seed={seed}"), change=False)
-        _train(one, shards, own, device, columns, change, restart)
+        _print_result(_train(one, shards, own, device, columns, change, restart), own, as_json)
     from ..eval.evaluate import evaluate
 
-    evaluate.main(["--shards", str(shards), "--device", device, *map(str, folders)], standalone_mode=False)
+    words = ["--shards", str(shards), "--device", device, *(["--json"] if as_json else []), *map(str, folders)]
+    evaluate.main(words, standalone_mode=False)
 
 
 def _train(
     recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int, change: bool, restart: bool
-) -> None:
-    """Train one run to its end, with progress, and print its result."""
+) -> dict[str, Any] | None:
+    """Train one run to its end, with progress; its result, None in all processes but the first."""
     from ...model import Trainer
 
     trainer = Trainer(
@@ -159,9 +165,9 @@ def _train(
     try:
         if trainer.layout.rank > 0:
             trainer.run()
-            return
+            return None
         if trainer.run_folder.result:
-            click.echo(f"{folder} is finished; raise training.epochs to go on, or choose another --name to train again")
+            note(f"{folder} is finished; raise training.epochs to go on, or choose another --name to train again")
             result = trainer.run()
         else:
             if trainer.step:
@@ -172,7 +178,7 @@ def _train(
                 result = trainer.run(update, lambda line: note(f"{line}  {clock(time.monotonic() - start)}"))
     finally:
         trainer.close()
-    _print_result(result, folder)
+    return result
 
 
 def _recipe(
@@ -193,7 +199,12 @@ def _recipe(
     return change_recipe(Run.open(folder).recipe_at(), overrides), folder
 
 
-def _print_result(result: dict[str, Any], folder: Path) -> None:
+def _print_result(result: dict[str, Any] | None, folder: Path, as_json: bool) -> None:
+    if result is None:
+        return
+    if as_json:
+        click.echo(json.dumps({"run": str(folder), **result}))
+        return
     if "images" not in result:
         click.echo(f"trained for {result['epochs']} epochs, {result['steps']} steps; nothing was validated")
     else:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from ...errors import InputError
-from ...pipeline import CropDraw, Jitter, MeanName, TrainAugment
+from ...pipeline import CropDraw, Jitter, MeanName, Order, TrainAugment
 from ..network.switches import CHECKED, Switches
 from .checked import from_data, to_data
 from .schedule import Schedule
@@ -44,9 +44,14 @@ class Data:
     """What is subtracted: the mean image's central crop (`center`, as released), the mean image at the crop's own place
     (`crop`, Caffe), the mean color (`channel`), nothing (`none`), or gray levels."""
     crop_draw: CropDraw = "image"
-    """`image`: a crop for every image. `group32`: one for 32 consecutive images, as released."""
-    order: Literal["full", "window", "shards"] = "full"
-    """`full`: a new permutation every epoch. `window`: long reads, for slow disks. `shards`: for remote sets."""
+    """`image`: a crop for every image. `group32`: one for 32 consecutive images, as released. `center`: the central one
+    always, which with `flip = false` is the ablation of section 4.1."""
+    order: Order = "full"
+    """`full`: a new permutation every epoch. `window`: long reads, for slow disks. `shards`: for remote sets. `fixed`:
+    the stored order every epoch, so the same minibatches, shuffled once for all seeds, as released."""
+    drop_last: bool = True
+    """Whether the images of an epoch that fill no batch are left out: others each epoch, but the same with `fixed`.
+    Else they are a short batch of their own, whose loss is the mean over it, as released."""
     on_error: Literal["raise", "replace"] = "raise"
     """A corrupt stored image: `raise` stops the run and names it, `replace` trains on the next sound one."""
     validate_on: Literal["val", "test", "none"] = "val"

@@ -73,19 +73,20 @@ class Learner:
             group["weight_decay"] = self.settings[name].weight_decay
             group["momentum"] = recipe.training.momentum
 
-    def train_step(self, batch: Batch, rate: float, epoch: float = 0.0) -> StepResult:
+    def train_step(self, batch: Batch, rate: float, epoch: float = 0.0, *, num_images: int | None = None) -> StepResult:
         """One update from this replica's local batch; the result is the same in all processes.
 
         `rate` is the run's learning rate; parameters with rates of their own have those of `epoch`, whose fractions
-        count steps. Raises InputError in all processes, with all weights as they were, when the loss or a gradient of
-        any of them is not finite.
+        count steps. `num_images` is given for a short batch: the images of the global batch that count, those whose
+        mask is True; the others only fill the replicas' local batches. Raises InputError in all processes, with all
+        weights as they were, when the loss or a gradient of any of them is not finite.
         """
         self.network.train()
         result = None
         while result is None:  # once, but for float16 whose gradients overflow: then again with a smaller loss scale
-            sums = self._gradients(batch)
+            sums = self._gradients(batch, num_images)
             self.layout.add_gradients(self.network)
-            result = self._agree(sums, len(batch.labels), batch.keys)
+            result = self._agree(sums, num_images or len(batch.labels) * self.layout.num_replicas, batch.keys)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings[group["param_names"][0]].lr(rate, epoch)
         self.optimizer.step()
@@ -93,7 +94,7 @@ class Learner:
         self.step += 1
         return result
 
-    def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _gradients(self, batch: Batch, num_images: int | None) -> tuple[Tensor, Tensor]:
         """Leave this replica's scaled gradients in the network; sum of losses, number of wrong guesses."""
         training = self.recipe.training
         self.network.zero_grad()
@@ -104,13 +105,19 @@ class Learner:
             masks = MaskKey(seed=training.seed, step=self.step, indices_N=batch.indices[chunk])
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 logits = self.network(batch.images[chunk], masks)
-            losses = F.cross_entropy(logits.float(), batch.labels[chunk], reduction="sum")
-            (losses * self.scale.factor / training.batch_size).backward()  # type: ignore[no-untyped-call]
+            mistakes = logits.detach().argmax(1) != batch.labels[chunk]
+            if num_images is None:
+                losses = F.cross_entropy(logits.float(), batch.labels[chunk], reduction="sum")
+            else:
+                counts = batch.mask[chunk]
+                losses = (F.cross_entropy(logits.float(), batch.labels[chunk], reduction="none") * counts).sum()
+                mistakes &= counts
+            (losses * self.scale.factor / (num_images or training.batch_size)).backward()  # type: ignore[no-untyped-call]
             loss_sum += losses.detach()
-            wrong += (logits.detach().argmax(1) != batch.labels[chunk]).sum()
+            wrong += mistakes.sum()
         return loss_sum, wrong
 
-    def _agree(self, sums: tuple[Tensor, Tensor], images: int, keys: list[str]) -> StepResult | None:
+    def _agree(self, sums: tuple[Tensor, Tensor], num_images: int, keys: list[str]) -> StepResult | None:
         """All-reduce of loss and gradient norm; the only point of a step where the host waits for the device.
 
         None when a gradient of any of them has overflowed and a smaller loss scale may help; it is then in force.
@@ -119,8 +126,8 @@ class Learner:
         no_loss, no_gradient = not isfinite(loss), not isfinite(squared)
         bad = no_loss or no_gradient
         finite = [0.0, 0.0] if bad else [squared, loss]
-        agreed = self.layout.add([no_loss, no_gradient, *finite, wrong, images])
-        num_losses, num_gradients, squared, loss_sum, wrong, all_images = agreed
+        agreed = self.layout.add([no_loss, no_gradient, *finite, wrong])
+        num_losses, num_gradients, squared, loss_sum, wrong = agreed
         smaller = self.scale.after_overflow()
         if num_gradients and not num_losses and smaller:
             self.scale = smaller
@@ -134,9 +141,9 @@ class Learner:
         # The processes of a replica all report its images; the replicas all report the sum of their gradients.
         processes, replicas = self.layout.processes_per_replica, self.layout.num_replicas
         return StepResult(
-            loss=loss_sum / all_images,
+            loss=loss_sum / processes / num_images,
             wrong=round(wrong / processes),
-            images=round(all_images / processes),
+            images=num_images,
             gradient_norm=(squared / replicas) ** 0.5,
         )
 

@@ -27,6 +27,7 @@ from ..runs.checkpoint import newest_checkpoint, save_checkpoint
 from ..runs.lock import RunLock
 from ..runs.log import RunLog
 from ..runs.progress import Best, Progress, Validation
+from ..runs.provenance import record_start
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
@@ -149,6 +150,15 @@ class Trainer:
         """
         if self.run_folder.result:
             return self.run_folder.result
+        if self.layout.rank == 0:
+            precision = str(self.precision).removeprefix("torch.")
+            record_start(
+                self.run_folder.folder,
+                step=self.step,
+                device=str(self.device),
+                precision=precision,
+                processes=self.layout.num_replicas * self.layout.processes_per_replica,
+            )
         with self.layout.contact(), self._log() as log, stop_requests() as stop:
             while self._follow_recipe() or self.progress.validated < self.epoch:
                 if self.progress.validated < self.epoch:
@@ -190,7 +200,7 @@ class Trainer:
                 self.layout.request("stop")
             epoch = self.step / len(self.loader)
             rate = self.rate(epoch)
-            interval.add(self.learner.train_step(batch, rate, epoch))
+            interval.add(self.learner.train_step(batch, rate, epoch, num_images=self._images_of_short_batch()))
             requests = self.layout.agreed_requests()
             at_end = self.step % len(self.loader) == 0
             if at_end or self.step % LOG_EVERY_STEPS == 0:
@@ -211,6 +221,12 @@ class Trainer:
                 raise KeyboardInterrupt
             if self.step == change:
                 return
+
+    def _images_of_short_batch(self) -> int | None:
+        """Images of the next global batch where it is an epoch's last and short one, else None."""
+        done = self.step % len(self.loader) * self.recipe.training.batch_size
+        left = self.loader.num_samples - done
+        return left if left < self.recipe.training.batch_size else None
 
     def _follow_recipe(self) -> bool:
         """Put what the recipe has for this step into force; whether it has more epochs."""
@@ -271,6 +287,7 @@ class Trainer:
             replica=self.layout.replica,
             num_replicas=num_replicas,
             order=self.recipe.data.order,
+            drop_last=self.recipe.data.drop_last,
             on_error=self.recipe.data.on_error,
             channels_last=True,
             num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),

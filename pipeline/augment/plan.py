@@ -152,15 +152,10 @@ class FixedViews(PixelPlan):
         return len(self.fixed)
 
     def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
-        from .kernels import normalized_offsets  # Numba is heavy
-
         offsets_V2 = np.array([(view.top, view.left) for view in self.fixed], np.int64)
-        normalized_V2 = normalized_offsets(offsets_V2, self.num_offsets_HW)
-        if self.whole_images:
-            normalized_V2 = (np.round(2 * normalized_V2) / 2).astype(np.float32)
         size = len(batch.indices_B)
         return Views(
-            offsets_BV2=np.tile(normalized_V2, (size, 1, 1)),
+            offsets_BV2=np.tile(_fixed_offsets(self, offsets_V2, self.whole_images), (size, 1, 1)),
             mirrors_BV=np.tile([view.mirror for view in self.fixed], (size, 1)),
             means_B3=np.tile(self.normalization.mean_C, (size, 1)),
             sizes_B2=self._resized(shapes_B2) if self.sampling == "resized" else None,
@@ -173,6 +168,14 @@ class FixedViews(PixelPlan):
         return resized_B2
 
 
+def _fixed_offsets(plan: PixelPlan, offsets_V2: NDArray[np.int64], whole_images: bool) -> NDArray[np.float32]:
+    """Offsets in px of the square as normalized ones, float32 (V, 2); of whole images edges and the exact center."""
+    from .kernels import normalized_offsets  # Numba is heavy
+
+    normalized_V2 = normalized_offsets(offsets_V2, plan.num_offsets_HW)
+    return (np.round(2 * normalized_V2) / 2).astype(np.float32) if whole_images else normalized_V2
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RandomViews(PixelPlan):
     """One view of every image, drawn from (seed, epoch, sample)."""
@@ -181,6 +184,10 @@ class RandomViews(PixelPlan):
     """Whether every second view is mirrored."""
     grouped: bool
     """Whether `GROUP_SIZE` consecutive samples of an epoch share crop and mirror, as in the released code of 2012."""
+    centered: bool = False
+    """Whether every view is the central crop instead of one at a random offset."""
+    whole_images: bool = False
+    """As of `FixedViews`; it matters to central crops."""
     shift_KC: NDArray[np.float32] | None
     """Color shift in gray levels of a draw of 1 along principal component k, float32 (3, 3); None without jitter."""
     color: ColorJitter | None = None
@@ -214,8 +221,12 @@ class RandomViews(PixelPlan):
         draws = draw(seed, batch.epoch, crop_numbers_B, batch.draws_B, self.num_offsets_HW)
         if not self.flip:
             draws.mirror_B[:] = False
+        offsets_B2 = normalized_offsets(draws.crop_B2, self.num_offsets_HW)
+        if self.centered:
+            center_12 = (np.array([self.num_offsets_HW], np.int64) - 1) // 2
+            offsets_B2[:] = _fixed_offsets(self, center_12, self.whole_images)
         return Views(
-            offsets_BV2=normalized_offsets(draws.crop_B2, self.num_offsets_HW)[:, None],
+            offsets_BV2=offsets_B2[:, None],
             mirrors_BV=draws.mirror_B[:, None],
             means_B3=mean_colors(self.normalization.mean_C, self.shift_KC, draws.alpha_B3),
             boxes_B4=self._boxes(seed, batch, shapes_B2),

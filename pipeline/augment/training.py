@@ -12,7 +12,7 @@ from .base import Augmentation, Jitter
 from .color import ColorJitter, RandomErasing, check_range
 from .plan import RandomBoxes, RandomViews
 
-CropDraw = Literal["image", "group32"]
+CropDraw = Literal["image", "group32", "center"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class TrainAugment(Training):
 
     crop_draw: CropDraw = "image"
     """"image": crop and mirror are drawn for each image; "group32": once for 32 consecutive images of the epoch's
-    order, as in the released code of 2012."""
+    order, as in the released code of 2012; "center": the central crop of every image."""
 
     def __post_init__(self) -> None:
         Training.__post_init__(self)
@@ -78,7 +78,13 @@ class TrainAugment(Training):
 
     def plan(self, shard_set: ShardSet) -> RandomViews:
         self._require_fit(shard_set, shard_set.manifest.pixels.size_px)
-        return RandomViews(**self._common(shard_set), sampling="stored", grouped=self.crop_draw == "group32")
+        return RandomViews(
+            **self._common(shard_set),
+            sampling="stored",
+            grouped=self.crop_draw == "group32",
+            centered=self.crop_draw == "center",
+            whole_images=shard_set.manifest.pixels.fit == "shorter",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,9 @@ costs in mixing is only that samples of one run meet in a batch more often than 
 
 `shards` is for sets on object stores: the runs are whole shards, and a window is WINDOW_SHARDS of them. So each shard
 is used within one window of an epoch, and fetched once however small the cache.
+
+`fixed` is the stored order in every epoch: the same minibatches each time, shuffled once, when the shards were written.
+So the released code of 2012 trained.
 """
 
 from typing import Literal
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 
-Order = Literal["full", "window", "shards"]
+Order = Literal["full", "window", "shards", "fixed"]
 
 RUN_SAMPLES = 64  # about 2 MB of 256x256 JPEG: long enough to read at full speed
 WINDOW_RUNS = 128

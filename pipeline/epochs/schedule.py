@@ -1,6 +1,7 @@
 """Which samples make up which batch: pure functions of one integer, the number of samples consumed.
 
-Training walks through an order that differs from epoch to epoch and drops the tail that fills no global batch.
+Training walks through an order that differs from epoch to epoch, unless it is fixed, and drops the tail that fills no
+global batch.
 Evaluation walks through the stored order, every sample once, and pads the last batch. Replica r of R takes every R-th
 sample of a global batch, so that the number of replicas never changes what a global batch is.
 """
@@ -45,7 +46,7 @@ class Schedule:
         replica: 0 to num_replicas - 1.
         num_replicas: Replicas that share a global batch.
         seed: Of the order.
-        order: "full", "window" or "shards".
+        order: "full", "window", "shards" or "fixed".
         training: Whether the order is shuffled and repeated.
         drop_last: Whether training drops the tail that fills no global batch; else the last batch is filled up from
             the start of the same epoch, with a mask, so that all replicas take as many steps.
@@ -76,7 +77,7 @@ class Schedule:
                 f"choose batch_size <= {length // num_replicas} (of a recipe: --set training.batch_size=...)"
             )
         if order != "full" and drawn is not None:
-            raise InputError(f"order={order!r} reads whole runs of stored samples; choose order='full' with a sampling")
+            raise InputError(f"order={order!r} takes samples as they are stored; choose order='full' with a sampling")
         self.num_samples = length
         self.seed = seed
         self.order: str = order if training else "stored"
@@ -157,6 +158,8 @@ class Schedule:
         if self.order == "shards":
             assert self._first_sample_S is not None
             return shards_order(self.seed, epoch, self._first_sample_S)
+        if self.order == "fixed":
+            return np.arange(self.num_samples, dtype=np.int64)
         indices = (full_order if self.order == "full" else window_order)(self.seed, epoch, self.num_samples)
         return indices if self._drawn is None or self._drawn.allowed is None else self._drawn.allowed[indices]
 

@@ -5,10 +5,10 @@ a shard set like any other; only damage is placed less exactly, since the header
 """
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +23,10 @@ from ..format.sample_index import SampleRows, image_checksum
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import read_range
-from ..sources.labels import check_number
+from ..sources.labels import RawLabel, class_indices
+from ..sources.options import SourceOptions
 from ..sources.split_names import split_in
 from ..sources.tars.samples import LabeledSample, labeled_samples
-from ..sources.tars.tar_index import Member
 
 # What tars made elsewhere do not say; the pixel options are fields of `pixels`.
 UNKNOWN = (
@@ -40,16 +40,16 @@ UNKNOWN = (
     "software",
     "source_sha256",
 )
-FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
+FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp"}
 
 
 class _Tar(NamedTuple):
-    """What was found in one tar: its index, its row of the manifest and its largest label, -1 without samples."""
+    """What was found in one tar: its index, its row of the manifest, and its samples, their labels as written."""
 
     lines: bytes
     entry: ShardEntry
     rows: SampleRows
-    largest_label: int
+    labels: list[RawLabel]
 
 
 def adopt_webdataset(
@@ -58,22 +58,25 @@ def adopt_webdataset(
     *,
     split: str = "train",
     class_names: Sequence[str] | None = None,
+    label_key: str | None = None,
     on_progress: Callable[[int], None] = lambda num_bytes: None,
 ) -> Path:
     """Make `folder` a shard set of the tars in `source`, once; later calls find it complete and return at once.
 
-    Every sample needs one image (jpg, jpeg or png, one format in the whole set) and one `cls` member with the class
-    index in ASCII; other members stay available as extras. All images must be square, of one size, upright and without
-    transparency, since loaders show them as they lie in the file. Each is decoded once, for the statistics, on all
-    cores. What the tars do not say, such as the filter that resized them, is recorded as unknown. Raises InputError
-    naming tar and sample for anything else, for a `folder` that holds something else, as `source` does, and for one
-    that was made of other tars than are in `source` now; nothing is written then.
+    Every sample needs one image (jpg, jpeg, png or webp, one format in the whole set) and one label: a `cls` member or
+    a key of a `json` member, which hold class indices or class names; other members stay available as extras. Names
+    are the rows of `class_names` or, without it, classes sorted as text. All images must be square, of one size,
+    upright and without transparency, since loaders show them as they lie in the file. Each is decoded once, for the
+    statistics, on all cores. What the tars do not say, such as the filter that resized them, is recorded as unknown.
+    Raises InputError naming tar and sample for anything else, for a `folder` that holds something else, as `source`
+    does, and for one that was made of other tars than are in `source` now; nothing is written then.
 
     Args:
         source: the folder of the tars.
         folder: the new folder, for links to them and what belongs to a shard set.
         split: which split they are; where the tars' names say a split, only those of this one are taken.
-        class_names: the name of each class, in order; None calls them by their numbers.
+        class_names: the name of each class, in order; None calls them by their numbers, or by the labels.
+        label_key: the JSON key or the member that holds the label, where it is none of the usual ones.
         on_progress: gets the bytes read so far.
     """
     source, folder = Path(source), Path(folder)
@@ -86,7 +89,9 @@ def adopt_webdataset(
             f"{folder}: not empty, and no shard set; name a new folder for the links to the tars, or remove what an "
             "interrupted call left there"
         )
-    pixels = _pixels_of(tars[0])
+    _check_class_names(class_names)
+    options = SourceOptions(label_key=label_key)
+    pixels = _pixels_of(tars, options)
     lock, stopped, num_bytes = threading.Lock(), threading.Event(), 0
 
     def count(more: int) -> None:
@@ -100,17 +105,14 @@ def adopt_webdataset(
     sums, found = PixelSums.zero(pixels.size_px), []
     with ThreadPoolExecutor(num_cores()) as threads:
         try:
-            for one, tar_sums in threads.map(lambda tar: _read_tar(tar, pixels, count), tars):
+            for one, tar_sums in threads.map(lambda tar: _read_tar(tar, pixels, options, count), tars):
                 sums = sums + tar_sums
                 found.append(one)
         except BaseException:
             stopped.set()  # else Ctrl-C would wait for the end of every tar begun
             threads.shutdown(cancel_futures=True)
             raise
-    num_classes = 1 + max(one.largest_label for one in found)
-    names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
-    if len(names) < num_classes:
-        raise InputError(f"{source}: label {num_classes - 1}, but {len(names)} class names; name every class, in order")
+    classes, rows = _labeled(source, tars, found, class_names)
     folder.mkdir(parents=True, exist_ok=True)
     for tar, one in zip(tars, found, strict=True):
         link = folder / tar.name
@@ -123,13 +125,13 @@ def adopt_webdataset(
         images_per_shard=max(one.entry.num_samples for one in found),
         pixels=pixels,
         software={},
-        classes=tuple(ClassEntry(index=i, id=str(i), name=name) for i, name in enumerate(names)),
+        classes=classes,
         shards=tuple(one.entry for one in found),
         quarantined=(),
         color=ColorStatistics.from_sums(sums),
         unknown=UNKNOWN,
     )
-    complete_set(folder, manifest, sums, (one.rows for one in found))
+    complete_set(folder, manifest, sums, rows)
     return folder
 
 
@@ -159,30 +161,68 @@ def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:
         )
 
 
-def _pixels_of(tar: Path) -> PixelOptions:
+def _check_class_names(names: Sequence[str] | None) -> None:
+    """InputError for a class without a name, and for two of one name: labels may be names."""
+    for i, name in enumerate(names or ()):
+        if not name.strip():
+            raise InputError(f"class {i} has an empty name; name every class, one a line, in order")
+    if names is not None and len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise InputError(f"two classes are called {twice!r}; give every class a name of its own")
+
+
+def _labeled(
+    source: Path, tars: Sequence[Path], found: Sequence[_Tar], class_names: Sequence[str] | None
+) -> tuple[tuple[ClassEntry, ...], list[SampleRows]]:
+    """The class table, and the rows of every tar with class indices in place of labels."""
+    labels = [label for one in found for label in one.labels]
+    sizes = [len(one.labels) for one in found]
+    starts = np.cumsum([0, *sizes])
+
+    def where(i: int) -> str:
+        number = int(np.searchsorted(starts, i, side="right")) - 1
+        return f"{tars[number]}: sample {found[number].rows.keys[i - starts[number]]!r}"
+
+    largest = max((label for label in labels if isinstance(label, int)), default=-1)
+    if class_names is not None and largest >= len(class_names):
+        raise InputError(f"{source}: label {largest}, but {len(class_names)} class names; name every class, in order")
+    indices, ids, _ = class_indices(labels, where, table=class_names)
+    are_numbers = class_names is not None and all(isinstance(label, int) for label in labels)
+    classes = tuple(
+        ClassEntry(index=i, id=str(i) if are_numbers else class_id, name=class_id) for i, class_id in enumerate(ids)
+    )
+    pieces = np.split(np.array(indices, np.int32), starts[1:-1])
+    return classes, [replace(one.rows, labels_N=piece) for one, piece in zip(found, pieces, strict=True)]
+
+
+def _pixels_of(tars: Sequence[Path], options: SourceOptions) -> PixelOptions:
     """Side and format of the first image, which all others must have too."""
     from ..images.decode import decode_rgb
 
-    for sample in labeled_samples(tar, image_kinds=tuple(FORMATS)):
-        try:
-            return PixelOptions(size_px=len(decode_rgb(_image(tar, sample))), format=FORMATS[sample.kind])
-        except ValueError as error:
-            raise InputError(f"{tar}: sample {sample.key!r}: {error}; shard them again with 'alexprep shard'") from None
-    raise InputError(f"{tar}: holds no samples; expected KEY.jpg or KEY.png, and KEY.{LABEL_EXT}")
+    for tar in tars:
+        for sample in labeled_samples(tar, image_kinds=tuple(FORMATS), options=options):
+            try:
+                return PixelOptions(size_px=len(decode_rgb(_image(tar, sample))), format=FORMATS[sample.kind])
+            except ValueError as error:
+                raise InputError(
+                    f"{tar}: sample {sample.key!r}: {error}; shard them again with 'alexprep shard'"
+                ) from None
+    raise InputError(f"{tars[0]}: holds no samples; expected KEY.jpg, KEY.png or KEY.webp, and KEY.{LABEL_EXT}")
 
 
-def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> tuple[_Tar, PixelSums]:
+def _read_tar(
+    tar: Path, pixels: PixelOptions, options: SourceOptions, count: Callable[[int], None]
+) -> tuple[_Tar, PixelSums]:
     """Read every sample and check all that a loader will rely on; `count` is told how many bytes more were read."""
     from ..images.running_sums import RunningSums
     from ..images.stored import decode_stored
 
     sums, lines, counted = RunningSums(pixels.size_px), [], 0
     samples: list[LabeledSample] = []
-    labels: list[int] = []
     checksums: list[int] = []
     kinds = tuple(kind for kind, format_ in FORMATS.items() if format_ == pixels.format)
-    for sample in labeled_samples(tar, image_kinds=kinds):
-        _check_names(tar, sample)
+    for sample in labeled_samples(tar, image_kinds=kinds, options=options):
+        _check_key(tar, sample, pixels)
         try:
             content = _image(tar, sample)
             sums.add(decode_stored(content, pixels))
@@ -191,12 +231,17 @@ def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> 
                 f"{tar}: sample {sample.key!r}: {error}; take it out of the tar, or shard them again with "
                 "'alexprep shard'"
             ) from None
-        label, label_member = _number_of(tar, sample)
         samples.append(sample)
-        labels.append(label)
         checksums.append(image_checksum(content))
-        # A .jpeg is indexed as .jpg: a set has one name for its images.
-        members = ((pixels.image_ext, sample.image), (LABEL_EXT, label_member))
+        # A .jpeg is indexed as .jpg: a set has one name for its images, and a shard one for its labels.
+        assert sample.label_member is not None  # unlabeled samples were refused
+        label_ext = _label_ext(sample)
+        if label_ext != _label_ext(samples[0]):
+            raise InputError(
+                f"{tar}: sample {sample.key!r} is labeled by its {label_ext}, {samples[0].key!r} is not; label all "
+                "samples of a tar in one way, or shard them again with 'alexprep shard'"
+            )
+        members = ((pixels.image_ext, sample.image), (label_ext, sample.label_member))
         lines.append(" ".join(f"{ext} {at.offset} {at.num_bytes} {sample.key}.{ext}" for ext, at in members))
         count(sample.image.offset - counted)
         counted = sample.image.offset
@@ -216,37 +261,28 @@ def _read_tar(tar: Path, pixels: PixelOptions, count: Callable[[int], None]) -> 
     rows = SampleRows(
         starts_N=np.array([sample.image.offset for sample in samples], np.int64),
         sizes_N=np.array([sample.image.num_bytes for sample in samples], np.uint32),
-        labels_N=np.array(labels, np.int32),
+        labels_N=np.full(len(samples), -1, np.int32),  # until those of all tars are known
         checksums_N=np.array(checksums, np.uint32),
         keys=[sample.key for sample in samples],
     )
-    return _Tar(index, entry, rows, int(rows.labels_N.max(initial=-1))), sums.total()
+    return _Tar(index, entry, rows, [sample.label for sample in samples]), sums.total()
 
 
-def _check_names(tar: Path, sample: LabeledSample) -> None:
-    """Refuse what an index or a loader cannot take: keys that are no plain word, labels with more than digits."""
+def _check_key(tar: Path, sample: LabeledSample, pixels: PixelOptions) -> None:
+    """Refuse keys that are no plain word, which an index cannot take."""
     from ..format.index_text import MAX_NAME
 
-    where = f"{tar}: sample {sample.key!r}"
-    most = MAX_NAME - len(".jpg")
+    most = MAX_NAME - 1 - max(len(pixels.image_ext), len(_label_ext(sample)))
     if len(sample.key) > most or not sample.key.isascii() or not all("!" <= letter <= "~" for letter in sample.key):
-        raise InputError(f"{where}: a key must be 1 to {most} visible ASCII characters; rename its members")
-    _, label_member = _number_of(tar, sample)
-    with tar.open("rb") as file:
-        label = os.pread(file.fileno(), label_member.num_bytes, label_member.offset)
-    if not label.isdigit():
-        raise InputError(f"{where}: its {LABEL_EXT} holds {label!r}, expected digits alone; write the shard again")
-
-
-def _number_of(tar: Path, sample: LabeledSample) -> tuple[int, Member]:
-    """The label, which must be a class index, and the member that holds it."""
-    where = f"{tar}: sample {sample.key!r}"
-    if sample.label_member is None or isinstance(sample.label, str):
         raise InputError(
-            f"{where}: label {sample.label!r}; expected a class index in a .{LABEL_EXT}: shard the tars again with "
-            "'alexprep shard'"
+            f"{tar}: sample {sample.key!r}: a key must be 1 to {most} visible ASCII characters; rename its members"
         )
-    return check_number(sample.label, where, None), sample.label_member
+
+
+def _label_ext(sample: LabeledSample) -> str:
+    """What an index calls the member that holds the label."""
+    is_json = sample.label_member is not None and sample.label_member.name.lower().endswith(".json")
+    return "json" if is_json else LABEL_EXT
 
 
 def _image(tar: Path, sample: LabeledSample) -> bytes:

@@ -1,5 +1,7 @@
 """The lines of a shard's index, read byte by byte: a large set has millions, and every one is checked."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,37 +10,51 @@ from .compiled import compiled
 MAX_DIGITS = 18  # they fit into 64 bits
 MAX_NAME = 128  # characters of a member's name; a tar header has room for 100
 _SPACE, _DOT, _NEWLINE, _ZERO, _NINE = (np.uint8(ord(letter)) for letter in " .\n09")
-_LABEL = np.frombuffer(b"cls", np.uint8)
+LABEL_EXTS = (b"cls", b"json")  # json only in adopted sets
 
 Bytes = NDArray[np.uint8]
 
 
-def parse_lines(body: bytes, num_lines: int) -> tuple[NDArray[np.int64], NDArray[np.bytes_], bytes, int]:
-    """The lines `EXT OFFSET SIZE KEY.EXT cls OFFSET SIZE KEY.cls` of one shard.
+class ParsedLines(NamedTuple):
+    """What the lines of an index hold; from line `num_good` on the arrays mean nothing."""
 
-    The (num_lines, 4) offsets and sizes of image and label, the keys, the image extension, and the number of lines that
-    are as they must be; from the first other one on the arrays mean nothing. Only the last line may lack its end.
-    """
+    numbers_N4: NDArray[np.int64]
+    """Offset and size of image and label."""
+    key_bytes: NDArray[np.bytes_]
+    """The keys."""
+    image_ext: bytes
+    """Extension of the image members."""
+    label_ext: bytes
+    """Extension of the label members: `cls`, or `json` in an adopted set."""
+    num_good: int
+    """How many lines are as they must be."""
+
+
+def parse_lines(body: bytes, num_lines: int) -> ParsedLines:
+    """The lines `EXT OFFSET SIZE KEY.EXT cls OFFSET SIZE KEY.cls` of one shard. Only the last may lack its end."""
     ext = body[: max(body.find(b" "), 0)]
+    fields = body.partition(b"\n")[0].split(b" ", 5)
+    label_ext = fields[4] if len(fields) == 6 and fields[4] in LABEL_EXTS else LABEL_EXTS[0]
     text = np.frombuffer(body if body.endswith(b"\n") else body + b"\n", np.uint8)
     numbers_N4 = np.zeros((num_lines, 4), np.int64)
     key_places_N2 = np.zeros((num_lines, 2), np.int64)
-    num_good = _parse(text, np.frombuffer(ext, np.uint8), numbers_N4, key_places_N2)
+    exts = np.frombuffer(ext, np.uint8), np.frombuffer(label_ext, np.uint8)
+    num_good = _parse(text, *exts, numbers_N4, key_places_N2)
     width = max(int(key_places_N2[:, 1].max(initial=1)), 1)
     keys = np.zeros((num_lines, width), np.uint8)
     _copy_keys(text, key_places_N2, keys)
-    return numbers_N4, keys.view(f"S{width}")[:, 0], ext, num_good
+    return ParsedLines(numbers_N4, keys.view(f"S{width}")[:, 0], ext, label_ext, num_good)
 
 
 @compiled
-def _parse(text: Bytes, ext: Bytes, numbers: NDArray[np.int64], keys: NDArray[np.int64]) -> int:
+def _parse(text: Bytes, ext: Bytes, label: Bytes, numbers: NDArray[np.int64], keys: NDArray[np.int64]) -> int:
     position = 0
     for line in range(len(numbers)):
         position = _member(text, position, ext, _SPACE, numbers[line], 0, keys[line])
         if position < 0:
             return line
         image_key, length = keys[line]
-        position = _member(text, position, _LABEL, _NEWLINE, numbers[line], 2, keys[line])
+        position = _member(text, position, label, _NEWLINE, numbers[line], 2, keys[line])
         if position < 0 or keys[line, 1] != length:
             return line
         for i in range(length):

@@ -7,13 +7,13 @@ from ...errors import InputError
 
 Filter = Literal["bilinear", "bicubic", "lanczos", "area"]
 Fit = Literal["crop", "shorter"]
-ImageFormat = Literal["jpeg", "png", "raw"]
+ImageFormat = Literal["jpeg", "png", "webp", "raw"]
 Chroma = Literal["420", "444"]
 Decode = Literal["full", "scaled"]
 Geometry = Literal["rescale-then-crop", "crop-then-resize"]
 
 FILTERS: tuple[Filter, ...] = get_args(Filter)
-IMAGE_EXTENSIONS: dict[ImageFormat, str] = {"jpeg": "jpg", "png": "png", "raw": "raw"}
+IMAGE_EXTENSIONS: dict[ImageFormat, str] = {"jpeg": "jpg", "png": "png", "webp": "webp", "raw": "raw"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class PixelOptions:
     filter: Filter = "bilinear"
     """How images are rescaled; `prep.images.resize` defines each."""
     format: ImageFormat = "jpeg"
-    """How images are stored; `raw` is uint8 RGB, height x width x 3, without a header."""
+    """How images are stored; `raw` is uint8 RGB, height x width x 3, without a header, `webp` that of adopted sets."""
     quality: int = 95
     """JPEG quality, 1 to 100."""
     chroma: Chroma = "420"

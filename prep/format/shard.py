@@ -86,6 +86,7 @@ class ShardIndex:
 
     key_bytes: NDArray[np.bytes_]
     image_ext: str
+    label_ext: str
     image_offsets: NDArray[np.int64]
     image_sizes: NDArray[np.int64]
     label_offsets: NDArray[np.int64]
@@ -192,8 +193,8 @@ def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
 def parse_index(content: bytes, path: Path, *, shard_bytes: int) -> ShardIndex:
     """The index whose text is `content`, of a shard that is `shard_bytes` long; `path` is its name in errors.
 
-    Raises InputError, naming file and line, for anything but one image and one `cls` member per sample, all of them
-    inside the shard.
+    Raises InputError, naming file and line, for anything but one image and one `cls` member per sample (`json` in an
+    adopted set), all of them inside the shard.
     """
     first, _, body = content.partition(b"\n")
     head = first.split()
@@ -205,17 +206,20 @@ def parse_index(content: bytes, path: Path, *, shard_bytes: int) -> ShardIndex:
         raise InputError(f"{path}:1: promises {int(head[1][:20])} samples, but {num_lines} lines follow")
     from .index_text import parse_lines  # its compiler takes half a second that writing a shard does not need
 
-    numbers_N4, key_bytes, ext, num_good = parse_lines(body, num_lines)
-    if num_good < num_lines:
-        name = ext.decode("ascii", "replace")[:20] or "EXT"
-        found = body.split(b"\n", num_good + 1)[num_good][:120].decode("ascii", "replace")
+    lines = parse_lines(body, num_lines)
+    if lines.num_good < num_lines:
+        name = lines.image_ext.decode("ascii", "replace")[:20] or "EXT"
+        found = body.split(b"\n", lines.num_good + 1)[lines.num_good][:120].decode("ascii", "replace")
+        label = lines.label_ext.decode()
         raise InputError(
-            f"{path}:{num_good + 2}: expected '{name} OFFSET SIZE KEY.{name} cls OFFSET SIZE KEY.cls', found {found!r}"
+            f"{path}:{lines.num_good + 2}: expected '{name} OFFSET SIZE KEY.{name} {label} OFFSET SIZE KEY.{label}', "
+            f"found {found!r}"
         )
-    image_offsets, image_sizes, label_offsets, label_sizes = numbers_N4.T
+    image_offsets, image_sizes, label_offsets, label_sizes = lines.numbers_N4.T
     index = ShardIndex(
-        key_bytes=key_bytes,
-        image_ext=ext.decode("ascii", "replace"),
+        key_bytes=lines.key_bytes,
+        image_ext=lines.image_ext.decode("ascii", "replace"),
+        label_ext=lines.label_ext.decode(),
         image_offsets=image_offsets,
         image_sizes=image_sizes,
         label_offsets=label_offsets,

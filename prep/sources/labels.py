@@ -63,36 +63,50 @@ def split_of_labels(
 
     Raises InputError for a number that is no class index, a name that `table` lacks and numbers among names.
     """
-    names = sorted({label for label, _ in rows if isinstance(label, str)})
-    if names and all(name.isdigit() for name in names):  # 001, 099, 100: ids of one width are names
-        rows = [(str(label), image) for label, image in rows]
-        names = sorted({str(label) for label, _ in rows})
-    if table is None and names and (other := _first_of_another_kind(rows)):
-        label, image = other
-        found, first = ("a name among numbers" if isinstance(label, str) else "a number among names"), rows[0][0]
-        raise InputError(
-            f"{where(image)}: label {label!r}, {found} such as {first!r}; write all labels as numbers, or all as names"
-        )
-    order: ClassOrder = "table" if table is not None else "text" if names else "numbers"
-    ids = table if table is not None else names or None
-    index_of = {class_id: i for i, class_id in enumerate(ids or ())}
-    images = []
-    for label, image in rows:
-        if isinstance(label, str):
-            if label not in index_of:
-                raise InputError(f"{where(image)}: label {label!r}, which the class table lacks; correct one of them")
-            images.append(image.labeled(index_of[label], label))
-        else:
-            index = check_number(label, where(image), ids)
-            images.append(image.labeled(index, ids[index] if ids else str(index)))
-    if ids is None:
-        ids = [str(i) for i in range(1 + max((image.label for image in images), default=-1))]
+    indices, ids, order = class_indices([label for label, _ in rows], lambda i: where(rows[i][1]), table=table)
+    images = [image.labeled(index, ids[index]) for index, (_, image) in zip(indices, rows, strict=True)]
     return sorted_split(name, images, ids, order)
 
 
-def _first_of_another_kind(rows: Sequence[tuple[RawLabel, SourceImage]]) -> tuple[RawLabel, SourceImage] | None:
-    kind = type(rows[0][0])
-    return next((row for row in rows if type(row[0]) is not kind), None)
+def class_indices(
+    labels: Sequence[RawLabel], where: Callable[[int], str], *, table: Sequence[str] | None = None
+) -> tuple[list[int], Sequence[str], ClassOrder]:
+    """The class index of every label, the class ids, and where their order is from.
+
+    Args:
+        labels: The labels of all images.
+        where: Says in an error where label i was found.
+        table: The class ids, where the source lists them.
+
+    Raises InputError as `split_of_labels` says.
+    """
+    names = sorted({label for label in labels if isinstance(label, str)})
+    if names and all(name.isdigit() for name in names):  # 001, 099, 100: ids of one width are names
+        labels = [str(label) for label in labels]
+        names = sorted({str(label) for label in labels})
+    if table is None and names:
+        kind = type(labels[0])
+        other = next((i for i, label in enumerate(labels) if type(label) is not kind), None)
+        if other is not None:
+            found = "a name among numbers" if isinstance(labels[other], str) else "a number among names"
+            raise InputError(
+                f"{where(other)}: label {labels[other]!r}, {found} such as {labels[0]!r}; write all labels as numbers, "
+                "or all as names"
+            )
+    order: ClassOrder = "table" if table is not None else "text" if names else "numbers"
+    ids = table if table is not None else names or None
+    index_of = {class_id: i for i, class_id in enumerate(ids or ())}
+    indices = []
+    for i, label in enumerate(labels):
+        if isinstance(label, str):
+            if label not in index_of:
+                raise InputError(f"{where(i)}: label {label!r}, which the class table lacks; correct one of them")
+            indices.append(index_of[label])
+        else:
+            indices.append(check_number(label, where(i), ids))
+    if ids is None:
+        ids = [str(i) for i in range(1 + max(indices, default=-1))]
+    return indices, ids, order
 
 
 def sorted_split(

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from alexkit.cli.alexeval import alexeval
 from alexkit.model import load_network
+from alexkit.model.evaluation.report.run_records import read_record
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.trainer import Trainer
 from alexkit.pipeline import CenterCrop, Loader
@@ -57,10 +58,13 @@ def call(*words: object) -> Result:
 
 
 def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    result = call("--shards", shards, *runs, "--json", tmp_path / "t.json", "--picture", tmp_path / "p.png")
+    result = call("--shards", shards, *runs)
     assert result.exit_code == 0, result.output
     assert "39 images" in result.stdout and "ten views" in result.stdout and "all together" in result.stdout
-    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
+    # With --json stdout holds the numbers alone, whatever else is written.
+    result = call("--shards", shards, *runs, "--json", "--picture", tmp_path / "p.png")
+    assert result.exit_code == 0 and "p.png" in result.stderr
+    rows = json.loads(result.stdout)["rows"]
     assert [row["name"] for row in rows] == [*map(str, runs), "all together"]
     for row, run in zip(rows, runs, strict=False):
         trained = json.loads((run / "result.json").read_text())
@@ -77,9 +81,39 @@ def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, ru
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    assert call("--shards", shards, runs[0], runs[0], "--json", tmp_path / "t.json").exit_code == 0
-    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
+def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
+    shards: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    run, stored, scores = runs[0], tmp_path / "results", tmp_path / "scores.json"
+    scores.write_text(call("--shards", shards, run, "--views", "nine", "--json").stdout)
+    picture = tmp_path / "figure.png"
+    printed = call("claims", run, "--scores", scores, "--store", stored, "--picture", picture)
+    assert printed.exit_code == 0 and picture.read_bytes().startswith(b"\x89PNG"), printed.output
+    record = read_record(stored / "one.json")
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [one.train_error for one in record.epochs] == pytest.approx(  # one line an epoch
+        [line["top1_error"] for line in log if line["kind"] == "train"], abs=1e-6
+    )
+    assert [one.val_error for one in record.epochs] == [line["top1_error"] for line in log if line["kind"] == "val"]
+    nine = json.loads(scores.read_text())["rows"][0]["nine"]
+    assert (record.scores["nine"].images, record.scores["nine"].top1_error) == (39, nine["top1_error"])
+    assert record.scores["center"].top1_error == json.loads((run / "result.json").read_text())["top1_error"]
+    assert record.train_images == 100 and record.seconds > 0
+    kernels = load_file(sorted((run / "checkpoints").iterdir())[-1] / "weights.safetensors")["conv1.weight"]
+    gray = kernels.mean(1, keepdim=True).expand_as(kernels)
+    color = 1 - float(gray.square().sum() / kernels.square().sum())
+    assert record.color_shares == (pytest.approx(color, abs=1e-5),)
+    assert f"color in one: {100 * color:.0f} %" in printed.stdout
+    assert call("claims", stored / "one.json").stdout == printed.stdout  # the record says all that the run does
+    rows = json.loads(call("claims", stored / "one.json", "--json").stdout)
+    assert [row["ours"] for row in rows if row["id"] == "F3"] == [f"color in one: {100 * color:.0f} %"]
+    (stored / "one.json").write_text('{"name": 1}')
+    refused = call("claims", stored / "one.json")
+    assert refused.exit_code == 1 and "one.json: name must be str, got 1" in refused.stderr
+
+
+def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path]) -> None:
+    rows = json.loads(call("--shards", shards, runs[0], runs[0], "--json").stdout)["rows"]
     assert rows[2]["ten"]["loss"] == pytest.approx(rows[0]["ten"]["loss"], rel=1e-6)
 
 
@@ -87,7 +121,10 @@ def test_a_report_is_a_page_and_its_tables(shards: Path, runs: list[Path], tmp_p
     words = ["--report", tmp_path / "r", "--neighbors", "--examples", "sample-0003"]
     result = call("--shards", shards, runs[0], "--predictions", tmp_path / "p.txt", *words)
     assert result.exit_code == 0, result.output
-    names = {"index.html", "metrics.json", "predictions.csv", "per_class.csv", "confusions.csv"}
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = {
+        *("index.html", "metrics.json", "predictions.csv", "predictions.parquet", "per_class.csv", "confusions.csv")
+    }
     assert {path.name for path in (tmp_path / "r").iterdir()} == names
     page = (tmp_path / "r" / "index.html").read_text()
     assert "Nearest training images" in page and "sample-0003" in page
@@ -97,6 +134,9 @@ def test_a_report_is_a_page_and_its_tables(shards: Path, runs: list[Path], tmp_p
     with (tmp_path / "r" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 39 and rows[3]["key"] == "sample-0003" and rows[3]["label"] == "class3"
+    columns = parquet.read_table(tmp_path / "r" / "predictions.parquet").to_pydict()
+    assert columns["key"] == [row["key"] for row in rows] and columns["class_1"] == [row["class_1"] for row in rows]
+    assert columns["probability_1"] == pytest.approx([float(row["probability_1"]) for row in rows], rel=1e-6)
     submitted = (tmp_path / "p.txt").read_text().splitlines()
     assert [f"class{int(line.split()[0]) - 1}" for line in submitted] == [row["class_1"] for row in rows]
     assert (runs[0] / "features").is_dir()
@@ -110,12 +150,11 @@ def test_a_validation_set_is_evaluated_without_its_training_set(shards: Path, ru
     assert both[0] == both[1]
 
 
-def test_checkpoints_are_chosen_by_name_and_step(shards: Path, runs: list[Path], tmp_path: Path) -> None:
+def test_checkpoints_are_chosen_by_name_and_step(shards: Path, runs: list[Path]) -> None:
     steps = sorted(int(path.name.removeprefix("step-")) for path in (runs[0] / "checkpoints").iterdir())
     for choice, step in (("last", steps[-1]), (steps[0], steps[0])):
-        words = ["--checkpoint", choice, "--views", "center", "--json", tmp_path / "t.json"]
-        assert call("--shards", shards, runs[0], *words).exit_code == 0
-        assert json.loads((tmp_path / "t.json").read_text())["rows"][0]["checkpoint"]["step"] == step
+        result = call("--shards", shards, runs[0], "--checkpoint", choice, "--views", "center", "--json")
+        assert json.loads(result.stdout)["rows"][0]["checkpoint"]["step"] == step
     missing = call("--shards", shards, runs[0], "--checkpoint", "99")
     assert "no checkpoint of step 99; there are those of" in missing.output
 
@@ -123,10 +162,10 @@ def test_checkpoints_are_chosen_by_name_and_step(shards: Path, runs: list[Path],
 def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path: Path) -> None:
     lines = [f"sample-{i:04d},{'class0 class1 class2 class3 class4 class5' if i else ''}" for i in range(39)]
     (tmp_path / "l.csv").write_text("key,labels\n" + "\n".join(lines))
-    words = ["--labels", tmp_path / "l.csv", "--results", tmp_path / "timm.csv", "--json", tmp_path / "t.json"]
+    words = ["--labels", tmp_path / "l.csv", "--results", tmp_path / "timm.csv", "--json"]
     for _ in range(2):
-        assert call("--shards", shards, runs[0], *words).exit_code == 0
-    row = json.loads((tmp_path / "t.json").read_text())["rows"][0]["center"]
+        result = call("--shards", shards, runs[0], *words)
+    row = json.loads(result.stdout)["rows"][0]["center"]
     assert row["images"] == 38 and row["top1_error"] == 0 and "loss" not in row
     table = list(csv.DictReader((tmp_path / "timm.csv").open()))
     assert len(table) == 2 and table[0]["top1"] == "100.000" and table[0]["img_size"] == "24"
@@ -138,7 +177,10 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
         (["--shards", "nowhere", "{run}"], "--shards nowhere: no such folder"),
         (["--shards", ".", "{run}"], "no such folder; name a folder that 'alexprep shard' wrote"),
         (["--shards", "{shards}", "nothing"], "nothing: no config.json here; name a folder that 'alextrain' wrote"),
-        (["--shards", "{shards}", "{run}", "--split", "test"], "test: no such folder"),
+        (
+            ["--shards", "{shards}", "{run}", "--split", "test"],
+            "no split test here, but train, val; name one with --split",
+        ),
         (["--shards", "{shards}", "{run}", "--search-weights"], "name at least two RUNs"),
         (["--shards", "{shards}", "{run}", "--neighbors"], "are for the page of --report DIR"),
         (
@@ -146,8 +188,8 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
             "name that ends in .csv, .parquet, .txt",
         ),
         (
-            ["--shards", "{shards}", "{run}", "--json", "/no/such/folder/a.json"],
-            "/no/such/folder/a.json: no such folder",
+            ["--shards", "{shards}", "{run}", "--picture", "/no/such/folder/a.png"],
+            "/no/such/folder/a.png: no such folder",
         ),
         (["--shards", "{shards}", "{run}", "--recipe", "quick"], "--recipe is for weights files"),
         (["--shards", "{shards}", "{run}", "--labels", "none.csv"], "--labels none.csv: no such file"),
@@ -227,14 +269,19 @@ def test_filters_are_drawn_and_their_color_is_counted(runs: list[Path], tmp_path
     assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_codes_are_compared_with_the_exact_answer(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    words = ["--shards", shards, "--bits", 64, "--epochs", 2, "--neighbors", 3, "--json", tmp_path / "c.json"]
-    result = call("codes", runs[0], *words)
-    assert result.exit_code == 0, result.output
-    numbers = json.loads((tmp_path / "c.json").read_text())
+def test_codes_are_compared_with_the_exact_answer(shards: Path, runs: list[Path]) -> None:
+    words = ["codes", runs[0], "--shards", shards, "--bits", 64, "--epochs", 2, "--neighbors", 3]
+    table, first = call(*words), call(*words, "--json")
+    assert table.exit_code == 0 and "39 images of val among 100 of train" in table.stdout, table.output
+    numbers = json.loads(first.stdout)
     assert numbers["base"] == 100 and numbers["queries"] == 39
     for row in numbers["rows"]:
         assert row["recall"]["100"] == 1.0  # all 100 images are looked at
+    # Codes of equal options are kept, so nothing is trained again; those of others are not taken for them.
+    (kept,) = (runs[0] / "features").glob("codes-64-*.npy")
+    before = kept.stat().st_mtime_ns
+    assert call(*words).exit_code == 0 and kept.stat().st_mtime_ns == before
+    assert call(*words, "--epochs", 1).exit_code == 0 and kept.stat().st_mtime_ns != before
 
 
 def test_exported_files_are_checked_in_the_same_command(shards: Path, runs: list[Path], tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -143,6 +145,22 @@ def test_bench_data_names_what_limits_loading_and_trains_nothing(shards: Path, t
         assert stage in result.output
     assert "The limit is " in result.output.splitlines()[-1]
     assert not (tmp_path / "runs").exists()
+
+
+def test_results_and_forecasts_are_given_as_json(shards: Path, runs: Path, tmp_path: Path) -> None:
+    def answer(*words: object) -> dict[str, Any]:
+        result = call("--shards", shards, "--recipe", "cifar10-19", *SMALL, "--json", *words)
+        assert result.exit_code == 0, result.output
+        data: dict[str, Any] = json.loads(result.stdout)
+        return data
+
+    stored = json.loads((runs / "cifar10-19/result.json").read_text())
+    assert answer("--runs", runs) == {"run": str(runs / "cifar10-19"), **stored}
+    forecast = answer("--runs", tmp_path, "--dry-run")
+    assert forecast["recipe"]["training"]["epochs"] == 2 and forecast["forecast"]["run_s"] > 0
+    assert forecast["layers"][0]["weights"] == 2400 and forecast["steps_per_epoch"] == 6
+    speeds = answer("--runs", tmp_path, "--bench-data")
+    assert speeds["images_per_s"]["loader"] > 0 and speeds["limit"].startswith("The limit is ")
 
 
 def test_measures_that_exclude_each_other_are_refused(shards: Path, tmp_path: Path) -> None:

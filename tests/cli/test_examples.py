@@ -36,13 +36,14 @@ def examples_of(command: click.Command) -> list[str]:
     return [line.split(" >")[0].strip() for line in lines if line.strip()]
 
 
-# `alexprep push` needs a Hub: test_push.py runs it against a stand-in.
-EXAMPLES = [
-    line
-    for name, command in COMMANDS.items()
-    if name.startswith("alexprep") and name != "alexprep push"
-    for line in examples_of(command)
-]
+def examples_for(*programs: str) -> list[str]:
+    """The examples of these programs; `push` needs a Hub: test_push.py runs it against a stand-in."""
+    return [
+        line
+        for name, command in COMMANDS.items()
+        if name.split()[0] in programs and not name.endswith(" push")
+        for line in examples_of(command)
+    ]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -76,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("line", EXAMPLES)
+@pytest.mark.parametrize("line", examples_for("alexprep"))
 def test_every_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("ALEXKIT_SHARDS", "shards")
@@ -85,4 +86,33 @@ def test_every_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, line:
         monkeypatch.setattr("alexkit.prep.reports.doctor.MIN_DISK_BYTES", 0)
         monkeypatch.setattr("alexkit.prep.reports.doctor.MIN_SHARED_BYTES", 0)
         monkeypatch.setattr("alexkit.prep.reports.doctor.MIN_OPEN_FILES", 0)
+    invoke(line)
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Path:
+    """The same folder with the runs and the photograph that examples name."""
+    # The networks that examples name take long to train; the commands read any run alike.
+    small = ["training.epochs=1", "training.batch_size=10", "network.kind=cifar10-13", "data.crop=24", "data.flip=true"]
+    options = " ".join(f"--set {word}" for word in small)
+    invoke(f"alextrain --recipe cifar10-19 --shards {folder}/shards --runs {folder}/runs --name original {options}")
+    for name in ("one", "two", "cifar10-13", "cifar10-11"):
+        shutil.copytree(folder / "runs/original", folder / "runs" / name)
+    shutil.copy(next((folder / "imagenet/val").rglob("*.JPEG")), folder / "photo.jpg")
+    return folder
+
+
+def slow_where_the_large_network_is_trained(line: str) -> object:
+    slow = line.startswith("alextrain --") and "cifar10" not in line
+    return pytest.param(line, marks=pytest.mark.slow) if slow else line
+
+
+@pytest.mark.parametrize("line", [*map(slow_where_the_large_network_is_trained, examples_for("alextrain", "alexeval"))])
+def test_every_example_of_training_and_evaluation_runs(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.chdir(trained)
+    if line.startswith("alextrain --"):  # a network and a length for twenty images
+        small = ["training.epochs=1", "training.batch_size=10", *(["data.crop=32"] if "cifar10" in line else [])]
+        line += " ".join(["", "--runs new", *(f"--set {word}" for word in small)])
     invoke(line)

@@ -1,12 +1,18 @@
-"""`alexprep push` against a stand-in for the Hub: what arrives, who can see it, what is said when it refuses."""
+"""`push` of alexprep and alexeval to a stand-in for the Hub: what arrives, who sees it, what a refusal says."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+
+from alexkit.model import evaluate, load_network, load_recipe
+from alexkit.model.training.trainer import Trainer
 
 from ..hub_stand_in import Hub, hub
 
@@ -19,7 +25,9 @@ def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     return folder
 
 
-def push(server: Hub, home: Path, *words: object, token: str = "right") -> subprocess.CompletedProcess[str]:
+def push(
+    server: Hub, home: Path, *words: object, token: str = "right", stage: str = "prep"
+) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "HF_ENDPOINT": server.address,
@@ -28,7 +36,7 @@ def push(server: Hub, home: Path, *words: object, token: str = "right") -> subpr
         "HF_HUB_DISABLE_XET": "1",
         "NO_PROXY": "127.0.0.1",
     }
-    command = [sys.executable, "-m", "alexkit", "prep", "push", *map(str, words)]
+    command = [sys.executable, "-m", "alexkit", stage, "push", *map(str, words)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -63,4 +71,58 @@ def test_a_wrong_name_or_token_is_one_line(shards: Path, tmp_path: Path, name: s
     with hub() as server:
         done = push(server, tmp_path, shards, name, token=token)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert server.files == {}
+
+
+@pytest.fixture(scope="module")
+def run(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch, with the metrics of its evaluation beside it."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    overrides = ["network.kind=cifar10-13", "data.crop=24", "training.epochs=1", "training.batch_size=10"]
+    trainer = Trainer(load_recipe("cifar10-19", overrides), shards, folder, device="cpu")
+    trainer.run()
+    trainer.close()
+    metrics = evaluate(load_network(folder), shards, views=["center", "nine"]).metrics()
+    (folder.parent / "metrics.json").write_text(json.dumps(metrics))
+    return folder
+
+
+def test_a_run_arrives_as_a_run_that_is_read_like_the_one_sent(run: Path, shards: Path, tmp_path: Path) -> None:
+    with hub() as server:
+        done = push(server, tmp_path, run, "me/tiny", "--metrics", run.parent / "metrics.json", stage="eval")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == f"{server.address}/me/tiny" and server.private == {"me/tiny": True}
+        for (_, name), content in server.files.items():
+            path = tmp_path / "arrived" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    here, there = (load_network(folder) for folder in (run, tmp_path / "arrived"))
+    assert here.origin.sha256 == there.origin.sha256 and there.class_names == here.class_names
+    assert np.array_equal(here.mean_CHW(), there.mean_CHW())
+    card = (tmp_path / "arrived/README.md").read_text()
+    metrics = json.loads((run.parent / "metrics.json").read_text())["rows"][0]
+    for title, view in (("center crop", "center"), ("nine views", "nine")):
+        assert f"| val | 8 | {title} | {metrics[view]['top1_error']:.2%} |" in card
+    results = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"]
+    assert [one["metrics"][0]["value"] for one in results] == [
+        round(1 - metrics[view]["top1_error"], 6) for view in ("center", "nine")
+    ]
+
+
+def test_a_card_without_metrics_shows_the_validation_of_the_run(run: Path, tmp_path: Path) -> None:
+    with hub() as server:
+        done = push(server, tmp_path, run, "me/tiny", "--public", stage="eval")
+        assert done.returncode == 0, done.stderr
+        assert server.private == {"me/tiny": False}
+        error = json.loads((run / "result.json").read_text())["top1_error"]
+        assert f"| validation | 8 | center crop | {error:.2%} |" in server.files["me/tiny", "README.md"].decode()
+
+
+def test_metrics_of_other_weights_are_not_shown(run: Path, tmp_path: Path) -> None:
+    other = json.loads((run.parent / "metrics.json").read_text())
+    other["rows"][0]["checkpoint"]["sha256"] = "0" * 64
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    with hub() as server:
+        done = push(server, tmp_path, run, "me/tiny", "--metrics", tmp_path / "other.json", stage="eval")
+        assert done.returncode == 1 and "of other weights" in done.stderr and "--checkpoint" in done.stderr
         assert server.files == {}

@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from alexkit.cli.alextrain import alextrain
-from alexkit.model.runs.load import built_in_recipes
+from alexkit.model.runs.load import built_in_recipes, load_recipe
 
 
 def call(*words: object) -> Result:
@@ -21,12 +22,30 @@ def test_every_recipe_is_listed_with_its_claims_and_its_cost() -> None:
     assert re.search(r"t1 +T1 +92 +116\.0 M +32\.2  The paper's network on ILSVRC 2010", rows["t1"])
 
 
+def test_the_page_about_imagenet_holds_the_hours_that_the_command_prints() -> None:
+    page = (Path(__file__).parents[2] / "docs/tutorials/imagenet.md").read_text()
+    (block,) = re.findall(r"^\$ alextrain recipes --rate 1000\n(.*?)^```", page, re.M | re.S)
+    assert set(block.splitlines()) <= set(call("recipes", "--rate", 1000).output.splitlines())
+    assert len(block.splitlines()) == 5
+
+
 def test_a_recipe_is_shown_with_what_it_reproduces_and_every_key() -> None:
     result = call("recipes", "show", "t1")
     assert result.exit_code == 0, result.output
     assert "printed: 37.5 / 17.0 % on the test set" in result.output
     assert '* norm = "original"' in result.output and '  pooling = "3/2"' in result.output
     assert "at_epochs = [22, 50, 77]" in result.output and "overlapping as in the paper" in result.output
+
+
+def test_recipes_are_given_as_json(tmp_path: Path) -> None:
+    rows = {row["recipe"]: row for row in json.loads(call("recipes", "--rate", 1000, "--json").stdout)}
+    assert rows.keys() == set(built_in_recipes())
+    assert rows["t1"]["epochs"] == 92 and rows["quick"]["images"] is None
+    assert rows["t1"]["hours"] == pytest.approx(rows["t1"]["images"] / 1000 / 3600)
+    shown = json.loads(call("recipes", "show", "t1", "--json").stdout)
+    assert shown["about"]["claims"] == ["T1"]
+    (tmp_path / "config.json").write_text(json.dumps(shown))
+    assert load_recipe(str(tmp_path / "config.json")) == load_recipe("t1")
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_are_there() -> None:

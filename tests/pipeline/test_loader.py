@@ -185,6 +185,19 @@ def test_thirty_two_consecutive_images_share_a_crop(draw_shards: Any) -> None:
         assert len(places) == 1
 
 
+@pytest.mark.parametrize("size_px", [16, 17])
+def test_central_crops_in_training_are_those_of_an_evaluation(draw_shards: Any, size_px: int) -> None:
+    folder = draw_shards(num_samples=24, size_px=size_px)
+    augment = TrainAugment(crop=8, crop_draw="center", flip=False, mean="none", jitter="off")
+    with (
+        Loader(folder, batch_size=24, augment=augment, dtype=torch.uint8) as loader,
+        Loader(folder, batch_size=24, augment=CenterCrop(crop=8, mean="none"), dtype=torch.uint8) as stored,
+    ):
+        images = next(iter(stored)).images
+        for batch in (*loader, *loader):  # in each epoch
+            assert torch.equal(batch.images, images[batch.indices])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -214,7 +227,7 @@ def test_impossible_settings_are_refused_at_once(draw_shards: Any, change: dict[
     [
         ({"jitter": "strong"}, "jitter must be one of paper, original, off"),
         ({"mean": "centerpoint"}, "mean must be a number, three numbers or one of"),
-        ({"crop_draw": "batch"}, "crop_draw must be one of image, group32"),
+        ({"crop_draw": "batch"}, "crop_draw must be one of image, group32, center"),
         ({"crop": 0}, "crop must be at least 1 px"),
     ],
     ids=str,

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from alexkit.pipeline import CenterCrop, Loader, TenViews, TrainAugment
+from alexkit.prep import adopt_webdataset
 
 TRAIN = TrainAugment(crop=56)
 
@@ -32,6 +33,41 @@ def test_every_loop_of_an_evaluation_is_a_whole_pass(draw_shards: Any, augment: 
                 if number + 1 == given:
                     break
         assert [i for batch in loader for i in batch.indices[batch.mask].tolist()] == list(range(40))
+
+
+def test_a_fixed_order_is_the_stored_one_in_every_epoch_with_other_crops(draw_shards: Any) -> None:
+    augment = TrainAugment(crop=56)
+    with Loader(draw_shards(), batch_size=16, augment=augment, order="fixed", drop_last=False, seed=1) as loader:
+        first, second = list(loader), list(loader)
+        for epoch in (first, second):
+            assert [i for batch in epoch for i in batch.indices[batch.mask].tolist()] == list(range(40))
+        assert not torch.equal(first[0].images, second[0].images)
+        state = loader.state_dict()
+    for replica in range(2):
+        with Loader(
+            draw_shards(),
+            batch_size=8,
+            replica=replica,
+            num_replicas=2,
+            augment=augment,
+            order="fixed",
+            drop_last=False,
+            seed=1,
+        ) as part:
+            part.load_state_dict({**state, "position": 40 + 16})
+            assert torch.equal(next(iter(part)).images, second[1].images[replica::2])
+
+
+def test_a_fixed_order_is_refused_where_nothing_says_that_samples_were_shuffled(
+    draw_shards: Any, tmp_path: Path
+) -> None:
+    adopt_webdataset(draw_shards(), tmp_path / "adopted")
+    with pytest.raises(ValueError, match=r"not known whether its samples were shuffled; choose order='full'"):
+        Loader(tmp_path / "adopted", batch_size=8, augment=TRAIN, order="fixed")
+    with pytest.raises(ValueError, match="the stored order of one shard set"):
+        Loader([draw_shards(), draw_shards(split="val")], batch_size=8, augment=TRAIN, order="fixed")
+    with Loader(tmp_path / "adopted", batch_size=8, augment=TRAIN) as loader:
+        assert len(list(loader)) == 5
 
 
 def test_an_evaluation_resumes_by_its_state_and_then_is_whole_again(draw_shards: Any) -> None:

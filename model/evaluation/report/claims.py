@@ -1,22 +1,20 @@
-"""The paper's claims beside what runs of ours found: the table of docs/claims.md, which is generated and never typed.
+"""The paper's claims beside what runs of ours found: the table of docs/claims, which is generated and never typed.
 
-A run serves the claims that its recipe names. Errors are those of the last validation, one center view.
+A run serves the claims that its recipe names. What a row says of them, and its status, follow from intervals alone.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import sqrt
-from pathlib import Path
-from statistics import mean, stdev
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from ....errors import InputError
+from ...network.switches import Switches
+from ...network.tables import wiring
+from ...network.wiring import sizes
 from ...runs.load import built_in_recipes, load_about
-from ...runs.log import read_log
-from ...runs.run import LOG, Run
+from .effects import Comparison, Effect, Group, effects, groups_of
+from .run_records import RunRecord
 
 Needs = Literal["nothing", "CIFAR-10", "ImageNet", "other data"]
-TRAINING_ERROR_OF_FIGURE_1 = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,130 +29,164 @@ class Claim:
     """The number that is printed."""
     needs: Needs
     """The data that shows it."""
+    top1_error: float | None = None
+    """The printed top-1 error by ten views, 0-1, where one network is to have it."""
+    comparisons: tuple[Comparison, ...] = ()
+    """Effects that it names."""
+
+
+def _recipe(*names: str) -> Callable[[RunRecord], bool]:
+    return lambda record: record.recipe.name in names
+
+
+def _f1(activation: str) -> Callable[[RunRecord], bool]:
+    return lambda record: record.recipe.name.startswith("f1-") and record.recipe.network.activation == activation
+
+
+def _decay(off: bool) -> Callable[[RunRecord], bool]:
+    return lambda record: (
+        record.recipe.name == "cifar10-19"
+        and not record.recipe.data.flip
+        and (record.recipe.training.weight_decay == 0) == off
+    )
+
+
+def _flips(on: bool) -> Callable[[RunRecord], bool]:
+    return lambda record: (
+        record.recipe.name == "cifar10-19"
+        and record.recipe.training.weight_decay is None
+        and record.recipe.data.flip == on
+    )
+
+
+_NET_145 = _recipe("original", "t2a", "t2b")
+
+
+def _without(what: str, *names: str) -> tuple[Comparison, ...]:
+    return (Comparison(what=what, measure="error", less=_NET_145, more=_recipe(*names)),)
 
 
 CLAIMS = (
     Claim(id="T1", claim="ILSVRC 2010 test set, ten views; one view", printed="37.5 / 17.0; 39.0 / 18.3 %",
-          needs="ImageNet"),
-    Claim(id="T2a", claim="ILSVRC 2012, one network", printed="40.7 / 18.2 %", needs="ImageNet"),
+          needs="ImageNet", top1_error=0.375),
+    Claim(id="T2a", claim="ILSVRC 2012, one network", printed="40.7 / 18.2 %", needs="ImageNet", top1_error=0.407),
     Claim(id="T2b", claim="ILSVRC 2012, five networks", printed="38.1 / 16.4 %", needs="ImageNet"),
-    Claim(id="T2c", claim="ILSVRC 2012, one pre-trained network", printed="39.0 / 16.6 %", needs="other data"),
+    Claim(id="T2c", claim="ILSVRC 2012, one pre-trained network", printed="39.0 / 16.6 %", needs="other data",
+          top1_error=0.390),
     Claim(id="T2d", claim="ILSVRC 2012, seven networks", printed="36.7 / 15.4 %", needs="other data"),
-    Claim(id="T3", claim="ImageNet Fall 2009, half and half", printed="67.4 / 40.9 %", needs="other data"),
-    Claim(id="F1", claim="ReLU reaches 25 % training error sooner than tanh", printed="6 times", needs="CIFAR-10"),
+    Claim(id="T3", claim="ImageNet Fall 2009, half and half", printed="67.4 / 40.9 %", needs="other data",
+          top1_error=0.674),
+    Claim(id="F1", claim="ReLU reaches 25 % training error sooner than tanh", printed="6 times", needs="CIFAR-10",
+          comparisons=(Comparison(what="tanh against ReLU", measure="epochs to 25 %", less=_f1("relu"),
+                                  more=_f1("tanh")),)),
     Claim(id="F2", claim="sizes of the network", printed="60 million parameters, 650,000 neurons", needs="nothing"),
-    Claim(id="B1", claim="two GPUs against one", printed="-1.7 / -1.2 points", needs="ImageNet"),
+    Claim(id="F3", claim="one column's kernels are gray, the other's colored", printed="picture", needs="ImageNet"),
+    Claim(id="F4", claim="likeliest classes, nearest images", printed="picture", needs="ImageNet"),
+    Claim(id="B1", claim="two GPUs against one", printed="-1.7 / -1.2 points", needs="ImageNet",
+          comparisons=(Comparison(what="two columns less one", measure="error", less=_recipe("t1"),
+                                  more=_recipe("b1")),)),
     Claim(id="B2", claim="response normalization", printed="-1.4 / -1.2 points; CIFAR-10: 13 to 11 %",
-          needs="CIFAR-10"),
-    Claim(id="B3", claim="overlapping pooling", printed="-0.4 / -0.3 points", needs="ImageNet"),
-    Claim(id="B4", claim="ten views against one", printed="-1.5 / -1.3 points", needs="ImageNet"),
-    Claim(id="B5", claim="color noise", printed="over 1 point of top-1", needs="ImageNet"),
-    Claim(id="B6", claim="dropout doubles the steps and stops overfitting", printed="twice", needs="ImageNet"),
+          needs="CIFAR-10", comparisons=(
+              Comparison(what="11 % less 13 % network", measure="error", less=_recipe("cifar10-11"),
+                         more=_recipe("cifar10-13")),
+              Comparison(what="18 % less 19 % network", measure="error", less=_recipe("cifar10-18"),
+                         more=_recipe("cifar10-19-140")),
+              *_without("with less without", "b2"))),
+    Claim(id="B3", claim="overlapping pooling", printed="-0.4 / -0.3 points", needs="ImageNet",
+          comparisons=_without("3/2 less 2/2", "b3")),
+    Claim(id="B4", claim="ten views against one; crops and mirror images against overfitting",
+          printed="-1.5 / -1.3 points; no number", needs="ImageNet", comparisons=(
+              *_without("with less without crops and mirror images", "b4"),
+              Comparison(what="mirror images less none", measure="error", less=_flips(True), more=_flips(False)))),
+    Claim(id="B5", claim="color noise", printed="over 1 point of top-1", needs="ImageNet",
+          comparisons=_without("with less without", "b5")),
+    Claim(id="B6", claim="dropout doubles the steps and stops overfitting", printed="twice", needs="ImageNet",
+          comparisons=_without("with less without", "b6")),
     Claim(id="B7", claim="weight decay lowers the training error; biases of 1 speed the start", printed="no number",
-          needs="CIFAR-10"),
-    Claim(id="B8", claim="a middle layer removed", printed="about -2 points of top-1", needs="ImageNet"),
+          needs="CIFAR-10", comparisons=(
+              Comparison(what="decay less none", measure="training error", less=_decay(False), more=_decay(True)),
+              Comparison(what="decay less none", measure="training error", less=_NET_145,
+                         more=_recipe("b7-decay")))),
+    Claim(id="B8", claim="a middle layer removed", printed="about -2 points of top-1", needs="ImageNet",
+          comparisons=_without("with less without", "b8-conv2", "b8-conv3", "b8-conv4")),
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """What runs found that differ in their seeds alone."""
-
-    recipe: str
-    """The recipe's name."""
-    name: str
-    """What the runs are called, without their seeds."""
-    images: int
-    """Images scored."""
-    errors: tuple[float, ...]
-    """Top-1 error of every run, 0-1."""
-    epochs_to_25: tuple[int, ...]
-    """Of every run that got there, the first epoch with a training error of 25 % or less."""
-    hours: float
-    """Of training, all runs together."""
-
-    @property
-    def interval(self) -> float:
-        """Half the width of the 95 % interval: between runs, or of one run's images."""
-        if len(self.errors) > 1:
-            return 1.96 * stdev(self.errors) / sqrt(len(self.errors))
-        error = self.errors[0]
-        return 1.96 * sqrt(error * (1 - error) / self.images)
-
-    def words(self) -> str:
-        """Error, interval and seeds, in one phrase."""
-        seeds = f"{len(self.errors)} seed{'s' if len(self.errors) > 1 else ''}"
-        return f"{self.name} {mean(self.errors):.2%} ± {self.interval:.2%} ({seeds}, {self.hours:.1f} h)"
+COLUMNS = ("id", "claim", "printed", "ours", "data", "seeds", "hours", "status")
 
 
-def claims_table(folders: Sequence[Path]) -> str:
-    """The table as Markdown. Raises InputError for a folder that is no finished run with a validation."""
-    found = _found(folders)
+def claims_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
+    """A row for each claim, with the keys `COLUMNS`; `ours` are means with 95 % intervals."""
+    groups = groups_of(records)
     served = {name: load_about(name).claims for name in built_in_recipes()}
-    lines = ["| id | claim | printed | ours: top-1 error, one view, 95 % interval | status |", "|---|---|---|---|---|"]
+    rows = []
     for claim in CLAIMS:
-        own = [one for one in found if claim.id in served.get(one.recipe, ())]
-        words = "; ".join(one.words() for one in own)
-        if claim.id == "F1":
-            words = "; ".join(filter(None, [words, _ratio(own)]))
-        if claim.needs == "nothing":
-            words, status = "60,965,224 parameters, 659,272 neurons", "reproduced"
-        elif own:
-            status = f"shown on {own[0].images:,} images"
-        else:
-            status = "not run yet" if claim.needs == "CIFAR-10" else f"needs {claim.needs}"
-        lines.append(f"| {claim.id} | {claim.claim} | {claim.printed} | {words} | {status} |")
-    return "\n".join(lines)
+        own = [group for group in groups if claim.id in served.get(group.first.recipe.name, ())]
+        cells = (claim.id, claim.claim, claim.printed, *_ours(claim, own, groups))
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    return rows
 
 
-def _ratio(found: Sequence[Found]) -> str:
-    """How many times as many epochs tanh needs, each at its best rate, from the means over the seeds."""
-    epochs = {
-        kind: [mean(one.epochs_to_25) for one in found if one.recipe == f"f1-{kind}" and one.epochs_to_25]
-        for kind in ("relu", "tanh")
-    }
-    if not all(epochs.values()):
-        return ""
-    relu, tanh = min(epochs["relu"]), min(epochs["tanh"])
-    return f"25 % after {relu:.1f} and {tanh:.1f} epochs: {tanh / relu:.1f} times"
+def claims_table(records: Sequence[RunRecord]) -> str:
+    """The rows as a Markdown table."""
+    heads = [head if head != "ours" else "ours, 95 % interval" for head in COLUMNS]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(COLUMNS) + "|"]
+    return "\n".join(lines + [f"| {' | '.join(row.values())} |" for row in claims_rows(records)])
 
 
-def _found(folders: Sequence[Path]) -> list[Found]:
-    groups: dict[tuple[str, str, int, str], list[Path]] = {}
-    for folder in folders:
-        run = Run.open(folder)
-        result, recipe = run.result, run.recipe_at()
-        if result is None or "images" not in result:
-            raise InputError(f"{folder}: no finished run with a validation; train it to its end first")
-        name = folder.resolve().name.removesuffix(f"-seed{recipe.training.seed}")
-        settings = repr(replace(recipe, training=replace(recipe.training, seed=0)))
-        groups.setdefault((recipe.name, name, result["images"], settings), []).append(folder)
-    return [
-        Found(
-            recipe=recipe_name,
-            name=name,
-            images=images,
-            errors=tuple((Run.open(folder).result or {})["top1_error"] for folder in own),
-            epochs_to_25=tuple(epoch for folder in own if (epoch := _epochs_to_25(folder)) is not None),
-            hours=sum(map(_hours, own)),
-        )
-        for (recipe_name, name, images, _), own in sorted(groups.items())
-    ]
+def _ours(claim: Claim, own: Sequence[Group], groups: Sequence[Group]) -> tuple[str, str, str, str, str]:
+    """What we found, on which data, with how many seeds, in how many hours, and what that makes of the claim."""
+    needs = "not run yet" if claim.needs == "CIFAR-10" else f"needs {claim.needs}"
+    if claim.needs == "nothing":
+        table = sizes(wiring(Switches()), 1000)
+        parameters, neurons = sum(s.weights + s.biases for s in table), sum(s.neurons for s in table)
+        return f"{parameters:,} parameters, {neurons:,} neurons", "", "", "", "reproduced"
+    if claim.id == "F3":
+        found = [group for group in groups if group.first.color_shares]
+        words = "; ".join(map(_color, found))
+        return (*_row(words, found), needs)
+    comparisons = [effect for comparison in claim.comparisons for effect in effects(comparison, groups)]
+    if comparisons:
+        used = list({id(group): group for effect in comparisons for group in effect.groups}.values())
+        return (*_row("; ".join(effect.words for effect in comparisons), used), _status(comparisons))
+    scored = [group for group in own if group.view]
+    if not scored:
+        return "", "", "", "", needs
+    right = [group for group in scored if group.first.data == "ILSVRC"]
+    status = _printed(claim, right) if right and claim.top1_error is not None else needs
+    return (*_row("; ".join(map(_errors, scored)), scored), status)
 
 
-def _epochs_to_25(folder: Path) -> int | None:
-    """The first epoch whose training error, the mean of its log lines, is at most 25 %."""
-    run = Run.open(folder)
-    steps_per_epoch = (run.result or {})["steps"] // (run.result or {})["epochs"]
-    errors: dict[int, list[float]] = {}
-    for line in read_log(folder / LOG):
-        if line["kind"] == "train":
-            errors.setdefault(-(-line["step"] // steps_per_epoch), []).append(line["top1_error"])
-    return next((epoch for epoch, own in sorted(errors.items()) if mean(own) <= TRAINING_ERROR_OF_FIGURE_1), None)
+def _row(words: str, groups: Sequence[Group]) -> tuple[str, str, str, str]:
+    """The cells that tell what numbers are made of."""
+    data = ", ".join(dict.fromkeys(group.first.data for group in groups))
+    seeds = ", ".join(str(len(group.records)) for group in groups)
+    return words, data, seeds, f"{sum(group.hours for group in groups):.1f}" if groups else ""
 
 
-def _hours(folder: Path) -> float:
-    run = Run.open(folder)
-    rates = [line["images_per_s"] for line in read_log(folder / LOG) if line.get("images_per_s", 0) > 0]
-    images = (run.result or {})["steps"] * run.recipe.training.batch_size
-    return images / mean(rates) / 3600 if rates else 0.0
+def _color(group: Group) -> str:
+    """The fraction of the first layer's energy that is color, by column."""
+    shares = " and ".join(f"{100 * share:.0f} %" for share in group.first.color_shares)
+    return f"color in {group.name}: {shares}"
+
+
+def _errors(group: Group) -> str:
+    """Top-1 error by the richest views."""
+    view = group.view or "center"
+    error = group.error(view)
+    words = {"center": "one view", "nine": "nine views", "ten": "ten views"}[view]
+    return f"{group.name} {100 * error.value:.2f} ± {100 * error.half:.2f} %, {words}"
+
+
+def _status(found: Sequence[Effect]) -> str:
+    """What the intervals say, effect by effect where they differ."""
+    return "; ".join(dict.fromkeys(f"{effect.verdict} on {effect.groups[0].first.data}" for effect in found))
+
+
+def _printed(claim: Claim, groups: Sequence[Group]) -> str:
+    """Whether an interval by ten views reaches the printed error."""
+    assert claim.top1_error is not None
+    errors = [group.error("ten") for group in groups if group.view == "ten"]
+    if not errors:
+        return "needs ten views"
+    return "reproduced" if min(e.value - e.half for e in errors) <= claim.top1_error else "not reproduced"

@@ -6,6 +6,7 @@ crop; WEIGHTS and SET begin the hashes of the weights and of the set's shards.
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,21 +38,29 @@ def stored_features(
         batch_size: images at once.
         report: called with the images done so far, when they are computed.
     """
-    folder = network.origin.path / FOLDER if network.origin.path.is_dir() else None
-    layer = network.network.sizes[-2].name
-    if folder is not None:
-        path = folder / f"{layer}-{network.origin.sha256[:16]}-{_fingerprint(shard_set)[:16]}.npy"
-        if path.exists():
-            kept: NDArray[np.floating] = np.load(path, mmap_mode="r")
-            return kept
+    path = kept_file(network, shard_set, network.network.sizes[-2].name, ".npy")
+    if path is not None and path.exists():
+        kept: NDArray[np.floating] = np.load(path, mmap_mode="r")
+        return kept
     features_ND = compute_features(network, shard_set, batch_size=batch_size, report=report)
-    if folder is None:
+    if path is None:
         return features_ND
-    folder.mkdir(exist_ok=True)
     with whole_file(path) as file:
         np.save(file, features_ND)
     kept = np.load(path, mmap_mode="r")
     return kept
+
+
+def kept_file(network: TrainedNetwork, shard_set: ShardSet, name: str, suffix: str) -> Path | None:
+    """Where a run folder keeps what was computed from its weights and a set; None for a network from a file.
+
+    The folder of the file is made.
+    """
+    if not network.origin.path.is_dir():
+        return None
+    folder = network.origin.path / FOLDER
+    folder.mkdir(exist_ok=True)
+    return folder / f"{name}-{network.origin.sha256[:16]}-{_fingerprint(shard_set)[:16]}{suffix}"
 
 
 def compute_features(

@@ -1,7 +1,9 @@
 """Nearest neighbors, exact, in blocks: features and codes may be mapped files and are never in memory as a whole.
 
-Distances come from products of matrices by torch. faiss, tried beside it, is no faster on features and does not read
-float16 from a mapped file (benchmarks/README.md).
+On a CPU most of the base is ruled out by lower bounds of its distances (see `bounds`), and what is left is measured
+unit by unit; on a GPU, whose products are cheap, all distances come from products. Tried beside it: faiss, which is no
+faster than products by torch and does not read float16 from a mapped file, and products of 8-bit integers, whose bounds
+leave too much (benchmarks/README.md).
 """
 
 from collections.abc import Callable
@@ -12,9 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ....errors import InputError
-
-BLOCK_BYTES = 2**28
-QUERY_ROWS = 1024
+from .blocks import BLOCK_BYTES, QUERY_ROWS
+from .bounded import bounded_search
 
 
 def nearest(
@@ -22,7 +23,9 @@ def nearest(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Euclidean distances and rows of the `k` nearest of `base_ND` for each query, (Q, k) each, the nearest first.
 
-    Fewer than `k` columns when the base has fewer rows. Beside the results about 0.7 GB are used, whatever the sizes.
+    Exact: of float32 features and in the order of their distances, of equal ones the lowest row first (on a GPU to the
+    rounding of float32 products). Fewer than `k` columns when the base has fewer rows. Beside the results and, for many
+    queries, 1 kB for each, about 1 GB is used, whatever the sizes.
 
     Args:
         base_ND: features to search, any float dtype, may be a mapped file.
@@ -32,6 +35,8 @@ def nearest(
     """
     if base_ND.shape[1] != queries_QD.shape[1]:
         raise InputError(f"features of {base_ND.shape[1]} and {queries_QD.shape[1]} units cannot be compared")
+    if torch.device(device).type == "cpu":
+        return bounded_search(base_ND, queries_QD, min(k, len(base_ND)))
 
     def load(rows: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.asarray(rows, np.float32)).to(device)

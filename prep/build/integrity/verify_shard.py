@@ -19,6 +19,7 @@ from ...format.sample_index import SampleIndex, SampleRows, image_checksum
 from ...format.shard import (
     END_BYTES,
     HEADER_BYTES,
+    LABEL_EXT,
     MARK_FIELD,
     MARK_PREFIX,
     ShardEntry,
@@ -139,7 +140,7 @@ def _damaged_samples(
             yield Finding(file=name, key=key, offset=start, problem="its image changed since it was written")
         elif problem := _image_problem(job, image, heartbeat, poisoned.get(i)):
             yield Finding(file=name, key=key, offset=start, problem=problem)
-        elif index is not None and (problem := _label_problem(job, index, i, label, content)):
+        elif index is not None and (problem := _label_problem(job, index, i, label, content, ours)):
             yield Finding(file=name, key=key, offset=int(index.label_offsets[i]), problem=problem)
         elif ours:
             following = starts[i + 1] - HEADER_BYTES if i + 1 < len(rows) else None
@@ -165,12 +166,15 @@ def _image_problem(job: VerifyJob, image: bytes, heartbeat: Heartbeat, poisoned:
     return None
 
 
-def _label_problem(job: VerifyJob, index: ShardIndex, i: int, label: int, content: mmap.mmap) -> str | None:
+def _label_problem(job: VerifyJob, index: ShardIndex, i: int, label: int, content: mmap.mmap, ours: bool) -> str | None:
+    """What is wrong with a label that is written as a number; adopted sets have names and JSON too."""
     offset, size = int(index.label_offsets[i]), int(index.label_sizes[i])
     found = content[offset : offset + size]
     if job.first_sample is None:
         wrong = not found.isdigit() or int(found) >= job.num_classes
         return f"label {found[:20]!r} is none of the {job.num_classes} classes" if wrong else None
+    if not ours and (index.label_ext != LABEL_EXT or not found.isdigit()):
+        return None  # a name or JSON
     return f"label {found[:20]!r}, {label} when it was written" if found != b"%d" % label else None
 
 

@@ -1,68 +1,20 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from numpy.typing import NDArray
 
 from alexkit.model.network.caffe import read_caffemodel
 from alexkit.model.network.network import Network
 from alexkit.model.network.switches import Switches
 from alexkit.model.network.tables import wiring
-from alexkit.model.runs.weights import read_weights
+from alexkit.model.network.wiring import Linear
+from alexkit.model.runs.weights import CAFFE_NETWORK, read_weights
 
-Blobs = dict[str, NDArray[np.float32]]
-FIELD = descriptor_pb2.FieldDescriptorProto
-
-# What caffe.proto says of the messages that hold weights: name, number, type, repeated.
-MESSAGES = {
-    "Shape": [("dim", 1, "int64", True)],
-    "Blob": [
-        *((name, number, "int32", False) for number, name in enumerate(("num", "channels", "height", "width"), 1)),
-        ("data", 5, "float", True),
-        ("diff", 6, "float", True),
-        ("shape", 7, "Shape", False),
-    ],
-    "Layer": [("name", 1, "string", False), ("type", 2, "string", False), ("blobs", 7, "Blob", True)],
-    "LayerV1": [("bottom", 2, "string", True), ("name", 4, "string", False), ("blobs", 6, "Blob", True)],
-    "Net": [("name", 1, "string", False), ("layers", 2, "LayerV1", True), ("layer", 100, "Layer", True)],
-}
-
-
-def messages() -> dict[str, type]:
-    """Google's own classes for these messages, so that our reader is held to another's writer."""
-    file = descriptor_pb2.FileDescriptorProto(name="weights.proto", package="weights", syntax="proto2")
-    for name, fields in MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind, repeated in fields:
-            entry = message.field.add(name=field, number=number)
-            entry.label = FIELD.LABEL_REPEATED if repeated else FIELD.LABEL_OPTIONAL
-            if kind in MESSAGES:
-                entry.type, entry.type_name = FIELD.TYPE_MESSAGE, f".weights.{kind}"
-            else:
-                entry.type = getattr(FIELD, f"TYPE_{kind.upper()}")
-                entry.options.packed = kind == "float" or kind == "int64"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"weights.{name}")) for name in MESSAGES}
-
-
-def caffemodel(blobs: Blobs, *, old: bool = False) -> bytes:
-    """A file with these weights and biases by layer; `old` as of 2013, with four sizes to every blob."""
-    net = messages()["Net"](name="AlexNet")
-    for name in dict.fromkeys(key.rpartition(".")[0] for key in blobs):
-        layer = (net.layers if old else net.layer).add(name=name)
-        for kind in ("weight", "bias"):
-            array = blobs[f"{name}.{kind}"]
-            blob = layer.blobs.add(data=array.ravel().tolist())
-            if old:
-                sizes = (1,) * (4 - array.ndim) + array.shape
-                blob.num, blob.channels, blob.height, blob.width = sizes
-            else:
-                blob.shape.dim.extend(array.shape)
-    (net.layers if old else net.layer).add(name="relu1")
-    return bytes(net.SerializeToString())
+from . import opencv_dnn
+from .caffe_files import Blobs, caffemodel
 
 
 def drawn() -> Blobs:
@@ -116,3 +68,56 @@ def test_a_file_of_anything_else_is_refused(tmp_path: Path, content: bytes) -> N
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"net.caffemodel: (not a|no layer)"):
         read_caffemodel(path)
+
+
+@pytest.fixture(scope="module")
+def drawn_alexnet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    path = tmp_path_factory.mktemp("caffe") / "alexnet.caffemodel"
+    path.write_bytes(caffemodel(opencv_dnn.blobs()))
+    return read_weights(path)
+
+
+def outputs(switches: Switches, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What our network computes, by OpenCV's names, of images that our loaders would have fed: RGB."""
+    table = wiring(switches)
+    small = {
+        layer.name: replace(layer, units=opencv_dnn.UNITS[layer.name])
+        for layer in table.layers
+        if isinstance(layer, Linear) and layer.units is not None
+    }
+    table = replace(table, layers=tuple(small.get(layer.name, layer) for layer in table.layers))
+    network = Network(table, opencv_dnn.UNITS["fc8"]).eval()
+    network.load_state_dict(weights)
+    found: dict[str, torch.Tensor] = {}
+    for stage in network.stages:
+        name = stage.layer.name
+        # The normalization of conv1 and conv2 is the first operation: it rectifies in the same pass.
+        for kind, operation in (
+            (("norm", stage.operations[0]), ("pool", stage.operations[-1])) if stage.operations else ()
+        ):
+
+            def keep(module: object, inputs: object, output: torch.Tensor, key: str = f"{kind}_{name}") -> None:
+                found[key] = output
+
+            operation.register_forward_hook(keep)
+    rgb = torch.from_numpy(opencv_dnn.images()).flip(1)
+    with torch.no_grad():
+        found["fc8"] = network(rgb)
+    found["prob"] = found["fc8"].softmax(1)
+    return found
+
+
+def difference(found: dict[str, torch.Tensor], name: str) -> float:
+    """The largest one between OpenCV's numbers and ours, relative to the largest number."""
+    stored = torch.tensor(json.loads(opencv_dnn.STORED.read_text())[name])
+    own = found[name].contiguous().flatten()[:: 1 if name in ("fc8", "prob") else 997]
+    return float((own - stored).abs().max() / stored.abs().max())
+
+
+def test_caffes_alexnet_gives_the_numbers_of_opencvs_dnn_module(drawn_alexnet: dict[str, torch.Tensor]) -> None:
+    found = outputs(CAFFE_NETWORK, drawn_alexnet)
+    for name in ("norm_conv1", "norm_conv2", "pool_conv5", "fc8", "prob"):
+        assert difference(found, name) < 2e-5, name
+    for switch in ({"norm_scope": "column"}, {"norm": "original"}):  # what the import must not be read with
+        other = outputs(replace(CAFFE_NETWORK, **switch), drawn_alexnet)
+        assert difference(other, "norm_conv1") > 1e-3 and difference(other, "prob") > 1e-3, switch

@@ -131,18 +131,19 @@ def test_sigterm_saves_the_step_it_came_in(shards: Path, finished: Path, tmp_pat
     assert last_weights(tmp_path / "run") == last_weights(finished)
 
 
-def test_killed_twenty_times_a_run_ends_with_the_same_bits(
-    shards: Path, finished: Path, tmp_path: Path, start_script: Callable[..., BaseProcess]
+@pytest.mark.parametrize("num_kills", [8, pytest.param(25, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
+    shards: Path, finished: Path, tmp_path: Path, start_script: Callable[..., BaseProcess], num_kills: int
 ) -> None:
-    chance = random.Random(0)
+    chance = random.Random(num_kills)
     steps_at_kills: list[int] = []
-    while len(steps_at_kills) < 20:
+    while len(steps_at_kills) < num_kills:
         folder = tmp_path / f"run-{len(steps_at_kills)}"
         while not (folder / "result.json").exists():
             process = start_script(
                 SCRIPT, stderr=tmp_path / "stderr", shards=shards, folder=folder, overrides=SAVE_ALWAYS
             )
-            if len(steps_at_kills) < 20:
+            if len(steps_at_kills) < num_kills:
                 # Somewhere in the start, or in the few steps after a random one.
                 goal = newest_step(folder) + chance.randrange(4)
                 while process.is_alive() and newest_step(folder) < goal:

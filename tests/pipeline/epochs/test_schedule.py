@@ -18,7 +18,7 @@ def schedule(num_samples: int, batch_size: int, replica: int, num_replicas: int,
     )
 
 
-@pytest.mark.parametrize("order", ["full", "window"])
+@pytest.mark.parametrize("order", ["full", "window", "fixed"])
 def test_replicas_may_change_at_any_step_of_three_epochs(order: str) -> None:
     global_batch, num_samples = 24, 24 * 20
     rng = np.random.default_rng(0)

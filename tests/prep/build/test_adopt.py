@@ -11,9 +11,10 @@ import webdataset
 from PIL import Image
 
 from alexkit.pipeline import CenterCrop, Loader
-from alexkit.prep import PixelOptions
+from alexkit.prep import PixelOptions, ShardSet
 from alexkit.prep.build.adopt import adopt_webdataset
 from alexkit.prep.build.integrity.verify import verify_set
+from alexkit.prep.build.integrity.verify_shard import Finding
 from alexkit.prep.format.shard import read_index
 
 from ...conftest import draw_image, encode
@@ -82,8 +83,9 @@ def test_an_adopted_set_is_made_once(elsewhere: Path, tmp_path: Path) -> None:
         ({"a.png": png(1)}, r"sample 'a' has the members png; expected one image \(.*\) and a label"),
         ({**GOOD, "b.png": png(1)}, r"sample 'b' has the members png; expected one image \(png\) and a label"),
         ({**GOOD, "b.jpg": png(1), "b.cls": b"1"}, r"sample 'b' has the members cls, jpg; expected one image \(png\)"),
-        ({**GOOD, "b.png": png(1), "b.cls": b"cat"}, r"sample 'b': label 'cat'; expected a class index in a .cls"),
-        ({**GOOD, "b.png": png(1), "b.cls": b"1\n"}, r"sample 'b': its cls holds b'1\\n', expected digits alone"),
+        ({**GOOD, "b.png": png(1), "b.cls": b"cat"}, "sample 'b': label 'cat', a name among numbers such as 1; write"),
+        ({**GOOD, "b.png": png(1), "b.json": b'{"label": 1}'}, "sample 'b' is labeled by its json, 'a' is not; label"),
+        ({**GOOD, "b.png": png(1), "b.json": b'{"id": 1}'}, r"no label in its .json, which has the keys id"),
         ({**GOOD, "b.png": png(1), "b.cls": b"999999999"}, "sample 'b': label 999999999; expected a class index"),
         ({**GOOD, "b.png": png(1, 40), "b.cls": b"1"}, "sample 'b': 40 x 40 pixels, expected 32 square; take it out"),
         ({**GOOD, "b.png": b"no", "b.cls": b"1"}, "sample 'b': not an image"),
@@ -101,6 +103,64 @@ def test_what_is_not_a_set_of_labeled_images_is_refused_before_anything_is_writt
     with pytest.raises(ValueError, match=rf"x\.tar: .*{message}"):
         adopt_webdataset(tmp_path, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("ext", "write", "options", "labels", "names"),
+    [
+        ("cls", lambda i: b"%d\n" % (i % 2), {}, [0, 1, 0, 1], ["0", "1"]),
+        ("cls", lambda i: [b"dog", b"cat"][i % 2], {}, [1, 0, 1, 0], ["cat", "dog"]),
+        ("json", lambda i: json.dumps({"label": i % 2, "caption": "x"}).encode(), {}, [0, 1, 0, 1], ["0", "1"]),
+        ("json", lambda i: json.dumps({"class_name": "ba"[i % 2]}).encode(), {}, [1, 0, 1, 0], ["a", "b"]),
+        ("json", lambda i: json.dumps({"kind": i}).encode(), {"label_key": "kind"}, [0, 1, 2, 3], ["0", "1", "2", "3"]),
+        ("cls", lambda i: b"%d" % (i % 2), {"class_names": ["tench", "crane"]}, [0, 1, 0, 1], ["tench", "crane"]),
+        ("cls", lambda i: [b"dog", b"cat"][i % 2], {"class_names": ["dog", "cat", "bat"]}, [0, 1, 0, 1], None),
+    ],
+)
+def test_labels_may_be_numbers_or_names_in_text_or_json(
+    tmp_path: Path, ext: str, write: Any, options: dict[str, Any], labels: list[int], names: list[str] | None
+) -> None:
+    members = {f"k{i}.{kind}": png(i) if kind == "png" else write(i) for i in range(4) for kind in ("png", ext)}
+    write_tar(tmp_path / "tars.tar", dict(list(members.items())[:4]))
+    write_tar(tmp_path / "tars2.tar", dict(list(members.items())[4:]))
+    adopted = adopt_webdataset(tmp_path, tmp_path / "adopted", **options)
+    with Loader(adopted, batch_size=4, augment=CenterCrop(crop=32, mean="none"), extras=("json",)) as loader:
+        (batch,) = loader
+    assert batch.indices.tolist() == [0, 1, 2, 3] and batch.labels.tolist() == labels
+    assert [entry.name for entry in ShardSet.open(adopted).manifest.classes] == (names or options["class_names"])
+    assert batch.extras["json"] == [members.get(f"k{i}.json") for i in range(4)]
+    assert verify_set(adopted, depth="decode") == []
+    assert [found.problem for found in _with_a_byte_changed(adopted, "tars.tar", members[f"k0.{ext}"])] != []
+
+
+def _with_a_byte_changed(adopted: Path, name: str, label: bytes) -> list[Finding]:
+    shard = (adopted / name).resolve()
+    content = shard.read_bytes()
+    place = content.index(label, content.index(b"k0.") + 512)
+    shard.write_bytes(content[:place] + b"7" + content[place + 1 :])
+    return verify_set(adopted)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "b", "a"], "two classes are called 'a'"),
+        (["a", " ", "c"], "class 1 has an empty name"),
+        (["a"], "label 2, but 1 class names; name every class, in order"),
+    ],
+)
+def test_class_names_that_cannot_be_right_are_refused(
+    elsewhere: Path, tmp_path: Path, names: list[str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        adopt_webdataset(elsewhere, tmp_path / "cache", class_names=names)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_tar_without_samples_may_come_first(elsewhere: Path, tmp_path: Path) -> None:
+    write_tar(elsewhere / "a.tar", {})
+    with Loader(adopt_webdataset(elsewhere, tmp_path / "x"), batch_size=5, augment=CenterCrop(crop=32)) as loader:
+        assert loader.num_samples == 10
 
 
 def test_what_is_adopted_can_be_loaded(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_nothing_but_final_files_is_left(draw_source, tmp_path: Path, tree_hashe
     build(draw_source(splits=("train",)), tmp_path / "out")
     shards = [f"train/train-0000{i}.{ext}" for i in range(4) for ext in ("tar", "idx")]
     others = ["train/index.bin", "train/manifest.json", "train/quarantine.jsonl", "train/statistics.npz"]
-    assert sorted(tree_hashes(tmp_path / "out")) == sorted([*shards, *others, "_info.json"])
+    assert sorted(tree_hashes(tmp_path / "out")) == sorted([*shards, *others, "README.md", "_info.json"])
 
 
 def test_timm_is_told_the_tars_and_samples_of_each_split(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -201,7 +201,7 @@ def test_a_complete_set_of_other_options_is_refused(
     build(source, tmp_path / "out")
     with pytest.raises(ValueError, match=rf"complete, but made differently .*{words}"):
         build(source, tmp_path / "out", **change)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["_info.json", "train"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "_info.json", "train"]
 
 
 def test_a_complete_set_of_another_source_is_refused(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

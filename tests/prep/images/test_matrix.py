@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[str, str, dict[str, object], float]] = {
     "turned.png": ("RGB", "PNG", {"orientation": 3}, 0.0),
     "plain.webp": ("RGB", "WEBP", {"lossless": True}, 0.0),
     "turned.webp": ("RGB", "WEBP", {"lossless": True, "orientation": 8}, 0.0),
+    "lossy.webp": ("RGB", "WEBP", {"quality": 80}, 0.0),
     "plain.gif": ("P", "GIF", {}, 0.0),
     "plain.bmp": ("RGB", "BMP", {}, 0.0),
     "plain.tif": ("RGB", "TIFF", {}, 0.0),
@@ -94,7 +95,7 @@ def test_sharded_pixels_are_those_of_an_independent_decode(sharded: Path, kind: 
     assert min(differences) <= KINDS[kind][3]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.endswith(("jpg", "png"))])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.endswith(("jpg", "png", "webp"))])
 def test_adopted_pixels_are_those_of_an_independent_decode_or_refused(tmp_path: Path, kind: str) -> None:
     from alexkit.pipeline import CenterCrop, Loader
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from alexkit.cli.alexeval import alexeval
 from alexkit.model.evaluation.report.claims import CLAIMS, claims_table
+from alexkit.model.evaluation.report.run_records import RunRecord, read_record
 from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
 from alexkit.model.runs.run import Run
 from alexkit.prep import ShardSet
@@ -17,20 +18,26 @@ ROOT = Path(__file__).parents[4]
 
 
 def finished(
-    folder: Path, shard_set: ShardSet, recipe: str, *, error: float, training_errors: list[float], seed: int = 0
-) -> Path:
-    """A run folder as training leaves it, with ten steps an epoch and these errors."""
+    folder: Path,
+    shard_set: ShardSet,
+    recipe: str,
+    *settings: str,
+    error: float,
+    training_errors: list[float],
+    seed: int = 0,
+) -> RunRecord:
+    """The record of a run folder as training leaves it, with ten steps an epoch and these errors."""
     epochs = len(training_errors)
-    run = Run.start_or_resume(folder, load_recipe(recipe, [f"training.seed={seed}"]), shard_set)
+    run = Run.start_or_resume(folder, load_recipe(recipe, [f"training.seed={seed}", *settings]), shard_set)
     lines = [
-        {"kind": "train", "step": 10 * epoch + step, "loss": 1.0, "top1_error": own, "rate": 0.1, "images_per_s": 128.0}
+        {"kind": "train", "step": 10 * epoch + step, "loss": 1.0, "top1_error": own, "rate": 0.1, "images_per_s": 12.8}
         for epoch, own in enumerate(training_errors)
         for step in (5, 10)
     ]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     scores = {"loss": 1.0, "top1_error": error, "best_top1_error": error}
     run.finish({"epochs": epochs, "steps": 10 * epochs, "images": 10_000, **scores})
-    return folder
+    return read_record(folder)
 
 
 @pytest.fixture
@@ -38,13 +45,17 @@ def shard_set(draw_shards: Callable[..., Path]) -> ShardSet:
     return ShardSet.open(draw_shards(num_samples=12, num_classes=3, size_px=32))
 
 
-def row(table: str, id: str) -> str:
+def row(table: str, id: str) -> list[str]:
+    """The cells of a claim's row: id, claim, printed, ours, data, seeds, hours, status."""
     (found,) = [line for line in table.splitlines() if line.startswith(f"| {id} |")]
-    return found
+    cells = [cell.strip() for cell in found.strip("|").split(" | ")]
+    assert len(cells) == 8
+    return cells
 
 
-def test_the_page_holds_what_the_command_prints() -> None:
-    printed = CliRunner().invoke(alexeval, ["claims"])
+def test_the_page_holds_what_the_command_prints_of_the_stored_records() -> None:
+    stored = sorted((ROOT / "docs/claims/results").glob("*.json"))
+    printed = CliRunner().invoke(alexeval, ["claims", *map(str, stored)])
     assert printed.exit_code == 0
     assert (ROOT / "docs/claims/table.inc").read_text() == printed.output
 
@@ -54,32 +65,78 @@ def test_every_claim_that_needs_training_has_a_recipe() -> None:
     assert served == {claim.id for claim in CLAIMS if claim.needs != "nothing"}
 
 
-def test_runs_of_several_seeds_are_one_number_with_the_interval_between_them(
+@pytest.mark.parametrize(
+    ("without", "status"),
+    [((0.16, 0.17, 0.18), "shown"), ((0.13, 0.13, 0.14), "not decided"), ((0.08, 0.09, 0.10), "contradicted")],
+)
+def test_an_effect_is_shown_only_where_its_interval_leaves_out_zero(
+    shard_set: ShardSet, tmp_path: Path, without: tuple[float, ...], status: str
+) -> None:
+    records = []
+    for net, errors in (("11", (0.12, 0.13, 0.14)), ("13", without)):
+        for seed, error in enumerate(errors):
+            folder, name = tmp_path / f"n{net}-seed{seed}", f"cifar10-{net}"
+            records.append(finished(folder, shard_set, name, error=error, training_errors=[0.5] * 3, seed=seed))
+    cells = row(claims_table(records), "B2")
+    assert cells[4:] == ["3 classes", "3, 3", "0.5", f"{status} on 3 classes"]
+    # 6 runs of 30 steps of 128 images are 1800 s.
+    if status == "shown":  # both sides: Student's 4.303 * 0.01 / sqrt(3) = 2.48 points; together sqrt(2) of it
+        assert cells[3] == "11 % less 13 % network: -4.00 ± 3.51 points of error, one view"
+
+
+def test_one_seed_has_the_interval_of_its_images(shard_set: ShardSet, tmp_path: Path) -> None:
+    records = [
+        finished(tmp_path / net, shard_set, f"cifar10-{net}", error=error, training_errors=[0.5])
+        for net, error in (("11", 0.11), ("13", 0.13))
+    ]
+    # 1.96 * sqrt(0.11 * 0.89 / 10000) and the like, in the root of their squares.
+    assert "-2.00 ± 0.90 points" in row(claims_table(records), "B2")[3]
+
+
+def test_runs_of_other_lengths_are_not_compared(shard_set: ShardSet, tmp_path: Path) -> None:
+    short = finished(tmp_path / "11", shard_set, "cifar10-11", "training.epochs=60", error=0.11, training_errors=[0.5])
+    whole = finished(tmp_path / "13", shard_set, "cifar10-13", error=0.13, training_errors=[0.5])
+    cells = row(claims_table([short, whole]), "B2")
+    assert "less" not in cells[3] and "11 11.00 ± 0.61 %, one view" in cells[3] and cells[7] == "not run yet"
+
+
+def test_weight_decay_is_judged_by_the_training_error(shard_set: ShardSet, tmp_path: Path) -> None:
+    plain = finished(tmp_path / "p", shard_set, "cifar10-19", error=0.30, training_errors=[0.4, 0.2])
+    none = finished(
+        tmp_path / "n", shard_set, "cifar10-19", "training.weight_decay=0", error=0.25, training_errors=[0.4, 0.1]
+    )
+    cells = row(claims_table([plain, none]), "B7")
+    assert cells[3].startswith("decay less none: +10.00 ± ") and cells[3].endswith("points of training error")
+
+
+def test_figure_1_is_the_ratio_of_epochs_to_25_percent_each_at_its_best_rate(
     shard_set: ShardSet, tmp_path: Path
 ) -> None:
-    errors = (0.12, 0.13, 0.14)
-    folders = [
-        finished(tmp_path / f"n13-seed{i}", shard_set, "cifar10-13", error=error, training_errors=[0.5], seed=i)
-        for i, error in enumerate(errors)
+    def curve(epochs: int) -> list[float]:
+        return [*[0.4] * (epochs - 1), 0.25]
+
+    records = [
+        finished(
+            tmp_path / "relu-slow", shard_set, "f1-relu", "training.rate=0.01", error=0.3, training_errors=curve(9)
+        ),
+        *[
+            finished(tmp_path / f"relu-seed{i}", shard_set, "f1-relu", error=0.3, training_errors=curve(n), seed=i)
+            for i, n in enumerate((2, 3))
+        ],
+        *[
+            finished(tmp_path / f"tanh-seed{i}", shard_set, "f1-tanh", error=0.3, training_errors=curve(n), seed=i)
+            for i, n in enumerate((12, 13))
+        ],
     ]
-    found = row(claims_table(folders), "B2")
-    # 1.96 * 0.01 / sqrt(3); 30 steps of 128 images at 128 images/s are 30 s.
-    assert "n13 13.00% ± 1.13% (3 seeds, 0.0 h)" in found and "shown on 10,000 images" in found
-
-
-def test_one_run_has_the_interval_of_its_images(shard_set: ShardSet, tmp_path: Path) -> None:
-    folder = finished(tmp_path / "one", shard_set, "cifar10-11", error=0.11, training_errors=[0.5])
-    assert "one 11.00% ± 0.61% (1 seed" in row(claims_table([folder]), "B2")
-
-
-def test_figure_1_is_the_ratio_of_epochs_to_25_percent_training_error(shard_set: ShardSet, tmp_path: Path) -> None:
-    relu = finished(tmp_path / "relu", shard_set, "f1-relu", error=0.3, training_errors=[0.5, 0.24, 0.2])
-    tanh = finished(tmp_path / "tanh", shard_set, "f1-tanh", error=0.3, training_errors=[*[0.4] * 7, 0.25])
-    assert "25 % after 2.0 and 8.0 epochs: 4.0 times" in row(claims_table([relu, tanh]), "F1")
-    assert "times" not in row(claims_table([relu]), "F1").replace("6 times", "")
+    cells = row(claims_table(records), "F1")
+    assert cells[3] == "tanh against ReLU: 5.0 times (4.0 to 6.5); epochs 2, 3; 12, 13"
+    assert cells[7] == "shown on 3 classes"
+    never = finished(tmp_path / "never", shard_set, "f1-tanh", error=0.3, training_errors=[0.4] * 20)
+    assert "more than 8.0 times; epochs 2, 3; not within 20" in row(claims_table([*records[:3], never]), "F1")[3]
+    assert row(claims_table(records[:3]), "F1")[7] == "not run yet"
 
 
 def test_an_unfinished_run_is_refused(shard_set: ShardSet, tmp_path: Path) -> None:
     Run.start_or_resume(tmp_path / "run", load_recipe("f1-relu"), shard_set)
-    with pytest.raises(ValueError, match="run: no finished run with a validation; train it to its end first"):
-        claims_table([tmp_path / "run"])
+    with pytest.raises(ValueError, match="run: no finished run; train it to its end first"):
+        read_record(tmp_path / "run")

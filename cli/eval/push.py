@@ -1,0 +1,70 @@
+"""alexeval push: a trained network to the Hugging Face Hub."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...errors import InputError
+from ..terminal import examples, if_interrupted, is_set, one_line_errors
+from .options import PATH, checkpoint_option, run_argument
+
+
+@click.command(
+    short_help="Upload a run to the Hugging Face Hub, private by default.",
+    epilog=examples(
+        "alexeval push runs/original my-name/my-alexnet",
+        "alexeval push runs/original my-name/my-alexnet --metrics report/metrics.json",
+    ),
+)
+@run_argument
+@click.argument("name", metavar="ORG/NAME")
+@click.option("--public", is_flag=True, help="Let everybody see a new repository.")
+@click.option("--metrics", type=PATH, help="The metrics.json of 'alexeval RUN --report': the card shows its numbers.")
+@checkpoint_option
+@one_line_errors
+def push(run: Path, name: str, public: bool, metrics: Path | None, checkpoint: str | int) -> None:
+    """Upload RUN to the Hugging Face Hub, private by default.
+
+    Sent are the recipe, one checkpoint, the log, the pictures, and a card made from the metrics. What arrives is a run
+    folder: 'hf download' brings one that alexeval reads and alextrain resumes.
+    """
+    from ...hub import push_folder
+    from ...model.evaluation.load import choose_checkpoint
+    from ...model.evaluation.report.card import model_card
+    from ...model.runs.run import CHECKPOINTS, CONFIG, LOG, PICTURES, RESULT, STATISTICS, Run
+
+    opened = Run.open(run)
+    chosen = choose_checkpoint(run, checkpoint)  # type: ignore[arg-type]
+    card = model_card(opened, chosen.step, None if metrics is None else _read(metrics, run, chosen.folder), name)
+    if is_set("quiet"):
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
+    if_interrupted("what was sent is kept at the Hub; the same command goes on")
+    files = [CONFIG, STATISTICS, LOG, RESULT, *PICTURES, f"{CHECKPOINTS}/{chosen.folder.name}/*"]
+    click.echo(push_folder(run, name, kind="model", public=public, card=card, patterns=files))
+
+
+def _read(path: Path, run: Path, checkpoint: Path) -> dict[str, Any]:
+    """The metrics of exactly this checkpoint."""
+    import hashlib
+
+    from ...model.runs.checkpoint import WEIGHTS
+    from ...model.runs.run import read_json
+
+    metrics = read_json(path)
+    try:
+        first = metrics["rows"][0]
+        found, split = first["checkpoint"]["sha256"], metrics["split"]
+    except (KeyError, IndexError, TypeError):
+        found = split = None
+    if not isinstance(found, str) or not isinstance(split, str):
+        raise InputError(f"--metrics {path}: no metrics of a run; name the metrics.json that 'alexeval --report' wrote")
+    with (checkpoint / WEIGHTS).open("rb") as file:
+        sent = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sent:
+        raise InputError(
+            f"--metrics {path}: of other weights ({first['name']}, step {first['checkpoint'].get('step')}) than those "
+            f"sent, {checkpoint.name} of {run}; evaluate this checkpoint with --report, or name it with --checkpoint"
+        )
+    return metrics

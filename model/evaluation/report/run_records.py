@@ -1,0 +1,191 @@
+"""What a run leaves for the table of claims: one small JSON file, from which the table can be made again at any time.
+
+A record holds the recipe, what it was trained on, errors by epoch, errors by kind of views where they were evaluated,
+time, and how much of the first layer's energy is color, by column.
+"""
+
+from collections.abc import Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic.dataclasses import dataclass
+
+from ....errors import InputError
+from ...network.switches import CHECKED
+from ...network.tables import wiring
+from ...runs.checked import from_data, to_data
+from ...runs.checkpoint import STATE, WEIGHTS, newest_checkpoint
+from ...runs.log import read_log
+from ...runs.provenance import software_versions
+from ...runs.recipe import Recipe
+from ...runs.run import CHECKPOINTS, LOG, Run, read_json, write_json
+from ..figures import color_fractions
+
+# The class folders of CIFAR-10, whatever it was unpacked by.
+CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
+class EpochRecord:
+    """One epoch of a run's log."""
+
+    epoch: int
+    """Counted from 1."""
+    train_loss: float
+    """Mean over its log lines."""
+    train_error: float
+    """Top-1, mean over its log lines, 0-1."""
+    val_error: float | None = None
+    """Top-1 after it, one center view, 0-1; None where it was not validated."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
+class Scored:
+    """Error rates over a set."""
+
+    images: int
+    """Images scored."""
+    top1_error: float
+    """0-1."""
+    top5_error: float | None = None
+    """0-1; None where it says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
+class RunRecord:
+    """A finished run."""
+
+    name: str
+    """The run folder's name."""
+    recipe: Recipe
+    """With all changes that were made on the way."""
+    data: str
+    """What it was trained on, in words."""
+    train_images: int
+    """Images of the training set; 0 for runs of older versions, which do not know."""
+    epochs: tuple[EpochRecord, ...]
+    """The curve."""
+    scores: dict[str, Scored] = field(default_factory=dict)
+    """By kind of views: `center` as the last validation had it, others as `alexeval --json` found them."""
+    seconds: float
+    """Of training, without validations."""
+    color_shares: tuple[float, ...] = ()
+    """By column, the fraction of the first layer's energy that is color."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """alexkit and the libraries that shape numbers."""
+
+    @property
+    def group(self) -> str:
+        """The name without its seed."""
+        return self.name.removesuffix(f"-seed{self.recipe.training.seed}")
+
+    def epochs_to(self, train_error: float) -> int | None:
+        """The first epoch with a training error of at most this, None where there is none."""
+        return next((one.epoch for one in self.epochs if one.train_error <= train_error), None)
+
+
+def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
+    """The record of a run folder, or one that was stored.
+
+    Args:
+        path: A run folder, or a JSON file that `store_record` wrote.
+        evaluations: Files with what `alexeval --json` printed; rows of this run's newest checkpoint add their scores.
+
+    Raises InputError for what is neither, and for a run that is not finished.
+    """
+    if path.suffix == ".json" and path.is_file():
+        record: RunRecord = from_data(RunRecord, read_json(path), where=str(path))
+        return record
+    run = Run.open(path)
+    result, recipe = run.result, run.recipe_at()
+    checkpoint = newest_checkpoint(path / CHECKPOINTS)
+    if result is None:
+        raise InputError(f"{path}: no finished run; train it to its end first")
+    epochs = _epochs(path, result)
+    if not epochs:
+        raise InputError(f"{path / LOG}: no training in it; a run without its log makes no record")
+    scores: dict[str, Scored] = {}
+    shares: tuple[float, ...] = ()
+    if "images" in result:
+        scores["center"] = _scored(result)
+    if checkpoint is not None:
+        weights_sha256 = read_json(checkpoint.folder / STATE)["sha256"][WEIGHTS]
+        scores |= _evaluated(weights_sha256, evaluations)
+        table = wiring(recipe.network)
+        kernels = checkpoint.weights()[f"{table.layers[0].name}.weight"].numpy()
+        shares = tuple(round(share, 6) for share in color_fractions(kernels, table.columns))
+    return RunRecord(
+        name=path.resolve().name,
+        recipe=recipe,
+        data=_data(run),
+        train_images=0 if run.statistics is None else run.statistics.num_images,
+        epochs=epochs,
+        scores=scores,
+        seconds=round(_seconds(path, recipe.training.batch_size), 1),
+        color_shares=shares,
+        versions=software_versions(),
+    )
+
+
+def store_record(record: RunRecord, folder: Path) -> Path:
+    """Write a record as FOLDER/NAME.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record.name}.json"
+    write_json(path, to_data(record))
+    return path
+
+
+def _epochs(folder: Path, result: dict[str, Any]) -> tuple[EpochRecord, ...]:
+    steps_per_epoch = result["steps"] / result["epochs"]
+    train: dict[int, list[dict[str, Any]]] = {}
+    val: dict[int, float] = {}
+    for line in read_log(folder / LOG):
+        epoch = max(int(-(-line["step"] // steps_per_epoch)), 1)
+        if line["kind"] == "train":
+            train.setdefault(epoch, []).append(line)
+        else:
+            val[epoch] = line["top1_error"]
+    return tuple(
+        EpochRecord(
+            epoch=epoch,
+            train_loss=round(float(np.mean([line["loss"] for line in lines])), 6),
+            train_error=round(float(np.mean([line["top1_error"] for line in lines])), 6),
+            val_error=val.get(epoch),
+        )
+        for epoch, lines in sorted(train.items())
+    )
+
+
+def _evaluated(weights_sha256: str, evaluations: Sequence[Path]) -> dict[str, Scored]:
+    scores: dict[str, Scored] = {}
+    for path in evaluations:
+        for row in read_json(path).get("rows", ()):
+            if row.get("checkpoint", {}).get("sha256") == weights_sha256:
+                scores |= {view: _scored(row[view]) for view in ("center", "nine", "ten") if view in row}
+    return scores
+
+
+def _scored(found: dict[str, Any]) -> Scored:
+    return Scored(images=found["images"], top1_error=found["top1_error"], top5_error=found.get("top5_error"))
+
+
+def _data(run: Run) -> str:
+    ids = run.data.class_ids
+    if set(ids) == CIFAR10:
+        return "CIFAR-10"
+    if len(ids) == 1000 and all(one.startswith("n") and one[1:].isdecimal() for one in ids):
+        return "ILSVRC"
+    return f"{len(ids):,} classes"
+
+
+def _seconds(folder: Path, batch_size: int) -> float:
+    """The sum of the log's intervals, each as long as its rate says; what a resumed run did twice counts once."""
+    seconds, before = 0.0, 0
+    for line in read_log(folder / LOG):
+        if line["kind"] == "train":
+            if line.get("images_per_s", 0) > 0:
+                seconds += (line["step"] - before) * batch_size / line["images_per_s"]
+            before = line["step"]
+    return seconds

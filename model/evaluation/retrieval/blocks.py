@@ -1,0 +1,30 @@
+"""Rows of arrays that may be mapped files, a block at a time, so that they are never in memory as a whole."""
+
+import mmap
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+BLOCK_BYTES = 2**28
+QUERY_ROWS = 1024
+
+
+def floats(rows: NDArray[np.floating]) -> Tensor:
+    """Rows as float32; they share memory where they are that already."""
+    array = np.ascontiguousarray(rows, np.float32)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def give_back(array: NDArray[np.generic], start: int, end: int) -> None:
+    """Let the system drop the pages of rows that were read; it reads them again when they are asked for."""
+    mapped = getattr(array, "_mmap", None)
+    if not isinstance(mapped, mmap.mmap) or not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+        return
+    first = array.__array_interface__["data"][0] - np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
+    row = array.strides[0]
+    begin = -(-(first + start * row) // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = (first + end * row) // mmap.PAGESIZE * mmap.PAGESIZE - begin
+    if length > 0:
+        mapped.madvise(mmap.MADV_DONTNEED, begin, length)

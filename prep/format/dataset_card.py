@@ -1,0 +1,164 @@
+"""The card of shard sets, `README.md`: what they hold, how they were made, and what Hugging Face `datasets` needs.
+
+By its metadata `datasets.load_dataset(FOLDER)` finds the splits and calls the labels by the names of their classes.
+"""
+
+import json
+import mmap
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ... import __version__
+from .files import whole_file
+from .manifest import ClassEntry
+from .pixel_options import IMAGE_EXTENSIONS
+from .shard import LABEL_EXT
+from .shard_set import ShardSet
+
+CARD_NAME = "README.md"
+MAX_CLASSES = 20
+# By these words a card is known to be ours, and may be written again.
+_MADE_BY = "<!-- made by alexkit; written again when splits are added -->"
+_HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+# How `datasets` reads members by their last extension; it takes all others as bytes.
+_NUMBERS = ("cls", "cls2", "index", "inx", "id")
+_TEXTS = ("txt", "text", "transcript")
+_STRUCTURES = ("json", "jsn", "ten", "tb", "mp", "msg", "npy", "npz", "cbor", "pyd")
+
+
+def write_dataset_card(out: Path, shard_sets: Sequence[ShardSet]) -> None:
+    """Write `out/README.md` for the shard sets in folders of `out`; a README that is not ours stays as it is."""
+    path, content = out / CARD_NAME, dataset_card(shard_sets).encode("utf-8", "replace")
+    before = path.read_bytes() if path.exists() else None
+    if before is None or (before != content and _MADE_BY.encode() in before):
+        with whole_file(path) as file:
+            file.write(content)
+
+
+def dataset_card(shard_sets: Sequence[ShardSet], name: str | None = None) -> str:
+    """The README.md of shard sets in folders called by their splits.
+
+    Args:
+        shard_sets: The sets.
+        name: ORG/NAME of the repository that they are sent to; None for a folder.
+    """
+    first = shard_sets[0].manifest
+    splits = [one.manifest.split for one in shard_sets]
+    configs = "".join(f"  - split: {_HUB_SPLITS[split]}\n    path: {split}/{split}-*.tar\n" for split in splits)
+    rows = "".join(
+        f"| {one.manifest.split} | {one.manifest.num_samples:,} | {len(one.manifest.shards):,} "
+        f"| {sum(shard.num_bytes for shard in one.manifest.shards) / 1e6:,.1f} | {len(one.manifest.quarantined):,} |\n"
+        for one in shard_sets
+    )
+    pixels, color = first.pixels, first.color
+    mean = ", ".join(f"{value:.3f}" for value in color.mean_C)
+    sigma = ", ".join(f"{value:.3f}" for value in color.standard_deviations_K)
+    shown = ", ".join(entry.name for entry in first.classes[:MAX_CLASSES])
+    more = f" and {len(first.classes) - MAX_CLASSES:,} more" if len(first.classes) > MAX_CLASSES else ""
+    get = f"# after: hf download {name} --repo-type dataset --local-dir shards" if name else "# in the folder above"
+    return f"""---
+task_categories:
+- image-classification
+tags:
+- webdataset
+- alexkit
+configs:
+- config_name: default
+  data_files:
+{configs}{_features(shard_sets)}---
+
+{_MADE_BY}
+
+# {name.split("/")[-1] if name else "Images as WebDataset shards"}
+
+WebDataset shards of images with one class each: `KEY.{pixels.image_ext}` and `KEY.cls` in each tar, made by
+alexkit {first.alexkit_version or __version__}.
+
+The license is that of the images; whoever uploaded them is answerable for sharing them.
+
+| split | images | shards | MB | left out |
+|---|---|---|---|---|
+{rows}
+- stored as: {pixels.format}, {pixels.size_px} px, fit {pixels.fit}, filter {pixels.filter}
+- shuffled with seed {first.seed}
+- mean color, gray levels 0-255: {mean}
+- standard deviations along the principal colors: {sigma}
+- {len(first.classes):,} classes: {shown}{more}
+
+`manifest.json` in each split holds every option, the class table and the SHA-256 of every file.
+
+```python
+from alexkit.pipeline import Loader, TrainAugment
+
+{get}
+augment = TrainAugment(crop={min(224, pixels.size_px)})
+with Loader("shards/{splits[0]}", batch_size=256, augment=augment, seed=0) as loader:
+    batch = next(iter(loader))
+```
+"""
+
+
+def _features(shard_sets: Sequence[ShardSet]) -> str:
+    """The types of all members, in which `datasets` finds the class names.
+
+    Nothing for sets with members whose content says its own structure, such as JSON, which `datasets` has to look at.
+    """
+    first = shard_sets[0].manifest
+    extras = sorted({ext for one in shard_sets for ext in _extra_exts(one)})
+    last = {ext: ext.rpartition(".")[2] for ext in extras}
+    if any(kind in _STRUCTURES for kind in last.values()):
+        return ""
+    names = "".join(f"          '{i}': {_quoted(name)}\n" for i, name in enumerate(_unique_names(first.classes)))
+    image = "binary" if first.pixels.format == "raw" else "image"
+    lines = [f"  - name: {first.pixels.image_ext}\n    dtype: {image}\n"]
+    lines.append(f"  - name: {LABEL_EXT}\n    dtype:\n      class_label:\n        names:\n{names}")
+    for ext, kind in last.items():
+        is_image = kind in (*IMAGE_EXTENSIONS.values(), "jpeg") and kind != "raw"
+        dtype = "int64" if kind in _NUMBERS else "string" if kind in _TEXTS else "image" if is_image else "binary"
+        lines.append(f"  - name: {_quoted(ext)}\n    dtype: {dtype}\n")
+    lines += [f"  - name: {name}\n    dtype: string\n" for name in ("__key__", "__url__")]
+    return f"dataset_info:\n  features:\n{''.join(lines)}"
+
+
+def _unique_names(classes: Sequence[ClassEntry]) -> Iterator[str]:
+    """The names, as `datasets` wants them: of ImageNet's two classes called crane each with its id."""
+    counts = Counter(entry.name for entry in classes)
+    for entry in classes:
+        yield entry.name if counts[entry.name] == 1 else f"{entry.name} ({entry.id})"
+
+
+def _quoted(text: str) -> str:
+    """A text for YAML, which knows the escapes of JSON; bytes that are no UTF-8 become question marks."""
+    return json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)
+
+
+def _extra_exts(shard_set: ShardSet) -> Iterator[str]:
+    """Extensions of the members that were kept with images, in the shards that are on this machine."""
+    if shard_set.url is not None:
+        return
+    index = shard_set.sample_index()
+    plain = 3 * tarfile.BLOCKSIZE  # the header and the digits of the label, and the header of the next image
+    for number, entry in enumerate(shard_set.manifest.shards):
+        path = shard_set.folder / entry.name
+        first, last = int(index.first_S[number]), int(index.first_S[number + 1])
+        if first == last or not path.is_file():
+            continue
+        ends_N = index.starts_N[first:last] + index.sizes_N[first:last]
+        ends_N = ends_N + -ends_N % tarfile.BLOCKSIZE
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for i, end in enumerate(ends_N.tolist()):
+                is_last = i + 1 == len(ends_N)
+                stop = len(content) if is_last else int(index.starts_N[first + i + 1]) - tarfile.BLOCKSIZE
+                if is_last or stop + tarfile.BLOCKSIZE - end > plain:
+                    yield from _exts_between(content, end, stop)
+
+
+def _exts_between(content: mmap.mmap, position: int, stop: int) -> Iterator[str]:
+    while position < stop and content[position]:
+        member = tarfile.TarInfo.frombuf(content[position : position + tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+        ext = member.name.rpartition("/")[2].partition(".")[2]
+        if ext != LABEL_EXT:
+            yield ext
+        position += tarfile.BLOCKSIZE * (1 + -(-member.size // tarfile.BLOCKSIZE))

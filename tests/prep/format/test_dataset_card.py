@@ -1,0 +1,80 @@
+"""README.md beside the splits: Hugging Face `datasets` opens the folder by it, with the names of the classes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alexkit.prep import PixelOptions, ShardSet
+from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.format.dataset_card import dataset_card, write_dataset_card
+from alexkit.prep.format.manifest import ClassEntry
+from alexkit.prep.sources import SourceOptions, open_source
+
+
+def build(source: Path, out: Path, keep: tuple[str, ...] = (), format_: str = "png") -> list[ShardSet]:
+    pixels = PixelOptions(size_px=32, format=format_)  # type: ignore[arg-type]
+    options = BuildOptions(pixels=pixels, images_per_shard=8, num_workers=1)
+    return [one.shard_set for one in build_shards(open_source(source, SourceOptions(keep=keep)), out, options)]
+
+
+@pytest.mark.parametrize("keep", [(), ("source",)])
+def test_datasets_opens_the_folder_of_the_sets_with_class_names(
+    draw_source: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    datasets = pytest.importorskip("datasets")
+    sets = build(draw_source(), tmp_path / "out", keep)
+    found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(split) for name, split in found.items()} == {"train": 15, "validation": 15}
+    for one, split in zip(sets, (found["train"], found["validation"]), strict=True):
+        index = one.sample_index()
+        assert split.features["cls"].names == [entry.name for entry in one.manifest.classes]
+        assert list(split["cls"]) == index.labels_N.tolist()
+        assert list(split["__key__"]) == [index.key(i) for i in range(15)]
+        assert {image.size for image in split["png"]} == {(32, 32)}
+        assert not keep or all(name.endswith(".JPEG") for name in split["source.txt"])
+
+
+def test_what_classes_are_called_survives_yaml(draw_source: Callable[..., Path], tmp_path: Path) -> None:
+    """Two classes of one name, as ImageNet's cranes, quotes, other alphabets, a name that is no UTF-8, and lines."""
+    (found, *_) = build(draw_source(), tmp_path / "out")
+    names = ("crane", "crane", 'say "no": it\'s', "café 😀", "byte\udcff", "- on\nyes")
+    classes = tuple(ClassEntry(index=i, id=f"n{i}", name=name) for i, name in enumerate(names))
+    card = dataset_card([replace(found, manifest=replace(found.manifest, classes=classes))])
+    (label,) = (
+        one for one in yaml.safe_load(card.split("---\n")[1])["dataset_info"]["features"] if one["name"] == "cls"
+    )
+    expected = ["crane (n0)", "crane (n1)", *names[2:4], "byte?", names[5]]
+    assert label["dtype"]["class_label"]["names"] == {str(i): name for i, name in enumerate(expected)}
+
+
+@pytest.mark.parametrize(("format_", "dtype"), [("jpeg", "image"), ("png", "image"), ("raw", "binary")])
+def test_members_have_the_types_in_which_datasets_reads_them(
+    draw_source: Callable[..., Path], tmp_path: Path, format_: str, dtype: str
+) -> None:
+    source = draw_source(splits=("train",))
+    for number, image in enumerate(sorted(source.glob("train/*/*.JPEG"))[:2]):
+        image.with_suffix(".box.bin" if number else ".txt").write_bytes(b"some")
+    sets = build(source, tmp_path / "out", ("txt", "box.bin"), format_)
+    features = yaml.safe_load(dataset_card(sets).split("---\n")[1])["dataset_info"]["features"]
+    found = {one["name"]: one["dtype"] for one in features if one["name"] != "cls"}
+    image_ext = sets[0].manifest.pixels.image_ext
+    assert found == {image_ext: dtype, "txt": "string", "box.bin": "binary", "__key__": "string", "__url__": "string"}
+
+
+def test_a_readme_that_is_not_ours_stays_and_one_of_ours_follows_the_splits(
+    draw_source: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    sets = build(draw_source(), out)
+    card = (out / "README.md").read_text()
+    assert "split: validation" in card
+    write_dataset_card(out, sets[:1])
+    assert "split: validation" not in (out / "README.md").read_text()
+    (out / "README.md").write_text("mine")
+    write_dataset_card(out, sets)
+    assert (out / "README.md").read_text() == "mine"
