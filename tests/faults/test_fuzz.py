@@ -169,7 +169,7 @@ def test_parquet_footer(tmp_path: Path, num_examples: int, monkeypatch: pytest.M
             content[place] = rng.integers(256)
         path = tmp_path / f"{i}.parquet"
         path.write_bytes(content)
-        jobs.append((FileJob(path, SourceOptions()), 1))
+        jobs.append((FileJob(path, str(path), SourceOptions()), 1))
     # What is no InputError ends this; a worker that dies is replaced, and its file is named.
     answers = dict(run_jobs(read_rows_or_refuse, jobs, num_workers=1, on_progress=lambda done: None))
     assert len(answers) == num_examples

@@ -27,6 +27,7 @@ from PIL import (
 from ....errors import InputError
 from ..decoded import Decoded
 from ..limits import ALPHA_BYTES_PER_PIXEL, BYTES_PER_PIXEL, DecodeOptions
+from .avif import without_exif
 from .exif import BITS_PER_SAMPLE_TAG, exif_orientation, first_number
 from .jpeg import upright
 from .messages import caught_messages
@@ -118,7 +119,7 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
             warnings.simplefilter("ignore", UserWarning)  # all of them are about tags that shape no pixel
         try:
             # libtiff writes to the terminal by itself.
-            with caught_messages() if kind == "TIFF" else nullcontext(), _READERS[kind](io.BytesIO(data)) as image:
+            with caught_messages() if kind == "TIFF" else nullcontext(), _opened(kind, data) as image:
                 _check(options, *image.size, kind, has_alpha=image.has_transparency_data)
                 image.load()
                 if kind != "TIFF":  # a TIFF's own orientation is applied while it is loaded
@@ -136,6 +137,17 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
         has_alpha=has_alpha,
         warnings=found,
     )
+
+
+def _opened(kind: str, data: bytes) -> ImageFile.ImageFile:
+    """The file, opened by Pillow."""
+    try:
+        return _READERS[kind](io.BytesIO(data))
+    except _PILLOW_ERRORS:
+        plain = without_exif(data) if kind == "AVIF" else data
+        if plain == data:
+            raise
+        return _READERS[kind](io.BytesIO(plain))
 
 
 def _check(options: DecodeOptions, width: int, height: int, kind: str, *, has_alpha: bool) -> None:

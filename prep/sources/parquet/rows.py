@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ....errors import InputError
+from ...storage.by_offset import AsFile, opened, shown
 from ...workers import Heartbeat
 from ..extras import column_extras
 from ..inputs import Extra, FileImage, SourceImage
@@ -55,7 +56,7 @@ class ParquetImage(NamedTuple):
     @property
     def container(self) -> str:
         """As `SourceImage` says."""
-        return self.chunk.path
+        return shown(self.chunk.path)
 
 
 class _Columns(NamedTuple):
@@ -80,6 +81,8 @@ class FileJob(NamedTuple):
     """One file to open."""
 
     path: Path
+    address: str
+    """How it is opened, also on another machine."""
     options: SourceOptions
 
 
@@ -95,9 +98,13 @@ def read_rows(job: FileJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> F
     # The system's allocator, and no threads: others reserve more address space than they use.
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     try:
-        with heartbeat.decoding(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS), parquet.ParquetFile(path) as file:
+        with (
+            opened(job.address) as content,
+            heartbeat.decoding(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS),
+            parquet.ParquetFile(AsFile(content)) as file,
+        ):
             columns = _find_columns(path, file.schema_arrow, job.options, remarks)
-            rows = list(_images_of(path, file, columns, job.options))
+            rows = list(_images_of(job, file, columns))
     except MemoryError:
         raise InputError(
             f"{path}: opening it takes more than {MEMORY_BYTES // 2**30} GiB of memory; is its footer damaged? "
@@ -112,7 +119,7 @@ def read_rows(job: FileJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> F
 def where_of(image: SourceImage) -> str:
     """Where an image of a parquet file lies, in words."""
     if isinstance(image, ParquetImage):
-        return f"{image.chunk.path}, row {image.chunk.first_row + image.row}"
+        return f"{image.container}, row {image.chunk.first_row + image.row}"
     return image.name
 
 
@@ -194,14 +201,13 @@ def _the_one(path: Path, what: str, found: Sequence[str], columns: Iterable[str]
     return found[0]
 
 
-def _images_of(
-    path: Path, file: Any, columns: _Columns, options: SourceOptions
-) -> Iterator[tuple[RawLabel | None, SourceImage]]:
+def _images_of(job: FileJob, file: Any, columns: _Columns) -> Iterator[tuple[RawLabel | None, SourceImage]]:
     """Label and image of every row."""
     from pyarrow import compute
 
+    path, options = job.path, job.options
     image_bytes = f"{columns.image}.bytes" if columns.is_struct else columns.image
-    chunks = list(_chunks(path, file, image_bytes))
+    chunks = list(_chunks(job, file, image_bytes))
     kept = [name for name in options.keep if name in file.schema_arrow.names and name != columns.image]
     wanted = {*([columns.label] if columns.label else []), *kept}
     table = file.read([*wanted, *([f"{columns.image}.path"] if columns.has_path else [])], use_threads=False)
@@ -251,15 +257,15 @@ def _file_of_path(path: Path, written: str, name: str, extras: tuple[Extra, ...]
     """The image that a row names instead of holding it; None when there is no such file, in the files' own folder."""
     if not Path(written).is_absolute() and os.pardir in Path(os.path.normpath(written)).parts:
         return None
-    opened = os.path.normpath(path.parent / written)
+    there = os.path.normpath(path.parent / written)
     try:
-        size = os.stat(opened).st_size  # noqa: PTH116 - a Path costs more than the call
+        size = os.stat(there).st_size  # noqa: PTH116 - a Path costs more than the call
     except (OSError, ValueError):
         return None
-    return FileImage(name, 0, opened, size, 0, extras)
+    return FileImage(name, 0, there, size, 0, extras)
 
 
-def _chunks(path: Path, file: Any, column: str) -> Iterator[ColumnChunk]:
+def _chunks(job: FileJob, file: Any, column: str) -> Iterator[ColumnChunk]:
     """The column `column` of every row group."""
     schema = file.schema
     (number,) = (i for i in range(len(schema)) if schema.column(i).path == column)
@@ -271,12 +277,12 @@ def _chunks(path: Path, file: Any, column: str) -> Iterator[ColumnChunk]:
         if chunk.compression not in CODECS or not ENCODINGS.issuperset(chunk.encodings) or leaf.max_repetition_level:
             found = f"{chunk.compression} with {', '.join(chunk.encodings)}"
             raise InputError(
-                f"{path}: {column} is stored as {found}; this reads {', '.join(CODECS)} with plain or dictionary "
+                f"{job.path}: {column} is stored as {found}; this reads {', '.join(CODECS)} with plain or dictionary "
                 "encoding: write the file again with pyarrow"
             )
         start = min(offset for offset in (chunk.dictionary_page_offset, chunk.data_page_offset) if offset)
         yield ColumnChunk(
-            str(path),
+            job.address,
             start,
             chunk.total_compressed_size,
             group.num_rows,

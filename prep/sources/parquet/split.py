@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ....cores import num_cores
 from ....errors import InputError
+from ...storage.by_offset import address_of
 from ...workers import run_jobs
 from ..inputs import SourceImage, SourceSplit
 from ..labels import UNLABELED, RawLabel, Unlabeled, check_number, split_of_labels
@@ -57,7 +58,7 @@ def read_parquet(files: Sequence[Path], split: str, options: SourceOptions, rema
 
 def _contents(files: Sequence[Path], options: SourceOptions) -> list[FileRows]:
     """What every file holds, in their order; opened by workers, since a damaged footer can end a process."""
-    jobs = [(FileJob(path, options), 1) for path in files]
+    jobs = [(FileJob(path, address_of(path), options), 1) for path in files]
     num_workers = min(num_cores(), -(-len(files) // _FILES_PER_WORKER))
     found = {
         job.path: content
