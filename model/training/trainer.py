@@ -16,7 +16,6 @@ from typing import Any
 from ...cores import num_cores
 from ...errors import InputError
 from ...pipeline import Batch, CenterCrop, Loader, TrainAugment
-from ...prep.sources.labels import UNLABELED
 from ..evaluation.figures import draw_curves, draw_filters
 from ..evaluation.forward import predict
 from ..evaluation.scores import Score, score
@@ -35,6 +34,7 @@ from ..runs.weights import find_start, for_fine_tuning, read_weights, require_ne
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
 from .facts import run_facts
 from .interval import Interval
+from .labels import require_classes, require_labels
 from .learner import Learner
 
 logger = logging.getLogger(__name__)
@@ -87,14 +87,14 @@ class Trainer:
             self.augment = data.augment()
             self.loader = self._loader("train", self.augment)
             stack.callback(lambda: self.loader.close())  # the loader of that time
-            self._require_labels("train", self.loader)
+            require_labels(self.loader.shard_set)
             self.validation: Loader | None = None
             if split is not None:
                 view = CenterCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train")
                 self.validation = self._loader(split, view)
                 stack.callback(self.validation.close)
-                self._require_labels(split, self.validation)
-                self._require_classes(split, self.validation)
+                require_labels(self.validation.shard_set)
+                require_classes(self.loader.shard_set, self.validation.shard_set)
             self.run_folder = self._open_run(folder, change, restart)
             self.learner = Learner(
                 recipe, table, self.loader.num_classes, layout=self.layout, device=self.device, precision=self.precision
@@ -122,20 +122,6 @@ class Trainer:
             )
         logger.warning("nothing is validated: %s", why)
         return None
-
-    def _require_labels(self, split: str, loader: Loader) -> None:
-        """InputError for images that were stored without labels, and for a single class."""
-        ids = [entry.id for entry in loader.shard_set.manifest.classes]
-        if ids == [UNLABELED]:
-            raise InputError(f"{self.shards / split}: its images were stored without labels; shard labeled ones")
-        if len(ids) < 2:
-            raise InputError(f"{self.shards / split}: has one class, {ids[0]}, so there is nothing to tell apart")
-
-    def _require_classes(self, split: str, loader: Loader) -> None:
-        """InputError when a split's class table is not that of the training set."""
-        ids = [[entry.id for entry in one.shard_set.manifest.classes] for one in (self.loader, loader)]
-        if ids[0] != ids[1]:
-            raise InputError(f"{self.shards}: train and {split} have different classes; shard them from one source")
 
     @property
     def step(self) -> int:
