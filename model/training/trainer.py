@@ -27,6 +27,7 @@ from ..runs.checkpoint import newest_checkpoint, save_checkpoint
 from ..runs.lock import RunLock
 from ..runs.log import RunLog
 from ..runs.progress import Best, Progress, Validation
+from ..runs.provenance import record_start
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
@@ -149,6 +150,15 @@ class Trainer:
         """
         if self.run_folder.result:
             return self.run_folder.result
+        if self.layout.rank == 0:
+            precision = str(self.precision).removeprefix("torch.")
+            record_start(
+                self.run_folder.folder,
+                step=self.step,
+                device=str(self.device),
+                precision=precision,
+                processes=self.layout.num_replicas * self.layout.processes_per_replica,
+            )
         with self.layout.contact(), self._log() as log, stop_requests() as stop:
             while self._follow_recipe() or self.progress.validated < self.epoch:
                 if self.progress.validated < self.epoch:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..format.files import whole_file
 from ..format.manifest import Patched, Quarantined
+from ..format.originals import Originals
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, WrittenShard
 from ..format.stats import PixelSums
@@ -88,6 +89,7 @@ def save_part(job: PartJob, result: ShardResult) -> None:
         "patched": [asdict(one) for one in result.patched],
         "warnings": result.warnings,
         "num_enlarged": result.num_enlarged,
+        "originals": asdict(result.originals),
         "e_tags": e_tags,
         "num_images": result.sums.num_images,
         "keys": list(written.rows.keys) if written else [],
@@ -122,7 +124,7 @@ def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
         return None
     with np.load(io.BytesIO(body), allow_pickle=False) as data:
         about = json.loads(data["about"].tobytes())
-        if about["plan_sha256"] != plan_sha256:
+        if about["plan_sha256"] != plan_sha256 or "originals" not in about:  # an earlier version counted less
             return None
         written = None
         if about["entry"]:
@@ -143,6 +145,7 @@ def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
             patched=tuple(Patched(**one) for one in about["patched"]),
             warnings=about["warnings"],
             num_enlarged=about["num_enlarged"],
+            originals=Originals(**about["originals"]),
             e_tags=tuple(about["e_tags"]),
         )
 

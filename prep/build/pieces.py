@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..format.files import PARTIAL_SUFFIX, whole_file
+from ..format.originals import Originals
 from ..format.shard import Sample
 from ..format.stats import PixelSums
 from ..workers import Heartbeat, KeptWorkers, run_jobs
@@ -130,6 +131,7 @@ def _assemble(job: ShardJob, pieces: list[tuple[ShardJob, Piece]]) -> ShardResul
         patched=tuple(one for _, piece in pieces for one in piece.about.patched),
         warnings=dict(warnings),
         num_enlarged=sum(piece.about.num_enlarged for _, piece in pieces),
+        originals=sum((piece.about.originals for _, piece in pieces), Originals()),
     )
 
 

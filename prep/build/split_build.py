@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..format.files import remove_abandoned, sha256_of
 from ..format.manifest import Manifest, Patched, Quarantined, complete_set
+from ..format.originals import Originals
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.stats import ColorStatistics, PixelSums
@@ -235,13 +236,14 @@ class SplitBuild:
         quarantined: list[Quarantined] = []
         patched: list[Patched] = []
         warnings: Counter[str] = Counter()
-        num_enlarged = 0
+        num_enlarged, originals = 0, Originals()
         for result in self._results():
             sums += result.sums
             quarantined += result.quarantined
             patched += result.patched
             warnings.update(result.warnings)
             num_enlarged += result.num_enlarged
+            originals += result.originals
             if result.written:
                 shards.append(result.written.entry)
         if sums.num_images == 0:
@@ -261,6 +263,7 @@ class SplitBuild:
             patched=tuple(sorted(patched, key=lambda one: one.source)),
             warnings=dict(sorted(warnings.items())),
             num_enlarged=num_enlarged,
+            originals=originals,
             source_sha256=self.split.fingerprint(),
         )
         complete_set(self.folder, manifest, sums, self._rows())
