@@ -116,6 +116,17 @@ class KeptWorkers:
         self._idle.append(worker)
 
 
+def _new_worker(context: BaseContext) -> _Worker:
+    """A started worker; when the server that it is forked from is killed at that moment, another server is begun."""
+    for _ in range(MAX_DEATHS):
+        with contextlib.suppress(EOFError, ConnectionError):
+            return _Worker(context)
+    raise ChildProcessError(
+        f"no worker process could be started in {MAX_DEATHS} attempts; is memory short? The same command continues, "
+        "perhaps with fewer --workers"
+    )
+
+
 def start_ahead() -> None:
     """Let the libraries of workers be loaded while this process does something else; returns at once."""
     if _context().get_start_method() == "forkserver":
@@ -154,13 +165,13 @@ def run_jobs(
     count, is_done = min(num_workers, len(queue)), False
     workers = kept.take(count) if kept is not None else []
     try:
-        workers += [_Worker(context) for _ in range(count - len(workers))]
+        workers += [_new_worker(context) for _ in range(count - len(workers))]
         while queue or any(worker.assignment for worker in workers):
             for i, worker in enumerate(workers):
                 if worker.assignment is None and queue:
                     if not worker.process.is_alive():
                         worker.stop()
-                        workers[i] = worker = _Worker(context)
+                        workers[i] = worker = _new_worker(context)
                     worker.assign(task, queue.popleft())
             busy = [worker for worker in workers if worker.assignment]
             multiprocessing.connection.wait(
@@ -182,7 +193,7 @@ def run_jobs(
                     yield assignment.job, answer[0]
                 elif _must_be_replaced(worker, assignment):
                     worker.stop()
-                    workers[i] = _Worker(context)
+                    workers[i] = _new_worker(context)
                     queue.appendleft(assignment)
             on_progress(num_done + sum(max(0, worker.num_done) for worker in workers if worker.assignment))
         is_done = True

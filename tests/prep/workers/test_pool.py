@@ -146,3 +146,26 @@ def test_a_pause_of_the_whole_run_is_no_source_s_fault(tasks: ModuleType, monkey
 
     results = run_jobs(tasks.read_three_slowly, [(5, 5)], num_workers=1, on_progress=pause_once_at_three)
     assert list(results) == [(5, {})] and not pauses
+
+
+@pytest.mark.parametrize("num_killed", [2, 3])
+def test_a_fork_server_that_is_killed_while_a_worker_starts_is_begun_again(
+    tasks: ModuleType, monkeypatch: pytest.MonkeyPatch, num_killed: int
+) -> None:
+    """Its end is an EOFError at that moment, which nobody else may see."""
+    killed = 0
+
+    class Killed(pool._Worker):
+        def __init__(self, context: Any) -> None:
+            nonlocal killed
+            killed += 1
+            if killed <= num_killed:
+                raise EOFError
+            super().__init__(context)
+
+    monkeypatch.setattr(pool, "_Worker", Killed)
+    if num_killed < pool.MAX_DEATHS:
+        assert run(tasks.count, [5], num_workers=1) == [(5, 5)]
+    else:
+        with pytest.raises(ChildProcessError, match="no worker process could be started in 3 attempts"):
+            run(tasks.count, [5], num_workers=1)
