@@ -34,6 +34,7 @@ from ..runs.weights import find_start, for_fine_tuning, read_weights, require_ne
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
 from .facts import run_facts
 from .interval import Interval
+from .labels import require_classes, require_labels
 from .learner import Learner
 
 logger = logging.getLogger(__name__)
@@ -86,12 +87,14 @@ class Trainer:
             self.augment = data.augment()
             self.loader = self._loader("train", self.augment)
             stack.callback(lambda: self.loader.close())  # the loader of that time
+            require_labels(self.loader.shard_set)
             self.validation: Loader | None = None
             if split is not None:
                 view = CenterCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train")
                 self.validation = self._loader(split, view)
                 stack.callback(self.validation.close)
-                self._require_classes(split, self.validation)
+                require_labels(self.validation.shard_set)
+                require_classes(self.loader.shard_set, self.validation.shard_set)
             self.run_folder = self._open_run(folder, change, restart)
             self.learner = Learner(
                 recipe, table, self.loader.num_classes, layout=self.layout, device=self.device, precision=self.precision
@@ -119,12 +122,6 @@ class Trainer:
             )
         logger.warning("nothing is validated: %s", why)
         return None
-
-    def _require_classes(self, split: str, loader: Loader) -> None:
-        """InputError when a split's class table is not that of the training set."""
-        ids = [[entry.id for entry in one.shard_set.manifest.classes] for one in (self.loader, loader)]
-        if ids[0] != ids[1]:
-            raise InputError(f"{self.shards}: train and {split} have different classes; shard them from one source")
 
     @property
     def step(self) -> int:

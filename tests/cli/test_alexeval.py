@@ -118,7 +118,7 @@ def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path]) ->
 
 
 def test_a_report_is_a_page_and_its_tables(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    words = ["--report", tmp_path / "r", "--neighbors", "--examples", "sample-0003"]
+    words = ["--report", tmp_path / "r", "--neighbors", "--codes", "--examples", "sample-0003"]
     result = call("--shards", shards, runs[0], "--predictions", tmp_path / "p.txt", *words)
     assert result.exit_code == 0, result.output
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -128,6 +128,7 @@ def test_a_report_is_a_page_and_its_tables(shards: Path, runs: list[Path], tmp_p
     assert {path.name for path in (tmp_path / "r").iterdir()} == names
     page = (tmp_path / "r" / "index.html").read_text()
     assert "Nearest training images" in page and "sample-0003" in page
+    assert "39 images of this set among 100 training images" in page and "auto-encoder, 256 bits" in page
     # Nothing is fetched: pictures are inside, and links lead to the tables beside the page.
     targets = re.findall(r"(?:src|href)=\"([^\"]*)", page)
     assert all(target.startswith(("data:image/", "#")) or target in names for target in targets if target)
@@ -182,6 +183,7 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
             "no split test here, but train, val; name one with --split",
         ),
         (["--shards", "{shards}", "{run}", "--search-weights"], "name at least two RUNs"),
+        (["--shards", "{shards}", "{run}", "--report", "r", "--codes"], "the exact search of --neighbors; add it"),
         (["--shards", "{shards}", "{run}", "--neighbors"], "are for the page of --report DIR"),
         (
             ["--shards", "{shards}", "{run}", "--predictions", "p.xls"],

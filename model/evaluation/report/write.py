@@ -9,6 +9,7 @@ from ....extras import explained_imports
 from ....prep import ShardSet
 from ....prep.format.files import whole_file
 from ..result import EvaluationResult
+from ..retrieval import CodeComparison
 from ..trained import TrainedNetwork
 from .neighbors import TrainingNeighbors
 from .page import page_context
@@ -22,6 +23,7 @@ def write_report(
     shard_set: ShardSet,
     *,
     neighbors: TrainingNeighbors | None = None,
+    codes: CodeComparison | None = None,
     examples: Sequence[str] = (),
     seed: int = 0,
 ) -> None:
@@ -37,12 +39,13 @@ def write_report(
         networks: the networks in it.
         shard_set: the set that was evaluated.
         neighbors: nearest training images of every image, for what needs them; None leaves it out.
+        codes: short codes beside the exact search; None leaves them out.
         examples: keys of the images to show with their guesses; () for a choice by `seed`.
         seed: of the choice of examples.
     """
     context = page_context(result, networks, shard_set, neighbors=neighbors, examples=examples, seed=seed)
     has_parquet = find_spec("pyarrow") is not None
-    page = render({**context, "has_parquet": has_parquet})
+    page = render({**context, "codes": codes, "has_parquet": has_parquet})
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / "metrics.json") as file:
         file.write(json.dumps(result.metrics(), indent=1).encode() + b"\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from alexkit.model.runs.checkpoint import newest_checkpoint
@@ -15,7 +16,11 @@ from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.learner import Learner, StepResult
 from alexkit.model.training.trainer import Trainer
 from alexkit.pipeline import Batch, Loader, TrainAugment
+from alexkit.prep import PixelOptions
+from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.sources import SourceOptions, open_source
 
+from ...conftest import draw_image
 from .run_kit import OVERRIDES, SAVE_ALWAYS, Stopped, last_weights, newest_step, numbers, train, weights
 
 SCRIPT = Path(__file__).with_name("training_script.py")
@@ -277,6 +282,22 @@ def test_a_run_from_another_dataset_is_refused(
     (tmp_path / "val").symlink_to(draw_shards(num_samples=30, size_px=32, num_classes=3, split="val"))
     with pytest.raises(ValueError, match=r"finished: this run is from another dataset \(4 classes: .*another --name"):
         train(tmp_path, finished)
+
+
+def test_images_without_labels_and_a_single_class_teach_nothing(
+    draw_shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    for i in range(20):
+        Image.fromarray(draw_image(i, 0, 32)).save(tmp_path / f"images/{i}.png")
+    found = open_source(tmp_path / "images", SourceOptions(unlabeled=True))
+    build_shards(found, tmp_path / "unlabeled", BuildOptions(pixels=PixelOptions(size_px=32), num_workers=1))
+    with pytest.raises(ValueError, match="unlabeled/train: its images were stored without labels; shard labeled ones"):
+        train(tmp_path / "unlabeled", tmp_path / "run")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/train").symlink_to(draw_shards(num_samples=60, size_px=32, num_classes=1))
+    with pytest.raises(ValueError, match="one/train: has one class, class0, so there is nothing to tell apart"):
+        train(tmp_path / "one", tmp_path / "run")
 
 
 def test_a_run_with_another_recipe_is_refused_naming_the_key(shards: Path, finished: Path) -> None:
