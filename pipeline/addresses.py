@@ -26,7 +26,7 @@ def reserve(sizes: Sequence[int]) -> tuple[mmap.mmap, NDArray[np.int64]]:
     return reserved, starts[:-1]
 
 
-def map_file(address: int, path: Path, size: int) -> None:
+def map_file(address: int, path: str | Path, size: int) -> None:
     """Put the first `size` bytes of a file at `address`, read-only.
 
     Safe within a range that `reserve` gave and that is still alive: MAP_FIXED replaces pages of the reservation and

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "prep.format": ("prep.storage",),
     "prep.images": ("prep.format",),
     "prep.workers": ("prep.format",),
-    "prep.sources": ("prep.storage", "prep.format"),
+    "prep.sources": ("prep.storage", "prep.format", "prep.workers"),
     "prep.demo": ("prep.format", "prep.workers"),
     "prep.build": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers"),
     "prep.reports": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),

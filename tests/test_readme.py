@@ -102,3 +102,15 @@ def test_the_reference_takes_the_options_of_every_command_from_the_command_itsel
     for program in programs():
         for name in commands(program, program.name or ""):
             assert name in dict(shown) or any(name.startswith(f"{outer} ") for outer in nested), name
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    rows = [line for line in (ROOT / "docs/trust.md").read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 25
+    for row in rows:
+        places = re.findall(r"`(tests/[^`]*)`", row)
+        assert places, f"held by no test: {row}"
+        for place in places:
+            path, _, name = place.partition("::")
+            assert (ROOT / path).exists(), place
+            assert not name or re.search(rf"^def {name}\(", (ROOT / path).read_text(), re.MULTILINE), place

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--labels", type=PATH, help="Judge by these labels: CSV (key,labels) or JSON such as ReaL's.")
 @click.option("--report", type=PATH, help="Write a page, metrics.json and tables into this folder.")
 @click.option("--neighbors", is_flag=True, help="In the report: nearest training images and near-duplicates, by fc7.")
+@click.option("--codes", is_flag=True, help="In the report, with --neighbors: short codes beside the exact search.")
 @click.option("--examples", multiple=True, metavar="KEY", help="In the report: images to show, instead of a choice.")
 @click.option("--predictions", type=PATH, help="Write .csv or .parquet, or .txt in ILSVRC's submission format.")
 @click.option("--results", type=PATH, help="Append a row to a CSV with timm's columns.")
@@ -59,6 +60,7 @@ def evaluate(
     labels: Path | None,
     report: Path | None,
     neighbors: bool,
+    codes: bool,
     examples: tuple[str, ...],
     predictions: Path | None,
     results: Path | None,
@@ -86,6 +88,8 @@ def evaluate(
         check_predictions_file(predictions)
     if (neighbors or examples) and not report:
         raise InputError("--neighbors and --examples are for the page of --report DIR")
+    if codes and not neighbors:
+        raise InputError("--codes are compared with the exact search of --neighbors; add it")
     if search_weights and len(runs) < 2:
         raise InputError("--search-weights weighs several networks; name at least two RUNs")
     if not shards.is_dir():
@@ -130,16 +134,19 @@ def evaluate(
         append_timm_rows(results, result, networks)
         say(f"timm's columns: {results}")
     if report:
-        from ...model.evaluation.report import find_neighbors, write_report
+        from ...model.evaluation.report import compare_with_codes, find_neighbors, num_codes_seen, write_report
 
-        found = None
+        found, compared = None, None
         if neighbors:
             training = ShardSet.open(shards / "train")
             with progress("training features", training.manifest.num_samples, "images") as update:
                 found = find_neighbors(
                     networks[0], result, training.folder, batch_size=choice.batch_size, report=update
                 )
-        write_report(report, result, networks, evaluation.shard_set, neighbors=found, examples=examples)
+        if codes and found is not None:
+            with progress("codes", num_codes_seen(found), "images") as update:
+                compared = compare_with_codes(networks[0], result, found, report=update)
+        write_report(report, result, networks, evaluation.shard_set, neighbors=found, codes=compared, examples=examples)
         say(f"report: {report / 'index.html'}")
     if picture:
         draw_predictions(picture, result, evaluation.shard_set)

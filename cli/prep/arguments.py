@@ -13,11 +13,21 @@ if TYPE_CHECKING:
     from ...prep.build.integrity.verify import Depth
     from ...prep.build.integrity.verify_shard import Finding
     from ...prep.format.shard_set import ShardSet
+    from ...prep.workers import Engine
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FOLDER_OR_LIST = click.Path(path_type=Path)
 SHARDS = click.argument("shards", type=SHARDS_TO_READ, default=Path("shards"), envvar="ALEXKIT_SHARDS")
 WORKERS = click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
+
+
+ENGINE = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who works: this machine's processes, or a Ray cluster (RAY_ADDRESS).",
+)
 
 
 def train_set(shards: Path) -> "ShardSet":
@@ -34,11 +44,15 @@ def sets_of(shards: Path) -> list[Path]:
     return [shards / split for split in SPLITS if (shards / split).is_dir()] or [shards]
 
 
-def find_damage(folder: Path, depth: "Depth", workers: int | None) -> "list[Finding]":
+def find_damage(folder: Path, depth: "Depth", workers: int | None, engine: "Engine") -> "list[Finding]":
     from ...prep import Manifest
     from ...prep.build.integrity.verify import verify_set
 
     with progress(f"checking {folder.name}", Manifest.read(folder).num_samples, "images") as update:
         return verify_set(
-            folder, depth=depth, num_workers=num_cores() if workers is None else workers, on_progress=update
+            folder,
+            depth=depth,
+            num_workers=num_cores() if workers is None else workers,
+            engine=engine,
+            on_progress=update,
         )

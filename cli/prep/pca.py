@@ -7,18 +7,20 @@ import click
 
 from ...cores import num_cores
 from ..terminal import examples, note, one_line_errors, progress
-from .arguments import SHARDS, WORKERS, train_set
+from .arguments import ENGINE, SHARDS, WORKERS, train_set
 
 if TYPE_CHECKING:
     from ...prep.reports.pca import ColorReport
+    from ...prep.workers import Engine
 
 
 @click.command(epilog=examples("alexprep pca", "alexprep pca shards/val --json"))
 @SHARDS
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, in place of the table.")
 @WORKERS
+@ENGINE
 @one_line_errors
-def pca(shards: Path, as_json: bool, workers: int | None) -> None:
+def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> None:
     """Mean and principal colors of SHARDS, from the stored pixels.
 
     SHARDS is one set, or a folder of sets, of which train is taken; ./shards unless named here or in ALEXKIT_SHARDS.
@@ -34,7 +36,8 @@ def pca(shards: Path, as_json: bool, workers: int | None) -> None:
     shard_set = train_set(shards)
     manifest = shard_set.manifest
     with progress("adding up", manifest.num_samples, "images") as update:
-        sums = stored_sums(shard_set, num_workers=num_cores() if workers is None else workers, on_progress=update)
+        num_workers = num_cores() if workers is None else workers
+        sums = stored_sums(shard_set, num_workers=num_workers, engine=engine, on_progress=update)
     report = report_colors(shard_set, sums)
     with whole_file(shard_set.folder / "pca.json") as file:
         file.write(json.dumps(report.to_json(), indent=1, sort_keys=True).encode() + b"\n")

@@ -9,11 +9,12 @@ import click
 
 from ...cores import num_cores
 from ..terminal import examples, one_line_errors, progress
-from .arguments import FOLDER_OR_LIST, WORKERS, find_damage, sets_of
+from .arguments import ENGINE, FOLDER_OR_LIST, WORKERS, find_damage, sets_of
 from .source_options import source_options
 
 if TYPE_CHECKING:
     from ...prep.sources import SourceOptions
+    from ...prep.workers import Engine
 
 
 @click.command(
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 @click.argument("paths", type=FOLDER_OR_LIST, nargs=-1, required=True, metavar="[SHARDS] SOURCE")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON which files of which set were made again.")
 @WORKERS
+@ENGINE
 @one_line_errors
 @source_options
-def repair(paths: tuple[Path, ...], as_json: bool, workers: int | None, reading: "SourceOptions") -> None:
+def repair(
+    paths: tuple[Path, ...], as_json: bool, workers: int | None, engine: "Engine", reading: "SourceOptions"
+) -> None:
     """Make what is damaged in SHARDS again from SOURCE, to the same bytes.
 
     SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS. Options that say how
@@ -40,7 +44,7 @@ def repair(paths: tuple[Path, ...], as_json: bool, workers: int | None, reading:
     found_source = open_source(paths[-1], reading, out=shards)
     repaired: dict[str, list[str]] = {}
     for folder in sets_of(shards):
-        findings = find_damage(folder, "hashes", workers)
+        findings = find_damage(folder, "hashes", workers, engine)
         if not findings:
             repaired[str(folder)] = []
             continue
@@ -51,6 +55,7 @@ def repair(paths: tuple[Path, ...], as_json: bool, workers: int | None, reading:
                 found_source,
                 findings,
                 num_workers=num_cores() if workers is None else workers,
+                engine=engine,
                 on_progress=update,
             )
         repaired[str(folder)] = list(names)

@@ -1,7 +1,6 @@
 """alexprep shard: a source to shard sets."""
 
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +10,17 @@ from ...cores import num_cores
 from ...errors import InputError
 from ..locations import LOCATION
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
-from .arguments import WORKERS
+from .arguments import ENGINE, WORKERS
 from .source_options import found_lines, found_row, source_options
 
 if TYPE_CHECKING:
-    from ...prep.build.build import BuiltSplit, OnProgress
+    from ...prep.build.build import BuildOptions, BuiltSplit, OnProgress
     from ...prep.build.forecast import Forecast
-    from ...prep.build.options import Engine
+    from ...prep.build.stores.shared_run import SharedRun
     from ...prep.format.pixel_options import Chroma, Decode, Filter, Fit, ImageFormat
     from ...prep.sources import SourceOptions, SourceSplit
-    from ...prep.storage import Location, StoreUrl
+    from ...prep.storage import Location
+    from ...prep.workers import Engine
 
 
 def _part(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -76,7 +76,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     "--images-per-shard", default=1000, show_default=True, help="Images in each tar; the last may have fewer."
 )
 @WORKERS
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Who works.")
+@ENGINE
 @click.option("--part", metavar="I/N", default=None, callback=_part, help="Write only this part of the shards.")
 @click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
@@ -135,12 +135,10 @@ def shard(
     one is left as it is. Several machines share one run on a common disk: each writes its --part, or --engine ray
     spreads the work over a Ray cluster (RAY_ADDRESS).
     """
-    import json
-
-    from ...prep.build.build import BuildOptions, build_shards
-    from ...prep.build.publish import fetch_manifests, finish, scratch_folder
+    from ...prep.build.build import BuildOptions
+    from ...prep.build.stores.scratch import scratch_folder
+    from ...prep.build.stores.shared_run import SharedRun
     from ...prep.format.pixel_options import PixelOptions
-    from ...prep.sources import open_source
 
     options = BuildOptions(
         pixels=PixelOptions(
@@ -161,10 +159,44 @@ def shard(
         part=part,
         max_bad=max_bad,
     )
-    if not isinstance(out, Path) and (part is not None or engine != "local"):
-        raise InputError("--part and --engine ray need an --out that is a folder which all machines share")
-    url, folder = (None, out) if isinstance(out, Path) else (out, scratch_folder(out))
-    found = open_source(source, reading, out=folder)
+    if isinstance(out, Path):
+        _shard(source, out, None, options, reading, dry_run=dry_run, as_json=as_json)
+        return
+    with scratch_folder(out) as folder:
+        shared = SharedRun(out, folder)
+        if not dry_run:
+            shared.pull()
+        try:
+            _shard(source, folder, shared, options, reading, dry_run=dry_run, as_json=as_json)
+        except InputError as error:  # what a person knows is the address
+            raise InputError(str(error).replace(str(folder), str(out))) from None
+
+
+def _shard(
+    source: "Location",
+    folder: Path,
+    shared: "SharedRun | None",
+    options: "BuildOptions",
+    reading: "SourceOptions",
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Build into `folder`, or into the store of `shared` with `folder` as scratch."""
+    import json
+
+    from ...prep.build.build import build_shards
+    from ...prep.build.kept_listing import source_of_part
+    from ...prep.sources import open_source
+    from ...prep.workers import start_ahead
+
+    part = options.part
+    if not dry_run and options.engine == "local":
+        start_ahead()  # while SOURCE is listed
+    if part is None or dry_run:
+        found = open_source(source, reading, out=folder)
+    else:
+        found = source_of_part(source, reading, folder)
     if dry_run and as_json:
         click.echo(json.dumps(found_row(found)))
         return
@@ -175,30 +207,15 @@ def shard(
             note(line)
     if dry_run:
         return
-    if_interrupted(f"finished shards are kept in {folder}; the same command continues")
-    if url is not None:
-        fetch_manifests(url, folder)
+    kept_in = folder if shared is None else shared.url
+    if_interrupted(f"finished shards are kept in {kept_in}; the same command continues")
     with ShownProgress() as shown:
-        built = build_shards(found, folder, options, on_split=shown.start, on_forecast=_show_forecast)
+        built = build_shards(found, folder, options, on_split=shown.start, on_forecast=_show_forecast, shared=shared)
     if len(built) < len(found.splits):
         note("this part is done; the sets are complete when the last one is, or when the command runs without --part")
-    if url is not None:
-        for one in built:
-            if one.shard_set.url is None:
-                _send(one.shard_set.folder, url)
-        built = [replace(one, shard_set=replace(one.shard_set, url=url / one.shard_set.folder.name)) for one in built]
-        finish(folder, url)
     click.echo(_summary(built), err=as_json)
     if as_json:
         click.echo(json.dumps({"splits": [_summary_row(split) for split in built]}))
-
-
-def _send(folder: Path, url: "StoreUrl") -> None:
-    from ...prep.build.publish import publish
-
-    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    with progress(f"sending {folder.name}", size, "bytes") as update:
-        publish(folder, url / folder.name, on_progress=update)
 
 
 class ShownProgress:
@@ -267,7 +284,9 @@ def _remarks(built: "BuiltSplit") -> list[str]:
 
     manifest, lines = built.shard_set.manifest, []
     if manifest.quarantined:
-        lines.append(f"{len(manifest.quarantined)} bad inputs are listed in {built.shard_set.folder / QUARANTINE_NAME}")
+        lines.append(
+            f"{len(manifest.quarantined)} bad inputs are listed in {built.shard_set.location / QUARANTINE_NAME}"
+        )
         for one in commonest_reasons(manifest.quarantined):
             lines.append(f"{one.count} x {one.example.reason}, e.g. {one.example.source}")
     if manifest.num_enlarged:

@@ -7,10 +7,11 @@ import click
 
 from ...errors import InputError
 from ..terminal import examples, one_line_errors
-from .arguments import SHARDS, WORKERS, find_damage, sets_of
+from .arguments import ENGINE, SHARDS, WORKERS, find_damage, sets_of
 
 if TYPE_CHECKING:
     from ...prep.build.integrity.verify import Depth
+    from ...prep.workers import Engine
 
 
 @click.command(
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 @click.option("--decode", is_flag=True, help="Hashes, and every image decoded.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @WORKERS
+@ENGINE
 @one_line_errors
-def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int | None) -> None:
+def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int | None, engine: "Engine") -> None:
     """Check SHARDS against their manifests: sizes and hashes.
 
     SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
@@ -35,7 +37,7 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
     if quick and decode:
         raise InputError("--quick looks only at names and sizes, --decode at every image; give one of them")
     depth: Depth = "quick" if quick else "decode" if decode else "hashes"
-    findings = {folder: find_damage(folder, depth, workers) for folder in sets_of(shards)}
+    findings = {folder: find_damage(folder, depth, workers, engine) for folder in sets_of(shards)}
     num_findings = sum(map(len, findings.values()))
     if as_json:
         click.echo(json.dumps({str(folder): [asdict(one) for one in found] for folder, found in findings.items()}))

@@ -279,7 +279,12 @@ def open_split(shards: Path, split: str) -> ShardSet:
     """The shard set `shards`, or its `split` when it is a folder with one for each."""
     if not shards.is_dir():
         raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
-    return ShardSet.open(shards if (shards / MANIFEST_NAME).exists() else shards / split)
+    if (shards / MANIFEST_NAME).exists():
+        return ShardSet.open(shards)
+    others = sorted(path.parent.name for path in shards.glob(f"*/{MANIFEST_NAME}"))
+    if others and not (shards / split).exists():
+        raise InputError(f"{shards}: no split {split} here, but {', '.join(others)}; name one with --split")
+    return ShardSet.open(shards / split)
 
 
 def weighted_mean(arrays: Sequence[NDArray[np.float32]], weights_MN: NDArray[np.float64]) -> NDArray[np.float32]:

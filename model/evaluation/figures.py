@@ -1,5 +1,6 @@
 """Pictures of a run: curves of loss and error, and the first layer's kernels by column (paper, Figure 3)."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,27 +8,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InputError
 from ...prep.format.files import whole_file
 from ..runs.log import read_log
 from ..runs.run import LOG
 
-TRAIN_COLOR, VAL_COLOR, RATE_COLOR = "#1f6f8b", "#d1495b", "#9a9a9a"
+# Contrast with white at least 4.5 : 1, since numbers are written in them (WCAG AA); a test computes it.
+TRAIN_COLOR, VAL_COLOR, RATE_COLOR = "#1f6f8b", "#b83a4c", "#6b6b6b"
+RUN_COLORS = ("#1f6f8b", "#b83a4c", "#2c7a45", "#8a5a00", "#7a4fb0", "#4a4f57")
+RUN_DASHES = ("-", "--", ":")
+MAX_LEGEND = 18
+"""Runs whose colors and dashes differ; of more there is no legend."""
 
 
 def draw_curves(folder: Path, steps_per_epoch: int) -> None:
-    """Write `folder/curves.png` from the run's log: loss and error of training and validation, and the rate."""
+    """Write `folder/curves.png` from the run's log: loss and error of training and validation, and the rate.
+
+    The validation of lowest error is marked, and every line ends in its last value.
+    """
     lines = read_log(folder / LOG)
     figure, axes = new_figure(2, (10, 4))
+    ends: list[list[End]] = [[], []]
     for kind, color, label in (("train", TRAIN_COLOR, "training"), ("val", VAL_COLOR, "validation")):
         mine = [line for line in lines if line["kind"] == kind]
         epochs = [_epoch(line, steps_per_epoch) for line in mine]
-        marker = "o" if kind == "val" else None
-        axes[0].plot(epochs, [line["loss"] for line in mine], color, marker=marker, ms=4, label=label)
-        errors = [100 * line["top1_error"] for line in mine]
-        axes[1].plot(epochs, errors, color, marker=marker, ms=4, label=f"{label}, top-1")
-        if kind == "val":
+        style: dict[str, Any] = {"color": color, "marker": "o" if kind == "val" else None, "ms": 4}
+        ends[0] += _line(axes[0], epochs, [line["loss"] for line in mine], "{:.2f}", label=label, **style)
+        errors, best = [100 * line["top1_error"] for line in mine], ""
+        if kind == "val" and mine:
+            lowest = _mark_best(axes[1], epochs, errors, color)
+            best = f" (best {errors[lowest]:.1f} % at {epochs[lowest]:.0f})"
+        ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", label=f"{label}, top-1{best}", **style)
+        if kind == "val" and mine:
             errors = [100 * line["top5_error"] for line in mine]
-            axes[1].plot(epochs, errors, color, ls="--", marker="o", ms=3, lw=1, label=f"{label}, top-5")
+            style |= {"ls": "--", "ms": 3, "lw": 1}
+            ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", label=f"{label}, top-5", **style)
     train = [line for line in lines if line["kind"] == "train"]
     rate = axes[0].twinx()
     epochs = [_epoch(line, steps_per_epoch) for line in train]
@@ -40,10 +55,79 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
     axes[0].patch.set_visible(False)
     axes[0].set(xlabel="epoch", ylabel="loss", xlim=(0, None), ylim=(0, None))
     axes[1].set(xlabel="epoch", ylabel="error (%)", xlim=(0, None), ylim=(0, 100))
-    for axis in axes:
+    for axis, own in zip(axes, ends, strict=True):
         axis.legend(frameon=False)
+        _write_ends(axis, own)
     figure.suptitle(folder.resolve().name)
     save_figure(figure, folder / "curves.png")
+
+
+def draw_runs(path: Path, runs: Sequence[Path]) -> list[tuple[Path, float, float, float]]:
+    """Write a PNG: training loss and validation top-1 error of several runs over their epochs, in one chart.
+
+    Returns (run, best error, epoch of the best, last error), in percent, of every run that has validations.
+    Raises InputError for a folder without a log.
+    """
+    figure, axes = new_figure(2, (11, 4.4))
+    ends: list[list[End]] = [[], []]
+    found = []
+    for number, run in enumerate(runs):
+        lines = read_log(run / LOG)
+        val = [line for line in lines if line["kind"] == "val" and line.get("epoch")]
+        train = [line for line in lines if line["kind"] == "train"]
+        if not train:
+            raise InputError(f"{run}: no numbers of a training in {LOG}; name a folder that 'alextrain' wrote")
+        steps_per_epoch = val[-1]["step"] / val[-1]["epoch"] if val else train[-1]["step"]
+        name = run.resolve().name
+        color, dashes = RUN_COLORS[number % len(RUN_COLORS)], RUN_DASHES[number // len(RUN_COLORS) % len(RUN_DASHES)]
+        style: dict[str, Any] = {"color": color, "ls": dashes}
+        epochs = [_epoch(line, steps_per_epoch) for line in train]
+        ends[0] += _line(axes[0], epochs, [line["loss"] for line in train], "{:.2f}", lw=1, **style, label=name)
+        if val:
+            epochs, errors = [line["epoch"] for line in val], [100 * line["top1_error"] for line in val]
+            best = _mark_best(axes[1], epochs, errors, color)
+            name = f"{name} (best {errors[best]:.1f} % at {epochs[best]})"
+            ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", marker="o", ms=3.5, **style, label=name)
+            found.append((run, errors[best], epochs[best], errors[-1]))
+    axes[0].set(xlabel="epoch", ylabel="training loss", xlim=(0, None), ylim=(0, None))
+    axes[1].set(xlabel="epoch", ylabel="validation top-1 error (%)", xlim=(0, None), ylim=(0, None))
+    for axis, own in zip(axes, ends, strict=True):
+        if own and len(runs) <= MAX_LEGEND:
+            axis.legend(frameon=False, fontsize=9)
+        _write_ends(axis, own)
+    save_figure(figure, path)
+    return found
+
+
+End = tuple[float, float, str, str]
+"""Where a line ends (x, y), its last value in words, and its color."""
+
+
+def _line(axis: Any, x: list[float], y: list[float], words: str, **style: Any) -> list[End]:
+    """Draw one line; its end, for `_write_ends`, or nothing where there is no point."""
+    axis.plot(x, y, **style)
+    return [(x[-1], y[-1], words.format(y[-1]), style["color"])] if x else []
+
+
+def _mark_best(axis: Any, x: list[float], y: list[float], color: str) -> int:
+    """A ring around the lowest point, the first of several; its place in the lists."""
+    best = int(np.argmin(y))
+    axis.plot(x[best], y[best], marker="o", ms=10, mfc="none", mec=color, mew=1.5)
+    return best
+
+
+def _write_ends(axis: Any, ends: list[End]) -> None:
+    """The last values right of the lines, moved apart where they would lie on each other."""
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.figure.canvas.draw()  # constrained layout knows the axis only then
+    to_points = 72 / axis.figure.dpi
+    tops = [axis.transData.transform((x, y))[1] * to_points for x, y, _, _ in ends]
+    lowest = -math.inf
+    for i in sorted(range(len(ends)), key=tops.__getitem__):
+        x, y, words, color = ends[i]
+        shift = max(lowest - tops[i], 0.0)
+        lowest = tops[i] + shift + 9
+        axis.annotate(words, (x, y), (6, shift - 3), textcoords="offset points", fontsize=8, color=color, clip_on=False)
 
 
 def _epoch(line: dict[str, Any], steps_per_epoch: int) -> float:

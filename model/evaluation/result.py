@@ -3,7 +3,6 @@
 Tables are dictionaries of NumPy columns of equal length, which `pandas.DataFrame(table)` takes as they are.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...prep.format.manifest import ClassEntry
+from ..runs.provenance import software_versions
 from .label_sets import LabelSets
 from .metrics import Calibration, ClassRates, confused_pairs, confusion_matrix, wilson_interval
 from .scores import MIN_CLASSES_FOR_TOP5, Score, score
@@ -216,18 +216,3 @@ def score_json(one: Score, *, top5: bool) -> dict[str, Any]:
     if one.loss_sum == one.loss_sum:
         result["loss"] = one.loss
     return result
-
-
-def software_versions() -> dict[str, str]:
-    """alexkit and the libraries that shape an evaluation's numbers."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {"python": platform.python_version()}
-    names: Sequence[str] = ("alexkit", "torch", "nvidia-dali-cuda120", "numpy")
-    for name in names:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions

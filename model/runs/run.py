@@ -2,7 +2,7 @@
 
 `config.json` (the resolved recipe, what was changed in it on the way, and the data's identity), `statistics.npz` (the
 training set's, so that the network can be fed without it), `checkpoints/`, and the records `log.jsonl`, `tensorboard/`,
-`curves.png`, `filters.png`, and `result.json` once it is finished: nothing is read from these to resume.
+`starts.jsonl`, `curves.png`, `filters.png` and `result.json` once it is finished: nothing of these is needed to resume.
 """
 
 import json
@@ -18,6 +18,7 @@ from ...prep.format.files import whole_file
 from ...prep.format.manifest import ClassEntry
 from .checkpoint import checkpoint_folders, newest_checkpoint
 from .lock import LOCK
+from .provenance import STARTS
 from .recipe import Recipe
 
 CONFIG, RESULT, LOG, CHECKPOINTS = "config.json", "result.json", "log.jsonl", "checkpoints"
@@ -121,7 +122,7 @@ class Run:
             return run._with(recipe, change)
         if change:
             raise InputError(f"{folder}: no run with a checkpoint is here to be changed; start one without --change")
-        ours = {CONFIG, STATISTICS, LOG, DAMAGED_LOG, RESULT, CHECKPOINTS, LOCK, "tensorboard"}
+        ours = {CONFIG, STATISTICS, LOG, DAMAGED_LOG, STARTS, RESULT, CHECKPOINTS, LOCK, "tensorboard"}
         if not (folder / CONFIG).exists() and folder.exists():
             others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
             if others:

@@ -20,6 +20,8 @@ WriterName = Literal["tensorboard", "wandb", "trackio"]
 """The writers that `training.log` may name."""
 
 PROJECT = "alexkit"
+HPARAM_METRICS = ("val/top1_error", "val/loss", "train/loss")
+"""The scalars that TensorBoard shows beside the hyperparameters of runs."""
 logger = logging.getLogger(__name__)
 
 
@@ -48,7 +50,13 @@ class TensorBoardWriter:
         self._board: SummaryWriter = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
     def start(self, config: Mapping[str, Any]) -> None:
-        """Show the recipe as a table among the texts."""
+        """Show the recipe as a table among the texts, and its keys among the hyperparameters, to sort runs by."""
+        from torch.utils.tensorboard.summary import hparams
+
+        keys = {k: x if isinstance(x, bool | int | float | str) else str(x) for k, x in flat(config).items()}
+        # Not add_hparams, which makes another run of them, without the curves.
+        for summary in hparams(keys, dict.fromkeys(HPARAM_METRICS)):  # type: ignore[no-untyped-call]
+            self._board._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
         rows = "".join(f"|{key}|{value}|\n" for key, value in flat(config).items())
         self._board.add_text("recipe", f"|key|value|\n|---|---|\n{rows}")
 

@@ -27,6 +27,7 @@ from ..runs.checkpoint import newest_checkpoint, save_checkpoint
 from ..runs.lock import RunLock
 from ..runs.log import RunLog
 from ..runs.progress import Best, Progress, Validation
+from ..runs.provenance import record_start
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
@@ -34,6 +35,7 @@ from .calendar import calendar_of
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
 from .facts import run_facts
 from .interval import Interval
+from .labels import require_classes, require_labels
 from .learner import Learner
 
 logger = logging.getLogger(__name__)
@@ -87,12 +89,14 @@ class Trainer:
             self.augment, self.splits = data.augment(), self.calendar.phases[0].splits
             self.loader = self._loader(self.splits, self.augment)
             stack.callback(lambda: self.loader.close())  # the loader of that time
+            require_labels(self.loader.shard_set)
             self.validation: Loader | None = None
             if split is not None:
                 view = CenterCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train")
                 self.validation = self._loader((split,), view)
                 stack.callback(self.validation.close)
-                self._require_classes(split, self.validation)
+                require_labels(self.validation.shard_set)
+                require_classes(self.loader.shard_set, self.validation.shard_set)
             self.run_folder = self._open_run(folder, change, restart)
             self.learner = Learner(
                 recipe, table, self.loader.num_classes, layout=self.layout, device=self.device, precision=self.precision
@@ -121,12 +125,6 @@ class Trainer:
         logger.warning("nothing is validated: %s", why)
         return None
 
-    def _require_classes(self, split: str, loader: Loader) -> None:
-        """InputError when a split's class table is not that of the training set."""
-        ids = [[entry.id for entry in one.shard_set.manifest.classes] for one in (self.loader, loader)]
-        if ids[0] != ids[1]:
-            raise InputError(f"{self.shards}: train and {split} have different classes; shard them from one source")
-
     @property
     def step(self) -> int:
         """Finished steps."""
@@ -151,6 +149,15 @@ class Trainer:
         """
         if self.run_folder.result:
             return self.run_folder.result
+        if self.layout.rank == 0:
+            precision = str(self.precision).removeprefix("torch.")
+            record_start(
+                self.run_folder.folder,
+                step=self.step,
+                device=str(self.device),
+                precision=precision,
+                processes=self.layout.num_replicas * self.layout.processes_per_replica,
+            )
         with self.layout.contact(), self._log() as log, stop_requests() as stop:
             while self._follow_recipe() or self.progress.validated < self.epoch:
                 if self.progress.validated < self.epoch:

@@ -20,7 +20,7 @@ from ..storage import Samples
 from .lifetimes import Lifetimes
 from .remote_set import RemoteSet
 
-THREADS = 8
+THREADS = WINDOW_SHARDS  # the first batch needs all of a window
 SHARDS_AHEAD = 2 * WINDOW_SHARDS  # the window in use and the next one
 IN_FLIGHT_BATCHES = 6  # what the loader checks ahead and what its backend computes
 
@@ -62,6 +62,8 @@ class RemoteShards:
         """
         while self._in_flight and (self._in_flight[0][0] <= received or self._in_flight[-1][0] > feeding):
             self._in_flight.popleft()  # handed over, or given up
+        if self._fits and len(self._mapped) == len(self._sizes):
+            return  # all of the set is here to stay: from now on it costs what a local one does
         needed = set((np.searchsorted(self._first_sample_S, indices, side="right") - 1).tolist())
         wanted = self._wanted(feeding)
         in_use = needed | {number for _, shards in self._in_flight for number in shards}

@@ -1,9 +1,9 @@
 """A source to shard sets: the same bytes for any number of workers and any interruption.
 
-`OUT/.unfinished/` holds the plan, made once, and per split a folder with one part for every finished shard, written by
-the worker after the shard. A shard is finished when it is whole on disk and its part is there; what is not is done
-again. Whoever finds all parts of a split checks that its shards have the bytes that were written, and writes the
-manifest; the last act removes `.unfinished`.
+`OUT/.unfinished/` holds the plan and the listing of the source, both made once, and per split a folder with one part
+for every finished shard, written by the worker after the shard. A shard is finished when it is whole on disk and its
+part is there; what is not is done again. Whoever finds all parts of a split checks that its shards have the bytes that
+were written, and writes the manifest; the last act removes `.unfinished`.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...errors import InputError
@@ -23,16 +23,16 @@ from ..format.shard_set import ShardSet
 from ..format.timm_info import write_timm_info
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
+from ..workers import KeptWorkers
 from .forecast import Forecast, measure, refuse_without_room
+from .kept_listing import PLAN_NAME, WORK_FOLDER, keep_listing
 from .lock import exclusive_lock
 from .options import BuildOptions as BuildOptions
 from .plan import changed_lines
 from .probe import probe_digest
 from .split_build import OnProgress as OnProgress
 from .split_build import SplitBuild
-
-WORK_FOLDER = ".unfinished"
-PLAN_NAME = "plan.json"
+from .stores.shared_run import SharedRun
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +50,7 @@ def build_shards(
     *,
     on_split: Callable[[SourceSplit], OnProgress] = lambda split: lambda done, num_bad: None,
     on_forecast: Callable[[Forecast], None] = lambda forecast: None,
+    shared: SharedRun | None = None,
 ) -> list[BuiltSplit]:
     """Build every split of `source` under `out`, or continue where an interrupted run stopped.
 
@@ -65,6 +66,7 @@ def build_shards(
         options: how to build.
         on_split: called before a split is built; returns where its progress goes.
         on_forecast: called before a large source is begun.
+        shared: the run into a store, for which `out` is the scratch folder; what is there was pulled.
 
     Returns the splits that are complete now: all of them, unless `options.part` leaves some to others.
     """
@@ -75,41 +77,72 @@ def build_shards(
     wanted = {split.name: split.fingerprint() for split in source.splits}
     now = _description_of_run(source, options, software, wanted)
     plan = json.dumps(now, indent=1, sort_keys=True).encode()
-    builds = [
-        SplitBuild(
-            split=split,
-            folder=out / split.name,
-            parts=work / split.name,
-            options=options,
-            software=software,
-            plan_sha256=hashlib.sha256(plan).hexdigest(),
-            probe=probe_digest(options.pixels),
-        )
-        for split in source.splits
-    ]
-    _refuse_what_does_not_fit(out, source, options, wanted, now)
-    if not (work / PLAN_NAME).exists():
-        new = [split for split in source.splits if not (out / split.name / MANIFEST_NAME).exists()]
-        forecast = measure(new, options.pixels, num_workers=options.num_workers)
-        if forecast is not None:
-            refuse_without_room(out, forecast)
-            on_forecast(forecast)
-    work.mkdir(parents=True, exist_ok=True)
-    # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
-    with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
-        if not create_once(work / PLAN_NAME, plan):
-            # Once more, now that the plan is settled.
+    with KeptWorkers() as kept:
+        builds = [
+            SplitBuild(
+                split=split,
+                folder=out / split.name,
+                parts=work / split.name,
+                options=options,
+                software=software,
+                kept=kept,
+                plan_sha256=hashlib.sha256(plan).hexdigest(),
+                probe=probe_digest(options.pixels),
+                shared=shared.of_split(split.name) if shared else None,
+            )
+            for split in source.splits
+        ]
+        try:
             _refuse_what_does_not_fit(out, source, options, wanted, now)
-        built = []
-        for build in builds:
-            already_complete = (build.folder / MANIFEST_NAME).exists()
-            if already_complete or _build(build, on_split(build.split)):
-                built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
-        if len(built) == len(builds):
-            write_timm_info(out, [one.shard_set for one in built])
-            write_dataset_card(out, [one.shard_set for one in built])
-            _remove(work)
-    return built
+            if not (work / PLAN_NAME).exists():
+                new = [split for split in source.splits if not (out / split.name / MANIFEST_NAME).exists()]
+                forecast = measure(new, options.pixels, num_workers=options.num_workers, kept=kept)
+                if forecast is not None:
+                    if shared is None:
+                        refuse_without_room(out, forecast)
+                    on_forecast(forecast)
+        except InputError:
+            if work.exists() and not (work / PLAN_NAME).exists():
+                _remove(work)  # a listing without a plan, as `source_of_part` writes it
+            raise
+        work.mkdir(parents=True, exist_ok=True)
+        # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
+        with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
+            if shared is not None and not (work / PLAN_NAME).exists():
+                shared.refuse_strangers(wanted)
+            is_new = create_once(work / PLAN_NAME, plan)
+            if not (shared.settle_plan() if shared else is_new):
+                # Once more, now that the plan is settled.
+                _refuse_what_does_not_fit(out, source, options, wanted, now)
+            built = []
+            for build in _with_kept_listing(builds, source, work, shared):
+                already_complete = (build.folder / MANIFEST_NAME).exists()
+                if already_complete or _build(build, on_split(build.split)):
+                    built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
+            if len(built) == len(builds):
+                write_timm_info(out, [one.shard_set for one in built])
+                write_dataset_card(out, [one.shard_set for one in built])
+                if shared is not None:
+                    shared.finish()
+                _remove(work)
+        return built
+
+
+def _with_kept_listing(
+    builds: list[SplitBuild], source: Source, work: Path, shared: SharedRun | None
+) -> list[SplitBuild]:
+    """The builds, whose jobs name the kept listing instead of holding their images."""
+    if all((build.folder / MANIFEST_NAME).exists() for build in builds):
+        return builds
+    try:
+        kept = {split.name: split for split in keep_listing(source, work).splits}
+        if shared is not None:
+            kept = {name: shared.share(split) for name, split in kept.items()}
+    except OSError:
+        if all((build.folder / MANIFEST_NAME).exists() for build in builds):
+            return builds  # another process completed the sets meanwhile
+        raise
+    return [replace(build, split=kept[build.split.name]) for build in builds]
 
 
 def _remove(work: Path) -> None:

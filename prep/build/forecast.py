@@ -15,7 +15,7 @@ from ..format.files import free_bytes
 from ..format.pixel_options import PixelOptions
 from ..format.shard import member_bytes
 from ..sources.inputs import SourceSplit
-from ..workers import Heartbeat, run_jobs
+from ..workers import Heartbeat, KeptWorkers, run_jobs
 from .shard_job import ShardJob, Tally, samples_of
 
 PILOT_IMAGES = 256
@@ -33,8 +33,13 @@ class Forecast:
     seconds: float
 
 
-def measure(splits: Sequence[SourceSplit], pixels: PixelOptions, *, num_workers: int) -> Forecast | None:
-    """The forecast for `splits`; None where they are so small that it is not worth its time."""
+def measure(
+    splits: Sequence[SourceSplit], pixels: PixelOptions, *, num_workers: int, kept: KeptWorkers | None = None
+) -> Forecast | None:
+    """The forecast for `splits`; None where they are so small that it is not worth its time.
+
+    Its workers are left to the run in `kept`.
+    """
     num_images = sum(len(split.images) for split in splits)
     if num_images < MIN_IMAGES:
         return None
@@ -44,7 +49,8 @@ def measure(splits: Sequence[SourceSplit], pixels: PixelOptions, *, num_workers:
         part = images[number::num_workers]
         job = ShardJob(path=Path("pilot"), number=number, first_position=0, images=part, pixels=pixels)
         jobs.append((job, len(part)))
-    with closing(run_jobs(_measure_some, jobs, num_workers=num_workers, on_progress=lambda done: None)) as results:
+    running = run_jobs(_measure_some, jobs, num_workers=num_workers, on_progress=lambda done: None, kept=kept)
+    with closing(running) as results:
         measured = [result for _, result in results if result.num_images]
     num_measured = sum(one.num_images for one in measured)
     # Each worker on its own clock, so that the time to start them does not count.

@@ -36,3 +36,17 @@ def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` for the block, after whoever holds it now.
+
+    Where a file system's locks hold within one machine only, one process of each machine has it at a time.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

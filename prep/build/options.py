@@ -1,12 +1,10 @@
 """How to build shard sets."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from ...errors import InputError
 from ..format.pixel_options import PixelOptions
-
-Engine = Literal["local", "ray"]
+from ..workers import Engine, check_engine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +31,7 @@ class BuildOptions:
             raise InputError("format webp is read where sets are adopted, not written; choose jpeg, png or raw")
         if self.num_workers < 1:
             raise InputError(f"workers must be at least 1, got {self.num_workers}")
-        if self.engine not in get_args(Engine):
-            raise InputError(f"engine must be one of {', '.join(get_args(Engine))}, got {self.engine!r}")
+        check_engine(self.engine)
         if self.part is not None and not 0 <= self.part[0] < self.part[1]:
             raise InputError(f"part must be I/N with I from 0 to N - 1, got {self.part[0]}/{self.part[1]}")
         if self.max_bad is not None and self.max_bad < 0:

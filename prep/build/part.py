@@ -15,12 +15,14 @@ import numpy as np
 
 from ..format.files import whole_file
 from ..format.manifest import Patched, Quarantined
+from ..format.originals import Originals
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, WrittenShard
 from ..format.stats import PixelSums
 from ..workers import Heartbeat
 from .probe import refuse_other_probe
 from .shard_job import ShardJob, ShardResult, write_one_shard
+from .stores.shared_run import Destination, send_part, send_shard
 
 _DIGEST_BYTES = 64
 
@@ -37,6 +39,8 @@ class PartJob:
     """The plan they belong to."""
     probe: str
     """What `probe_digest` gave where the plan was made."""
+    destination: Destination | None = None
+    """Where both are sent, for a run into a store; the folders are scratch then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +65,9 @@ def write_part(job: PartJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> 
     Raises InputError where this machine prepares an image to other bytes than the machine that made the plan.
     """
     refuse_other_probe(job.shard.pixels, job.probe)
+    if job.destination is not None:  # another machine has not seen them yet
+        job.shard.path.parent.mkdir(parents=True, exist_ok=True)
+        job.parts.mkdir(parents=True, exist_ok=True)
     result = write_one_shard(job.shard, heartbeat, poisoned)
     save_part(job, result)
     return PartSummary.of(result)
@@ -72,8 +79,9 @@ def part_name(number: int) -> str:
 
 
 def save_part(job: PartJob, result: ShardResult) -> None:
-    """Write what is known of a finished shard."""
+    """Write what is known of a finished shard; in a run into a store, send the shard first."""
     written = result.written
+    e_tags = send_shard(job.shard.path, job.destination) if written and job.destination else ()
     about = {
         "plan_sha256": job.plan_sha256,
         "entry": asdict(written.entry) if written else None,
@@ -81,6 +89,8 @@ def save_part(job: PartJob, result: ShardResult) -> None:
         "patched": [asdict(one) for one in result.patched],
         "warnings": result.warnings,
         "num_enlarged": result.num_enlarged,
+        "originals": asdict(result.originals),
+        "e_tags": e_tags,
         "num_images": result.sums.num_images,
         "keys": list(written.rows.keys) if written else [],
     }
@@ -102,6 +112,8 @@ def save_part(job: PartJob, result: ShardResult) -> None:
     with whole_file(job.parts / part_name(job.shard.number)) as file:
         file.write(content.getbuffer())
         file.write(hashlib.sha256(content.getbuffer()).hexdigest().encode())
+    if job.destination is not None:
+        send_part(job.parts / part_name(job.shard.number), job.destination)
 
 
 def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
@@ -112,7 +124,7 @@ def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
         return None
     with np.load(io.BytesIO(body), allow_pickle=False) as data:
         about = json.loads(data["about"].tobytes())
-        if about["plan_sha256"] != plan_sha256:
+        if about["plan_sha256"] != plan_sha256 or "originals" not in about:  # an earlier version counted less
             return None
         written = None
         if about["entry"]:
@@ -133,6 +145,8 @@ def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
             patched=tuple(Patched(**one) for one in about["patched"]),
             warnings=about["warnings"],
             num_enlarged=about["num_enlarged"],
+            originals=Originals(**about["originals"]),
+            e_tags=tuple(about["e_tags"]),
         )
 
 

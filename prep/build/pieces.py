@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..format.files import PARTIAL_SUFFIX, whole_file
+from ..format.originals import Originals
 from ..format.shard import Sample
 from ..format.stats import PixelSums
-from ..workers import Heartbeat, run_jobs
+from ..workers import Heartbeat, KeptWorkers, run_jobs
 from .part import PartJob, PartSummary, save_part, write_part
 from .shard_job import ShardJob, ShardResult, Tally, samples_of, write_samples
 
@@ -35,7 +36,7 @@ class Piece:
 
 
 def write_shards(
-    jobs: Sequence[PartJob], *, num_workers: int, on_progress: Callable[[int], None]
+    jobs: Sequence[PartJob], *, num_workers: int, on_progress: Callable[[int], None], kept: KeptWorkers | None
 ) -> Generator[PartSummary]:
     """Write every shard and its part; summaries in the order of completion.
 
@@ -43,23 +44,25 @@ def write_shards(
         jobs: the shards to write and where their parts go.
         num_workers: worker processes.
         on_progress: gets the inputs done so far.
+        kept: the workers that earlier splits left, and where they are left to later ones.
     """
     if len(jobs) >= _MIN_SHARDS_PER_WORKER * num_workers or num_workers == 1:
         whole = [(job, len(job.shard.images)) for job in jobs]
-        with closing(run_jobs(write_part, whole, num_workers=num_workers, on_progress=on_progress)) as results:
+        running = run_jobs(write_part, whole, num_workers=num_workers, on_progress=on_progress, kept=kept)
+        with closing(running) as results:
             for _, summary in results:
                 yield summary
         return
     parts = {job.shard.number: job for job in jobs}
     shards = [job.shard for job in jobs]
-    with closing(_write_in_pieces(shards, num_workers=num_workers, on_progress=on_progress)) as written:
+    with closing(_write_in_pieces(shards, num_workers=num_workers, on_progress=on_progress, kept=kept)) as written:
         for shard, result in written:
             save_part(parts[shard.number], result)
             yield PartSummary.of(result)
 
 
 def _write_in_pieces(
-    jobs: Sequence[ShardJob], *, num_workers: int, on_progress: Callable[[int], None]
+    jobs: Sequence[ShardJob], *, num_workers: int, on_progress: Callable[[int], None], kept: KeptWorkers | None
 ) -> Generator[tuple[ShardJob, ShardResult]]:
     num_images = sum(len(job.images) for job in jobs)
     size = max(_MIN_IMAGES_PER_PIECE, -(-num_images // (_PIECES_PER_WORKER * num_workers)))
@@ -68,9 +71,9 @@ def _write_in_pieces(
     shards = {job.number: job for job in jobs}
     waiting = {job.number: -(-len(job.images) // size) for job in jobs}
     done: dict[int, list[tuple[ShardJob, Piece]]] = {job.number: [] for job in jobs}
-    results = run_jobs(
-        _write_piece, [(piece, len(piece.images)) for piece in pieces], num_workers=num_workers, on_progress=on_progress
-    )
+    sized = [(piece, len(piece.images)) for piece in pieces]
+    is_done = False
+    results = run_jobs(_write_piece, sized, num_workers=num_workers, on_progress=on_progress, kept=kept)
     try:
         with closing(results):
             for piece_job, piece in results:
@@ -78,9 +81,14 @@ def _write_in_pieces(
                 done[number].append((piece_job, piece))
                 if len(done[number]) == waiting[number]:
                     yield shards[number], _assemble(shards[number], done.pop(number))
+        is_done = True
     finally:
         for piece_job in pieces:
             piece_job.path.unlink(missing_ok=True)
+        if not is_done:  # workers that were ended leave what they were writing
+            for path in {piece_job.path.parent for piece_job in pieces}:
+                for begun in path.glob(f"*-{token}{PARTIAL_SUFFIX}.*"):
+                    begun.unlink(missing_ok=True)
 
 
 def _pieces_of(job: ShardJob, size: int, token: str) -> Iterator[ShardJob]:
@@ -123,6 +131,7 @@ def _assemble(job: ShardJob, pieces: list[tuple[ShardJob, Piece]]) -> ShardResul
         patched=tuple(one for _, piece in pieces for one in piece.about.patched),
         warnings=dict(warnings),
         num_enlarged=sum(piece.about.num_enlarged for _, piece in pieces),
+        originals=sum((piece.about.originals for _, piece in pieces), Originals()),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import InputError
 from ..format.manifest import Patched, Quarantined
+from ..format.originals import Originals, OriginalsTally
 from ..format.pixel_options import PixelOptions
 from ..format.shard import MAX_NAME_BYTES, Sample, WrittenShard, index_path, write_shard
 from ..format.stats import PixelSums
@@ -62,6 +63,10 @@ class ShardResult:
     """Why images were kept with a warning, and how many."""
     num_enlarged: int = 0
     """Images whose shorter side had fewer pixels than are stored."""
+    originals: Originals = field(default_factory=Originals)
+    """Sizes and shapes of the source images."""
+    e_tags: tuple[str, ...] = ()
+    """Versions of shard and index in a store, where it tells them."""
 
     @property
     def bad(self) -> tuple[Quarantined, ...]:
@@ -80,6 +85,7 @@ class Tally:
     patched: list[Patched] = field(default_factory=list)
     warnings: Counter[str] = field(default_factory=Counter)
     num_enlarged: int = 0
+    originals: OriginalsTally = field(default_factory=OriginalsTally)
 
     def note(self, name: str, prepared: "Prepared") -> None:
         """Add what is known of a stored image."""
@@ -88,6 +94,7 @@ class Tally:
         self.sums.add(central_square(prepared.image_HWC))
         self.warnings.update(prepared.warnings)
         self.num_enlarged += prepared.was_enlarged
+        self.originals.add(prepared.original_hw)
         if prepared.was_patched:
             self.patched.append(Patched(source=name, decoded_rows=round(prepared.decoded_rows, 4)))
 
@@ -100,6 +107,7 @@ class Tally:
             patched=tuple(self.patched),
             warnings=dict(self.warnings),
             num_enlarged=self.num_enlarged,
+            originals=self.originals.total(),
         )
 
 
@@ -132,7 +140,7 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
 
     use_one_thread()
     memory_bytes = decode_options(job.pixels).memory_bytes
-    for i, (image, content) in enumerate(read_in_order(job.images, _read)):
+    for i, (image, content) in enumerate(read_in_order(list(job.images), _read)):
         heartbeat(i)
         try:
             if i in poisoned:

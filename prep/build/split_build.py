@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..format.files import remove_abandoned, sha256_of
 from ..format.manifest import Manifest, Patched, Quarantined, complete_set
+from ..format.originals import Originals
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import SourceSplit
+from ..workers import KeptWorkers, run_jobs_on_ray
 from .options import BuildOptions
-from .part import PartJob, load_part, part_name
+from .part import PartJob, PartSummary, load_part, part_name, write_part
 from .pieces import write_shards
 from .plan import ShardPlan
-from .ray_engine import write_on_ray
 from .shard_job import ShardJob, ShardResult
+from .stores.shared_run import SharedSplit
 
 OnProgress = Callable[[int, int], None]
 """`on_progress(inputs done, inputs quarantined)` of the split that is being built."""
@@ -43,10 +45,14 @@ class SplitBuild:
     """How to build."""
     software: dict[str, str]
     """Versions of the libraries that shape a pixel."""
+    kept: KeptWorkers | None = None
+    """The workers that splits leave to each other."""
     plan_sha256: str = ""
     """Hash of the plan of the whole run; parts of another plan are not used."""
     probe: str = ""
     """What `probe_digest` gave where the plan was made."""
+    shared: SharedSplit | None = None
+    """Where shards and parts lie, for a run into a store; the folders hold copies of what is small then."""
 
     def __post_init__(self) -> None:
         _ = self.plan  # refuses impossible options before anything is written
@@ -73,7 +79,7 @@ class SplitBuild:
             path=folder / self.plan.shard_name(number),
             number=number,
             first_position=positions.start,
-            images=[self.split.images[i] for i in self.order[positions.start : positions.stop].tolist()],
+            images=self.split.take(self.order[positions.start : positions.stop]),
             pixels=self.options.pixels,
         )
 
@@ -84,6 +90,7 @@ class SplitBuild:
         """
         self.folder.mkdir(exist_ok=True)
         self.parts.mkdir(exist_ok=True)
+        self._refresh(of_all=False)
         num_bad = before = 0
         first_bad: Quarantined | None = None
         missing = []
@@ -93,14 +100,11 @@ class SplitBuild:
                 before += len(self.plan.positions(number))
                 num_bad += len(result.bad)
                 first_bad = first_bad or next(iter(result.bad), None)
-            elif self.options.part is None or number % self.options.part[1] == self.options.part[0]:
+            elif self._is_ours(number):
                 missing.append(number)
         self._refuse_too_many_bad(num_bad, first_bad)
-        write_all = write_on_ray if self.options.engine == "ray" else write_shards
-        results = write_all(
-            [self._part_job(number) for number in missing],
-            num_workers=self.options.num_workers,
-            on_progress=lambda done: on_progress(before + done, num_bad),
+        results = self._write_all(
+            [self._part_job(number) for number in missing], lambda done: on_progress(before + done, num_bad)
         )
         with closing(results):  # stops the workers also when we raise
             for summary in results:
@@ -108,8 +112,28 @@ class SplitBuild:
                 num_bad += summary.num_bad
                 self._refuse_too_many_bad(num_bad, first_bad)
 
+    def _write_all(self, jobs: list[PartJob], on_progress: Callable[[int], None]) -> Generator[PartSummary]:
+        """Have the jobs done by the engine; summaries in the order of completion."""
+        num_workers = self.options.num_workers
+        if self.options.engine == "local":
+            yield from write_shards(jobs, num_workers=num_workers, on_progress=on_progress, kept=self.kept)
+            return
+
+        def look(job: PartJob) -> PartSummary | None:
+            result = None if self.shared else self._load(job.shard.number)
+            return None if result is None else PartSummary.of(result)
+
+        sized = [(job, len(job.shard.images)) for job in jobs]
+        running = run_jobs_on_ray(write_part, sized, num_workers=num_workers, on_progress=on_progress, look=look)
+        with closing(running) as results:
+            for _, summary in results:
+                yield summary
+
     def num_finished(self) -> int:
         """How many shards are finished, by whomever."""
+        if self.shared is not None and (num_parts := self.shared.num_parts()) < self.plan.num_shards:
+            return num_parts  # without copying those of all others
+        self._refresh()
         return sum(self._load(number) is not None for number in range(self.plan.num_shards))
 
     def finish(self, on_progress: OnProgress) -> None:
@@ -120,6 +144,7 @@ class SplitBuild:
         """
         if changed := self._remove_changed():
             replace(self, options=replace(self.options, part=None)).write(on_progress)
+            self._refresh()
             changed &= self._remove_changed()
         if changed:
             name = self.folder / self.plan.shard_name(min(changed))
@@ -128,11 +153,27 @@ class SplitBuild:
                 "writes it again"
             )
         self._complete()
-        remove_abandoned(self.folder)
+        if self.shared is not None:
+            self.shared.complete()
+        else:
+            remove_abandoned(self.folder)
+
+    def _refresh(self, *, of_all: bool = True) -> None:
+        """Look again at what lies in the store; unless `of_all`, only at what this part of the work is about."""
+        if self.shared is not None:
+            numbers = range(self.plan.num_shards)
+            self.shared.refresh({part_name(number) for number in numbers if of_all or self._is_ours(number)})
+
+    def _is_ours(self, number: int) -> bool:
+        return self.options.part is None or number % self.options.part[1] == self.options.part[0]
 
     def _part_job(self, number: int) -> PartJob:
         return PartJob(
-            shard=self.job(number, self.folder), parts=self.parts, plan_sha256=self.plan_sha256, probe=self.probe
+            shard=self.job(number, self.folder),
+            parts=self.parts,
+            plan_sha256=self.plan_sha256,
+            probe=self.probe,
+            destination=self.shared.destination if self.shared else None,
         )
 
     def _refuse_too_many_bad(self, num_bad: int, first: Quarantined | None) -> None:
@@ -152,9 +193,21 @@ class SplitBuild:
         if result is None:
             logging.getLogger(__name__).warning("%s: damaged or of another run; its shard is written again", path)
             path.unlink(missing_ok=True)
-        if result and result.written and not _is_there(self.folder, result.written.entry):
-            return None
+        if result and result.written:
+            entry = result.written.entry
+            if not (self.shared.is_there(entry) if self.shared else _is_there(self.folder, entry)):
+                return None
         return result
+
+    def _is_whole(self, result: ShardResult) -> bool:
+        """Whether shard and index have the bytes that were written."""
+        if result.written is None:
+            return True
+        entry = result.written.entry
+        if self.shared is not None:
+            return self.shared.is_whole(entry, result.e_tags)
+        shard = self.folder / entry.name
+        return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256
 
     def _results(self) -> Iterator[ShardResult]:
         for number in range(self.plan.num_shards):
@@ -170,8 +223,10 @@ class SplitBuild:
         """Take shards whose bytes are no longer those that were written out of the finished ones; their numbers."""
         changed = set()
         for number, result in enumerate(self._results()):
-            if result.written and not _is_whole(self.folder, result.written.entry):
+            if not self._is_whole(result):
                 (self.parts / part_name(number)).unlink(missing_ok=True)
+                if self.shared is not None:
+                    self.shared.drop(part_name(number))
                 changed.add(number)
         return changed
 
@@ -181,13 +236,14 @@ class SplitBuild:
         quarantined: list[Quarantined] = []
         patched: list[Patched] = []
         warnings: Counter[str] = Counter()
-        num_enlarged = 0
+        num_enlarged, originals = 0, Originals()
         for result in self._results():
             sums += result.sums
             quarantined += result.quarantined
             patched += result.patched
             warnings.update(result.warnings)
             num_enlarged += result.num_enlarged
+            originals += result.originals
             if result.written:
                 shards.append(result.written.entry)
         if sums.num_images == 0:
@@ -207,6 +263,7 @@ class SplitBuild:
             patched=tuple(sorted(patched, key=lambda one: one.source)),
             warnings=dict(sorted(warnings.items())),
             num_enlarged=num_enlarged,
+            originals=originals,
             source_sha256=self.split.fingerprint(),
         )
         complete_set(self.folder, manifest, sums, self._rows())
@@ -218,9 +275,3 @@ class SplitBuild:
 def _is_there(folder: Path, entry: ShardEntry) -> bool:
     shard = folder / entry.name
     return shard.is_file() and shard.stat().st_size == entry.num_bytes and index_path(shard).is_file()
-
-
-def _is_whole(folder: Path, entry: ShardEntry) -> bool:
-    """Whether shard and index have the bytes that were written."""
-    shard = folder / entry.name
-    return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256

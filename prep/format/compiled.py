@@ -1,54 +1,110 @@
-"""Loops that NumPy cannot say, compiled by Numba, and the threads that share them."""
+"""Loops that NumPy cannot say, compiled by Numba at their first call, and the threads that share them.
+
+Numba is imported there too: half a second that nobody pays who only imports a loader or asks for help.
+"""
 
 import contextlib
+import functools
 import itertools
+import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
-from numba import njit
-from numba.core.caching import FunctionCache
-
-Kernel = TypeVar("Kernel", bound=Callable[..., object])
+KernelType = TypeVar("KernelType", bound=Callable[..., object])
+logger = logging.getLogger(__name__)
 
 
-class _Cache(FunctionCache):
-    """Numba's cache, for which a full disk is no reason to stop."""
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with contextlib.suppress(OSError):
-            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
-
-
-def compiled(kernel: Kernel) -> Kernel:
+def compiled(kernel: KernelType) -> KernelType:
     """Machine code at the first call, without the interpreter's lock; array indices are not checked.
 
     The code is kept beside the source or in the user's cache, where one of them can be written, so that compiling takes
-    its seconds once for a machine.
+    its seconds once for a machine. Several processes may compile the same at once: each file is replaced as a whole.
     """
-    return _compiled(kernel, fastmath=False)
+    return cast(KernelType, Kernel(kernel, nogil=True, error_model="numpy"))
 
 
-def compiled_reassociated(kernel: Kernel) -> Kernel:
+def compiled_reassociated(kernel: KernelType) -> KernelType:
     """`compiled`, where products and sums may be fused and reordered, and a division become a reciprocal and a product.
 
     The compiler can then use the processor's widest units; results differ in the last place from one processor to
     another. Infinities and NaN keep their meaning. For numbers that are rounded afterwards anyway, never for draws.
     """
-    return _compiled(kernel, fastmath={"contract", "reassoc", "arcp", "nsz"})
+    fastmath = {"contract", "reassoc", "arcp", "nsz"}
+    return cast(KernelType, Kernel(kernel, nogil=True, error_model="numpy", fastmath=fastmath))
 
 
-def inlined(helper: Kernel) -> Kernel:
+def inlined(helper: KernelType) -> KernelType:
     """A helper of compiled kernels, copied into each of them: calls cost as much as 50 numbers' arithmetic."""
-    return cast(Kernel, njit(inline="always")(helper))
+    return cast(KernelType, Kernel(helper, inline="always"))
 
 
-def _compiled(kernel: Kernel, *, fastmath: bool | set[str]) -> Kernel:
-    dispatcher: Any = njit(nogil=True, error_model="numpy", fastmath=fastmath)(kernel)
-    with contextlib.suppress(RuntimeError):  # no place to keep it
-        # What `cache=True` does with Numba's own; there is no public way to choose another.
-        dispatcher._cache = _Cache(kernel)  # type: ignore[no-untyped-call]
-    return cast(Kernel, dispatcher)
+class Kernel:
+    """A function that Numba compiles at its first call, for itself or as part of another kernel."""
+
+    def __init__(self, function: Callable[..., object], **options: Any) -> None:
+        functools.update_wrapper(self, function)
+        self._function, self._options = function, options
+        self._lock = threading.Lock()
+        self._dispatcher: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        return (self._dispatcher or self._compiler())(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        # Where one kernel calls another, Numba looks at it as at one of its own functions.
+        if name in ("_numba_type_", "targetoptions", "py_func", "signatures"):
+            return getattr(self._compiler(), name)
+        raise AttributeError(f"a compiled kernel has no attribute {name!r}")
+
+    def _compiler(self) -> Any:
+        """Numba's function. Its code is in a cache, or made at the first call for each combination of types."""
+        with self._lock:
+            if self._dispatcher is None:
+                from numba import njit
+
+                dispatcher = njit(**self._options)(self._function)
+                if "inline" not in self._options:
+                    # What `cache=True` does with Numba's own; there is no public way to choose another.
+                    dispatcher._cache = _new_cache(self._function)
+                self._dispatcher = dispatcher
+            return self._dispatcher
+
+
+def _new_cache(function: Callable[..., object]) -> Any:
+    """Numba's cache for one function, for which a full disk is no reason to stop, and which says what is waited for."""
+    from numba.core.caching import FunctionCache, NullCache
+
+    class Cache(FunctionCache):
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+            if found is None:
+                _say(f"it is kept in {self.cache_path}")
+            return found
+
+        def save_overload(self, sig: Any, data: Any) -> None:
+            with contextlib.suppress(OSError):
+                super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+
+    class Nowhere(NullCache):
+        def load_overload(self, sig: Any, target_context: Any) -> None:
+            _say("no folder to keep it in can be written: set NUMBA_CACHE_DIR to one")
+
+    try:
+        return Cache(function)  # type: ignore[no-untyped-call]
+    except RuntimeError:  # no place to keep it
+        return Nowhere()
+
+
+_said = threading.Event()
+
+
+def _say(where: str) -> None:
+    """Log, for the first kernel of this process that is compiled, that some seconds pass now."""
+    if not _said.is_set():
+        _said.set()
+        logger.info("compiling code for this processor, which takes some seconds; %s", where)
 
 
 class Team:

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,12 +54,18 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def create_once(path: Path, content: bytes) -> bool:
-    """Give `path` this content unless it is there already, whole and at once; whether it was not there."""
+def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool:
+    """Give `path` this content unless it is there already, whole and at once; whether it was not there.
+
+    `content` may be a function that writes it.
+    """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
     try:
         with whole_file(partial) as file:
-            file.write(content)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
         os.link(partial, path)
     except FileExistsError:
         return False

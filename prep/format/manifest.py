@@ -17,6 +17,7 @@ from typing import Any
 from ... import __version__
 from ...errors import InputError
 from .files import sha256_of, whole_file
+from .originals import Originals
 from .pixel_options import PixelOptions
 from .sample_index import SampleRows, write_sample_index
 from .shard import ShardEntry
@@ -93,6 +94,8 @@ class Manifest:
     """Why images were kept with a warning, and how many; `docs/images.md` lists the texts."""
     num_enlarged: int = 0
     """Images whose shorter side had fewer pixels than are stored."""
+    originals: Originals = field(default_factory=Originals)
+    """Sizes and shapes of the source images; empty in sets of older versions and in adopted ones."""
     source_sha256: str = ""
     """Fingerprint of the inputs, `SourceSplit.fingerprint`."""
     alexkit_version: str = __version__

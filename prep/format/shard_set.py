@@ -1,7 +1,6 @@
 """A shard set opened for reading: the folder of one split, checked against its manifest."""
 
 import hashlib
-import itertools
 import json
 import os
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from .stats import PixelSums
 SPLITS = ("train", "val", "test")
 MAX_LABEL_DIGITS = 9
 REMOTE_NAME = "remote.json"  # beside the manifest in the local face of a remote set: where its shards are
+_SHARDS_AT_ONCE = 256
 MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 
 
@@ -61,10 +61,12 @@ class ShardSet:
         if (folder / REMOTE_NAME).exists():
             url = StoreUrl.parse(json.loads((folder / REMOTE_NAME).read_bytes())["url"])
             return cls(folder=folder, manifest=manifest, url=url)
+        # Names as text and one listing: of ten thousand shards, paths take a tenth of a second.
+        base, there = f"{folder}/", set(os.listdir(folder))  # noqa: PTH208
         for shard in manifest.shards:
-            path = folder / shard.name
+            path = base + shard.name
             try:
-                num_bytes = path.stat().st_size
+                num_bytes = os.stat(path).st_size  # noqa: PTH116 - a Path costs more than the call
             except FileNotFoundError:
                 raise InputError(f"{path}: missing, but {folder / MANIFEST_NAME} lists it; {MEND}") from None
             if num_bytes != shard.num_bytes:
@@ -72,8 +74,8 @@ class ShardSet:
                     f"{path}: {num_bytes} bytes, expected {shard.num_bytes}; "
                     f"the shard is damaged or from another set: {MEND}"
                 )
-            if not index_path(path).exists():
-                raise InputError(f"{index_path(path)}: missing; {MEND}")
+            if f"{shard.name.removesuffix('.tar')}.idx" not in there:
+                raise InputError(f"{index_path(Path(path))}: missing; {MEND}")
         return cls(folder=folder, manifest=manifest)
 
     def index(self, shard_number: int) -> ShardIndex:
@@ -105,13 +107,18 @@ class ShardSet:
             index = SampleIndex.of_rows(self.rows(number, read_images=False) for number in range(len(shards)))
         if np.diff(index.first_S).tolist() != [shard.num_samples for shard in shards]:
             raise InputError(f"{path}: its shards have other numbers of samples than in {MANIFEST_NAME}; {MEND}")
-        for shard, (first, last) in zip(shards, itertools.pairwise(index.first_S.tolist()), strict=True):
-            ends = index.starts_N[first:last] + index.sizes_N[first:last]
-            if len(ends) and int(ends.max()) > shard.num_bytes:
-                row = first + int(ends.argmax())
+        sizes = np.array([shard.num_bytes for shard in shards], np.int64)
+        for begin in range(0, len(shards), _SHARDS_AT_ONCE):
+            bounds = index.first_S[begin : begin + _SHARDS_AT_ONCE + 1]
+            first, last = int(bounds[0]), int(bounds[-1])
+            ends_N = index.starts_N[first:last] + index.sizes_N[first:last]
+            beyond_N = ends_N > np.repeat(sizes[begin : begin + _SHARDS_AT_ONCE], np.diff(bounds))
+            if beyond_N.any():
+                row = first + int(beyond_N.argmax())
+                shard = shards[index.shard_of(row)]
                 raise InputError(
-                    f"{path}: sample {index.key(row)!r} ends at byte {int(ends.max())} of {shard.name}, which has "
-                    f"{shard.num_bytes}; {MEND}"
+                    f"{path}: sample {index.key(row)!r} ends at byte {int(ends_N[row - first])} of {shard.name}, which "
+                    f"has {shard.num_bytes}; {MEND}"
                 )
         most = max((int(index.labels_N[i : i + 2**20].max()) for i in range(0, len(index), 2**20)), default=0)
         if most >= len(self.manifest.classes):

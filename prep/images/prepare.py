@@ -35,6 +35,8 @@ class Prepared(NamedTuple):
     """Fraction of its rows that come from its data; below 1 only for a damaged JPEG kept by `lenient`."""
     was_enlarged: bool
     """Whether its shorter side had fewer pixels than are stored."""
+    original_hw: tuple[int, int]
+    """Height and width of the source image, upright."""
 
     @property
     def was_patched(self) -> bool:
@@ -55,6 +57,7 @@ def prepare_image(data: bytes, options: PixelOptions) -> Prepared:
         warnings=decoded.warnings,
         decoded_rows=decoded.decoded_rows,
         was_enlarged=min(decoded.size_hw) < options.size_px,
+        original_hw=decoded.size_hw,
     )
 
 

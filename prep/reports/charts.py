@@ -8,7 +8,14 @@ WIDTH, HEIGHT = 1000, 206
 LEFT, BOTTOM, TOP = 62, 34, 24
 
 
-def bar_chart(values: Sequence[int], names: Sequence[str], *, label: str, x_label: str, ends: tuple[str, str]) -> str:
+def bar_chart(
+    values: Sequence[int],
+    names: Sequence[str],
+    *,
+    label: str,
+    x_label: str,
+    ends: tuple[str, str] | None = None,
+) -> str:
     """Bars of `values` from 0 on, each with its name in a tooltip.
 
     Args:
@@ -16,12 +23,14 @@ def bar_chart(values: Sequence[int], names: Sequence[str], *, label: str, x_labe
         names: what each bar is.
         label: what the chart shows, for those who cannot see it.
         x_label: what stands below the axis.
-        ends: what stands below the first and the last bar.
+        ends: what stands below the first and the last bar; None for the first word of its name below each bar.
     """
     top = _round_up(max(max(values), 1))
+    bottom = BOTTOM if ends else 2 * BOTTOM
+    height_px = HEIGHT - BOTTOM + bottom
     plot_width, plot_height = WIDTH - LEFT - 8, HEIGHT - TOP - BOTTOM
     step = plot_width / len(values)
-    parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{_safe(label)}'>"]
+    parts = [f"<svg viewBox='0 0 {WIDTH} {height_px}' role='img' aria-label='{_safe(label)}'>"]
     for tick in (0, top // 2, top) if top > 1 else (0, top):
         y = TOP + plot_height * (1 - tick / top)
         parts.append(
@@ -34,12 +43,15 @@ def bar_chart(values: Sequence[int], names: Sequence[str], *, label: str, x_labe
             f"<rect x='{LEFT + i * step:.2f}' y='{TOP + plot_height - height:.2f}' width='{max(step * 0.9, 0.5):.2f}' "
             f"height='{height:.2f}'><title>{_safe(name)}: {value:,}</title></rect>"
         )
-    y = HEIGHT - 10
-    parts += [
-        f"<text x='{LEFT}' y='{y}'>{_safe(ends[0])}</text>",
-        f"<text x='{(LEFT + WIDTH) / 2:.0f}' y='{y}' text-anchor='middle'>{_safe(x_label)}</text>",
-        f"<text x='{WIDTH - 8}' y='{y}' text-anchor='end'>{_safe(ends[1])}</text>",
-    ]
+    if ends is None:
+        for i, name in enumerate(names):
+            x, y = LEFT + (i + 0.45) * step, TOP + plot_height + 26
+            parts.append(f"<text x='{x:.1f}' y='{y}' text-anchor='middle'>{_safe(name.split()[0])}</text>")
+    y = height_px - 8
+    if ends is not None:
+        parts.append(f"<text x='{LEFT}' y='{y}'>{_safe(ends[0])}</text>")
+        parts.append(f"<text x='{WIDTH - 8}' y='{y}' text-anchor='end'>{_safe(ends[1])}</text>")
+    parts.append(f"<text x='{(LEFT + WIDTH) / 2:.0f}' y='{y}' text-anchor='middle'>{_safe(x_label)}</text>")
     return "".join([*parts, "</svg>"])
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..format.originals import ASPECTS, SHORTER_PX
 from ..format.pixel_options import PixelOptions
 from .charts import bar_chart
 from .duplicates import Group
@@ -61,7 +62,7 @@ def _set_section(survey: Survey) -> list[str]:
         "classes": f"{len(manifest.classes):,}",
         "shards": f"{len(manifest.shards):,}, {manifest.images_per_shard:,} images each",
         "size on disk": f"{sum(shard.num_bytes for shard in manifest.shards) / 1e6:,.1f} MB",
-        "left out": f"{len(manifest.quarantined):,}, listed below",
+        "left out": f"{len(manifest.quarantined):,}, listed below" if manifest.quarantined else "nothing",
         "stored as": _in_words(manifest.pixels),
         "shuffled with seed": "unknown" if "seed" in manifest.unknown else str(manifest.seed),
         "made with": ", ".join(f"{name} {value}" for name, value in manifest.software.items()) or "unknown",
@@ -88,6 +89,7 @@ def _set_section(survey: Survey) -> list[str]:
             ends=(f"{edges[0]:.1f}", f"{edges[-1]:.1f}"),
         ),
         f"<p>From {kilobytes.min():.1f} to {kilobytes.max():.1f} kB, mean {kilobytes.mean():.1f} kB.</p>",
+        *_originals(survey),
         "<h3>How well batches are mixed</h3>",
         f"<p>A batch of {min(BATCH, manifest.num_samples)} consecutive samples holds "
         f"<b>{survey.distinct_mean:.1f}</b> distinct classes on average; a perfect shuffle is expected to give "
@@ -99,6 +101,33 @@ def _set_section(survey: Survey) -> list[str]:
         *_quarantine(survey),
         "</section>",
     ]
+
+
+def _originals(survey: Survey) -> list[str]:
+    """How large the images were before they were fitted, their shapes, and how many had to be enlarged."""
+    manifest = survey.shard_set.manifest
+    originals, size_px = manifest.originals, manifest.pixels.size_px
+    if not originals.shorter_px:
+        return ["<h3>The original images</h3><p>Their sizes were not recorded when this set was made.</p>"]
+    parts = ["<h3>The original images</h3>"]
+    for counts, edges, title, unit in (
+        (originals.shorter_px, SHORTER_PX, "shorter side, px", " px"),
+        (originals.aspect, ASPECTS, "width / height", ""),
+    ):
+        used = [i for i, edge in enumerate(edges) if str(edge) in counts]
+        bins = range(used[0], used[-1] + 1)
+        values = [counts.get(str(edges[i]), 0) for i in bins]
+        names = [f"{edges[i]} to {edges[i + 1]}" if i + 1 < len(edges) else f"{edges[i]} and more" for i in bins]
+        most = names[values.index(max(values))]
+        label = f"original images by {title}: most at {most}{unit}"
+        parts.append(bar_chart(values, names, label=label, x_label=f"{title}: from here to the next"))
+    enlarged = manifest.num_enlarged
+    words = (
+        f"<b>{enlarged:,}</b> of {manifest.num_samples:,} had a shorter side below {size_px} px and were enlarged."
+        if enlarged
+        else f"None was enlarged: all shorter sides had at least {size_px} px."
+    )
+    return [*parts, f"<p>{words}</p>"]
 
 
 def _in_words(pixels: PixelOptions) -> str:

@@ -19,7 +19,7 @@ from ..format.pixel_options import PixelOptions
 from ..format.shard import index_path, read_index
 from ..format.shard_set import ShardSet
 from ..format.stats import ColorStatistics, PixelSums
-from ..workers import Heartbeat, run_jobs
+from ..workers import Engine, Heartbeat, run_jobs_by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +73,10 @@ def report_colors(shard_set: ShardSet, stored: PixelSums) -> ColorReport:
     )
 
 
-def stored_sums(shard_set: ShardSet, *, num_workers: int, on_progress: Callable[[int], None]) -> PixelSums:
-    """Decode every stored image and add up its pixels.
+def stored_sums(
+    shard_set: ShardSet, *, num_workers: int, on_progress: Callable[[int], None], engine: Engine = "local"
+) -> PixelSums:
+    """Decode every stored image and add up its pixels, on an engine.
 
     `on_progress` gets the images done so far. Raises InputError naming shard, key and offset of an image that does not
     decode.
@@ -88,7 +90,8 @@ def stored_sums(shard_set: ShardSet, *, num_workers: int, on_progress: Callable[
         for shard in manifest.shards
     ]
     total = PixelSums.zero(manifest.pixels.size_px)
-    with closing(run_jobs(sum_one_shard, jobs, num_workers=num_workers, on_progress=on_progress)) as results:
+    running = run_jobs_by(engine, sum_one_shard, jobs, num_workers=num_workers, on_progress=on_progress)
+    with closing(running) as results:
         for _, sums in results:
             total += sums
     return total

@@ -1,7 +1,7 @@
 """What in a folder could be a split, found by names and first looks, and how each would be read."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -19,14 +19,16 @@ from .ilsvrc.devkit import Devkit, find_devkit
 from .inputs import SourceSplit
 from .known_formats import COMPRESSED, refuse_known_format
 from .labels import Unlabeled
+from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
-from .split_names import SPLIT_WORDS, split_called, split_in
+from .split_names import SPLIT_WORDS, split_in, splits_among
 from .tars.class_tars import are_class_tars, read_class_tars, read_nested_tar
 from .tars.tar_index import members_of
 from .tars.webdataset import read_webdataset
 
+_TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.tsv")
 _FIRST_MEMBERS = 50  # enough to see what kind of tar it is
 
 Read = Callable[[SourceSplit | None], SourceSplit]
@@ -65,7 +67,7 @@ class SourceFolder:
     @cached_property
     def devkit(self) -> Devkit | None:
         """The devkit of ILSVRC in it."""
-        return find_devkit(self.path)
+        return find_devkit(self.path, self.remarks)
 
 
 def split_candidates(source: SourceFolder) -> Iterator[Candidate]:
@@ -137,6 +139,14 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
             layout="img2dataset",
             read=lambda _: read_img2dataset(folder, split, options),
         )
+    elif (table := _table_in(folder, options)) is not None:
+        yield Candidate(
+            split=split,
+            path=folder.where,
+            kind=f"images that {table.name} lists",
+            layout="list",
+            read=lambda _: _read_table(table, folder, split, options),
+        )
     elif folder.folders == (INNER_FOLDER,) and folder.child(INNER_FOLDER).has_images():
         yield _flat(folder.child(INNER_FOLDER), split, source)
     elif folder.folders and options.layout != "flat":
@@ -149,6 +159,25 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
         )
     elif folder.has_images():
         yield _flat(folder, split, source)
+
+
+def _table_in(folder: Folder, options: SourceOptions) -> Path | None:
+    """`metadata.csv` or the like in a folder of images without class folders, as Hugging Face's ImageFolder has it."""
+    if options.unlabeled or not folder.has_images() or folder.folders or not folder.where.is_dir():
+        return None
+    return next((folder.where / name for name in _TABLE_NAMES if folder.has(name)), None)
+
+
+def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
+    found, *others = read_image_list(table, options)
+    if others:
+        raise InputError(f"{table}: its rows name several splits; name the file as SOURCE")
+    folder.remarks.used.add(str(table))
+    listed = {image.container for image in found.images}
+    for file in folder.images():
+        if file.path not in listed:
+            folder.remarks.pass_over(f"images that {table.name} does not list", file.path)
+    return replace(found, name=split)
 
 
 def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
@@ -166,10 +195,17 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
         raise Unlabeled(
             f"{folder.where}: images without labels; it holds no class folders, and beside it lies no list "
             f"({split}.txt of lines PATH LABEL), no LOC_val_solution.csv and no devkit: put one there, move the images "
-            "to class folders, or store them without labels by --unlabeled"
+            f"to class folders, or store them without labels by --unlabeled{_lists_beside(folder, source)}"
         )
 
     return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
+
+
+def _lists_beside(folder: Folder, source: SourceFolder) -> str:
+    """A way out where lists lie beside images that have no labels."""
+    paths = [Path(file.path) for one in (folder, source.folder) for file in one.files]
+    lists = [path for path in paths if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".txt"]
+    return f"; if {lists[0]} lists them, name that file as SOURCE" if lists else ""
 
 
 def _tar_candidates(folder: Folder, tars: tuple[Path, ...], split: str, source: SourceFolder) -> Iterator[Candidate]:
@@ -261,16 +297,19 @@ def _read_archive(path: Path, split: str, source: SourceFolder, _: SourceSplit |
 def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
     """`train/`, `val/` and so on, whatever they hold."""
     folder = source.folder
-    named = [name for name in folder.folders if split_called(name)]
-    others = [name for name in folder.folders if not split_called(name)]
+    if any(layout.data == source.path for layout in kaggle.find_layouts(source.path)):
+        return  # SOURCE is CLS-LOC itself
+    named = splits_among(folder.folders)
+    others = [name for name in folder.folders if name not in named]
     if any(folder.child(name).has_images() for name in others) and not any(
         folder.child(name).folders or not folder.child(name).has_images() for name in named
     ):
         return  # a class called train, as in CIFAR-100, among other classes
-    for name in named:
-        split = split_called(name)
-        assert split is not None
-        found = list(contents(folder.child(name), split, source))
+    for name, split in named.items():
+        child = folder.child(name)
+        if child.folders == (name,) and not child.has_images():
+            child = child.child(name)  # train/train/, as some archives unpack
+        found = list(contents(child, split, source))
         if not found:
             folder.remarks.pass_over("folders of splits that hold nothing to read", str(folder.where / name))
         yield from found

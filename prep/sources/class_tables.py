@@ -41,6 +41,8 @@ def note_classes(splits: Sequence[SourceSplit], remarks: Remarks) -> None:
         if empty:
             remarks.note(f"{split.name}: {len(empty):,} of {len(num_images):,} classes have no image: {_some(empty)}")
     ids = [entry.id for entry in splits[0].classes]
+    if len(ids) == 1 and ids != [UNLABELED]:
+        remarks.note(f"there is only one class, {ids[0]}; if that is no class, name the folder that holds the classes")
     numbers = sorted(ids, key=int) if all(one.isdecimal() for one in ids) else ids
     if splits[0].class_order == "text" and ids != numbers:
         first = next(i for i, (text, number) in enumerate(zip(ids, numbers, strict=True)) if text != number)

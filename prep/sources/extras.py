@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError
+from ..storage import Location, StoreUrl
 from .inputs import Extra, SourceImage, SourceSplit
 
 _EXT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -16,16 +17,16 @@ MAX_EXT = 40
 SOURCE_NAME = "source"
 
 
-def with_origins(split: SourceSplit, source: Path) -> SourceSplit:
+def with_origins(split: SourceSplit, source: Location) -> SourceSplit:
     """The split with `source.txt` kept for every image: the path below SOURCE, and after a colon the name in it."""
     images = [image.keeping(_origin(image, source)) for image in split.images]
     return replace(split, images=images)
 
 
-def _origin(image: SourceImage, source: Path) -> Extra:
+def _origin(image: SourceImage, source: Location) -> Extra:
     path = Path(image.container)
-    folder = source if source.is_dir() else source.parent
-    shown = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    folder = source if isinstance(source, StoreUrl) or source.is_dir() else source.parent
+    shown = image.container.removeprefix(f"{folder}/")
     file_name = image.name.rpartition("/")[2]
     content = (shown if path.name == file_name else f"{shown}:{file_name}").encode("utf-8", "surrogateescape")
     return Extra(f"{SOURCE_NAME}.txt", content, num_bytes=len(content))

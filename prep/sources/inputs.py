@@ -5,10 +5,14 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.manifest import ClassEntry
+from ..storage.by_offset import opened, shown
 
 MAX_INPUT_BYTES = 2**28
 MAX_EXTRA_BYTES = 2**24
@@ -52,7 +56,7 @@ class SourceImage(Protocol):
 
     @property
     def container(self) -> str:
-        """The path of the file that it is, or that holds it."""
+        """The path, or the address in a store, of the file that it is, or that holds it."""
 
     @property
     def extras(self) -> tuple[Extra, ...]:
@@ -66,6 +70,14 @@ class SourceImage(Protocol):
 
     def keeping(self, extra: Extra) -> Self:
         """The same image with one thing more that is stored with it."""
+
+
+@runtime_checkable
+class Takes(Protocol):
+    """A sequence of images that can refer to some of them."""
+
+    def take(self, places: NDArray[np.int64]) -> Sequence[SourceImage]:
+        """The images at these places."""
 
 
 class FileImage(NamedTuple):
@@ -99,14 +111,13 @@ class FileImage(NamedTuple):
     @property
     def container(self) -> str:
         """As `SourceImage` says."""
-        return self.path
+        return shown(self.path)
 
 
 def read_range(path: str, offset: int, num_bytes: int) -> bytes:
     """`num_bytes` from `offset` of a file; InputError when it is shorter by now."""
-    with open(path, "rb") as file:  # noqa: PTH123 - a Path costs more than the open
-        file.seek(offset)
-        data = file.read(num_bytes)
+    with opened(path) as file:
+        data = file.read_at(offset, num_bytes)
     if len(data) != num_bytes:
         raise InputError(f"{len(data)} bytes, {num_bytes} when the source was listed")
     return data
@@ -128,6 +139,14 @@ def size_of(entry: "os.DirEntry[str]") -> int:
         return 0
 
 
+class Known(NamedTuple):
+    """What follows from all images of a split, where it was found before."""
+
+    fingerprint: str
+    counts: tuple[int, ...]
+    """Images of each class index."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSplit:
     """One split: its class table and its images, sorted by label and name."""
@@ -140,9 +159,13 @@ class SourceSplit:
     """Every input, in the order of the plan."""
     class_order: ClassOrder = "text"
     """Where the order of the class table is from."""
+    known: Known | None = None
+    """What a kept listing says of its images."""
 
     def fingerprint(self) -> str:
         """SHA-256 over class ids and every image's name, label and size; an edit that keeps them all goes unseen."""
+        if self.known is not None:
+            return self.known.fingerprint
         digest = hashlib.sha256()
         for entry in self.classes:
             digest.update(f"{entry.index} {entry.id}\n".encode("utf-8", "surrogateescape"))
@@ -152,7 +175,13 @@ class SourceSplit:
                 digest.update(f"{extra.ext} {extra.num_bytes} ".encode("utf-8", "surrogateescape") + extra.content)
         return digest.hexdigest()
 
+    def take(self, places: NDArray[np.int64]) -> "Sequence[SourceImage]":
+        """The images at these places; of a kept listing they are named, and read where they are needed."""
+        if isinstance(self.images, Takes):
+            return self.images.take(places)
+        return [self.images[place] for place in places.tolist()]
+
     def images_per_class(self) -> dict[str, int]:
         """How many inputs each class id has."""
-        counts = Counter(image.label for image in self.images)
+        counts = Counter(image.label for image in self.images) if self.known is None else self.known.counts
         return {entry.id: counts[entry.index] for entry in self.classes}

@@ -33,6 +33,11 @@ _FORMATS = (
     ),
     (("*.beton",), "an FFCV file", "shard the images that it was made of"),
     (("*.rec",), "MXNet RecordIO", "unpack it with mxnet's im2rec --unpack to class folders"),
+    (("*-idx[13]-ubyte*",), "files of MNIST (IDX)", "write their images to class folders, one PNG each"),
+    (("*_batch*.bin",), "the binary batches of CIFAR", "write their images to class folders, one PNG each"),
+    (("*.h5",), "HDF5 files", "write their images to class folders, one PNG each"),
+    (("*.hdf5",), "HDF5 files", "write their images to class folders, one PNG each"),
+    (("*.np[yz]",), "NumPy arrays", "write their images to class folders, one PNG each"),
     (("data_batch_*",), "the Python batches of CIFAR", "write their images to class folders, one PNG each"),
     *(
         ((f"*.tar{suffix}",), "compressed tars", f"unpack them there: {command} *.tar{suffix}")

@@ -3,11 +3,14 @@
 A file with a name of neither kind is taken for an image, and the decoder has the last word.
 """
 
+from ..format.dataset_card import CARD_NAME
 from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME
 from ..format.sample_index import SAMPLE_INDEX_NAME
 from ..format.timm_info import TIMM_INFO_NAME
 
-SHARD_SET_NAMES = frozenset((MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, SAMPLE_INDEX_NAME, TIMM_INFO_NAME))
+SHARD_SET_NAMES = frozenset(
+    (MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, SAMPLE_INDEX_NAME, TIMM_INFO_NAME, CARD_NAME)
+)
 SYSTEM_NAMES = frozenset(
     (
         *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"),
@@ -20,6 +23,7 @@ IMAGE_SUFFIXES = frozenset(
         *("avif", "jp2", "j2k", "jpx", "heic", "heif", "tga", "pcx", "sgi", "ico"),
     )
 )
+_USUAL_ENDS = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG")  # decided first, since there are a million of them
 _OTHER_SUFFIXES = frozenset(
     (
         *("txt", "md", "rst", "html", "htm", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "toml", "ini", "db"),
@@ -40,6 +44,8 @@ def is_hidden(name: str) -> bool:
 
 def is_system(name: str) -> bool:
     """Whether a file or folder is hidden or left behind by a system, as `.DS_Store` or `Thumbs.db`."""
+    if name.endswith(_USUAL_ENDS):
+        return name.startswith(".")
     return name.startswith(".") or name.casefold() in SYSTEM_NAMES
 
 
@@ -55,5 +61,9 @@ def is_image_name(name: str) -> bool:
 
 def is_other_name(name: str) -> bool:
     """Whether the name says that the file is no image."""
+    if name.endswith(_USUAL_ENDS):
+        return False
     _, dot, suffix = name.rpartition(".")
+    if name.endswith("~"):  # what editors keep
+        return True
     return suffix.casefold() in _OTHER_SUFFIXES if dot else name.casefold() in _OTHER_NAMES

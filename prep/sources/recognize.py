@@ -7,11 +7,13 @@ understood, or what is not is listed.
 
 import atexit
 import gc
+import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,8 +28,10 @@ from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
-from .inputs import SourceSplit
+from .ilsvrc.kaggle import refuse_zipped_kaggle
+from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
+from .listed import ListedImages
 from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
@@ -50,6 +54,8 @@ class Source:
     """What a person should know of them."""
     passed_over: tuple[str, ...] = ()
     """What was not read: one line for each reason, with a count and an example."""
+    asked: str = ""
+    """The location and the options that it was opened by, as text; the same text means the same request."""
 
 
 def open_source(location: Location, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
@@ -57,7 +63,7 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
 
     Args:
         location: The folder or file, or the address of a folder in a store. Of a store, files that are no images are
-            copied below TMPDIR while this process runs.
+            copied below TMPDIR while this process runs, but for tars and parquet files, which are read by ranges.
         options: What a person says about it.
         out: A folder that is never read, because shard sets are written there.
 
@@ -67,7 +73,22 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
     read. ImportError when a library that the source needs is not installed.
     """
     with _without_collector():
-        return _open(location, options or SourceOptions(), None if out is None else out.resolve())
+        found = _open(location, options or SourceOptions(), None if out is None else out.resolve())
+        return replace(found, splits=tuple(map(_compact, found.splits)), asked=asked_by(location, options))
+
+
+def asked_by(location: Location, options: SourceOptions | None) -> str:
+    """What `Source.asked` is of a source that is opened by these."""
+    # Images below a relative path have relative paths too, which mean something in this folder only.
+    base = "" if isinstance(location, StoreUrl) or location.is_absolute() else str(Path.cwd())
+    return json.dumps([base, str(location), asdict(options or SourceOptions())], sort_keys=True)
+
+
+def _compact(split: SourceSplit) -> SourceSplit:
+    """The split with its images as columns, where these can be kept."""
+    counts = Counter(image.label for image in split.images)
+    known = Known(split.fingerprint(), tuple(counts[entry.index] for entry in split.classes))
+    return replace(split, images=ListedImages.of(split.images) or split.images, known=known)
 
 
 @contextmanager
@@ -94,6 +115,7 @@ def _open(location: Location, options: SourceOptions, out: Path | None) -> Sourc
     else:
         if path.is_file():
             folder: Folder = open_zip(path, remarks)
+            refuse_zipped_kaggle(folder)
         elif path.is_dir():
             folder = Folder(where=path, remarks=remarks, out=out)
         else:
@@ -101,7 +123,7 @@ def _open(location: Location, options: SourceOptions, out: Path | None) -> Sourc
         description, splits = _read_folder(SourceFolder(folder=folder, options=options, remarks=remarks))
     splits = join_classes(path, splits)
     if SOURCE_NAME in options.keep:
-        splits = tuple(with_origins(split, path) for split in splits)
+        splits = tuple(with_origins(split, location) for split in splits)
     if options.val_fraction is not None:
         splits = _with_val(path, splits, options.val_fraction)
     _refuse_what_was_not_kept(path, splits, options)
@@ -124,6 +146,11 @@ def _copies_of(url: StoreUrl) -> Path:
 
 
 def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSplit, ...]]:
+    if path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
+        raise InputError(
+            f"{path}: one archive; if it is a shard of samples or an archive of ILSVRC, name its folder, else unpack "
+            f"it (tar -xf {path.name}) and name what comes out"
+        )
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path}: a file, but no list of images; expected a folder, a .zip of class folders, or a list: a .csv, "
@@ -133,7 +160,7 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
 
 
 def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
-    source, chosen = _choose(source)
+    source, chosen, are_splits = _choose(source)
     remarks = source.remarks
     splits: list[SourceSplit] = []
     described: list[str] = []
@@ -151,22 +178,22 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             remarks.note(missing)
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
-    names = source.devkit.names if source.devkit else class_names(source.path)
+    names = source.devkit.names if source.devkit else class_names(source.path, remarks)
+    if are_splits:
+        _remark_what_is_left(source.folder, chosen)
     return "; ".join(described), tuple(with_names(split, names) for split in splits)
 
 
-def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
-    """One candidate for each split, train first, and the folder that holds them; what none covers is remarked."""
+def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
+    """The folder that holds the splits, one candidate for each, train first, and whether splits are things in it."""
     folder, wanted = source.folder, source.options.layout
     found = _of_layout(split_candidates(source), wanted)
     if found:
-        chosen = [one for split in SPLITS if (one := _the_one(source, split, found))]
-        _remark_what_is_left(folder, chosen)
-        return source, chosen
+        return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
     if lists := _lists_in(folder, source.options):
         names = ", ".join(one.path.name for one in lists)
         source.remarks.note(f"{folder.where}: read by {names}; --layout class-folders reads its folders instead")
-        return source, lists
+        return source, lists, False
     if folder.folders and all(split_called(name) and _is_empty(folder.child(name)) for name in folder.folders):
         raise InputError(f"{folder.where}: {', '.join(folder.folders)} hold nothing to read; put class folders there")
     found = _of_layout(contents(folder, "train", source), wanted)
@@ -174,14 +201,21 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate]]:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
         raise InputError(
             f"{folder.where}: holds no class folders, shards, parquet files or archives that are understood"
-            f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; 'alexprep shard --help' lists the layouts"
+            f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; {_way_out(folder)}"
         )
     if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, source.options)):
         source.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it")
         return _choose(SourceFolder(folder=inner, options=source.options, remarks=source.remarks))
     one = _the_one(source, "train", found)
     assert one is not None
-    return source, [one]
+    return source, [one], False
+
+
+def _way_out(folder: Folder) -> str:
+    zips = [file.path for file in folder.files if file.name.lower().endswith(".zip")]
+    if zips:
+        return f"a zip of class folders is read when it is SOURCE itself: name {zips[0]}"
+    return "'alexprep shard --help' lists the layouts"
 
 
 def _is_empty(folder: Folder) -> bool:
@@ -249,11 +283,13 @@ def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
     """Say what lies in SOURCE and belongs to no split."""
     used = {path.relative_to(folder.where).parts[0] for one in chosen for path in (one.path, *one.files)}
     for name in folder.folders:
-        if name not in used and not split_called(name):
+        is_used = name in used or str(folder.where / name) in folder.remarks.used
+        if not is_used and not split_called(name):
             folder.remarks.pass_over("folders that are no split", str(folder.where / name))
     for file in folder.files:
         in_pattern = any(Path(file.path).match(str(one.path)) for one in chosen)
-        if file.name not in used and not in_pattern and not is_of_shard_set(file.name):
+        is_used = file.name in used or file.path in folder.remarks.used
+        if not is_used and not in_pattern and not is_of_shard_set(file.name):
             folder.remarks.pass_over("files that belong to no split", file.path)
 
 

@@ -18,6 +18,8 @@ class Remarks:
 
     notes: list[str] = field(default_factory=list)
     passed_over: dict[str, PassedOver] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    """Files beside the images that were read for their labels or names."""
 
     def note(self, text: str) -> None:
         """Add `text` once."""

@@ -1,6 +1,7 @@
 """What people call splits, in the names of folders, files and lists."""
 
 import re
+from collections.abc import Sequence
 
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -13,11 +14,28 @@ EXPECTED = "; ".join(f"{split}: {', '.join(words)}" for split, words in SPLIT_WO
 _IN_FILE_NAME = re.compile(
     rf"(.*?)(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])[-_.]?", re.I
 )
+# A whole name that means a split where another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`.
+_LIKE = re.compile(
+    rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})"
+    r"[ _-]?(?:(?:data)?set|data|images?|imgs?|folder|split)?[^a-z]*",
+    re.I,
+)
 
 
 def split_called(name: str) -> str | None:
     """The split that a folder or a list calls `name`, in any case; None when it is no name of a split."""
     return _SPLIT_OF.get(name.strip().casefold())
+
+
+def splits_among(names: Sequence[str]) -> dict[str, str]:
+    """The folders of splits among folders that lie side by side, by name.
+
+    Names that only look like one, as `train_set` or `test1`, count where they make it several splits, train among them.
+    """
+    called = {name: split for name in names if (split := split_called(name))}
+    like = {name: _SPLIT_OF[found[1].casefold()] for name in names if (found := _LIKE.fullmatch(name.strip()))}
+    both = called | {name: split for name, split in like.items() if split not in called.values()}
+    return both if "train" in both.values() and len(set(both.values())) > 1 else called
 
 
 def split_in(file_name: str) -> tuple[str, str] | None:

@@ -24,6 +24,8 @@ from .url import StoreUrl
 
 ATTEMPTS = 5
 FIRST_PAUSE_S = 0.2  # doubled after every attempt, times 0.5 to 1.5
+# After 429 and 503. What their Retry-After says cannot be known: the client neither heeds it nor passes headers on.
+FIRST_BUSY_PAUSE_S = 2.0
 CHUNK_BYTES = 2**20
 _STATUS = re.compile(r"status code: (\d{3})")
 _TEMPORARY = (408, 425, 429)
@@ -154,8 +156,8 @@ class ObjectStore:
 
         return self._repeat(once, folder)
 
-    def put_whole(self, name: str, content: bytes | Path) -> None:
-        """Write an object in one request; readers see the old one or the new one, never a part.
+    def put_whole(self, name: str, content: bytes | Path) -> str | None:
+        """Write an object in one request; readers see the old one or the new one, never a part. Its version mark.
 
         S3 gets a SHA-256 to check. Where the answer's ETag is not the content's MD5, the object is read back.
         """
@@ -163,14 +165,16 @@ class ObjectStore:
         data = content.read_bytes() if isinstance(content, Path) else content
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
 
-        def once() -> None:
-            e_tag = _MD5.fullmatch(self._client.put(self._full(name), data, use_multipart=False)["e_tag"] or "")
-            if e_tag is None or e_tag[1] != md5:
+        def once() -> str | None:
+            e_tag: str | None = self._client.put(self._full(name), data, use_multipart=False)["e_tag"]
+            found = _MD5.fullmatch(e_tag or "")
+            if found is None or found[1] != md5:
                 stored = bytes(self._client.get(self._full(name)).bytes())
                 if stored != data:
                     raise _Damaged("what was stored is not what was sent")
+            return e_tag
 
-        self._repeat(once, name)
+        return self._repeat(once, name)
 
     def create_once(self, name: str, content: bytes) -> None:
         """Write an object that must not exist. Raises FileExistsError when another content stands there.
@@ -226,7 +230,7 @@ class ObjectStore:
             rows, address = self._repeat(partial(_get_json, address), folder)
             for row in rows:
                 if row["type"] == "file":
-                    yield self._listed({"path": row["path"], "size": row["size"], "e_tag": row.get("oid")})
+                    yield self._listed({"path": row["path"], "size": row["size"], "e_tag": None})
                 elif not recursive:
                     yield str(row["path"]).rpartition("/")[2]
 
@@ -243,12 +247,14 @@ class ObjectStore:
             attempt += 1
             if not failure.temporary or attempt == ATTEMPTS:
                 raise failure.error  # outside the handler, so that no chained error shows what the client said
-            time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            first = FIRST_BUSY_PAUSE_S if failure.is_busy else FIRST_PAUSE_S
+            time.sleep(first * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
 
 
 class _Failure(NamedTuple):
     error: Exception
     temporary: bool
+    is_busy: bool = False  # the server asks for fewer requests
 
 
 def _in_our_words(error: Exception, where: str) -> _Failure:
@@ -281,7 +287,8 @@ def _in_our_words(error: Exception, where: str) -> _Failure:
         reason = "the server stopped answering"
     else:
         reason = "the connection failed or broke"
-    return _Failure(OSError(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where), True)
+    error_of_all = OSError(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where)
+    return _Failure(error_of_all, True, is_busy=code in (429, 503))
 
 
 def _get_json(address: str) -> tuple[Any, str]:

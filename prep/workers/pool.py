@@ -61,33 +61,78 @@ class _Assignment(Generic[Job]):
     num_lost: int = 0  # workers that ended for no input's fault
 
 
-class _Worker(Generic[Job, Result]):
-    def __init__(self, task: Task[Job, Result], context: BaseContext) -> None:
+class _Worker:
+    def __init__(self, context: BaseContext) -> None:
         self.state = new_state(context)
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(task, theirs, self.state, Path.cwd(), _umask()), daemon=True
+            target=_work, args=(theirs, self.state, Path.cwd(), _umask()), daemon=True
         )
         self.process.start()
         theirs.close()
-        self.assignment: _Assignment[Job] | None = None
+        self.assignment: _Assignment[Any] | None = None
 
     @property
     def num_done(self) -> int:
         """Inputs of the current job that are done; NOTHING_YET before the first is read."""
         return int(self.state[0])
 
-    def assign(self, assignment: _Assignment[Job]) -> None:
+    def assign(self, task: Task[Any, Any], assignment: _Assignment[Any]) -> None:
         self.assignment = assignment
         self.state[:3] = NOTHING_YET, Phase.LOADING, time.monotonic()
         # A worker that died while idle is noticed by its sentinel, and the job is given out again.
         with contextlib.suppress(BrokenPipeError):
-            self.connection.send((assignment.job, assignment.poisoned))
+            self.connection.send((task, assignment.job, assignment.poisoned))
 
     def stop(self) -> None:
         self.process.kill()
         self.process.join(10)  # one that waits for a dead file server ends only when that answers
         self.connection.close()
+
+
+class KeptWorkers:
+    """Worker processes that one run of jobs leaves to the next, so that only the first waits for them to start.
+
+    For `with`, around runs in which working folder and umask stay the same; its end ends the processes.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[_Worker] = []
+
+    def __enter__(self) -> "KeptWorkers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self.take(len(self._idle)):
+            worker.stop()
+
+    def take(self, count: int) -> list[_Worker]:
+        """Up to `count` idle workers, no longer kept; one that died since is found when it gets a job."""
+        taken, self._idle = self._idle[:count], self._idle[count:]
+        return taken
+
+    def keep(self, worker: _Worker) -> None:
+        """Keep an idle worker."""
+        self._idle.append(worker)
+
+
+def _new_worker(context: BaseContext) -> _Worker:
+    """A started worker; when the server that it is forked from is killed at that moment, another server is begun."""
+    for _ in range(MAX_DEATHS):
+        with contextlib.suppress(EOFError, ConnectionError):
+            return _Worker(context)
+    raise ChildProcessError(
+        f"no worker process could be started in {MAX_DEATHS} attempts; is memory short? The same command continues, "
+        "perhaps with fewer --workers"
+    )
+
+
+def start_ahead() -> None:
+    """Let the libraries of workers be loaded while this process does something else; returns at once."""
+    if _context().get_start_method() == "forkserver":
+        from multiprocessing.forkserver import ensure_running
+
+        ensure_running()
 
 
 def run_jobs(
@@ -96,6 +141,7 @@ def run_jobs(
     *,
     num_workers: int,
     on_progress: Callable[[int], None],
+    kept: KeptWorkers | None = None,
 ) -> Generator[tuple[Job, Result]]:
     """Run every (job, number of its inputs) and yield (job, result) in the order of completion.
 
@@ -104,6 +150,7 @@ def run_jobs(
         jobs: the jobs, each with the number of its inputs.
         num_workers: processes to start, at most one per job.
         on_progress: gets the inputs done so far.
+        kept: gives workers that are there already, and gets them when all jobs are done.
 
     Raises InputError for less than one worker; what a task raises; ChildProcessError when one job loses three workers
     for reasons that are no input's fault; TimeoutError when a source does not answer.
@@ -115,16 +162,17 @@ def run_jobs(
     queue = deque(_Assignment(number, job) for number, (job, _) in enumerate(all_jobs))
     num_done = 0
     context = _context()
-    workers: list[_Worker[Job, Result]] = []
+    count, is_done = min(num_workers, len(queue)), False
+    workers = kept.take(count) if kept is not None else []
     try:
-        workers += [_Worker(task, context) for _ in range(min(num_workers, len(queue)))]
+        workers += [_new_worker(context) for _ in range(count - len(workers))]
         while queue or any(worker.assignment for worker in workers):
             for i, worker in enumerate(workers):
                 if worker.assignment is None and queue:
                     if not worker.process.is_alive():
                         worker.stop()
-                        workers[i] = worker = _Worker(task, context)
-                    worker.assign(queue.popleft())
+                        workers[i] = worker = _new_worker(context)
+                    worker.assign(task, queue.popleft())
             busy = [worker for worker in workers if worker.assignment]
             multiprocessing.connection.wait(
                 [worker.connection for worker in busy] + [worker.process.sentinel for worker in busy], POLL_SECONDS
@@ -145,12 +193,16 @@ def run_jobs(
                     yield assignment.job, answer[0]
                 elif _must_be_replaced(worker, assignment):
                     worker.stop()
-                    workers[i] = _Worker(task, context)
+                    workers[i] = _new_worker(context)
                     queue.appendleft(assignment)
             on_progress(num_done + sum(max(0, worker.num_done) for worker in workers if worker.assignment))
+        is_done = True
     finally:
         for worker in workers:
-            worker.stop()
+            if is_done and kept is not None:
+                kept.keep(worker)
+            else:
+                worker.stop()
 
 
 def _context() -> BaseContext:
@@ -171,7 +223,7 @@ def _receive(connection: Connection) -> Any:
         return None
 
 
-def _must_be_replaced(worker: _Worker[Job, Result], assignment: _Assignment[Job]) -> bool:
+def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
     """Whether this worker died or hangs; notes in its assignment which input is to blame, if one is."""
     current = worker.num_done
     phase = Phase(int(worker.state[1]))
@@ -229,7 +281,7 @@ def _umask() -> int:
     return mask
 
 
-def _work(task: Task[Any, Any], connection: Connection, state: Any, folder: Path, umask: int) -> None:
+def _work(connection: Connection, state: Any, folder: Path, umask: int) -> None:
     """The life of a worker process. It works where its parent does now, and not where the fork server was started."""
     os.chdir(folder)
     os.umask(umask)
@@ -241,7 +293,7 @@ def _work(task: Task[Any, Any], connection: Connection, state: Any, folder: Path
     heartbeat = Heartbeat(state)
     while True:
         try:
-            job, poisoned = connection.recv()
+            task, job, poisoned = connection.recv()
         except EOFError:
             return
         try:

@@ -118,19 +118,26 @@ def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path]) ->
 
 
 def test_a_report_is_a_page_and_its_tables(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    words = ["--report", tmp_path / "r", "--neighbors", "--examples", "sample-0003"]
+    words = ["--report", tmp_path / "r", "--neighbors", "--codes", "--examples", "sample-0003"]
     result = call("--shards", shards, runs[0], "--predictions", tmp_path / "p.txt", *words)
     assert result.exit_code == 0, result.output
-    names = {"index.html", "metrics.json", "predictions.csv", "per_class.csv", "confusions.csv"}
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = {
+        *("index.html", "metrics.json", "predictions.csv", "predictions.parquet", "per_class.csv", "confusions.csv")
+    }
     assert {path.name for path in (tmp_path / "r").iterdir()} == names
     page = (tmp_path / "r" / "index.html").read_text()
     assert "Nearest training images" in page and "sample-0003" in page
+    assert "39 images of this set among 100 training images" in page and "auto-encoder, 256 bits" in page
     # Nothing is fetched: pictures are inside, and links lead to the tables beside the page.
     targets = re.findall(r"(?:src|href)=\"([^\"]*)", page)
     assert all(target.startswith(("data:image/", "#")) or target in names for target in targets if target)
     with (tmp_path / "r" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 39 and rows[3]["key"] == "sample-0003" and rows[3]["label"] == "class3"
+    columns = parquet.read_table(tmp_path / "r" / "predictions.parquet").to_pydict()
+    assert columns["key"] == [row["key"] for row in rows] and columns["class_1"] == [row["class_1"] for row in rows]
+    assert columns["probability_1"] == pytest.approx([float(row["probability_1"]) for row in rows], rel=1e-6)
     submitted = (tmp_path / "p.txt").read_text().splitlines()
     assert [f"class{int(line.split()[0]) - 1}" for line in submitted] == [row["class_1"] for row in rows]
     assert (runs[0] / "features").is_dir()
@@ -171,8 +178,12 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
         (["--shards", "nowhere", "{run}"], "--shards nowhere: no such folder"),
         (["--shards", ".", "{run}"], "no such folder; name a folder that 'alexprep shard' wrote"),
         (["--shards", "{shards}", "nothing"], "nothing: no config.json here; name a folder that 'alextrain' wrote"),
-        (["--shards", "{shards}", "{run}", "--split", "test"], "test: no such folder"),
+        (
+            ["--shards", "{shards}", "{run}", "--split", "test"],
+            "no split test here, but train, val; name one with --split",
+        ),
         (["--shards", "{shards}", "{run}", "--search-weights"], "name at least two RUNs"),
+        (["--shards", "{shards}", "{run}", "--report", "r", "--codes"], "the exact search of --neighbors; add it"),
         (["--shards", "{shards}", "{run}", "--neighbors"], "are for the page of --report DIR"),
         (
             ["--shards", "{shards}", "{run}", "--predictions", "p.xls"],

@@ -25,7 +25,10 @@ from alexkit.prep.format.sample_index import SampleIndex, image_checksum
 from alexkit.prep.format.shard import parse_index
 from alexkit.prep.images.decode import decode_image
 from alexkit.prep.images.limits import DecodeOptions
+from alexkit.prep.sources.options import SourceOptions
+from alexkit.prep.sources.parquet.rows import FileJob
 from alexkit.prep.sources.tars.tar_index import members_of
+from alexkit.prep.workers import run_jobs
 
 DrawShards = Callable[..., Path]
 Mutation = tuple[int, int, bytes]
@@ -142,6 +145,36 @@ def test_tar(tmp_path: Path, num_examples: int, tar_format: int) -> None:
         list(members_of(path))
 
     fuzz(good, parse, num_examples)
+
+
+@pytest.mark.parametrize(
+    "num_examples", [pytest.param(150, id="quick"), pytest.param(2000, id="long", marks=pytest.mark.slow)]
+)
+def test_parquet_footer(tmp_path: Path, num_examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))  # workers are given it
+    from fuzz_tasks import read_rows_or_refuse
+
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes this file")
+    from pyarrow import parquet
+
+    columns = {"image": [{"bytes": b"x", "path": f"{i}.png"} for i in range(12)], "label": list(range(12))}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "good", row_group_size=4)
+    good = (tmp_path / "good").read_bytes()
+    size = int.from_bytes(good[-8:-4], "little")
+    rng = np.random.default_rng(num_examples)
+    jobs = []
+    for i in range(num_examples):
+        content = bytearray(good)
+        for place in rng.integers(len(good) - 8 - size, len(good), rng.integers(1, 5)):
+            content[place] = rng.integers(256)
+        path = tmp_path / f"{i}.parquet"
+        path.write_bytes(content)
+        jobs.append((FileJob(path, str(path), SourceOptions()), 1))
+    # What is no InputError ends this; a worker that dies is replaced, and its file is named.
+    answers = dict(run_jobs(read_rows_or_refuse, jobs, num_workers=1, on_progress=lambda done: None))
+    assert len(answers) == num_examples
+    refused = [(job.path, answer) for job, answer in answers.items() if answer]
+    assert refused and all(answer.startswith(f"{path}: ") and "\n" not in answer for path, answer in refused)
 
 
 def image_file(kind: str) -> bytes:

@@ -42,6 +42,14 @@ class FaultProxy:
     answered: Counter[str] = field(default_factory=Counter)
     """How often each path was answered with a whole, unharmed body to a GET."""
 
+    bodies: Counter[str] = field(default_factory=Counter)
+    """Bytes of the largest body that answered a GET, by path."""
+
+    most_at_once: int = 0
+    """How many requests were under way at one time, at most."""
+
+    under_way: int = 0
+
 
 @contextmanager
 def fault_proxy(
@@ -73,6 +81,15 @@ def fault_proxy(
                 position = draws.random()
                 if fault:
                     proxy.faults[fault] += 1
+                proxy.under_way += 1
+                proxy.most_at_once = max(proxy.most_at_once, proxy.under_way)
+            try:
+                self._answer_after(fault, position, body, path)
+            finally:
+                with lock:
+                    proxy.under_way -= 1
+
+        def _answer_after(self, fault: str, position: float, body: bytes, path: str) -> None:
             if proxy.latency_s:
                 time.sleep(proxy.latency_s)
             if fault in ("503", "429"):
@@ -95,6 +112,7 @@ def fault_proxy(
             if not fault and self.command == "GET" and status in (200, 206):
                 with lock:
                     proxy.answered[path] += 1
+                    proxy.bodies[path] = max(proxy.bodies[path], len(content))
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _handle
 

@@ -156,3 +156,80 @@ def test_no_secret_is_printed_or_written(photos: Path, s3: str, tmp_path: Path, 
     texts += [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     for secret in (ACCESS_KEY, SECRET_KEY, wrong, "tokenNobodyMayPrint", "urlPassword", "Signature="):
         assert not any(secret in text for text in texts), (case, secret)
+
+
+def test_parts_in_a_store_are_listed_once_and_finished_by_whoever_comes_last(
+    remote_photos: str, s3: str, expected: dict[str, str], through: Callable[..., FaultProxy], tmp_path: Path
+) -> None:
+    """Out of order, doubled and at once; every process has its own scratch folder, as machines have."""
+    proxy = through()
+    out = f"{s3}/out"
+    words = ("shard", remote_photos, "--out", out, *OPTIONS)
+    first = alexprep(*words, "--part", "2/3", TMPDIR=str(tmp_path))
+    assert first.returncode == 0 and "this part is done" in first.stderr, first.stderr
+    assert not any(name.endswith("manifest.json") for name in stored(out))
+    listings = sum(count for (_, path), count in proxy.requests.items() if path == "/bucket")
+    command = [sys.executable, "-m", "alexkit.cli.alexprep", *words]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    runs = [
+        subprocess.Popen([*command, "--part", part], env=environment, stderr=subprocess.PIPE, text=True)
+        for part in ("0/3", "1/3", "1/3")
+    ]
+    for run in runs:
+        _, stderr = run.communicate(timeout=200)
+        assert run.returncode == 0, stderr
+    assert stored(out) == expected and listings
+    assert not list(tmp_path.iterdir())
+    last = alexprep(*words, TMPDIR=str(tmp_path))
+    assert last.returncode == 0 and "was complete" in last.stdout, last.stderr
+
+
+def test_a_run_of_all_in_a_store_does_what_parts_left(
+    photos: Path, s3: str, expected: dict[str, str], tmp_path: Path
+) -> None:
+    out = f"{s3}/out"
+    words = ("shard", str(photos), "--out", out, *OPTIONS)
+    assert alexprep(*words, "--part", "0/2", TMPDIR=str(tmp_path)).returncode == 0
+    other = alexprep(*words, "--seed", "3", TMPDIR=str(tmp_path))
+    assert "alexkit-out" not in other.stderr and f"{out}/val: complete" in other.stderr
+    assert other.returncode == 1 and "(seed: was 0, now 3)" in other.stderr
+    store = store_at(out)
+    part = next(name for name in stored(out) if name.endswith(".npz"))
+    store.put_whole(part, store.read(part)[:-1])  # damaged: its shard is written again
+    shard = next(name for name in stored(out) if name.endswith("train-00002.tar"))
+    store.put_whole(shard, store.read(shard)[:-1] + b"x")  # changed behind our back, at its size
+    done = alexprep(*words, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert stored(out) == expected
+
+
+def test_what_is_not_of_a_run_is_not_overwritten(photos: Path, s3: str, tmp_path: Path) -> None:
+    store_at(f"{s3}/out").put_whole("train/mine.txt", b"mine")
+    done = alexprep("shard", str(photos), "--out", f"{s3}/out", *OPTIONS, TMPDIR=str(tmp_path))
+    assert done.returncode == 1 and "not empty and not one of our runs" in done.stderr
+    assert list(stored(f"{s3}/out")) == ["train/mine.txt"]
+
+
+def test_two_writers_of_different_sets_at_once_leave_one_whole_set(
+    photos: Path, s3: str, expected: dict[str, str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "alexkit.cli.alexprep", "shard", str(photos), "--out", f"{s3}/out", *OPTIONS]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    runs = [
+        subprocess.Popen([*command, *more], env=environment, stderr=subprocess.PIPE, text=True)
+        for more in ((), ("--seed", "1"))
+    ]
+    errors = [run.communicate(timeout=200)[1] for run in runs]
+    assert sorted(run.returncode for run in runs) == [0, 1], errors
+    refused = errors[0] if runs[0].returncode else errors[1]
+    assert "differs (seed" in refused or "made differently" in refused
+    found = stored(f"{s3}/out")
+    assert runs[0].returncode or found == expected
+    assert sum(name.endswith("manifest.json") for name in found) == 2
+
+
+def test_a_cluster_writes_into_a_store(photos: Path, s3: str, expected: dict[str, str], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    done = alexprep("shard", str(photos), "--out", f"{s3}/out", *OPTIONS, "--engine", "ray", RAY_ADDRESS="")
+    assert done.returncode == 0, done.stderr
+    assert stored(f"{s3}/out") == expected

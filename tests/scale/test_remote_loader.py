@@ -81,28 +81,41 @@ def test_batches_from_a_store_are_those_from_a_disk(
         far.close()  # replicas of one run move together; these stand at different epochs, and would hold both
 
 
-def test_a_run_that_resumes_in_the_middle_continues_on_either_side(training: Callable[..., Loader]) -> None:
-    whole = hashes(training(remote=False, order="shards"))
-    first = training(remote=True, order="shards")
-    seen = [hashes([batch])[0] for _, batch in zip(range(17), first, strict=False)]
-    state = first.state_dict()
-    first.close()
-    second = training(remote=True, order="shards")
-    second.load_state_dict(state)
-    seen += hashes(second)
-    assert seen == whole
-    third = training(remote=False, order="shards")
-    third.load_state_dict(second.state_dict())
-    assert hashes(third) == hashes(second)
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_a_network_that_fails_a_third_of_the_time_changes_no_byte(
-    training: Callable[..., Loader], through: Callable[..., FaultProxy], seed: int
+@pytest.mark.parametrize("order", ["shards", "window", "full"])
+@pytest.mark.parametrize("num_replicas", [1, 2, 4])
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_runs_that_resume_in_the_middle_through_any_network_continue_on_either_side(
+    training: Callable[..., Loader],
+    through: Callable[..., FaultProxy],
+    local: Path,
+    order: str,
+    num_replicas: int,
+    rate: float,
 ) -> None:
-    near = hashes(training(remote=False, order="shards"))
-    through(rate=0.3, seed=seed, kinds=("503", "429", "drop", "reset", "short", "flip"))
-    assert hashes(training(remote=True, order="shards")) == near
+    limit = limit_of(local, 3 * WINDOW_SHARDS if order == "shards" else NUM_SHARDS)
+    stop, kinds = 17, ("503", "429", "drop", "reset", "short", "flip")
+    for replica in range(num_replicas):
+        settings = {
+            "order": order,
+            "replica": replica,
+            "num_replicas": num_replicas,
+            "batch_size": BATCH // num_replicas,
+        }
+        near = training(remote=False, **settings)
+        whole = [hashes(near), hashes(near)]
+        proxy = through(rate=rate, seed=replica, kinds=kinds)
+        first = training(remote=True, cache_limit=limit, **settings)
+        seen = [hashes([batch])[0] for _, batch in zip(range(stop), first, strict=False)]
+        state = first.state_dict()
+        first.close()
+        second = training(remote=True, cache_limit=limit, **settings)
+        second.load_state_dict(state)
+        seen += hashes(second)
+        third = training(remote=False, **settings)
+        third.load_state_dict(second.state_dict())
+        assert seen == whole[0] and hashes(second) == hashes(third) == whole[1]
+        second.close()
+        assert bool(proxy.faults) == bool(rate) or replica  # later replicas find the cache full
 
 
 def test_each_shard_is_fetched_once_an_epoch_and_the_limit_holds(

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from ....errors import InputError
 from ....prep import ShardSet
 from ..result import BLOCK, EvaluationResult
-from ..retrieval import nearest, stored_features
+from ..retrieval import CodeComparison, CodeOptions, compare_codes, nearest, stored_features, trained_codes
 from ..trained import TrainedNetwork
 
 NUM_NEIGHBORS = 6
+CODE_NEIGHBORS, CODE_QUERIES = 10, 1000
+CODE_OPTIONS = CodeOptions()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,8 @@ class TrainingNeighbors:
     """Indices of the training images."""
     norms_N: NDArray[np.float32]
     """Length of each evaluated image's feature vector."""
+    base_ND: NDArray[np.floating]
+    """The training images' features."""
 
 
 def find_neighbors(
@@ -57,4 +61,34 @@ def find_neighbors(
     for start in range(0, len(features_ND), BLOCK):
         rows = slice(start, start + BLOCK)
         norms_N[rows] = np.linalg.norm(np.asarray(features_ND[rows], np.float32), axis=1)
-    return TrainingNeighbors(shard_set=shard_set, distances_NK=distances_NK, rows_NK=rows_NK, norms_N=norms_N)
+    return TrainingNeighbors(
+        shard_set=shard_set, distances_NK=distances_NK, rows_NK=rows_NK, norms_N=norms_N, base_ND=base_ND
+    )
+
+
+def num_codes_seen(neighbors: TrainingNeighbors) -> int:
+    """Training images that `compare_with_codes` sees, counting each pass over them."""
+    return CODE_OPTIONS.epochs * len(neighbors.base_ND)
+
+
+def compare_with_codes(
+    network: TrainedNetwork,
+    result: EvaluationResult,
+    neighbors: TrainingNeighbors,
+    *,
+    report: Callable[[int], None] | None = None,
+) -> CodeComparison:
+    """Short codes (paper, section 6.1) beside the exact search, for the first 1,000 images of an evaluation.
+
+    Args:
+        network: the first network of the evaluation.
+        result: the evaluation.
+        neighbors: the exact search.
+        report: called with the training images seen so far, where codes have to be trained.
+    """
+    queries_ND = result.rows[0].features_ND
+    assert queries_ND is not None  # as `neighbors` came from them
+    model, codes_NB = trained_codes(network, neighbors.shard_set, neighbors.base_ND, CODE_OPTIONS, report)
+    queries = queries_ND[:CODE_QUERIES]
+    device = str(network.device)
+    return compare_codes(neighbors.base_ND, queries, model, codes_NB, neighbors=CODE_NEIGHBORS, device=device)

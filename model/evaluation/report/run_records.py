@@ -19,10 +19,10 @@ from ...network.tables import wiring
 from ...runs.checked import from_data, to_data
 from ...runs.checkpoint import STATE, WEIGHTS, newest_checkpoint
 from ...runs.log import read_log
+from ...runs.provenance import software_versions
 from ...runs.recipe import Recipe
 from ...runs.run import CHECKPOINTS, LOG, Run, read_json, write_json
 from ..figures import color_fractions
-from ..result import software_versions
 
 # The class folders of CIFAR-10, whatever it was unpacked by.
 CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from ....extras import explained_imports
 from ....prep import ShardSet
 from ....prep.format.files import whole_file
 from ..result import EvaluationResult
+from ..retrieval import CodeComparison
 from ..trained import TrainedNetwork
 from .neighbors import TrainingNeighbors
 from .page import page_context
-from .tables import write_csv
+from .tables import write_csv, write_parquet
 
 
 def write_report(
@@ -21,10 +23,13 @@ def write_report(
     shard_set: ShardSet,
     *,
     neighbors: TrainingNeighbors | None = None,
+    codes: CodeComparison | None = None,
     examples: Sequence[str] = (),
     seed: int = 0,
 ) -> None:
     """Write `metrics.json`, `predictions.csv`, `per_class.csv`, `confusions.csv` and `index.html` into `folder`.
+
+    With pyarrow also `predictions.parquet`, which keeps the types of its columns.
 
     Raises ImportError without Jinja2.
 
@@ -34,14 +39,22 @@ def write_report(
         networks: the networks in it.
         shard_set: the set that was evaluated.
         neighbors: nearest training images of every image, for what needs them; None leaves it out.
+        codes: short codes beside the exact search; None leaves them out.
         examples: keys of the images to show with their guesses; () for a choice by `seed`.
         seed: of the choice of examples.
     """
-    page = render(page_context(result, networks, shard_set, neighbors=neighbors, examples=examples, seed=seed))
+    context = page_context(result, networks, shard_set, neighbors=neighbors, examples=examples, seed=seed)
+    has_parquet = find_spec("pyarrow") is not None
+    page = render({**context, "codes": codes, "has_parquet": has_parquet})
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / "metrics.json") as file:
         file.write(json.dumps(result.metrics(), indent=1).encode() + b"\n")
-    write_csv(folder / "predictions.csv", result.predictions())
+    predictions = result.predictions()
+    write_csv(folder / "predictions.csv", predictions)
+    if has_parquet:
+        write_parquet(folder / "predictions.parquet", predictions)
+    else:
+        (folder / "predictions.parquet").unlink(missing_ok=True)  # of an earlier report, about other numbers
     write_csv(folder / "per_class.csv", result.per_class())
     write_csv(folder / "confusions.csv", result.confusions())
     with whole_file(folder / "index.html") as file:

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .blocks import BLOCK_BYTES, QUERY_ROWS, floats, give_back
+from .blocks import BLOCK_BYTES, floats, give_back
 from .bounds import Bounds, all_units, main_directions
-from .refine import refine, seed_limits, team
+from .refine import count_left, refine, seed_limits, team
 
+BLOCK_ROWS, QUERY_ROWS = 2**14, 2**8  # so that a table of bounds stays near the processor
 FEW_QUERIES = 512  # below, projecting the base costs more than it saves
 MOST_LEFT = 0.02  # of a block, or bounds from all units are worth their product
 
@@ -26,7 +27,7 @@ def bounded_search(
     search = _Search(queries_QD, k)
     whole = all_units(base_ND)
     quick = main_directions(base_ND) if len(queries_QD) >= FEW_QUERIES else None
-    step = max(BLOCK_BYTES // (4 * base_ND.shape[1]), k)
+    step = max(min(BLOCK_BYTES // (4 * base_ND.shape[1]), BLOCK_ROWS), k)
     for start in range(0, len(base_ND), step):
         block_BD = floats(base_ND[start : start + step])
         failed = search.block(block_BD, start, quick, whole)
@@ -85,15 +86,14 @@ class _Search:
         bounds_QB = torch.addmm(base[1] * scale, queries[0], base[0].T, alpha=-2)
         own_Q = queries[1].double() * scale
         pair = block_BD.numpy(), part_QD.numpy()
+        table_QB = bounds_QB.numpy()
         if offset == 0:
-            k = min(best_QK.shape[1], len(block_BD))
-            seeds_QK = bounds_QB.topk(k, dim=1, largest=False, sorted=False).indices.numpy()
-            if k == best_QK.shape[1]:
-                self.threads.run(seed_limits, len(part_QD), *pair, seeds_QK, limits_Q)
+            self.threads.run(seed_limits, len(part_QD), *pair, table_QB, best_QK.shape[1], limits_Q)
         if not last:
-            left = int((bounds_QB <= (torch.from_numpy(limits_Q) - own_Q).float()[:, None]).sum())
-            if left > MOST_LEFT * bounds_QB.numel():
+            left_Q = np.empty(len(part_QD), np.int64)
+            self.threads.run(count_left, len(part_QD), table_QB, own_Q.numpy(), limits_Q, left_Q)
+            if left_Q.sum() > MOST_LEFT * table_QB.size:
                 return False
-        arrays = (*pair, bounds_QB.numpy(), own_Q.numpy(), limits_Q, offset, best_QK, rows_QK)
+        arrays = (*pair, table_QB, own_Q.numpy(), limits_Q, offset, best_QK, rows_QK)
         self.threads.run(refine, len(part_QD), *arrays)
         return True

@@ -73,7 +73,8 @@ def all_units(base_ND: NDArray[np.floating]) -> Bounds:
 
 
 def main_directions(base_ND: NDArray[np.floating]) -> Bounds | None:
-    """Bounds from the directions in which a sample of the base varies most; None where the units are too few.
+    """Bounds from the directions in which a sample of the base varies most; None where the units are too few, or
+    nothing varies.
 
     The directions come from two rounds of subspace iteration (Halko et al., 2011). Any would do: they decide how many
     distances are ruled out, never which rows are found.
@@ -83,12 +84,27 @@ def main_directions(base_ND: NDArray[np.floating]) -> Bounds | None:
         return None
     center_D = sample_ND.mean(0)
     less_ND = sample_ND - center_D
+    if not less_ND.any():
+        return None
     generator = torch.Generator().manual_seed(0)
     directions_DE = torch.randn(less_ND.shape[1], DIRECTIONS, generator=generator)
     for _ in range(2):
-        directions_DE = torch.linalg.qr(less_ND.T @ (less_ND @ directions_DE)).Q
-    directions_DE = torch.linalg.qr(directions_DE.double()).Q.float()
+        directions_DE = _orthonormal(less_ND.T @ (less_ND @ directions_DE))
     return Bounds(center_D=center_D, directions_DE=directions_DE)
+
+
+def _orthonormal(columns_DE: Tensor) -> Tensor:
+    """Orthonormal columns that span the same, fewer where some say nothing new; to float64's precision, as float32.
+
+    By two rounds of products with the eigenvectors of the small Gram matrix: a QR decomposition of so tall a matrix
+    took longer than the search.
+    """
+    columns_DE = columns_DE.double()
+    for _ in range(2):
+        values_E, vectors_EE = torch.linalg.eigh(columns_DE.T @ columns_DE)
+        kept = values_E > 1e-12 * values_E[-1]
+        columns_DE = columns_DE @ (vectors_EE[:, kept] / values_E[kept].sqrt())
+    return columns_DE.float()
 
 
 def _sample(base_ND: NDArray[np.floating]) -> Tensor:

@@ -39,17 +39,49 @@ def distance(one_D: NDArray[np.float32], other_D: NDArray[np.float32], limit: fl
 def seed_limits(
     base_BD: NDArray[np.float32],
     queries_QD: NDArray[np.float32],
-    rows_QK: NDArray[np.int64],
+    bounds_QB: NDArray[np.float32],
+    k: int,
     limits_Q: NDArray[np.float64],
     first: int,
     end: int,
 ) -> None:
-    """Lower each limit to the largest distance of K different rows: the K-th nearest is not farther."""
+    """Set each limit to the largest distance of the K rows with the lowest bounds: the K-th nearest is not farther."""
+    lowest, rows = np.empty(k, np.float32), np.empty(k, np.int64)
     for query in range(first, end):
+        lowest[:] = np.inf
+        rows[:] = 0
+        for row in range(base_BD.shape[0]):
+            bound = bounds_QB[query, row]
+            if bound < lowest[k - 1]:
+                place = k - 1
+                while place > 0 and lowest[place - 1] > bound:
+                    lowest[place] = lowest[place - 1]
+                    rows[place] = rows[place - 1]
+                    place -= 1
+                lowest[place] = bound
+                rows[place] = row
         largest = 0.0
-        for row in rows_QK[query]:
-            largest = max(largest, distance(base_BD[row], queries_QD[query], np.inf))
-        limits_Q[query] = min(limits_Q[query], largest)
+        for place in range(k):
+            largest = max(largest, distance(base_BD[rows[place]], queries_QD[query], np.inf))
+        limits_Q[query] = largest
+
+
+@compiled_reassociated
+def count_left(
+    bounds_QB: NDArray[np.float32],
+    own_Q: NDArray[np.float64],
+    limits_Q: NDArray[np.float64],
+    left_Q: NDArray[np.int64],
+    first: int,
+    end: int,
+) -> None:
+    """How many rows their bounds do not rule out, by query."""
+    for query in range(first, end):
+        limit = np.float32(limits_Q[query] - own_Q[query])
+        count = 0
+        for row in range(bounds_QB.shape[1]):
+            count += int(bounds_QB[query, row] <= limit)
+        left_Q[query] = count
 
 
 @compiled_reassociated
@@ -68,9 +100,10 @@ def refine(
     """Merge rows `offset` … of the base into the K nearest so far, in order of distance and then of row."""
     k = best_QK.shape[1]
     for query in range(first, end):
+        limit = min(limits_Q[query], best_QK[query, k - 1])
+        bound = np.float32(limit - own_Q[query])  # the slack of bounds has room for this rounding
         for row in range(base_BD.shape[0]):
-            limit = min(limits_Q[query], best_QK[query, k - 1])
-            if bounds_QB[query, row] + own_Q[query] <= limit:
+            if bounds_QB[query, row] <= bound:
                 found = distance(base_BD[row], queries_QD[query], limit)
                 if found <= limit and found < best_QK[query, k - 1]:
                     place = k - 1
@@ -80,4 +113,6 @@ def refine(
                         place -= 1
                     best_QK[query, place] = found
                     rows_QK[query, place] = offset + row
-        limits_Q[query] = min(limits_Q[query], best_QK[query, k - 1])
+                    limit = min(limit, best_QK[query, k - 1])
+                    bound = np.float32(limit - own_Q[query])
+        limits_Q[query] = limit

@@ -15,8 +15,8 @@ from ...format.shard_set import ShardSet
 from ...format.stats import PixelSums
 from ...sources.inputs import SourceSplit
 from ...sources.recognize import Source
-from ...workers import run_jobs
-from ..build import WORK_FOLDER
+from ...workers import Engine, run_jobs_by
+from ..kept_listing import WORK_FOLDER
 from ..lock import exclusive_lock
 from ..options import BuildOptions
 from ..shard_job import write_one_shard
@@ -31,6 +31,7 @@ def repair_set(
     *,
     num_workers: int,
     on_progress: Callable[[int], None],
+    engine: Engine = "local",
 ) -> list[str]:
     """Make the files that `findings` name again; their names.
 
@@ -42,7 +43,11 @@ def repair_set(
     damaged = {finding.file for finding in findings}
     split = _split_of(manifest, source, folder)
     options = BuildOptions(
-        pixels=manifest.pixels, seed=manifest.seed, images_per_shard=manifest.images_per_shard, num_workers=num_workers
+        pixels=manifest.pixels,
+        seed=manifest.seed,
+        images_per_shard=manifest.images_per_shard,
+        num_workers=num_workers,
+        engine=engine,
     )
     known = {entry.name for entry in manifest.shards}
     strangers = sorted(name for name in damaged if name.endswith(".tar") and name not in known)
@@ -104,7 +109,10 @@ def _make_again(
     numbers = [number for number in range(plan.num_shards) if plan.shard_name(number) in wanted]
     jobs = [(build.job(number, work), len(plan.positions(number))) for number in numbers]
     sums = PixelSums.zero(options.pixels.size_px)
-    with closing(run_jobs(write_one_shard, jobs, num_workers=options.num_workers, on_progress=on_progress)) as results:
+    running = run_jobs_by(
+        options.engine, write_one_shard, jobs, num_workers=options.num_workers, on_progress=on_progress
+    )
+    with closing(running) as results:
         for job, result in results:
             entry = wanted[job.path.name]
             made = result.written.entry if result.written else replace(entry, sha256="")

@@ -15,7 +15,7 @@ from ...format.files import sha256_of
 from ...format.manifest import QUARANTINE_NAME, STATISTICS_NAME, Manifest
 from ...format.sample_index import SAMPLE_INDEX_NAME
 from ...format.shard import index_path
-from ...workers import run_jobs
+from ...workers import Engine, run_jobs_by
 from .verify_shard import OTHER_HASH, Finding, VerifyJob, verify_one_shard
 
 Depth = Literal["quick", "hashes", "decode"]
@@ -26,6 +26,7 @@ def verify_set(
     *,
     depth: Depth = "hashes",
     num_workers: int = 1,
+    engine: Engine = "local",
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[Finding]:
     """Check the shard set in `folder`; what is wrong, in the order of the manifest. Empty means that nothing is.
@@ -34,6 +35,7 @@ def verify_set(
         folder: the shard set.
         depth: `quick` looks at names and sizes, `hashes` at every byte, `decode` also decodes every image.
         num_workers: worker processes.
+        engine: what runs them; on a cluster `folder` is the same folder on all nodes.
         on_progress: gets the samples done so far.
 
     Raises InputError when there is no manifest or it cannot be read: then nothing can be said of the rest.
@@ -62,7 +64,8 @@ def verify_set(
         for entry, first in zip(manifest.shards, firsts, strict=False)
         if not {entry.name, index_path(Path(entry.name)).name} & wrong_size
     ]
-    with closing(run_jobs(verify_one_shard, jobs, num_workers=num_workers, on_progress=on_progress)) as results:
+    running = run_jobs_by(engine, verify_one_shard, jobs, num_workers=num_workers, on_progress=on_progress)
+    with closing(running) as results:
         for _, found in results:
             findings += found
     order = {entry.name: i for i, entry in enumerate(manifest.shards)}

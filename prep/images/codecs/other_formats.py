@@ -4,12 +4,10 @@ Known by their first bytes, so that a damaged PNG is called a damaged PNG, and a
 Transparency is laid over white, more than 8 bits a sample keep their high byte, the first frame of an animation counts.
 """
 
-import contextlib
 import io
-import os
-import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +27,10 @@ from PIL import (
 from ....errors import InputError
 from ..decoded import Decoded
 from ..limits import ALPHA_BYTES_PER_PIXEL, BYTES_PER_PIXEL, DecodeOptions
+from .avif import without_exif
 from .exif import BITS_PER_SAMPLE_TAG, exif_orientation, first_number
 from .jpeg import upright
+from .messages import caught_messages
 from .png import SIGNATURE, plain_png, png_has_alpha, png_size
 
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
@@ -118,7 +118,8 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
         if kind == "TIFF":
             warnings.simplefilter("ignore", UserWarning)  # all of them are about tags that shape no pixel
         try:
-            with _silent(kind == "TIFF"), _READERS[kind](io.BytesIO(data)) as image:
+            # libtiff writes to the terminal by itself.
+            with caught_messages() if kind == "TIFF" else nullcontext(), _opened(kind, data) as image:
                 _check(options, *image.size, kind, has_alpha=image.has_transparency_data)
                 image.load()
                 if kind != "TIFF":  # a TIFF's own orientation is applied while it is loaded
@@ -136,6 +137,17 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
         has_alpha=has_alpha,
         warnings=found,
     )
+
+
+def _opened(kind: str, data: bytes) -> ImageFile.ImageFile:
+    """The file, opened by Pillow."""
+    try:
+        return _READERS[kind](io.BytesIO(data))
+    except _PILLOW_ERRORS:
+        plain = without_exif(data) if kind == "AVIF" else data
+        if plain == data:
+            raise
+        return _READERS[kind](io.BytesIO(plain))
 
 
 def _check(options: DecodeOptions, width: int, height: int, kind: str, *, has_alpha: bool) -> None:
@@ -180,21 +192,3 @@ def _rgb(image: Image.Image, data: bytes) -> NDArray[np.uint8]:
         image = image.convert("RGBA")
         return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-@contextlib.contextmanager
-def _silent(is_wanted: bool) -> Iterator[None]:
-    """Keep libtiff, which writes to the terminal by itself, from doing so."""
-    if not is_wanted:
-        yield
-        return
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        os.close(nothing)

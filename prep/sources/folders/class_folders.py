@@ -6,10 +6,14 @@ ImageNet, is of the class that it is called by.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 from ....errors import InputError
-from ..inputs import Extra, SourceImage, SourceSplit
-from ..labels import RawLabel, class_id_of, split_of_labels
+from ..inputs import SourceImage, SourceSplit
+from ..known_formats import refuse_known_format
+from ..labels import class_id_of, sorted_split
+from ..litter import is_image_name
 from ..options import SourceOptions
 from ..split_names import split_called
 from .listing import File, Folder
@@ -26,8 +30,10 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
     """
     if not folder.folders:
         raise InputError(f"{folder.where}: holds no class folders; expected one folder of images per class")
-    rows: list[tuple[RawLabel, SourceImage]] = []
+    images: list[SourceImage] = []
+    index_of: dict[str, int] = {}  # in the order of the folders, which is nearly always that of the class ids
     written: dict[str, str] = {}
+    unlike: list[str] = []
     for file in folder.images():
         folder.remarks.pass_over("files beside class folders, of no class", file.path)
     for name in folder.folders:
@@ -35,29 +41,66 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         if not found and allow_empty:
             folder.remarks.pass_over("class folders without images", str(folder.where / name))
         elif not found:
-            raise InputError(f"{folder.where / name}: class without images; put images there or remove the folder")
-        for path, file_name, file, extras in found:
-            class_id = class_id_of(path)
-            if written.setdefault(class_id, path) != path:
+            refuse_known_format(folder.where / name)
+            raise InputError(
+                f"{folder.where / name}: class without images; put images there or remove the folder, or, if it is no "
+                "class, name the folder that holds the class folders as SOURCE"
+            )
+        if found and not any(is_image_name(file.name) for inner in found for file in inner.files):
+            refuse_known_format(Path(found[0].files[0].path).parent)
+            unlike.append(name)
+        for inner in found:
+            class_id = class_id_of(inner.class_path)
+            if written.setdefault(class_id, inner.class_path) != inner.class_path:
                 raise InputError(
                     f"{folder.where}: two class folders called {class_id!r} differ only in Unicode normalization "
-                    f"({written[class_id]!a} and {path!a}); make them one"
+                    f"({written[class_id]!a} and {inner.class_path!a}); make them one"
                 )
-            rows.append((class_id, file.image(file_name, extras)))
+            images += inner.images(class_id, index_of.setdefault(class_id, len(index_of)), options)
         folder.forget(name)
+    if unlike and len(unlike) < len(folder.folders):
+        raise InputError(
+            f"{folder.where / unlike[0]}: holds no file that is called as an image, as the other folders do; move it "
+            "away, or name the folder that holds the class folders as SOURCE"
+        )
     _note_depths(folder, written)
-    return split_of_labels(split, rows, lambda image: str(folder.where / image.name))
+    ids = sorted(index_of)
+    if ids != list(index_of):
+        new = {index_of[class_id]: label for label, class_id in enumerate(ids)}
+        images = [image.labeled(new[image.label]) for image in images]
+    return sorted_split(split, images, ids, "text")
+
+
+class _Images(NamedTuple):
+    """The images of one folder: `prefix` is its path below that of the class."""
+
+    class_path: str
+    prefix: str
+    folder: Folder
+    files: list[File]
+
+    def images(self, class_id: str, label: int, options: SourceOptions) -> list[SourceImage]:
+        """The images as inputs of a class."""
+        prefix, keep = f"{class_id}/{self.prefix}", options.keep
+        return [
+            file.image(prefix + file.name, self.folder.files_beside(file, keep) if keep else (), label)
+            for file in self.files
+        ]
 
 
 def _walk(
-    folder: Folder, path: tuple[str, ...], options: SourceOptions
-) -> Iterator[tuple[str, str, File, tuple[Extra, ...]]]:
-    """Class path, file name below it, file and extras of every image in a folder of a class."""
+    folder: Folder, path: tuple[str, ...], options: SourceOptions, *, only_splits: bool = False
+) -> Iterator[_Images]:
+    """Every folder with images in a folder of a class, that one first.
+
+    `only_splits` says that the folder lies among others that are all called by splits.
+    """
     depth = options.class_depth
-    if path[-1] != path[0] and split_called(path[-1]) and folder.folders and depth is None:
+    if path[-1] != path[0] and split_called(path[-1]) and depth is None and (folder.folders or only_splits):
         raise InputError(
-            f"{folder.where}: the folder of a split inside the folder of a class; name the folder that holds "
-            f"{path[-1]}/ as SOURCE, or say by --class-depth how many folders make a class"
+            f"{folder.where}: the folder of a split inside the folder of a class; put the splits outside, as "
+            f"{path[-1]}/{path[0]}/, or name the folder that holds {path[-1]}/ as SOURCE, or say by --class-depth how "
+            "many folders make a class"
         )
     images = list(folder.images())
     class_path, below = (path, ()) if depth is None else (path[:depth], path[depth:])
@@ -68,13 +111,14 @@ def _walk(
             folder.remarks.pass_over(f"files in fewer than {depth} folders", file.path)
         images = []
     prefix = "".join(f"{name}/" for name in below)
-    for file in images:
-        yield "/".join(class_path), prefix + file.name, file, folder.files_beside(file, options.keep)
+    if images:
+        yield _Images("/".join(class_path), prefix, folder, images)
     found_below = False
+    all_splits = bool(folder.folders) and all(split_called(name) for name in folder.folders)
     for name in folder.folders:
-        for row in _walk(folder.child(name), (*path, name), options):
+        for inner in _walk(folder.child(name), (*path, name), options, only_splits=all_splits):
             found_below = True
-            yield row
+            yield inner
     if not images and not found_below and len(path) > 1:
         folder.remarks.pass_over("folders without images inside class folders", str(folder.where))
 

@@ -30,6 +30,7 @@ def find_flat_labels(split: str, folder: Folder, source: Path) -> FlatLabels | N
         annotations = (source / "Annotations/CLS-LOC" / split, source / "Annotations" / split, folder.where)
         found = next((one for one in annotations if any(one.glob("*.xml"))), None)
         return None if found is None else read_xml_labels(folder, found)
+    folder.remarks.used.add(str(path))
     if path.name == SOLUTION_NAME:
         return FlatLabels(path=path, rows=read_solution(path))
     return FlatLabels(path=path, rows=_read_text(path), are_positions=True)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -30,8 +31,8 @@ class File(Protocol):
     def num_bytes(self) -> int:
         """Its size."""
 
-    def image(self, name: str, extras: tuple[Extra, ...] = ()) -> SourceImage:
-        """The file as an input without a label yet."""
+    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
+        """The file as an input."""
 
     def extra(self, ext: str) -> Extra:
         """The file as something that is kept with an image, under the extension `ext`."""
@@ -44,9 +45,9 @@ class DiskFile(NamedTuple):
     path: str
     num_bytes: int
 
-    def image(self, name: str, extras: tuple[Extra, ...] = ()) -> SourceImage:
+    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
         """As `File` says."""
-        return FileImage(name, 0, self.path, self.num_bytes, 0, extras)
+        return FileImage(name, label, self.path, self.num_bytes, 0, extras)
 
     def extra(self, ext: str) -> Extra:
         """As `File` says."""
@@ -77,16 +78,18 @@ class Folder:
         folders, files = [], []
         with os.scandir(self.where) as entries:
             for entry in entries:
-                if is_system(entry.name):
+                name = entry.name
+                if is_system(name):
                     self.remarks.pass_over("names that systems leave behind", entry.path)
                 elif is_folder(entry):
                     if self._is_output(Path(entry.path)):
                         self.remarks.pass_over("folders of shard sets", entry.path)
                     else:
-                        folders.append(entry.name)
+                        folders.append(name)
                 else:
-                    files.append(DiskFile(entry.name, entry.path, size_of(entry)))
-        return Listing(tuple(sorted(folders)), tuple(sorted(files)))
+                    files.append(DiskFile(name, entry.path, size_of(entry)))
+        files.sort(key=itemgetter(0))
+        return Listing(tuple(sorted(folders)), tuple(files))
 
     def _is_output(self, folder: Path) -> bool:
         """Whether shard sets of ours lie in `folder`, or will."""
@@ -117,7 +120,10 @@ class Folder:
 
     def images(self) -> Iterator[File]:
         """The files that may be images; those that their names say are not, are passed over and counted."""
+        used = self.remarks.used
         for file in self.files:
+            if used and file.path in used:
+                continue
             if is_other_name(file.name):
                 self.remarks.pass_over("files beside images that are not images by name", file.path)
             else:

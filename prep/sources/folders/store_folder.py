@@ -1,7 +1,8 @@
-"""A folder in an object store: images are read from there one by one, everything else is copied first.
+"""A folder in an object store: images, tars and parquet files are read from there, everything else is copied first.
 
-Class folders of photographs are listed in parallel and stay where they are. Tars, parquet files, archives, lists and
-label files come as copies into a folder of this machine, and are then read as those on a disk are.
+Class folders of photographs are listed in parallel and stay where they are. Tars, archives and parquet files have empty
+stand-ins on this machine and are read by ranges. Lists and label files, which are small, come as copies, and are then
+read as those on a disk are.
 """
 
 import shutil
@@ -13,12 +14,14 @@ from typing import NamedTuple
 
 from ....errors import InputError
 from ...storage import Listed, ObjectStore, StoreUrl
+from ...storage.by_offset import stand_in
 from ..inputs import MAX_INPUT_BYTES, Extra, SourceImage
 from ..litter import is_image_name, is_system
 from ..remarks import Remarks
 from .listing import DiskFile, File, Folder, Listing
 
 LIST_THREADS = 32
+READ_BY_RANGES = (".tar", ".parquet")
 COPY_BYTES = 2**26  # read at once of a file that is copied
 
 
@@ -61,9 +64,9 @@ class StoreFile(NamedTuple):
     url: StoreUrl
     e_tag: str | None
 
-    def image(self, name: str, extras: tuple[Extra, ...] = ()) -> SourceImage:
+    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
         """As `File` says."""
-        return StoreImage(name, 0, self.url, self.num_bytes, self.e_tag, extras)
+        return StoreImage(name, label, self.url, self.num_bytes, self.e_tag, extras)
 
     def extra(self, ext: str) -> Extra:
         """As `File` says; read now, since it is small."""
@@ -73,7 +76,7 @@ class StoreFile(NamedTuple):
 
 @dataclass(kw_only=True, eq=False)
 class StoreFolder(Folder):
-    """A folder of a store; `where` is the local folder with the copies of what is no image."""
+    """A folder of a store; `where` is the local folder with copies and stand-ins of what is no image."""
 
     objects: list[File] = field(default_factory=list)
 
@@ -114,7 +117,11 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks) -> StoreFol
             folder.objects.append(StoreFile(name, str(url / one.name), one.num_bytes, url / one.name, one.e_tag))
         else:
             folder.objects.append(DiskFile(name, str(path), one.num_bytes))
-            copied.append((one, path))
+            if name.endswith(READ_BY_RANGES):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stand_in(path, url / one.name, one.num_bytes, one.e_tag)
+            else:
+                copied.append((one, path))
     _copy(store, url, copied, copies)
     return root
 
@@ -136,7 +143,7 @@ def _copy(store: ObjectStore, url: StoreUrl, copied: list[tuple[Listed, Path]], 
     needed, free = sum(one.num_bytes for one, _ in copied), shutil.disk_usage(copies).free
     if needed > free:
         raise InputError(
-            f"{url}: its tars, parquet files and lists are {needed} bytes, which are copied first, and {copies} has "
+            f"{url}: its lists and other files are {needed} bytes, which are copied first, and {copies} has "
             f"room for {free}; set TMPDIR to a folder on a larger disk"
         )
 

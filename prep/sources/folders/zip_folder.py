@@ -75,11 +75,11 @@ class ZipMember(NamedTuple):
     is_deflated: bool
     crc32: int
 
-    def image(self, name: str, extras: tuple[Extra, ...] = ()) -> SourceImage:
+    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
         """As `File` says."""
         return ZipImage(
             name,
-            0,
+            label,
             self.container,
             self.num_bytes,
             self.offset,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ....errors import InputError
+from ...storage.by_offset import address_of
 from ..folders.listing import Folder
 from ..inputs import FileImage, SourceImage, SourceSplit
 from ..labels import RawLabel, split_of_labels
@@ -28,9 +29,8 @@ _NUMBERED = re.compile(r"_(\d{8})$")
 def read_validation_tar(path: Path, devkit: Devkit) -> SourceSplit:
     """The validation split of the flat archive, labeled by the devkit."""
     members = (member for member in members_of(path) if not is_hidden(member.name))
-    images = (
-        FileImage(member.name.rpartition("/")[2], 0, str(path), member.num_bytes, member.offset) for member in members
-    )
+    where = address_of(path)
+    images = (FileImage(one.name.rpartition("/")[2], 0, where, one.num_bytes, one.offset) for one in members)
     return _labeled(path, devkit, images, "val")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import InputError
+from ...storage.by_offset import DiskFile
+from ..remarks import Remarks
 from ..tars.tar_index import tar_members
 from .matlab import read_matlab
 
@@ -16,6 +18,8 @@ DEVKIT_PATTERNS = ("ILSVRC20*devkit*.tar.gz", "devkit-*.tar.gz")
 MAX_DEVKIT_BYTES = 2**28  # unpacked; the real ones have a tenth of it
 MAX_MEMBER_BYTES = 2**26
 _CHUNK = 2**20
+_META_NAME = "meta.mat"
+_TRUTH = re.compile(r"ILSVRC20\d\d_validation_ground_truth\.txt")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,10 +34,29 @@ class Devkit:
     """The class number of every validation image, in order."""
 
 
-def find_devkit(folder: Path) -> Devkit | None:
-    """The devkit archive in `folder`, read; None without one."""
+def find_devkit(folder: Path, remarks: Remarks) -> Devkit | None:
+    """The devkit in `folder`, read, as an archive or unpacked; None without one."""
     path = next((path for pattern in DEVKIT_PATTERNS for path in sorted(folder.glob(pattern))), None)
-    return None if path is None else read_devkit(path)
+    if path is not None:
+        remarks.used.add(str(path))
+        return read_devkit(path)
+    for path in sorted(folder.glob("*devkit*")):
+        data = next((one for one in (path / "data", path) if (one / _META_NAME).is_file()), None)
+        if data is not None:
+            remarks.used.add(str(path))
+            return _read_unpacked(path, data)
+    return None
+
+
+def _read_unpacked(path: Path, data: Path) -> Devkit:
+    meta = data / _META_NAME
+    truth = next((one for one in sorted(data.iterdir()) if _TRUTH.fullmatch(one.name)), None)
+    if truth is None:
+        raise InputError(f"{path}: holds no validation ground truth in {data.name}/; unpack the devkit again")
+    for one in (meta, truth):
+        if one.stat().st_size > MAX_MEMBER_BYTES:
+            raise InputError(f"{one}: {one.stat().st_size} bytes; this is no devkit: unpack it again")
+    return _devkit(path, meta.read_bytes(), truth.read_bytes())
 
 
 def read_devkit(path: Path) -> Devkit:
@@ -44,10 +67,10 @@ def read_devkit(path: Path) -> Devkit:
     meta = truth = None
     with tempfile.TemporaryFile() as unpacked:
         size = _unpack(path, unpacked)
-        for member in tar_members(unpacked.fileno(), path, 0, size):
+        for member in tar_members(DiskFile(unpacked.fileno()), path, 0, size):
             name = member.name.rpartition("/")[2]
-            is_truth = re.fullmatch(r"ILSVRC20\d\d_validation_ground_truth\.txt", name) is not None
-            if not (is_truth or name == "meta.mat"):
+            is_truth = _TRUTH.fullmatch(name) is not None
+            if not (is_truth or name == _META_NAME):
                 continue
             if member.num_bytes > MAX_MEMBER_BYTES:
                 raise InputError(f"{path}: {name} of {member.num_bytes} bytes; this is no devkit: download it again")
@@ -56,6 +79,10 @@ def read_devkit(path: Path) -> Devkit:
             meta, truth = (meta, content) if is_truth else (content, truth)
     if meta is None or truth is None:
         raise InputError(f"{path}: holds no meta.mat or no validation ground truth; download the devkit again")
+    return _devkit(path, meta, truth)
+
+
+def _devkit(path: Path, meta: bytes, truth: bytes) -> Devkit:
     rows = read_meta(meta, path)
     try:
         validation = tuple(int(line) for line in truth.split())

@@ -1,8 +1,8 @@
 """ImageNet as Kaggle packs it: class folders of training images, flat validation images, labels beside `ILSVRC/`.
 
 `SOURCE/ILSVRC/Data/CLS-LOC/train/WNID/*.JPEG` and `val/*.JPEG`, with `LOC_val_solution.csv` and
-`LOC_synset_mapping.txt` in SOURCE; or SOURCE is the folder `ILSVRC` itself. The archive of 2019 has neither file; its
-validation images are labeled by `Annotations/CLS-LOC/val/*.xml`. The `test` images have no labels.
+`LOC_synset_mapping.txt` in SOURCE; or SOURCE is `ILSVRC`, `Data` or `CLS-LOC` itself. The archive of 2019 has neither
+file; its validation images are labeled by `Annotations/CLS-LOC/val/*.xml`. The `test` images have no labels.
 """
 
 from dataclasses import dataclass
@@ -28,26 +28,39 @@ class KaggleLayout:
     """Where the parts of one download lie."""
 
     ilsvrc: Path
-    """The folder `ILSVRC`, which holds `Data/CLS-LOC`."""
+    """The folder `ILSVRC`, which holds `Data/CLS-LOC` and `Annotations`."""
+    data: Path
+    """The folder that holds `train`, `val` and `test`."""
     labels: Path
     """The folder of the two label files."""
-
-    @property
-    def data(self) -> Path:
-        """The folder that holds `train`, `val` and `test`."""
-        return self.ilsvrc / DATA_FOLDER
 
 
 def find_layouts(folder: Path) -> list[KaggleLayout]:
     """What in `folder` is laid out like Kaggle's download; more than one is for the caller to refuse."""
     found = []
     if (folder / "ILSVRC" / DATA_FOLDER).is_dir():
-        found.append(KaggleLayout(ilsvrc=folder / "ILSVRC", labels=folder))
-    if (folder / DATA_FOLDER).is_dir():
-        above = folder.absolute().parent  # SOURCE is ILSVRC/, the label files lie beside it
-        labels = above if not (folder / MAPPING_NAME).exists() and (above / MAPPING_NAME).exists() else folder
-        found.append(KaggleLayout(ilsvrc=folder, labels=labels))
+        found.append(KaggleLayout(ilsvrc=folder / "ILSVRC", data=folder / "ILSVRC" / DATA_FOLDER, labels=folder))
+    # SOURCE is ILSVRC/, Data/ or CLS-LOC/, the label files lie beside ILSVRC/.
+    inner = folder.absolute()
+    for outer, rest in ((inner, DATA_FOLDER), (inner.parent, Path("CLS-LOC")), (inner.parent.parent, Path())):
+        if (inner / rest).is_dir() and outer / DATA_FOLDER == inner / rest:
+            is_beside = any((outer.parent / name).exists() for name in (MAPPING_NAME, SOLUTION_NAME))
+            labels = outer.parent if is_beside and not (outer / MAPPING_NAME).exists() else outer
+            found.append(KaggleLayout(ilsvrc=outer, data=folder / rest, labels=labels))
     return found
+
+
+def refuse_zipped_kaggle(folder: Folder) -> None:
+    """InputError with the way out for Kaggle's download while it is packed, whose label files cannot be read."""
+    inner = folder
+    for name in ("ILSVRC", *DATA_FOLDER.parts):
+        if name not in inner.folders:
+            return
+        inner = inner.child(name)
+    raise InputError(
+        f"{folder.where}: Kaggle's packing of ILSVRC, which is not read in its zip; unpack it (unzip "
+        f"{folder.where.name} -d FOLDER) and name FOLDER"
+    )
 
 
 def read_train(layout: KaggleLayout, folder: Folder, options: SourceOptions) -> SourceSplit:
@@ -78,6 +91,7 @@ def read_validation(layout: KaggleLayout, folder: Folder, options: SourceOptions
     solution, annotations = layout.labels / SOLUTION_NAME, layout.ilsvrc / ANNOTATIONS_FOLDER / "val"
     mapping = _mapping_or_note(layout, folder)
     if solution.is_file():
+        folder.remarks.used.add(str(solution))
         labels = FlatLabels(path=solution, rows=read_solution(solution))
     elif annotations.is_dir():
         labels = read_xml_labels(folder, annotations)
@@ -97,6 +111,7 @@ def read_validation(layout: KaggleLayout, folder: Folder, options: SourceOptions
 def _mapping_or_note(layout: KaggleLayout, folder: Folder) -> dict[str, tuple[int, str]] | None:
     path = layout.labels / MAPPING_NAME
     if path.is_file():
+        folder.remarks.used.add(str(path))
         return _read_mapping(path)
     folder.remarks.note(f"{path}: no such file, so classes are called by their ids; it comes with Kaggle's download")
     return None

@@ -62,6 +62,8 @@ def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ..
             written = str(url)  # without what nobody may read
         elif not Path(written).is_absolute() and os.pardir in Path(os.path.normpath(written)).parts:
             raise InputError(f"{where}: {written} leads out of {path.parent}; write an absolute path if that is meant")
+        elif "\\" in written and not (path.parent / written).exists():
+            written = written.replace("\\", "/")  # written on Windows
         opened = url or os.path.normpath(path.parent / written)
         if opened in lines:
             raise InputError(f"{where}: {written} again, first in line {lines[opened]}; list every image once")
@@ -77,7 +79,8 @@ def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ..
 
 def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, object]]]:
     """Line and fields of every row; path, label and split under these names."""
-    if path.suffix == ".txt":
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
         for number, line in text_lines(path):
             if line.strip():
                 # The path may hold spaces: the label is what follows the last one.
@@ -86,16 +89,16 @@ def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, o
                     raise InputError(f"{path}, line {number}: {line.strip()!r}; expected a path and a label")
                 yield number, {"path": written.strip(), "label": label}
         return
-    rows = _json_rows(path) if path.suffix == ".jsonl" else ((n, {**row}) for n, row in csv_rows(path))
+    rows = _json_rows(path) if suffix == ".jsonl" else ((n, {**row}) for n, row in csv_rows(path))
     names: dict[tuple[str, ...], dict[str, str]] = {}
     is_empty = True
     for number, row in rows:
         is_empty = False
         columns = tuple(row)
         if columns not in names:
-            names[columns] = _names(path, number if path.suffix == ".jsonl" else 1, columns, options)
+            names[columns] = _names(path, number if suffix == ".jsonl" else 1, columns, options)
         yield number, {**row, **{name: row[column] for name, column in names[columns].items()}}
-    if is_empty and path.suffix != ".jsonl":
+    if is_empty and suffix != ".jsonl":
         header = next((line for _, line in text_lines(path)), "")
         _names(path, 1, tuple(name.strip() for name in header.replace("\t", ",").split(",")), options)
 
@@ -109,7 +112,7 @@ def _names(path: Path, line: int, columns: tuple[str, ...], options: SourceOptio
         "label": find_column(columns, LABEL_NAMES, label, "--label-column", where),
         "split": find_column(columns, SPLIT_NAMES, None, "renaming the others", where),
     }
-    if path.suffix != ".jsonl" and None in (found["path"], found["label"]):
+    if path.suffix.lower() != ".jsonl" and None in (found["path"], found["label"]):
         raise InputError(
             f"{where}: the header is {','.join(columns)!r}; expected the columns path, label, each once, or name them "
             "by --image-column and --label-column"

@@ -31,7 +31,7 @@ def csv_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[int, d
     """
     first = next((line for _, line in text_lines(path)), "")
     delimiter = next((one for one in DELIMITERS if one in first), ",")
-    reader = csv.reader((line for _, line in text_lines(path)), strict=True, delimiter=delimiter)
+    reader = csv.reader((line for _, line in text_lines(path)), strict=True, delimiter=delimiter, skipinitialspace=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         if any(header.count(column) != 1 for column in columns) or len(set(header)) != len(header):

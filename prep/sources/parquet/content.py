@@ -5,7 +5,6 @@ Snappy works in blocks of 64 KiB that do not refer to each other, so their place
 alone. Other codecs unpack the page for every value.
 """
 
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from ....errors import InputError
 from ....extras import explained_imports
+from ...storage.by_offset import ByOffset
 from ..inputs import MAX_INPUT_BYTES
 
 with explained_imports():
@@ -25,8 +25,8 @@ SNAPPY_BLOCK = 2**16
 # walk through.
 INCOMPRESSIBLE = 0.9
 
-Read = Callable[[int, int, int], memoryview]
-"""`read(descriptor, position, num_bytes)` gives bytes of the unpacked page, fewer where it ends."""
+Read = Callable[[ByOffset, int, int], memoryview]
+"""`read(file, position, num_bytes)` gives bytes of the unpacked page, fewer where it ends."""
 
 
 class Packed(NamedTuple):
@@ -46,12 +46,12 @@ class Content(NamedTuple):
     num_bytes: int
 
 
-def content_of(descriptor: int, packed: Packed) -> Content:
+def content_of(file: ByOffset, packed: Packed) -> Content:
     """A way to read the unpacked page; InputError when it cannot be one."""
     if CODECS[packed.codec] is None:
         return Content(_Plain(packed).read, 4096, packed.num_bytes)
     if packed.codec == "SNAPPY" and packed.num_bytes > INCOMPRESSIBLE * packed.num_unpacked:
-        starts = _snappy_blocks(descriptor, packed)
+        starts = _snappy_blocks(file, packed)
         if starts is not None:
             return Content(_SnappyBlocks(packed, starts).read, SNAPPY_BLOCK, packed.num_unpacked)
     if packed.num_unpacked > MAX_INPUT_BYTES:
@@ -65,16 +65,16 @@ def content_of(descriptor: int, packed: Packed) -> Content:
 class _Plain(NamedTuple):
     packed: Packed
 
-    def read(self, descriptor: int, position: int, num_bytes: int) -> memoryview:
+    def read(self, file: ByOffset, position: int, num_bytes: int) -> memoryview:
         num_bytes = max(0, min(num_bytes, self.packed.num_bytes - position))
-        return memoryview(_pread(descriptor, num_bytes, self.packed.offset + position))
+        return memoryview(_pread(file, num_bytes, self.packed.offset + position))
 
 
 class _Whole(NamedTuple):
     packed: Packed
 
-    def read(self, descriptor: int, position: int, num_bytes: int) -> memoryview:
-        data = _pread(descriptor, self.packed.num_bytes, self.packed.offset)
+    def read(self, file: ByOffset, position: int, num_bytes: int) -> memoryview:
+        data = _pread(file, self.packed.num_bytes, self.packed.offset)
         return _unpack(data, self.packed.codec, self.packed.num_unpacked)[position : position + num_bytes]
 
 
@@ -82,7 +82,7 @@ class _SnappyBlocks(NamedTuple):
     packed: Packed
     starts: NDArray[np.int64]  # in the file, one for each block and one behind the last
 
-    def read(self, descriptor: int, position: int, num_bytes: int) -> memoryview:
+    def read(self, file: ByOffset, position: int, num_bytes: int) -> memoryview:
         end = min(position + num_bytes, self.packed.num_unpacked)
         if position >= end:
             return memoryview(b"")
@@ -90,18 +90,18 @@ class _SnappyBlocks(NamedTuple):
         begin = first * SNAPPY_BLOCK
         num_unpacked = min(last * SNAPPY_BLOCK, self.packed.num_unpacked) - begin
         start, stop = int(self.starts[first]), int(self.starts[last])
-        data = _varint_bytes(num_unpacked) + _pread(descriptor, stop - start, start)
+        data = _varint_bytes(num_unpacked) + _pread(file, stop - start, start)
         return _unpack(data, "SNAPPY", num_unpacked)[position - begin : end - begin]
 
 
-def _snappy_blocks(descriptor: int, packed: Packed) -> NDArray[np.int64] | None:
+def _snappy_blocks(file: ByOffset, packed: Packed) -> NDArray[np.int64] | None:
     """Where the blocks of a snappy stream start; None when they refer to each other, as those of some encoders may."""
     position, end = packed.offset, packed.offset + packed.num_bytes
     position += len(_varint_bytes(packed.num_unpacked))  # the stream begins with its unpacked size
     starts = [position]
     num_unpacked = 0
     while position < end:
-        head = os.pread(descriptor, 5, position)
+        head = file.read_at(position, 5)
         if not head:
             raise InputError(f"the file ends at byte {position}")
         kind, upper = head[0] & 3, head[0] >> 2
@@ -134,8 +134,8 @@ def _varint_bytes(number: int) -> bytes:
     return bytes([*parts, number])
 
 
-def _pread(descriptor: int, num_bytes: int, offset: int) -> bytes:
-    data = os.pread(descriptor, num_bytes, offset)
+def _pread(file: ByOffset, num_bytes: int, offset: int) -> bytes:
+    data = file.read_at(offset, num_bytes)
     if len(data) != num_bytes:
         raise InputError(f"the file ends at byte {offset + len(data)}")
     return data

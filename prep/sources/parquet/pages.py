@@ -12,7 +12,6 @@ dictionary encoding.
 
 import bisect
 import functools
-import os
 import struct
 from typing import Any, NamedTuple
 
@@ -20,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import InputError
+from ...storage import ChangedError
+from ...storage.by_offset import ByOffset, opened
 from ..inputs import MAX_INPUT_BYTES
 from .content import Content, Packed, content_of
 
@@ -74,19 +75,19 @@ def read_value(chunk: ColumnChunk, row: int) -> bytes:
 
     Raises InputError, in one line, when it is null, too large, or the file is damaged or was changed.
     """
-    descriptor = os.open(chunk.path, os.O_RDONLY)
     try:
-        table = _page_table(chunk)
-        page = table.pages[bisect.bisect_right(table.first_rows, row) - 1]
-        content, places = _values(chunk, page)
-        place = int(places[row - page.first_row])
-        if place >= 0:
-            (num_bytes,) = struct.unpack("<I", content.read(descriptor, place, 4))
-            return bytes(content.read(descriptor, place + 4, num_bytes))
+        with opened(chunk.path) as file:
+            table = _page_table(chunk)
+            page = table.pages[bisect.bisect_right(table.first_rows, row) - 1]
+            content, places = _values(chunk, page)
+            place = int(places[row - page.first_row])
+            if place >= 0:
+                (num_bytes,) = struct.unpack("<I", content.read(file, place, 4))
+                return bytes(content.read(file, place + 4, num_bytes))
+    except ChangedError:
+        raise
     except (ValueError, IndexError, struct.error) as error:
         raise InputError(f"damaged parquet: {' '.join(str(error).split())}") from None
-    finally:
-        os.close(descriptor)
     raise InputError("null instead of an image")
 
 
@@ -96,80 +97,75 @@ def _page_table(chunk: ColumnChunk) -> _Table:
     pages: list[_Page] = []
     dictionary = None
     position, end, row = chunk.start, chunk.start + chunk.num_bytes, 0
-    descriptor = os.open(chunk.path, os.O_RDONLY)
     try:
-        while row < chunk.num_rows:
-            header, size = _page_header(descriptor, position, end)
-            kind, num_unpacked, num_bytes = (_number(header, i) for i in (1, 2, 3))
-            offset = position + size
-            if not 0 <= num_bytes <= end - offset or num_unpacked < 0:
-                raise InputError(f"impossible size of the page at byte {position}")
-            if kind not in _OWN_HEADERS:
+        with opened(chunk.path) as file:
+            while row < chunk.num_rows:
+                header, size = _page_header(file, position, end)
+                kind, num_unpacked, num_bytes = (_number(header, i) for i in (1, 2, 3))
+                offset = position + size
+                if not 0 <= num_bytes <= end - offset or num_unpacked < 0:
+                    raise InputError(f"impossible size of the page at byte {position}")
+                if kind not in _OWN_HEADERS:
+                    position = offset + num_bytes
+                    continue
+                own = header[_OWN_HEADERS[kind]]
+                num_values, encoding = _number(own, 1), _number(own, 4 if kind == _DATA_V2 else 2)
+                num_levels, codec = None, chunk.codec
+                if kind == _DATA_V2:
+                    num_levels = _number(own, 5)
+                    codec = codec if own.get(7, True) else "UNCOMPRESSED"
+                skipped = num_levels or 0
+                packed = Packed(offset + skipped, num_bytes - skipped, num_unpacked - skipped, codec)
+                if min(skipped, packed.num_bytes, packed.num_unpacked) < 0 or not 0 <= num_values <= chunk.num_rows:
+                    raise InputError(f"impossible counts in the page at byte {position}")
+                if encoding not in _PLAIN + _BY_DICTIONARY:
+                    raise InputError(f"unknown encoding {encoding} in the page at byte {position}")
+                by_dictionary = kind != _DICTIONARY and encoding in _BY_DICTIONARY
+                page = _Page(packed, row, num_values, by_dictionary, num_levels)
+                if kind == _DICTIONARY:
+                    dictionary = page
+                else:
+                    pages.append(page)
+                    row += num_values
                 position = offset + num_bytes
-                continue
-            own = header[_OWN_HEADERS[kind]]
-            num_values, encoding = _number(own, 1), _number(own, 4 if kind == _DATA_V2 else 2)
-            num_levels, codec = None, chunk.codec
-            if kind == _DATA_V2:
-                num_levels = _number(own, 5)
-                codec = codec if own.get(7, True) else "UNCOMPRESSED"
-            skipped = num_levels or 0
-            packed = Packed(offset + skipped, num_bytes - skipped, num_unpacked - skipped, codec)
-            if min(skipped, packed.num_bytes, packed.num_unpacked) < 0 or not 0 <= num_values <= chunk.num_rows:
-                raise InputError(f"impossible counts in the page at byte {position}")
-            if encoding not in _PLAIN + _BY_DICTIONARY:
-                raise InputError(f"unknown encoding {encoding} in the page at byte {position}")
-            by_dictionary = kind != _DICTIONARY and encoding in _BY_DICTIONARY
-            page = _Page(packed, row, num_values, by_dictionary, num_levels)
-            if kind == _DICTIONARY:
-                dictionary = page
-            else:
-                pages.append(page)
-                row += num_values
-            position = offset + num_bytes
     except KeyError as error:
         raise InputError(f"the page header at byte {position} lacks field {error}") from None
-    finally:
-        os.close(descriptor)
     return _Table(pages, [page.first_row for page in pages], dictionary)
 
 
 @functools.lru_cache(CACHED)
 def _values(chunk: ColumnChunk, page: _Page) -> _Values:
     """Where the values of a data page lie."""
-    descriptor = os.open(chunk.path, os.O_RDONLY)
-    try:
-        content = content_of(descriptor, page.packed)
-        is_there, start = _levels(descriptor, chunk, page, content)
+    with opened(chunk.path) as file:
+        content = content_of(file, page.packed)
+        is_there, start = _levels(file, chunk, page, content)
         places = np.full(page.num_values, -1, np.int64)
         if not page.by_dictionary:
-            places[is_there] = _places(descriptor, content, start, int(is_there.sum()))
+            places[is_there] = _places(file, content, start, int(is_there.sum()))
             return _Values(content, places)
         dictionary = _page_table(chunk).dictionary
         if dictionary is None:
             raise InputError("a dictionary is missing")
-        data = content.read(descriptor, start, content.num_bytes)
+        data = content.read(file, start, content.num_bytes)
         indices = _hybrid(data[1:], data[0], int(is_there.sum()))
-        content = content_of(descriptor, dictionary.packed)
-        places[is_there] = _places(descriptor, content, 0, dictionary.num_values)[indices]
+        content = content_of(file, dictionary.packed)
+        places[is_there] = _places(file, content, 0, dictionary.num_values)[indices]
         return _Values(content, places)
-    finally:
-        os.close(descriptor)
 
 
-def _levels(descriptor: int, chunk: ColumnChunk, page: _Page, content: Content) -> tuple[NDArray[np.bool_], int]:
+def _levels(file: ByOffset, chunk: ColumnChunk, page: _Page, content: Content) -> tuple[NDArray[np.bool_], int]:
     """Which rows of the page have a value, and where the values begin."""
     if chunk.max_level == 0:
         return np.ones(page.num_values, np.bool_), 0
     if page.num_levels is not None:
-        data, start = memoryview(os.pread(descriptor, page.num_levels, page.packed.offset - page.num_levels)), 0
+        data, start = memoryview(file.read_at(page.packed.offset - page.num_levels, page.num_levels)), 0
     else:
-        (num_bytes,) = struct.unpack("<I", content.read(descriptor, 0, 4))
-        data, start = content.read(descriptor, 4, num_bytes), 4 + num_bytes
+        (num_bytes,) = struct.unpack("<I", content.read(file, 0, 4))
+        data, start = content.read(file, 4, num_bytes), 4 + num_bytes
     return _hybrid(data, chunk.max_level.bit_length(), page.num_values) == chunk.max_level, start
 
 
-def _places(descriptor: int, content: Content, start: int, count: int) -> NDArray[np.int64]:
+def _places(file: ByOffset, content: Content, start: int, count: int) -> NDArray[np.int64]:
     """Where `count` plainly encoded values begin: each with its length, and right behind the one before."""
     if 4 * count > content.num_bytes - start:
         raise InputError(f"{count} values do not fit a page of {content.num_bytes} bytes")
@@ -179,7 +175,7 @@ def _places(descriptor: int, content: Content, start: int, count: int) -> NDArra
         places[i] = position
         if position + 4 > first + len(window):
             size = max(4, content.window - position % content.window)  # not into the next window without need
-            window, first = content.read(descriptor, position, size), position
+            window, first = content.read(file, position, size), position
         (num_bytes,) = struct.unpack_from("<I", window, position - first)
         position += 4 + num_bytes
         if position > content.num_bytes or num_bytes > MAX_INPUT_BYTES:
@@ -187,10 +183,10 @@ def _places(descriptor: int, content: Content, start: int, count: int) -> NDArra
     return places
 
 
-def _page_header(descriptor: int, position: int, end: int) -> tuple[dict[int, Any], int]:
+def _page_header(file: ByOffset, position: int, end: int) -> tuple[dict[int, Any], int]:
     """The fields by number of the page header at `position`, and its size."""
     for size in HEADER_READS:
-        data = os.pread(descriptor, min(size, end - position), position)
+        data = file.read_at(position, min(size, end - position))
         try:
             return _thrift_struct(data, 0)
         except IndexError:

@@ -5,63 +5,20 @@ Labels are whole numbers of any width or names. Names and order of the classes a
 (ClassLabel). Planning reads the columns of labels and paths, never an image; workers read single pages in place.
 """
 
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from ....cores import num_cores
 from ....errors import InputError
-from ..extras import column_extras
-from ..inputs import Extra, FileImage, SourceImage, SourceSplit
-from ..labels import UNLABELED, RawLabel, Unlabeled, check_number, class_id_of, raw_label, split_of_labels
-from ..lists.columns import LABEL_NAMES, find_column
+from ...storage.by_offset import address_of
+from ...workers import run_jobs
+from ..inputs import SourceImage, SourceSplit
+from ..labels import UNLABELED, RawLabel, Unlabeled, check_number, split_of_labels
 from ..options import SourceOptions
 from ..remarks import Remarks
-from .content import CODECS
-from .pages import ENCODINGS, ColumnChunk, read_value
+from .rows import FileJob, FileRows, read_rows, where_of
 
-
-class ParquetImage(NamedTuple):
-    """One row of a parquet file. All rows of a row group have the same `chunk`."""
-
-    name: str
-    label: int
-    chunk: ColumnChunk
-    row: int
-    extras: tuple[Extra, ...] = ()
-
-    @property
-    def num_bytes(self) -> int:
-        """Of the images of the whole row group: no listing tells them apart."""
-        return self.chunk.num_bytes
-
-    def read(self) -> bytes:
-        """The content, as `SourceImage` says."""
-        return read_value(self.chunk, self.row)
-
-    def labeled(self, label: int, class_id: str | None = None) -> "ParquetImage":
-        """As `SourceImage` says."""
-        return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
-
-    def keeping(self, extra: Extra) -> "ParquetImage":
-        """As `SourceImage` says."""
-        return self._replace(extras=tuple(sorted((*self.extras, extra))))
-
-    @property
-    def container(self) -> str:
-        """As `SourceImage` says."""
-        return self.chunk.path
-
-
-class _Columns(NamedTuple):
-    """What holds what; `class_ids` are None when the file does not name its classes."""
-
-    image: str
-    label: str | None
-    is_struct: bool
-    has_path: bool
-    class_ids: tuple[str, ...] | None
+_FILES_PER_WORKER = 8  # so that few files do not wait for many workers to start
 
 
 def read_parquet(files: Sequence[Path], split: str, options: SourceOptions, remarks: Remarks) -> SourceSplit:
@@ -69,26 +26,20 @@ def read_parquet(files: Sequence[Path], split: str, options: SourceOptions, rema
 
     Raises InputError naming the file: not parquet or not complete, no image or label column or several, a codec or
     encoding that is not read here, files that name different classes, and naming the row: no label or one that is no
-    class. Unlabeled when every label is missing or -1, as in the test splits of Hugging Face.
+    class; ChildProcessError when workers are killed from outside; Unlabeled when every label is missing or -1, as in
+    the test splits of Hugging Face.
     """
-    import pyarrow
-    from pyarrow import parquet
-
     rows: list[tuple[RawLabel | None, SourceImage]] = []
     first: tuple[Path, tuple[str, ...] | None] | None = None
-    for path in files:
-        try:
-            with parquet.ParquetFile(path) as file:
-                columns = _find_columns(path, file.schema_arrow, options, remarks)
-                first = first or (path, columns.class_ids)
-                if columns.class_ids != first[1]:
-                    raise InputError(
-                        f"{path}: names other classes than {first[0].name}; put only files of one data set together"
-                    )
-                rows += _images_of(path, file, columns, options)
-        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            words = " ".join(str(error).split())
-            raise InputError(f"{path}: not a complete parquet file ({words}); download it again") from None
+    for path, content in zip(files, _contents(files, options), strict=True):
+        for note in content.notes:
+            remarks.note(note)
+        first = first or (path, content.class_ids)
+        if content.class_ids != first[1]:
+            raise InputError(
+                f"{path}: names other classes than {first[0].name}; put only files of one data set together"
+            )
+        rows += content.rows
     if first is None or not rows:
         raise InputError(f"{files[0].parent if files else split}: parquet files without rows; download them again")
     table = first[1]
@@ -99,182 +50,18 @@ def read_parquet(files: Sequence[Path], split: str, options: SourceOptions, rema
     labeled: list[tuple[RawLabel, SourceImage]] = []
     for label, image in rows:
         if label is None:
-            check_number(label, _where(image), table)
+            check_number(label, where_of(image), table)
         else:
             labeled.append((label, image))
-    return split_of_labels(split, labeled, _where, table=table)
+    return split_of_labels(split, labeled, where_of, table=table)
 
 
-def _find_columns(path: Path, schema: Any, options: SourceOptions, remarks: Remarks) -> _Columns:
-    from pyarrow import types
-
-    def is_bytes(kind: Any) -> bool:
-        return bool(types.is_binary(kind) or types.is_large_binary(kind))
-
-    def is_text(kind: Any) -> bool:
-        kind = kind.value_type if types.is_dictionary(kind) else kind
-        return bool(types.is_string(kind) or types.is_large_string(kind))
-
-    structs = {
-        field.name: field.type.get_field_index("path") >= 0
-        for field in schema
-        if types.is_struct(field.type)
-        and (i := field.type.get_field_index("bytes")) >= 0
-        and is_bytes(field.type.field(i).type)
+def _contents(files: Sequence[Path], options: SourceOptions) -> list[FileRows]:
+    """What every file holds, in their order; opened by workers, since a damaged footer can end a process."""
+    jobs = [(FileJob(path, address_of(path), options), 1) for path in files]
+    num_workers = min(num_cores(), -(-len(files) // _FILES_PER_WORKER))
+    found = {
+        job.path: content
+        for job, content in run_jobs(read_rows, jobs, num_workers=num_workers, on_progress=lambda done: None)
     }
-    plain = [field.name for field in schema if is_bytes(field.type)]
-    wanted = options.image_column
-    if wanted is not None and wanted not in (*structs, *plain):
-        raise InputError(
-            f"{path}: --image-column {wanted}: no such column of image bytes among {', '.join(schema.names)}"
-        )
-    found = [wanted] if wanted is not None else list(structs) or plain
-    image = _the_one(path, "image column (a struct with bytes, or binary)", found, schema.names, "--image-column")
-    tables = {
-        name: tuple(class_id_of(str(one)) for one in feature["names"])
-        for name, feature in _features(schema).items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
-    }
-    numbers = [field.name for field in schema if types.is_integer(field.type)]
-    texts = [field.name for field in schema if is_text(field.type) and field.name != image]
-    label = _label_column(path, schema.names, numbers, texts, tables, options, remarks)
-    return _Columns(image, label, image in structs, structs.get(image, False), tables.get(label or ""))
-
-
-def _label_column(
-    path: Path,
-    columns: Sequence[str],
-    numbers: Sequence[str],
-    texts: Sequence[str],
-    tables: dict[str, tuple[str, ...]],
-    options: SourceOptions,
-    remarks: Remarks,
-) -> str | None:
-    """The column of labels: the one that the user names, else one with a class table, a usual name or numbers."""
-    where, wanted = str(path), options.label_column or options.label_key
-    if wanted is not None:
-        return find_column([*numbers, *texts], LABEL_NAMES, wanted, "--label-column", where)
-    named = [name for name in numbers if name in tables]
-    usual = find_column(named if len(named) > 1 else [*numbers, *texts], LABEL_NAMES, None, "--label-column", where)
-    found = named if len(named) == 1 else [usual] if usual is not None else named or list(numbers)
-    if not found and options.unlabeled:
-        return None
-    label = _the_one(
-        path, "label column (of whole numbers, or of names and called label)", found, columns, "--label-column"
-    )
-    if len(named) > 1:
-        others = ", ".join(name for name in named if name != label)
-        remarks.note(f"{path.parent}: labels are the column {label}; {others} can be taken by --label-column")
-    return label
-
-
-def _features(schema: Any) -> dict[str, Any]:
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError, RecursionError):
-        return {}
-    return features if isinstance(features, dict) else {}
-
-
-def _the_one(path: Path, what: str, found: Sequence[str], columns: Iterable[str], option: str) -> str:
-    if len(found) != 1:
-        count = f"more than one {what}: {', '.join(found)}" if found else f"no {what} among {', '.join(columns)}"
-        raise InputError(f"{path}: {count}; name it by {option}")
-    return found[0]
-
-
-def _images_of(
-    path: Path, file: Any, columns: _Columns, options: SourceOptions
-) -> Iterator[tuple[RawLabel | None, SourceImage]]:
-    """Label and image of every row."""
-    from pyarrow import compute
-
-    image_bytes = f"{columns.image}.bytes" if columns.is_struct else columns.image
-    chunks = list(_chunks(path, file, image_bytes))
-    kept = [name for name in options.keep if name in file.schema_arrow.names and name != columns.image]
-    wanted = {*([columns.label] if columns.label else []), *kept}
-    table = file.read([*wanted, *([f"{columns.image}.path"] if columns.has_path else [])])
-    num_rows = sum(chunk.num_rows for chunk in chunks)
-    labels = table.column(columns.label).to_pylist() if columns.label else [None] * num_rows
-    paths = compute.struct_field(table.column(columns.image), "path").to_pylist() if columns.has_path else []
-    extra_rows = table.select(kept).to_pylist() if kept else []
-    lacks_bytes = _rows_without_bytes(file, image_bytes) if columns.has_path else None
-    number = 0
-    for chunk in chunks:
-        for row in range(chunk.num_rows):
-            written = paths[number] if paths else None
-            file_name = Path(written).name if isinstance(written, str) else ""
-            name = file_name or f"{path.stem}-{number:07d}"
-            extras = tuple(sorted(column_extras(kept, extra_rows[number]))) if kept else ()
-            image: SourceImage = ParquetImage(name, 0, chunk, row, extras)
-            if lacks_bytes is not None and lacks_bytes[number] and isinstance(written, str):
-                image = _file_of_path(path, written, name, extras) or image
-            label = raw_label(labels[number])
-            if label is None and labels[number] is not None:
-                raise InputError(f"{path}, row {number}: label {labels[number]!r}; expected a class index or a name")
-            yield label, image
-            number += 1
-
-
-def _rows_without_bytes(file: Any, column: str) -> list[bool] | None:
-    """Which rows have no bytes; None when statistics say that none lacks them, so that no image need be read."""
-    schema = file.schema
-    (number,) = (i for i in range(len(schema)) if schema.column(i).path == column)
-    found: list[bool] = []
-    for i in range(file.num_row_groups):
-        statistics = file.metadata.row_group(i).column(number).statistics
-        num_rows = file.metadata.row_group(i).num_rows
-        if statistics is None or not statistics.has_null_count or statistics.null_count == 0:
-            found += [False] * num_rows
-        elif statistics.null_count == num_rows:
-            found += [True] * num_rows
-        else:
-            struct = file.read_row_group(i, [column]).column(0)
-            found += [value is None or value["bytes"] is None for value in struct.to_pylist()]
-    return found if any(found) else None
-
-
-def _file_of_path(path: Path, written: str, name: str, extras: tuple[Extra, ...]) -> FileImage | None:
-    """The image that a row names instead of holding it; None when there is no such file, in the files' own folder."""
-    if not Path(written).is_absolute() and os.pardir in Path(os.path.normpath(written)).parts:
-        return None
-    opened = os.path.normpath(path.parent / written)
-    try:
-        size = os.stat(opened).st_size  # noqa: PTH116 - a Path costs more than the call
-    except (OSError, ValueError):
-        return None
-    return FileImage(name, 0, opened, size, 0, extras)
-
-
-def _where(image: SourceImage) -> str:
-    if isinstance(image, ParquetImage):
-        return f"{image.chunk.path}, row {image.chunk.first_row + image.row}"
-    return image.name
-
-
-def _chunks(path: Path, file: Any, column: str) -> Iterator[ColumnChunk]:
-    """The column `column` of every row group."""
-    schema = file.schema
-    (number,) = (i for i in range(len(schema)) if schema.column(i).path == column)
-    leaf = schema.column(number)
-    first_row = 0
-    for i in range(file.num_row_groups):
-        group = file.metadata.row_group(i)
-        chunk = group.column(number)
-        if chunk.compression not in CODECS or not ENCODINGS.issuperset(chunk.encodings) or leaf.max_repetition_level:
-            found = f"{chunk.compression} with {', '.join(chunk.encodings)}"
-            raise InputError(
-                f"{path}: {column} is stored as {found}; this reads {', '.join(CODECS)} with plain or dictionary "
-                "encoding: write the file again with pyarrow"
-            )
-        start = min(offset for offset in (chunk.dictionary_page_offset, chunk.data_page_offset) if offset)
-        yield ColumnChunk(
-            str(path),
-            start,
-            chunk.total_compressed_size,
-            group.num_rows,
-            chunk.compression,
-            leaf.max_definition_level,
-            first_row,
-        )
-        first_row += group.num_rows
+    return [found[path] for path in files]

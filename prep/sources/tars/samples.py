@@ -7,19 +7,19 @@ a key; there the key goes up to the last dot. Hidden members, as a Mac writes th
 
 import itertools
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ...storage.by_offset import ByOffset, address_of, opened
 from ..extras import checked_ext, column_extras
 from ..inputs import Extra
 from ..labels import UNLABELED, RawLabel, Unlabeled, raw_label
 from ..litter import is_hidden
 from ..options import SourceOptions
 from ..remarks import Remarks
-from .tar_index import Member, members_of, opened
+from .tar_index import Member, members_of
 
 IMAGE_KINDS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "avif", "jp2")
 # What a label is called in JSON; `label` is taken before all others.
@@ -62,7 +62,7 @@ def labeled_samples(
     label or with several, a member twice.
     """
     options = options or SourceOptions()
-    with opened(path) as descriptor:
+    with opened(path) as file:
         for number, (key, members) in enumerate(_samples(path, image_kinds, options, remarks)):
             where = f"{path}: sample {key!r}"
             kinds = [kind for kind in members if _is_image(kind, image_kinds, options)]
@@ -72,13 +72,13 @@ def labeled_samples(
                 raise (Unlabeled if is_unlabeled else InputError)(
                     f"{where} has the members {', '.join(sorted(members))}; expected one image "
                     f"({', '.join(image_kinds)}) and a label (cls or json); name them by --image-column and "
-                    "--label-key, or store images without labels by --unlabeled"
+                    f"--label-key, or store images without labels by --unlabeled{_if_folders(key)}"
                 )
             label: RawLabel = UNLABELED
             label_member, row = None, None
             if label_kinds:
                 label_member = members[label_kinds[0]]
-                content = _content(descriptor, label_member, where)
+                content = _content(file, label_member, where)
                 if _last(label_kinds[0]) == "json":
                     row = _json_row(content, where)
                     label = _label_in(row, options, where)
@@ -87,6 +87,12 @@ def labeled_samples(
             image = members[kinds[0]]
             extras = tuple(sorted(_extras(path, members, row, options))) if options.keep else ()
             yield LabeledSample(key, _last(kinds[0]), image, label_member, label, extras)
+
+
+def _if_folders(key: str) -> str:
+    """A way out for tars of class folders."""
+    folder = key.rpartition("/")[0]
+    return f"; if {folder}/ is a class, unpack the tar and name what comes out" if folder else ""
 
 
 def _samples(
@@ -162,10 +168,10 @@ def _label_kinds(members: dict[str, Member], options: SourceOptions) -> list[str
     return numbers or rows
 
 
-def _content(descriptor: int, member: Member, where: str) -> bytes:
+def _content(file: ByOffset, member: Member, where: str) -> bytes:
     if member.num_bytes > MAX_LABEL_BYTES:
         raise InputError(f"{where}: a label of {member.num_bytes} bytes; expected a number or a name")
-    return os.pread(descriptor, member.num_bytes, member.offset)
+    return file.read_at(member.offset, member.num_bytes)
 
 
 def _label_in_text(content: bytes, where: str) -> RawLabel:
@@ -212,6 +218,6 @@ def _extras(
     for name in options.keep:
         member = members.get(name.lower())
         if member is not None:
-            yield Extra(checked_ext(name.lower()), b"", str(path), member.offset, member.num_bytes)
+            yield Extra(checked_ext(name.lower()), b"", address_of(path), member.offset, member.num_bytes)
         elif row is not None:
             yield from column_extras((name,), row)

@@ -5,13 +5,12 @@ and sizes are those of USTAR (with its prefix), GNU (long names) and PAX. An arc
 marked by zero blocks, and only zeros follow them.
 """
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ...storage.by_offset import ByOffset, opened
 
 BLOCK = 512
 MAX_HEADER_BYTES = 2**20  # of a long name or a PAX header; real ones have a few hundred bytes
@@ -31,23 +30,13 @@ class Member(NamedTuple):
     num_bytes: int
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[int]:
-    """A descriptor to read `path` by offset."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def members_of(path: Path) -> Iterator[Member]:
     """The files of the tar at `path`, as `tar_members` says."""
-    with opened(path) as descriptor:
-        yield from tar_members(descriptor, path, 0, os.fstat(descriptor).st_size)
+    with opened(path) as file:
+        yield from tar_members(file, path, 0, file.num_bytes)
 
 
-def tar_members(descriptor: int, path: Path, start: int, stop: int) -> Iterator[Member]:
+def tar_members(file: ByOffset, path: Path, start: int, stop: int) -> Iterator[Member]:
     """The files of the tar that lies at bytes [start, stop) of an open file, in order.
 
     Folders and links are passed over. Raises InputError naming `path` and the byte where it is no tar, ends too early,
@@ -57,9 +46,9 @@ def tar_members(descriptor: int, path: Path, start: int, stop: int) -> Iterator[
     name: bytes | None = None  # of the next member, where a header of its own states it
     size: int | None = None
     while position + BLOCK <= stop:
-        header = os.pread(descriptor, BLOCK, position)
+        header = file.read_at(position, BLOCK)
         if not header.strip(b"\0"):
-            _refuse_what_follows(descriptor, path, position, stop)
+            _refuse_what_follows(file, path, position, stop)
             return
         if not _has_its_checksum(header):
             raise InputError(f"{path}: no tar header at byte {position}; the archive is damaged or not complete")
@@ -76,7 +65,7 @@ def tar_members(descriptor: int, path: Path, start: int, stop: int) -> Iterator[
                     "archive of images: write it again"
                 )
             num_bytes = stated
-            content = os.pread(descriptor, num_bytes, offset)
+            content = file.read_at(offset, num_bytes)
             if kind == _LONG_NAME:
                 name = content.split(b"\0", 1)[0]
             else:
@@ -110,11 +99,11 @@ def _has_its_checksum(header: bytes) -> bool:
     return stated == unsigned - 256 * high
 
 
-def _refuse_what_follows(descriptor: int, path: Path, position: int, stop: int) -> None:
+def _refuse_what_follows(file: ByOffset, path: Path, position: int, stop: int) -> None:
     """InputError when bytes other than zero follow the zero block at `position`."""
     at = position
     while at < stop:
-        chunk = os.pread(descriptor, min(_CHUNK, stop - at), at)
+        chunk = file.read_at(at, min(_CHUNK, stop - at))
         if not chunk:
             raise InputError(f"{path}: ends at byte {at}, shorter than when it was listed")
         rest = chunk.lstrip(b"\0")

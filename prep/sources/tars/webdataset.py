@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ....errors import InputError
 from ...format.manifest import MANIFEST_NAME, ClassEntry, Manifest
+from ...storage.by_offset import address_of
+from ..folders.read_ahead import side_by_side
 from ..inputs import FileImage, SourceImage, SourceSplit
 from ..labels import UNLABELED, RawLabel, split_of_labels, with_names
 from ..options import SourceOptions
@@ -24,12 +26,14 @@ def read_webdataset(tars: Sequence[Path], split: str, options: SourceOptions, re
     classes = _classes_beside(tars[0].parent)
     ids = tuple(entry.id for entry in classes)
     rows: list[tuple[RawLabel, SourceImage]] = []
-    for path in tars:
-        for sample in labeled_samples(path, options=options, remarks=remarks):
+    found_in = side_by_side(tars, lambda path: list(labeled_samples(path, options=options, remarks=remarks)), tars)
+    for path, samples in zip(tars, found_in, strict=True):
+        where = address_of(path)
+        for sample in samples:
             file_name = f"{sample.key.rpartition('/')[2]}.{sample.kind}"
             if ids:
                 file_name = _POSITION.sub("", file_name, count=1)  # of our own: the name as it was before
-            image = FileImage(file_name, 0, str(path), sample.image.num_bytes, sample.image.offset, sample.extras)
+            image = FileImage(file_name, 0, where, sample.image.num_bytes, sample.image.offset, sample.extras)
             rows.append((sample.label, image))
     if not rows:
         raise InputError(f"{tars[0].parent}: tars without samples; expected KEY.jpg and KEY.cls")
@@ -41,7 +45,7 @@ def read_webdataset(tars: Sequence[Path], split: str, options: SourceOptions, re
 
 def _where(image: SourceImage) -> str:
     assert isinstance(image, FileImage)
-    return f"{image.path}: sample {image.name.rpartition('.')[0]!r}"
+    return f"{image.container}: sample {image.name.rpartition('.')[0]!r}"
 
 
 def _classes_beside(folder: Path) -> tuple[ClassEntry, ...]:

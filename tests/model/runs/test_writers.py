@@ -38,7 +38,17 @@ def test_tensorboard_has_the_numbers_the_recipe_and_the_pictures(tmp_path: Path,
     events.Reload()
     tags = events.Tags()
     assert [(event.step, round(event.value, 3)) for event in events.Scalars("val/loss")] == [(40, 2.0)]
+    assert hyperparameters(events) == {"name": "quick", "training.rate": 0.01, "training.log": "['tensorboard']"}
     assert "train/rate" in tags["scalars"] and tags["images"] == ["curves"] and "recipe/text_summary" in tags["tensors"]
+
+
+def hyperparameters(events: Any) -> dict[str, Any]:
+    """What TensorBoard's page of hyperparameters reads, from the same event file as the curves."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    data = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    values = HParamsPluginData.FromString(data).session_start_info.hparams
+    return {key: getattr(value, value.WhichOneof("kind")) for key, value in values.items()}
 
 
 @pytest.mark.parametrize("module", ["wandb", "trackio"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from alexkit.model.runs.checkpoint import newest_checkpoint
@@ -15,7 +16,11 @@ from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.learner import Learner, StepResult
 from alexkit.model.training.trainer import Trainer
 from alexkit.pipeline import Batch, Loader, TrainAugment
+from alexkit.prep import PixelOptions
+from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.sources import SourceOptions, open_source
 
+from ...conftest import draw_image
 from .run_kit import OVERRIDES, SAVE_ALWAYS, Stopped, last_weights, newest_step, numbers, train, weights
 
 SCRIPT = Path(__file__).with_name("training_script.py")
@@ -131,18 +136,19 @@ def test_sigterm_saves_the_step_it_came_in(shards: Path, finished: Path, tmp_pat
     assert last_weights(tmp_path / "run") == last_weights(finished)
 
 
-def test_killed_twenty_times_a_run_ends_with_the_same_bits(
-    shards: Path, finished: Path, tmp_path: Path, start_script: Callable[..., BaseProcess]
+@pytest.mark.parametrize("num_kills", [8, pytest.param(25, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
+    shards: Path, finished: Path, tmp_path: Path, start_script: Callable[..., BaseProcess], num_kills: int
 ) -> None:
-    chance = random.Random(0)
+    chance = random.Random(num_kills)
     steps_at_kills: list[int] = []
-    while len(steps_at_kills) < 20:
+    while len(steps_at_kills) < num_kills:
         folder = tmp_path / f"run-{len(steps_at_kills)}"
         while not (folder / "result.json").exists():
             process = start_script(
                 SCRIPT, stderr=tmp_path / "stderr", shards=shards, folder=folder, overrides=SAVE_ALWAYS
             )
-            if len(steps_at_kills) < 20:
+            if len(steps_at_kills) < num_kills:
                 # Somewhere in the start, or in the few steps after a random one.
                 goal = newest_step(folder) + chance.randrange(4)
                 while process.is_alive() and newest_step(folder) < goal:
@@ -276,6 +282,22 @@ def test_a_run_from_another_dataset_is_refused(
     (tmp_path / "val").symlink_to(draw_shards(num_samples=30, size_px=32, num_classes=3, split="val"))
     with pytest.raises(ValueError, match=r"finished: this run is from another dataset \(4 classes: .*another --name"):
         train(tmp_path, finished)
+
+
+def test_images_without_labels_and_a_single_class_teach_nothing(
+    draw_shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    for i in range(20):
+        Image.fromarray(draw_image(i, 0, 32)).save(tmp_path / f"images/{i}.png")
+    found = open_source(tmp_path / "images", SourceOptions(unlabeled=True))
+    build_shards(found, tmp_path / "unlabeled", BuildOptions(pixels=PixelOptions(size_px=32), num_workers=1))
+    with pytest.raises(ValueError, match="unlabeled/train: its images were stored without labels; shard labeled ones"):
+        train(tmp_path / "unlabeled", tmp_path / "run")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/train").symlink_to(draw_shards(num_samples=60, size_px=32, num_classes=1))
+    with pytest.raises(ValueError, match="one/train: has one class, class0, so there is nothing to tell apart"):
+        train(tmp_path / "one", tmp_path / "run")
 
 
 def test_a_run_with_another_recipe_is_refused_naming_the_key(shards: Path, finished: Path) -> None:

@@ -89,10 +89,10 @@ def test_kill_9_at_random_points_ends_in_the_bytes_of_an_undisturbed_run(
             process.kill()
             killed += 1
             wait_for(lambda pids=tuple(processes): not any(map(is_alive, pids)))
-        process.communicate()
+        said = process.communicate()
         final = {name: digest for name, digest in tree_hashes(out).items() if name in expected} if out.exists() else {}
         assert final.items() <= expected.items(), "a final name with other content"
-        assert process.returncode in (0, -signal.SIGKILL)
+        assert process.returncode in (0, -signal.SIGKILL), said
         if process.returncode == 0:
             assert tree_hashes(out) == expected
             finished += 1

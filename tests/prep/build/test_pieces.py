@@ -1,5 +1,6 @@
 """Small sets are prepared by all workers, shard by shard or in pieces, to the same bytes."""
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from alexkit.prep import PixelOptions
 from alexkit.prep.build import pieces
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.sources.recognize import open_source
+from alexkit.prep.workers import pool
 
 from ..conftest import DrawSource, TreeHashes
 
@@ -27,6 +29,18 @@ def test_pieces_give_the_bytes_of_whole_shards(
         assert manifest.num_samples == 21 and len(manifest.quarantined) == 1 and manifest.num_enlarged == 10
         trees[num_workers] = tree_hashes(out)
     assert trees[1] == trees[3]
+
+
+def test_splits_share_their_workers(draw_source: DrawSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small set of several splits waits once for worker processes to start."""
+    started: list[object] = []
+    start = pool._Worker.__init__
+    monkeypatch.setattr(pool._Worker, "__init__", lambda self, context: (started.append(self), start(self, context))[1])
+    monkeypatch.setattr(pieces, "_MIN_IMAGES_PER_PIECE", 2)
+    options = BuildOptions(pixels=PixelOptions(size_px=64), num_workers=2)
+    built = build_shards(open_source(draw_source(splits=("train", "val"))), tmp_path / "out", options)
+    assert len(built) == 2 and len(started) == 2
+    assert not multiprocessing.active_children()
 
 
 def test_a_run_that_fails_leaves_no_pieces(draw_source: DrawSource, tmp_path: Path) -> None:

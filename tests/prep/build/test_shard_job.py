@@ -26,6 +26,7 @@ class Failing:
     label: int = 0
     num_bytes: int = 1
     extras: dict[str, bytes] = field(default_factory=dict)
+    container: str = "cat/1.jpg"
 
     def read(self) -> bytes:
         if self.failures:

@@ -1,6 +1,7 @@
 """Laws of compiled loops: the code is kept for the next process where it can be, and is never a condition."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 from numba import njit
 
+import alexkit
 from alexkit.prep.format.compiled import compiled
+
+PACKAGE = Path(alexkit.__file__).parent
 
 # Kernels that call kernels, as those that read an index do.
 SCRIPT = """
@@ -55,3 +59,63 @@ def test_no_place_for_the_code_costs_only_the_time_to_compile() -> None:
     with pytest.raises(RuntimeError, match="no locator available"):
         njit(cache=True)(names["next_number"])
     assert compiled(names["next_number"])(1) == 2
+
+
+def test_the_compiler_is_imported_by_the_first_call_and_not_before() -> None:
+    script = (
+        "import sys; from alexkit.prep.format.index_text import parse_lines; assert 'numba' not in sys.modules; "
+        "parse_lines(b'jpg 512 100 a.jpg cls 1536 1 a.cls\\n', 1); assert 'numba' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_who_waits_for_the_compiler_is_told_once(index: Path, tmp_path: Path) -> None:
+    script = "import logging; logging.basicConfig(level=logging.INFO)\n" + SCRIPT
+    command = [sys.executable, "-c", script, str(index)]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    told = []
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        told.append([line for line in done.stderr.splitlines() if "compiling" in line])
+    assert len(told[0]) == 1 and str(tmp_path / "cache") in told[0][0]
+    assert told[1] == []
+
+
+def test_two_starts_at_once_leave_one_whole_cache(index: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(index)]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_DEBUG_CACHE": "1"}
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        process.communicate()
+        assert process.returncode == 0
+    again = read(index, tmp_path / "cache")
+    assert "data loaded from" in again and "saved" not in again
+
+
+def test_an_installed_package_that_cannot_be_written_keeps_its_code_in_the_users_cache(
+    index: Path, tmp_path: Path
+) -> None:
+    """Also without any home: then the code is made again, and a line says what to set."""
+    site = Path(shutil.copytree(PACKAGE, tmp_path / "site/alexkit", ignore=shutil.ignore_patterns("__pycache__")))
+    run = (
+        "import logging; logging.basicConfig(level=logging.INFO)\n"
+        # A folder that stands for one without the right to write in it, which root would have.
+        "import numba.core.caching as caching\n"
+        "beside = caching.InTreeCacheLocator, caching.InTreeCacheLocatorFsAgnostic\n"
+        "caching.CacheImpl._locator_classes = [x for x in caching.CacheImpl._locator_classes if x not in beside]\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    environment |= {"PYTHONPATH": str(site.parent), "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_DEBUG_CACHE": "1"}
+
+    def told(home: Path) -> str:
+        command = [sys.executable, "-c", run + SCRIPT, str(index)]
+        return subprocess.run(
+            command, env={**environment, "HOME": str(home)}, check=True, capture_output=True, text=True
+        ).stderr
+
+    first = told(tmp_path / "home")
+    assert "compiling" in first and str(tmp_path / "home") in first
+    assert "compiling" not in told(tmp_path / "home")
+    assert list(site.rglob("*.nbi")) == []
+    (tmp_path / "no-home").write_text("a file where a home should be")
+    assert "set NUMBA_CACHE_DIR" in told(tmp_path / "no-home")

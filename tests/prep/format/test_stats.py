@@ -93,3 +93,9 @@ def test_a_file_that_is_no_statistics_is_refused_by_name(tmp_path: Path) -> None
 def test_sums_of_different_sizes_do_not_add() -> None:
     with pytest.raises(ValueError, match="cannot add"):
         PixelSums.zero(8) + PixelSums.zero(9)
+
+
+def test_a_damaged_file_is_no_reason_to_advise_unpickling(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"x\.npz: not a statistics file \(no \.npz archive of plain arrays\)"):
+        PixelSums.load(tmp_path / "x.npz")

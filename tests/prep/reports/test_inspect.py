@@ -69,7 +69,10 @@ def test_every_class_every_shard_and_every_duplicate_is_shown(surveys: list[Surv
     # Every image is among the first six of its class; a color plot for each set; the leak once more in both splits.
     num_images = sum(min(6, int(count)) for survey in surveys for count in survey.counts_K)
     assert page.tags.count("img") == num_images + 2 + 2
-    assert page.tags.count("rect") == 2 * (3 + 40)
+    originals = [survey.shard_set.manifest.originals for survey in surveys]
+    bins = sum(len(one.shorter_px) + len(one.aspect) for one in originals)
+    assert page.tags.count("rect") >= 2 * (3 + 40) + bins
+    assert all(sum(one.aspect.values()) == len(survey.index) for one, survey in zip(originals, surveys, strict=True))
     assert all(survey.index.key(0) in text for survey in surveys)
     assert all(shard.sha256[:12] in text for survey in surveys for shard in survey.shard_set.manifest.shards)
     assert "1 groups; <b>1</b> of them in more than one split, <b>1</b> with more than one label" in text

@@ -91,7 +91,8 @@ def test_a_stray_empty_folder_in_a_class_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_split_inside_a_class_folder_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "set/train/a/1.jpg", "set/val/a/1.jpg", "other/1.jpg")
-    with pytest.raises(InputError, match="set/train: the folder of a split inside the folder of a class; name"):
+    words = "set/train: the folder of a split inside the folder of a class; put the splits outside, as train/set/"
+    with pytest.raises(InputError, match=words):
         open_source(tmp_path)
 
 
@@ -173,11 +174,15 @@ def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
         (("train.beton",), "an FFCV file"),
         (("train.rec", "train.idx"), "MXNet RecordIO"),
         (("data_batch_1", "batches.meta"), "batches of CIFAR"),
+        (("data_batch_1.bin", "test_batch.bin", "batches.meta.txt"), "the binary batches of CIFAR"),
+        (("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), r"files of MNIST \(IDX\)"),
+        (("all.h5",), "HDF5 files"),
+        (("x.npy", "y.npy"), "NumPy arrays"),
         (("train-000000.tar.gz",), "compressed tars .*gunzip --keep"),
         (("train-000000.tar.zst",), "compressed tars .*unzstd --keep"),
     ],
 )
-@pytest.mark.parametrize("split", ["", "train/"])
+@pytest.mark.parametrize("split", ["", "train/", "MNIST/raw/"])
 def test_known_formats_are_refused_with_the_way_out(
     tmp_path: Path, names: tuple[str, ...], words: str, split: str
 ) -> None:
@@ -258,3 +263,72 @@ def test_the_fingerprint_sees_every_change(tmp_path: Path) -> None:
     seen.append(fingerprint())
     assert len(set(seen)) == len(seen)
     assert fingerprint() == seen[-1]
+
+
+@pytest.mark.parametrize(
+    ("names", "counts", "passed_over"),
+    [
+        (("train_set/a/1.jpg", "test_set/a/2.jpg", "test_set/a/3.jpg"), {"train": 1, "test": 2}, 0),
+        (("Training Set/a/1.jpg", "Test Set/a/2.jpg"), {"train": 1, "test": 1}, 0),
+        (("train2017/a/1.jpg", "val2017/a/2.jpg"), {"train": 1, "val": 1}, 0),
+        (("seg_train/seg_train/a/1.jpg", "seg_test/seg_test/a/2.jpg", "seg_pred/3.jpg"), {"train": 1, "test": 1}, 1),
+        (("train/train/a/1.jpg", "test/test/a/2.jpg"), {"train": 1, "test": 1}, 0),
+        (("ILSVRC_train/a/1.jpg", "ILSVRC_val/a/2.jpg", "ILSVRC_test/a/2.jpg"), {"train": 1, "val": 1, "test": 1}, 0),
+    ],
+)
+def test_names_that_look_like_splits_are_splits_where_there_are_several(
+    tmp_path: Path, names: tuple[str, ...], counts: dict[str, int], passed_over: int
+) -> None:
+    source = open_source(put(tmp_path, *names))
+    assert {split.name: len(split.images) for split in source.splits} == counts
+    assert [entry.id for entry in source.splits[0].classes] == ["a"] and len(source.passed_over) == passed_over
+
+
+@pytest.mark.parametrize(
+    "names", [("train station/1.jpg", "test tube/1.jpg"), ("train_1/1.jpg", "car/1.jpg"), ("test_a/1.jpg", "x/1.jpg")]
+)
+def test_classes_whose_names_hold_a_word_of_splits_are_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    (split,) = open_source(put(tmp_path, *names)).splits
+    assert [entry.id for entry in split.classes] == sorted(name.partition("/")[0] for name in names)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("train/cat.1.jpg", "train/dog.1.jpg", "test1/1.jpg"), "train: images without labels"),
+        (("train2017/1.jpg", "val2017/1.jpg", "annotations/x.json"), "train2017: images without labels"),
+        (("cat/train/1.jpg", "cat/val/2.jpg", "dog/train/1.jpg", "dog/val/2.jpg"), "put the splits outside, as train/"),
+        (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "the folder of a split inside the folder"),
+        (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file that is called as an image"),
+        (("Images/dog/1.jpg", "Lists/a.mat"), "Lists: class without images; .* name the folder that holds the class"),
+        (("all.zip",), r"a zip of class folders is read when it is SOURCE itself: name .*all\.zip"),
+        (("1.jpg", "2.jpg", "labels.csv"), "without labels by --unlabeled; if .*labels.csv lists them, name that file"),
+    ],
+)
+def test_what_is_no_class_is_refused_with_the_way_out(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        open_source(put(tmp_path, *names))
+
+
+@pytest.mark.parametrize("name", ["all.tar", "all.tgz", "all.tar.zst"])
+def test_one_archive_as_source_is_named_with_the_way_out(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"one archive; .* unpack it \(tar -xf {name}\)"):
+        open_source(put(tmp_path, name) / name)
+
+
+def test_one_class_is_noted(tmp_path: Path) -> None:
+    assert open_source(put(tmp_path, "jpg/1.jpg")).notes == (
+        "there is only one class, jpg; if that is no class, name the folder that holds the classes",
+    )
+
+
+def test_classes_are_sorted_by_their_whole_path(tmp_path: Path) -> None:
+    """The folder a-b comes after a, but as text the class a-b comes before a/x."""
+    (split,) = open_source(put(tmp_path, "a/x/1.jpg", "a/x/2.jpg", "a-b/3.jpg", "c/images/4.jpg")).splits
+    assert [entry.id for entry in split.classes] == ["a-b", "a/x", "c"]
+    assert [(image.label, image.name) for image in split.images] == [
+        (0, "a-b/3.jpg"),
+        (1, "a/x/1.jpg"),
+        (1, "a/x/2.jpg"),
+        (2, "c/4.jpg"),
+    ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from alexkit.prep.workers import pool, run_jobs
+from alexkit.prep.workers import KeptWorkers, pool, run_jobs, start_ahead
 
 
 @pytest.fixture
@@ -35,6 +35,33 @@ def run(task: Callable[..., Any], jobs: list[Any], num_workers: int = 2) -> list
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_every_job_is_done_once(tasks: ModuleType, num_workers: int) -> None:
     assert sorted(run(tasks.count, [1, 2, 3, 4, 5], num_workers)) == [(i, i) for i in (1, 2, 3, 4, 5)]
+
+
+def test_kept_workers_do_the_next_jobs_too_and_end_with_their_block(tasks: ModuleType) -> None:
+    def processes(kept: KeptWorkers, jobs: list[int]) -> set[int]:
+        done = run_jobs(
+            tasks.name_process, [(i, i) for i in jobs], num_workers=2, on_progress=lambda n: None, kept=kept
+        )
+        return {process for _, process in done}
+
+    start_ahead()
+    with KeptWorkers() as kept:
+        first = processes(kept, [1, 1, 1, 1])
+        assert {child.pid for child in multiprocessing.active_children()} >= first
+        assert processes(kept, [1]) <= {child.pid for child in multiprocessing.active_children()}
+        assert len(multiprocessing.active_children()) == 2
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+        assert len(processes(kept, [1, 1])) > 0, "those that died while they were idle are replaced"
+    assert not multiprocessing.active_children()
+
+
+def test_workers_of_a_run_that_fails_are_not_kept(tasks: ModuleType) -> None:
+    with KeptWorkers() as kept:
+        with pytest.raises(OSError, match="No space left"):
+            list(run_jobs(tasks.fail, [("disk", 1)], num_workers=1, on_progress=lambda n: None, kept=kept))
+        assert not multiprocessing.active_children()
 
 
 def test_a_temporary_folder_of_a_long_name_is_no_obstacle(tasks: ModuleType, tmp_path: Path) -> None:
@@ -119,3 +146,26 @@ def test_a_pause_of_the_whole_run_is_no_source_s_fault(tasks: ModuleType, monkey
 
     results = run_jobs(tasks.read_three_slowly, [(5, 5)], num_workers=1, on_progress=pause_once_at_three)
     assert list(results) == [(5, {})] and not pauses
+
+
+@pytest.mark.parametrize("num_killed", [2, 3])
+def test_a_fork_server_that_is_killed_while_a_worker_starts_is_begun_again(
+    tasks: ModuleType, monkeypatch: pytest.MonkeyPatch, num_killed: int
+) -> None:
+    """Its end is an EOFError at that moment, which nobody else may see."""
+    killed = 0
+
+    class Killed(pool._Worker):
+        def __init__(self, context: Any) -> None:
+            nonlocal killed
+            killed += 1
+            if killed <= num_killed:
+                raise EOFError
+            super().__init__(context)
+
+    monkeypatch.setattr(pool, "_Worker", Killed)
+    if num_killed < pool.MAX_DEATHS:
+        assert run(tasks.count, [5], num_workers=1) == [(5, 5)]
+    else:
+        with pytest.raises(ChildProcessError, match="no worker process could be started in 3 attempts"):
+            run(tasks.count, [5], num_workers=1)

@@ -85,6 +85,19 @@ def test_bounds_hold_and_rule_most_out_where_features_vary_in_few_directions(off
         assert (lower <= limits).mean() < 0.05 or scale < 1 < offset  # tiny differences drown in float32
 
 
+def test_directions_are_orthonormal_also_where_features_hardly_vary() -> None:
+    units = 4 * bounds.DIRECTIONS
+    few = features("few directions", 600, units, seed=2)
+    for base in (few, np.tile(few[:5], (120, 1))):
+        quick = bounds.main_directions(base)
+        assert quick is not None and quick.directions_DE is not None
+        columns = quick.directions_DE.double()
+        assert torch.allclose(columns.T @ columns, torch.eye(columns.shape[1], dtype=torch.float64), atol=1e-6)
+        assert nearest(base, base[:3], 2)[0][:, 0].tolist() == [0, 0, 0]
+    nothing = np.zeros((600, units), np.float16)
+    assert bounds.main_directions(nothing) is None and nearest(nothing, nothing, 2)[1][599].tolist() == [0, 1]
+
+
 def test_codes_are_found_by_their_distance(small: None) -> None:
     rng = np.random.default_rng(0)
     codes, wanted = rng.integers(0, 256, (300, 8), np.uint8), rng.integers(0, 256, (20, 8), np.uint8)

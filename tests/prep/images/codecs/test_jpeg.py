@@ -1,9 +1,11 @@
 """Laws of damaged and unusual JPEGs: kept when all pixels are there, and otherwise refused, or patched alike."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from alexkit.prep.images.codecs.jpeg_harmless import (
     SCAN_PARAMETERS,
 )
 from alexkit.prep.images.codecs.jpeg_header import read_jpeg_header
+from alexkit.prep.images.codecs.messages import caught_messages
 from alexkit.prep.images.decode import decode_image, decode_rgb
 from alexkit.prep.images.limits import MAX_SCANS, DecodeOptions
 
@@ -155,6 +158,34 @@ def test_unusual_subsampling_is_decoded_by_pillow(sampling: tuple[int, int]) -> 
         assert (decoded.image_HWC == np.asarray(image.convert("RGB"))).all()
     with pytest.raises(InputError, match="damaged JPEG"):
         decode_rgb(colored[:-40])
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+def test_corrupt_data_in_unusual_subsampling_is_refused_although_pillow_does_not_tell(lenient: bool) -> None:
+    sound = unusual_jpeg((1, 3))
+    corrupt = sound[:-2] + bytes(range(1, 100)) + sound[-2:]
+    with Image.open(io.BytesIO(corrupt)) as image:
+        image.load()  # nothing is said
+    with pytest.raises(InputError, match=r"^damaged JPEG: Corrupt JPEG data: \d+ extraneous bytes before marker"):
+        decode_image(corrupt, DecodeOptions(lenient=lenient))
+    padded = sound[:-2] + bytes(400) + sound[-2:]
+    assert decode_image(padded, DecodeOptions()).warnings == (PADDING, SECOND_DECODER)
+
+
+def test_what_a_library_writes_to_the_terminal_is_caught_also_by_several_threads(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def catch(text: str) -> str:
+        with caught_messages() as messages:
+            os.write(2, text.encode())
+        return messages[0]
+
+    texts = [f"text {i}" for i in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(catch, texts)) == texts
+    assert capfd.readouterr().err == ""
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
 
 
 def unusual_jpeg(sampling: tuple[int, int]) -> bytes:

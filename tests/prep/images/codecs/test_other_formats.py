@@ -132,6 +132,29 @@ def test_a_damaged_exif_block_of_a_webp_is_ignored(exif: bytes) -> None:
     assert (decode_rgb(data) == PIXELS).all()
 
 
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"garbage! and more of it",  # what libavif refuses
+        b"II*\0\x08\0\0\0\x05\0\x12\x01",  # what Pillow refuses
+        b"MM\0*" + b"\xff" * 30,
+        b"",
+    ],
+)
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_damaged_exif_block_of_an_avif_is_ignored_and_the_image_turned_as_its_properties_say(
+    exif: bytes, turn: int
+) -> None:
+    good = Image.Exif()
+    good[0x112], good[0x10E] = turn, "a description that leaves room for damage"
+    file = encoded(Image.fromarray(PIXELS), "AVIF", quality=100, subsampling="4:4:4", exif=good)
+    block = file.index(b"a description") + len("a description that leaves room for damage") + 1
+    block = max(file.rfind(b"II*\0", 0, block), file.rfind(b"MM\0*", 0, block))
+    damaged = file[:block] + exif + file[block + len(exif) :] if exif else file[:block] + bytes(8) + file[block + 8 :]
+    assert (decode_rgb(damaged) == decode_rgb(file)).all()
+    assert decode_rgb(damaged).shape == (np.rot90(PIXELS) if turn == 6 else PIXELS).shape
+
+
 @pytest.mark.parametrize(("extra_samples", "color"), [(0, (100, 50, 0)), (1, (226, 176, 127)), (2, (177, 152, 127))])
 def test_transparency_of_a_tiff_is_laid_over_white(extra_samples: int, color: tuple[int, int, int]) -> None:
     """0: not alpha; 1: alpha that the colors are multiplied by; 2: plain alpha."""

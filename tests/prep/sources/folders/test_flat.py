@@ -104,3 +104,19 @@ def test_an_unlabeled_test_split_is_left_out_or_stored_without_labels(
     train, test = open_source(folder, SourceOptions(unlabeled=True)).splits
     assert [entry.id for entry in test.classes] == ["unlabeled"] and len(train.classes) == 3
     assert [image.name for image in test.images] == [f"unlabeled/{i}.jpg" for i in range(3)]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_the_table_of_an_image_folder_labels_them(layouts: tuple[Path, Path, list[tuple[str, str]]], name: str) -> None:
+    """As Hugging Face's ImageFolder has it: `metadata.csv` among the images of each split."""
+    folders, flat, labels = layouts
+    rows = [f'{{"file_name": "{image}", "label": "{class_id}"}}' for image, class_id in labels]
+    if name.endswith("csv"):
+        rows = ["file_name,label", *(f"{image},{class_id}" for image, class_id in labels)]
+    (flat / "val" / name).write_text("\n".join(rows) + "\n")
+    source = open_source(flat)
+    assert fingerprints(source) == fingerprints(open_source(folders)) and source.passed_over == ()
+    (flat / "val/other.jpg").write_bytes(b"x")
+    assert open_source(flat).passed_over == (f"images that {name} does not list: {flat}/val/other.jpg",)
+    (val,) = open_source(flat / "val").splits
+    assert val.name == "train" and len(val.images) == len(labels)

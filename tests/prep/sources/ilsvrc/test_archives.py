@@ -19,6 +19,8 @@ from alexkit.prep.sources.ilsvrc.devkit import read_devkit, read_meta
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
 
+# What holds the names of classes, which not every layout knows.
+NAMED = ("manifest.json", "README.md")
 # As in the real devkit, numbers are not in the order of WordNet ids, and inner nodes of the tree come last.
 NUMBERS = {"n00000000": 2, "n00000001": 3, "n00000002": 1}
 WORDS = {"n00000000": "tench, Tinca tinca", "n00000001": "goldfish", "n00000002": "great white shark, man-eater"}
@@ -114,8 +116,26 @@ def test_all_layouts_give_the_same_shards(
     for name, folder in layouts.items():
         out = tmp_path / f"out-{name}"
         build_shards(open_source(folder), out, options, on_split=lambda split: lambda done, num_bad: None)
-        trees.append({path: digest for path, digest in tree_hashes(out).items() if not path.endswith("manifest.json")})
+        trees.append({path: digest for path, digest in tree_hashes(out).items() if not path.endswith(NAMED)})
     assert trees[0] == trees[1] == trees[2]  # manifests differ in the names of classes, which only a devkit knows
+
+
+@pytest.mark.parametrize("inside", ["data", ""])
+def test_a_devkit_may_be_unpacked(layouts: dict[str, Path], inside: str) -> None:
+    packed = open_source(layouts["archives"])
+    archive = layouts["archives"] / "ILSVRC2012_devkit_t12.tar.gz"
+    folder = layouts["archives"] / "ILSVRC2012_devkit_t12" / inside
+    folder.mkdir(parents=True)
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            (folder / Path(member.name).name).write_bytes(tar.extractfile(member).read())  # type: ignore[union-attr]
+    archive.unlink()
+    unpacked = open_source(layouts["archives"])
+    assert [split.fingerprint() for split in unpacked.splits] == [split.fingerprint() for split in packed.splits]
+    assert unpacked.splits[1].classes == packed.splits[1].classes and unpacked.passed_over == packed.passed_over == ()
+    (folder / "ILSVRC2012_validation_ground_truth.txt").unlink()
+    with pytest.raises(InputError, match="ILSVRC2012_devkit_t12: holds no validation ground truth"):
+        open_source(layouts["archives"])
 
 
 def test_the_source_says_what_it_is_and_what_is_missing(layouts: dict[str, Path]) -> None:

@@ -11,6 +11,8 @@ from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
 
+# What holds the names of classes, which not every layout knows.
+NAMED = ("manifest.json", "README.md")
 WORDS = {"n00000000": "tench, Tinca tinca", "n00000001": "goldfish", "n00000002": "great white shark, man-eater"}
 DATA = Path("ILSVRC/Data/CLS-LOC")
 MAPPING, SOLUTION = "LOC_synset_mapping.txt", "LOC_val_solution.csv"
@@ -46,7 +48,7 @@ def test_the_same_images_give_the_same_shards_as_class_folders(
     for folder in layouts:
         source, out = open_source(folder), tmp_path / f"out-{folder.name}"
         build_shards(source, out, options, on_split=lambda split: lambda done, num_bad: None)
-        trees.append({path: digest for path, digest in tree_hashes(out).items() if not path.endswith("manifest.json")})
+        trees.append({path: digest for path, digest in tree_hashes(out).items() if not path.endswith(NAMED)})
         fingerprints.append([split.fingerprint() for split in source.splits])
     assert trees[0] == trees[1] and fingerprints[0] == fingerprints[1]
     assert tree_hashes(layouts[1]) == before
@@ -154,3 +156,23 @@ def test_two_layouts_in_one_folder_are_refused_with_both_named(layouts: tuple[Pa
         ValueError, match=r"training split: train \(class folders\) and ILSVRC/Data/CLS-LOC/train \(the"
     ):
         open_source(kaggle)
+
+
+@pytest.mark.parametrize("inner", ["ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC"])
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_any_folder_down_to_the_splits_may_be_named(
+    layouts: tuple[Path, Path], inner: str, is_relative: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = open_source(layouts[1])
+    assert whole.passed_over == (), "label files were read"
+    monkeypatch.chdir(layouts[1] / inner)
+    found = open_source(Path() if is_relative else layouts[1] / inner)
+    assert [split.fingerprint() for split in found.splits] == [split.fingerprint() for split in whole.splits]
+    assert found.splits[0].classes == whole.splits[0].classes
+    assert all(line.endswith("Annotations") for line in found.passed_over), "not needed beside the solution"
+
+
+def test_the_zip_of_kaggle_is_named_with_the_way_out(layouts: tuple[Path, Path], tmp_path: Path) -> None:
+    packed = shutil.make_archive(str(tmp_path / "imagenet-object-localization-challenge"), "zip", layouts[1])
+    with pytest.raises(InputError, match=r"Kaggle's packing of ILSVRC, .*unzip imagenet-object-localization-challenge"):
+        open_source(Path(packed))

@@ -219,3 +219,22 @@ def test_a_line_that_is_not_utf_8_is_named(folder: Path) -> None:
     (folder / "l.csv").write_bytes(b"path,label\na/1.jpg,caf\xe9\n")
     with pytest.raises(ValueError, match="line 2: not UTF-8"):
         open_source(folder / "l.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.csv", '"path", "label"\n"in/a b.jpg", "cat"\n"in/c,d.jpg", "dog"\n'),
+        ("list.csv", 'path,label\nin\\a b.jpg,cat\n"in\\c,d.jpg",dog\n'),
+        ("LIST.JSONL", '{"path": "in/a b.jpg", "label": "cat"}\n{"path": "in/c,d.jpg", "label": "dog"}\n'),
+        ("LIST.TXT", "in/a b.jpg cat\nin/c,d.jpg dog\n"),
+        ("LIST.CSV", "path;label\nin/a b.jpg;cat\nin/c,d.jpg;dog\n"),
+    ],
+)
+def test_lists_of_spreadsheets_and_of_windows_are_read(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "in").mkdir()
+    for image in ("a b.jpg", "c,d.jpg"):
+        (tmp_path / "in" / image).write_bytes(b"x")
+    (tmp_path / name).write_text(text)
+    (split,) = open_source(tmp_path / name).splits
+    assert [image.name for image in split.images] == ["cat/a b.jpg", "dog/c,d.jpg"]

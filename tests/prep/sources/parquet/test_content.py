@@ -1,6 +1,5 @@
 """Laws of reading parts of a page: the bytes of the whole, whatever its codec and however its blocks are made."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow packs the pages of these tests")
 
 from alexkit.prep.sources.parquet.content import SNAPPY_BLOCK, Packed, content_of  # noqa: E402
+from alexkit.prep.storage.by_offset import opened  # noqa: E402
 
 WHOLE = np.random.default_rng(0).bytes(5 * SNAPPY_BLOCK + 77)
 # Four bytes again after three blocks and a bit: a reference over blocks, as not every encoder avoids them.
@@ -29,16 +29,13 @@ def varint(number: int) -> bytes:
 
 def check(path: Path, packed_bytes: bytes, unpacked: bytes, codec: str) -> None:
     path.write_bytes(b"before" + packed_bytes + b"behind")
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        content = content_of(descriptor, Packed(6, len(packed_bytes), len(unpacked), codec))
+    with opened(path) as file:
+        content = content_of(file, Packed(6, len(packed_bytes), len(unpacked), codec))
         rng = np.random.default_rng(1)
         edges = [0, 1, SNAPPY_BLOCK - 1, SNAPPY_BLOCK, 3 * SNAPPY_BLOCK, len(unpacked) - 1, len(unpacked)]
         for start in [*edges, *rng.integers(0, len(unpacked), 30).tolist()]:
             for size in (0, 1, 4, SNAPPY_BLOCK, 100_000):
-                assert content.read(descriptor, start, size) == unpacked[start : start + size]
-    finally:
-        os.close(descriptor)
+                assert content.read(file, start, size) == unpacked[start : start + size]
 
 
 @pytest.mark.parametrize("codec", ["UNCOMPRESSED", "SNAPPY", "ZSTD"])
@@ -75,9 +72,5 @@ def test_a_page_too_large_to_unpack_for_each_image_is_refused(tmp_path: Path) ->
 def test_a_page_of_another_size_than_promised_is_refused(tmp_path: Path, change: int) -> None:
     packed = pyarrow.Codec("snappy").compress(WHOLE, asbytes=True)
     (tmp_path / "page").write_bytes(packed + bytes(1))
-    descriptor = os.open(tmp_path / "page", os.O_RDONLY)
-    try:
-        with pytest.raises(ValueError, match="not what its header promises"):
-            content_of(descriptor, Packed(0, len(packed) + change, len(WHOLE), "SNAPPY"))
-    finally:
-        os.close(descriptor)
+    with opened(tmp_path / "page") as file, pytest.raises(ValueError, match="not what its header promises"):
+        content_of(file, Packed(0, len(packed) + change, len(WHOLE), "SNAPPY"))

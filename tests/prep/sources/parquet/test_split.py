@@ -269,3 +269,24 @@ def test_the_tables_of_img2dataset_beside_its_tars_are_no_images(tmp_path: Path)
         "files beside shards or parquet files",
         "tables of img2dataset",
     ]
+
+
+def test_a_footer_that_makes_pyarrow_abort_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "data/train-00000-of-00001.parquet"
+    write(path, [{"image": {"bytes": b"x", "path": None}, "label": 0}], compression="brotli")
+    content = path.read_bytes()
+    assert b"\x15\x08" in content  # the field of each column that says brotli, 4 in zigzag
+    path.write_bytes(content.replace(b"\x15\x08", b"\x15\x22"))  # a codec that nobody has
+    with pytest.raises(InputError, match=rf"^{path}: its parquet footer .* is damaged: .* \(killed by SIGABRT\)"):
+        open_source(tmp_path)
+
+
+def test_a_footer_with_another_number_of_rows_than_its_columns_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data/train-00000-of-00001.parquet"
+    write(path, [{"image": {"bytes": b"x", "path": None}, "label": 0}] * 8, row_group_size=4)
+    good = path.read_bytes()
+    footer = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
+    place = good.rindex(b"\x16\x08", footer)  # the rows of the last group, 4 in zigzag
+    path.write_bytes(good[:place] + b"\x16\x0c" + good[place + 2 :])
+    with pytest.raises(InputError, match=rf"^{path}: .*damaged"):
+        open_source(tmp_path)

@@ -1,0 +1,127 @@
+"""What a source holds, listed once for a run: `OUT/.unfinished/SPLIT.inputs`, mapped by all of its workers.
+
+Whoever begins the run lists the source and writes the file, before the plan; jobs name the file instead of holding
+their images. A process that writes a part of the shards of a run that was begun by the same request, on the same paths,
+takes the listing as it is and does not look at the source. A run of everything lists the source again, and so finds
+that it changed.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from ..format.files import create_once
+from ..format.manifest import ClassEntry
+from ..format.shard_set import SPLITS
+from ..sources.inputs import Known, SourceSplit
+from ..sources.listed import ListedImages
+from ..sources.options import SourceOptions
+from ..sources.recognize import Source, asked_by, open_source
+from ..storage import Location
+from .lock import waiting_lock
+
+WORK_FOLDER = ".unfinished"
+PLAN_NAME = "plan.json"
+SUFFIX = ".inputs"
+
+
+def keep_listing(source: Source, work: Path) -> Source:
+    """The source with its images in files of `work`, written unless they are there.
+
+    Splits whose addresses hold passwords stay as they are, and so do those of a run that was begun by another request,
+    as on a machine where the same source has another path.
+    """
+    splits = (_kept(source, split, work / f"{split.name}{SUFFIX}") for split in source.splits)
+    return replace(source, splits=tuple(splits))
+
+
+def source_of_part(location: Location, options: SourceOptions | None, out: Path) -> Source:
+    """The source, for a process that writes a part of the shards in `out`: listed by the first of them only.
+
+    Raises what `open_source` raises.
+    """
+    work, asked = out / WORK_FOLDER, asked_by(location, options)
+    work.mkdir(parents=True, exist_ok=True)
+    with waiting_lock(work / "listing.lock"):
+        kept = kept_source(work, asked)
+        if kept is not None:
+            return kept
+        try:
+            return keep_listing(open_source(location, options, out=out), work)
+        except InputError:
+            if not any(work.glob(f"*{SUFFIX}")) and not (work / PLAN_NAME).exists():
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+
+
+def kept_source(work: Path, asked: str) -> Source | None:
+    """The source of the run in `work`, as it was listed when the run began; None unless it was begun by `asked`."""
+    splits: list[SourceSplit] = []
+    about: dict[str, Any] = {}
+    for name in SPLITS:
+        path = work / f"{name}{SUFFIX}"
+        if not path.exists():
+            continue
+        about, images = _opened(path)
+        if about["asked"] != asked:
+            return None
+        splits.append(_split_of(about, images))
+    if not splits or about["splits"] != [split.name for split in splits]:
+        return None
+    return Source(
+        description=about["description"],
+        splits=tuple(splits),
+        notes=tuple(about["notes"]),
+        passed_over=tuple(about["passed_over"]),
+        asked=asked,
+    )
+
+
+def _kept(source: Source, split: SourceSplit, path: Path) -> SourceSplit:
+    images = split.images
+    if not isinstance(images, ListedImages) or images.path == path:
+        return split
+    if not path.exists():
+        about = _about(source, split)
+        create_once(path, lambda file: images.write(file, about))
+    found, kept = _opened(path)
+    if (found["asked"], found["fingerprint"]) != (source.asked, split.fingerprint()):
+        return split
+    return _split_of(found, kept)
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], ListedImages]:
+    try:
+        images = ListedImages.open(path)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({error}); remove it, and the run goes on with a new one") from None
+    return images.about, images
+
+
+def _about(source: Source, split: SourceSplit) -> dict[str, Any]:
+    return {
+        "asked": source.asked,
+        "split": split.name,
+        "splits": [one.name for one in source.splits],
+        "classes": [asdict(entry) for entry in split.classes],
+        "class_order": split.class_order,
+        "fingerprint": split.fingerprint(),
+        "counts": list(split.images_per_class().values()),
+        "description": source.description,
+        "notes": source.notes,
+        "passed_over": source.passed_over,
+    }
+
+
+def _split_of(about: dict[str, Any], images: ListedImages) -> SourceSplit:
+    classes: Sequence[dict[str, Any]] = about["classes"]
+    return SourceSplit(
+        name=about["split"],
+        classes=tuple(ClassEntry(**entry) for entry in classes),
+        images=images,
+        class_order=about["class_order"],
+        known=Known(about["fingerprint"], tuple(about["counts"])),
+    )

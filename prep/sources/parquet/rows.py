@@ -1,0 +1,293 @@
+"""The rows of one parquet file: which columns hold images and labels, and where every image lies.
+
+A damaged footer can end the process that opens it: pyarrow aborts on 3 of 9,000 footers with one to four bytes changed
+(24.0), which no `except` sees. So a worker opens the file, and its end is one line that names the file.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ....errors import InputError
+from ...storage.by_offset import AsFile, opened, shown
+from ...workers import Heartbeat
+from ..extras import column_extras
+from ..inputs import Extra, FileImage, SourceImage
+from ..labels import RawLabel, class_id_of, raw_label
+from ..lists.columns import LABEL_NAMES, find_column
+from ..options import SourceOptions
+from ..remarks import Remarks
+from .content import CODECS
+from .pages import ENCODINGS, ColumnChunk, read_value
+
+# Of one file. Labels and paths of a million rows take some 500 MB; a footer that asks for more than this is none.
+MEMORY_BYTES = 2**32
+CPU_SECONDS = 600.0
+
+
+class ParquetImage(NamedTuple):
+    """One row of a parquet file. All rows of a row group have the same `chunk`."""
+
+    name: str
+    label: int
+    chunk: ColumnChunk
+    row: int
+    extras: tuple[Extra, ...] = ()
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the images of the whole row group: no listing tells them apart."""
+        return self.chunk.num_bytes
+
+    def read(self) -> bytes:
+        """The content, as `SourceImage` says."""
+        return read_value(self.chunk, self.row)
+
+    def labeled(self, label: int, class_id: str | None = None) -> "ParquetImage":
+        """As `SourceImage` says."""
+        return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
+
+    def keeping(self, extra: Extra) -> "ParquetImage":
+        """As `SourceImage` says."""
+        return self._replace(extras=tuple(sorted((*self.extras, extra))))
+
+    @property
+    def container(self) -> str:
+        """As `SourceImage` says."""
+        return shown(self.chunk.path)
+
+
+class _Columns(NamedTuple):
+    """What holds what; `class_ids` are None when the file does not name its classes."""
+
+    image: str
+    label: str | None
+    is_struct: bool
+    has_path: bool
+    class_ids: tuple[str, ...] | None
+
+
+class FileRows(NamedTuple):
+    """What one file holds: label and image of every row, the ids of its classes where it names them, and notes."""
+
+    rows: list[tuple[RawLabel | None, SourceImage]]
+    class_ids: tuple[str, ...] | None
+    notes: list[str]
+
+
+class FileJob(NamedTuple):
+    """One file to open."""
+
+    path: Path
+    address: str
+    """How it is opened, also on another machine."""
+    options: SourceOptions
+
+
+def read_rows(job: FileJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> FileRows:
+    """The work of one worker. InputError names the file: damaged, or as `read_parquet` says."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path, remarks = job.path, Remarks()
+    if poisoned:
+        raise InputError(f"{path}: its parquet footer or its label column is damaged: {poisoned[0]}; download it again")
+    heartbeat(0)
+    # The system's allocator, and no threads: others reserve more address space than they use.
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())
+    try:
+        with (
+            opened(job.address) as content,
+            heartbeat.decoding(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS),
+            parquet.ParquetFile(AsFile(content)) as file,
+        ):
+            columns = _find_columns(path, file.schema_arrow, job.options, remarks)
+            rows = list(_images_of(job, file, columns))
+    except MemoryError:
+        raise InputError(
+            f"{path}: opening it takes more than {MEMORY_BYTES // 2**30} GiB of memory; is its footer damaged? "
+            "download it again"
+        ) from None
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        words = " ".join(str(error).split())
+        raise InputError(f"{path}: not a complete parquet file ({words}); download it again") from None
+    return FileRows(rows, columns.class_ids, remarks.notes)
+
+
+def where_of(image: SourceImage) -> str:
+    """Where an image of a parquet file lies, in words."""
+    if isinstance(image, ParquetImage):
+        return f"{image.container}, row {image.chunk.first_row + image.row}"
+    return image.name
+
+
+def _find_columns(path: Path, schema: Any, options: SourceOptions, remarks: Remarks) -> _Columns:
+    from pyarrow import types
+
+    def is_bytes(kind: Any) -> bool:
+        return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+    def is_text(kind: Any) -> bool:
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return bool(types.is_string(kind) or types.is_large_string(kind))
+
+    structs = {
+        field.name: field.type.get_field_index("path") >= 0
+        for field in schema
+        if types.is_struct(field.type)
+        and (i := field.type.get_field_index("bytes")) >= 0
+        and is_bytes(field.type.field(i).type)
+    }
+    plain = [field.name for field in schema if is_bytes(field.type)]
+    wanted = options.image_column
+    if wanted is not None and wanted not in (*structs, *plain):
+        raise InputError(
+            f"{path}: --image-column {wanted}: no such column of image bytes among {', '.join(schema.names)}"
+        )
+    found = [wanted] if wanted is not None else list(structs) or plain
+    image = _the_one(path, "image column (a struct with bytes, or binary)", found, schema.names, "--image-column")
+    tables = {
+        name: tuple(class_id_of(str(one)) for one in feature["names"])
+        for name, feature in _features(schema).items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
+    }
+    numbers = [field.name for field in schema if types.is_integer(field.type)]
+    texts = [field.name for field in schema if is_text(field.type) and field.name != image]
+    label = _label_column(path, schema.names, numbers, texts, tables, options, remarks)
+    return _Columns(image, label, image in structs, structs.get(image, False), tables.get(label or ""))
+
+
+def _label_column(
+    path: Path,
+    columns: Sequence[str],
+    numbers: Sequence[str],
+    texts: Sequence[str],
+    tables: dict[str, tuple[str, ...]],
+    options: SourceOptions,
+    remarks: Remarks,
+) -> str | None:
+    """The column of labels: the one that the user names, else one with a class table, a usual name or numbers."""
+    where, wanted = str(path), options.label_column or options.label_key
+    if wanted is not None:
+        return find_column([*numbers, *texts], LABEL_NAMES, wanted, "--label-column", where)
+    named = [name for name in numbers if name in tables]
+    usual = find_column(named if len(named) > 1 else [*numbers, *texts], LABEL_NAMES, None, "--label-column", where)
+    found = named if len(named) == 1 else [usual] if usual is not None else named or list(numbers)
+    if not found and options.unlabeled:
+        return None
+    label = _the_one(
+        path, "label column (of whole numbers, or of names and called label)", found, columns, "--label-column"
+    )
+    if len(named) > 1:
+        others = ", ".join(name for name in named if name != label)
+        remarks.note(f"{path.parent}: labels are the column {label}; {others} can be taken by --label-column")
+    return label
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _the_one(path: Path, what: str, found: Sequence[str], columns: Iterable[str], option: str) -> str:
+    if len(found) != 1:
+        count = f"more than one {what}: {', '.join(found)}" if found else f"no {what} among {', '.join(columns)}"
+        raise InputError(f"{path}: {count}; name it by {option}")
+    return found[0]
+
+
+def _images_of(job: FileJob, file: Any, columns: _Columns) -> Iterator[tuple[RawLabel | None, SourceImage]]:
+    """Label and image of every row."""
+    from pyarrow import compute
+
+    path, options = job.path, job.options
+    image_bytes = f"{columns.image}.bytes" if columns.is_struct else columns.image
+    chunks = list(_chunks(job, file, image_bytes))
+    kept = [name for name in options.keep if name in file.schema_arrow.names and name != columns.image]
+    wanted = {*([columns.label] if columns.label else []), *kept}
+    table = file.read([*wanted, *([f"{columns.image}.path"] if columns.has_path else [])], use_threads=False)
+    num_rows = sum(chunk.num_rows for chunk in chunks)
+    if table.num_columns and table.num_rows != num_rows:
+        raise InputError(f"{path}: damaged parquet footer: {table.num_rows} labels, {num_rows} rows; download it again")
+    labels = table.column(columns.label).to_pylist() if columns.label else [None] * num_rows
+    paths = compute.struct_field(table.column(columns.image), "path").to_pylist() if columns.has_path else []
+    extra_rows = table.select(kept).to_pylist() if kept else []
+    lacks_bytes = _rows_without_bytes(file, image_bytes) if columns.has_path else None
+    number = 0
+    for chunk in chunks:
+        for row in range(chunk.num_rows):
+            written = paths[number] if paths else None
+            file_name = Path(written).name if isinstance(written, str) else ""
+            name = file_name or f"{path.stem}-{number:07d}"
+            extras = tuple(sorted(column_extras(kept, extra_rows[number]))) if kept else ()
+            image: SourceImage = ParquetImage(name, 0, chunk, row, extras)
+            if lacks_bytes is not None and lacks_bytes[number] and isinstance(written, str):
+                image = _file_of_path(path, written, name, extras) or image
+            label = raw_label(labels[number])
+            if label is None and labels[number] is not None:
+                raise InputError(f"{path}, row {number}: label {labels[number]!r}; expected a class index or a name")
+            yield label, image
+            number += 1
+
+
+def _rows_without_bytes(file: Any, column: str) -> list[bool] | None:
+    """Which rows have no bytes; None when statistics say that none lacks them, so that no image need be read."""
+    schema = file.schema
+    (number,) = (i for i in range(len(schema)) if schema.column(i).path == column)
+    found: list[bool] = []
+    for i in range(file.num_row_groups):
+        statistics = file.metadata.row_group(i).column(number).statistics
+        num_rows = file.metadata.row_group(i).num_rows
+        if statistics is None or not statistics.has_null_count or statistics.null_count == 0:
+            found += [False] * num_rows
+        elif statistics.null_count == num_rows:
+            found += [True] * num_rows
+        else:
+            struct = file.read_row_group(i, [column], use_threads=False).column(0)
+            found += [value is None or value["bytes"] is None for value in struct.to_pylist()]
+    return found if any(found) else None
+
+
+def _file_of_path(path: Path, written: str, name: str, extras: tuple[Extra, ...]) -> FileImage | None:
+    """The image that a row names instead of holding it; None when there is no such file, in the files' own folder."""
+    if not Path(written).is_absolute() and os.pardir in Path(os.path.normpath(written)).parts:
+        return None
+    there = os.path.normpath(path.parent / written)
+    try:
+        size = os.stat(there).st_size  # noqa: PTH116 - a Path costs more than the call
+    except (OSError, ValueError):
+        return None
+    return FileImage(name, 0, there, size, 0, extras)
+
+
+def _chunks(job: FileJob, file: Any, column: str) -> Iterator[ColumnChunk]:
+    """The column `column` of every row group."""
+    schema = file.schema
+    (number,) = (i for i in range(len(schema)) if schema.column(i).path == column)
+    leaf = schema.column(number)
+    first_row = 0
+    for i in range(file.num_row_groups):
+        group = file.metadata.row_group(i)
+        chunk = group.column(number)
+        if chunk.compression not in CODECS or not ENCODINGS.issuperset(chunk.encodings) or leaf.max_repetition_level:
+            found = f"{chunk.compression} with {', '.join(chunk.encodings)}"
+            raise InputError(
+                f"{job.path}: {column} is stored as {found}; this reads {', '.join(CODECS)} with plain or dictionary "
+                "encoding: write the file again with pyarrow"
+            )
+        start = min(offset for offset in (chunk.dictionary_page_offset, chunk.data_page_offset) if offset)
+        yield ColumnChunk(
+            job.address,
+            start,
+            chunk.total_compressed_size,
+            group.num_rows,
+            chunk.compression,
+            leaf.max_definition_level,
+            first_row,
+        )
+        first_row += group.num_rows

@@ -1,0 +1,59 @@
+"""On Ray the commands that read or write whole sets give what they give on this machine's own processes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = ("--size", "32", "--images-per-shard", "4", "--workers", "2")
+
+
+@pytest.fixture(autouse=True)
+def ray() -> None:
+    pytest.importorskip("ray")
+
+
+def alexprep(*words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "alexkit.cli.alexprep", *map(str, words)]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_cluster_gives_what_this_machine_gives(
+    draw_source: Callable[..., Path], tmp_path: Path, tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    """Sharding, verification, principal colors and repair."""
+    source = draw_source(splits=("train",), images_per_class=8)
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert alexprep("shard", source, "--out", here, *OPTIONS).returncode == 0
+    done = alexprep("shard", source, "--out", there, *OPTIONS, "--engine", "ray")
+    assert done.returncode == 0, done.stderr
+    assert tree_hashes(there) == tree_hashes(here)
+
+    colors = [alexprep("pca", folder, "--json", *more) for folder, more in ((here, ()), (there, ("--engine", "ray")))]
+    assert [one.returncode for one in colors] == [0, 0], colors[1].stderr
+    assert json.loads(colors[0].stdout) == json.loads(colors[1].stdout)
+
+    shard = there / "train/train-00001.tar"
+    content = bytearray(shard.read_bytes())
+    content[3000] ^= 1
+    shard.write_bytes(content)
+    found = [alexprep("verify", there, "--json", *more) for more in ((), ("--engine", "ray"))]
+    assert [one.returncode for one in found] == [1, 1] and found[0].stdout == found[1].stdout, found[1].stderr
+    mended = alexprep("repair", there, source, "--engine", "ray")
+    assert mended.returncode == 0 and "made again train-00001.tar" in mended.stdout, mended.stderr
+    assert shard.read_bytes() == (here / "train/train-00001.tar").read_bytes()
+
+
+def test_an_error_of_a_worker_is_one_line(draw_source: Callable[..., Path], tmp_path: Path) -> None:
+    source = draw_source(splits=("train",), images_per_class=2)
+    for path in source.rglob("*.JPEG"):
+        path.write_bytes(b"no image")
+    done = alexprep("shard", source, "--out", tmp_path / "out", *OPTIONS, "--engine", "ray", "--max-bad", "0")
+    assert done.returncode == 1 and "bad inputs, more than 0" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,65 @@
+"""Dockerfile and workflows: what they copy is there, their shell is sound, and steps that can run anywhere are run."""
+
+import re
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from alexkit import __version__
+
+from .test_package import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as GitHub and Docker do, in the checkout."""
+    environment = {"PATH": "/usr/bin:/bin:/usr/local/bin", **environment}
+    return subprocess.run(["bash", "-e", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_the_container_is_made_of_files_that_are_there() -> None:
+    sources = [word for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]]
+    assert sources and all((ROOT / source).exists() for source in sources)
+
+
+@pytest.mark.parametrize(("cuda", "index"), [("12", "twelve"), ("13", "thirteen"), ("11", None)])
+def test_the_container_takes_torch_for_the_cuda_that_was_asked_for(cuda: str, index: str | None) -> None:
+    (install,) = re.findall(r"^RUN (case .+?[^\\])$", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    script = 'pip() { echo "pip $*"; }\n' + install.replace("\\\n", " ")
+    done = shell(script, CUDA=cuda, TORCH_INDEX_12="twelve", TORCH_INDEX_13="thirteen")
+    if index is None:
+        assert done.returncode == 1 and "CUDA must be 12 or 13" in done.stdout
+        return
+    pinned = re.findall(r"^torch==.+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"pip install --no-cache-dir --index-url {index} {pinned[0]}", done.stderr
+    assert lines[1] == f"pip install --no-cache-dir --constraint constraints.txt .[all,cu{cuda}]"
+
+
+def steps() -> list[Any]:
+    """Every `run` of every job."""
+    found = []
+    for path in WORKFLOWS:
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            found += [pytest.param(step["run"], id=f"{path.stem}-{name}") for step in job["steps"] if "run" in step]
+    return found
+
+
+@pytest.mark.parametrize("script", steps())
+def test_the_shell_of_every_step_parses_and_its_make_targets_exist(script: str) -> None:
+    assert subprocess.run(["bash", "-n", "-c", script], capture_output=True).returncode == 0
+    targets = [word for line in re.findall(r"^make (.+)$", script, re.MULTILINE) for word in line.split()]
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in targets)
+
+
+@pytest.mark.parametrize(("tag", "right"), [(f"v{__version__}", True), ("v0.0.0", False), (__version__, False)])
+def test_a_release_needs_the_tag_of_its_version(tag: str, right: bool) -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
+    (step,) = [s for s in workflow["jobs"]["build"]["steps"] if s.get("name") == "The tag is the version"]
+    script = step["run"].replace("python -c", "python3 -c")
+    assert (shell(script, GITHUB_REF_NAME=tag).returncode == 0) == right
