@@ -1,4 +1,4 @@
-"""What a loader does to stored images in an evaluation, as a torch module: for serving, and inside exported programs."""
+"""What a loader does to stored images in an evaluation, as a torch module, which exports."""
 
 from math import floor
 from pathlib import Path
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..prep import ShardSet
-from .augment import Evaluation, FixedViews
+from .augment import Evaluation
 
 
 class Preprocess(nn.Module):
     """Turns stored images into what a loader with the same augmentation gives for them.
 
-    It holds torch's own operators alone, so `torch.export` and `torch.jit.trace` write it down, by itself or in front of
+    It holds torch's own operators only; `torch.export` and `torch.jit.trace` write it down, by itself or in front of
     a network, and it runs where neither alexkit nor DALI is installed. Either fixes the size of the images, not their
     number; a traced program no longer refuses another size. Buffers stay float32: convert what the module returns.
 
@@ -48,7 +48,7 @@ class Preprocess(nn.Module):
             self.register_buffer("residual_CHW", residual_HWC.permute(2, 0, 1).contiguous())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float32 (N, 3, height, width), or (N, views, 3, height, width), of uint8 RGB images (N, H, W, 3) or (N, 3, H, W).
+        """Float32 (N, 3, height, width) or (N, views, 3, height, width) of uint8 RGB (N, H, W, 3) or (N, 3, H, W).
 
         H and W are those of stored images: `size_px` of the set, or where whole images are stored or `augment.resize`
         is set any that hold the crop; images of one call are of one size.
