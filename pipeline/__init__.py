@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .epochs.sampling import ClassBalanced, Mixed, Subset, Weighted
     from .loader import Loader
     from .mixing import Mix
+    from .preprocess import Preprocess
     from .targets import Example
     from .throughput import measure_throughput
 
@@ -51,6 +52,7 @@ __all__ = [
     "Mixed",
     "Order",
     "PixelRange",
+    "Preprocess",
     "RandomErasing",
     "RandomResizedCrop",
     "SeededRandom",
@@ -70,6 +72,7 @@ _LAZY = {
     "LoaderDataset": ".dataset",
     "Mix": ".mixing",
     "Mixed": ".epochs.sampling",
+    "Preprocess": ".preprocess",
     "SeededRandom": ".backends.dali_graph",
     "Subset": ".epochs.sampling",
     "Weighted": ".epochs.sampling",

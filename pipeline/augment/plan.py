@@ -151,11 +151,15 @@ class FixedViews(PixelPlan):
     def num_views(self) -> int:
         return len(self.fixed)
 
-    def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
+    def fixed_offsets_V2(self) -> NDArray[np.float32]:
+        """Normalized offsets of the views, as of `Views.offsets_BV2`."""
         offsets_V2 = np.array([(view.top, view.left) for view in self.fixed], np.int64)
+        return _fixed_offsets(self, offsets_V2, self.whole_images)
+
+    def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
         size = len(batch.indices_B)
         return Views(
-            offsets_BV2=np.tile(_fixed_offsets(self, offsets_V2, self.whole_images), (size, 1, 1)),
+            offsets_BV2=np.tile(self.fixed_offsets_V2(), (size, 1, 1)),
             mirrors_BV=np.tile([view.mirror for view in self.fixed], (size, 1)),
             means_B3=np.tile(self.normalization.mean_C, (size, 1)),
             sizes_B2=self._resized(shapes_B2) if self.sampling == "resized" else None,
