@@ -16,7 +16,7 @@ SMALLEST = {
     "large_photos": ("PHOTOS --count 2 --turns 1 --megapixels 1", "scaled differs from full by"),
     "loader": ("PHOTOS --rounds 1 --seconds 0.01 --samples 300", "Loader, mean image and jitter"),
     "opening": ("--samples 300 --turns 1", "300 samples: "),
-    "remote": ("PHOTOS --repeat 16 --images-per-shard 4 --turns 1 --latency-ms 0", "first epoch: "),
+    "remote": ("PHOTOS --repeat 16 --images-per-shard 4 --turns 1 --latency-ms 0", "first epoch, store: "),
     "retrieval": ("--base 3000 --units 1100 --queries 600", "100.00% of rows are the same"),
     "resized_crops": ("PHOTOS --rounds 1 --seconds 0.01 --samples 300", "Loader, RandomResizedCrop"),
     "small_sets": ("PHOTOS --images 20 --turns 1 --workers 1", "two splits of 20 images"),

@@ -171,7 +171,7 @@ def test_a_stored_image_of_another_size_is_refused(format: str) -> None:
     ("wrong", "words"),
     [
         ({"size_px": 4}, "size must be 8 to 4096"),
-        ({"format": "webp"}, "format must be one of jpeg, png, raw"),
+        ({"format": "gif"}, "format must be one of jpeg, png, webp, raw"),
         ({"quality": 0}, "quality must be 1 to 100"),
         ({"chroma": "422"}, "chroma must be one of 420, 444"),
         ({"filter": "sinc"}, "filter must be one of"),
