@@ -74,7 +74,7 @@ def _fitting(
     seed: np.uint64,
     epoch: np.uint64,
     number: int,
-    purpose: int,
+    purpose: np.uint64,
     first: int,
     image: tuple[int, int],
     most: tuple[int, int],
