@@ -13,6 +13,7 @@ from .conftest import draw_image
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALLEST = {
     "prep": ("PHOTOS --repeat 1 --pairs 1 --workers 1", "alexkit is faster by"),
+    "evaluation": ("PHOTOS --images 12 --files 4 --turns 1", "of the speed of shards through the network"),
     "large_photos": ("PHOTOS --count 2 --turns 1 --megapixels 1", "scaled differs from full by"),
     "loader": ("PHOTOS --rounds 1 --seconds 0.01 --samples 300", "Loader, mean image and jitter"),
     "opening": ("--samples 300 --turns 1", "300 samples: "),

@@ -2,8 +2,7 @@
 
 On a CPU most of the base is ruled out by lower bounds of its distances (see `bounds`), and what is left is measured
 unit by unit; on a GPU, whose products are cheap, all distances come from products. Tried beside it: faiss, which is no
-faster than products by torch and does not read float16 from a mapped file, and products of 8-bit integers, whose bounds
-leave too much (benchmarks/README.md).
+faster than products by torch and does not read float16 from a mapped file (benchmarks/README.md).
 """
 
 from collections.abc import Callable
