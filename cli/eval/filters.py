@@ -10,7 +10,7 @@ from .options import PATH, NetworkChoice, require_folder, run_argument, weights_
 
 @click.command(
     short_help="Draw the kernels of the first layer.",
-    epilog=examples("alexeval filters runs/original", "alexeval filters bvlc_alexnet.caffemodel --out filters.png"),
+    epilog=examples("alexeval filters runs/original"),
 )
 @run_argument
 @click.option(
