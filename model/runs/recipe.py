@@ -26,8 +26,8 @@ AtLeast1 = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 def _american(mean: Any) -> Any:
-    """The present spelling of a mean, from that of older recipes too; a list, which only JSON takes for a tuple, as one."""
-    if isinstance(mean, list):
+    """The present spelling of a mean, from that of older recipes too."""
+    if isinstance(mean, list):  # behind a function pydantic takes no list for a tuple, not even in JSON
         return tuple(mean)
     return "center" if mean == "centre" else mean
 
