@@ -66,7 +66,8 @@ def test_our_own_shards_are_a_source_with_their_classes_and_names(
     assert source.description.count("WebDataset shards in") == 2 and source.passed_over == ()
     build(tmp_path / "once", tmp_path / "twice", pixels)
     once, twice = (tree_hashes(tmp_path / name) for name in ("once", "twice"))
-    assert {name for name in once if once[name] != twice[name]} == {"train/manifest.json", "val/manifest.json"}
+    about = {f"{split}/{name}" for split in ("train", "val") for name in ("manifest.json", "sources.jsonl")}
+    assert {name for name in once if once[name] != twice[name]} == about
 
 
 def test_a_folder_of_shards_alone_is_one_split(layouts: tuple[Path, Path], tmp_path: Path) -> None:
