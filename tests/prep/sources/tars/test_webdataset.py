@@ -88,7 +88,7 @@ GOOD = {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"y", "b.cls": b"0\n"}
         ({**GOOD, "c.cls": b"0"}, "sample 'c' has the members cls; expected one image"),
         ({**GOOD, "c.jpg": b"z", "c.png": b"z", "c.cls": b"0"}, "sample 'c' has the members cls, jpg, png"),
         ({**GOOD, "c.jpg": b"z", "c.cls": b"cat"}, "sample 'c': label 'cat', a name among numbers such as 1"),
-        ({**GOOD, "c.jpg": b"z", "c.cls": b"-1"}, "sample 'c': label -1; expected a class index"),
+        ({**GOOD, "c.jpg": b"z", "c.cls": b"-1"}, "sample 'c': label -1, which stands for none"),
         ({**GOOD, "c.jpg": b"z", "c.cls": b"123456"}, "sample 'c': label 123456; expected a class index"),
         ({**GOOD, "c.jpg": b"z", "c.json": b"{}"}, "sample 'c': no label"),
         (
