@@ -1,9 +1,8 @@
 """A disk that is full at any write ends a run with a line that names the place; with room the same command ends it."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,6 @@ import pytest
 COMMAND = [str(Path(sys.executable).with_name("alexprep")), "shard"]
 OPTIONS = ["--size", "32", "--images-per-shard", "4", "--workers", "1"]
 SIZES_KB = (4, 12, 24, 40, 56, 80, 112, 160, 224, 288)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)], capture_output=True)
-    if os.geteuid() != 0 or mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.slow
