@@ -135,6 +135,10 @@ def shard(
     one is left as it is. Several machines share one run on a common disk: each writes its --part, or --engine ray
     spreads the work over a Ray cluster (RAY_ADDRESS).
     """
+    if not dry_run and engine == "local":
+        from ...prep.workers import start_ahead
+
+        start_ahead()  # before our own imports, so that both load their libraries at once
     from ...prep.build.build import BuildOptions
     from ...prep.build.stores.scratch import scratch_folder
     from ...prep.build.stores.shared_run import SharedRun
@@ -188,11 +192,8 @@ def _shard(
     from ...prep.build.build import build_shards
     from ...prep.build.kept_listing import source_of_part
     from ...prep.sources import open_source
-    from ...prep.workers import start_ahead
 
     part = options.part
-    if not dry_run and options.engine == "local":
-        start_ahead()  # while SOURCE is listed
     if part is None or dry_run:
         found = open_source(source, reading, out=folder)
     else:

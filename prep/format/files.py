@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,7 @@ if sys.platform != "win32":
 _BUFFER_BYTES = 2**20
 PARTIAL_SUFFIX = ".partial"
 """Ends the name of a file that is being written; one whose writer is gone is nobody's and may be removed."""
+_OURS = re.compile(r"[.-][0-9a-f]{12}" + re.escape(PARTIAL_SUFFIX) + "$")
 
 
 @contextmanager
@@ -86,8 +88,10 @@ def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what writers that were killed left in `folder`; files that are being written stay."""
+    """Remove what writers that were killed left in `folder`; files of others and those being written stay."""
     for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
+        if not _OURS.search(path.name):
+            continue
         with contextlib.suppress(OSError), path.open("rb") as file:  # locked, or finished meanwhile
             _lock(file, wait=False)
             path.unlink()

@@ -20,7 +20,7 @@ from alexkit.prep.sources.ilsvrc.devkit import read_devkit, read_meta
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
 
 # What holds the names of classes, which not every layout knows.
-NAMED = ("manifest.json", "README.md")
+NAMED = ("manifest.json", "README.md", "sources.jsonl")
 # As in the real devkit, numbers are not in the order of WordNet ids, and inner nodes of the tree come last.
 NUMBERS = {"n00000000": 2, "n00000001": 3, "n00000002": 1}
 WORDS = {"n00000000": "tench, Tinca tinca", "n00000001": "goldfish", "n00000002": "great white shark, man-eater"}
