@@ -97,9 +97,10 @@ class SameMapNorm(nn.Module):
         self.size, self.alpha, self.beta = size, alpha, beta
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any x (N, C, H, W); same shape."""
-        sums = F.avg_pool2d(x.square(), self.size, 1, self.size // 2, divisor_override=1)
-        return x * (1 + self.alpha * sums) ** -self.beta
+        """Any x (N, C, H, W); same shape and dtype, computed in float32 at least."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        sums = F.avg_pool2d(wide.square(), self.size, 1, self.size // 2, divisor_override=1)
+        return (wide * (1 + self.alpha * sums) ** -self.beta).to(x.dtype)
 
 
 class AbsTanh(nn.Module):
