@@ -138,7 +138,9 @@ def test_a_first_step_imports_no_compiler_of_torch() -> None:
     script = (
         "import sys, torch\nfrom alexkit.model.training.optimizer import PaperSGD\n"
         "network = torch.nn.Linear(2, 2)\nours = PaperSGD(network.parameters(), lr=0.1)\n"
-        "network(torch.ones(1, 2)).sum().backward()\nours.step()\nours.zero_grad()\n"
+        "from alexkit.model.network.norm import ResponseNorm\n"
+        "norm = ResponseNorm(2, size=1, alpha=1.0, beta=0.75, k=2.0)\n"
+        "norm(network(torch.ones(1, 2)).view(1, 2, 1, 1)).sum().backward()\nours.step()\nours.zero_grad()\n"
         "ours.load_state_dict(ours.state_dict())\nprint('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
