@@ -88,7 +88,12 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     show_default=True,
     help="scaled: large JPEGs at 1/2, 1/4 or 1/8, never below twice --size.",
 )
-@click.option("--max-pixels", type=int, default=None, help="Pixels an image may have.  [default: what 1 GiB allows]")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 2**40),
+    default=None,
+    help="Pixels an image may have.  [default: what 1 GiB allows]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
 @one_line_errors
 @source_options

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,6 +122,25 @@ class _NamedFile(io.FileIO):
         except OSError as error:
             self.error = self.error or error
             raise OSError(error.errno, error.strerror, str(self.name)) from None
+
+
+def scratch_file(folder: Path | None = None) -> io.BufferedRandom:
+    """A file without a name in `folder`, or where temporary files go; an OSError of writing names the folder."""
+    place = Path(tempfile.gettempdir()) if folder is None else folder
+    with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+        return io.BufferedRandom(_UnnamedFile(os.dup(file.fileno()), place), _BUFFER_BYTES)
+
+
+class _UnnamedFile(io.FileIO):
+    def __init__(self, descriptor: int, folder: Path) -> None:
+        super().__init__(descriptor, "r+")
+        self.folder = folder
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content) or 0
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.folder)) from None
 
 
 class _WrittenFile(io.BufferedRandom):

@@ -2,10 +2,16 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from alexkit.model.evaluation import forward
+
+pytestmark = pytest.mark.faults
 
 COMMAND = [str(Path(sys.executable).with_name("alexprep")), "shard"]
 OPTIONS = ["--size", "32", "--images-per-shard", "4", "--workers", "1"]
@@ -39,3 +45,17 @@ def test_a_disk_that_is_full_at_any_write_is_one_line_and_the_same_command_conti
     assert run.returncode == 0, "never enough room"
     assert tree_hashes(out) == expected
     assert len(places) >= 2, "the disk was full at too few kinds of writes to say anything"
+
+
+@pytest.mark.slow
+def test_features_for_which_there_is_no_room_are_one_line_and_no_crash(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "IN_MEMORY_BYTES", 2**10)
+    array = forward.large_array((100, 1000), np.float16)
+    assert not array.any() and array.flags.writeable
+    array[:] = 1
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        forward.large_array((100, 1000), np.float16)
+    assert refused.value.filename == str(small_disk)

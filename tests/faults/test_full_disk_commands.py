@@ -16,6 +16,8 @@ from alexkit.cli.alextrain import alextrain
 
 from ..prep.conftest import draw_source_at
 
+pytestmark = pytest.mark.faults
+
 PROGRAMS = {"alexprep": alexprep, "alextrain": alextrain, "alexeval": alexeval}
 ROOM_KB = [0, *(4 * 2**i for i in range(14))]
 DISK_MB = 64

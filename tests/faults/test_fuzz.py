@@ -30,6 +30,8 @@ from alexkit.prep.workers import run_jobs
 
 from .mutations import PROFILES, fuzz, fuzz_json
 
+pytestmark = pytest.mark.faults
+
 DrawShards = Callable[..., Path]
 
 

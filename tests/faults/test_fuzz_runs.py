@@ -19,6 +19,8 @@ from alexkit.model.runs.run import CONFIG_VERSION, Run
 
 from .mutations import PROFILES, fuzz, fuzz_json
 
+pytestmark = pytest.mark.faults
+
 RECIPE = b"""base = "cifar10-19"
 name = "mine"
 

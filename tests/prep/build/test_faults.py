@@ -69,6 +69,7 @@ def endless(tmp_path: Path, draw_source: Callable[..., Path]) -> Iterator[tuple[
     process.communicate()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("num_kills", [4, pytest.param(25, marks=pytest.mark.slow)])
 def test_kill_9_at_random_points_ends_in_the_bytes_of_an_undisturbed_run(
     tmp_path: Path, draw_source: Callable[..., Path], tree_hashes: Callable[[Path], dict[str, str]], num_kills: int
@@ -166,6 +167,7 @@ def test_an_unfinished_run_of_a_changed_source_is_refused_with_the_difference(
     assert refused.returncode == 1 and "train images of n00000002: was 5, now 4" in refused.stderr
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("what", ["worker", "fork server"])
 def test_a_process_that_dies_is_replaced_and_its_shard_redone(
     tmp_path: Path, draw_source: Callable[..., Path], tree_hashes: Callable[[Path], dict[str, str]], what: str

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexkit.prep.format.files import whole_file
+from alexkit.prep.format.files import scratch_file, whole_file
 
 PIXELS_HWC = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
 
@@ -87,3 +87,13 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     reader.join(10)
     assert received == [b"content"] and pipe.is_fifo()
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_an_error_of_a_file_without_a_name_names_its_folder(tmp_path: Path, no_large_files: None) -> None:
+    with pytest.raises(OSError, match="File too large") as refused, scratch_file(tmp_path) as file:
+        file.write(bytes(2**21))
+    assert refused.value.filename == str(tmp_path)
+    with scratch_file(tmp_path) as file:
+        file.write(b"content")
+        file.seek(3)
+        assert file.read() == b"tent" and not list(tmp_path.iterdir())

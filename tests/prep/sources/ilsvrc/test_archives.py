@@ -271,6 +271,13 @@ def test_a_row_of_meta_mat_that_is_damaged_is_one_line(field: str, value: object
         read_meta(file.getvalue(), Path("kit.tar.gz"))
 
 
+@pytest.mark.parametrize("line", ["9" * 5000, "-1", "n01440764", "1.5"])
+def test_a_damaged_ground_truth_is_one_line(tmp_path: Path, line: str) -> None:
+    write_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", [1, line], do_compression=True)  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"a damaged ground truth \('.{1,40}' is no class number\)"):
+        read_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz")
+
+
 def test_a_meta_mat_without_its_table_is_one_line() -> None:
     file = io.BytesIO()
     scipy_io.savemat(file, {"others": np.zeros(3)})
