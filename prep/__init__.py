@@ -1,12 +1,11 @@
 """Images to shards and statistics. Needs no GPU library.
 
-Importing it loads nothing heavy: what each name needs is imported when the name is first asked for.
+Importing it loads nothing: what each name needs is imported when the name is first asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..extras import explained_imports
-from .format import ColorStatistics, Manifest, PixelOptions, PixelSums, ShardSet
+from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .build.adopt import adopt_webdataset
@@ -14,8 +13,30 @@ if TYPE_CHECKING:
     from .build.integrity.repair import repair_set
     from .build.integrity.verify import verify_set
     from .build.options import BuildOptions
+    from .format.manifest import Manifest
+    from .format.pixel_options import PixelOptions
+    from .format.shard_set import ShardSet
+    from .format.stats import ColorStatistics, PixelSums
     from .sources.options import SourceOptions
     from .sources.recognize import open_source
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "BuildOptions": ".build.options",
+            "ColorStatistics": ".format.stats",
+            "Manifest": ".format.manifest",
+            "PixelOptions": ".format.pixel_options",
+            "PixelSums": ".format.stats",
+            "ShardSet": ".format.shard_set",
+            "SourceOptions": ".sources.options",
+            "adopt_webdataset": ".build.adopt",
+            "build_shards": ".build.build",
+            "open_source": ".sources.recognize",
+            "repair_set": ".build.integrity.repair",
+            "verify_set": ".build.integrity.verify",
+        },
+    )
 
 __all__ = [
     "BuildOptions",
@@ -31,26 +52,3 @@ __all__ = [
     "repair_set",
     "verify_set",
 ]
-
-_LAZY = {
-    "BuildOptions": ".build.options",
-    "SourceOptions": ".sources.options",
-    "adopt_webdataset": ".build.adopt",
-    "build_shards": ".build.build",
-    "open_source": ".sources.recognize",
-    "repair_set": ".build.integrity.repair",
-    "verify_set": ".build.integrity.verify",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
-
-        with explained_imports():
-            return getattr(import_module(_LAZY[name], __package__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -1,7 +1,10 @@
 """Shared fixtures: small, real shard sets of images drawn here."""
 
 import io
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,11 @@ from alexkit.prep import ColorStatistics, Manifest, PixelOptions, PixelSums
 from alexkit.prep.format.manifest import ClassEntry, complete_set
 from alexkit.prep.format.shard import Sample, write_shard
 from alexkit.prep.images.geometry import central_square
+
+# Ignored under nohup and in the background of a script; every program that a test starts would inherit that.
+for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 DrawShards = Callable[..., Path]
 DrawImage = Callable[[int, int, int], NDArray[np.uint8]]
@@ -101,3 +109,15 @@ def draw_shards(tmp_path_factory: pytest.TempPathFactory) -> DrawShards:
         return folders[name]
 
     return draw
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)], capture_output=True)
+    if os.geteuid() != 0 or mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -32,16 +32,14 @@ NEED_HOSTS = {"ray_faults", "slurm_node_lost"}
 
 PARTS = {"gpu_rows"}
 """Run by another benchmark."""
-SLOW = {"gpu"}
 
 
 def test_every_benchmark_is_here() -> None:
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == SMALLEST.keys() | NEED_HOSTS | PARTS
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SMALLEST]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
 def test_a_benchmark_runs_to_its_table(tmp_path: Path, name: str) -> None:
     arguments, printed = SMALLEST[name]
     for i in range(4):

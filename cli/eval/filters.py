@@ -8,13 +8,21 @@ from ..terminal import examples, one_line_errors
 from .options import PATH, NetworkChoice, require_folder, run_argument, weights_options
 
 
-@click.command(short_help="Draw the kernels of the first layer.", epilog=examples("alexeval filters runs/original"))
+@click.command(
+    short_help="Draw the kernels of the first layer.",
+    epilog=examples("alexeval filters runs/original", "alexeval filters bvlc_alexnet.caffemodel --out filters.png"),
+)
 @run_argument
-@click.option("--out", type=PATH, help="The PNG to write.  [default: RUN/filters.png]")
+@click.option(
+    "--out", type=PATH, help="The PNG to write.  [default: filters.png in RUN, or beside it where RUN is a file]"
+)
 @weights_options
 @one_line_errors
 def filters(run: Path, out: Path | None, choice: NetworkChoice) -> None:
-    """Draw the first layer's kernels by column, and print how much of each column's energy is color."""
+    """Draw the first layer's kernels by column, and print how much of each column's energy is color.
+
+    RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe where it does not say its network.
+    """
     from ...model.evaluation.figures import color_fractions, draw_filters
 
     network = choice.load(run)
