@@ -2,34 +2,18 @@
 
 python hugging_face_training.py SHARDS FOLDER [MAX_STEPS]: run it twice with a growing MAX_STEPS.
 
-The Trainer resumes by counting batches from the start of an epoch, which a loader can do without: its state goes into
-every checkpoint, and `ignore_data_skip` leaves the order to it.
+The Trainer resumes by skipping the batches of the epoch that it has seen; a loader skips them without decoding one.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from alexkit.pipeline import Batch, Loader, TrainAugment
-
-STATE = "loader.json"
-
-
-class SaveLoader(TrainerCallback):
-    """Puts the loader's state into each checkpoint. It is the same for all ranks, so rank 0 writes it."""
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
-            (folder / STATE).write_text(json.dumps(self.loader.state_dict()))
 
 
 class ImageTrainer(Trainer):
@@ -38,19 +22,10 @@ class ImageTrainer(Trainer):
     def __init__(self, *args: Any, loader: Loader, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loader = loader
-        self.args.ignore_data_skip = True
-        self.add_callback(SaveLoader(loader))
         self.seen: list[list[int]] = []
 
     def get_train_dataloader(self) -> Any:
         return self.loader
-
-    def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
-        if resume_from_checkpoint:
-            self.loader.load_state_dict(json.loads(Path(resume_from_checkpoint, STATE).read_text()))
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False, **_: Any) -> Any:
         self.seen.append(inputs.indices.tolist())

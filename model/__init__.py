@@ -4,9 +4,9 @@ Recipes and wiring tables are plain data; `Network`, `Trainer` and `Evaluation` 
 first asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..extras import explained_imports
+from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .evaluation.evaluate import Evaluation, evaluate
@@ -20,6 +20,24 @@ if TYPE_CHECKING:
     from .runs.load import load_recipe
     from .runs.recipe import Recipe
     from .training.trainer import Trainer
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Evaluation": ".evaluation.evaluate",
+            "EvaluationResult": ".evaluation.result",
+            "Network": ".network.network",
+            "Recipe": ".runs.recipe",
+            "Switches": ".network.switches",
+            "TrainedNetwork": ".evaluation.trained",
+            "Trainer": ".training.trainer",
+            "evaluate": ".evaluation.evaluate",
+            "features": ".evaluation.forward",
+            "load_network": ".evaluation.load",
+            "load_recipe": ".runs.load",
+            "wiring": ".network.tables",
+        },
+    )
 
 __all__ = [
     "Evaluation",
@@ -35,31 +53,3 @@ __all__ = [
     "load_recipe",
     "wiring",
 ]
-
-_LAZY = {
-    "Evaluation": ".evaluation.evaluate",
-    "EvaluationResult": ".evaluation.result",
-    "Network": ".network.network",
-    "Recipe": ".runs.recipe",
-    "Switches": ".network.switches",
-    "TrainedNetwork": ".evaluation.trained",
-    "Trainer": ".training.trainer",
-    "evaluate": ".evaluation.evaluate",
-    "features": ".evaluation.forward",
-    "load_network": ".evaluation.load",
-    "load_recipe": ".runs.load",
-    "wiring": ".network.tables",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
-
-        with explained_imports():
-            return getattr(import_module(_LAZY[name], __package__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

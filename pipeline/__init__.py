@@ -3,9 +3,9 @@
 `Loader` and `measure_throughput` need torch and DALI, which are imported when one of the two is first asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..extras import explained_imports
+from ..lazy import lazy_names
 from .augment import (
     Augmentation,
     CenterCrop,
@@ -34,6 +34,23 @@ if TYPE_CHECKING:
     from .preprocess import Preprocess
     from .targets import Example
     from .throughput import measure_throughput
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "ClassBalanced": ".epochs.sampling",
+            "Example": ".targets",
+            "Loader": ".loader",
+            "LoaderDataset": ".dataset",
+            "Mix": ".mixing",
+            "Mixed": ".epochs.sampling",
+            "Preprocess": ".preprocess",
+            "SeededRandom": ".backends.dali_graph",
+            "Subset": ".epochs.sampling",
+            "Weighted": ".epochs.sampling",
+            "measure_throughput": ".throughput",
+        },
+    )
 
 __all__ = [
     "Augmentation",
@@ -64,30 +81,3 @@ __all__ = [
     "Weighted",
     "measure_throughput",
 ]
-
-_LAZY = {
-    "ClassBalanced": ".epochs.sampling",
-    "Example": ".targets",
-    "Loader": ".loader",
-    "LoaderDataset": ".dataset",
-    "Mix": ".mixing",
-    "Mixed": ".epochs.sampling",
-    "Preprocess": ".preprocess",
-    "SeededRandom": ".backends.dali_graph",
-    "Subset": ".epochs.sampling",
-    "Weighted": ".epochs.sampling",
-    "measure_throughput": ".throughput",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
-
-        with explained_imports():
-            return getattr(import_module(_LAZY[name], __package__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

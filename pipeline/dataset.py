@@ -1,7 +1,13 @@
-"""Datasets of torch: stored samples one by one, and a loader inside a `DataLoader` for projects that insist on one."""
+"""Datasets of torch: stored samples one by one, and a loader inside a `DataLoader` for projects that insist on one.
+
+Hugging Face's Trainer resumes by accelerate's `skip_first_batches`, which makes a `DataLoader` of a loader's `dataset`
+and of its `batch_sampler` without the first items. These items are numbers of batches here, so that what is skipped is
+never decoded.
+"""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,6 +56,42 @@ class StoredSamples(Dataset[StoredSample]):
             image = Image.open(io.BytesIO(content.tobytes())).convert("RGB")
         (key,) = samples.keys(np.array([index]))
         return StoredSample(image=image, label=int(samples.labels_N[index]), key=key, where=samples.where(index))
+
+    def __getitems__(self, indices: "Sequence[int] | BatchNumber") -> "list[StoredSample] | Batch":
+        """What a `DataLoader` asks for: the samples at some indices, or the batch of a number."""
+        return indices.batch() if isinstance(indices, BatchNumber) else [self[index] for index in indices]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchNumber:
+    """Stands for a batch of a loader until it is needed."""
+
+    loader: "Loader"
+    epoch: int
+    number: int
+    """Batches of the epoch before this one."""
+
+    def batch(self) -> Batch:
+        """The batch, after which the loader stands."""
+        return self.loader._batch(self.epoch, self.number)
+
+
+class BatchNumbers:
+    """The numbers of the batches of the epoch in which a loader stands, always from the first."""
+
+    def __init__(self, loader: "Loader") -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[BatchNumber]:
+        epoch = self._loader.epoch
+        return (BatchNumber(loader=self._loader, epoch=epoch, number=number) for number in range(len(self)))
+
+    def set_epoch(self, epoch: int) -> None:
+        """The loader's."""
+        self._loader.set_epoch(epoch)
 
 
 class LoaderDataset(IterableDataset[Batch]):

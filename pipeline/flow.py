@@ -141,7 +141,7 @@ class Flow:
         """Release threads and memory."""
         self.discard()
         self._under_way.clear()
-        self._checks.clear()
+        self._forget_checks()  # an error that was raised from here would hold this, and this it
         self._corrupt.close()
         if self._remote is not None:
             self._remote.close()

@@ -6,12 +6,10 @@ samples make up global batch k, or their pixels.
 """
 
 import os
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,24 +18,25 @@ from ..cores import num_cores
 from ..errors import InputError
 from ..prep.storage import StoreUrl
 from .arguments import choice, extensions, flag, number, whole_number
+from .arguments.device import find_device
+from .arguments.extras import check_extras
+from .arguments.replicas import find_replica
 from .augment import Augmentation
 from .backends import BackendOptions
 from .batch import Batch
-from .checks import check_extras
-from .dataset import StoredSamples
-from .device import find_device
+from .dataset import BatchNumbers, StoredSamples
 from .epochs.order import Order
 from .epochs.sampling import Sampling
 from .epochs.schedule import Schedule, report_mixing
 from .flow import Flow, FlowOptions, OnError
+from .loops import Loops
 from .mixing import Mix
 from .remote import RemoteShards
-from .replicas import find_replica
-from .sets import fingerprint, open_sets, require_shuffled
+from .sets import open_sets, require_shuffled
+from .state import identity_of, position_in
 from .storage import LEAST_BUDGET, CorruptSamples, Samples
 from .targets import Example
 
-STATE_VERSION = 1
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
 
 
@@ -141,7 +140,6 @@ class Loader:
             )
         self._samples = Samples(self.shard_sets)
         drawn = None if sampling is None else sampling.drawn(self._samples.labels_N, self._samples.first_of_set)
-        self._sampling = "" if drawn is None else drawn.name
         self._schedule = Schedule(
             num_samples=len(self._samples),
             batch_size=batch_size,
@@ -167,14 +165,8 @@ class Loader:
         )
         budget = max(LEAST_BUDGET, int(number("max_replaced", max_replaced, 0, 1) * len(self._samples)))
         allowed = None if drawn is None else drawn.allowed
-        self._progress = (0, 0)  # position and replaced rows, in one object so that they change in one instruction
-        self._resumes = False  # the next loop of an evaluation starts where `load_state_dict` said
-        self._loop: weakref.ref[_Loop] = weakref.ref(_NO_LOOP)
-        self._turn = threading.RLock()
-        self._process = os.getpid()
-        self._closed = False
         self._samples.find(np.empty(0, np.int64))  # warm-up: Numba compiles now, not at the first batch
-        self._flow = Flow(
+        flow = Flow(
             self._schedule,
             plan,
             self._samples,
@@ -190,11 +182,18 @@ class Loader:
                 reads_ahead=self._samples.num_bytes > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2,
             ),
         )
+        self._loops = Loops(flow, self._schedule)
+        self._identity = identity_of(self.shard_sets, self._schedule, "" if drawn is None else drawn.name)
 
     @property
     def num_samples(self) -> int:
         """Samples of an epoch before a tail is dropped."""
         return self._schedule.num_samples
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of one batch on this replica."""
+        return self._schedule.batch_size
 
     @property
     def num_classes(self) -> int:
@@ -212,40 +211,42 @@ class Loader:
         return {entry.id: entry.index for entry in self.shard_set.manifest.classes}
 
     @property
-    def dataset(self) -> "StoredSamples":
+    def dataset(self) -> StoredSamples:
         """The samples as a map-style dataset, undecoded by the loader: for looking, and for `len`."""
+        self._loops.require_open()
         return StoredSamples(self._samples)
+
+    # accelerate's `skip_first_batches`, by which Hugging Face's Trainer resumes, reads these of a `DataLoader`.
+    num_workers: ClassVar[int] = 0
+    prefetch_factor: ClassVar[None] = None
+    sampler: ClassVar[None] = None
+
+    @property
+    def batch_sampler(self) -> BatchNumbers:
+        """The numbers of an epoch's batches, of which code that resumes by skipping leaves some out."""
+        return BatchNumbers(self)
+
+    @staticmethod
+    def collate_fn(batch: Batch) -> Batch:
+        """The batch, which is collated already."""
+        return batch
 
     @property
     def epoch(self) -> int:
         """The epoch of the next batch."""
-        return self._progress[0] // self._schedule.epoch_samples
+        return self._loops.epoch
 
     @property
     def num_replaced(self) -> int:
         """Rows handed over so far in which another sample replaces a corrupt one."""
-        return self._progress[1]
+        return self._loops.num_replaced
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the same on every replica."""
         return self._schedule.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        self._require_open()
-        before = self._loop()
-        thread = threading.current_thread()
-        if before is not None and before.is_open and before.thread is not thread and before.thread.is_alive():
-            raise InputError(
-                f"thread {before.thread.name!r} is iterating this loader, and a loader serves one loop; make one for "
-                f"thread {thread.name!r} too"
-            )
-        if not self._schedule.training:
-            if not self._resumes and self._progress[0] % self._schedule.epoch_samples:
-                self._reposition(self._progress[0] - self._progress[0] % self._schedule.epoch_samples)
-            self._resumes = False
-        loop = _Loop(self, end=(self.epoch + 1) * self._schedule.epoch_samples)
-        self._loop = weakref.ref(loop)
-        return loop
+        return self._loops.begin()
 
     def state_dict(self) -> dict[str, int | str]:
         """Where the loader stands, as plain JSON: the next batch of a loader that loads it is the one due here.
@@ -254,26 +255,15 @@ class Loader:
         epoch is the start of the next epoch: a loop that resumes from it gives that whole epoch, where torchdata's
         StatefulDataLoader gives an empty rest first.
         """
-        return {**self._identity(), "position": self._progress[0]}
+        return {**self._identity, "position": self._loops.position}
 
     def load_state_dict(self, state: dict[str, int | str]) -> None:
         """Continue with the very next batch. The number of replicas may differ, the global batch may not.
 
         Raises InputError, saying what differs, for the state of another shard set, seed, order or version.
         """
-        if not isinstance(state, dict):
-            raise InputError(f"loader state: expected what state_dict gave, got {state!r}")
-        identity = self._identity()
-        for name in dict.fromkeys([*identity, *(key for key in ("sampling", "drop_last") if key in state)]):
-            if state.get(name) != (expected := identity.get(name)):
-                raise InputError(f"loader state: {name} is {state.get(name)!r}, this loader has {expected!r}")
-        position = state.get("position")
-        counts = isinstance(position, int) and not isinstance(position, bool) and position >= 0
-        if not counts or position % self._schedule.epoch_samples % self._schedule.global_batch:  # type: ignore[operator]
-            raise InputError(f"loader state: position {position!r} is not the start of a batch")
-        self._require_open()
-        self._reposition(position)  # type: ignore[arg-type]
-        self._resumes = True
+        self._loops.move(position_in(state, self._identity, self._schedule))
+        self._loops.resumes = True
 
     def set_epoch(self, epoch: int) -> None:
         """Stand at the start of `epoch`, unless the loader is within it already, as after `load_state_dict`.
@@ -281,18 +271,22 @@ class Loader:
         What trainers call before each epoch, as with torch's DistributedSampler; without it epochs follow each other.
         """
         epoch = whole_number("epoch", epoch, at_least=0, at_most=2**32 - 1)
-        self._require_open()
+        self._loops.require_open()
         if epoch != self.epoch:
-            self._reposition(epoch * self._schedule.epoch_samples)
+            self._loops.move(epoch * self._schedule.epoch_samples)
+
+    def _batch(self, epoch: int, number: int) -> Batch:
+        """The batch of this number in an epoch, wherever the loader stood."""
+        position = epoch * self._schedule.epoch_samples + number * self._schedule.global_batch
+        if position != self._loops.position:
+            self._loops.move(position)
+        self._loops.resumes = True
+        return next(self._loops.begin())
 
     def close(self) -> None:
         """Release threads, memory and mapped files. A closed loader gives no more batches."""
-        if self._closed:
-            return
-        self._closed = True
-        if os.getpid() == self._process:
-            self._flow.close()
-        del self._flow, self._samples
+        self._loops.close()
+        self.__dict__.pop("_samples", None)
 
     def __enter__(self) -> "Loader":
         return self
@@ -303,11 +297,11 @@ class Loader:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (self._arguments, self.state_dict(), self._resumes)
+        return _unpickle, (self._arguments, self.state_dict(), self._loops.resumes)
 
     def __repr__(self) -> str:
         schedule = self._schedule
-        done = self._progress[0] % schedule.epoch_samples // schedule.global_batch
+        done = self._loops.position % schedule.epoch_samples // schedule.global_batch
         return (
             f"Loader({str(self.shard_set.folder)!r}, {self.num_samples} samples, {self.num_classes} classes, "
             f"{len(self)} batches of {schedule.batch_size} an epoch, {self._arguments['augment']!r}, "
@@ -315,86 +309,10 @@ class Loader:
             f"replica {schedule.replica} of {schedule.num_replicas}, epoch {self.epoch}, next batch {done})"
         )
 
-    def _identity(self) -> dict[str, int | str]:
-        identity: dict[str, int | str] = {
-            "version": STATE_VERSION,
-            "shard_set": fingerprint(self.shard_sets),
-            "seed": self._schedule.seed,
-            "num_samples": self.num_samples,
-            "global_batch": self._schedule.global_batch,
-            "order": self._schedule.order,
-        }
-        if self._sampling:
-            identity["sampling"] = self._sampling
-        if self._schedule.training and not self._schedule.drop_last:
-            identity["drop_last"] = 0
-        return identity
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise InputError("this loader is closed; make a new one")
-        if os.getpid() != self._process:
-            raise InputError(
-                f"this loader was made in process {self._process}, and its threads do not survive a fork into process "
-                f"{os.getpid()}; make the loader in the process that iterates it, or start processes by 'spawn'"
-            )
-
-    def _next(self, loop: "_Loop") -> Batch:
-        """The next batch for a loop, which counts as consumed by the last thing done here."""
-        self._require_open()
-        if not self._turn.acquire(blocking=False):
-            raise InputError(
-                f"thread {threading.current_thread().name!r} asks for a batch while another thread waits for its own; "
-                "a loader serves one loop in one thread"
-            )
-        try:
-            if self._loop() is not loop:
-                raise InputError("another loop over this loader has begun, or it was moved, so this loop is over")
-            # Training never waits at the end of an epoch; evaluation prepares nothing after its end.
-            batch, one = self._flow.next(self._progress[0], None if self._schedule.training else loop.end)
-        finally:
-            self._turn.release()
-        # One store, and no call after it: an interrupt comes before, and the batch comes again, or after the return.
-        self._progress = one.end, self.num_replaced + one.num_replaced
-        return batch
-
-    def _reposition(self, position: int) -> None:
-        """The next batch is the one that starts at `position`; running loops are over."""
-        self._loop = weakref.ref(_NO_LOOP)
-        self._flow.move(position)
-        self._progress = position, self.num_replaced
-
-
-class _Loop(Iterator[Batch]):
-    """One `for` loop over a loader, to the end of an epoch."""
-
-    def __init__(self, loader: Loader, *, end: int) -> None:
-        self._loader = loader
-        self.end = end
-        self.is_open = True
-        self.thread = threading.current_thread()
-
-    def __next__(self) -> Batch:
-        if not self.is_open:
-            raise StopIteration
-        if self._loader._progress[0] >= self.end and self._loader._loop() is self:
-            self.is_open = False
-            self._loader._flow.rest()
-            raise StopIteration
-        self.thread = threading.current_thread()
-        return self._loader._next(self)
-
-
-class _NoLoop:
-    is_open = False
-
-
-_NO_LOOP: Any = _NoLoop()
-
 
 def _unpickle(arguments: dict[str, Any], state: dict[str, int | str], resumes: bool) -> Loader:
     loader = Loader(**arguments)
     if state["position"]:  # a fresh loader may find itself one of several replicas where it is unpickled
         loader.load_state_dict(state)
-        loader._resumes = resumes
+        loader._loops.resumes = resumes
     return loader

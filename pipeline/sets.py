@@ -16,16 +16,18 @@ from .remote import open_set
 def open_sets(folder: Any, cache: str | Path | None, cache_limit: str | int | None) -> tuple[list[ShardSet], Any]:
     """The sets at `folder`, and the cache of a remote one.
 
-    Raises InputError for what is no set, and for sets whose classes or pixels differ.
+    Raises InputError for what is no set or holds no images, and for sets whose classes or pixels differ.
     """
     if isinstance(folder, str | os.PathLike | StoreUrl):
         shard_set, remote = open_set(folder, cache, cache_limit)
+        require_images(shard_set)
         return [shard_set], remote
     if not isinstance(folder, Sequence) or isinstance(folder, bytes) or not folder:
         raise InputError(f"folder must be the path of a shard set, or a list of them, got {folder!r}")
     opened = [open_set(one, cache, cache_limit) for one in folder]
     first = opened[0][0]
     for shard_set, remote in opened:
+        require_images(shard_set)
         if remote is not None:
             raise InputError(f"{shard_set.location}: only local shard sets can be loaded together; copy it first")
         a, b = first.manifest.pixels, shard_set.manifest.pixels
@@ -39,6 +41,12 @@ def open_sets(folder: Any, cache: str | Path | None, cache_limit: str | int | No
                 f"{shard_set.folder}: has other classes than {first.folder}; shard both from one class table"
             )
     return [shard_set for shard_set, _ in opened], None
+
+
+def require_images(shard_set: ShardSet) -> None:
+    """Raise InputError for a set without a single image."""
+    if not shard_set.manifest.num_samples:
+        raise InputError(f"{shard_set.location}: this shard set holds no images")
 
 
 def require_shuffled(shard_sets: Sequence[ShardSet]) -> None:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from ..cores import num_cores
 from ..errors import InputError
 from ..prep import ShardSet
+from .arguments.device import find_device
 from .augment import Augmentation
 from .backends import BackendOptions, new_backend
 from .backends.dali import DaliDecoder
-from .device import find_device
 from .epochs.schedule import LocalBatch
 from .flow import BATCHES_AHEAD
 from .loader import Loader

@@ -3,9 +3,9 @@
 Importing it loads nothing heavy: what each name needs is imported when the name is first asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..extras import explained_imports
+from ..lazy import lazy_names
 from .format import ColorStatistics, Manifest, PixelOptions, PixelSums, ShardSet
 
 if TYPE_CHECKING:
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from .build.options import BuildOptions
     from .sources.options import SourceOptions
     from .sources.recognize import open_source
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "BuildOptions": ".build.options",
+            "SourceOptions": ".sources.options",
+            "adopt_webdataset": ".build.adopt",
+            "build_shards": ".build.build",
+            "open_source": ".sources.recognize",
+            "repair_set": ".build.integrity.repair",
+            "verify_set": ".build.integrity.verify",
+        },
+    )
 
 __all__ = [
     "BuildOptions",
@@ -31,26 +44,3 @@ __all__ = [
     "repair_set",
     "verify_set",
 ]
-
-_LAZY = {
-    "BuildOptions": ".build.options",
-    "SourceOptions": ".sources.options",
-    "adopt_webdataset": ".build.adopt",
-    "build_shards": ".build.build",
-    "open_source": ".sources.recognize",
-    "repair_set": ".build.integrity.repair",
-    "verify_set": ".build.integrity.verify",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
-
-        with explained_imports():
-            return getattr(import_module(_LAZY[name], __package__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

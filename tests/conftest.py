@@ -1,6 +1,7 @@
 """Shared fixtures: small, real shard sets of images drawn here."""
 
 import io
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from alexkit.prep import ColorStatistics, Manifest, PixelOptions, PixelSums
 from alexkit.prep.format.manifest import ClassEntry, complete_set
 from alexkit.prep.format.shard import Sample, write_shard
 from alexkit.prep.images.geometry import central_square
+
+# Ignored under nohup and in the background of a script; every program that a test starts would inherit that.
+for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 DrawShards = Callable[..., Path]
 DrawImage = Callable[[int, int, int], NDArray[np.uint8]]

@@ -33,6 +33,7 @@ def test_every_benchmark_is_here() -> None:
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == SMALLEST.keys() | NEED_HOSTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
 def test_a_benchmark_runs_to_its_table(tmp_path: Path, name: str) -> None:
     arguments, printed = SMALLEST[name]

@@ -10,12 +10,13 @@ from .options import PATH, NetworkChoice, require_file, require_folder, run_argu
 
 
 @click.command(
-    short_help="The network for other programs: ONNX, PyTorch, browsers.",
+    short_help="The network for other programs: ONNX, PyTorch, timm, browsers.",
     epilog=examples("alexeval export runs/original --onnx alexnet.onnx"),
 )
 @run_argument
 @click.option("--onnx", "onnx_file", type=PATH, help="Write an ONNX file, for onnxruntime and browsers.")
 @click.option("--torch-export", "torch_file", type=PATH, help="Write a torch.export program (.pt2).")
+@click.option("--timm", type=PATH, help="Write a folder that timm.create_model loads.")
 @click.option("--web", type=PATH, help="Write a folder with a page that runs the network in a browser.")
 @click.option("--shards", type=SHARDS_TO_TRAIN, help="The training shards, for a weights file alone.")
 @weights_options
@@ -24,6 +25,7 @@ def export(
     run: Path,
     onnx_file: Path | None,
     torch_file: Path | None,
+    timm: Path | None,
     web: Path | None,
     shards: Path | None,
     choice: NetworkChoice,
@@ -36,17 +38,20 @@ def export(
     from ...model.evaluation.export import (
         check_export,
         run_onnx,
+        run_timm,
         run_torch_program,
         write_network_onnx,
         write_preprocessing,
+        write_timm_folder,
         write_torch_program,
         write_web_page,
     )
 
-    if not (onnx_file or torch_file or web):
-        raise click.UsageError("name at least one of --onnx FILE, --torch-export FILE and --web FOLDER")
+    if not (onnx_file or torch_file or timm or web):
+        raise click.UsageError("name at least one of --onnx FILE, --torch-export FILE, --timm FOLDER and --web FOLDER")
     require_file("--onnx", onnx_file)
     require_file("--torch-export", torch_file)
+    require_folder("--timm", timm)
     require_folder("--web", web)
     network = choice.load(run, shards)
     for path, write, compute in (
@@ -61,6 +66,13 @@ def export(
         click.echo(
             f"{path}: probabilities of {found.images} images differ from the network's by at most {found.largest:.1e}; "
             f"{path.with_suffix('.json').name} says how to feed it"
+        )
+    if timm:
+        write_timm_folder(timm, network)
+        found = check_export(timm, network, run_timm)
+        click.echo(
+            f"{timm}: probabilities of {found.images} images by timm differ from the network's by at most "
+            f"{found.largest:.1e}; import alexkit_timm.py, then timm.create_model('local-dir:{timm}', pretrained=True)"
         )
     if web:
         write_web_page(web, network)

@@ -11,15 +11,22 @@ from .options import PATH, NetworkChoice, json_option, require_file, run_argumen
 
 @click.command(
     short_help="Draw the kernels of the first layer.",
-    epilog=examples("alexeval filters runs/original", "alexeval filters runs/original --json"),
+    epilog=examples(
+        "alexeval filters runs/original --json", "alexeval filters bvlc_alexnet.caffemodel --out filters.png"
+    ),
 )
 @run_argument
-@click.option("--out", type=PATH, help="The PNG to write.  [default: RUN/filters.png]")
+@click.option(
+    "--out", type=PATH, help="The PNG to write.  [default: filters.png in RUN, or beside it where RUN is a file]"
+)
 @json_option("Print the fractions of color as JSON.")
 @weights_options
 @one_line_errors
 def filters(run: Path, out: Path | None, as_json: bool, choice: NetworkChoice) -> None:
-    """Draw the first layer's kernels by column, and print how much of each column's energy is color."""
+    """Draw the first layer's kernels by column, and print how much of each column's energy is color.
+
+    RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe where it does not say its network.
+    """
     from ...model.evaluation.figures import color_fractions, draw_filters
 
     network = choice.load(run)

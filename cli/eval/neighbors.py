@@ -56,7 +56,9 @@ def neighbors(
     require_file("--picture", picture)
     found = find_images(images)
     shard_set = open_split(shards, split)
-    network = choice.load(run, shard_set.folder if split == "train" else None)
+    train = shards / "train"
+    network = choice.load(run, train if train.is_dir() else shard_set.folder if split == "train" else None)
+    network.require_preparation()
     answers = list(answer_images(network, found, batch_size=choice.batch_size, with_features=True))
     for answer in answers:
         if answer.error:

@@ -42,7 +42,7 @@ def predict(
     require_file("--picture", picture)
     found = find_images(images)
     network = choice.load(run, shards)
-    network.mean_CHW()  # refused now when it is not known, not after the first image
+    network.require_preparation()
     names, width = network.class_names, max(map(len, found))
     failed = 0
     drawn: list[ImageAnswer] = []

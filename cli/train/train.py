@@ -204,17 +204,23 @@ def _recipe(
 ) -> "tuple[Recipe, Path]":
     """The recipe to train, and the folder to train it in; with `change` it is that of the run there, changed."""
     from ...model import load_recipe
-    from ...model.runs.load import change_recipe
+    from ...model.runs.load import change_recipe, load_base
     from ...model.runs.run import Run
+    from ...model.training.effect import refuse_idle_keys
 
     given = click.get_current_context().get_parameter_source("recipe") is not ParameterSource.DEFAULT
     if not change:
-        chosen = load_recipe(recipe, overrides)
+        plain, chosen = load_recipe(recipe), load_recipe(recipe, overrides)
+        refuse_idle_keys(load_base(recipe), plain, where=recipe)
+        refuse_idle_keys(plain, chosen, where="--set")
         return chosen, runs / (name or chosen.name)
     if name is None and not given:
         raise click.UsageError("--change needs the --name of the run to change")
     folder = runs / (name or load_recipe(recipe).name)
-    return change_recipe(Run.open(folder).recipe_at(), overrides), folder
+    present = Run.open(folder).recipe_at()
+    chosen = change_recipe(present, overrides)
+    refuse_idle_keys(present, chosen, where="--set")
+    return chosen, folder
 
 
 def _print_result(result: dict[str, Any] | None, folder: Path, as_json: bool) -> None:

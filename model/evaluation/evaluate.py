@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...pipeline import Loader
+from ...pipeline.sets import require_images
 from ...pipeline.storage import Samples
 from ...prep import ShardSet
 from ...prep.format.manifest import MANIFEST_NAME, ClassEntry
@@ -282,15 +283,16 @@ def evaluate(
 
 
 def open_split(shards: Path, split: str) -> ShardSet:
-    """The shard set `shards`, or its `split` when it is a folder with one for each."""
+    """The shard set `shards`, or its `split` when it is a folder with one for each; InputError when it is empty."""
     if not shards.is_dir():
         raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
-    if (shards / MANIFEST_NAME).exists():
-        return ShardSet.open(shards)
+    folder = shards if (shards / MANIFEST_NAME).exists() else shards / split
     others = sorted(path.parent.name for path in shards.glob(f"*/{MANIFEST_NAME}"))
-    if others and not (shards / split).exists():
+    if others and not folder.exists():
         raise InputError(f"{shards}: holds no {split}, but {', '.join(others)}; choose one with --split")
-    return ShardSet.open(shards / split)
+    shard_set = ShardSet.open(folder)
+    require_images(shard_set)
+    return shard_set
 
 
 def weighted_mean(arrays: Sequence[NDArray[np.float32]], weights_MN: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 Formats: a CSV with the columns `key` and `labels` (class ids or numbers, several separated by spaces, none for an image
 that is not judged); a JSON object of key to label or list of labels; or, for ILSVRC's validation images, ReaL's plain
-JSON list, whose i-th entry belongs to ILSVRC2012_val_ and i + 1 in eight digits.
+JSON list, whose i-th entry belongs to ILSVRC2012_val_ and i + 1 in eight digits. An image goes by its key in the set or
+by its name before: of `00000000_n01440764_ILSVRC2012_val_00000293` the part from ILSVRC on.
 """
 
 import csv
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ...prep.build.plan import names_in_key
 from .scores import Score
 
 MAX_BYTES = 2**28
@@ -76,14 +78,15 @@ def read_label_sets(path: Path, keys: Sequence[str], class_ids: Sequence[str]) -
         ) from None
     numbers = {id: i for i, id in enumerate(class_ids)}
     allowed_NC = np.zeros((len(keys), len(class_ids)), np.bool_)
-    found = 0
+    found: dict[str, str] = {}
     for row, key in enumerate(keys):
-        # A key may begin with its class folder; label files name the photograph.
-        labels = entries.get(key, entries.get(key.rpartition("/")[2]))
-        if labels is None:
+        name = next((name for name in names_in_key(key, class_ids) if name in entries), None)
+        if name is None:
             continue
-        found += 1
-        for label in labels:
+        if name in found:
+            raise InputError(f"--labels {path}: {name!r} may be {found[name]} or {key}; name images by their keys")
+        found[name] = key
+        for label in entries[name]:
             allowed_NC[row, _number(label, numbers, path, key)] = True
     if not found:
         raise InputError(

@@ -190,8 +190,8 @@ def _learn_data(trained: TrainedNetwork, shard_set: ShardSet) -> None:
     data = DataIdentity.of(shard_set)
     if len(data.class_ids) != trained.num_classes:
         raise InputError(
-            f"{trained.name}: its network has {trained.num_classes} outputs, {shard_set.folder} has "
-            f"{len(data.class_ids)} classes; name the set it was trained on"
+            f"{trained.name}: its network has {trained.num_classes} outputs, {shard_set.folder} classes: "
+            f"{len(data.class_ids)}; name the set it was trained on"
         )
     trained.classes = trained.classes or data.classes
     trained.pixels = trained.pixels or data.pixels

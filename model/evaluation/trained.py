@@ -125,6 +125,11 @@ class TrainedNetwork(nn.Module):
             crops = list(threads.map(self.crop, images))
         return self.less_mean(crops)
 
+    def require_preparation(self) -> None:
+        """Raise InputError, before any image is read, when it is not known how one is prepared and what its mean is."""
+        self._pixels()
+        self.mean_CHW()
+
     def crop(self, image: AnyImage) -> NDArray[np.uint8]:
         """One image prepared and cropped, uint8 (crop, crop, 3); see `preprocess`."""
         image_HWC, crop = self.prepare(image), self.recipe.data.crop

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ...errors import InputError
-from ...pipeline.device import find_device
+from ...pipeline.arguments.device import find_device
 
 GROWTH_STEPS = 2000
 

@@ -4,7 +4,20 @@ from dataclasses import fields, replace
 
 from ...errors import InputError
 from .switches import Kind, Switches
-from .wiring import Activation, Conv, Dropout, Layer, Linear, LocallyConnected, MapNorm, Norm, Pool, Reads, Wiring
+from .wiring import (
+    Activation,
+    Conv,
+    Dropout,
+    Layer,
+    Linear,
+    LocallyConnected,
+    MapNorm,
+    Norm,
+    NormScope,
+    Pool,
+    Reads,
+    Wiring,
+)
 
 # Layers whose biases the paper starts at 1 are not the sixth convolution, which its text does not describe.
 _CAFFE_BIAS = 0.1
@@ -141,7 +154,8 @@ def _norm(switches: Switches) -> tuple[Norm, ...]:
     if switches.norm == "none":
         return ()
     alpha = 1e-4 if switches.norm == "paper" else 1e-4 / 5
-    return (Norm(alpha=alpha, k=1.0 if switches.norm == "caffe" else 2.0, scope=switches.norm_scope),)
+    scope: NormScope = switches.norm_scope if switches.kind == "two-column" else "column"  # one column is all there is
+    return (Norm(alpha=alpha, k=1.0 if switches.norm == "caffe" else 2.0, scope=scope),)
 
 
 def _initialized(layer: Layer, switches: Switches) -> Layer:

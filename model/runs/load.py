@@ -37,6 +37,17 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe.from_json(data, where=name_or_file)
 
 
+def load_base(name_or_file: str) -> Recipe:
+    """What a recipe departs from: its `base`, or the defaults. InputError as in `load_recipe`.
+
+    A run's `config.json` holds every key, so it departs from nothing and is its own base.
+    """
+    if name_or_file.endswith(".json"):
+        return load_recipe(name_or_file)
+    base = _table(name_or_file).get("base")
+    return Recipe() if base is None else load_recipe(str(base))
+
+
 def load_about(name_or_file: str) -> About:
     """What a recipe says about itself in its [about]; empty where it says nothing. InputError as in `load_recipe`."""
     return from_data(About, _table(name_or_file).get("about", {}), where=f"{name_or_file}: [about]")

@@ -143,7 +143,7 @@ class Training:
     start_layers: tuple[str, ...] = ()
     """Which layers start from there, `*` standing for anything. Left out, all but the last."""
     rates: dict[str, AtLeast0] = field(default_factory=dict)
-    """Factors on the learning rate by layer; 0 freezes it."""
+    """Factors on the learning rate by layer, absolute ones too; 0 freezes it."""
     param_groups: tuple[ParamGroup, ...] = ()
     """Parameters with rates or decays of their own."""
     changes: tuple[Change, ...] = ()

@@ -10,6 +10,14 @@ from ...errors import InputError
 from ..network.switches import CHECKED
 
 ScheduleKind = Literal["plateau", "steps", "quarters", "cosine", "linear", "constant"]
+READ_BY: dict[str, tuple[ScheduleKind, ...]] = {
+    "divide_by": ("plateau", "steps", "quarters"),
+    "drops": ("plateau",),
+    "patience": ("plateau",),
+    "min_gain": ("plateau",),
+    "at_epochs": ("steps",),
+}
+"""The kinds of schedule that read a key, where not all of them do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)

@@ -12,16 +12,18 @@ class GroupSettings:
     """What one parameter learns by."""
 
     factor: float
-    """Factor on the run's learning rate, where the parameter follows it."""
+    """Factor on the run's learning rate, where the parameter follows it: its layer's, and the biases'."""
     weight_decay: float
     """The decay inside the update."""
     own: ParamGroup | None = None
     """The recipe's group whose absolute rates the parameter has instead."""
+    own_factor: float = 1.0
+    """Factor on those rates: its layer's, so that 0 freezes any layer."""
 
     def lr(self, rate: float, epoch: float) -> float:
         """The learning rate at `epoch` (fractions count steps), `rate` being the run's."""
         own = None if self.own is None else self.own.rate_at(epoch)
-        return rate * self.factor if own is None else own
+        return rate * self.factor if own is None else own * self.own_factor
 
 
 def group_settings(recipe: Recipe, wiring: Wiring) -> dict[str, GroupSettings]:
@@ -45,16 +47,18 @@ def group_settings(recipe: Recipe, wiring: Wiring) -> dict[str, GroupSettings]:
     for layer in wiring.layers:
         decay = layer.decay if training.weight_decay is None else training.weight_decay
         factor = training.rates.get(layer.name, 1.0)
-        result[f"{layer.name}.weight"] = _settings(recipe, f"{layer.name}.weight", factor, decay)
+        result[f"{layer.name}.weight"] = _settings(recipe, f"{layer.name}.weight", factor, 1.0, decay)
         bias_decay = decay if training.decay_biases else 0.0
-        result[f"{layer.name}.bias"] = _settings(recipe, f"{layer.name}.bias", factor * training.bias_rate, bias_decay)
+        result[f"{layer.name}.bias"] = _settings(recipe, f"{layer.name}.bias", factor, training.bias_rate, bias_decay)
     return result
 
 
-def _settings(recipe: Recipe, name: str, factor: float, decay: float) -> GroupSettings:
+def _settings(recipe: Recipe, name: str, layer_factor: float, kind_factor: float, decay: float) -> GroupSettings:
     own = None
     for group in recipe.training.param_groups:
         if group.matches(name):
             own = group if group.rates else own
             decay = decay if group.weight_decay is None else group.weight_decay
-    return GroupSettings(factor=factor, weight_decay=decay, own=own)
+    if own is None:
+        return GroupSettings(factor=layer_factor * kind_factor, weight_decay=decay)
+    return GroupSettings(factor=1.0, weight_decay=decay, own=own, own_factor=layer_factor)

@@ -70,6 +70,35 @@ def draw_boxes(
 
 
 @compiled
+def _fitting(
+    seed: np.uint64,
+    epoch: np.uint64,
+    number: int,
+    purpose: np.uint64,
+    first: int,
+    image: tuple[int, int],
+    most: tuple[int, int],
+    scale: tuple[float, float],
+    bounds: tuple[float, float],
+    of_width: bool,
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the first of ten random rectangles in `image` that are no larger than `most`.
+
+    Zeros where none is. `bounds` are of the logarithm of the ratio of width to height, or the reverse.
+    """
+    for attempt in range(first, first + _TRIES):
+        words = random_words(seed, epoch, number, purpose, attempt)
+        area = image[0] * image[1] * (scale[0] + (scale[1] - scale[0]) * uniform(words[0]))
+        aspect = math.exp(bounds[0] + (bounds[1] - bounds[0]) * uniform(words[1]))
+        along, across = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        height, width = (across, along) if of_width else (along, across)
+        if 0 < height <= most[0] and 0 < width <= most[1]:
+            top, left = uniform(words[2]) * (image[0] - height + 1), uniform(words[3]) * (image[1] - width + 1)
+            return int(top), int(left), height, width
+    return 0, 0, 0, 0
+
+
+@compiled
 def _boxes(
     seed: np.uint64,
     epoch: np.uint64,
@@ -79,20 +108,21 @@ def _boxes(
     ratio: tuple[float, float],
     boxes: NDArray[np.int32],
 ) -> None:
-    low, high = math.log(ratio[0]), math.log(ratio[1])
+    bounds = (math.log(ratio[0]), math.log(ratio[1]))
     for i in range(len(boxes)):
         image_height, image_width = shapes[i]
-        height, width, top, left = 0, 0, 0, 0
-        for attempt in range(_TRIES):
-            words = random_words(seed, epoch, numbers[i], BOX, attempt)
-            area = image_height * image_width * (scale[0] + (scale[1] - scale[0]) * uniform(words[0]))
-            aspect = math.exp(low + (high - low) * uniform(words[1]))
-            w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-            if 0 < w <= image_width and 0 < h <= image_height:
-                height, width = h, w
-                top = int(uniform(words[2]) * (image_height - h + 1))
-                left = int(uniform(words[3]) * (image_width - w + 1))
-                break
+        top, left, height, width = _fitting(
+            seed,
+            epoch,
+            numbers[i],
+            BOX,
+            0,
+            (image_height, image_width),
+            (image_height, image_width),
+            scale,
+            bounds,
+            True,
+        )
         if height == 0:  # the central crop that comes nearest
             aspect = image_width / image_height
             height, width = image_height, image_width
@@ -220,17 +250,10 @@ def _erased(
     ratio: tuple[float, float],
     erased: NDArray[np.int32],
 ) -> None:
-    low, high = math.log(ratio[0]), math.log(ratio[1])
+    bounds, most = (math.log(ratio[0]), math.log(ratio[1])), (view[0] - 1, view[1] - 1)
     for i in range(len(erased)):
         if uniform(random_words(seed, epoch, numbers[i], ERASE, 0)[0]) >= probability:
             continue
-        for attempt in range(_TRIES):
-            words = random_words(seed, epoch, numbers[i], ERASE, attempt + 1)
-            area = view[0] * view[1] * (scale[0] + (scale[1] - scale[0]) * uniform(words[0]))
-            aspect = math.exp(low + (high - low) * uniform(words[1]))
-            height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-            if 0 < height < view[0] and 0 < width < view[1]:
-                erased[i, 0] = int(uniform(words[2]) * (view[0] - height + 1))
-                erased[i, 1] = int(uniform(words[3]) * (view[1] - width + 1))
-                erased[i, 2], erased[i, 3] = height, width
-                break
+        erased[i, 0], erased[i, 1], erased[i, 2], erased[i, 3] = _fitting(
+            seed, epoch, numbers[i], ERASE, 1, view, most, scale, bounds, False
+        )

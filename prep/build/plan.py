@@ -4,8 +4,9 @@ A pure function of the sorted source and the seed. The shuffle sorts raw 64-bit 
 stream NumPy promises to keep; `Generator.shuffle` may change between versions.
 """
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
+from ..sources.labels import UNLABELED
 
 MAX_SHARDS = 100_000
 MAX_STEM = 80
@@ -70,6 +72,40 @@ def sample_key(position: int, name: str) -> str:
     stem = file_name.rpartition(".")[0] or file_name
     readable = stem if stem.startswith(class_id) else f"{class_id}_{stem}"
     return f"{position:08d}_{_UNSAFE.sub('-', readable)[:MAX_STEM]}"
+
+
+def names_in_key(key: str, class_ids: Sequence[str]) -> Iterator[str]:
+    """What somebody may call a sample: its key, then less of it, at last the name of the photograph alone.
+
+    Of `00000000_n01440764_ILSVRC2012_val_00000293` that is ILSVRC2012_val_00000293. Of keys that others gave nothing is
+    known but what follows the last slash.
+
+    Args:
+        key: of a sample.
+        class_ids: of the set's classes, one of which the key may hold.
+    """
+    yield key
+    _, folder, file = key.rpartition("/")
+    if folder:
+        yield file
+    position, _, name = key.partition("_")
+    if not position.isdecimal() or len(position) != 8:
+        return
+    yield name
+    prefixes = _prefixes(tuple(class_ids))
+    ends = (end for end, character in enumerate(name, 1) if character == "_")
+    yield from (name[end:] for end in ends if name[:end] in prefixes)
+
+
+def photo_name(key: str, class_ids: Sequence[str]) -> str:
+    """The name of the photograph alone, or what comes closest; see `names_in_key`."""
+    return list(names_in_key(key, class_ids))[-1]
+
+
+@functools.lru_cache(maxsize=4)
+def _prefixes(class_ids: tuple[str, ...]) -> frozenset[str]:
+    """What the name of a photograph of each class begins with inside a key."""
+    return frozenset(sample_key(0, f"{id}/x").removesuffix("x").partition("_")[2] for id in (*class_ids, UNLABELED))
 
 
 def changed_lines(before: dict[str, object], now: dict[str, object]) -> Sequence[str]:

@@ -3,7 +3,9 @@
 Names are loaded when they are first used: decoding needs no resizer.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_names
 
 if TYPE_CHECKING:
     from .decode import decode_rgb
@@ -12,6 +14,21 @@ if TYPE_CHECKING:
     from .prepare import Prepared, encode_image, prepare_image, software_versions
     from .running_sums import RunningSums
     from .stored import decode_stored
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Prepared": ".prepare",
+            "RunningSums": ".running_sums",
+            "central_square": ".geometry",
+            "decode_rgb": ".decode",
+            "decode_stored": ".stored",
+            "encode_image": ".prepare",
+            "fit_image": ".fit",
+            "prepare_image": ".prepare",
+            "software_versions": ".prepare",
+        },
+    )
 
 __all__ = [
     "Prepared",
@@ -24,27 +41,3 @@ __all__ = [
     "prepare_image",
     "software_versions",
 ]
-
-_LAZY = {
-    "Prepared": ".prepare",
-    "RunningSums": ".running_sums",
-    "central_square": ".geometry",
-    "decode_rgb": ".decode",
-    "decode_stored": ".stored",
-    "encode_image": ".prepare",
-    "fit_image": ".fit",
-    "prepare_image": ".prepare",
-    "software_versions": ".prepare",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
-
-        return getattr(import_module(_LAZY[name], __package__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

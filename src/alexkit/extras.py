@@ -19,6 +19,7 @@ NEEDED: dict[str, str] = {
     "huggingface_hub": "sharing needs huggingface_hub: pip install 'alexkit[hub]'",
     "wandb": "this tracker needs wandb: pip install 'alexkit[wandb]'",
     "trackio": "this tracker needs trackio: pip install 'alexkit[trackio]'",
+    "timm": "timm's folders are checked by timm: pip install timm",
     "onnxruntime": "running ONNX files needs onnxruntime: pip install 'alexkit[onnx]'",
     "cykooz_resizer": "this filter needs cykooz-resizer: pip install cykooz-resizer, or use --filter area",
 }

@@ -93,7 +93,10 @@ def test_help_shows_the_recipe_option() -> None:
         (["--shards", "{shards}", "--device", "tpu"], "--device tpu: expected cpu or cuda:N, or auto"),
         (["--shards", "{shards}", "--device", "cuda:99"], "--device cuda:99: this machine has"),
         (["--shards", "{shards}", "--recipe", "quick"], "images of 32 px hold no crop of 224 px"),
-        (["--shards", "{shards}", "--recipe", "quick"], "(--recipe cifar10-19), make larger shards (alexprep shard --size 256)"),
+        (
+            ["--shards", "{shards}", "--recipe", "quick"],
+            "(--recipe cifar10-19), make larger shards (alexprep shard --size 256)",
+        ),
         (["--shards", "{shards}/train"], "/train: this is one split; name the folder above"),
         (
             ["--shards", "{shards}", "--recipe", "cifar10-19", "--set", "training.batch_size=1000"],

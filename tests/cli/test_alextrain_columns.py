@@ -97,6 +97,7 @@ def test_a_dry_run_of_two_columns_tells_what_crosses_and_leaves_nothing(shards: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_column_that_stands_still_is_named_and_ended(shards: Path, tmp_path: Path) -> None:
     process = start(shards, tmp_path, 2, "--set", "training.epochs=100", timeout_s=10)
     wait_for_steps(process, tmp_path / "paper")
@@ -176,6 +177,7 @@ def test_the_columns_are_given_the_arguments_as_they_were_typed(shards: Path, tm
     assert (tmp_path / "exp" / "one" / "result.json").exists() and "exp/one/filters.png" in out
 
 
+@pytest.mark.slow
 def test_where_the_first_process_stands_still_the_launcher_ends_in_the_same_time(shards: Path, tmp_path: Path) -> None:
     process = start(shards, tmp_path, 2, "--set", "training.epochs=100", timeout_s=10)
     wait_for_steps(process, tmp_path / "paper")

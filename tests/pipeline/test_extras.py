@@ -141,3 +141,22 @@ def test_a_loader_goes_into_a_data_loader(draw_shards: Any) -> None:
         data_loader = torch.utils.data.DataLoader(LoaderDataset(loader), batch_size=None)
         assert len(data_loader) == 5
         assert [batch.indices.tolist() for batch in data_loader] == expected
+
+
+@pytest.mark.parametrize("augment", [TRAIN, CenterCrop(crop=56)], ids=["training", "evaluation"])
+def test_the_first_batches_are_skipped_without_decoding_them(
+    draw_shards: Any, augment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Hugging Face's Trainer does to resume: skip, set the epoch, iterate."""
+    accelerate = pytest.importorskip("accelerate")
+    with Loader(draw_shards(), batch_size=8, augment=augment, seed=1) as loader:
+        epochs = [[batch.indices.tolist() for batch in loader] for _ in range(3)]
+    with Loader(draw_shards(), batch_size=8, augment=augment, seed=1) as loader:
+        rest = accelerate.skip_first_batches(loader, 3)
+        rest.batch_sampler.batch_sampler.set_epoch(1)
+        started: list[int] = []
+        start = loader._loops.require_open()._feed
+        monkeypatch.setattr(loader._loops.require_open(), "_feed", lambda *args: (started.append(1), start(*args))[1])
+        assert [batch.indices.tolist() for batch in rest] == epochs[1][3:]
+        assert len(started) <= 2 + 2  # and two batches ahead
+        assert loader.epoch == 2 and [batch.indices.tolist() for batch in loader] == epochs[2]

@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import shutil
@@ -348,7 +349,7 @@ def test_threads_and_memory_come_back(draw_shards: Any) -> None:
 @pytest.mark.parametrize("operators", [None, lambda node: node], ids=["compiled", "dali"])
 def test_a_closed_loader_lets_go_of_its_shards(draw_shards: Any, operators: Any) -> None:
     def num_mapped() -> int:
-        return Path("/proc/self/maps").read_text().count(str(folder))
+        return Path("/proc/self/maps").read_text().count(f"{folder}/")
 
     folder = draw_shards()
     loader = Loader(folder, batch_size=8, augment=TrainAugment(crop=56), operators=operators)
@@ -361,3 +362,18 @@ def test_a_closed_loader_lets_go_of_its_shards(draw_shards: Any, operators: Any)
     assert torch.equal(images, kept)
     with pytest.raises(ValueError, match="closed"):
         next(iter(loader))
+
+
+def test_a_loader_that_failed_lets_go_of_its_shards_too(copied: Path) -> None:
+    spoil(copied, 3)
+    gc.disable()  # which would find a loader that its own error holds, some time
+    try:
+        with (
+            Loader(copied, batch_size=8, augment=EVALUATE) as loader,
+            pytest.raises(ValueError, match="sample-0003"),
+        ):
+            next(iter(loader))
+        del loader
+        assert f"{copied}/" not in Path("/proc/self/maps").read_text()
+    finally:
+        gc.enable()

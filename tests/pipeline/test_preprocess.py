@@ -1,6 +1,8 @@
 """The module for serving gives what a loader gives, also after it was exported."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,17 @@ def test_what_it_cannot_take_is_named(draw_shards: Any) -> None:
     ):
         with pytest.raises(InputError, match=words):
             preprocess(wrong)
+
+
+def test_a_saved_program_needs_neither_alexkit_nor_dali(draw_shards: Any, tmp_path: Path) -> None:
+    preprocess = Preprocess(EXACT[0], draw_shards(format="png"))
+    program = torch.export.export(preprocess, (torch.zeros(1, 64, 64, 3, dtype=torch.uint8),))
+    torch.export.save(program, tmp_path / "program.pt2")
+    script = (
+        "import sys; sys.modules['alexkit'] = sys.modules['nvidia'] = None\n"
+        "import torch; torch.export.load(sys.argv[1]).module()(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "program.pt2")], capture_output=True, text=True, timeout=100
+    )
+    assert run.returncode == 0, run.stderr

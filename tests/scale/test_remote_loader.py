@@ -124,14 +124,14 @@ def test_each_shard_is_fetched_once_an_epoch_and_the_limit_holds(
     proxy = through()
     limit = limit_of(local, 3 * WINDOW_SHARDS)
     loader = training(remote=True, order="shards", cache_limit=limit)
-    assert loader._flow._remote is not None
+    assert loader._loops.require_open()._remote is not None
     most, done = 0, threading.Event()
 
     def sample() -> None:
         nonlocal most
         while not done.wait(0.002):
-            assert loader._flow._remote is not None
-            most = max(most, loader._flow._remote.remote.cache.usage().total)
+            assert loader._loops.require_open()._remote is not None
+            most = max(most, loader._loops.require_open()._remote.remote.cache.usage().total)
 
     watcher = threading.Thread(target=sample)
     watcher.start()
@@ -153,7 +153,7 @@ def test_an_evaluation_walks_with_little_room_and_sees_every_sample_once(local: 
     with near, far:
         for _ in range(2):
             assert hashes(near) == hashes(far)
-            assert far._flow._remote is not None and not far._flow._remote._mapped
+            assert far._loops.require_open()._remote is not None and not far._loops.require_open()._remote._mapped
         seen = np.concatenate([batch.indices[batch.mask].numpy() for batch in far])
         assert np.array_equal(np.sort(seen), np.arange(NUM_SHARDS * SHARD_SAMPLES))
 

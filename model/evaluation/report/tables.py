@@ -10,6 +10,7 @@ import numpy as np
 
 from ....errors import InputError
 from ....extras import explained_imports
+from ....prep.build.plan import photo_name
 from ....prep.format.files import whole_file
 from ..result import EvaluationResult, Predictions, Table
 from ..trained import TrainedNetwork
@@ -48,14 +49,15 @@ def write_predictions(path: Path, result: EvaluationResult) -> None:
     """Predictions in the format of the file's suffix.
 
     `.csv` and `.parquet`: key, label, five classes with probabilities. `.txt`: the submission format of ILSVRC, five
-    class numbers a line, counted from 1, images in the order of their keys.
+    class numbers a line, counted from 1, images in the order of their file names.
     """
     if path.suffix == ".parquet":
         write_parquet(path, result.predictions())
     elif path.suffix == ".csv":
         write_csv(path, result.predictions())
     else:
-        order = np.argsort(np.array(result.keys), kind="stable")
+        ids = [entry.id for entry in result.classes]
+        order = np.argsort(np.array([photo_name(key, ids) for key in result.keys]), kind="stable")
         lines = (" ".join(map(str, row)) for row in (result.guesses[0][order] + 1).tolist())
         with whole_file(path) as file:
             file.write("".join(f"{line}\n" for line in lines).encode())

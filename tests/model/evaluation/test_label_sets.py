@@ -45,6 +45,22 @@ def test_files_that_do_not_fit_are_named(name: str, content: str, expected: str,
         read_label_sets(tmp_path / name, KEYS, IDS)
 
 
+def test_images_go_by_their_names_before_they_were_put_into_shards(tmp_path: Path) -> None:
+    ids = ["n01", "n02", "n02 a"]  # keys hold dashes and underscores in place of what is unsafe in a tar
+    keys = ["00000000_n01_ILSVRC2012_val_00000002", "00000001_n02-a_ILSVRC2012_val_00000001", "00000002_n01_7"]
+    (tmp_path / "real.json").write_text(json.dumps([[2], [0, 1]]))
+    found = read_label_sets(tmp_path / "real.json", keys, ids)
+    assert found.allowed_NC.tolist() == [[True, True, False], [False, False, True], [False, False, False]]
+    (tmp_path / "names.csv").write_text("key,labels\nn01_7.JPEG,1\n")
+    assert read_label_sets(tmp_path / "names.csv", keys, ids).allowed_NC[2].tolist() == [False, True, False]
+
+
+def test_a_name_that_two_images_have_is_not_taken_for_either(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("key,labels\n1,n01\n")
+    with pytest.raises(ValueError, match="'1' may be 00000000_n01_1 or 00000001_n02_1; name images by their keys"):
+        read_label_sets(tmp_path / "a.csv", ["00000000_n01_1", "00000001_n02_1"], IDS)
+
+
 def test_an_image_is_right_when_any_of_its_labels_is_guessed_and_left_out_without_one() -> None:
     p = np.array([[0.1, 0.2, 0.7], [0.8, 0.1, 0.1], [0.6, 0.3, 0.1]], np.float32)
     sets = LabelSets(np.array([[True, False, True], [False, False, False], [False, True, False]]))

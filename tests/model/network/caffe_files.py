@@ -47,7 +47,8 @@ def caffemodel(blobs: Blobs, *, old: bool = False) -> bytes:
         layer = (net.layers if old else net.layer).add(name=name)
         for kind in ("weight", "bias"):
             array = blobs[f"{name}.{kind}"]
-            blob = layer.blobs.add(data=array.ravel().tolist())
+            blob = layer.blobs.add()
+            blob.MergeFromString(_packed(5, array.astype("<f4").tobytes()))  # a list of 58 million numbers takes 3 GB
             if old:
                 sizes = (1,) * (4 - array.ndim) + array.shape
                 blob.num, blob.channels, blob.height, blob.width = sizes
@@ -55,3 +56,12 @@ def caffemodel(blobs: Blobs, *, old: bool = False) -> bytes:
                 blob.shape.dim.extend(array.shape)
     (net.layers if old else net.layer).add(name="relu1")
     return bytes(net.SerializeToString())
+
+
+def _packed(number: int, content: bytes) -> bytes:
+    """Field `number` with these bytes, as on the wire."""
+    length, rest = b"", len(content)
+    while rest > 0x7F:
+        length += bytes([rest & 0x7F | 0x80])
+        rest >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([rest]) + content

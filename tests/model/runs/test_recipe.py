@@ -88,7 +88,7 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ("data=3", r"data must be a table of keys, got 3"),
         (
             "data.mean=centr",
-            r"data.mean must be one of center, crop, channel, imagenet, none or a number or a list such as .*, got 'centr'",
+            r"data.mean must be one of center, crop, channel, imagenet, none or a number or a list .*, got 'centr'",
         ),
         ("training.rates.conv1=-0.5", r"training.rates.conv1 must be at least 0, got -0.5"),
         ("training.rates.conv1=inf", r"training.rates.conv1 must be a finite number, got inf"),

@@ -62,3 +62,9 @@ def test_of_several_groups_that_match_the_last_one_counts() -> None:
     assert [found["conv2.bias"].lr(0.5, epoch) for epoch in (0, 2.49, 2.5, 90)] == [1, 1, 3, 3]
     assert found["conv2.bias"].weight_decay == 0.1
     assert found["conv2.weight"].lr(0.5, 7) == 0.5
+
+
+def test_a_layers_factor_holds_for_absolute_rates_too_so_that_0_freezes_it() -> None:
+    found = found_settings("original", "training.rates.conv1=0", "training.rates.conv2=0.5")
+    assert [found[f"conv1.{kind}"].lr(0.01, 3) for kind in ("weight", "bias")] == [0, 0]
+    assert [found[f"conv2.{kind}"].lr(0.01, 3) for kind in ("weight", "bias")] == [0.005, 0.01]

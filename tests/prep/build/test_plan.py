@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alexkit.prep.build.plan import ShardPlan, sample_key
+from alexkit.prep.build.plan import ShardPlan, names_in_key, photo_name, sample_key
 from alexkit.prep.format.shard import KEY_PATTERN
 
 
@@ -56,3 +56,14 @@ def test_keys_differ_by_position_and_can_be_read() -> None:
 def test_impossible_plans_are_refused(wrong: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ShardPlan(**({"split": "train", "num_images": 1} | wrong))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["n01440764/ILSVRC2012_val_00000293.JPEG", "a b/c.d.jpg", "a_b/x_y.png", "unlabeled/7.jpg"]
+)
+def test_a_key_tells_the_name_it_was_made_of(name: str) -> None:
+    ids = ["n01440764", "a", "a b", "a_b"]
+    key = sample_key(31, name)
+    stem = name.partition("/")[2].rpartition(".")[0].replace(".", "-")
+    assert photo_name(key, ids) == stem and next(names_in_key(key, ids)) == key
+    assert photo_name("folder/mine_1", ids) == "mine_1"

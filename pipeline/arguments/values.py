@@ -3,7 +3,7 @@
 import operator
 from typing import Any, get_args
 
-from ..errors import InputError
+from ...errors import InputError
 
 
 def whole_number(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..errors import InputError
+from ...errors import InputError
 
 
 def find_device(name: str) -> torch.device:

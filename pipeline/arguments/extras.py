@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
-from .augment import Augmentation
-from .epochs.sampling import Sampling
-from .mixing import Mix
+from ...errors import InputError
+from ..augment import Augmentation
+from ..epochs.sampling import Sampling
+from ..mixing import Mix
 
 
 def check_extras(

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import torch
 
-from ..errors import InputError
-from .arguments import whole_number
+from ...errors import InputError
+from .values import whole_number
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,70 @@
+"""Which keys of a recipe change nothing, so that a person who types one is told so.
+
+Nothing is listed by hand but which schedule reads which key: two recipes are the same where they make the same network,
+give every parameter the same rates and decays, and agree in all else that a run reads.
+"""
+
+from typing import Any
+
+from ...errors import InputError
+from ..network.tables import wiring
+from ..runs.recipe import Recipe
+from ..runs.schedule import READ_BY
+from .groups import group_settings
+
+_DECIDED_BY_GROUPS = ("weight_decay", "bias_rate", "decay_biases", "rates", "param_groups")
+
+
+def refuse_idle_keys(before: Recipe, after: Recipe, *, where: str) -> None:
+    """Raise InputError, beginning with `where`, for a key that differs from `before` and changes nothing in `after`.
+
+    `where` is what was typed: a recipe's file, or `--set`.
+    """
+    old, new = before.to_json(), after.to_json()
+    effect = _effect(after)
+    for section in ("network", "data", "training", "schedule"):
+        for key, value in new[section].items():
+            if value == old[section][key]:
+                continue
+            other = old[section][key]
+            if other is None:  # left out it may mean what is now said, so it is compared with another value
+                other = value + 1
+            without = {**new, section: {**new[section], key: other}}
+            try:
+                same = _effect(Recipe.from_json(without)) == effect
+            except InputError:
+                continue  # the others need it
+            if same:
+                raise InputError(
+                    f"{where}: {section}.{key} changes nothing here: {_why(after, section, key)}; leave it out"
+                )
+
+
+def _effect(recipe: Recipe) -> tuple[Any, ...]:
+    """All that a run does with the recipe."""
+    rest = recipe.to_json()
+    table = wiring(recipe.network)
+    del rest["network"]
+    for key in _DECIDED_BY_GROUPS:
+        del rest["training"][key]
+    if not recipe.training.start_from:
+        del rest["training"]["start_layers"]
+    if recipe.data.validate_on == "none":
+        del rest["training"]["validate_every"]
+    for key, kinds in READ_BY.items():
+        if recipe.schedule.kind not in kinds:
+            del rest["schedule"][key]
+    return rest, table, group_settings(recipe, table)
+
+
+def _why(recipe: Recipe, section: str, key: str) -> str:
+    if section == "schedule":
+        readers = " and ".join(map(repr, READ_BY[key]))
+        return f"schedule.kind is {recipe.schedule.kind!r}, and it belongs to {readers}"
+    if section == "network":
+        return "the network is the same with and without it"
+    if key == "start_layers":
+        return "it names what to take from training.start_from, which is empty"
+    if key == "validate_every":
+        return "data.validate_on is 'none'"
+    return "training.param_groups gives every parameter that it is about a rate or decay of its own"

@@ -1,0 +1,44 @@
+"""A loader's state: one position, and what must be the same for that position to mean the same batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import InputError
+from ..prep import ShardSet
+from .epochs.schedule import Schedule
+from .sets import fingerprint
+
+STATE_VERSION = 1
+_OPTIONAL = ("sampling", "drop_last")
+"""Absent where they are as they were before there was a choice, so that older states stay good."""
+
+
+def identity_of(shard_sets: Sequence[ShardSet], schedule: Schedule, sampling: str) -> dict[str, int | str]:
+    """What decides which batch a position means, as plain JSON."""
+    identity: dict[str, int | str] = {
+        "version": STATE_VERSION,
+        "shard_set": fingerprint(shard_sets),
+        "seed": schedule.seed,
+        "num_samples": schedule.num_samples,
+        "global_batch": schedule.global_batch,
+        "order": schedule.order,
+    }
+    if sampling:
+        identity["sampling"] = sampling
+    if schedule.training and not schedule.drop_last:
+        identity["drop_last"] = 0
+    return identity
+
+
+def position_in(state: Any, identity: dict[str, int | str], schedule: Schedule) -> int:
+    """The position that a state holds. Raises InputError, saying what differs, for a state of another identity."""
+    if not isinstance(state, dict):
+        raise InputError(f"loader state: expected what state_dict gave, got {state!r}")
+    for name in dict.fromkeys([*identity, *(key for key in _OPTIONAL if key in state)]):
+        if state.get(name) != (expected := identity.get(name)):
+            raise InputError(f"loader state: {name} is {state.get(name)!r}, this loader has {expected!r}")
+    position: Any = state.get("position")
+    whole = isinstance(position, int) and not isinstance(position, bool)
+    if not whole or position < 0 or position % schedule.epoch_samples % schedule.global_batch:
+        raise InputError(f"loader state: position {position!r} is not the start of a batch")
+    return int(position)

@@ -1,0 +1,140 @@
+"""What does not fit is one line from every command of alexeval: empty sets, no labels, other classes, NaN weights."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from safetensors.torch import save_file
+
+from alexkit.cli.alexeval import alexeval
+from alexkit.cli.alexprep import alexprep
+from alexkit.model import Network, Switches, wiring
+from alexkit.pipeline import CenterCrop, Loader
+from alexkit.prep import PixelSums, ShardSet
+from alexkit.prep.format.manifest import complete_set
+
+from ..conftest import draw_image
+
+RECIPE = '[network]\nkind = "cifar10-19"\n[data]\ncrop = 32\n[training]\nprecision = "fp32"\n'
+# What each command needs beside the weights file; {} stands for shards.
+COMMANDS = {
+    "evaluate": "{} --shards {shards}",
+    "report": "{} --shards {shards} --report report --neighbors",
+    "predictions": "{} --shards {shards} --predictions p.csv",
+    "predict": "predict {} picture.png --shards {shards}",
+    "neighbors": "neighbors {} picture.png --shards {shards} --split val",
+    "codes": "codes {} --shards {shards} --bits 8 --epochs 1 --neighbors 2",
+    "export": "export {} --shards {shards} --onnx net.onnx",
+    "filters": "filters {}",
+}
+READ_VAL = ("evaluate", "report", "predictions", "neighbors", "codes")
+
+
+@pytest.fixture(scope="module")
+def folder(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights, whole and with a NaN, a picture, and folders of shards that all train on the same set."""
+    folder = tmp_path_factory.mktemp("refusals")
+    network = Network(wiring(Switches(kind="cifar10-19")), 6, seed=5)
+    weights = {name: 3 * x.detach().contiguous() for name, x in network.state_dict().items()}
+    save_file(weights, folder / "w.safetensors")
+    weights["conv2.bias"][3] = float("nan")
+    save_file(weights, folder / "nan.safetensors")
+    (folder / "recipe.toml").write_text(RECIPE)
+    Image.fromarray(draw_image(0, 1, 40)).save(folder / "picture.png")
+    sets = {
+        "good": draw_shards(num_samples=12, size_px=32, num_classes=6, split="val"),
+        "one": draw_shards(num_samples=5, size_px=32, num_classes=1, split="val"),
+        "others": draw_shards(num_samples=16, size_px=32, num_classes=8, split="val"),
+        "empty": empty_set(draw_shards(num_samples=12, size_px=32, num_classes=6, split="val"), folder / "no-images"),
+        "unlabeled": unlabeled_set(folder),
+    }
+    for name, val in sets.items():
+        (folder / name).mkdir()
+        (folder / name / "train").symlink_to(draw_shards(num_samples=24, size_px=32, num_classes=6))
+        (folder / name / "val").symlink_to(val)
+    return folder
+
+
+def empty_set(source: Path, out: Path) -> Path:
+    """A complete set of no images, as only a hand could make it: no command of ours writes one."""
+    out.mkdir()
+    manifest = ShardSet.open(source).manifest
+    complete_set(out, replace(manifest, shards=()), PixelSums.zero(32), ())
+    return out
+
+
+def unlabeled_set(folder: Path) -> Path:
+    (folder / "flat" / "val").mkdir(parents=True)
+    for number in range(7):
+        Image.fromarray(draw_image(number, number, 40)).save(folder / "flat" / "val" / f"{number}.png")
+    words = ["shard", folder / "flat", "--out", folder / "flat-shards", "--size", 32, "--unlabeled", "--workers", 1]
+    result = CliRunner().invoke(alexprep, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    (manifest,) = (folder / "flat-shards").glob("*/manifest.json")
+    return manifest.parent
+
+
+@pytest.fixture
+def call(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`call(command, shards, weights)` in an empty folder with a picture."""
+    shutil.copy(folder / "picture.png", tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str, shards: str, weights: str = "w") -> Result:
+        line = COMMANDS[command].format(folder / f"{weights}.safetensors", shards=folder / shards)
+        return CliRunner().invoke(alexeval, [*line.split(), "--recipe", str(folder / "recipe.toml")])
+
+    return run
+
+
+def refused(result: Result, words: str) -> None:
+    """One line that holds these words, and no traceback."""
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
+    lines = [line for line in result.output.splitlines() if "features: " not in line]
+    assert len(lines) == 1 and words in lines[0], result.output
+
+
+@pytest.mark.parametrize("command", READ_VAL)
+def test_a_set_without_images_is_named(command: str, call: Callable[..., Result]) -> None:
+    refused(call(command, "empty"), "val: this shard set holds no images")
+
+
+def test_a_loader_names_a_set_without_images(folder: Path) -> None:
+    for source in (folder / "empty" / "val", [folder / "good" / "val", folder / "empty" / "val"]):
+        with pytest.raises(ValueError, match="this shard set holds no images"):
+            Loader(source, batch_size=2, augment=CenterCrop(crop=32, mean="none"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_weights_that_are_not_finite_are_named(command: str, call: Callable[..., Result]) -> None:
+    refused(call(command, "good", "nan"), "nan.safetensors: conv2.bias holds numbers that are not finite")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "predictions"])
+@pytest.mark.parametrize(
+    ("shards", "words"),
+    [("one", "has one class, so there is nothing to tell apart"), ("others", "this run is from another dataset")],
+)
+def test_a_set_of_one_class_or_of_others_is_not_scored(
+    command: str, shards: str, words: str, call: Callable[..., Result]
+) -> None:
+    refused(call(command, shards), words)
+
+
+def test_images_without_labels_are_predicted_but_not_scored(call: Callable[..., Result], tmp_path: Path) -> None:
+    refused(call("evaluate", "unlabeled"), "val has no labels, so it has no errors; write --predictions FILE")
+    for command in ("report", "predictions", "neighbors", "codes"):
+        result = call(command, "unlabeled")
+        assert result.exit_code == 0, result.output
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 8
+    assert "This set has no labels" in (tmp_path / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_same_commands_run_where_everything_fits(command: str, call: Callable[..., Result]) -> None:
+    result = call(command, "good")
+    assert result.exit_code == 0, result.output
