@@ -98,7 +98,7 @@ _RUNNING = (
         "--batch-size",
         default=64,
         show_default=True,
-        type=click.IntRange(1),
+        type=click.IntRange(1, 2**16),
         help="Images, or views of images, at once.",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N."),

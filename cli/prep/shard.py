@@ -94,7 +94,12 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     show_default=True,
     help="scaled: large JPEGs at 1/2, 1/4 or 1/8, never below twice --size.",
 )
-@click.option("--max-pixels", type=click.IntRange(1), help="Pixels an image may have.  [default: what 1 GiB allows]")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 2**40),
+    default=None,
+    help="Pixels an image may have.  [default: what 1 GiB allows]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
 @one_line_errors
 @source_options
@@ -141,6 +146,10 @@ def shard(
     one is left as it is. Several machines share one run on a common disk: each writes its --part, or --engine ray
     spreads the work over a Ray cluster (RAY_ADDRESS).
     """
+    if not dry_run and engine == "local":
+        from ...prep.workers import start_ahead
+
+        start_ahead()  # before our own imports, so that both load their libraries at once
     from ...prep.build.build import BuildOptions
     from ...prep.build.stores.scratch import scratch_folder
     from ...prep.build.stores.shared_run import SharedRun
@@ -194,11 +203,8 @@ def _shard(
     from ...prep.build.build import build_shards
     from ...prep.build.kept_listing import source_of_part
     from ...prep.sources import open_source
-    from ...prep.workers import start_ahead
 
     part = options.part
-    if not dry_run and options.engine == "local":
-        start_ahead()  # while SOURCE is listed
     if part is None or dry_run:
         found = open_source(source, reading, out=folder)
     else:

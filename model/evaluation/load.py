@@ -14,8 +14,9 @@ from ..network.network import Network
 from ..network.precision import use_device
 from ..network.switches import Switches
 from ..network.tables import wiring
-from ..runs.checkpoint import WEIGHTS, Checkpoint, newest_checkpoint, read_checkpoint
+from ..runs.checkpoint import WEIGHTS, Checkpoint, checkpoint_folders, newest_checkpoint, read_checkpoint
 from ..runs.load import load_recipe
+from ..runs.progress import Progress
 from ..runs.recipe import Data, Recipe
 from ..runs.run import CHECKPOINTS, CONFIG, DataIdentity, Run
 from ..runs.weights import read_weights
@@ -94,7 +95,7 @@ def choose_checkpoint(folder: Path, choice: CheckpointChoice) -> Checkpoint:
     """The checkpoint of a run folder that `choice` names; InputError, listing those there are, when it is not there."""
     kept = folder / CHECKPOINTS
     last = newest_checkpoint(kept)
-    steps = sorted(int(path.name.removeprefix("step-")) for path in kept.glob("step-*") if path.suffix != ".partial")
+    steps = [int(path.name.removeprefix("step-")) for path in checkpoint_folders(kept)]
     if last is None:
         if steps:
             raise InputError(
@@ -113,8 +114,8 @@ def choose_checkpoint(folder: Path, choice: CheckpointChoice) -> Checkpoint:
 
 
 def _best_step(checkpoint: Checkpoint) -> int | None:
-    best = checkpoint.state["progress"].get("best")
-    return None if best is None else int(best["step"])
+    best = Progress.from_json(checkpoint.state.get("progress"), where=str(checkpoint.folder)).best
+    return None if best is None else best.step
 
 
 def _from_file(path: Path, recipe_name: str | None) -> TrainedNetwork:

@@ -329,12 +329,12 @@ class Trainer:
                 self.learner.load(weights, None)
             return
         self.learner.load(checkpoint.weights(), checkpoint.momentum())
-        self.progress = Progress.from_json(checkpoint.state["progress"], where=str(checkpoint.folder))
+        self.progress = Progress.from_json(checkpoint.state.get("progress"), where=str(checkpoint.folder))
         self.learner.step, self.learner.scale = checkpoint.step, self.progress.loss_scale
         self.interval = Interval(self.progress.interval)
         self._follow_recipe()  # to the loader of its phase, at the phase's start
         if self.step != self.calendar.of_step(self.step).step:
-            self.loader.load_state_dict(checkpoint.state["loader"])
+            self.loader.load_state_dict(checkpoint.state.get("loader", {}))
 
     def _finish_epoch(self, log: RunLog, stop: StopRequest) -> None:
         """Validate the network of this epoch, where that is due; save; draw."""

@@ -16,10 +16,17 @@ import numpy as np
 
 from ...cores import num_cores
 from ...errors import InputError
-from ..format.files import whole_file
-from ..format.manifest import MANIFEST_NAME, ClassEntry, Manifest, complete_set
+from ..format.files import PARTIAL_SUFFIX, whole_file
+from ..format.manifest import (
+    MANIFEST_NAME,
+    QUARANTINE_NAME,
+    STATISTICS_NAME,
+    ClassEntry,
+    Manifest,
+    complete_set,
+)
 from ..format.pixel_options import ImageFormat, PixelOptions
-from ..format.sample_index import SampleRows, image_checksum
+from ..format.sample_index import SAMPLE_INDEX_NAME, SampleRows, image_checksum
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import read_range
@@ -69,7 +76,8 @@ def adopt_webdataset(
     upright and without transparency, since loaders show them as they lie in the file. Each is decoded once, for the
     statistics, on all cores. What the tars do not say, such as the filter that resized them, is recorded as unknown.
     Raises InputError naming tar and sample for anything else, for a `folder` that holds something else, as `source`
-    does, and for one that was made of other tars than are in `source` now; nothing is written then.
+    does, and for one that was made of other tars than are in `source` now; nothing is written then. What an interrupted
+    call left in `folder` is written anew.
 
     Args:
         source: the folder of the tars.
@@ -84,11 +92,8 @@ def adopt_webdataset(
     if (folder / MANIFEST_NAME).exists():
         _refuse_other_tars(folder, tars)
         return folder
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(
-            f"{folder}: not empty, and no shard set; name a new folder for the links to the tars, or remove what an "
-            "interrupted call left there"
-        )
+    if folder.exists() and not _is_left_over(folder, source, tars):
+        raise InputError(f"{folder}: not empty, and no shard set; name a new folder for the links to the tars")
     _check_class_names(class_names)
     options = SourceOptions(label_key=label_key)
     pixels = _pixels_of(tars, options)
@@ -116,6 +121,7 @@ def adopt_webdataset(
     folder.mkdir(parents=True, exist_ok=True)
     for tar, one in zip(tars, found, strict=True):
         link = folder / tar.name
+        link.unlink(missing_ok=True)  # of an interrupted call
         link.symlink_to(tar.resolve())
         with whole_file(index_path(link)) as file:
             file.write(one.lines)
@@ -152,6 +158,20 @@ def tars_of(source: Path, split: str) -> list[Path]:
         tar = next(tar for tar in tars if said[tar] is None)
         raise InputError(f"{tar}: its name says no split, as those of others here do; move it away, or rename it")
     return kept
+
+
+def _is_left_over(folder: Path, source: Path, tars: Sequence[Path]) -> bool:
+    """Whether `folder` holds nothing but what a call that was interrupted, or met a full disk, left of these tars."""
+    if folder.samefile(source):
+        return False
+    links = {tar.name: tar.resolve() for tar in tars}
+    files = {index_path(tar).name for tar in tars} | {SAMPLE_INDEX_NAME, QUARANTINE_NAME, STATISTICS_NAME}
+    return all(
+        links.get(path.name) == path.resolve()
+        if path.is_symlink()
+        else path.is_file() and (path.name in files or path.name.endswith(PARTIAL_SUFFIX))
+        for path in folder.iterdir()
+    )
 
 
 def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:

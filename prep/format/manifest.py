@@ -1,7 +1,7 @@
 """The manifest: what a shard set is, written last, so that its presence means "complete and checked".
 
-Beside the shards lie `index.bin`, all samples in one file, `statistics.npz`, exact sums, and `quarantine.jsonl`, a JSON
-line for each input that was not stored.
+Beside the shards lie `index.bin`, all samples in one file, `sources.jsonl`, which file each was made of,
+`statistics.npz`, exact sums, and `quarantine.jsonl`, a JSON line for each input that was not stored.
 
 It holds no time, host or path: the same source and options give the same bytes. A reader checks everything it relies
 on and refuses the rest, saying which file, what was found and what was expected.
@@ -21,6 +21,7 @@ from .originals import Originals
 from .pixel_options import PixelOptions
 from .sample_index import SampleRows, write_sample_index
 from .shard import ShardEntry
+from .source_table import write_source_table
 from .stats import ColorStatistics, PixelSums
 
 FORMAT_VERSION = 3
@@ -88,6 +89,8 @@ class Manifest:
     """SHA-256 of `statistics.npz`, in hexadecimal."""
     index_sha256: str = ""
     """SHA-256 of `index.bin`; empty for a set of format 2, which has none."""
+    sources_sha256: str = ""
+    """SHA-256 of `sources.jsonl`; empty for a set without one: of an older version, or adopted."""
     patched: tuple[Patched, ...] = ()
     """Damaged images that were kept by `lenient`, sorted by name."""
     warnings: dict[str, int] = field(default_factory=dict)
@@ -180,7 +183,7 @@ class Manifest:
 
         computed = ("num_samples", "num_patched")
         # Sets of earlier versions name neither their geometry nor the alexkit that made them.
-        defaults = {"alexkit_version": "", "index_sha256": ""}
+        defaults = {"alexkit_version": "", "index_sha256": "", "sources_sha256": ""}
         pixels = {"geometry": "crop-then-resize", **data["pixels"]}
         fields = defaults | {name: value for name, value in data.items() if name not in computed}
         fields |= {"pixels": pixels, "color": ColorStatistics.fields_of_json(data["color"])}
@@ -217,21 +220,31 @@ def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
             file.write(json.dumps(asdict(bad)).encode() + b"\n")
 
 
-def complete_set(folder: Path, manifest: Manifest, sums: PixelSums, rows: Iterable[SampleRows]) -> None:
-    """Make `folder`, which holds the finished shards of `manifest`, a shard set.
+def complete_set(
+    folder: Path,
+    manifest: Manifest,
+    sums: PixelSums,
+    rows: Iterable[SampleRows],
+    sources: Iterable[tuple[str, str]] | None = None,
+) -> Manifest:
+    """Make `folder`, which holds the finished shards of `manifest`, a shard set; its manifest as it was written.
 
-    Writes quarantine, statistics, sample index and last the manifest.
+    Writes quarantine, statistics, sample index, the table of sources and last the manifest.
 
     Args:
         folder: where the shards and their indexes are, whole.
-        manifest: the set's; the hashes of statistics and sample index are filled in here.
+        manifest: the set's; the hashes of the other files are filled in here.
         sums: the exact statistics of all samples.
         rows: the samples of every shard, in the manifest's order.
+        sources: key and source of every sample, in the same order; None where that is not known.
     """
     write_quarantine(folder, manifest.quarantined)
     sums.save(folder / STATISTICS_NAME)
-    replace(
+    manifest = replace(
         manifest,
         statistics_sha256=sha256_of(folder / STATISTICS_NAME),
         index_sha256=write_sample_index(folder, rows),
-    ).write(folder)
+        sources_sha256="" if sources is None else write_source_table(folder, sources),
+    )
+    manifest.write(folder)
+    return manifest

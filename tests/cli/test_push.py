@@ -74,6 +74,23 @@ def test_a_wrong_name_or_token_is_one_line(shards: Path, tmp_path: Path, name: s
         assert server.files == {}
 
 
+def test_a_hub_that_does_not_answer_is_one_line(shards: Path, tmp_path: Path) -> None:
+    with hub() as server:
+        pass
+    done = push(server, tmp_path, shards, "me/drawn")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert f"me/drawn: the Hub at {server.address} does not answer" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_full_disk_does_not_keep_anything_from_being_sent(shards: Path, tmp_path: Path, small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(4096))
+    with hub() as server:
+        done = push(server, small_disk / "home", shards, "me/drawn")
+        assert done.returncode == 0, done.stderr
+        assert len(server.files) > 10
+
+
 @pytest.fixture(scope="module")
 def run(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one epoch, with the metrics of its evaluation beside it."""

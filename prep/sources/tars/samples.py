@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ...format.sample_index import NO_LABEL
 from ...storage.by_offset import ByOffset, address_of, opened
 from ..extras import checked_ext, column_extras
 from ..inputs import Extra
@@ -86,6 +87,13 @@ def labeled_samples(
                     label = _label_in(row, options, where, adopting=adopting)
                 else:
                     label = _label_in_text(content, where)
+                if label == NO_LABEL:
+                    if not options.unlabeled:
+                        raise (InputError if number else Unlabeled)(
+                            f"{where}: label {NO_LABEL}, which stands for none; store images without labels by "
+                            "--unlabeled"
+                        )
+                    label = UNLABELED
             image = members[kinds[0]]
             extras = tuple(sorted(_extras(path, members, row, options))) if options.keep else ()
             yield LabeledSample(key, _last(kinds[0]), image, label_member, label, extras)

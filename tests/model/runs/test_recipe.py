@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from alexkit.errors import InputError
 from alexkit.model.network.tables import wiring
 from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
 from alexkit.model.runs.recipe import Recipe, Training
@@ -160,6 +161,20 @@ def test_a_recipe_that_names_a_base_has_its_keys_but_its_own_first(tmp_path: Pat
 
 def test_the_spelling_of_older_recipes_is_read() -> None:
     assert load_recipe("paper", ["data.mean=centre"]).data.mean == "center"
+
+
+def test_a_mean_may_be_three_gray_levels() -> None:
+    recipe = load_recipe("paper", ["data.mean=[123.5, 116, 103]"])
+    assert recipe.data.mean == (123.5, 116.0, 103.0)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    with pytest.raises(InputError, match=r"data\.mean must be .* or a list of the right length"):
+        load_recipe("paper", ["data.mean=[1, 2]"])
+
+
+def test_a_number_of_400_digits_is_refused() -> None:
+    for key in ("training.epochs", "training.batch_size", "training.validate_every", "training.seed", "data.crop"):
+        with pytest.raises(InputError, match=rf"{key} must be (at most|less than) \d+, got 9+"):
+            load_recipe("paper", [f"{key}={'9' * 400}"])
 
 
 @pytest.mark.parametrize("name", [name for name in built_in_recipes() if name != "quick"])
