@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,18 @@ from ...prep import ColorStatistics, PixelSums, ShardSet
 from ..arguments import choice
 from .plan import Normalization, PixelPlan
 
+
+class Numbers(Protocol):
+    """One or three numbers of NumPy or torch."""
+
+    def tolist(self) -> Any:
+        """As Python's."""
+
+
 MeanName = Literal["center", "crop", "channel", "imagenet", "none"]
-Mean = MeanName | float | Sequence[float]
+Mean = MeanName | float | Sequence[float] | Numbers
 StdName = Literal["channel", "imagenet", "none"]
-Std = StdName | float | Sequence[float]
+Std = StdName | float | Sequence[float] | Numbers
 PixelRange = Literal["0-255", "0-1"]
 Jitter = Literal["paper", "original", "off"]
 
