@@ -1,10 +1,11 @@
 # `make demo` shows the whole line on drawn images; `make test` runs the tests, `make slow` the long ones,
-# `make docs` builds the site. All install into .venv first.
+# `make faults` the fault suite whole (kills, full disks, mutations), `make docs` builds the site. All install into .venv
+# first.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test slow check docs clean
+.PHONY: demo test slow faults check docs clean
 
 demo: .venv/installed
 	$(BIN)/alexprep demo-images $(DEMO)/images
@@ -19,6 +20,9 @@ test: .venv/installed
 
 slow: .venv/installed
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
+
+faults: .venv/installed
+	$(BIN)/pytest -n 2 --dist worksteal -m faults
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -178,7 +178,7 @@ def measure(batches: Batches, seconds: float) -> tuple[float, float]:
         last = next(batches)
     wait_for(last)
     start, busy, count = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - start < seconds:
+    while count == 0 or time.perf_counter() - start < seconds:
         last = next(batches)
         count += len(last)
     wait_for(last)

@@ -248,7 +248,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         return self._loops.begin()
 
-    def state_dict(self) -> dict[str, int | str]:
+    def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, as plain JSON: the next batch of a loader that loads it is the one due here.
 
         A batch counts as soon as it was handed over. So the state of a loop that has been given the last batch of an
@@ -257,7 +257,7 @@ class Loader:
         """
         return {**self._identity, "position": self._loops.position}
 
-    def load_state_dict(self, state: dict[str, int | str]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue with the very next batch. The number of replicas may differ, the global batch may not.
 
         Raises InputError, saying what differs, for the state of another shard set, seed, order or version.
@@ -310,7 +310,7 @@ class Loader:
         )
 
 
-def _unpickle(arguments: dict[str, Any], state: dict[str, int | str], resumes: bool) -> Loader:
+def _unpickle(arguments: dict[str, Any], state: dict[str, Any], resumes: bool) -> Loader:
     loader = Loader(**arguments)
     if state["position"]:  # a fresh loader may find itself one of several replicas where it is unpickled
         loader.load_state_dict(state)

@@ -1,12 +1,11 @@
 """Images to shards and statistics. Needs no GPU library.
 
-Importing it loads nothing heavy: what each name needs is imported when the name is first asked for.
+Importing it loads nothing: what each name needs is imported when the name is first asked for.
 """
 
 from typing import TYPE_CHECKING
 
 from ..lazy import lazy_names
-from .format import ColorStatistics, Manifest, PixelOptions, PixelSums, ShardSet
 
 if TYPE_CHECKING:
     from .build.adopt import adopt_webdataset
@@ -14,6 +13,10 @@ if TYPE_CHECKING:
     from .build.integrity.repair import repair_set
     from .build.integrity.verify import verify_set
     from .build.options import BuildOptions
+    from .format.manifest import Manifest
+    from .format.pixel_options import PixelOptions
+    from .format.shard_set import ShardSet
+    from .format.stats import ColorStatistics, PixelSums
     from .sources.options import SourceOptions
     from .sources.recognize import open_source
 else:
@@ -21,6 +24,11 @@ else:
         __name__,
         {
             "BuildOptions": ".build.options",
+            "ColorStatistics": ".format.stats",
+            "Manifest": ".format.manifest",
+            "PixelOptions": ".format.pixel_options",
+            "PixelSums": ".format.stats",
+            "ShardSet": ".format.shard_set",
             "SourceOptions": ".sources.options",
             "adopt_webdataset": ".build.adopt",
             "build_shards": ".build.build",

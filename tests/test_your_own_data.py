@@ -38,7 +38,7 @@ def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_commands_up_to_training_run_as_they_stand(flowers: Path) -> None:
-    look, shard, verify, inspect = COMMANDS[:4]
+    look, shard, verify, inspect, grep = COMMANDS[:5]
     page = PAGE.replace("1,800", "   45").replace("  200 images", "    5 images")
     assert run(look, flowers) in page
     assert not (flowers / "shards").exists()
@@ -47,12 +47,14 @@ def test_the_commands_up_to_training_run_as_they_stand(flowers: Path) -> None:
     assert [manifest["num_samples"] for manifest in manifests] == [45, 5]
     run(verify, flowers)
     run(inspect, flowers)
+    (found,) = run(grep, flowers).splitlines()
+    assert (flowers / "flowers" / json.loads(found)["source"]).is_file()
 
 
 @pytest.mark.slow
 def test_the_commands_from_training_on_run_as_they_stand_but_shorter(flowers: Path) -> None:
     if not (flowers / "shards").exists():
         run(COMMANDS[1], flowers)
-    train, evaluate = COMMANDS[4:]
+    train, evaluate = COMMANDS[5:]
     run(f"{train} --set training.epochs=1 --set training.batch_size=15", flowers)
     assert "5 images" in run(evaluate, flowers)

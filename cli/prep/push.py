@@ -31,7 +31,7 @@ def push(shards: Path, name: str, public: bool) -> None:
     if_interrupted("what was sent is kept at the Hub; the same command goes on")
     for shard_set in shard_sets:
         split = shard_set.manifest.split
-        files = ["manifest.json", "index.bin", "statistics.npz", "quarantine.jsonl"]
+        files = ["manifest.json", "index.bin", "sources.jsonl", "statistics.npz", "quarantine.jsonl"]
         files += [shard.name for shard in shard_set.manifest.shards]
         files += [f"{Path(shard.name).stem}.idx" for shard in shard_set.manifest.shards]
         address = push_folder(

@@ -1,5 +1,6 @@
 """A network over a loader's batches: probabilities of every view, and the activations of a hidden layer."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,8 +110,16 @@ def captured(network: nn.Module, layer: str | None) -> Iterator[list[Tensor]]:
 
 
 def large_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Zeros; above 256 MB in a mapped temporary file without a name, which the disk holds where memory is short."""
-    if np.prod(shape) * np.dtype(dtype).itemsize <= IN_MEMORY_BYTES:
+    """Zeros; above 256 MB in a mapped temporary file without a name, which the disk holds where memory is short.
+
+    Raises OSError naming the folder of temporary files where it has no room.
+    """
+    num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if num_bytes <= IN_MEMORY_BYTES:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype, "w+", shape=shape)
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)  # a disk that fills up later ends the process by SIGBUS
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
+        return np.memmap(file, dtype, "r+", shape=shape)

@@ -14,8 +14,9 @@ from ..network.network import Network
 from ..network.precision import use_device
 from ..network.switches import Switches
 from ..network.tables import wiring
-from ..runs.checkpoint import WEIGHTS, Checkpoint, newest_checkpoint, read_checkpoint
+from ..runs.checkpoint import WEIGHTS, Checkpoint, checkpoint_folders, newest_checkpoint, read_checkpoint
 from ..runs.load import load_recipe
+from ..runs.progress import Progress
 from ..runs.recipe import Data, Recipe
 from ..runs.run import CHECKPOINTS, CONFIG, DataIdentity, Run
 from ..runs.weights import read_weights
@@ -56,7 +57,9 @@ def load_network(
     path = Path(run)
     if (path / CONFIG).exists():
         if recipe is not None:
-            raise InputError(f"--recipe is for weights files; {path} is a run folder, whose recipe is known")
+            raise InputError(
+                f"--recipe {recipe}: for weights files; {path} is a run folder, whose recipe is known: leave it out"
+            )
         trained = _from_run(path, checkpoint)
     elif path.is_file() and path.suffix in WEIGHT_SUFFIXES:
         trained = _from_file(path, recipe)
@@ -66,7 +69,8 @@ def load_network(
             "such as .pth may run code: load one where you trust it, and save its state_dict with safetensors)"
         )
     else:
-        raise InputError(f"{path}: no {CONFIG} here; name a folder that 'alextrain' wrote, e.g. runs/paper")
+        Run.open(path)  # says what is missing
+        raise AssertionError(path)
     if shards is not None:
         _learn_data(trained, _training_set(Path(shards)))
     return trained.to(use_device(device))
@@ -91,7 +95,7 @@ def choose_checkpoint(folder: Path, choice: CheckpointChoice) -> Checkpoint:
     """The checkpoint of a run folder that `choice` names; InputError, listing those there are, when it is not there."""
     kept = folder / CHECKPOINTS
     last = newest_checkpoint(kept)
-    steps = sorted(int(path.name.removeprefix("step-")) for path in kept.glob("step-*") if path.suffix != ".partial")
+    steps = [int(path.name.removeprefix("step-")) for path in checkpoint_folders(kept)]
     if last is None:
         if steps:
             raise InputError(
@@ -104,13 +108,14 @@ def choose_checkpoint(folder: Path, choice: CheckpointChoice) -> Checkpoint:
     if step is None:
         raise InputError(f"{folder}: no validation yet, so no checkpoint is the best; use --checkpoint last")
     if step not in steps:
-        raise InputError(f"{folder}: no checkpoint of step {step}; there are those of {', '.join(map(str, steps))}")
+        there = ", ".join(map(str, steps))
+        raise InputError(f"{folder}: no checkpoint of step {step}; choose --checkpoint last, best or one of {there}")
     return read_checkpoint(kept / f"step-{step:08d}")
 
 
 def _best_step(checkpoint: Checkpoint) -> int | None:
-    best = checkpoint.state["progress"].get("best")
-    return None if best is None else int(best["step"])
+    best = Progress.from_json(checkpoint.state.get("progress"), where=str(checkpoint.folder)).best
+    return None if best is None else best.step
 
 
 def _from_file(path: Path, recipe_name: str | None) -> TrainedNetwork:
@@ -155,7 +160,10 @@ def _network(recipe: Recipe, weights: Mapping[str, Tensor], name: str, num_class
     table = wiring(recipe.network)
     last = f"{table.layers[-1].name}.weight"
     if last not in weights:
-        raise InputError(f"{name}: no {last} among its weights; the recipe {recipe.name!r} is for another network")
+        raise InputError(
+            f"{name}: no {last} among its weights, so recipe {recipe.name!r} is for another network; name the one that "
+            "it was trained by with --recipe"
+        )
     network = Network(table, num_classes or len(weights[last]))
     own = network.state_dict()
     for key, expected in own.items():
@@ -163,7 +171,8 @@ def _network(recipe: Recipe, weights: Mapping[str, Tensor], name: str, num_class
         if found is None or found.shape != expected.shape:
             shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
             raise InputError(
-                f"{name}: {key} is {shape}, the network of recipe {recipe.name!r} needs {tuple(expected.shape)}"
+                f"{name}: {key} is {shape}, the network of recipe {recipe.name!r} needs {tuple(expected.shape)}; name "
+                "the one that it was trained by with --recipe"
             )
         if not bool(torch.isfinite(found).all()):
             raise InputError(

@@ -6,6 +6,7 @@ sentence that names the key, what was found, what was expected, and for an unkno
 
 import difflib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -15,13 +16,14 @@ from pydantic import TypeAdapter, ValidationError
 from ...errors import InputError
 
 T = TypeVar("T")
+_LIST = 'a list such as [1, 2] or ["a", "b"]'
 _KINDS = {
-    "int_type": "int",
-    "int_from_float": "int",
-    "float_type": "float",
-    "bool_type": "bool",
-    "string_type": "str",
-    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": _LIST,
 }
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
@@ -51,6 +53,22 @@ def to_data(value: Any) -> Any:
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a finite number of a size that floats have."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def in_words(error: Exception) -> str:
+    """What is wrong in a file of ours, for a message; not in Python's own words."""
+    if isinstance(error, KeyError):
+        return f"no {error.args[0]!r} in it"
+    if isinstance(error, OverflowError):
+        return "a number in it is infinite or too large"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    return " ".join(str(error).split())[:300]
+
+
 def _words(cls: type, error: ValidationError) -> str:
     """The first finding, in words; those of a union's alternatives are one finding."""
     findings = error.errors(include_url=False)
@@ -69,9 +87,10 @@ def _words(cls: type, error: ValidationError) -> str:
         return f"{key} must be a finite number, got {value}"
     if kind in _BOUNDS:
         words, name = _BOUNDS[kind]
-        return f"{key} must be {words} {context[name]:g}, got {value}"
+        bound = context[name]
+        return f"{key} must be {words} {bound if isinstance(bound, int) else f'{bound:g}'}, got {value}"
     if kind == "tuple_type":
-        return f"{key} must be a list, got {value}"
+        return f"{key} must be {_LIST}, got {value}"
     if kind in ("dataclass_type", "dict_type"):
         return f"{key or 'all of it'} must be a table of keys, got {value}"
     choices = [_expected(finding) for finding in alternatives]
@@ -82,6 +101,8 @@ def _expected(finding: Any) -> str:
     if finding["type"] == "literal_error":
         listed = str(finding["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
         return f"one of {listed}"
+    if finding["type"] in ("missing", "too_long"):
+        return "a list of the right length"
     return _KINDS.get(finding["type"]) or str(finding["msg"]).removeprefix("Input should be ")
 
 

@@ -20,11 +20,13 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...prep.format.files import sync_folder, whole_file
+from .checked import in_words
 
 STATE_VERSION = 3
 WEIGHTS, MOMENTUM, STATE = "weights.safetensors", "momentum.safetensors", "state.json"
 MAX_STATE_BYTES = 2**24
 NUM_KEPT = 2
+_NAME = re.compile(r"step-\d{8,}")
 
 log = logging.getLogger(__name__)
 
@@ -127,10 +129,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         state = json.loads(path.read_bytes())
         version, step, hashes = state["version"], int(state["step"]), dict(state.pop("sha256"))
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}: damaged ({error!r})") from None
+        raise InputError(f"{path}: damaged ({in_words(error)})") from None
     if version != STATE_VERSION:
         raise VersionError(
-            f"{path}: version {version!r}, this alexkit reads {STATE_VERSION}; continue with the one that "
+            f"{path}: version {version!r:.80}, this alexkit reads {STATE_VERSION}; continue with the one that "
             "wrote it, or train under another --name"
         )
     if hashes.get(STATE) != _sha256_of_state(state):
@@ -182,4 +184,4 @@ def _sha256(path: Path) -> str:
 
 def checkpoint_folders(folder: Path) -> list[Path]:
     """What lies in `folder` as checkpoints, whole or damaged, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if path.suffix != ".partial" and path.is_dir())
+    return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir())

@@ -1,5 +1,6 @@
 """One owner per run folder: an exclusive lock that the system takes back when its owner ends, however it ends."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -38,6 +39,13 @@ class RunLock:
             except FileNotFoundError:
                 pass  # removed by an owner who ended in between
             self._file.close()
+        try:
+            self._sign()
+        except OSError as error:  # a full disk
+            self.release()
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
+
+    def _sign(self) -> None:
         self._file.truncate(0)
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
         self._file.write(json.dumps(owner))
@@ -68,7 +76,8 @@ class RunLock:
         if self._file.closed:
             return
         self.path.unlink(missing_ok=True)  # while it is still ours
-        self._file.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take is tried once more
+            self._file.close()
         for folder in self._made:
             try:
                 folder.rmdir()

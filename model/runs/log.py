@@ -3,12 +3,12 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from ...prep.format.files import whole_file
+from .checked import is_number
 from .run import DAMAGED_LOG, LOG
 from .writers import WriterName, Writers
 
@@ -110,8 +110,10 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
 
 
 def _is_sound(line: Any) -> bool:
-    if not isinstance(line, dict) or line.get("kind") not in _KEYS or not isinstance(line.get("step"), int):
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
         return False
-    numbers = {key: value for key, value in line.items() if key != "kind"}
-    sound = all(isinstance(x, int | float) and not isinstance(x, bool) and isfinite(x) for x in numbers.values())
-    return sound and numbers.keys() >= _KEYS[line["kind"]]
+    kind = line.get("kind")
+    needed = _KEYS.get(kind) if isinstance(kind, str) else None
+    if needed is None:
+        return False
+    return needed <= line.keys() and all(is_number(value) for key, value in line.items() if key != "kind")

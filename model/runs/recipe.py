@@ -22,11 +22,13 @@ from .writers import WriterName
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 AtLeast0 = Annotated[float, Field(ge=0)]
-AtLeast1 = Annotated[int, Field(ge=1)]
+AtLeast1 = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 def _american(mean: Any) -> Any:
     """The present spelling of a mean, from that of older recipes too."""
+    if isinstance(mean, list):  # behind a function pydantic takes no list for a tuple, not even in JSON
+        return tuple(mean)
     return "center" if mean == "centre" else mean
 
 
@@ -115,7 +117,7 @@ class Training:
     """Passes over the training set."""
     batch_size: AtLeast1 = 128
     """Images per update over all processes: the global batch."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     """Of the initial weights, the order, the augmentations and the dropout masks."""
     rate: Annotated[float, Field(gt=0)] = 0.01
     """The learning rate at the start."""

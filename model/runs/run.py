@@ -16,6 +16,7 @@ from ...errors import InputError
 from ...prep import PixelOptions, PixelSums, ShardSet
 from ...prep.format.files import whole_file
 from ...prep.format.manifest import ClassEntry
+from .checked import in_words, is_number
 from .checkpoint import checkpoint_folders, newest_checkpoint
 from .lock import LOCK
 from .provenance import STARTS
@@ -60,10 +61,14 @@ class DataIdentity:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "DataIdentity":
         """The inverse of `to_json`; KeyError, TypeError or ValueError when a field is missing or wrong."""
+        class_ids = _texts("class_ids", data["class_ids"])
+        class_names = _texts("class_names", data.get("class_names", []))
+        if class_names and len(class_names) != len(class_ids):
+            raise ValueError(f"{len(class_names)} class_names for {len(class_ids)} class_ids")
         return cls(
-            class_ids=tuple(map(str, data["class_ids"])),
+            class_ids=class_ids,
             statistics_sha256=str(data["statistics_sha256"]),
-            class_names=tuple(map(str, data.get("class_names", ()))),
+            class_names=class_names,
             pixels=PixelOptions(**data["pixels"]) if data.get("pixels") else None,
         )
 
@@ -142,12 +147,13 @@ class Run:
     def open(cls, folder: Path) -> "Run":
         """Read a run's configuration; InputError when the folder is not a run."""
         if not (folder / CONFIG).exists():
-            raise InputError(f"{folder}: no {CONFIG} here; name a folder that 'alextrain' wrote, e.g. runs/original")
+            found = f"no {CONFIG} here" if folder.exists() else "no such file or folder"
+            raise InputError(f"{folder}: {found}; name a folder that 'alextrain' wrote, e.g. runs/original")
         config = read_json(folder / CONFIG)
         if config.get("version") != CONFIG_VERSION:
             raise InputError(
-                f"{folder / CONFIG}: version {config.get('version')!r}, this alexkit reads {CONFIG_VERSION}; use the "
-                "one that wrote it"
+                f"{folder / CONFIG}: version {config.get('version')!r:.80}, this alexkit reads {CONFIG_VERSION}; "
+                "use the one that wrote it"
             )
         try:
             recipe_json = config["recipe"]
@@ -156,9 +162,11 @@ class Run:
                 RecipeChange(step=int(entry["step"]), set=dict(entry["set"])) for entry in config.get("history", ())
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"{folder / CONFIG}: damaged field ({error!r}); restore the file") from None
+            raise InputError(f"{folder / CONFIG}: damaged field ({in_words(error)}); restore the file") from None
         recipe = Recipe.from_json(recipe_json, where=str(folder / CONFIG))
-        return cls(folder=folder, recipe=recipe, data=data, history=history)
+        run = cls(folder=folder, recipe=recipe, data=data, history=history)
+        run.recipe_at()  # whose changes are checked so
+        return run
 
     def recipe_at(self, step: int | None = None) -> Recipe:
         """The recipe in force after `step` finished steps; None for all changes that were made."""
@@ -167,7 +175,12 @@ class Run:
         for change in changes:
             for key, value in change.set.items():
                 section, _, name = key.partition(".")
-                data[section][name] = value
+                if not isinstance(table := data.get(section), dict) or name not in table:
+                    raise InputError(
+                        f"{self.folder / CONFIG}: damaged field (history changes {key[:80]!r}, which is no "
+                        "key of a recipe); restore the file"
+                    )
+                table[name] = value
         return Recipe.from_json(data, where=str(self.folder / CONFIG)) if changes else self.recipe
 
     def next_change(self, step: int) -> int | None:
@@ -188,13 +201,18 @@ class Run:
                 "or change it on the way with --change"
             )
         if recipe.training.folds != current.training.folds:
-            raise InputError("training.changes.fold_in cannot be changed on the way; start another run")
+            raise InputError(
+                "training.changes.fold_in cannot be changed on the way; start another run under another --name"
+            )
         for key in changed:
             if key.partition(".")[0] in FIXED or key in FIXED:
                 raise InputError(f"{key} cannot be changed on the way; start another run under another --name")
         checkpoint = newest_checkpoint(self.folder / CHECKPOINTS)
         if checkpoint is None:
-            raise InputError(f"{self.folder / CHECKPOINTS}: no checkpoint is left to go on from")
+            raise InputError(
+                f"{self.folder / CHECKPOINTS}: no checkpoint is left to go on from; restore one, or begin anew with "
+                "--restart"
+            )
         run = replace(self, history=(*self.history, RecipeChange(step=checkpoint.step, set=changed)))
         run._write()
         (self.folder / RESULT).unlink(missing_ok=True)
@@ -239,7 +257,9 @@ class Run:
             log.warning("%s; it is written again", error)
             return None
         scored = {"loss", "top1_error", "best_top1_error"} if "images" in result else set()
-        if missing := sorted(({"epochs", "steps"} | scored) - result.keys()):
+        if missing := sorted(
+            key for key in {"epochs", "steps"} | scored if not is_number(result.get(key)) or result[key] < 0
+        ):
             log.warning("%s: no %s in it; it is written again", path, ", ".join(missing))
             return None
         return result
@@ -266,6 +286,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(data).__name__}; restore the file")
     return data
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{name} must be a list of texts, got {str(values)[:80]}")
+    return tuple(values)
 
 
 def _changed_keys(old: Recipe, new: Recipe) -> dict[str, Any]:

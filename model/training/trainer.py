@@ -77,7 +77,10 @@ class Trainer:
         self.precision = choose_precision(recipe.training.precision, self.device)
         data, table = recipe.data, wiring(recipe.network)
         if table.input_px != data.crop:
-            raise InputError(f"data.crop is {data.crop} px, but the network reads {table.input_px} px; make them equal")
+            raise InputError(
+                f"data.crop is {data.crop} px, but the network {recipe.network.kind} reads {table.input_px} px; --set "
+                f"data.crop={table.input_px}, or choose another network.kind or network.input"
+            )
         split = self._validation_split()
         self.calendar = calendar_of(recipe, shards)
         with ExitStack() as stack:  # a start that is refused leaves nothing open
@@ -326,12 +329,12 @@ class Trainer:
                 self.learner.load(weights, None)
             return
         self.learner.load(checkpoint.weights(), checkpoint.momentum())
-        self.progress = Progress.from_json(checkpoint.state["progress"], where=str(checkpoint.folder))
+        self.progress = Progress.from_json(checkpoint.state.get("progress"), where=str(checkpoint.folder))
         self.learner.step, self.learner.scale = checkpoint.step, self.progress.loss_scale
         self.interval = Interval(self.progress.interval)
         self._follow_recipe()  # to the loader of its phase, at the phase's start
         if self.step != self.calendar.of_step(self.step).step:
-            self.loader.load_state_dict(checkpoint.state["loader"])
+            self.loader.load_state_dict(checkpoint.state.get("loader", {}))
 
     def _finish_epoch(self, log: RunLog, stop: StopRequest) -> None:
         """Validate the network of this epoch, where that is due; save; draw."""

@@ -16,10 +16,17 @@ import numpy as np
 
 from ...cores import num_cores
 from ...errors import InputError
-from ..format.files import whole_file
-from ..format.manifest import MANIFEST_NAME, ClassEntry, Manifest, complete_set
+from ..format.files import PARTIAL_SUFFIX, whole_file
+from ..format.manifest import (
+    MANIFEST_NAME,
+    QUARANTINE_NAME,
+    STATISTICS_NAME,
+    ClassEntry,
+    Manifest,
+    complete_set,
+)
 from ..format.pixel_options import ImageFormat, PixelOptions
-from ..format.sample_index import SampleRows, image_checksum
+from ..format.sample_index import SAMPLE_INDEX_NAME, SampleRows, image_checksum
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import read_range
@@ -69,7 +76,8 @@ def adopt_webdataset(
     upright and without transparency, since loaders show them as they lie in the file. Each is decoded once, for the
     statistics, on all cores. What the tars do not say, such as the filter that resized them, is recorded as unknown.
     Raises InputError naming tar and sample for anything else, for a `folder` that holds something else, as `source`
-    does, and for one that was made of other tars than are in `source` now; nothing is written then.
+    does, and for one that was made of other tars than are in `source` now; nothing is written then. What an interrupted
+    call left in `folder` is written anew.
 
     Args:
         source: the folder of the tars.
@@ -84,11 +92,8 @@ def adopt_webdataset(
     if (folder / MANIFEST_NAME).exists():
         _refuse_other_tars(folder, tars)
         return folder
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(
-            f"{folder}: not empty, and no shard set; name a new folder for the links to the tars, or remove what an "
-            "interrupted call left there"
-        )
+    if folder.exists() and not _is_left_over(folder, source, tars):
+        raise InputError(f"{folder}: not empty, and no shard set; name a new folder for the links to the tars")
     _check_class_names(class_names)
     options = SourceOptions(label_key=label_key)
     pixels = _pixels_of(tars, options)
@@ -116,6 +121,7 @@ def adopt_webdataset(
     folder.mkdir(parents=True, exist_ok=True)
     for tar, one in zip(tars, found, strict=True):
         link = folder / tar.name
+        link.unlink(missing_ok=True)  # of an interrupted call
         link.symlink_to(tar.resolve())
         with whole_file(index_path(link)) as file:
             file.write(one.lines)
@@ -140,14 +146,32 @@ def tars_of(source: Path, split: str) -> list[Path]:
     tars = sorted(source.glob("*.tar"))
     said = {tar: found[0] if (found := split_in(tar.name)) else None for tar in tars}
     kept = [tar for tar in tars if said[tar] in (split, None)]
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; name the folder that holds the tars")
     if not kept:
         others = ", ".join(sorted({name for name in said.values() if name}))
-        hint = f"its tars are of {others}: say --split" if others else "name the folder that holds the shards"
+        inner = next((tar.parent for tar in sorted(source.glob("*/*.tar"))), None)
+        hint = f"name the folder that holds the tars{f', e.g. {inner}' if inner else ''}"
+        hint = f"its tars are of {others}: say --split {others.split(', ')[0]}" if others else hint
         raise InputError(f"{source}: no tar of the {split} split here; {hint}")
     if None in said.values() and len(set(said.values())) > 1:
         tar = next(tar for tar in tars if said[tar] is None)
         raise InputError(f"{tar}: its name says no split, as those of others here do; move it away, or rename it")
     return kept
+
+
+def _is_left_over(folder: Path, source: Path, tars: Sequence[Path]) -> bool:
+    """Whether `folder` holds nothing but what a call that was interrupted, or met a full disk, left of these tars."""
+    if folder.samefile(source):
+        return False
+    links = {tar.name: tar.resolve() for tar in tars}
+    files = {index_path(tar).name for tar in tars} | {SAMPLE_INDEX_NAME, QUARANTINE_NAME, STATISTICS_NAME}
+    return all(
+        links.get(path.name) == path.resolve()
+        if path.is_symlink()
+        else path.is_file() and (path.name in files or path.name.endswith(PARTIAL_SUFFIX))
+        for path in folder.iterdir()
+    )
 
 
 def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:
@@ -165,10 +189,10 @@ def _check_class_names(names: Sequence[str] | None) -> None:
     """InputError for a class without a name, and for two of one name: labels may be names."""
     for i, name in enumerate(names or ()):
         if not name.strip():
-            raise InputError(f"class {i} has an empty name; name every class, one a line, in order")
+            raise InputError(f"--classes: line {i + 1} is empty; name every class, one a line, in order")
     if names is not None and len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise InputError(f"two classes are called {twice!r}; give every class a name of its own")
+        raise InputError(f"--classes: two classes are called {twice!r}; give every class a name of its own")
 
 
 def _labeled(
@@ -185,7 +209,9 @@ def _labeled(
 
     largest = max((label for label in labels if isinstance(label, int)), default=-1)
     if class_names is not None and largest >= len(class_names):
-        raise InputError(f"{source}: label {largest}, but {len(class_names)} class names; name every class, in order")
+        raise InputError(
+            f"{source}: label {largest}, but --classes names {len(class_names)}; name every class, one a line, in order"
+        )
     indices, ids, _ = class_indices(labels, where, table=class_names)
     are_numbers = class_names is not None and all(isinstance(label, int) for label in labels)
     classes = tuple(

@@ -10,14 +10,14 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...errors import InputError
 from ..format.dataset_card import write_dataset_card
-from ..format.files import create_once
+from ..format.files import create_once, remove_abandoned
 from ..format.manifest import MANIFEST_NAME, Manifest
 from ..format.shard_set import ShardSet
 from ..format.timm_info import write_timm_info
@@ -30,9 +30,10 @@ from .lock import exclusive_lock
 from .options import BuildOptions as BuildOptions
 from .plan import changed_lines
 from .probe import probe_digest
-from .split_build import OnProgress as OnProgress
 from .split_build import SplitBuild
 from .stores.shared_run import SharedRun
+from .write_splits import OnProgress as OnProgress
+from .write_splits import finish_split, write_splits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +65,7 @@ def build_shards(
         source: what `open_source` found.
         out: the folder that gets one folder per split.
         options: how to build.
-        on_split: called before a split is built; returns where its progress goes.
+        on_split: called before the progress of a split is told; returns where that goes.
         on_forecast: called before a large source is begun.
         shared: the run into a store, for which `out` is the scratch folder; what is there was pulled.
 
@@ -114,17 +115,15 @@ def build_shards(
             if not (shared.settle_plan() if shared else is_new):
                 # Once more, now that the plan is settled.
                 _refuse_what_does_not_fit(out, source, options, wanted, now)
-            built = []
-            for build in _with_kept_listing(builds, source, work, shared):
-                already_complete = (build.folder / MANIFEST_NAME).exists()
-                if already_complete or _build(build, on_split(build.split)):
-                    built.append(BuiltSplit(shard_set=ShardSet.open(build.folder), already_complete=already_complete))
+            built = _build(_with_kept_listing(builds, source, work, shared), on_split)
             if len(built) == len(builds):
                 write_timm_info(out, [one.shard_set for one in built])
                 write_dataset_card(out, [one.shard_set for one in built])
                 if shared is not None:
                     shared.finish()
                 _remove(work)
+                for folder in (out, *(build.folder for build in builds)):
+                    remove_abandoned(folder)
         return built
 
 
@@ -152,18 +151,41 @@ def _remove(work: Path) -> None:
             shutil.rmtree(work)
 
 
-def _build(build: SplitBuild, on_progress: OnProgress) -> bool:
-    """Write what is missing of a split, or of this part of it; complete it if nothing is. Whether it is complete."""
+def _build(builds: list[SplitBuild], on_split: Callable[[SourceSplit], OnProgress]) -> list[BuiltSplit]:
+    """Write what is missing of all splits, or of this part of them, and complete those that lack nothing."""
+    before = {build.split.name for build in builds if (build.folder / MANIFEST_NAME).exists()}
+    begun = [build for build in builds if build.split.name not in before]
+    told: dict[str, OnProgress] = {}
+
+    def start(split: SourceSplit) -> OnProgress:
+        told[split.name] = on_split(split)
+        return told[split.name]
+
+    if begun:
+        with _unless_complete(begun):
+            write_splits(begun, start)
+    built = []
+    for build in builds:
+        shard_set = None
+        if build.split.name not in before:
+            with _unless_complete([build]):
+                if build.num_finished() < build.plan.num_shards:
+                    continue
+                shard_set = finish_split(build, told.get(build.split.name, lambda done, num_bad: None))
+        built.append(
+            BuiltSplit(shard_set=shard_set or ShardSet.open(build.folder), already_complete=build.split.name in before)
+        )
+    return built
+
+
+@contextmanager
+def _unless_complete(builds: list[SplitBuild]) -> Iterator[None]:
+    """Let errors pass that come from another process having completed the sets and removed what we were to read."""
     try:
-        build.write(on_progress)
-        if build.num_finished() < build.plan.num_shards:
-            return False
-        build.finish(on_progress)
+        yield
     except (OSError, InputError):
-        # Another process may have completed the set meanwhile, and removed what we were about to read.
-        if not (build.folder / MANIFEST_NAME).exists():
+        if not all((build.folder / MANIFEST_NAME).exists() for build in builds):
             raise
-    return True
 
 
 def _description(options: BuildOptions) -> dict[str, object]:
@@ -184,7 +206,9 @@ def _description_of_run(
 def _refuse_what_does_not_fit(
     out: Path, source: Source, options: BuildOptions, fingerprints: dict[str, str], now: dict[str, object]
 ) -> None:
-    """Refuse sets made of something else, an unfinished run of something else, and folders that are not ours."""
+    """Refuse sets and unfinished runs of something else, folders that are not ours, and a set inside a set."""
+    if (out / MANIFEST_NAME).exists():
+        raise InputError(f"{out}: is a shard set itself; name the folder above, {out.parent}, or another --out")
     unfinished = out / WORK_FOLDER / PLAN_NAME
     for split in source.splits:
         folder = out / split.name
@@ -192,7 +216,9 @@ def _refuse_what_does_not_fit(
             _refuse_other_set(folder, fingerprints[split.name], options)
         # In this order: another part of the run may begin while we look.
         elif folder.exists() and any(folder.iterdir()) and not unfinished.exists():
-            raise InputError(f"{folder}: not empty and not one of our runs; remove it or name another --out")
+            raise InputError(
+                f"{folder}: not empty, and neither a shard set nor an unfinished run; remove it, or name another --out"
+            )
     try:
         before = json.loads(unfinished.read_bytes())
     except FileNotFoundError:
@@ -207,7 +233,7 @@ def _refuse_what_does_not_fit(
     if changes := changed_lines(before, now):
         shown = "; ".join(changes[:4]) + (f"; and {len(changes) - 4} more" if len(changes) > 4 else "")
         raise InputError(
-            f"{out}: holds an unfinished run that differs ({shown}); repeat its command, or remove "
+            f"{out}: holds an unfinished run that differs ({shown}); repeat its command, name another --out, or remove "
             f"{out} and start again"
         )
 
@@ -219,5 +245,6 @@ def _refuse_other_set(folder: Path, fingerprint: str, options: BuildOptions) -> 
     now = {**_description(options), "source": fingerprint}
     if changes := changed_lines(before, now):
         raise InputError(
-            f"{folder}: complete, but made differently ({'; '.join(changes)}); give the same options, or another --out"
+            f"{folder}: complete, but made differently ({'; '.join(changes)}); repeat the command that made it, or "
+            "name another --out"
         )

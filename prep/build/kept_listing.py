@@ -108,6 +108,7 @@ def _about(source: Source, split: SourceSplit) -> dict[str, Any]:
         "splits": [one.name for one in source.splits],
         "classes": [asdict(entry) for entry in split.classes],
         "class_order": split.class_order,
+        "root": split.root,
         "fingerprint": split.fingerprint(),
         "counts": list(split.images_per_class().values()),
         "description": source.description,
@@ -123,5 +124,6 @@ def _split_of(about: dict[str, Any], images: ListedImages) -> SourceSplit:
         classes=tuple(ClassEntry(**entry) for entry in classes),
         images=images,
         class_order=about["class_order"],
+        root=about.get("root", ""),
         known=Known(about["fingerprint"], tuple(about["counts"])),
     )

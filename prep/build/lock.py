@@ -31,8 +31,11 @@ def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
             break
         os.close(descriptor)  # its owner removed it between our open and our lock
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except OSError as error:  # a full disk
+            raise OSError(error.errno, error.strerror, str(path)) from None
         yield
     finally:
         os.close(descriptor)

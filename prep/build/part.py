@@ -93,6 +93,7 @@ def save_part(job: PartJob, result: ShardResult) -> None:
         "e_tags": e_tags,
         "num_images": result.sums.num_images,
         "keys": list(written.rows.keys) if written else [],
+        "sources": list(written.sources) if written else [],
     }
     arrays = {
         "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
@@ -124,7 +125,7 @@ def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
         return None
     with np.load(io.BytesIO(body), allow_pickle=False) as data:
         about = json.loads(data["about"].tobytes())
-        if about["plan_sha256"] != plan_sha256 or "originals" not in about:  # an earlier version counted less
+        if about["plan_sha256"] != plan_sha256 or "sources" not in about:  # an earlier version noted less
             return None
         written = None
         if about["entry"]:
@@ -135,7 +136,7 @@ def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
                 checksums_N=data["checksums_N"],
                 keys=about["keys"],
             )
-            written = WrittenShard(entry=ShardEntry(**about["entry"]), rows=rows)
+            written = WrittenShard(entry=ShardEntry(**about["entry"]), rows=rows, sources=about["sources"])
         return ShardResult(
             written=written,
             sums=PixelSums(

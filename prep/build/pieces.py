@@ -1,4 +1,4 @@
-"""Shards of a split to workers: whole shards each, or, where those are few, pieces of them, so that none is idle.
+"""Shards to workers: whole shards each, or, where those are few, pieces of them, so that none is idle.
 
 The bytes are the same either way: a piece is the encoded images of some of a shard's inputs, in a file beside the
 shard, and the shard is written from its pieces in order.
@@ -37,28 +37,26 @@ class Piece:
 
 def write_shards(
     jobs: Sequence[PartJob], *, num_workers: int, on_progress: Callable[[int], None], kept: KeptWorkers | None
-) -> Generator[PartSummary]:
-    """Write every shard and its part; summaries in the order of completion.
+) -> Generator[tuple[PartJob, PartSummary]]:
+    """Write every shard and its part; jobs and summaries in the order of completion.
 
     Args:
-        jobs: the shards to write and where their parts go.
+        jobs: the shards to write, of one split or several, and where their parts go.
         num_workers: worker processes.
         on_progress: gets the inputs done so far.
-        kept: the workers that earlier splits left, and where they are left to later ones.
+        kept: the workers that are there already, and where they are left.
     """
     if len(jobs) >= _MIN_SHARDS_PER_WORKER * num_workers or num_workers == 1:
         whole = [(job, len(job.shard.images)) for job in jobs]
-        running = run_jobs(write_part, whole, num_workers=num_workers, on_progress=on_progress, kept=kept)
-        with closing(running) as results:
-            for _, summary in results:
-                yield summary
+        yield from run_jobs(write_part, whole, num_workers=num_workers, on_progress=on_progress, kept=kept)
         return
-    parts = {job.shard.number: job for job in jobs}
+    parts = {job.shard.path: job for job in jobs}
     shards = [job.shard for job in jobs]
     with closing(_write_in_pieces(shards, num_workers=num_workers, on_progress=on_progress, kept=kept)) as written:
         for shard, result in written:
-            save_part(parts[shard.number], result)
-            yield PartSummary.of(result)
+            job = parts[shard.path]
+            save_part(job, result)
+            yield job, PartSummary.of(result)
 
 
 def _write_in_pieces(
@@ -68,19 +66,19 @@ def _write_in_pieces(
     size = max(_MIN_IMAGES_PER_PIECE, -(-num_images // (_PIECES_PER_WORKER * num_workers)))
     token = uuid.uuid4().hex[:12]  # another process may do the same
     pieces = [piece for job in jobs for piece in _pieces_of(job, size, token)]
-    shards = {job.number: job for job in jobs}
-    waiting = {job.number: -(-len(job.images) // size) for job in jobs}
-    done: dict[int, list[tuple[ShardJob, Piece]]] = {job.number: [] for job in jobs}
+    shards = {(job.path.parent, job.number): job for job in jobs}
+    waiting = {shard: -(-len(job.images) // size) for shard, job in shards.items()}
+    done: dict[tuple[Path, int], list[tuple[ShardJob, Piece]]] = {shard: [] for shard in shards}
     sized = [(piece, len(piece.images)) for piece in pieces]
     is_done = False
     results = run_jobs(_write_piece, sized, num_workers=num_workers, on_progress=on_progress, kept=kept)
     try:
         with closing(results):
             for piece_job, piece in results:
-                number = piece_job.number
-                done[number].append((piece_job, piece))
-                if len(done[number]) == waiting[number]:
-                    yield shards[number], _assemble(shards[number], done.pop(number))
+                shard = piece_job.path.parent, piece_job.number
+                done[shard].append((piece_job, piece))
+                if len(done[shard]) == waiting[shard]:
+                    yield shards[shard], _assemble(shards[shard], done.pop(shard))
         is_done = True
     finally:
         for piece_job in pieces:
@@ -138,7 +136,13 @@ def _assemble(job: ShardJob, pieces: list[tuple[ShardJob, Piece]]) -> ShardResul
 def _write_sample(file: BinaryIO, sample: Sample) -> None:
     """A line of JSON that says what follows, and the contents one after the other."""
     extras = [(ext, len(content)) for ext, content in sample.extras]
-    about = {"key": sample.key, "label": sample.label, "num_bytes": len(sample.image), "extras": extras}
+    about = {
+        "key": sample.key,
+        "label": sample.label,
+        "num_bytes": len(sample.image),
+        "extras": extras,
+        "source": sample.source,
+    }
     file.write(json.dumps(about).encode() + b"\n")
     file.write(sample.image)
     for _, content in sample.extras:
@@ -151,4 +155,4 @@ def _samples(path: Path, piece: Piece) -> Iterator[Sample]:
             about = json.loads(file.readline())
             image = file.read(about["num_bytes"])
             extras = tuple((ext, file.read(num_bytes)) for ext, num_bytes in about["extras"])
-            yield Sample(key=about["key"], image=image, label=about["label"], extras=extras)
+            yield Sample(key=about["key"], image=image, label=about["label"], extras=extras, source=about["source"])

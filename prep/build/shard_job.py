@@ -12,8 +12,10 @@ from ...errors import InputError
 from ..format.manifest import Patched, Quarantined
 from ..format.originals import Originals, OriginalsTally
 from ..format.pixel_options import PixelOptions
+from ..format.sample_index import NO_LABEL
 from ..format.shard import MAX_NAME_BYTES, Sample, WrittenShard, index_path, write_shard
 from ..format.stats import PixelSums
+from ..sources.extras import origin_of
 from ..sources.folders.read_ahead import read_in_order
 from ..sources.inputs import Extra, SourceImage
 from ..workers import Heartbeat
@@ -45,6 +47,10 @@ class ShardJob:
     """Its inputs."""
     pixels: PixelOptions
     """How they are stored."""
+    is_unlabeled: bool = False
+    """Whether they have no labels: -1 is stored."""
+    root: str = ""
+    """The folder or address below which their paths are noted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +168,9 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
         tally.note(image.name, prepared)
         key = sample_key(job.first_position + i, image.name)
         key = key[: MAX_NAME_BYTES - 1 - max((len(ext) for ext, _ in extras), default=0)]
-        yield Sample(key=key, image=prepared.encoded, label=image.label, extras=extras)
+        source = origin_of(image, job.root)
+        label = NO_LABEL if job.is_unlabeled else image.label
+        yield Sample(key=key, image=prepared.encoded, label=label, extras=extras, source=source)
     heartbeat(len(job.images))
     heartbeat.writing()
 

@@ -2,9 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -12,28 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ..format.files import remove_abandoned, sha256_of
+from ..format.files import sha256_of
 from ..format.manifest import Manifest, Patched, Quarantined, complete_set
 from ..format.originals import Originals
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
+from ..format.shard_set import ShardSet
 from ..format.stats import ColorStatistics, PixelSums
+from ..sources.class_tables import is_unlabeled
 from ..sources.inputs import SourceSplit
-from ..workers import KeptWorkers, run_jobs_on_ray
+from ..workers import KeptWorkers
 from .options import BuildOptions
-from .part import PartJob, PartSummary, load_part, part_name, write_part
-from .pieces import write_shards
+from .part import PartJob, PartSummary, load_part, part_name
 from .plan import ShardPlan
 from .shard_job import ShardJob, ShardResult
 from .stores.shared_run import SharedSplit
 
-OnProgress = Callable[[int, int], None]
-"""`on_progress(inputs done, inputs quarantined)` of the split that is being built."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class SplitBuild:
-    """The building of one split: `write` does what is missing, `finish` completes the set."""
+    """The building of one split: `begin` says what is missing, `complete` makes the finished shards a set."""
 
     split: SourceSplit
     """What is built."""
@@ -81,84 +78,34 @@ class SplitBuild:
             first_position=positions.start,
             images=self.split.take(self.order[positions.start : positions.stop]),
             pixels=self.options.pixels,
+            is_unlabeled=is_unlabeled(self.split),
+            root=self.split.root,
         )
 
-    def write(self, on_progress: OnProgress) -> None:
-        """Write the shards of this part of the work that are missing; each is finished with its own file.
-
-        Raises InputError for too many bad inputs; OSError from the disk.
-        """
+    def begin(self) -> "BegunSplit":
+        """Look for what is missing of this part of the work; InputError for too many bad inputs before."""
         self.folder.mkdir(exist_ok=True)
         self.parts.mkdir(exist_ok=True)
-        self._refresh(of_all=False)
-        num_bad = before = 0
-        first_bad: Quarantined | None = None
-        missing = []
+        self.refresh(of_all=False)
+        begun = BegunSplit(build=self)
         for number in range(self.plan.num_shards):
-            result = self._load(number)
+            result = self.load(number)
             if result is not None:
-                before += len(self.plan.positions(number))
-                num_bad += len(result.bad)
-                first_bad = first_bad or next(iter(result.bad), None)
+                begun.num_before += len(self.plan.positions(number))
+                begun.count(PartSummary.of(result))
             elif self._is_ours(number):
-                missing.append(number)
-        self._refuse_too_many_bad(num_bad, first_bad)
-        results = self._write_all(
-            [self._part_job(number) for number in missing], lambda done: on_progress(before + done, num_bad)
-        )
-        with closing(results):  # stops the workers also when we raise
-            for summary in results:
-                first_bad = first_bad or summary.first_bad
-                num_bad += summary.num_bad
-                self._refuse_too_many_bad(num_bad, first_bad)
-
-    def _write_all(self, jobs: list[PartJob], on_progress: Callable[[int], None]) -> Generator[PartSummary]:
-        """Have the jobs done by the engine; summaries in the order of completion."""
-        num_workers = self.options.num_workers
-        if self.options.engine == "local":
-            yield from write_shards(jobs, num_workers=num_workers, on_progress=on_progress, kept=self.kept)
-            return
-
-        def look(job: PartJob) -> PartSummary | None:
-            result = None if self.shared else self._load(job.shard.number)
-            return None if result is None else PartSummary.of(result)
-
-        sized = [(job, len(job.shard.images)) for job in jobs]
-        running = run_jobs_on_ray(write_part, sized, num_workers=num_workers, on_progress=on_progress, look=look)
-        with closing(running) as results:
-            for _, summary in results:
-                yield summary
+                begun.jobs.append(self._part_job(number))
+        begun.refuse_too_many_bad()
+        return begun
 
     def num_finished(self) -> int:
         """How many shards are finished, by whomever."""
         if self.shared is not None and (num_parts := self.shared.num_parts()) < self.plan.num_shards:
             return num_parts  # without copying those of all others
-        self._refresh()
-        return sum(self._load(number) is not None for number in range(self.plan.num_shards))
+        self.refresh()
+        return sum(self.load(number) is not None for number in range(self.plan.num_shards))
 
-    def finish(self, on_progress: OnProgress) -> None:
-        """Check all shards, write those again that changed since they were written, and write the manifest.
-
-        Several processes may do so at once: all write the same bytes. Raises InputError for a split without any good
-        image and for a shard that changes again.
-        """
-        if changed := self._remove_changed():
-            replace(self, options=replace(self.options, part=None)).write(on_progress)
-            self._refresh()
-            changed &= self._remove_changed()
-        if changed:
-            name = self.folder / self.plan.shard_name(min(changed))
-            raise InputError(
-                f"{name}: changed after it was written, twice; does another program write there? The same command "
-                "writes it again"
-            )
-        self._complete()
-        if self.shared is not None:
-            self.shared.complete()
-        else:
-            remove_abandoned(self.folder)
-
-    def _refresh(self, *, of_all: bool = True) -> None:
+    def refresh(self, *, of_all: bool = True) -> None:
         """Look again at what lies in the store; unless `of_all`, only at what this part of the work is about."""
         if self.shared is not None:
             numbers = range(self.plan.num_shards)
@@ -176,15 +123,7 @@ class SplitBuild:
             destination=self.shared.destination if self.shared else None,
         )
 
-    def _refuse_too_many_bad(self, num_bad: int, first: Quarantined | None) -> None:
-        limit = self.options.bad_limit(len(self.split.images))
-        if first is not None and num_bad > limit:
-            raise InputError(
-                f"{self.split.name}: {num_bad} bad inputs, more than {limit} of {len(self.split.images)}, e.g. "
-                f"{first.source}: {first.reason}; check the source, or allow more with --max-bad"
-            )
-
-    def _load(self, number: int) -> ShardResult | None:
+    def load(self, number: int) -> ShardResult | None:
         """What is known of a shard that is finished: its part is sound and its files are there, at their size."""
         path = self.parts / part_name(number)
         if not path.exists():
@@ -211,7 +150,7 @@ class SplitBuild:
 
     def _results(self) -> Iterator[ShardResult]:
         for number in range(self.plan.num_shards):
-            result = self._load(number)
+            result = self.load(number)
             if result is None:
                 name = self.folder / self.plan.shard_name(number)
                 raise InputError(
@@ -219,7 +158,7 @@ class SplitBuild:
                 )
             yield result
 
-    def _remove_changed(self) -> set[int]:
+    def remove_changed(self) -> set[int]:
         """Take shards whose bytes are no longer those that were written out of the finished ones; their numbers."""
         changed = set()
         for number, result in enumerate(self._results()):
@@ -230,7 +169,8 @@ class SplitBuild:
                 changed.add(number)
         return changed
 
-    def _complete(self) -> None:
+    def complete(self) -> ShardSet:
+        """Write the manifest and what lies beside it; InputError for a split without any good image."""
         sums = PixelSums.zero(self.options.pixels.size_px)
         shards: list[ShardEntry] = []
         quarantined: list[Quarantined] = []
@@ -247,8 +187,9 @@ class SplitBuild:
             if result.written:
                 shards.append(result.written.entry)
         if sums.num_images == 0:
+            found = f", e.g. {quarantined[0].source}: {quarantined[0].reason}" if quarantined else ""
             raise InputError(
-                f"{self.split.name}: none of {len(self.split.images)} inputs is a usable image; check the source"
+                f"{self.split.name}: none of {len(self.split.images)} inputs is a usable image{found}; check the source"
             )
         manifest = Manifest(
             split=self.split.name,
@@ -266,10 +207,61 @@ class SplitBuild:
             originals=originals,
             source_sha256=self.split.fingerprint(),
         )
-        complete_set(self.folder, manifest, sums, self._rows())
+        manifest = complete_set(self.folder, manifest, sums, self._rows(), self._sources())
+        if self.shared is not None:
+            self.shared.complete()
+        # Not opened again: what was just written need not be read and checked.
+        url = self.shared.destination.shards if self.shared else None
+        return ShardSet(folder=self.folder, manifest=manifest, url=url)
 
     def _rows(self) -> Iterator[SampleRows]:
         return (result.written.rows for result in self._results() if result.written)
+
+    def _sources(self) -> Iterator[tuple[str, str]]:
+        for result in self._results():
+            if result.written:
+                yield from zip(result.written.rows.keys, result.written.sources, strict=True)
+
+
+@dataclass(kw_only=True)
+class BegunSplit:
+    """A split whose missing shards are being written, and what was found bad so far."""
+
+    build: SplitBuild
+    """The split."""
+    jobs: list[PartJob] = field(default_factory=list)
+    """The shards to write."""
+    num_before: int = 0
+    """Inputs of the shards that were finished."""
+    num_bad: int = 0
+    """Bad inputs of all shards that are finished now."""
+    first_bad: Quarantined | None = None
+    """The first of them."""
+
+    @cached_property
+    def num_missing(self) -> int:
+        """Inputs of the shards to write."""
+        return sum(len(job.shard.images) for job in self.jobs)
+
+    def add(self, summary: PartSummary) -> None:
+        """Note that a shard is finished; InputError for too many bad inputs."""
+        self.count(summary)
+        self.refuse_too_many_bad()
+
+    def count(self, summary: PartSummary) -> None:
+        """Count the bad inputs of a finished shard."""
+        self.num_bad += summary.num_bad
+        self.first_bad = self.first_bad or summary.first_bad
+
+    def refuse_too_many_bad(self) -> None:
+        """InputError for more bad inputs than the options allow."""
+        split, first = self.build.split, self.first_bad
+        limit = self.build.options.bad_limit(len(split.images))
+        if first is not None and self.num_bad > limit:
+            raise InputError(
+                f"{split.name}: {self.num_bad} bad inputs, more than {limit} of {len(split.images)}, e.g. "
+                f"{first.source}: {first.reason}; check the source, or allow more with --max-bad"
+            )
 
 
 def _is_there(folder: Path, entry: ShardEntry) -> bool:

@@ -110,7 +110,9 @@ def _features(shard_sets: Sequence[ShardSet]) -> str:
     last = {ext: ext.rpartition(".")[2] for ext in extras}
     if any(kind in _STRUCTURES for kind in last.values()):
         return ""
-    names = "".join(f"          '{i}': {_quoted(name)}\n" for i, name in enumerate(_unique_names(first.classes)))
+    # Of a set without labels the table names no class, and its labels are -1.
+    classes = max((one.manifest.classes for one in shard_sets), key=len)
+    names = "".join(f"          '{i}': {_quoted(name)}\n" for i, name in enumerate(_unique_names(classes)))
     image = "binary" if first.pixels.format == "raw" else "image"
     lines = [f"  - name: {first.pixels.image_ext}\n    dtype: {image}\n"]
     lines.append(f"  - name: {LABEL_EXT}\n    dtype:\n      class_label:\n        names:\n{names}")

@@ -8,8 +8,10 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ if sys.platform != "win32":
 _BUFFER_BYTES = 2**20
 PARTIAL_SUFFIX = ".partial"
 """Ends the name of a file that is being written; one whose writer is gone is nobody's and may be removed."""
+_OURS = re.compile(r"[.-][0-9a-f]{12}" + re.escape(PARTIAL_SUFFIX) + "$")
 
 
 @contextmanager
@@ -29,20 +32,27 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that takes the name `path` only when the block ends without an exception.
 
     The name it has until then is used by nobody else, so that two writers of one file do not meet: the last one to end
-    gives it its content. Every OSError of the writing names `path`. A device or a pipe, as /dev/stdout, is written to
-    and never replaced.
+    gives it its content. Every OSError of the writing names `path`, also when a library made another error of it. A
+    device or a pipe, as /dev/stdout, is written to and never replaced.
     """
     if path.exists() and not path.is_file():
-        with path.open("wb") as special:
-            yield special
+        try:
+            with path.open("wb") as special:
+                yield special
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, error.filename or str(path)) from None
         return
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
+    raw: _NamedFile | None = None
     try:
-        with io.BufferedWriter(_NamedFile(partial), _BUFFER_BYTES) as file:
+        raw = _NamedFile(partial)
+        with _WrittenFile(raw, _BUFFER_BYTES) as file:
             yield file
             file.flush()
+            if raw.error is not None:  # which a library kept to itself
+                raise raw.error
             try:
-                os.fsync(file.fileno())
+                os.fsync(raw.fileno())
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from None
         partial.replace(path)
@@ -50,6 +60,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (str(partial), partial):
             raise type(error)(error.errno, error.strerror, str(path)) from None
+        if isinstance(error, Exception) and raw is not None and (first := raw.error) is not None:
+            raise OSError(first.errno, first.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
 
@@ -76,8 +88,10 @@ def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what writers that were killed left in `folder`; files that are being written stay."""
+    """Remove what writers that were killed left in `folder`; files of others and those being written stay."""
     for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
+        if not _OURS.search(path.name):
+            continue
         with contextlib.suppress(OSError), path.open("rb") as file:  # locked, or finished meanwhile
             _lock(file, wait=False)
             path.unlink()
@@ -92,6 +106,9 @@ def _lock(file: io.FileIO | io.BufferedReader, *, wait: bool) -> None:
 class _NamedFile(io.FileIO):
     """A new file whose errors name it, also those of writing, as on a full disk; locked as long as it is open."""
 
+    error: OSError | None = None
+    """The first of them; libraries raise what they like after it, torch a RuntimeError."""
+
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x+")
         _lock(self, wait=True)
@@ -103,7 +120,37 @@ class _NamedFile(io.FileIO):
         try:
             return super().write(content) or 0
         except OSError as error:
+            self.error = self.error or error
             raise OSError(error.errno, error.strerror, str(self.name)) from None
+
+
+def scratch_file(folder: Path | None = None) -> io.BufferedRandom:
+    """A file without a name in `folder`, or where temporary files go; an OSError of writing names the folder."""
+    place = Path(tempfile.gettempdir()) if folder is None else folder
+    with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+        return io.BufferedRandom(_UnnamedFile(os.dup(file.fileno()), place), _BUFFER_BYTES)
+
+
+class _UnnamedFile(io.FileIO):
+    def __init__(self, descriptor: int, folder: Path) -> None:
+        super().__init__(descriptor, "r+")
+        self.folder = folder
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content) or 0
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.folder)) from None
+
+
+class _WrittenFile(io.BufferedRandom):
+    """A buffered file without a descriptor to hand out, since NumPy and Pillow would write past us to that.
+
+    For the same reason it is no BufferedWriter: whatever NumPy knows to be one gets no call of `write`.
+    """
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
 
 
 def sha256_of(path: Path) -> str:

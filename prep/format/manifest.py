@@ -1,7 +1,7 @@
 """The manifest: what a shard set is, written last, so that its presence means "complete and checked".
 
-Beside the shards lie `index.bin`, all samples in one file, `statistics.npz`, exact sums, and `quarantine.jsonl`, a JSON
-line for each input that was not stored.
+Beside the shards lie `index.bin`, all samples in one file, `sources.jsonl`, which file each was made of,
+`statistics.npz`, exact sums, and `quarantine.jsonl`, a JSON line for each input that was not stored.
 
 It holds no time, host or path: the same source and options give the same bytes. A reader checks everything it relies
 on and refuses the rest, saying which file, what was found and what was expected.
@@ -21,6 +21,7 @@ from .originals import Originals
 from .pixel_options import PixelOptions
 from .sample_index import SampleRows, write_sample_index
 from .shard import ShardEntry
+from .source_table import write_source_table
 from .stats import ColorStatistics, PixelSums
 
 FORMAT_VERSION = 3
@@ -88,6 +89,8 @@ class Manifest:
     """SHA-256 of `statistics.npz`, in hexadecimal."""
     index_sha256: str = ""
     """SHA-256 of `index.bin`; empty for a set of format 2, which has none."""
+    sources_sha256: str = ""
+    """SHA-256 of `sources.jsonl`; empty for a set without one: of an older version, or adopted."""
     patched: tuple[Patched, ...] = ()
     """Damaged images that were kept by `lenient`, sorted by name."""
     warnings: dict[str, int] = field(default_factory=dict)
@@ -141,6 +144,8 @@ class Manifest:
                 raise InputError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
             data = json.loads(path.read_bytes())
         except FileNotFoundError:
+            if not folder.exists():
+                raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote") from None
             raise InputError(
                 f"{folder}: no {MANIFEST_NAME} here, so this is not a finished shard set; run 'alexprep shard' "
                 "(the same command continues an interrupted run) or name another folder"
@@ -153,7 +158,7 @@ class Manifest:
         if found not in READABLE_VERSIONS:
             readable = " and ".join(map(str, READABLE_VERSIONS))
             raise InputError(
-                f"{path}: format version {found!r}, this alexkit reads {readable}; shard the images again or "
+                f"{path}: format version {found!r:.80}, this alexkit reads {readable}; shard the images again or "
                 "install the alexkit that made them"
             )
         digest = data.pop("manifest_sha256", None)
@@ -167,8 +172,8 @@ class Manifest:
             raise InputError(f"{path}: damaged field ({error}); {restore}") from None
         if data.get("num_samples") != manifest.num_samples:
             raise InputError(
-                f"{path}: says {data.get('num_samples')!r} samples, but its shards add up to {manifest.num_samples}; "
-                f"{restore}"
+                f"{path}: says {data.get('num_samples')!r:.80} samples, but its shards add up to "
+                f"{manifest.num_samples}; {restore}"
             )
         return manifest
 
@@ -178,7 +183,7 @@ class Manifest:
 
         computed = ("num_samples", "num_patched")
         # Sets of earlier versions name neither their geometry nor the alexkit that made them.
-        defaults = {"alexkit_version": "", "index_sha256": ""}
+        defaults = {"alexkit_version": "", "index_sha256": "", "sources_sha256": ""}
         pixels = {"geometry": "crop-then-resize", **data["pixels"]}
         fields = defaults | {name: value for name, value in data.items() if name not in computed}
         fields |= {"pixels": pixels, "color": ColorStatistics.fields_of_json(data["color"])}
@@ -191,13 +196,13 @@ class Manifest:
             raise InputError(f"{where}: {first['msg']}, found {str(first['input'])[:80]!r}") from None
         for i, entry in enumerate(manifest.classes):
             if entry.index != i:
-                raise InputError(f"class {entry.id!r} has index {entry.index!r}, expected {i}")
+                raise InputError(f"class {entry.id!r:.80} has index {entry.index!r:.80}, expected {i}")
         for shard in manifest.shards:
             if shard.name != Path(shard.name).name or not shard.name.endswith(".tar") or "\0" in shard.name:
-                raise InputError(f"{shard.name!r} is not the plain name of a tar")
+                raise InputError(f"{shard.name!r:.80} is not the plain name of a tar")
             for count in (shard.num_samples, shard.num_bytes):
                 if not 0 <= count < 2**48:
-                    raise InputError(f"{shard.name}: impossible count {count!r}")
+                    raise InputError(f"{shard.name}: impossible count {count!r:.80}")
         return manifest
 
 
@@ -215,21 +220,31 @@ def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
             file.write(json.dumps(asdict(bad)).encode() + b"\n")
 
 
-def complete_set(folder: Path, manifest: Manifest, sums: PixelSums, rows: Iterable[SampleRows]) -> None:
-    """Make `folder`, which holds the finished shards of `manifest`, a shard set.
+def complete_set(
+    folder: Path,
+    manifest: Manifest,
+    sums: PixelSums,
+    rows: Iterable[SampleRows],
+    sources: Iterable[tuple[str, str]] | None = None,
+) -> Manifest:
+    """Make `folder`, which holds the finished shards of `manifest`, a shard set; its manifest as it was written.
 
-    Writes quarantine, statistics, sample index and last the manifest.
+    Writes quarantine, statistics, sample index, the table of sources and last the manifest.
 
     Args:
         folder: where the shards and their indexes are, whole.
-        manifest: the set's; the hashes of statistics and sample index are filled in here.
+        manifest: the set's; the hashes of the other files are filled in here.
         sums: the exact statistics of all samples.
         rows: the samples of every shard, in the manifest's order.
+        sources: key and source of every sample, in the same order; None where that is not known.
     """
     write_quarantine(folder, manifest.quarantined)
     sums.save(folder / STATISTICS_NAME)
-    replace(
+    manifest = replace(
         manifest,
         statistics_sha256=sha256_of(folder / STATISTICS_NAME),
         index_sha256=write_sample_index(folder, rows),
-    ).write(folder)
+        sources_sha256="" if sources is None else write_source_table(folder, sources),
+    )
+    manifest.write(folder)
+    return manifest

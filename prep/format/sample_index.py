@@ -24,7 +24,6 @@ import mmap
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from .files import sha256_of, whole_file
+from .files import scratch_file, sha256_of, whole_file
 
 SAMPLE_INDEX_NAME = "index.bin"
 LAYOUT_VERSION = 1
@@ -198,7 +197,7 @@ def write_sample_index(folder: Path, shards: Iterable[SampleRows]) -> str:
     """
     with ExitStack() as stack:
         # One unnamed file for each array: they grow side by side and are joined at the end.
-        columns: list[IO[bytes]] = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in _TYPES]
+        columns: list[IO[bytes]] = [stack.enter_context(scratch_file(folder)) for _ in _TYPES]
         first, starts, sizes, labels, checksums, key_starts, keys = columns
         num_shards = num_samples = num_key_bytes = 0
         for rows in shards:

@@ -1,15 +1,16 @@
 """One shard: a plain WebDataset tar and its index for DALI.
 
-Every sample is two members, `KEY.<image extension>` and `KEY.cls` (the class index in ASCII). The index is the text
-format of DALI's webdataset reader, version 1.2: a line `v1.2 N`, then per sample `EXT OFFSET SIZE NAME` for each
-member, offsets being those of the member's content. Headers are USTAR with fixed mode and time, so the same samples
-give the same bytes; in place of the owner's name stands `content_mark`, so that damage can be traced to its sample.
+Every sample is two members, `KEY.<image extension>` and `KEY.cls` (the class index in ASCII, -1 without one). The index
+is the text format of DALI's webdataset reader, version 1.2: a line `v1.2 N`, then per sample `EXT OFFSET SIZE NAME` for
+each member, offsets being those of the member's content. Headers are USTAR with fixed mode and time, so the same
+samples give the same bytes; in place of the owner's name stands `content_mark`, so that damage can be traced to its
+sample.
 """
 
 import hashlib
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from .files import whole_file
-from .sample_index import SampleRows, image_checksum
+from .sample_index import NO_LABEL, SampleRows, image_checksum
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,90}")
 INDEX_VERSION = "v1.2"
@@ -40,18 +41,20 @@ _HEADER_SUM = sum(_OWNER + _TIME + _KIND + _REST) + 8 * ord(" ")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One stored image: its key, the content of its image member and its class index."""
+    """One stored image: its key, the content of its image member and its class index, -1 without one."""
 
     key: str
     image: bytes
     label: int
     extras: tuple[tuple[str, bytes], ...] = ()
     """Extension and content of further members, which follow the label and are in no `.idx`."""
+    source: str = ""
+    """Which file it was made of, as `sources.jsonl` says it; no part of the shard."""
 
     def __post_init__(self) -> None:
         if not KEY_PATTERN.fullmatch(self.key):
             raise InputError(f"key {self.key!r} must be 1 to 90 of the characters A-Z a-z 0-9 _ -")
-        if self.label < 0:
+        if self.label < NO_LABEL:
             raise InputError(f"sample {self.key}: label {self.label} is negative")
 
     def members(self, image_ext: str) -> tuple[tuple[str, bytes], ...]:
@@ -119,10 +122,11 @@ def index_path(shard: Path) -> Path:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenShard:
-    """What `write_shard` wrote: the manifest's entry, and the samples for `index.bin`."""
+    """What `write_shard` wrote: the manifest's entry, the samples for `index.bin`, and what each was made of."""
 
     entry: ShardEntry
     rows: SampleRows
+    sources: Sequence[str]
 
 
 def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> WrittenShard:
@@ -137,6 +141,7 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Wri
     labels: list[int] = []
     checksums: list[int] = []
     keys: list[str] = []
+    sources: list[str] = []
     seen: set[str] = set()
     position = 0
     with whole_file(path) as file:
@@ -149,6 +154,7 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Wri
             labels.append(sample.label)
             checksums.append(image_checksum(sample.image))
             keys.append(sample.key)
+            sources.append(sample.source)
             line = []
             mark = content_mark(digest)
             for number, (ext, content) in enumerate(sample.members(image_ext)):
@@ -182,6 +188,7 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Wri
             checksums_N=np.array(checksums, np.uint32),
             keys=keys,
         ),
+        sources=sources,
     )
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from ...errors import InputError
 from ..storage import Location, StoreUrl
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
-from .sample_index import SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_checksum
+from .sample_index import NO_LABEL, SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_checksum
 from .shard import ShardIndex, index_path, parse_index
+from .source_table import SOURCES_NAME, find_source
 from .stats import PixelSums
 
 SPLITS = ("train", "val", "test")
@@ -50,7 +51,7 @@ class ShardSet:
             above = folder.parent
             if (above / MANIFEST_NAME).exists():  # --shards demo/train, where a split is looked for
                 raise InputError(
-                    f"{folder}: no such folder: {above} is one split; name the folder above, {above.parent}"
+                    f"{above}: this is one split, and has no {folder.name}/; name the folder above, {above.parent}"
                 )
             raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote")
         if not (folder / MANIFEST_NAME).exists():
@@ -139,10 +140,26 @@ class ShardSet:
                     image = os.pread(file.fileno(), int(index.image_sizes[i]), int(index.image_offsets[i]))
                     checksums_N[i] = image_checksum(image)
                 text = os.pread(file.fileno(), int(index.label_sizes[i]), int(index.label_offsets[i]))
-                if not text.isdigit() or len(text) > MAX_LABEL_DIGITS:
+                if text != b"%d" % NO_LABEL and (not text.isdigit() or len(text) > MAX_LABEL_DIGITS):
                     raise InputError(f"{path}: sample {key!r}: label {text[:20]!r}, expected a number; {MEND}")
                 labels_N[i] = int(text)
         return replace(index.rows(), labels_N=labels_N, checksums_N=checksums_N)
+
+    def source_of(self, key: str) -> str:
+        """Which file the sample `key` was made of, below the folder that was sharded: `train/daisy/42_n.jpg`.
+
+        Of what lies in a tar, a zip or a parquet file that file's path, a colon and the name in it. Raises InputError
+        for a key that is not there, and for a set that does not know: of an older version, adopted, or remote.
+        """
+        if not self.manifest.sources_sha256:
+            raise InputError(
+                f"{self.folder}: has no {SOURCES_NAME}, as sets of older versions and adopted ones; the key of an "
+                "adopted sample is its name in the tar"
+            )
+        if not (self.folder / SOURCES_NAME).exists():
+            where = f"read {self.url / SOURCES_NAME}" if self.url else MEND
+            raise InputError(f"{self.folder / SOURCES_NAME}: missing; {where}")
+        return find_source(self.folder, key)
 
     def sums(self) -> PixelSums:
         """The exact statistics written with the shards."""

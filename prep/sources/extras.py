@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from unicodedata import normalize
 
 from ...errors import InputError
 from ..storage import Location, StoreUrl
@@ -19,16 +19,27 @@ SOURCE_NAME = "source"
 
 def with_origins(split: SourceSplit, source: Location) -> SourceSplit:
     """The split with `source.txt` kept for every image: the path below SOURCE, and after a colon the name in it."""
-    images = [image.keeping(_origin(image, source)) for image in split.images]
-    return replace(split, images=images)
+    root = root_of(source)
+    return replace(split, images=[image.keeping(_origin(image, root)) for image in split.images])
 
 
-def _origin(image: SourceImage, source: Location) -> Extra:
-    path = Path(image.container)
-    folder = source if isinstance(source, StoreUrl) or source.is_dir() else source.parent
-    shown = image.container.removeprefix(f"{folder}/")
-    file_name = image.name.rpartition("/")[2]
-    content = (shown if path.name == file_name else f"{shown}:{file_name}").encode("utf-8", "surrogateescape")
+def root_of(source: Location) -> str:
+    """The folder or address below which the files of a source are: itself, or the folder of a list or an archive."""
+    return str(source if isinstance(source, StoreUrl) or source.is_dir() else source.parent)
+
+
+def origin_of(image: SourceImage, root: str) -> str:
+    """The path of an image below `root`, and for one that lies in another file after a colon its name in that."""
+    container = image.container
+    path, file_name = container.removeprefix(f"{root}/"), image.name.rpartition("/")[2]
+    if normalize("NFC", container.rpartition("/")[2]) == normalize("NFC", file_name):
+        return path
+    # Members of a zip are called by their class, as files in folders are.
+    return f"{path}:{image.name if container.lower().endswith('.zip') else file_name}"
+
+
+def _origin(image: SourceImage, root: str) -> Extra:
+    content = origin_of(image, root).encode("utf-8", "surrogateescape")
     return Extra(f"{SOURCE_NAME}.txt", content, num_bytes=len(content))
 
 
@@ -53,5 +64,5 @@ def column_extras(keep: Iterable[str], row: Mapping[str, object]) -> list[Extra]
 def checked_ext(ext: str) -> str:
     """`ext`; InputError when it can be no extension of a member in a shard."""
     if len(ext) > MAX_EXT or not _EXT.fullmatch(ext):
-        raise InputError(f"keep: {ext!r} can be no extension in a shard; use up to {MAX_EXT} letters, digits, _ and -")
+        raise InputError(f"--keep: {ext!r} is no extension for a shard; use 1 to {MAX_EXT} letters, digits, _ and -")
     return ext

@@ -161,6 +161,8 @@ class SourceSplit:
     """Where the order of the class table is from."""
     known: Known | None = None
     """What a kept listing says of its images."""
+    root: str = ""
+    """The folder or address below which its files are."""
 
     def fingerprint(self) -> str:
         """SHA-256 over class ids and every image's name, label and size; an edit that keeps them all goes unseen."""

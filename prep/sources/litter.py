@@ -6,10 +6,11 @@ A file with a name of neither kind is taken for an image, and the decoder has th
 from ..format.dataset_card import CARD_NAME
 from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME
 from ..format.sample_index import SAMPLE_INDEX_NAME
+from ..format.source_table import SOURCES_NAME
 from ..format.timm_info import TIMM_INFO_NAME
 
 SHARD_SET_NAMES = frozenset(
-    (MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, SAMPLE_INDEX_NAME, TIMM_INFO_NAME, CARD_NAME)
+    (MANIFEST_NAME, QUARANTINE_NAME, SOURCES_NAME, STATISTICS_NAME, SAMPLE_INDEX_NAME, TIMM_INFO_NAME, CARD_NAME)
 )
 SYSTEM_NAMES = frozenset(
     (

@@ -22,7 +22,7 @@ from ..format.shard_set import SPLITS
 from ..storage import Location, StoreUrl
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
-from .extras import SOURCE_NAME, with_origins
+from .extras import SOURCE_NAME, root_of, with_origins
 from .folders.listing import Folder
 from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
@@ -74,7 +74,8 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
     """
     with _without_collector():
         found = _open(location, options or SourceOptions(), None if out is None else out.resolve())
-        return replace(found, splits=tuple(map(_compact, found.splits)), asked=asked_by(location, options))
+        splits = tuple(replace(_compact(split), root=root_of(location)) for split in found.splits)
+        return replace(found, splits=splits, asked=asked_by(location, options))
 
 
 def asked_by(location: Location, options: SourceOptions | None) -> str:

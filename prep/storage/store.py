@@ -10,8 +10,6 @@ import json
 import random
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -267,7 +265,7 @@ def _in_our_words(error: Exception, where: str) -> _Failure:
         return _Failure(error, False)  # of the local disk
     text, kind = str(error), type(error).__name__
     status = _STATUS.search(text)
-    code = int(status[1]) if status else error.code if isinstance(error, urllib.error.HTTPError) else 0
+    code = int(status[1]) if status else getattr(error, "code", 0) if kind == "HTTPError" else 0
     if isinstance(error, FileNotFoundError) or code == 404:
         return _Failure(FileNotFoundError(errno.ENOENT, "no such object", where), False)
     if kind == "PreconditionError" or code == 412:
@@ -293,6 +291,8 @@ def _in_our_words(error: Exception, where: str) -> _Failure:
 
 def _get_json(address: str) -> tuple[Any, str]:
     """A page of the hub's answer, and the address of the next page, empty at the end."""
-    with urllib.request.urlopen(urllib.request.Request(address, headers=hub_headers()), timeout=30) as answer:
+    from urllib.request import Request, urlopen  # takes 40 ms, which local sources do not need
+
+    with urlopen(Request(address, headers=hub_headers()), timeout=30) as answer:
         following = re.search(r'<([^>]+)>;\s*rel="next"', answer.headers.get("Link", ""))
         return json.load(answer), following[1] if following else ""

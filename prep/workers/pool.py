@@ -33,6 +33,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 MAX_DEATHS = 3
 MAX_READ_SECONDS = 300.0
 POLL_SECONDS = 0.2
+SERVER_END_SECONDS = 10.0
 # When our looks lie so far apart we were stopped ourselves (Ctrl-Z, a sleeping machine): no source is to blame.
 PAUSE_SECONDS = 2.0
 # How a crashing decoder ends a process; SIGKILL and SIGTERM come from outside.
@@ -117,10 +118,12 @@ class KeptWorkers:
 
 
 def _new_worker(context: BaseContext) -> _Worker:
-    """A started worker; when the server that it is forked from is killed at that moment, another server is begun."""
+    """A started worker; when the server that it is forked from was killed, another server is begun."""
     for _ in range(MAX_DEATHS):
-        with contextlib.suppress(EOFError, ConnectionError):
+        try:
             return _Worker(context)
+        except (EOFError, ConnectionError):
+            _give_up_fork_server()
     raise ChildProcessError(
         f"no worker process could be started in {MAX_DEATHS} attempts; is memory short? The same command continues, "
         "perhaps with fewer --workers"
@@ -274,6 +277,25 @@ def _let_the_fork_server_end() -> None:
         forkserver._forkserver._forkserver_alive_fd = None  # type: ignore[attr-defined]
 
 
+def _give_up_fork_server() -> None:
+    """Wait until the fork server is dead and another one is begun.
+
+    A killed process answers no more long before the system has taken its memory away, and until then multiprocessing
+    takes it for alive. One that lives on without answering is killed.
+    """
+    from multiprocessing import forkserver
+
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    deadline = time.monotonic() + SERVER_END_SECONDS
+    while pid is not None:
+        forkserver.ensure_running()  # begins another one when it finds this one dead
+        if forkserver._forkserver._forkserver_pid != pid:  # type: ignore[attr-defined]
+            return
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)  # not reaped: the number is still its own
+        time.sleep(0.01)
+
+
 def _umask() -> int:
     """This process's umask, which can only be read by setting it."""
     mask = os.umask(0o077)
@@ -300,4 +322,7 @@ def _work(connection: Connection, state: Any, folder: Path, umask: int) -> None:
             answer: Any = (task(job, heartbeat, poisoned),)
         except Exception as error:
             answer = error
-        connection.send(answer)
+        try:
+            connection.send(answer)
+        except (BrokenPipeError, ConnectionResetError):  # given up by the parent, as after the fork server's end
+            return

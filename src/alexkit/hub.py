@@ -34,13 +34,14 @@ def push_folder(
         patterns: which files to send, as `fnmatch` has them.
         into: the folder in the repository.
 
-    Raises InputError for a name that is none and for what the Hub refuses, ImportError without huggingface_hub.
+    Raises InputError for a name that is none, for what the Hub refuses and when it does not answer, ImportError without
+    huggingface_hub.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name}: name a repository as ORG/NAME, or your own user name in place of ORG")
+        raise InputError(f"{name}: expected ORG/NAME, with your own user name in place of ORG where you have no other")
     with explained_imports():
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
     api = HfApi()
     try:
         api.create_repo(name, repo_type=kind, private=not public, exist_ok=True)
@@ -61,7 +62,16 @@ def push_folder(
         )
     except LocalTokenNotFoundError:
         raise InputError("no token for the Hub: run 'hf auth login', or set HF_TOKEN") from None
+    except HFValidationError as error:
+        raise InputError(f"{name}: no name for a repository ({error})") from error
     except HfHubHTTPError as error:
         raise InputError(f"{name}: the Hub refused ({error.server_message or error})") from error
+    except Exception as error:
+        # The Hub's library has changed its own for HTTP twice, and only the first raised an OSError.
+        if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
+            raise
+        raise InputError(
+            f"{name}: the Hub at {api.endpoint} does not answer ({error}); the same command goes on when it does"
+        ) from error
     prefix = "datasets/" if kind == "dataset" else ""
     return f"{api.endpoint}/{prefix}{name}"

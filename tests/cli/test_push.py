@@ -65,13 +65,30 @@ def test_public_is_asked_for(shards: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "token", "words"),
-    [("drawn", "right", "name a repository as ORG/NAME"), ("me/drawn", "wrong", "the Hub refused")],
+    [("drawn", "right", "expected ORG/NAME"), ("me/drawn", "wrong", "the Hub refused")],
 )
 def test_a_wrong_name_or_token_is_one_line(shards: Path, tmp_path: Path, name: str, token: str, words: str) -> None:
     with hub() as server:
         done = push(server, tmp_path, shards, name, token=token)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
         assert server.files == {}
+
+
+def test_a_hub_that_does_not_answer_is_one_line(shards: Path, tmp_path: Path) -> None:
+    with hub() as server:
+        pass
+    done = push(server, tmp_path, shards, "me/drawn")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert f"me/drawn: the Hub at {server.address} does not answer" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_full_disk_does_not_keep_anything_from_being_sent(shards: Path, tmp_path: Path, small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(4096))
+    with hub() as server:
+        done = push(server, small_disk / "home", shards, "me/drawn")
+        assert done.returncode == 0, done.stderr
+        assert len(server.files) > 10
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,19 @@ import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from alexkit.cli import terminal
+from alexkit.cli.alexeval import alexeval
+from alexkit.cli.alexprep import alexprep
+from alexkit.cli.alextrain import alextrain
 from alexkit.cli.terminal import if_interrupted, note, one_line_errors, progress
 from alexkit.errors import InputError
+from alexkit.extras import require
 
 
 def test_without_a_terminal_the_last_state_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,3 +174,28 @@ def test_a_command_called_from_python_leaves_the_log_level_as_it_was() -> None:
     before = logging.getLogger("alexkit").level
     assert CliRunner().invoke(command, ["-v"], catch_exceptions=False).exit_code == 0
     assert logging.getLogger("alexkit").level == before
+
+
+def test_a_library_that_a_command_will_need_is_asked_for_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("json")
+    monkeypatch.setattr("alexkit.extras.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"drawing pictures needs Matplotlib: pip install 'alexkit\[report\]'"):
+        require("matplotlib")
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        (alexprep, "shard nowhere --max-pixels N"),
+        (alexprep, "shard nowhere --size N"),
+        (alexprep, "shard nowhere --part 1/N"),
+        (alexprep, "demo-images {new} --train N"),
+        (alexeval, "nowhere --batch-size N"),
+        (alexeval, "codes nowhere --bits N"),
+        (alextrain, "--shards nowhere --set training.epochs=N"),
+    ],
+)
+def test_a_number_of_400_digits_is_a_mistake_of_the_user(program: click.Command, line: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(program, line.format(new=tmp_path / "new").replace("N", "9" * 400).split())
+    assert isinstance(result.exception, SystemExit) and result.exit_code in (1, 2), result.exception
+    assert "Error: " in result.output

@@ -1,28 +1,21 @@
 """A disk that is full at any write ends a run with a line that names the place; with room the same command ends it."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from alexkit.model.evaluation import forward
+
+pytestmark = pytest.mark.faults
 
 COMMAND = [str(Path(sys.executable).with_name("alexprep")), "shard"]
 OPTIONS = ["--size", "32", "--images-per-shard", "4", "--workers", "1"]
 SIZES_KB = (4, 12, 24, 40, 56, 80, 112, 160, 224, 288)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)], capture_output=True)
-    if os.geteuid() != 0 or mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.slow
@@ -52,3 +45,17 @@ def test_a_disk_that_is_full_at_any_write_is_one_line_and_the_same_command_conti
     assert run.returncode == 0, "never enough room"
     assert tree_hashes(out) == expected
     assert len(places) >= 2, "the disk was full at too few kinds of writes to say anything"
+
+
+@pytest.mark.slow
+def test_features_for_which_there_is_no_room_are_one_line_and_no_crash(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "IN_MEMORY_BYTES", 2**10)
+    array = forward.large_array((100, 1000), np.float16)
+    assert not array.any() and array.flags.writeable
+    array[:] = 1
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        forward.large_array((100, 1000), np.float16)
+    assert refused.value.filename == str(small_disk)

@@ -82,7 +82,7 @@ def test_three_numbers_are_subtracted_from_three_channels(draw_shards: Any, mean
 
 def test_numbers_of_numpy_and_of_the_old_spelling_are_read(draw_shards: Any) -> None:
     assert CenterCrop(mean="centre") == CenterCrop(mean="center")  # type: ignore[arg-type]
-    assert CenterCrop(mean=np.float32(7)) == CenterCrop(mean=torch.tensor(7)) == CenterCrop(mean=7.0)  # type: ignore[arg-type]
+    assert CenterCrop(mean=np.float32(7)) == CenterCrop(mean=torch.tensor(7)) == CenterCrop(mean=7.0)
     augment = TrainAugment(crop=np.int64(56))  # type: ignore[arg-type]
     with Loader(draw_shards(), batch_size=np.int64(8), seed=np.uint64(2**63), augment=augment) as loader:  # type: ignore[arg-type]
         assert loader.state_dict()["seed"] == 2**63

@@ -1,7 +1,7 @@
 """Damaged shards made again from the source, to the same bytes, or left alone."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,9 @@ from ...format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, 
 from ...format.sample_index import SAMPLE_INDEX_NAME, write_sample_index
 from ...format.shard import ShardEntry, index_path
 from ...format.shard_set import ShardSet
+from ...format.source_table import SOURCES_NAME, write_source_table
 from ...format.stats import PixelSums
+from ...sources.extras import origin_of
 from ...sources.inputs import SourceSplit
 from ...sources.recognize import Source
 from ...workers import Engine, run_jobs_by
@@ -73,6 +75,8 @@ def repair_set(
                 (work / SAMPLE_INDEX_NAME).replace(folder / SAMPLE_INDEX_NAME)
             if QUARANTINE_NAME in damaged:
                 write_quarantine(folder, manifest.quarantined)
+            if SOURCES_NAME in damaged:
+                _write_sources_again(work, folder, manifest, _build_of(work, split, options))
         finally:
             shutil.rmtree(work)
     return sorted(damaged)
@@ -103,7 +107,7 @@ def _make_again(
     entries: Sequence[ShardEntry],
     on_progress: Callable[[int], None],
 ) -> PixelSums:
-    build = SplitBuild(split=split, folder=work, parts=work, options=options, software={})
+    build = _build_of(work, split, options)
     plan = build.plan
     wanted = {entry.name: entry for entry in entries}
     numbers = [number for number in range(plan.num_shards) if plan.shard_name(number) in wanted]
@@ -120,6 +124,28 @@ def _make_again(
             _refuse_other_bytes(index_path(job.path), made.index_sha256, entry.index_sha256)
             sums += result.sums
     return sums
+
+
+def _build_of(work: Path, split: SourceSplit, options: BuildOptions) -> SplitBuild:
+    return SplitBuild(split=split, folder=work, parts=work, options=options, software={})
+
+
+def _write_sources_again(work: Path, folder: Path, manifest: Manifest, build: SplitBuild) -> None:
+    """The table of sources anew: keys begin with the place of their input in the order of the plan."""
+
+    def rows() -> Iterator[tuple[str, str]]:
+        index = ShardSet(folder=folder, manifest=manifest).sample_index()
+        for i in range(len(index)):
+            key = index.key(i)
+            image = build.split.images[int(build.order[int(key.partition("_")[0])])]
+            yield key, origin_of(image, build.split.root)
+
+    if write_source_table(work, rows()) != manifest.sources_sha256:
+        raise InputError(
+            f"{folder / SOURCES_NAME}: made again it is another: SOURCE holds the same images under other paths; name "
+            "it in the layout that it had"
+        )
+    (work / SOURCES_NAME).replace(folder / SOURCES_NAME)
 
 
 def _refuse_other_bytes(path: Path, found: str, expected: str) -> None:

@@ -15,6 +15,7 @@ from ...format.files import sha256_of
 from ...format.manifest import QUARANTINE_NAME, STATISTICS_NAME, Manifest
 from ...format.sample_index import SAMPLE_INDEX_NAME
 from ...format.shard import index_path
+from ...format.source_table import SOURCES_NAME
 from ...workers import Engine, run_jobs_by
 from .verify_shard import OTHER_HASH, Finding, VerifyJob, verify_one_shard
 
@@ -91,8 +92,12 @@ def _check_names_and_sizes(folder: Path, manifest: Manifest) -> list[Finding]:
 
 
 def _hashed(manifest: Manifest) -> dict[str, str]:
-    """The files beside the shards whose SHA-256 the manifest holds, and those; sets of format 2 have no index.bin."""
-    hashes = {STATISTICS_NAME: manifest.statistics_sha256, SAMPLE_INDEX_NAME: manifest.index_sha256}
+    """The files beside the shards whose SHA-256 the manifest holds, and those; not every set has all."""
+    hashes = {
+        STATISTICS_NAME: manifest.statistics_sha256,
+        SAMPLE_INDEX_NAME: manifest.index_sha256,
+        SOURCES_NAME: manifest.sources_sha256,
+    }
     return {name: digest for name, digest in hashes.items() if digest}
 
 

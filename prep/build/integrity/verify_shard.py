@@ -15,7 +15,7 @@ from pathlib import Path
 from ....errors import InputError
 from ...format.files import sha256_of
 from ...format.pixel_options import PixelOptions
-from ...format.sample_index import SampleIndex, SampleRows, image_checksum
+from ...format.sample_index import NO_LABEL, SampleIndex, SampleRows, image_checksum
 from ...format.shard import (
     END_BYTES,
     HEADER_BYTES,
@@ -171,7 +171,7 @@ def _label_problem(job: VerifyJob, index: ShardIndex, i: int, label: int, conten
     offset, size = int(index.label_offsets[i]), int(index.label_sizes[i])
     found = content[offset : offset + size]
     if job.first_sample is None:
-        wrong = not found.isdigit() or int(found) >= job.num_classes
+        wrong = found != b"%d" % NO_LABEL and (not found.isdigit() or int(found) >= job.num_classes)
         return f"label {found[:20]!r} is none of the {job.num_classes} classes" if wrong else None
     if not ours and (index.label_ext != LABEL_EXT or not found.isdigit()):
         return None  # a name or JSON

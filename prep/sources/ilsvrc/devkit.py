@@ -2,13 +2,13 @@
 
 import gzip
 import re
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ....errors import InputError
+from ...format.files import scratch_file
 from ...storage.by_offset import DiskFile
 from ..remarks import Remarks
 from ..tars.tar_index import tar_members
@@ -65,7 +65,7 @@ def read_devkit(path: Path) -> Devkit:
     Takes as much memory as these two files, whatever the archive claims. InputError names what is missing or damaged.
     """
     meta = truth = None
-    with tempfile.TemporaryFile() as unpacked:
+    with scratch_file() as unpacked:
         size = _unpack(path, unpacked)
         for member in tar_members(DiskFile(unpacked.fileno()), path, 0, size):
             name = member.name.rpartition("/")[2]
@@ -84,14 +84,14 @@ def read_devkit(path: Path) -> Devkit:
 
 def _devkit(path: Path, meta: bytes, truth: bytes) -> Devkit:
     rows = read_meta(meta, path)
-    try:
-        validation = tuple(int(line) for line in truth.split())
-    except ValueError as error:
-        raise InputError(f"{path}: a damaged ground truth ({error}); download the devkit again") from None
+    lines = truth.split()
+    if wrong := next((line for line in lines if not re.fullmatch(rb"\d{1,9}", line)), None):
+        found = wrong[:40].decode("utf-8", "replace")
+        raise InputError(f"{path}: a damaged ground truth ({found!r} is no class number); download the devkit again")
     return Devkit(
         ids={number: wordnet_id for number, wordnet_id, _ in rows},
         names={wordnet_id: words for _, wordnet_id, words in rows},
-        validation=validation,
+        validation=tuple(map(int, lines)),
     )
 
 

@@ -136,6 +136,7 @@ def test_sigterm_saves_the_step_it_came_in(shards: Path, finished: Path, tmp_pat
     assert last_weights(tmp_path / "run") == last_weights(finished)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("num_kills", [8, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     shards: Path, finished: Path, tmp_path: Path, start_script: Callable[..., BaseProcess], num_kills: int

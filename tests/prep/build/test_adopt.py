@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,8 @@ def _with_a_byte_changed(adopted: Path, name: str, label: bytes) -> list[Finding
     ("names", "message"),
     [
         (["a", "b", "a"], "two classes are called 'a'"),
-        (["a", " ", "c"], "class 1 has an empty name"),
-        (["a"], "label 2, but 1 class names; name every class, in order"),
+        (["a", " ", "c"], "--classes: line 2 is empty"),
+        (["a"], "label 2, but --classes names 1; name every class"),
     ],
 )
 def test_class_names_that_cannot_be_right_are_refused(
@@ -184,6 +185,25 @@ def test_no_tar_is_ever_touched(elsewhere: Path, tmp_path: Path, name: str) -> N
     with pytest.raises(ValueError, match=f"{name}: not empty, and no shard set; name a new folder"):
         adopt_webdataset(elsewhere, tmp_path / name)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_what_an_interrupted_call_left_is_written_anew(elsewhere: Path, tmp_path: Path) -> None:
+    whole = adopt_webdataset(elsewhere, tmp_path / "whole")
+    expected = {path.name: path.read_bytes() for path in whole.iterdir()}
+    for kept in range(len(expected)):
+        folder = tmp_path / f"left-{kept}"
+        folder.mkdir()
+        for path in sorted(whole.iterdir())[:kept]:
+            if path.name != "manifest.json":
+                shutil.copy(path, folder, follow_symlinks=False)
+        (folder / "index.bin.0123456789ab.partial").write_bytes(b"x")
+        adopt_webdataset(elsewhere, folder)
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".partial"}
+        assert found == expected and (folder / "data-0.tar").is_symlink()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/data-0.tar").symlink_to(tmp_path / "elsewhere/data-1.tar")
+    with pytest.raises(ValueError, match="theirs: not empty, and no shard set"):
+        adopt_webdataset(elsewhere, tmp_path / "theirs")
 
 
 @pytest.fixture

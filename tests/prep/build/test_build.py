@@ -1,5 +1,6 @@
 """Laws of building: every good image once, the same bytes every way, nothing half-done, nothing in silence."""
 
+import fcntl
 import io
 import json
 import struct
@@ -56,7 +57,8 @@ def test_every_image_is_stored_once_with_its_label(draw_source, tmp_path: Path) 
 def test_nothing_but_final_files_is_left(draw_source, tmp_path: Path, tree_hashes) -> None:  # type: ignore[no-untyped-def]
     build(draw_source(splits=("train",)), tmp_path / "out")
     shards = [f"train/train-0000{i}.{ext}" for i in range(4) for ext in ("tar", "idx")]
-    others = ["train/index.bin", "train/manifest.json", "train/quarantine.jsonl", "train/statistics.npz"]
+    others = ["index.bin", "manifest.json", "quarantine.jsonl", "sources.jsonl", "statistics.npz"]
+    others = [f"train/{name}" for name in others]
     assert sorted(tree_hashes(tmp_path / "out")) == sorted([*shards, *others, "README.md", "_info.json"])
 
 
@@ -188,10 +190,10 @@ def test_a_complete_set_is_left_alone(draw_source, tmp_path: Path) -> None:  # t
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"seed": 1}, "seed: was 0, now 1"),
-        ({"images_per_shard": 5}, "images_per_shard: was 4, now 5"),
-        ({"pixels": PixelOptions(size_px=40)}, "size_px: was 32, now 40"),
-        ({"pixels": PixelOptions(size_px=32, quality=90)}, "quality: was 95, now 90"),
+        ({"seed": 1}, "--seed was 0, now 1"),
+        ({"images_per_shard": 5}, "--images-per-shard was 4, now 5"),
+        ({"pixels": PixelOptions(size_px=40)}, "--size was 32, now 40"),
+        ({"pixels": PixelOptions(size_px=32, quality=90)}, "--quality was 95, now 90"),
     ],
 )
 def test_a_complete_set_of_other_options_is_refused(
@@ -208,16 +210,37 @@ def test_a_complete_set_of_another_source_is_refused(draw_source, tmp_path: Path
     source = draw_source(splits=("train",))
     build(source, tmp_path / "out")
     (source / "train/n00000000/new.JPEG").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"complete, but made differently .*source"):
+    with pytest.raises(ValueError, match=r"complete, but made differently .*SOURCE holds other files"):
         build(source, tmp_path / "out")
 
 
 def test_files_of_others_are_not_overwritten(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "out/train").mkdir(parents=True)
     (tmp_path / "out/train/thesis.tex").write_text("mine")
-    with pytest.raises(ValueError, match="not empty and not one of our runs"):
+    with pytest.raises(ValueError, match="neither a shard set nor an unfinished run"):
         build(draw_source(splits=("train",)), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*")] == ["train", "thesis.tex"]
+
+
+def test_what_a_killed_run_left_half_written_goes_and_files_of_others_stay(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    source, out = draw_source(splits=("train",)), tmp_path / "out"
+    build(source, out)
+    (out / ".unfinished").mkdir()  # as when a run was killed while it wrote the card
+    left = [
+        out / "README.md.0123456789ab.partial",
+        out / "_info.json.ba9876543210.partial",
+        out / "train/manifest.json.0123456789ab.partial",
+        out / "train/train-00000.tar.0-0123456789ab.partial",
+    ]
+    theirs = [out / "film.mkv.partial", out / "notes.partial"]
+    for path in (*left, *theirs):
+        path.write_bytes(b"half")
+    being_written = out / "index.bin.cdefcdefcdef.partial"
+    with being_written.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        build(source, out)
+        assert [path for path in (*left, *theirs, being_written) if path.exists()] == [*theirs, being_written]
+    assert not (out / ".unfinished").exists()
 
 
 def test_a_finished_shard_that_was_taken_away_is_written_again(  # type: ignore[no-untyped-def]

@@ -60,6 +60,20 @@ def test_columns_are_stored_as_members_and_nothing_else_changes(listed: Path, tm
     assert sum("caption.txt" not in one for one in kept.values()) == 1
 
 
+def test_the_file_of_a_sample_is_found_without_asking_for_it_before(listed: Path, tmp_path: Path) -> None:
+    """In the set, by its key: the same text that `--keep source` stores with each image."""
+    folder = build(listed, tmp_path / "out", ("source",), num_workers=2)
+    shard_set = ShardSet.open(folder)
+    found = members(folder)
+    assert {key: shard_set.source_of(key) for key in found} == {
+        key: one["source.txt"].decode() for key, one in found.items()
+    }
+    rows = [json.loads(line) for line in (folder / "sources.jsonl").read_text().splitlines()]
+    assert [row["key"] for row in rows] == list(found)
+    with pytest.raises(InputError, match=r"sources\.jsonl: no sample has the key '00000000'"):
+        shard_set.source_of("00000000")
+
+
 def test_kept_members_are_the_same_bytes_for_any_number_of_workers(
     listed: Path, tmp_path: Path, tree_hashes: Callable[[Path], dict[str, str]]
 ) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from alexkit.prep import PixelOptions
 from alexkit.prep.build import pieces
-from alexkit.prep.build.build import BuildOptions, build_shards
+from alexkit.prep.build.build import BuildOptions, OnProgress, build_shards
+from alexkit.prep.sources import SourceSplit
 from alexkit.prep.sources.recognize import open_source
 from alexkit.prep.workers import pool
 
@@ -41,6 +42,41 @@ def test_splits_share_their_workers(draw_source: DrawSource, tmp_path: Path, mon
     built = build_shards(open_source(draw_source(splits=("train", "val"))), tmp_path / "out", options)
     assert len(built) == 2 and len(started) == 2
     assert not multiprocessing.active_children()
+
+
+def test_splits_run_together_and_are_told_of_one_after_the_other(
+    draw_source: DrawSource, tree_hashes: TreeHashes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All shards of all splits are jobs of one queue; each split is told to its end before the next one."""
+    queues: list[int] = []
+    run = pieces.run_jobs
+
+    def counted(task, jobs, **options):  # type: ignore[no-untyped-def]
+        queues.append(len(jobs))
+        return run(task, jobs, **options)
+
+    monkeypatch.setattr(pieces, "run_jobs", counted)
+    monkeypatch.setattr(pieces, "_MIN_IMAGES_PER_PIECE", 2)
+    source = draw_source(splits=("train", "val", "test"), images_per_class=4)
+    told: list[tuple[str, int]] = []
+
+    def tell(split: SourceSplit) -> OnProgress:
+        return lambda done, num_bad: told.append((split.name, done))
+
+    trees = []
+    for images_per_shard, num_workers, num_jobs in ((2, 2, 3 * 6), (9, 2, 3 * (2 + 1)), (9, 1, 3 * 2)):
+        out, told[:], queues[:] = tmp_path / f"{images_per_shard}-{num_workers}", [], []
+        options = BuildOptions(
+            pixels=PixelOptions(size_px=64), images_per_shard=images_per_shard, num_workers=num_workers
+        )
+        build_shards(open_source(source), out, options, on_split=tell)
+        assert queues == [num_jobs]
+        assert sorted(told, key=lambda one: (("train", "val", "test").index(one[0]), one[1])) == told
+        assert {name: max(done for split, done in told if split == name) for name, _ in told} == dict.fromkeys(
+            ("train", "val", "test"), 12
+        )
+        trees.append(tree_hashes(out))
+    assert trees[1] == trees[2]
 
 
 def test_a_run_that_fails_leaves_no_pieces(draw_source: DrawSource, tmp_path: Path) -> None:

@@ -39,6 +39,26 @@ def test_datasets_opens_the_folder_of_the_sets_with_class_names(
         assert not keep or all(name.endswith(".JPEG") for name in split["source.txt"])
 
 
+def test_images_without_labels_are_of_no_class(
+    draw_source: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Class 0 would be a class of train, for every reader that has one table for all splits."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    datasets = pytest.importorskip("datasets")
+    source = draw_source(splits=("train", "test"), images_per_class=2)
+    for path in list((source / "test").rglob("*.JPEG")):
+        path.rename(source / "test" / path.name)
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    options = BuildOptions(pixels=PixelOptions(size_px=32), num_workers=1)
+    built = build_shards(open_source(source, SourceOptions(unlabeled=True)), tmp_path / "out", options)
+    assert [one.shard_set.sample_index().labels_N.tolist().count(-1) for one in built] == [0, 6]
+    found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert len(found["train"].features["cls"].names) == 3
+    assert list(found["test"]["cls"]) == [-1] * 6
+
+
 def test_what_classes_are_called_survives_yaml(draw_source: Callable[..., Path], tmp_path: Path) -> None:
     """Two classes of one name, as ImageNet's cranes, quotes, other alphabets, a name that is no UTF-8, and lines."""
     (found, *_) = build(draw_source(), tmp_path / "out")

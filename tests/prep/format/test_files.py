@@ -1,10 +1,81 @@
 """Files that appear whole."""
 
+import contextlib
+import io
 import os
+import resource
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from alexkit.prep.format.files import whole_file
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexkit.prep.format.files import scratch_file, whole_file
+
+PIXELS_HWC = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+
+
+@contextlib.contextmanager
+def no_large_files() -> Iterator[None]:
+    """Files of more than 4 KiB cannot be written, as on a disk that is full. No fixture: pytest writes a log itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def write_and_say_nothing(file: BinaryIO) -> None:
+    with contextlib.suppress(OSError):
+        file.write(bytes(2**21))
+
+
+def write_and_raise_another(file: BinaryIO) -> None:
+    try:
+        file.write(bytes(2**21))
+    except OSError as error:
+        raise RuntimeError("unexpected pos 64 vs 0") from error
+
+
+# NumPy and Pillow write past a Python file to its descriptor where they can; torch makes a RuntimeError of every error.
+WRITERS: dict[str, Callable[[BinaryIO], object]] = {
+    "bytes": lambda file: file.write(PIXELS_HWC.tobytes()),
+    "numpy.save": lambda file: np.save(file, PIXELS_HWC),
+    "numpy.savez": lambda file: np.savez(file, x=PIXELS_HWC),
+    "JPEG": lambda file: Image.fromarray(PIXELS_HWC).save(file, "JPEG", quality=95),
+    "PNG": lambda file: Image.fromarray(PIXELS_HWC).save(file, "PNG"),
+    "WebP": lambda file: Image.fromarray(PIXELS_HWC).save(file, "WEBP", quality=95),
+    "an error kept to itself": write_and_say_nothing,
+    "another error": write_and_raise_another,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_an_error_of_the_disk_names_the_file_whoever_writes(tmp_path: Path, writer: str) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(OSError, match="File too large") as refused, no_large_files(), whole_file(path) as file:
+        WRITERS[writer](file)
+    assert refused.value.filename == str(path) and refused.value.errno
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("writer", [name for name in WRITERS if "error" not in name])
+def test_libraries_write_the_same_bytes_as_into_memory(tmp_path: Path, writer: str) -> None:
+    with whole_file(tmp_path / "file") as file:
+        WRITERS[writer](file)
+    memory = io.BytesIO()
+    WRITERS[writer](memory)
+    assert (tmp_path / "file").read_bytes() == memory.getvalue()
+
+
+def test_an_error_of_a_device_names_it() -> None:
+    with pytest.raises(OSError, match="No space left") as refused, whole_file(Path("/dev/full")) as file:
+        file.write(b"content")
+    assert refused.value.filename == "/dev/full"
 
 
 def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
@@ -18,3 +89,13 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     reader.join(10)
     assert received == [b"content"] and pipe.is_fifo()
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_an_error_of_a_file_without_a_name_names_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File too large") as refused, no_large_files(), scratch_file(tmp_path) as file:
+        file.write(bytes(2**21))
+    assert refused.value.filename == str(tmp_path)
+    with scratch_file(tmp_path) as file:
+        file.write(b"content")
+        file.seek(3)
+        assert file.read() == b"tent" and not list(tmp_path.iterdir())

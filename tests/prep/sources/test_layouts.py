@@ -156,8 +156,9 @@ def test_the_same_images_give_the_same_shards_in_every_layout_with_any_number_of
         out = tmp_path / f"out{number}-{num_workers}"
         options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=4, num_workers=num_workers)
         build_shards(found, out, options, on_split=lambda split: lambda done, num_bad: None)
-        # A manifest tells the source by the sizes of its files, which not every layout lists; Kaggle names classes.
-        about = ("manifest.json", "README.md")
+        # A manifest tells the source by the sizes of its files, which not every layout lists; Kaggle names classes;
+        # the table of sources says where images lie.
+        about = ("manifest.json", "README.md", "sources.jsonl")
         files = {name: digest for name, digest in tree_hashes(out).items() if not name.endswith(about)}
         trees[write.__name__, num_workers] = files
     expected = trees["class_folders", 1]

@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -164,8 +166,39 @@ def test_a_fork_server_that_is_killed_while_a_worker_starts_is_begun_again(
             super().__init__(context)
 
     monkeypatch.setattr(pool, "_Worker", Killed)
+    monkeypatch.setattr(pool, "SERVER_END_SECONDS", 0.1)
     if num_killed < pool.MAX_DEATHS:
         assert run(tasks.count, [5], num_workers=1) == [(5, 5)]
     else:
         with pytest.raises(ChildProcessError, match="no worker process could be started in 3 attempts"):
             run(tasks.count, [5], num_workers=1)
+
+
+def test_a_fork_server_that_is_killed_in_a_run_costs_no_result(
+    tasks: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The system takes its memory away after it answers no more; in between multiprocessing takes it for alive."""
+    jobs = list(range(1, 17))
+    expected = sorted(run(tasks.bytes_of, jobs))
+    for kill_at in (1, 40, 77):
+        killed = []
+
+        def kill(done: int, kill_at: int = kill_at, killed: list[int] = killed) -> None:
+            if done >= kill_at and not killed:
+                killed.append(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+                os.kill(killed[0], signal.SIGKILL)
+
+        done = run_jobs(tasks.bytes_of, [(job, 5) for job in jobs], num_workers=2, on_progress=kill)
+        assert sorted(done) == expected and killed
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_fork_server_that_does_not_answer_is_killed_and_another_begun(
+    tasks: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "SERVER_END_SECONDS", 0.1)
+    assert run(tasks.count, [5], num_workers=1) == [(5, 5)]
+    first = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    pool._give_up_fork_server()
+    assert run(tasks.count, [5], num_workers=1) == [(5, 5)]
+    assert forkserver._forkserver._forkserver_pid != first  # type: ignore[attr-defined]

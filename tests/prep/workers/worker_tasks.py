@@ -1,5 +1,6 @@
 """Tasks for the tests of workers, in a module of their own so that a worker process can import them."""
 
+import hashlib
 import os
 import signal
 import time
@@ -14,6 +15,15 @@ def count(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> int:
         heartbeat(i)
         done += i not in poisoned
     return done
+
+
+def bytes_of(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> bytes:
+    """Five inputs, whose bytes depend on the job alone."""
+    parts = []
+    for i in range(5):
+        heartbeat(i)
+        parts.append(hashlib.sha256(f"{job} {i}".encode()).digest())
+    return b"".join(parts)
 
 
 def name_process(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> int:

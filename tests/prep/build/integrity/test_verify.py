@@ -107,7 +107,7 @@ def test_every_truncation_is_found_without_reading(built: tuple[Path, Path]) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["train-00001.idx", "statistics.npz", "index.bin", "quarantine.jsonl", "manifest.json"]
+    "name", ["train-00001.idx", "statistics.npz", "index.bin", "sources.jsonl", "quarantine.jsonl", "manifest.json"]
 )
 def test_every_changed_byte_of_a_small_file_is_found(built: tuple[Path, Path], name: str) -> None:
     path = built[1] / name
@@ -158,6 +158,21 @@ def test_statistics_and_quarantine_are_made_again(
     (folder / "statistics.npz").write_bytes(b"")
     (folder / "quarantine.jsonl").write_text("nonsense\n")
     assert repair(folder, source) == ["quarantine.jsonl", "statistics.npz"]
+    assert tree_hashes(folder) == before
+
+
+def test_the_table_of_sources_is_made_again_from_the_source(
+    built: tuple[Path, Path], tree_hashes: Callable[[Path], dict[str, str]], tmp_path: Path
+) -> None:
+    source, folder = built
+    before = tree_hashes(folder)
+    (folder / "sources.jsonl").unlink()
+    # The same images below other paths are the source of the shards, but not of this table.
+    (tmp_path / "moved").mkdir()
+    shutil.copytree(source / "train", tmp_path / "moved/training")
+    with pytest.raises(ValueError, match="the same images under other paths"):
+        repair(folder, tmp_path / "moved")
+    assert repair(folder, source) == ["sources.jsonl"]
     assert tree_hashes(folder) == before
 
 

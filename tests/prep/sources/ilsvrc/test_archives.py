@@ -20,7 +20,7 @@ from alexkit.prep.sources.ilsvrc.devkit import read_devkit, read_meta
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
 
 # What holds the names of classes, which not every layout knows.
-NAMED = ("manifest.json", "README.md")
+NAMED = ("manifest.json", "README.md", "sources.jsonl")
 # As in the real devkit, numbers are not in the order of WordNet ids, and inner nodes of the tree come last.
 NUMBERS = {"n00000000": 2, "n00000001": 3, "n00000002": 1}
 WORDS = {"n00000000": "tench, Tinca tinca", "n00000001": "goldfish", "n00000002": "great white shark, man-eater"}
@@ -269,6 +269,13 @@ def test_a_row_of_meta_mat_that_is_damaged_is_one_line(field: str, value: object
     scipy_io.savemat(file, {"synsets": np.array([tuple(row.values())], [(name, object) for name in row]).reshape(1, 1)})
     with pytest.raises(InputError, match=rf"kit.tar.gz: a damaged meta.mat \({words}"):
         read_meta(file.getvalue(), Path("kit.tar.gz"))
+
+
+@pytest.mark.parametrize("line", ["9" * 5000, "-1", "n01440764", "1.5"])
+def test_a_damaged_ground_truth_is_one_line(tmp_path: Path, line: str) -> None:
+    write_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", [1, line], do_compression=True)  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"a damaged ground truth \('.{1,40}' is no class number\)"):
+        read_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz")
 
 
 def test_a_meta_mat_without_its_table_is_one_line() -> None:

@@ -12,7 +12,7 @@ from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
 
 # What holds the names of classes, which not every layout knows.
-NAMED = ("manifest.json", "README.md")
+NAMED = ("manifest.json", "README.md", "sources.jsonl")
 WORDS = {"n00000000": "tench, Tinca tinca", "n00000001": "goldfish", "n00000002": "great white shark, man-eater"}
 DATA = Path("ILSVRC/Data/CLS-LOC")
 MAPPING, SOLUTION = "LOC_synset_mapping.txt", "LOC_val_solution.csv"

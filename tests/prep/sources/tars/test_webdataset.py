@@ -66,7 +66,8 @@ def test_our_own_shards_are_a_source_with_their_classes_and_names(
     assert source.description.count("WebDataset shards in") == 2 and source.passed_over == ()
     build(tmp_path / "once", tmp_path / "twice", pixels)
     once, twice = (tree_hashes(tmp_path / name) for name in ("once", "twice"))
-    assert {name for name in once if once[name] != twice[name]} == {"train/manifest.json", "val/manifest.json"}
+    about = {f"{split}/{name}" for split in ("train", "val") for name in ("manifest.json", "sources.jsonl")}
+    assert {name for name in once if once[name] != twice[name]} == about
 
 
 def test_a_folder_of_shards_alone_is_one_split(layouts: tuple[Path, Path], tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ GOOD = {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"y", "b.cls": b"0\n"}
         ({**GOOD, "c.cls": b"0"}, "sample 'c' has the members cls; expected one image"),
         ({**GOOD, "c.jpg": b"z", "c.png": b"z", "c.cls": b"0"}, "sample 'c' has the members cls, jpg, png"),
         ({**GOOD, "c.jpg": b"z", "c.cls": b"cat"}, "sample 'c': label 'cat', a name among numbers such as 1"),
-        ({**GOOD, "c.jpg": b"z", "c.cls": b"-1"}, "sample 'c': label -1; expected a class index"),
+        ({**GOOD, "c.jpg": b"z", "c.cls": b"-1"}, "sample 'c': label -1, which stands for none"),
         ({**GOOD, "c.jpg": b"z", "c.cls": b"123456"}, "sample 'c': label 123456; expected a class index"),
         ({**GOOD, "c.jpg": b"z", "c.json": b"{}"}, "sample 'c': no label"),
         (

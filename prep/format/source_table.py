@@ -1,0 +1,62 @@
+"""`sources.jsonl`: which file every sample was made of, a JSON line for each, in stored order.
+
+    {"key": "00000012_daisy_42_n", "source": "train/daisy/42_n.jpg"}
+
+`source` is the path below the folder or address that was sharded, and for what lies in a tar, a zip or a parquet file
+that file's path, a colon and the name in it.
+"""
+
+import json
+import mmap
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...errors import InputError
+from .files import sha256_of, whole_file
+
+SOURCES_NAME = "sources.jsonl"
+
+
+def write_source_table(folder: Path, rows: Iterable[tuple[str, str]]) -> str:
+    """Write `folder/sources.jsonl`, whole, from the key and the source of every sample in order; its SHA-256."""
+    path = folder / SOURCES_NAME
+    with whole_file(path) as file:
+        for key, source in rows:
+            file.write(_line(key, source))
+    return sha256_of(path)
+
+
+def find_source(folder: Path, key: str) -> str:
+    """What `folder/sources.jsonl` says of the sample `key`.
+
+    Raises InputError naming the file when it has no such key, or a line that is no row of it.
+    """
+    path = folder / SOURCES_NAME
+    wanted = json.dumps({"key": key})[:-1].encode()
+    with path.open("rb") as file:
+        # Mapped and searched, not parsed: a set of a million samples has a hundred megabytes of this.
+        if os.fstat(file.fileno()).st_size:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                start = 0 if content[: len(wanted) + 1] == wanted + b"," else content.find(b"\n" + wanted + b",") + 1
+                if start or content[: len(wanted)] == wanted:
+                    end = content.find(b"\n", start)
+                    return _source_of(content[start : end if end > 0 else len(content)], path)
+    raise InputError(f"{path}: no sample has the key {key!r}; keys are the names in the tars without their extensions")
+
+
+def _line(key: str, source: str) -> bytes:
+    row = {"key": key, "source": source}
+    try:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a name that is not UTF-8
+        return json.dumps(row).encode() + b"\n"
+
+
+def _source_of(line: bytes, path: Path) -> str:
+    try:
+        return str(json.loads(line)["source"])
+    except (ValueError, KeyError):
+        raise InputError(
+            f"{path}: damaged line {line[:80]!r}; 'alexprep repair SHARDS SOURCE' writes it again"
+        ) from None
