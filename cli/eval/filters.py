@@ -11,9 +11,7 @@ from .options import PATH, NetworkChoice, json_option, require_file, run_argumen
 
 @click.command(
     short_help="Draw the kernels of the first layer.",
-    epilog=examples(
-        "alexeval filters runs/original --json", "alexeval filters bvlc_alexnet.caffemodel --out filters.png"
-    ),
+    epilog=examples("alexeval filters runs/original --json"),
 )
 @run_argument
 @click.option(
