@@ -12,6 +12,7 @@ from .conftest import draw_image
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALLEST = {
+    "checksums": ("PHOTOS --rounds 1 --batches 1 --samples 300", "resident over an epoch of 300 images"),
     "prep": ("PHOTOS --repeat 1 --pairs 1 --workers 1", "alexkit is faster by"),
     "large_photos": ("PHOTOS --count 2 --turns 1 --megapixels 1", "scaled differs from full by"),
     "loader": ("PHOTOS --rounds 1 --seconds 0.01 --samples 300", "Loader, mean image and jitter"),
