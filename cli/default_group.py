@@ -1,5 +1,7 @@
 """A command with verbs beside it: what is no verb goes to the default command."""
 
+import difflib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,6 +30,10 @@ class DefaultGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Route the line: to a verb, to this group's own options, or to the default command."""
         own = {name for option in self.get_params(ctx) for name in option.opts}
+        if args and args[0] not in self.commands and not args[0].startswith("-") and not Path(args[0]).exists():
+            meant = difflib.get_close_matches(args[0], self.commands, n=1, cutoff=0.75)
+            if meant:
+                raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{meant[0]}'?", ctx)
         if not args or (args[0] not in self.commands and args[0] not in own):
             args = [self.default.name or "", *args]
         return super().parse_args(ctx, args)

@@ -278,5 +278,6 @@ class Flow:
     def _refusal(self, index: int, reason: str) -> InputError:
         return InputError(
             f"{self._samples.where(index)}: {reason}, so the disk or a copy went wrong; "
-            "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' goes on without it"
+            "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' (--set data.on_error=replace) goes on "
+            "without it"
         )

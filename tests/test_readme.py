@@ -68,6 +68,20 @@ def test_the_python_runs_as_it_stands(folder: Path, page: Path) -> None:
         subprocess.run([sys.executable, "-c", block], cwd=folder, check=True, timeout=120)
 
 
+HOW_TO = ("what-limits-loading", "staging")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HOW_TO)
+def test_the_commands_of_a_how_to_page_run_as_they_stand_but_shorter(folder: Path, name: str) -> None:
+    if not (folder / "shards").exists():
+        run("alexprep shard imagenet", folder)
+    blocks = code_blocks((ROOT / f"docs/how-to/{name}.md").read_text(), "sh")
+    assert blocks
+    script = f'set -e\nalextrain() {{ command alextrain "$@" {SHORTER}; }}\n' + "\n".join(blocks)
+    run(f"bash -c {shlex.quote(script)}", folder)
+
+
 def test_every_picture_and_page_that_is_linked_is_there() -> None:
     for page in PAGES:
         links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())

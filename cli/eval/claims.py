@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ..terminal import examples, one_line_errors
-from .options import PATH, require_folder
+from .options import PATH, require_file
 
 
 @click.command(
@@ -39,7 +39,7 @@ def claims(
     from ...model.evaluation.report.figure_1 import draw_figure_1
     from ...model.evaluation.report.run_records import read_record, store_record
 
-    require_folder("--picture", picture)
+    require_file("--picture", picture)
     records = [read_record(run, scores) for run in runs]
     if store is not None:
         for record in records:

@@ -12,6 +12,7 @@ from .options import (
     network_options,
     run_argument,
     shards_option,
+    split_option,
 )
 
 
@@ -21,7 +22,7 @@ from .options import (
 )
 @run_argument
 @shards_option("Folder with train/ and val/ that 'alexprep shard' wrote.")
-@click.option("--split", default="val", show_default=True, help="The split whose images are searched for.")
+@split_option("val", "The split whose images are searched for.")
 @click.option("--bits", default=256, show_default=True, help="Length of a code, a multiple of 8.")
 @click.option("--epochs", default=20, show_default=True, type=click.IntRange(1), help="Passes over the features.")
 @click.option(

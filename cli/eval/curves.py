@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ..terminal import examples, note, one_line_errors
-from .options import PATH, require_folder
+from .options import PATH, require_file
 
 
 @click.command(
@@ -24,7 +24,7 @@ def curves(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """
     from ...model.evaluation.figures import draw_runs
 
-    require_folder("--out", out)
+    require_file("--out", out)
     found = draw_runs(out, runs)
     if as_json:
         keys = ("run", "best_top1_error", "best_epoch", "last_top1_error")

@@ -9,7 +9,7 @@ import click
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN, cache_options
 from ..terminal import examples, note, one_line_errors, progress
-from .options import PATH, NetworkChoice, json_option, network_options, require_folder
+from .options import PATH, NetworkChoice, json_option, network_options, require_file, require_folder, split_option
 
 if TYPE_CHECKING:
     from ...model import EvaluationResult
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     help="Folder or address with train/ and val/ that 'alexprep shard' wrote, or one of them.",
 )
 @cache_options
-@click.option("--split", default="val", show_default=True, help="The split to evaluate on.")
+@split_option("val", "The split to evaluate on.")
 @click.option(
     "--views",
     type=click.Choice(["center", "nine", "ten"]),
@@ -77,21 +77,17 @@ def evaluate(
     from ...model.evaluation.report.tables import append_timm_rows, check_predictions_file, write_predictions
     from ...prep import ShardSet
 
-    for option, path in (
-        ("--picture", picture),
-        ("--predictions", predictions),
-        ("--results", results),
-        ("--report", report),
-    ):
-        require_folder(option, path)
+    for option, path in (("--picture", picture), ("--predictions", predictions), ("--results", results)):
+        require_file(option, path)
+    require_folder("--report", report)
     if predictions:
         check_predictions_file(predictions)
     if (neighbors or examples) and not report:
-        raise InputError("--neighbors and --examples are for the page of --report DIR")
+        raise click.UsageError("--neighbors and --examples are for the page of --report DIR; add it")
     if codes and not neighbors:
-        raise InputError("--codes are compared with the exact search of --neighbors; add it")
+        raise click.UsageError("--codes are compared with the exact search of --neighbors; add it")
     if search_weights and len(runs) < 2:
-        raise InputError("--search-weights weighs several networks; name at least two RUNs")
+        raise click.UsageError("--search-weights weighs several networks; name at least two RUNs")
     if not shards.is_dir():
         raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
     if report:
@@ -100,7 +96,9 @@ def evaluate(
         require_libraries()
     train = shards / "train" if (shards / "train").is_dir() else None
     if neighbors and train is None:
-        raise InputError(f"--neighbors searches {shards / 'train'}, which is not there")
+        raise InputError(
+            f"--neighbors searches {shards / 'train'}, which is not there; name a folder with train/ by --shards"
+        )
     networks = [choice.load(run, train) for run in runs]
     evaluation = Evaluation(
         networks,

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN
 from ..terminal import examples, one_line_errors
-from .options import PATH, NetworkChoice, require_folder, run_argument, weights_options
+from .options import PATH, NetworkChoice, require_file, require_folder, run_argument, weights_options
 
 
 @click.command(
@@ -49,9 +48,11 @@ def export(
     )
 
     if not (onnx_file or torch_file or timm or web):
-        raise InputError("name at least one of --onnx FILE, --torch-export FILE, --timm FOLDER and --web FOLDER")
-    for option, path in (("--onnx", onnx_file), ("--torch-export", torch_file), ("--timm", timm), ("--web", web)):
-        require_folder(option, path)
+        raise click.UsageError("name at least one of --onnx FILE, --torch-export FILE, --timm FOLDER and --web FOLDER")
+    require_file("--onnx", onnx_file)
+    require_file("--torch-export", torch_file)
+    require_folder("--timm", timm)
+    require_folder("--web", web)
     network = choice.load(run, shards)
     for path, write, compute in (
         (onnx_file, write_network_onnx, run_onnx),

@@ -1,24 +1,28 @@
 """alexeval filters: the first layer's kernels, and how the columns share color."""
 
+import json
 from pathlib import Path
 
 import click
 
 from ..terminal import examples, one_line_errors
-from .options import PATH, NetworkChoice, require_folder, run_argument, weights_options
+from .options import PATH, NetworkChoice, json_option, require_file, run_argument, weights_options
 
 
 @click.command(
     short_help="Draw the kernels of the first layer.",
-    epilog=examples("alexeval filters runs/original", "alexeval filters bvlc_alexnet.caffemodel --out filters.png"),
+    epilog=examples(
+        "alexeval filters runs/original --json", "alexeval filters bvlc_alexnet.caffemodel --out filters.png"
+    ),
 )
 @run_argument
 @click.option(
     "--out", type=PATH, help="The PNG to write.  [default: filters.png in RUN, or beside it where RUN is a file]"
 )
+@json_option("Print the fractions of color as JSON.")
 @weights_options
 @one_line_errors
-def filters(run: Path, out: Path | None, choice: NetworkChoice) -> None:
+def filters(run: Path, out: Path | None, as_json: bool, choice: NetworkChoice) -> None:
     """Draw the first layer's kernels by column, and print how much of each column's energy is color.
 
     RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe where it does not say its network.
@@ -30,9 +34,13 @@ def filters(run: Path, out: Path | None, choice: NetworkChoice) -> None:
     kernels_KCHW = network.network.get_parameter(f"{first}.weight").detach().numpy()
     columns = network.network.wiring.columns
     path = out or (run if run.is_dir() else run.parent) / "filters.png"
-    require_folder("--out", path)
+    require_file("--out", path)
     draw_filters(path, kernels_KCHW, columns)
-    for number, fraction in enumerate(color_fractions(kernels_KCHW, columns), 1):
+    fractions = color_fractions(kernels_KCHW, columns)
+    if as_json:
+        click.echo(json.dumps({"color_by_column": list(map(float, fractions)), "picture": str(path)}))
+        return
+    for number, fraction in enumerate(fractions, 1):
         name = f"column {number}" if columns > 1 else "kernels"
         click.echo(f"{name}: {fraction:.1%} of the energy is color, the rest is gray")
     click.echo(str(path))

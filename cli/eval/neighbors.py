@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 
 from ...errors import InputError
 from ..terminal import examples, note, one_line_errors, progress
@@ -13,9 +12,10 @@ from .options import (
     NetworkChoice,
     json_option,
     network_options,
-    require_folder,
+    require_file,
     run_argument,
     shards_option,
+    split_option,
 )
 
 
@@ -26,7 +26,7 @@ from .options import (
 @run_argument
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
 @shards_option("Where to search: shards, or their folder.")
-@click.option("--split", default="train", show_default=True, help="The split to search.")
+@split_option("train", "The split to search.")
 @click.option("--count", default=6, show_default=True, type=click.IntRange(1), help="Neighbors of each image.")
 @json_option("Print one JSON object a line.")
 @click.option("--picture", type=PATH, help="Draw images and neighbors to this PNG.")
@@ -46,13 +46,15 @@ def neighbors(
 
     The set's features are computed once and kept in RUN/features.
     """
+    import numpy as np
+
     from ...model.evaluation.evaluate import open_split
     from ...model.evaluation.example_figures import draw_neighbors
     from ...model.evaluation.image_files import answer_images, find_images
     from ...model.evaluation.retrieval import nearest, stored_features
     from ...pipeline.storage import Samples
 
-    require_folder("--picture", picture)
+    require_file("--picture", picture)
     found = find_images(images)
     shard_set = open_split(shards, split)
     train = shards / "train"
@@ -64,7 +66,7 @@ def neighbors(
             note(f"{answer.name}: {answer.error}")
     readable = [answer for answer in answers if answer.features_D is not None]
     if not readable:
-        raise InputError("no image could be read")
+        raise InputError(f"no image could be read; the reason{'s' * (len(found) > 1)} above")
     with progress("features", shard_set.manifest.num_samples, "images") as update:
         base_ND = stored_features(network, shard_set, batch_size=choice.batch_size, report=update)
     queries_QD = np.stack([answer.features_D for answer in readable if answer.features_D is not None])

@@ -38,6 +38,13 @@ def shards_option(help: str) -> Callable[[Command], Command]:
     )
 
 
+def split_option(default: str, help: str) -> Callable[[Command], Command]:
+    """--split: which shard set of the folder."""
+    return click.option(
+        "--split", type=click.Choice(["train", "val", "test"]), default=default, show_default=True, help=help
+    )
+
+
 def _checkpoint(context: click.Context, parameter: click.Parameter, value: str) -> str | int:
     if value in ("last", "best"):
         return value
@@ -126,4 +133,11 @@ def _with_choice(
 def require_folder(option: str, path: Path | None) -> None:
     """Raise InputError for a file to be written whose folder is not there, before any work."""
     if path is not None and not path.absolute().parent.is_dir():
-        raise InputError(f"{option} {path}: no such folder; make {path.parent} first")
+        raise InputError(f"{option} {path}: no folder {path.parent}; make it first, or name another place")
+
+
+def require_file(option: str, path: Path | None) -> None:
+    """As `require_folder`, for one file: InputError for the name of a folder, too."""
+    require_folder(option, path)
+    if path is not None and path.is_dir():
+        raise InputError(f"{option} {path}: a folder; name a file in it")

@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN
 from ..terminal import examples, note, one_line_errors
-from .options import PATH, NetworkChoice, json_option, network_options, require_folder, run_argument
+from .options import PATH, NetworkChoice, json_option, network_options, require_file, run_argument
 
 
 @click.command(
@@ -36,10 +35,12 @@ def predict(
 
     An image that cannot be read is named on stderr and the others go on; the exit code is then 1.
     """
+    import numpy as np
+
     from ...model.evaluation.example_figures import NUM_DRAWN, draw_answers
     from ...model.evaluation.image_files import ImageAnswer, answer_images, find_images
 
-    require_folder("--picture", picture)
+    require_file("--picture", picture)
     found = find_images(images)
     network = choice.load(run, shards)
     network.require_preparation()
@@ -63,6 +64,6 @@ def predict(
     if picture and drawn:
         draw_answers(picture, network, drawn)
     if failed == len(found):
-        raise InputError("no image could be read")
+        raise InputError(f"no image could be read; the reason{'s' * (len(found) > 1)} above")
     if failed:
         raise SystemExit(1)

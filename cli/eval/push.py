@@ -52,6 +52,8 @@ def _read(path: Path, run: Path, checkpoint: Path) -> dict[str, Any]:
     from ...model.runs.checkpoint import WEIGHTS
     from ...model.runs.run import read_json
 
+    if not path.is_file():
+        raise InputError(f"--metrics {path}: no such file; name the metrics.json that 'alexeval --report' wrote")
     metrics = read_json(path)
     try:
         first = metrics["rows"][0]

@@ -1,6 +1,8 @@
 """alexprep adopt: WebDataset tars made elsewhere become a shard set where they lie."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,7 +11,7 @@ from ..terminal import examples, one_line_errors, progress
 from .arguments import FOLDER
 
 
-@click.command(epilog=examples("alexprep adopt their-tars adopted"))
+@click.command(epilog=examples("alexprep adopt their-tars adopted", "alexprep adopt their-tars theirs --json"))
 @click.argument("tars", type=FOLDER)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
@@ -21,8 +23,9 @@ from .arguments import FOLDER
 )
 @click.option("--classes", type=click.Path(path_type=Path), help="A text file with one class name a line, in order.")
 @click.option("--label-key", metavar="KEY", help="JSON key or member extension of the label.")
+@click.option("--json", "as_json", is_flag=True, help="Print what the set holds as JSON.")
 @one_line_errors
-def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key: str | None) -> None:
+def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key: str | None, as_json: bool) -> None:
     """Make FOLDER a shard set of WebDataset TARS made elsewhere.
 
     The tars stay where they are, unchanged. Their images (JPEG, PNG or WebP) must be square and of one size, with one
@@ -34,9 +37,13 @@ def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key:
     try:
         names = None if classes is None else classes.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except OSError as error:
-        raise InputError(f"{classes}: cannot be read ({error.strerror}); name a text file") from None
+        raise InputError(
+            f"--classes {classes}: {error.strerror}; name a text file with one class name a line"
+        ) from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{classes}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise InputError(
+            f"--classes {classes}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from None
     total = sum(path.stat().st_size for path in tars_of(tars, split)) // 2**20
     with progress("adopting", total, "MB") as update:
         adopt_webdataset(
@@ -47,4 +54,24 @@ def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key:
             label_key=label_key,
             on_progress=lambda num_bytes: update(num_bytes // 2**20),
         )
-    click.echo(f"{folder} is a shard set; 'alexprep inspect {folder}' shows it")
+    if as_json:
+        click.echo(json.dumps(_row(folder)))
+    else:
+        click.echo(f"{folder} is a shard set; 'alexprep inspect {folder}' shows it")
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    """What a set holds, under the names that 'alexprep shard --json' gives them."""
+    from ...prep import Manifest
+
+    manifest = Manifest.read(folder)
+    return {
+        "split": manifest.split,
+        "images": manifest.num_samples,
+        "classes": len(manifest.classes),
+        "shards": len(manifest.shards),
+        "bytes": sum(entry.num_bytes for entry in manifest.shards),
+        "size_px": manifest.pixels.size_px,
+        "format": manifest.pixels.format,
+        "folder": str(folder),
+    }

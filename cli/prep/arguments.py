@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FOLDER_OR_LIST = click.Path(path_type=Path)
 SHARDS = click.argument("shards", type=SHARDS_TO_READ, default=Path("shards"), envvar="ALEXKIT_SHARDS")
-WORKERS = click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per CPU core]")
-
-
+WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per CPU core]")
 ENGINE = click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),

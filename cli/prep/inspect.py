@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ...cores import num_cores
+from ...extras import require
 from ..terminal import examples, note, one_line_errors, progress
 from .arguments import SHARDS, WORKERS, sets_of
 
@@ -34,6 +35,7 @@ def inspect(shards: Path, png: bool, quick: bool, as_json: bool, workers: int | 
     from ...prep.reports.inspect import inspection_page
     from ...prep.reports.survey import survey_set
 
+    require("matplotlib")  # now, not after a pass over all images
     surveys = [survey_set(folder) for folder in sets_of(shards)]
     sets = [survey.shard_set for survey in surveys]
     equal, alike = same_bytes(sets), None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...cores import num_cores
+from ...extras import require
 from ..terminal import examples, note, one_line_errors, progress
 from .arguments import ENGINE, SHARDS, WORKERS, train_set
 
@@ -34,6 +35,7 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
     from ...prep.reports.pca_plot import save_mean_image, save_pca_plot
 
     shard_set = train_set(shards)
+    require("matplotlib")  # now, not after a pass over all images
     manifest = shard_set.manifest
     with progress("adding up", manifest.num_samples, "images") as update:
         num_workers = num_cores() if workers is None else workers

@@ -43,7 +43,9 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     show_default=True,
     help="Folder or address of the shard sets.",
 )
-@click.option("--size", default=256, show_default=True, help="Side of the stored square, pixels.")
+@click.option(
+    "--size", type=click.IntRange(8, 4096), default=256, show_default=True, help="Side of the stored square, pixels."
+)
 @click.option(
     "--fit",
     type=click.Choice(["crop", "shorter"]),
@@ -51,7 +53,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     show_default=True,
     help="What is stored: the central square, or the whole image with its shorter side at --size.",
 )
-@click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="JPEG quality.")
 @click.option(
     "--chroma", type=click.Choice(["420", "444"]), default="420", show_default=True, help="JPEG chroma subsampling."
 )
@@ -71,14 +73,18 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     show_default=True,
     help="How images are stored; raw pixels load fastest and take six times the space.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the shuffle.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the shuffle.")
 @click.option(
-    "--images-per-shard", default=1000, show_default=True, help="Images in each tar; the last may have fewer."
+    "--images-per-shard",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Images in each tar; the last may have fewer.",
 )
 @WORKERS
 @ENGINE
 @click.option("--part", metavar="I/N", default=None, callback=_part, help="Write only this part of the shards.")
-@click.option("--max-bad", type=int, default=None, help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
+@click.option("--max-bad", type=click.IntRange(0), help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
 @click.option("--dry-run", is_flag=True, help="Say what SOURCE is taken for, and stop.")
 @click.option(

@@ -20,9 +20,16 @@ _OPTIONS = (
     click.option("--label-key", metavar="KEY", help="JSON key or member extension of the label in tars."),
     click.option("--image-column", metavar="NAME", help="Column of images in tables and lists, extension in tars."),
     click.option("--label-column", metavar="NAME", help="Column of labels in tables and lists."),
-    click.option("--class-depth", type=int, metavar="N", help="How many folder names make a class.  [default: all]"),
+    click.option(
+        "--class-depth", type=click.IntRange(1), metavar="N", help="How many folder names make a class.  [default: all]"
+    ),
     click.option("--unlabeled", is_flag=True, help="Store images without labels too, all of one class."),
-    click.option("--val-fraction", type=float, metavar="F", help="Fraction of each class to make a val split of."),
+    click.option(
+        "--val-fraction",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="F",
+        help="Fraction of each class to make a val split of.",
+    ),
     click.option("--keep", metavar="NAMES", help="Members, columns or files to store with images: caption,json."),
 )
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...errors import InputError
-from ..terminal import examples, one_line_errors
+from ..terminal import examples, note, one_line_errors
 from .arguments import ENGINE, SHARDS, WORKERS, find_damage, sets_of
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
     from dataclasses import asdict
 
     if quick and decode:
-        raise InputError("--quick looks only at names and sizes, --decode at every image; give one of them")
+        raise click.UsageError("--quick looks only at names and sizes, --decode at every image; give one of them")
     depth: Depth = "quick" if quick else "decode" if decode else "hashes"
     findings = {folder: find_damage(folder, depth, workers, engine) for folder in sets_of(shards)}
     num_findings = sum(map(len, findings.values()))
@@ -46,4 +45,6 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
             for finding in found:
                 click.echo(f"{folder}/{finding}")
         click.echo(f"findings: {num_findings}" if num_findings else "all good")
+        if num_findings:
+            note(f"'alexprep repair {shards} SOURCE' makes again what is damaged, from the images it was made of")
     raise SystemExit(1 if num_findings else 0)

@@ -37,6 +37,12 @@ def _complete_recipe(context: click.Context, parameter: click.Parameter, incompl
     return names or [CompletionItem(incomplete, type="file")]
 
 
+def _plain_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and (value in ("", ".", "..") or Path(value).name != value):
+        raise click.BadParameter(f"expected the name of a folder in --runs, got {value!r}")
+    return value
+
+
 @click.command(
     cls=_Forwarded,
     epilog=examples(
@@ -62,7 +68,7 @@ def _complete_recipe(context: click.Context, parameter: click.Parameter, incompl
     show_default=True,
     help="A built-in recipe ('alextrain recipes' lists them), a TOML file, or a run's config.json.",
 )
-@click.option("--name", help="Name of the run folder.  [default: the recipe's name]")
+@click.option("--name", callback=_plain_name, help="Name of the run folder.  [default: the recipe's name]")
 @click.option(
     "--runs",
     type=click.Path(path_type=Path),
@@ -117,18 +123,17 @@ def train(
     """
     from ...model import wiring
 
-    if not shards.is_dir():
-        raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
+    _require_train(shards)
     if change and (restart or only_forecast or only_loading or not overrides):
-        raise InputError("--change goes with --set KEY=VALUE, and not with --restart, --dry-run or --bench-data")
+        raise click.UsageError("--change goes with --set KEY=VALUE, and not with --restart, --dry-run or --bench-data")
     chosen, folder = _recipe(recipe, name, runs, overrides, change)
     if only_loading:
         if columns > 1 or only_forecast:
-            raise InputError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
+            raise click.UsageError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
         bench_data(chosen, shards, device, as_json)
         return
     if columns > 1 and seeds > 1:
-        raise InputError("--seeds trains in one process; leave out --columns")
+        raise click.UsageError("--seeds trains in one process; leave out --columns")
     if columns > 1 and "WORLD_SIZE" not in os.environ:
         from ...model.processes.launch import launch
         from ...model.processes.layout import check_processes
@@ -142,7 +147,9 @@ def train(
         _print_result(_train(chosen, shards, folder, device, columns, change, restart), folder, as_json)
         return
     if change or "WORLD_SIZE" in os.environ:
-        raise InputError("--seeds trains in one process, and changes no run that is there; leave out the other option")
+        raise click.UsageError(
+            "--seeds trains in one process, and changes no run that is there; leave out the other option"
+        )
     folders = [folder.with_name(f"{folder.name}-seed{seed}") for seed in range(seeds)]
     for seed, own in enumerate(folders):
         one, _ = _recipe(recipe, own.name, runs, (*overrides, f"training.seed={seed}"), change=False)
@@ -151,6 +158,17 @@ def train(
 
     words = ["--shards", str(shards), "--device", device, *(["--json"] if as_json else []), *map(str, folders)]
     evaluate.main(words, standalone_mode=False)
+
+
+def _require_train(shards: Path) -> None:
+    """Raise InputError for a folder without a training set, before anything else is said about it."""
+    if not shards.is_dir():
+        raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
+    if (shards / "train").is_dir():
+        return
+    if (shards / "manifest.json").exists():
+        raise InputError(f"--shards {shards}: this is one split; name the folder above, {shards.parent}")
+    raise InputError(f"--shards {shards}: holds no train/; name a folder that 'alexprep shard' wrote")
 
 
 def _train(
@@ -197,7 +215,7 @@ def _recipe(
         refuse_idle_keys(plain, chosen, where="--set")
         return chosen, runs / (name or chosen.name)
     if name is None and not given:
-        raise InputError("--change needs the --name of the run to change")
+        raise click.UsageError("--change needs the --name of the run to change")
     folder = runs / (name or load_recipe(recipe).name)
     present = Run.open(folder).recipe_at()
     chosen = change_recipe(present, overrides)

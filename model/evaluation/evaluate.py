@@ -86,7 +86,10 @@ class Evaluation:
             for network in self.networks
         ]
         if not set.intersection(*map(set, self.views)):
-            raise InputError("these networks have no kind of views in common; name one that fits all with --views")
+            each = ", ".join(
+                f"{one.name} {'/'.join(kinds)}" for one, kinds in zip(self.networks, self.views, strict=True)
+            )
+            raise InputError(f"no kind of views fits all networks ({each}); evaluate them one by one")
         samples = Samples([self.shard_set])
         indices_N = np.arange(manifest.num_samples)
         self.keys = tuple(samples.keys(indices_N))
@@ -95,7 +98,10 @@ class Evaluation:
         if labels is not None:
             self.label_sets = read_label_sets(Path(labels), self.keys, [entry.id for entry in self.classes])
         if self.searches and np.count_nonzero(self.labels_N >= 0) < 2:
-            raise InputError(f"{self.shard_set.folder}: weights are searched on labeled images, and this set has none")
+            raise InputError(
+                f"{self.shard_set.folder}: weights are searched on labeled images, and this set has none; leave out "
+                "--search-weights, or give --labels"
+            )
         self.layout = make_layout(1, 1, self.device)
 
     @property
@@ -283,7 +289,7 @@ def open_split(shards: Path, split: str) -> ShardSet:
     folder = shards if (shards / MANIFEST_NAME).exists() else shards / split
     others = sorted(path.parent.name for path in shards.glob(f"*/{MANIFEST_NAME}"))
     if others and not folder.exists():
-        raise InputError(f"{shards}: no split {split} here, but {', '.join(others)}; name one with --split")
+        raise InputError(f"{shards}: holds no {split}, but {', '.join(others)}; choose one with --split")
     shard_set = ShardSet.open(folder)
     require_images(shard_set)
     return shard_set

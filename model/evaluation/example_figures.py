@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from ...pipeline.storage import Samples
 from ...prep import ShardSet
 from ...prep.images.geometry import central_square
 from ...prep.images.stored import decode_stored
+from ...prep.reports.fonts import font_for
 from .figures import TRAIN_COLOR, VAL_COLOR, new_figure, save_figure
 from .image_files import ImageAnswer, read_image
 from .result import EvaluationResult
@@ -62,7 +64,8 @@ def draw_neighbors(
         pictures = [network.crop(read_image(answer.name)), *_stored(shard_set, row.tolist())]
         for place, picture in enumerate(pictures):
             axes[number * (1 + len(row)) + place].imshow(picture)
-        axes[number * (1 + len(row))].set_title(_short(Path(answer.name).name), fontsize=8)
+        name = Path(answer.name).name
+        axes[number * (1 + len(row))].set_title(_short(name), **_letters(name, 8))
     save_figure(figure, path)
 
 
@@ -89,15 +92,21 @@ def _draw_bars(
         if i >= len(pictures):
             continue
         picture.imshow(pictures[i])
-        picture.set_title(_short(titles[i]), fontsize=10)
+        picture.set_title(_short(titles[i]), **_letters(titles[i], 10))
         likeliest = np.argsort(-probabilities[i], kind="stable")[:5]
         colors = [VAL_COLOR if k == labels[i] else TRAIN_COLOR for k in likeliest]
         bars.barh(range(len(likeliest)), probabilities[i][likeliest], color=colors, alpha=0.55)
         for place, k in enumerate(likeliest):
             mark = "✓ " if k == labels[i] else ""
-            bars.text(0.02, place, mark + _short(names[k]), va="center", fontsize=8)
+            bars.text(0.02, place, mark + _short(names[k]), va="center", **_letters(names[k], 8))
         bars.set(xlim=(0, 1), ylim=(4.5, -0.5))
     save_figure(figure, path)
+
+
+def _letters(text: str, size: int) -> dict[str, Any]:
+    """How to draw `text`: its size, and a font that has its letters, where Matplotlib's own has not."""
+    path = font_for(text)
+    return {"fontsize": size} if path is None else {"font": path, "fontsize": size}
 
 
 def _short(name: str) -> str:

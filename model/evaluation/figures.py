@@ -76,7 +76,8 @@ def draw_runs(path: Path, runs: Sequence[Path]) -> list[tuple[Path, float, float
         val = [line for line in lines if line["kind"] == "val" and line.get("epoch")]
         train = [line for line in lines if line["kind"] == "train"]
         if not train:
-            raise InputError(f"{run}: no numbers of a training in {LOG}; name a folder that 'alextrain' wrote")
+            lacks = f"no numbers of a training in {LOG}" if run.exists() else "no such folder"
+            raise InputError(f"{run}: {lacks}; name a folder that 'alextrain' wrote")
         steps_per_epoch = val[-1]["step"] / val[-1]["epoch"] if val else train[-1]["step"]
         name = run.resolve().name
         color, dashes = RUN_COLORS[number % len(RUN_COLORS)], RUN_DASHES[number // len(RUN_COLORS) % len(RUN_DASHES)]

@@ -60,7 +60,7 @@ def find_images(words: Iterable[str]) -> list[str]:
         elif path.is_file():
             found.append(word)
         else:
-            raise InputError(f"{word}: no such file or folder")
+            raise InputError(f"{word}: no such file or folder; name images, folders of them, http addresses, or -")
     return found
 
 
@@ -112,7 +112,7 @@ def _answers(
         try:
             crops[place] = future.result()
         except (InputError, OSError) as error:
-            errors[place] = str(error)
+            errors[place] = _reason(error)
     probabilities, hidden = _ask(network, list(crops.values())) if crops else (None, None)
     rows = {place: row for row, place in enumerate(crops)}
     for place, (name, _) in enumerate(batch):
@@ -123,6 +123,13 @@ def _answers(
             features_D=None if row is None or hidden is None or not with_features else hidden[row].numpy(),
             error=errors.get(place),
         )
+
+
+def _reason(error: InputError | OSError) -> str:
+    """Why an image cannot be read, without Python's own names."""
+    inner = getattr(error, "reason", None)  # of urllib's, whose own words are "<urlopen error …>"
+    cause = inner if isinstance(inner, OSError) else error
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(error)
 
 
 @torch.no_grad()

@@ -66,13 +66,16 @@ def read_label_sets(path: Path, keys: Sequence[str], class_ids: Sequence[str]) -
     Raises InputError naming the file for another format, an unknown class, and a file that names none of the images.
     """
     if not path.is_file():
-        raise InputError(f"--labels {path}: no such file")
+        raise InputError(f"--labels {path}: no such file; name a CSV with the columns key,labels, or a JSON file")
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"--labels {path}: larger than {MAX_BYTES} bytes; this is no file of labels")
     try:
         entries = _csv_entries(path) if path.suffix == ".csv" else _json_entries(json.loads(path.read_bytes()), path)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error) as error:
-        raise InputError(f"--labels {path}: neither CSV nor JSON ({error})") from None
+        raise InputError(
+            f"--labels {path}: not {'CSV' if path.suffix == '.csv' else 'JSON'} ({error}); expected a .csv with the "
+            "columns key,labels, or JSON such as ReaL's"
+        ) from None
     numbers = {id: i for i, id in enumerate(class_ids)}
     allowed_NC = np.zeros((len(keys), len(class_ids)), np.bool_)
     found: dict[str, str] = {}
@@ -97,7 +100,8 @@ def _csv_entries(path: Path) -> dict[str, list[str]]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if not {"key", "labels"} <= set(reader.fieldnames or ()):
-            raise InputError(f"--labels {path}: needs the columns key and labels, found {reader.fieldnames}")
+            found = ", ".join(reader.fieldnames or ()) or "nothing"
+            raise InputError(f"--labels {path}: expected the columns key and labels in its first line, found {found}")
         return {_stem(row["key"]): (row["labels"] or "").split() for row in reader}
 
 

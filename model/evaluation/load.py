@@ -57,7 +57,9 @@ def load_network(
     path = Path(run)
     if (path / CONFIG).exists():
         if recipe is not None:
-            raise InputError(f"--recipe is for weights files; {path} is a run folder, whose recipe is known")
+            raise InputError(
+                f"--recipe {recipe}: for weights files; {path} is a run folder, whose recipe is known: leave it out"
+            )
         trained = _from_run(path, checkpoint)
     elif path.is_file() and path.suffix in WEIGHT_SUFFIXES:
         trained = _from_file(path, recipe)
@@ -67,7 +69,8 @@ def load_network(
             "such as .pth may run code: load one where you trust it, and save its state_dict with safetensors)"
         )
     else:
-        raise InputError(f"{path}: no {CONFIG} here; name a folder that 'alextrain' wrote, e.g. runs/paper")
+        Run.open(path)  # says what is missing
+        raise AssertionError(path)
     if shards is not None:
         _learn_data(trained, _training_set(Path(shards)))
     return trained.to(use_device(device))
@@ -105,7 +108,8 @@ def choose_checkpoint(folder: Path, choice: CheckpointChoice) -> Checkpoint:
     if step is None:
         raise InputError(f"{folder}: no validation yet, so no checkpoint is the best; use --checkpoint last")
     if step not in steps:
-        raise InputError(f"{folder}: no checkpoint of step {step}; there are those of {', '.join(map(str, steps))}")
+        there = ", ".join(map(str, steps))
+        raise InputError(f"{folder}: no checkpoint of step {step}; choose --checkpoint last, best or one of {there}")
     return read_checkpoint(kept / f"step-{step:08d}")
 
 
@@ -156,7 +160,10 @@ def _network(recipe: Recipe, weights: Mapping[str, Tensor], name: str, num_class
     table = wiring(recipe.network)
     last = f"{table.layers[-1].name}.weight"
     if last not in weights:
-        raise InputError(f"{name}: no {last} among its weights; the recipe {recipe.name!r} is for another network")
+        raise InputError(
+            f"{name}: no {last} among its weights, so recipe {recipe.name!r} is for another network; name the one that "
+            "it was trained by with --recipe"
+        )
     network = Network(table, num_classes or len(weights[last]))
     own = network.state_dict()
     for key, expected in own.items():
@@ -164,7 +171,8 @@ def _network(recipe: Recipe, weights: Mapping[str, Tensor], name: str, num_class
         if found is None or found.shape != expected.shape:
             shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
             raise InputError(
-                f"{name}: {key} is {shape}, the network of recipe {recipe.name!r} needs {tuple(expected.shape)}"
+                f"{name}: {key} is {shape}, the network of recipe {recipe.name!r} needs {tuple(expected.shape)}; name "
+                "the one that it was trained by with --recipe"
             )
         if not bool(torch.isfinite(found).all()):
             raise InputError(

@@ -200,8 +200,8 @@ def check_processes(world: int, processes_per_replica: int, num_columns: int) ->
     """Raise InputError when `world` processes cannot be divided into networks, or columns not among processes."""
     if processes_per_replica not in (1, num_columns):
         raise InputError(
-            f"--columns {processes_per_replica}: the columns of this network: {num_columns}; use --columns 1 or "
-            "another network.kind"
+            f"--columns {processes_per_replica}: this network has {num_columns} column{'s' * (num_columns > 1)}; use "
+            "--columns 1, or a recipe of a two-column network"
         )
     if world % processes_per_replica:
         raise InputError(

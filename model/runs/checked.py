@@ -16,13 +16,14 @@ from pydantic import TypeAdapter, ValidationError
 from ...errors import InputError
 
 T = TypeVar("T")
+_LIST = 'a list such as [1, 2] or ["a", "b"]'
 _KINDS = {
-    "int_type": "int",
-    "int_from_float": "int",
-    "float_type": "float",
-    "bool_type": "bool",
-    "string_type": "str",
-    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": _LIST,
 }
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
@@ -89,7 +90,7 @@ def _words(cls: type, error: ValidationError) -> str:
         bound = context[name]
         return f"{key} must be {words} {bound if isinstance(bound, int) else f'{bound:g}'}, got {value}"
     if kind == "tuple_type":
-        return f"{key} must be a list, got {value}"
+        return f"{key} must be {_LIST}, got {value}"
     if kind in ("dataclass_type", "dict_type"):
         return f"{key or 'all of it'} must be a table of keys, got {value}"
     choices = [_expected(finding) for finding in alternatives]

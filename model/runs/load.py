@@ -4,6 +4,7 @@ A file names only what departs from the defaults, or from the recipe that it nam
 overrides come last.
 """
 
+import difflib
 import json
 import tomllib
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ def _read(name_or_file: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """The keys of a recipe, those of its `base` included."""
     if name_or_file in seen:
         raise InputError(f"{name_or_file}: is its own base ({' → '.join([*seen, name_or_file])})")
-    data = _table(name_or_file)
+    data = _table(name_or_file, where=f"{seen[-1]}: base: " if seen else "")
     data.pop("about", None)
     base = data.pop("base", None)
     data.setdefault("name", Path(name_or_file).stem)
@@ -69,7 +70,7 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**base, **own, **inner}
 
 
-def _table(name_or_file: str) -> dict[str, Any]:
+def _table(name_or_file: str, where: str = "") -> dict[str, Any]:
     path = Path(name_or_file)
     if name_or_file in built_in_recipes():
         text = (files("alexkit.model.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
@@ -81,11 +82,20 @@ def _table(name_or_file: str) -> dict[str, Any]:
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not a text file ({error})") from None
     else:
-        raise InputError(
-            f"no recipe {name_or_file!r}; choose one of {', '.join(built_in_recipes())}, or name a .toml file that "
-            "exists or a run's config.json"
-        )
+        raise InputError(f"{where}{_no_recipe(name_or_file)}")
     return _parsed(text, path)
+
+
+def _no_recipe(name_or_file: str) -> str:
+    """Why this is none, and what was probably meant."""
+    path = Path(name_or_file)
+    if path.suffix in (".toml", ".json"):
+        return f"no such file {name_or_file!r}; 'alextrain recipes' lists the recipes that come with alexkit"
+    if path.exists():
+        return f"{name_or_file!r} is no recipe; name a .toml file, or the config.json of a run folder"
+    near = ", ".join(difflib.get_close_matches(name_or_file, built_in_recipes(), n=3, cutoff=0.5))
+    meant = f"perhaps {near}; " if near else ""
+    return f"no recipe {name_or_file!r}; {meant}'alextrain recipes' lists all, and the name of a file ends in .toml"
 
 
 def change_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -124,5 +134,5 @@ def _override(data: dict[str, Any], override: str) -> None:
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
-            raise InputError(f"--set {override}: {section!r} is no section")
+            raise InputError(f"--set {override}: {section!r} is a key, not a section; expected SECTION.KEY=VALUE")
     data[last] = value

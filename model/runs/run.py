@@ -147,7 +147,8 @@ class Run:
     def open(cls, folder: Path) -> "Run":
         """Read a run's configuration; InputError when the folder is not a run."""
         if not (folder / CONFIG).exists():
-            raise InputError(f"{folder}: no {CONFIG} here; name a folder that 'alextrain' wrote, e.g. runs/original")
+            found = f"no {CONFIG} here" if folder.exists() else "no such file or folder"
+            raise InputError(f"{folder}: {found}; name a folder that 'alextrain' wrote, e.g. runs/original")
         config = read_json(folder / CONFIG)
         if config.get("version") != CONFIG_VERSION:
             raise InputError(
@@ -200,13 +201,18 @@ class Run:
                 "or change it on the way with --change"
             )
         if recipe.training.folds != current.training.folds:
-            raise InputError("training.changes.fold_in cannot be changed on the way; start another run")
+            raise InputError(
+                "training.changes.fold_in cannot be changed on the way; start another run under another --name"
+            )
         for key in changed:
             if key.partition(".")[0] in FIXED or key in FIXED:
                 raise InputError(f"{key} cannot be changed on the way; start another run under another --name")
         checkpoint = newest_checkpoint(self.folder / CHECKPOINTS)
         if checkpoint is None:
-            raise InputError(f"{self.folder / CHECKPOINTS}: no checkpoint is left to go on from")
+            raise InputError(
+                f"{self.folder / CHECKPOINTS}: no checkpoint is left to go on from; restore one, or begin anew with "
+                "--restart"
+            )
         run = replace(self, history=(*self.history, RecipeChange(step=checkpoint.step, set=changed)))
         run._write()
         (self.folder / RESULT).unlink(missing_ok=True)

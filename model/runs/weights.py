@@ -50,7 +50,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise InputError(f"{path}: no checkpoint yet; train it with 'alextrain' first")
         return checkpoint.weights()
     if not path.is_file():
-        raise InputError(f"training.start_from = {str(path)!r}: no such run folder, safetensors file or .caffemodel")
+        raise InputError(
+            f"training.start_from = {str(path)!r}: no such file or run folder; name a folder that 'alextrain' wrote, a "
+            ".safetensors file or a .caffemodel"
+        )
     if path.suffix in (".pth", ".pt", ".ckpt") or zipfile.is_zipfile(path):
         raise InputError(
             f"training.start_from = {str(path)!r}: a PyTorch pickle, which is never opened here since it can run code; "
@@ -164,7 +167,7 @@ def for_fine_tuning(
 
 def _require_shape(weights: Mapping[str, Tensor], name: str, shape: tuple[int, ...], what: str) -> None:
     if weights[name].shape != shape:
-        raise InputError(f"{name} has shape {tuple(weights[name].shape)}, {what} has {shape} there")
+        raise InputError(f"{name} has shape {tuple(weights[name].shape)}, expected {shape}, as {what} has it")
 
 
 def _renamed(weights: Mapping[str, Tensor], names: Mapping[str, str], what: str) -> dict[str, Tensor]:

@@ -77,7 +77,10 @@ class Trainer:
         self.precision = choose_precision(recipe.training.precision, self.device)
         data, table = recipe.data, wiring(recipe.network)
         if table.input_px != data.crop:
-            raise InputError(f"data.crop is {data.crop} px, but the network reads {table.input_px} px; make them equal")
+            raise InputError(
+                f"data.crop is {data.crop} px, but the network {recipe.network.kind} reads {table.input_px} px; --set "
+                f"data.crop={table.input_px}, or choose another network.kind or network.input"
+            )
         split = self._validation_split()
         self.calendar = calendar_of(recipe, shards)
         with ExitStack() as stack:  # a start that is refused leaves nothing open

@@ -90,7 +90,7 @@ class Augmentation(ABC):
     def _statistics(self, shard_set: ShardSet) -> Statistics:
         """The statistics that are used."""
         if isinstance(self.mean_from, PixelSums):
-            return Statistics("the statistics given as mean_from", self.mean_from)
+            return Statistics("mean_from, of the training set", self.mean_from)
         chosen = shard_set if self.mean_from is None else ShardSet.open(Path(self.mean_from))
         return Statistics(str(chosen.folder), chosen.sums())
 
@@ -100,8 +100,9 @@ class Augmentation(ABC):
         if max(height, width) > size_px:
             raise InputError(
                 f"{shard_set.folder}: images of {size_px} px hold no crop of "
-                f"{f'{height} px' if height == width else f'{height} x {width} px'}; choose crop <= {size_px} "
-                "(a recipe for small images: --recipe cifar10-19), or make larger shards (alexprep shard --size 256)"
+                f"{f'{height} px' if height == width else f'{height} x {width} px'}; train a recipe for small images "
+                "(--recipe cifar10-19), make larger shards (alexprep shard --size 256), or give a Loader "
+                f"crop={size_px} or less"
             )
         if pixels.fit != "crop" and self.mean == "crop":
             raise InputError(
@@ -116,7 +117,7 @@ class Augmentation(ABC):
         residual_HWC: NDArray[np.float32] | None = None
         std_C: NDArray[Any] = np.ones(3)
         if self.mean in ("center", "crop"):
-            mean_C, residual_HWC = self._mean_image(self._statistics(shard_set), shard_set.manifest.pixels.size_px)
+            mean_C, residual_HWC = self._mean_image(self._statistics(shard_set), shard_set)
         elif self.mean == "channel":
             mean_C = np.array(ColorStatistics.from_sums(self._statistics(shard_set).sums).mean_C)
         elif self.mean == "imagenet":
@@ -137,11 +138,16 @@ class Augmentation(ABC):
             gain_C=(gain * unit / std_C).astype(np.float32),
         )
 
-    def _mean_image(self, statistics: Statistics, size_px: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _mean_image(
+        self, statistics: Statistics, shard_set: ShardSet
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The mean color and what the mean image has beyond it."""
-        mean_HWC = statistics.sums.mean_image_HWC()
+        mean_HWC, size_px = statistics.sums.mean_image_HWC(), shard_set.manifest.pixels.size_px
         if mean_HWC.shape != (size_px, size_px, 3):
-            raise InputError(f"{statistics.where}: mean image of {mean_HWC.shape[0]} px, but images of {size_px} px")
+            raise InputError(
+                f"{shard_set.folder}: images of {size_px} px, but the mean image to subtract ({statistics.where}) has "
+                f"{mean_HWC.shape[0]} px; use shards of --size {mean_HWC.shape[0]}, or mean='channel'"
+            )
         if self.mean == "center":
             top, left = ((size_px - side) // 2 for side in self.crop_HW)
             mean_HWC = mean_HWC[top : top + self.crop_HW[0], left : left + self.crop_HW[1]]

@@ -74,7 +74,12 @@ class Schedule:
         if training and length < self.global_batch:
             raise InputError(
                 f"{length} samples fill no global batch of {self.global_batch} ({num_replicas} x {batch_size}); "
-                f"choose batch_size <= {length // num_replicas} (of a recipe: --set training.batch_size=...)"
+                f"choose a batch_size of at most {length // num_replicas}"
+                + (
+                    f", in a recipe --set training.batch_size={length // num_replicas * num_replicas}"
+                    if length >= num_replicas
+                    else f", and at most {length} replicas"
+                )
             )
         if order != "full" and drawn is not None:
             raise InputError(f"order={order!r} takes samples as they are stored; choose order='full' with a sampling")

@@ -81,7 +81,10 @@ class CorruptSamples:
             if not corrupt:
                 return candidate
             self.add(corrupt)
-        raise InputError(f"{self._samples.where(index)}: corrupt, as are all images that could replace it")
+        raise InputError(
+            f"{self._samples.where(index)}: corrupt, as are all images that could replace it; 'alexprep repair SHARDS "
+            "SOURCE' makes them again"
+        )
 
 
 def find_undecodable(batches: Iterable[LocalBatch], decodes: Callable[[int], bool]) -> dict[int, str]:

@@ -146,9 +146,13 @@ def tars_of(source: Path, split: str) -> list[Path]:
     tars = sorted(source.glob("*.tar"))
     said = {tar: found[0] if (found := split_in(tar.name)) else None for tar in tars}
     kept = [tar for tar in tars if said[tar] in (split, None)]
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; name the folder that holds the tars")
     if not kept:
         others = ", ".join(sorted({name for name in said.values() if name}))
-        hint = f"its tars are of {others}: say --split" if others else "name the folder that holds the shards"
+        inner = next((tar.parent for tar in sorted(source.glob("*/*.tar"))), None)
+        hint = f"name the folder that holds the tars{f', e.g. {inner}' if inner else ''}"
+        hint = f"its tars are of {others}: say --split {others.split(', ')[0]}" if others else hint
         raise InputError(f"{source}: no tar of the {split} split here; {hint}")
     if None in said.values() and len(set(said.values())) > 1:
         tar = next(tar for tar in tars if said[tar] is None)
@@ -185,10 +189,10 @@ def _check_class_names(names: Sequence[str] | None) -> None:
     """InputError for a class without a name, and for two of one name: labels may be names."""
     for i, name in enumerate(names or ()):
         if not name.strip():
-            raise InputError(f"class {i} has an empty name; name every class, one a line, in order")
+            raise InputError(f"--classes: line {i + 1} is empty; name every class, one a line, in order")
     if names is not None and len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise InputError(f"two classes are called {twice!r}; give every class a name of its own")
+        raise InputError(f"--classes: two classes are called {twice!r}; give every class a name of its own")
 
 
 def _labeled(
@@ -205,7 +209,9 @@ def _labeled(
 
     largest = max((label for label in labels if isinstance(label, int)), default=-1)
     if class_names is not None and largest >= len(class_names):
-        raise InputError(f"{source}: label {largest}, but {len(class_names)} class names; name every class, in order")
+        raise InputError(
+            f"{source}: label {largest}, but --classes names {len(class_names)}; name every class, one a line, in order"
+        )
     indices, ids, _ = class_indices(labels, where, table=class_names)
     are_numbers = class_names is not None and all(isinstance(label, int) for label in labels)
     classes = tuple(

@@ -206,7 +206,9 @@ def _description_of_run(
 def _refuse_what_does_not_fit(
     out: Path, source: Source, options: BuildOptions, fingerprints: dict[str, str], now: dict[str, object]
 ) -> None:
-    """Refuse sets made of something else, an unfinished run of something else, and folders that are not ours."""
+    """Refuse sets and unfinished runs of something else, folders that are not ours, and a set inside a set."""
+    if (out / MANIFEST_NAME).exists():
+        raise InputError(f"{out}: is a shard set itself; name the folder above, {out.parent}, or another --out")
     unfinished = out / WORK_FOLDER / PLAN_NAME
     for split in source.splits:
         folder = out / split.name
@@ -214,7 +216,9 @@ def _refuse_what_does_not_fit(
             _refuse_other_set(folder, fingerprints[split.name], options)
         # In this order: another part of the run may begin while we look.
         elif folder.exists() and any(folder.iterdir()) and not unfinished.exists():
-            raise InputError(f"{folder}: not empty and not one of our runs; remove it or name another --out")
+            raise InputError(
+                f"{folder}: not empty, and neither a shard set nor an unfinished run; remove it, or name another --out"
+            )
     try:
         before = json.loads(unfinished.read_bytes())
     except FileNotFoundError:
@@ -229,7 +233,7 @@ def _refuse_what_does_not_fit(
     if changes := changed_lines(before, now):
         shown = "; ".join(changes[:4]) + (f"; and {len(changes) - 4} more" if len(changes) > 4 else "")
         raise InputError(
-            f"{out}: holds an unfinished run that differs ({shown}); repeat its command, or remove "
+            f"{out}: holds an unfinished run that differs ({shown}); repeat its command, name another --out, or remove "
             f"{out} and start again"
         )
 
@@ -241,5 +245,6 @@ def _refuse_other_set(folder: Path, fingerprint: str, options: BuildOptions) -> 
     now = {**_description(options), "source": fingerprint}
     if changes := changed_lines(before, now):
         raise InputError(
-            f"{folder}: complete, but made differently ({'; '.join(changes)}); give the same options, or another --out"
+            f"{folder}: complete, but made differently ({'; '.join(changes)}); repeat the command that made it, or "
+            "name another --out"
         )

@@ -109,9 +109,24 @@ def _prefixes(class_ids: tuple[str, ...]) -> frozenset[str]:
 
 
 def changed_lines(before: dict[str, object], now: dict[str, object]) -> Sequence[str]:
-    """What differs between two flat descriptions, as `name: BEFORE, now NOW`."""
+    """What differs between two flat descriptions, in a user's words: options by the names they are given under."""
     return [
-        f"{name}: was {before.get(name)!r}, now {now.get(name)!r}"
+        _SHA256_WORDS.get(name) or f"{_OPTIONS.get(name, name)} was {_shown(before, name)}, now {_shown(now, name)}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
+
+
+_OPTIONS = {"size_px": "--size", "images_per_shard": "--images-per-shard", "max_pixels": "--max-pixels"}
+_OPTIONS |= {
+    name: f"--{name}" for name in ("chroma", "decode", "filter", "fit", "format", "lenient", "quality", "seed")
+}
+_SHA256_WORDS = {
+    "source": "SOURCE holds other files or labels than those it was made of",
+    "probe": "the image libraries of this machine make other bytes: install the same wheels",
+}
+_SHA256_WORDS |= {f"{split} files": f"SOURCE holds other {split} files than when it began" for split in SPLITS}
+
+
+def _shown(description: dict[str, object], name: str) -> str:
+    return f"{description.get(name, 'nothing')}"[:40]

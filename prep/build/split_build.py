@@ -187,8 +187,9 @@ class SplitBuild:
             if result.written:
                 shards.append(result.written.entry)
         if sums.num_images == 0:
+            found = f", e.g. {quarantined[0].source}: {quarantined[0].reason}" if quarantined else ""
             raise InputError(
-                f"{self.split.name}: none of {len(self.split.images)} inputs is a usable image; check the source"
+                f"{self.split.name}: none of {len(self.split.images)} inputs is a usable image{found}; check the source"
             )
         manifest = Manifest(
             split=self.split.name,

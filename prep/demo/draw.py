@@ -76,8 +76,8 @@ def draw_demo_images(
     for split, count in counts:
         if count < len(DEMO_CLASSES) or count % len(DEMO_CLASSES):
             raise InputError(
-                f"{count} {split} images cannot be divided among {len(DEMO_CLASSES)} classes; use a multiple of "
-                f"{len(DEMO_CLASSES)}"
+                f"--{split} {count}: expected a multiple of {len(DEMO_CLASSES)}, as many images in each of the "
+                f"{len(DEMO_CLASSES)} classes"
             )
         for class_name in DEMO_CLASSES:
             for number in range(count // len(DEMO_CLASSES)):
@@ -86,7 +86,10 @@ def draw_demo_images(
     expected = {path for _, path in jobs}
     stray = sorted(path for path in folder.glob("*/*/*") if path not in expected and path.suffix != ".partial")
     if stray:
-        raise InputError(f"{stray[0]}: no picture of this demo set; name an empty folder, or the same seed and counts")
+        raise InputError(
+            f"{stray[0]}: no picture of this demo set; name an empty folder, or give the --seed, --train and --val "
+            "that it was drawn with"
+        )
     for path in {path.parent for path in expected}:
         path.mkdir(parents=True, exist_ok=True)
     todo = [job for job in jobs if not job[1].exists()]

@@ -144,6 +144,8 @@ class Manifest:
                 raise InputError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
             data = json.loads(path.read_bytes())
         except FileNotFoundError:
+            if not folder.exists():
+                raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote") from None
             raise InputError(
                 f"{folder}: no {MANIFEST_NAME} here, so this is not a finished shard set; run 'alexprep shard' "
                 "(the same command continues an interrupted run) or name another folder"

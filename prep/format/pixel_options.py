@@ -46,7 +46,9 @@ class PixelOptions:
             raise InputError(f"size must be 8 to 4096 px, got {self.size_px}")
         _check_choice("fit", self.fit, Fit)
         if self.fit == "shorter" and self.format == "raw":
-            raise InputError("format raw stores no shape, so it needs fit crop")
+            raise InputError(
+                "format raw stores no shape, so it does not go with --fit shorter; choose --fit crop or --format png"
+            )
         _check_choice("filter", self.filter, Filter)
         _check_choice("format", self.format, ImageFormat)
         if not 1 <= self.quality <= 100:

@@ -51,7 +51,7 @@ class ShardSet:
             above = folder.parent
             if (above / MANIFEST_NAME).exists():  # --shards demo/train, where a split is looked for
                 raise InputError(
-                    f"{folder}: no such folder: {above} is one split; name the folder above, {above.parent}"
+                    f"{above}: this is one split, and has no {folder.name}/; name the folder above, {above.parent}"
                 )
             raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote")
         if not (folder / MANIFEST_NAME).exists():

@@ -76,7 +76,10 @@ class PixelSums:
             found = "no .npz archive of plain arrays" if "pickle" in str(error) else error
             raise InputError(f"{path}: not a statistics file ({found}); run the command that made it again") from error
         if sums.image_HWC.dtype != np.int64 or sums.image_HWC.ndim != 3 or sums.outer_CC.shape != (3, 3):
-            raise InputError(f"{path}: expected int64 sums of shapes (H, W, 3) and (3, 3), found other arrays")
+            raise InputError(
+                f"{path}: expected int64 sums of shapes (H, W, 3) and (3, 3), found {sums.image_HWC.dtype} "
+                f"{sums.image_HWC.shape} and {sums.outer_CC.shape}; restore the file"
+            )
         return sums
 
     def mean_image_HWC(self) -> NDArray[np.float64]:

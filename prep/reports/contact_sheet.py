@@ -1,20 +1,20 @@
 """One picture of a shard set: a row of thumbnails for every class."""
 
-from pathlib import Path
-
 from PIL import Image, ImageDraw, ImageFont
 
-from ...extras import explained_imports
+from ..format.manifest import ClassEntry
+from .fonts import font_for
 from .survey import THUMBNAIL_PX, Survey
 
 NAME_PX = 260
+TEXT_PX = 15
 GAP_PX = 4
 MAX_ROWS = 300
 """Classes on one sheet; of more, evenly chosen ones are drawn, and the sheet says so."""
 
 
 def contact_sheet(survey: Survey) -> Image.Image:
-    """One row of thumbnails per class, with its number and name."""
+    """One row of thumbnails per class, with its number and its name, or its id where no font has the name's letters."""
     classes = survey.shard_set.manifest.classes
     step = -(-len(classes) // MAX_ROWS)
     rows = range(0, len(classes), step)
@@ -22,17 +22,25 @@ def contact_sheet(survey: Survey) -> Image.Image:
     width = NAME_PX + max(map(len, survey.shown)) * row_px
     heading = 2 * row_px // 5
     sheet = Image.new("RGB", (width, heading + len(rows) * row_px), "white")
-    draw, font = ImageDraw.Draw(sheet), _font(15)
-    every = "" if step == 1 else f", one of {step} drawn"
-    draw.text((8, 10), f"{survey.split}: {len(classes)} classes{every}", "black", font=font)
-    for row, label in enumerate(rows):
-        top = heading + row * row_px
-        draw.text(
-            (8, top + THUMBNAIL_PX // 2 - 10), _cut(draw, f"{label} {classes[label].name}", font), "black", font=font
-        )
+    draw = ImageDraw.Draw(sheet)
+    captions = {label: _caption(label, classes[label]) for label in rows}
+    words = f"{survey.split}: {len(classes)} classes" + ("" if step == 1 else f", one of {step} drawn")
+    if any(not is_name for _, is_name in captions.values()):
+        words += "; no installed font has the letters of some names (inspect.html shows them)"
+    draw.text((8, 10), words, "black", font=_font(words))
+    for row, (label, (text, _)) in enumerate(captions.items()):
+        top, font = heading + row * row_px, _font(text)
+        draw.text((8, top + THUMBNAIL_PX // 2 - 10), _cut(draw, text, font), "black", font=font)
         for column, index in enumerate(survey.shown[label]):
             sheet.paste(survey.thumbnail(index), (NAME_PX + column * row_px, top))
     return sheet
+
+
+def _caption(label: int, entry: ClassEntry) -> tuple[str, bool]:
+    """What stands beside a class, and whether that is its name."""
+    if font_for(entry.name) is not None:
+        return f"{label} {entry.name}", True
+    return (f"{label} {entry.id}" if font_for(entry.id) is not None else f"{label}"), False
 
 
 def _cut(draw: ImageDraw.ImageDraw, name: str, font: ImageFont.FreeTypeFont) -> str:
@@ -43,8 +51,8 @@ def _cut(draw: ImageDraw.ImageDraw, name: str, font: ImageFont.FreeTypeFont) -> 
     return name + "…"
 
 
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which Matplotlib brings: it has the letters of Europe's languages, Pillow's own font has not."""
-    with explained_imports():
-        import matplotlib
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size_px)
+def _font(text: str) -> ImageFont.FreeTypeFont:
+    """One that has the letters of `text`; Pillow's own font has those of English."""
+    path = font_for(text + "…") or font_for(text)
+    assert path is not None  # captions hold no others
+    return ImageFont.truetype(path, TEXT_PX)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...cores import num_cores
 from ...extras import NEEDED
 from ..format.files import free_bytes
 
@@ -71,7 +72,7 @@ def to_json(checks: list[Check]) -> dict[str, Any]:
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} on {platform.platform(terse=True)}, {os.cpu_count()} cores"
+    found = f"{platform.python_version()} on {platform.platform(terse=True)}, {num_cores()} of {os.cpu_count()} cores"
     return Check(name="Python", found=found, fix="" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
 
 

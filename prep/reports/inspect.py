@@ -60,7 +60,7 @@ def _set_section(survey: Survey) -> list[str]:
     facts = {
         "images": f"{manifest.num_samples:,}",
         "classes": f"{len(manifest.classes):,}",
-        "shards": f"{len(manifest.shards):,}, {manifest.images_per_shard:,} images each",
+        "shards": f"{len(manifest.shards):,}, of up to {manifest.images_per_shard:,} images",
         "size on disk": f"{sum(shard.num_bytes for shard in manifest.shards) / 1e6:,.1f} MB",
         "left out": f"{len(manifest.quarantined):,}, listed below" if manifest.quarantined else "nothing",
         "stored as": _in_words(manifest.pixels),
@@ -95,7 +95,9 @@ def _set_section(survey: Survey) -> list[str]:
         f"<b>{survey.distinct_mean:.1f}</b> distinct classes on average; a perfect shuffle is expected to give "
         f"<b>{survey.distinct_ideal:.1f}</b>.</p>",
         "<h3>Colors</h3>",
+        "<div class='scroll'>",
         _picture(_color_plot(survey), f"mean image and principal colors of {survey.split}", "image/png", "wide"),
+        "</div>",
         *_samples(survey),
         *_shard_table(survey),
         *_quarantine(survey),
@@ -287,7 +289,7 @@ figcaption{font-size:11px;line-height:1.3;overflow-wrap:anywhere}
 th,td{padding:.2em 1.2em .2em 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 input{font:inherit;color:inherit;background:var(--field);border:1px solid var(--soft);border-radius:6px;
 padding:.25em .6em}
-@media(max-width:520px){dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .5em}svg{font-size:26px}}
+@media(max-width:520px){dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .5em}svg{font-size:26px}.wide{min-width:720px}}
 """
 
 _SCRIPT = """

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..format.pixel_options import PixelOptions
 from ..format.shard import index_path, read_index
-from ..format.shard_set import ShardSet
+from ..format.shard_set import MEND, ShardSet
 from ..format.stats import ColorStatistics, PixelSums
 from ..workers import Engine, Heartbeat, run_jobs_by
 
@@ -133,6 +133,6 @@ def sum_one_shard(job: SumJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -
                 with heartbeat.decoding():
                     image_HWC = decode_stored(data, job.pixels)
             except InputError as error:
-                raise InputError(f"{job.path}: sample {key!r} at byte {offset}: {error}; restore the shard") from None
+                raise InputError(f"{job.path}: sample {key!r} at byte {offset}: {error}; {MEND}") from None
             sums.add(central_square(image_HWC))
     return sums.total()

@@ -64,5 +64,5 @@ def column_extras(keep: Iterable[str], row: Mapping[str, object]) -> list[Extra]
 def checked_ext(ext: str) -> str:
     """`ext`; InputError when it can be no extension of a member in a shard."""
     if len(ext) > MAX_EXT or not _EXT.fullmatch(ext):
-        raise InputError(f"keep: {ext!r} can be no extension in a shard; use up to {MAX_EXT} letters, digits, _ and -")
+        raise InputError(f"--keep: {ext!r} is no extension for a shard; use 1 to {MAX_EXT} letters, digits, _ and -")
     return ext

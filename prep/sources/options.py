@@ -50,4 +50,4 @@ class SourceOptions:
             raise InputError(f"val fraction must be between 0 and 1, got {self.val_fraction}")
         for name in self.keep:
             if name.lower() == "cls" or not name.strip() or "/" in name:
-                raise InputError(f"keep: {name!r} cannot be kept; name further members or columns, as caption,json")
+                raise InputError(f"--keep: {name!r} cannot be kept; name further members or columns, as caption,json")

@@ -73,7 +73,7 @@ class StoreUrl:
 
     def __truediv__(self, name: str) -> "StoreUrl":
         if self.query:
-            raise InputError(f"{self}: an address with a query names one object, not a folder of them")
+            raise InputError(f"{self}: an address with a query names one object, not a folder; leave out the '?…'")
         path = "/".join(filter(None, (self.path, name.strip("/"))))
         return StoreUrl(self.scheme, self.host, path, self.userinfo)
 

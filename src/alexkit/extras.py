@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 _DALI = "NVIDIA DALI: pip install 'alexkit[cu12]', or 'alexkit[cu13]' where PyTorch is built for CUDA 13 (Linux only)"
 
@@ -29,6 +30,13 @@ NEEDED: dict[str, str] = {
 def explain(error: ImportError) -> str | None:
     """How to get the library that `error` did not find; None for a library that is in no extra of ours."""
     return NEEDED.get((error.name or "").split(".")[0]) if isinstance(error, ModuleNotFoundError) else None
+
+
+def require(*modules: str) -> None:
+    """Raise ImportError with the pip line for the first of these that is not installed, without importing any."""
+    for name in modules:
+        if find_spec(name) is None:
+            raise ImportError(NEEDED[name], name=name)
 
 
 @contextmanager

@@ -38,10 +38,10 @@ def push_folder(
     huggingface_hub.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name}: name a repository as ORG/NAME, or your own user name in place of ORG")
+        raise InputError(f"{name}: expected ORG/NAME, with your own user name in place of ORG where you have no other")
     with explained_imports():
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
     api = HfApi()
     try:
         api.create_repo(name, repo_type=kind, private=not public, exist_ok=True)
@@ -62,6 +62,8 @@ def push_folder(
         )
     except LocalTokenNotFoundError:
         raise InputError("no token for the Hub: run 'hf auth login', or set HF_TOKEN") from None
+    except HFValidationError as error:
+        raise InputError(f"{name}: no name for a repository ({error})") from error
     except HfHubHTTPError as error:
         raise InputError(f"{name}: the Hub refused ({error.server_message or error})") from error
     except Exception as error:

@@ -85,18 +85,22 @@ def test_help_shows_the_recipe_option() -> None:
     ("words", "expected"),
     [
         (["--shards", "nowhere"], "--shards nowhere: no such folder; name one that 'alexprep shard' wrote"),
-        (["--shards", "."], "train: no such folder"),
+        (["--shards", "."], "--shards .: holds no train/; name a folder"),
+        (["--shards", "{shards}", "--name", "../x"], "'--name': expected the name of a folder in --runs, got '../x'"),
         ([], "--shards shards: no such folder; name one that 'alexprep shard' wrote"),
-        (["--shards", "{shards}", "--recipe", "papper"], "no recipe 'papper'; choose one of"),
+        (["--shards", "{shards}", "--recipe", "papper"], "no recipe 'papper'; perhaps paper"),
         (["--shards", "{shards}", "--set", "training.epoch=3"], "unknown key training.epoch; the nearest is"),
         (["--shards", "{shards}", "--device", "tpu"], "--device tpu: expected cpu or cuda:N, or auto"),
         (["--shards", "{shards}", "--device", "cuda:99"], "--device cuda:99: this machine has"),
         (["--shards", "{shards}", "--recipe", "quick"], "images of 32 px hold no crop of 224 px"),
-        (["--shards", "{shards}", "--recipe", "quick"], "--recipe cifar10-19), or make larger shards"),
-        (["--shards", "{shards}/train"], "/train is one split; name the folder above"),
+        (
+            ["--shards", "{shards}", "--recipe", "quick"],
+            "(--recipe cifar10-19), make larger shards (alexprep shard --size 256)",
+        ),
+        (["--shards", "{shards}/train"], "/train: this is one split; name the folder above"),
         (
             ["--shards", "{shards}", "--recipe", "cifar10-19", "--set", "training.batch_size=1000"],
-            "choose batch_size <= 100 (",
+            "choose a batch_size of at most 100, in a recipe --set training.batch_size=100",
         ),
     ],
 )
@@ -125,7 +129,7 @@ def test_a_run_from_another_dataset_is_refused_in_one_line(
 
 def test_two_processes_are_refused_for_a_network_of_one_column(shards: Path, tmp_path: Path) -> None:
     words = one_line(call("--shards", shards, "--recipe", "cifar10-19", "--runs", tmp_path, "--columns", 2))
-    assert "--columns 2: the columns of this network: 1; use --columns 1" in words
+    assert "--columns 2: this network has 1 column; use --columns 1" in words
 
 
 def test_a_dry_run_tells_what_would_be_and_leaves_nothing(shards: Path, tmp_path: Path) -> None:

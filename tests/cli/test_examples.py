@@ -56,6 +56,17 @@ def test_every_help_is_whole(name: str) -> None:
     assert not command.get_short_help_str(limit=72).endswith("..."), "the first sentence is cut in the list of commands"
 
 
+ONE_LINE = {"alexprep push", "alexprep demo-images", "alexprep completion", "alexeval export", "alexeval push"}
+"""Commands that print an address, a sentence or a script, and no numbers."""
+
+
+def test_every_command_that_prints_numbers_prints_them_as_json_too() -> None:
+    with_json = {name for name, command in COMMANDS.items() if any("--json" in one.opts for one in command.params)}
+    assert with_json == COMMANDS.keys() - ONE_LINE
+    flags = [one for command in COMMANDS.values() for one in command.params if "--json" in one.opts]
+    assert all(isinstance(one, click.Option) and one.is_flag for one in flags)
+
+
 def invoke(line: str) -> str:
     program, *words = shlex.split(line)
     result = CliRunner().invoke(PROGRAMS[program], words, catch_exceptions=False)

@@ -65,7 +65,7 @@ def test_public_is_asked_for(shards: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "token", "words"),
-    [("drawn", "right", "name a repository as ORG/NAME"), ("me/drawn", "wrong", "the Hub refused")],
+    [("drawn", "right", "expected ORG/NAME"), ("me/drawn", "wrong", "the Hub refused")],
 )
 def test_a_wrong_name_or_token_is_one_line(shards: Path, tmp_path: Path, name: str, token: str, words: str) -> None:
     with hub() as server:

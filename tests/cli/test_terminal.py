@@ -21,6 +21,7 @@ from alexkit.cli.alexprep import alexprep
 from alexkit.cli.alextrain import alextrain
 from alexkit.cli.terminal import if_interrupted, note, one_line_errors, progress
 from alexkit.errors import InputError
+from alexkit.extras import require
 
 
 def test_without_a_terminal_the_last_state_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,6 +174,13 @@ def test_a_command_called_from_python_leaves_the_log_level_as_it_was() -> None:
     before = logging.getLogger("alexkit").level
     assert CliRunner().invoke(command, ["-v"], catch_exceptions=False).exit_code == 0
     assert logging.getLogger("alexkit").level == before
+
+
+def test_a_library_that_a_command_will_need_is_asked_for_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("json")
+    monkeypatch.setattr("alexkit.extras.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"drawing pictures needs Matplotlib: pip install 'alexkit\[report\]'"):
+        require("matplotlib")
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_writer_of_another_set_is_refused(photos: Path, s3: str, expected: dic
     out = f"{s3}/out"
     assert alexprep("shard", str(photos), "--out", out, *OPTIONS, TMPDIR=str(tmp_path)).returncode == 0
     other = alexprep("shard", str(photos), "--out", out, *OPTIONS, "--seed", "1", TMPDIR=str(tmp_path))
-    assert other.returncode == 1 and "complete, but made differently (seed: was 0, now 1)" in other.stderr
+    assert other.returncode == 1 and "complete, but made differently (--seed was 0, now 1)" in other.stderr
     assert stored(out) == expected
 
 
@@ -206,7 +206,7 @@ def test_a_run_of_all_in_a_store_does_what_parts_left(
 def test_what_is_not_of_a_run_is_not_overwritten(photos: Path, s3: str, tmp_path: Path) -> None:
     store_at(f"{s3}/out").put_whole("train/mine.txt", b"mine")
     done = alexprep("shard", str(photos), "--out", f"{s3}/out", *OPTIONS, TMPDIR=str(tmp_path))
-    assert done.returncode == 1 and "not empty and not one of our runs" in done.stderr
+    assert done.returncode == 1 and "neither a shard set nor an unfinished run" in done.stderr
     assert list(stored(f"{s3}/out")) == ["train/mine.txt"]
 
 
@@ -222,7 +222,7 @@ def test_two_writers_of_different_sets_at_once_leave_one_whole_set(
     errors = [run.communicate(timeout=200)[1] for run in runs]
     assert sorted(run.returncode for run in runs) == [0, 1], errors
     refused = errors[0] if runs[0].returncode else errors[1]
-    assert "differs (seed" in refused or "made differently" in refused
+    assert "differs (--seed" in refused or "made differently" in refused
     found = stored(f"{s3}/out")
     assert runs[0].returncode or found == expected
     assert sum(name.endswith("manifest.json") for name in found) == 2

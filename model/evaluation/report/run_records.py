@@ -103,7 +103,7 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
     result, recipe = run.result, run.recipe_at()
     checkpoint = newest_checkpoint(path / CHECKPOINTS)
     if result is None:
-        raise InputError(f"{path}: no finished run; train it to its end first")
+        raise InputError(f"{path}: not finished; train it to its end first, by the same 'alextrain' command")
     epochs = _epochs(path, result)
     if not epochs:
         raise InputError(f"{path / LOG}: no training in it; a run without its log makes no record")

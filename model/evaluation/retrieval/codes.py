@@ -39,7 +39,7 @@ class CodeOptions:
 
     def __post_init__(self) -> None:
         if self.bits < 8 or self.bits % 8:
-            raise InputError(f"bits must be a multiple of 8, got {self.bits}")
+            raise InputError(f"--bits {self.bits}: expected a multiple of 8, as 128 or 256")
 
 
 class AutoEncoder(nn.Module):

@@ -61,7 +61,8 @@ class SharedRun:
                 continue
             if not self._store.exists(f"{WORK_FOLDER}/{PLAN_NAME}"):
                 raise InputError(
-                    f"{self.url / split}: not empty and not one of our runs; remove it or name another --out"
+                    f"{self.url / split}: not empty, and neither a shard set nor an unfinished run; remove it, or name "
+                    "another --out"
                 )
 
     def settle_plan(self) -> bool:

@@ -45,11 +45,15 @@ def _labeled(path: Path, devkit: Devkit, images: Iterable[SourceImage], split: s
         number = _NUMBERED.search(Path(image.name).stem)
         if number is None or not 1 <= int(number[1]) <= len(devkit.validation):
             raise InputError(
-                f"{path}: {image.name!r} is none of the {len(devkit.validation)} validation images of the devkit"
+                f"{path}: {image.name!r} is none of the {len(devkit.validation)} validation images of the devkit; move "
+                "it away, or put the devkit of the same year beside it"
             )
         class_number = devkit.validation[int(number[1]) - 1]
         if class_number not in devkit.ids:
-            raise InputError(f"{path}: {image.name!r} has class {class_number}, which the devkit's meta.mat lacks")
+            raise InputError(
+                f"{path}: {image.name!r} has class {class_number}, which the devkit's meta.mat lacks; download the "
+                "devkit again"
+            )
         rows.append((devkit.ids[class_number], image))
     return split_of_labels(split, rows, lambda image: f"{path}: {image.name}")
 

@@ -73,7 +73,7 @@ def read_train(layout: KaggleLayout, folder: Folder, options: SourceOptions) -> 
     ids = {entry.id for entry in split.classes}
     unknown = sorted(ids - mapping.keys())
     if unknown:
-        raise InputError(f"{path}: lacks {unknown[0]}, a class folder in {folder.where}")
+        raise InputError(f"{path}: lacks {unknown[0]}, a class folder in {folder.where}; move the folder away")
     for class_id, (line, _) in mapping.items():
         if class_id not in ids:
             raise InputError(
@@ -103,7 +103,10 @@ def read_validation(layout: KaggleLayout, folder: Folder, options: SourceOptions
     if mapping is not None:
         for image, (line, label) in labels.rows.items():
             if label not in mapping:
-                raise InputError(f"{labels.path}, line {line}: {image} has class {label!r}, which {MAPPING_NAME} lacks")
+                raise InputError(
+                    f"{labels.path}, line {line}: {image} has class {label!r}, which {MAPPING_NAME} lacks; get both "
+                    "files from one download"
+                )
     split = read_flat(folder, "val", labels, options)
     return with_names(split, {class_id: words for class_id, (_, words) in (mapping or {}).items()})
 

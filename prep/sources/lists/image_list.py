@@ -127,7 +127,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error})") from None
+            raise InputError(
+                f'{path}, line {number}: not JSON ({error}); expected {{"path": …, "label": …}} on every line'
+            ) from None
         if not isinstance(row, dict):
             raise InputError(f'{path}, line {number}: not an object; expected {{"path": …, "label": …}}')
         yield number, row

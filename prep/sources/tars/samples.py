@@ -30,6 +30,8 @@ LABEL_KEYS = (
 )
 MAX_LABEL_BYTES = 2**20
 _SORT = "sort its members: unpack it, then 'tar --sort=name -cf'"
+_TO_SHARD = "name them by --image-column and --label-key, or store images without labels by --unlabeled"
+_TO_ADOPT = "name the label by --label-key; 'alexprep shard' takes tars of other images and without labels"
 
 
 class LabeledSample(NamedTuple):
@@ -56,13 +58,13 @@ def labeled_samples(
         path: The tar.
         image_kinds: Extensions of images.
         options: Which member or JSON key is the label or the image, where that must be said.
-        remarks: Told when members of one sample lie apart. None refuses such a tar, which a reader in one pass
-            (webdataset, DALI) cannot read.
+        remarks: Told when members of one sample lie apart. None, where tars are adopted, refuses such a tar, which a
+            reader in one pass (webdataset, DALI) cannot read.
 
     Raises InputError naming the tar, and the sample where it is one: not a complete tar, a sample without image or
     label or with several, a member twice.
     """
-    options = options or SourceOptions()
+    options, adopting = options or SourceOptions(), remarks is None
     with opened(path) as file:
         for number, (key, members) in enumerate(_samples(path, image_kinds, options, remarks)):
             where = f"{path}: sample {key!r}"
@@ -72,8 +74,8 @@ def labeled_samples(
                 is_unlabeled = len(kinds) == 1 and not label_kinds and number == 0
                 raise (Unlabeled if is_unlabeled else InputError)(
                     f"{where} has the members {', '.join(sorted(members))}; expected one image "
-                    f"({', '.join(image_kinds)}) and a label (cls or json); name them by --image-column and "
-                    f"--label-key, or store images without labels by --unlabeled{_if_folders(key)}"
+                    f"({', '.join(image_kinds)}) and a label (cls or json); "
+                    + (_TO_ADOPT if adopting else f"{_TO_SHARD}{_if_folders(key)}")
                 )
             label: RawLabel = UNLABELED
             label_member, row = None, None
@@ -82,7 +84,7 @@ def labeled_samples(
                 content = _content(file, label_member, where)
                 if _last(label_kinds[0]) == "json":
                     row = _json_row(content, where)
-                    label = _label_in(row, options, where)
+                    label = _label_in(row, options, where, adopting=adopting)
                 else:
                     label = _label_in_text(content, where)
                 if label == NO_LABEL:
@@ -200,7 +202,7 @@ def _json_row(content: bytes, where: str) -> dict[str, object]:
     return row if isinstance(row, dict) else {}
 
 
-def _label_in(row: dict[str, object], options: SourceOptions, where: str) -> RawLabel:
+def _label_in(row: dict[str, object], options: SourceOptions, where: str, *, adopting: bool) -> RawLabel:
     """The label in a JSON object; UNLABELED where it has none and that was allowed."""
     if options.label_key is not None:
         keys = [options.label_key] if options.label_key in row else []
@@ -216,7 +218,8 @@ def _label_in(row: dict[str, object], options: SourceOptions, where: str) -> Raw
     found = f"label {row[keys[0]]!r}" if keys and row[keys[0]] is not None else "no label"
     raise (InputError if keys else Unlabeled)(
         f"{where}: {found} in its .json, which has the keys {', '.join(sorted(row)) or '(none)'}; expected a class "
-        "index or a name: name the key by --label-key, or store images without labels by --unlabeled"
+        "index or a name: name the key by --label-key"
+        + ("" if adopting else ", or store images without labels by --unlabeled")
     )
 
 

@@ -38,7 +38,11 @@ def read_webdataset(tars: Sequence[Path], split: str, options: SourceOptions, re
     if not rows:
         raise InputError(f"{tars[0].parent}: tars without samples; expected KEY.jpg and KEY.cls")
     if any(label == UNLABELED for label, _ in rows) and any(label != UNLABELED for label, _ in rows):
-        raise InputError(f"{tars[0].parent}: some samples have no label, others have one; keep the two apart")
+        bare = sum(label == UNLABELED for label, _ in rows)
+        raise InputError(
+            f"{tars[0].parent}: {bare} of {len(rows)} samples have no label; put labeled and unlabeled samples into "
+            "two sources"
+        )
     found = split_of_labels(split, rows, _where, table=ids or None)
     return with_names(found, {entry.id: entry.name for entry in classes})
 

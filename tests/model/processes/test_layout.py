@@ -181,7 +181,7 @@ def test_a_gradient_that_overflows_in_one_process_halves_the_scale_in_all(run: R
     ("world", "per_replica", "columns", "words"),
     [
         (3, 2, 2, r"3 processes do not divide into networks of 2"),
-        (2, 2, 1, r"--columns 2: the columns of this network: 1"),
+        (2, 2, 1, r"--columns 2: this network has 1 column"),
     ],
 )
 def test_layouts_that_cannot_be_are_refused(world: int, per_replica: int, columns: int, words: str) -> None:

@@ -64,9 +64,9 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ("epochs=5", r"unknown key epochs; the nearest is training.epochs"),
         ("data.epochs=5", r"unknown key data.epochs; the nearest is training.epochs"),
         ("trainning.epochs=5", r"unknown key trainning; the nearest is training"),
-        ("training.epochs=many", r"training.epochs must be int, got 'many'"),
-        ("training.epochs=2.5", r"training.epochs must be int, got 2.5"),
-        ("training.epochs=true", r"training.epochs must be int, got True"),
+        ("training.epochs=many", r"training.epochs must be a whole number, got 'many'"),
+        ("training.epochs=2.5", r"training.epochs must be a whole number, got 2.5"),
+        ("training.epochs=true", r"training.epochs must be a whole number, got True"),
         ("training.epochs=0", r"training.epochs must be at least 1, got 0"),
         ("training.batch_size=10", r"^$"),
         ("network.norm=batch", r"network.norm must be one of paper, original, caffe, none, got 'batch'"),
@@ -89,7 +89,7 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ("data=3", r"data must be a table of keys, got 3"),
         (
             "data.mean=centr",
-            r"data.mean must be one of center, crop, channel, imagenet, none or float or a list, got 'centr'",
+            r"data.mean must be one of center, crop, channel, imagenet, none or a number or a list .*, got 'centr'",
         ),
         ("training.rates.conv1=-0.5", r"training.rates.conv1 must be at least 0, got -0.5"),
         ("training.rates.conv1=inf", r"training.rates.conv1 must be a finite number, got inf"),
@@ -103,7 +103,7 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ("training.checkpoint_minutes=nan", r"training.checkpoint_minutes must be a finite number, got nan"),
         ("training.seed=-1", r"training.seed must be at least 0, got -1"),
         ("schedule.warmup_epochs=-1", r"schedule.warmup_epochs must be at least 0, got -1"),
-        ("data.mean=nan", r"data.mean must be .* or a finite number or a list, got nan"),
+        ("data.mean=nan", r"data.mean must be .* or a finite number or a list such as .*, got nan"),
         ("training.accumulate=3", r"batch_size 128 is not a multiple of accumulate 3"),
     ],
 )
@@ -116,7 +116,7 @@ def test_wrong_overrides_are_refused_in_words(override: str, words: str) -> None
 
 
 def test_a_recipe_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match=r"no recipe 'papper'; choose one of .*original, paper, quick"):
+    with pytest.raises(ValueError, match=r"no recipe 'papper'; perhaps paper; 'alextrain recipes' lists all"):
         load_recipe("papper")
 
 

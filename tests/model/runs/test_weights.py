@@ -171,7 +171,7 @@ def caffe_blobs(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("shape", [(64, 1, 11, 11), (64, 3, 7, 7), (64, 363)])
 def test_torchvisions_first_layer_has_its_shape_or_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
     save_file(torchvision_blobs(**{"features.0.weight": shape}), tmp_path / "w.safetensors")
-    words = re.escape(f"conv1.weight has shape {shape}, torchvision's alexnet has (64, 3, 11, 11) there")
+    words = re.escape(f"conv1.weight has shape {shape}, expected (64, 3, 11, 11), as torchvision's alexnet has it")
     with pytest.raises(ValueError, match=rf"training.start_from = '.*w.safetensors': {words}"):
         read_weights(tmp_path / "w.safetensors")
 
@@ -189,7 +189,7 @@ def test_torchvisions_first_layer_has_its_shape_or_is_refused(shape: tuple[int, 
 def test_caffes_blobs_have_their_shapes_or_are_refused(
     name: str, shape: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
-    words = re.escape(f"{name} has shape {shape}, Caffe's AlexNet has {expected} there")
+    words = re.escape(f"{name} has shape {shape}, expected {expected}, as Caffe's AlexNet has it")
     with pytest.raises(ValueError, match=words):
         from_caffe(caffe_blobs({name: shape}))
 
@@ -229,5 +229,5 @@ def test_a_group_that_matches_no_parameter_is_refused() -> None:
 
 
 def test_a_start_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no such run folder, safetensors file or .caffemodel"):
+    with pytest.raises(ValueError, match=r"no such file or run folder; name a folder that"):
         read_weights(tmp_path / "nothing")

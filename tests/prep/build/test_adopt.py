@@ -146,8 +146,8 @@ def _with_a_byte_changed(adopted: Path, name: str, label: bytes) -> list[Finding
     ("names", "message"),
     [
         (["a", "b", "a"], "two classes are called 'a'"),
-        (["a", " ", "c"], "class 1 has an empty name"),
-        (["a"], "label 2, but 1 class names; name every class, in order"),
+        (["a", " ", "c"], "--classes: line 2 is empty"),
+        (["a"], "label 2, but --classes names 1; name every class"),
     ],
 )
 def test_class_names_that_cannot_be_right_are_refused(

@@ -190,10 +190,10 @@ def test_a_complete_set_is_left_alone(draw_source, tmp_path: Path) -> None:  # t
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"seed": 1}, "seed: was 0, now 1"),
-        ({"images_per_shard": 5}, "images_per_shard: was 4, now 5"),
-        ({"pixels": PixelOptions(size_px=40)}, "size_px: was 32, now 40"),
-        ({"pixels": PixelOptions(size_px=32, quality=90)}, "quality: was 95, now 90"),
+        ({"seed": 1}, "--seed was 0, now 1"),
+        ({"images_per_shard": 5}, "--images-per-shard was 4, now 5"),
+        ({"pixels": PixelOptions(size_px=40)}, "--size was 32, now 40"),
+        ({"pixels": PixelOptions(size_px=32, quality=90)}, "--quality was 95, now 90"),
     ],
 )
 def test_a_complete_set_of_other_options_is_refused(
@@ -210,14 +210,14 @@ def test_a_complete_set_of_another_source_is_refused(draw_source, tmp_path: Path
     source = draw_source(splits=("train",))
     build(source, tmp_path / "out")
     (source / "train/n00000000/new.JPEG").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"complete, but made differently .*source"):
+    with pytest.raises(ValueError, match=r"complete, but made differently .*SOURCE holds other files"):
         build(source, tmp_path / "out")
 
 
 def test_files_of_others_are_not_overwritten(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "out/train").mkdir(parents=True)
     (tmp_path / "out/train/thesis.tex").write_text("mine")
-    with pytest.raises(ValueError, match="not empty and not one of our runs"):
+    with pytest.raises(ValueError, match="neither a shard set nor an unfinished run"):
         build(draw_source(splits=("train",)), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*")] == ["train", "thesis.tex"]
 

@@ -141,9 +141,9 @@ def test_a_second_run_is_refused_at_once_and_names_the_owner(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--seed", "1"], "seed: was 0, now 1"),
-        (["--quality", "80"], "quality: was 95, now 80"),
-        (["--format", "png"], "format: was 'jpeg', now 'png'"),
+        (["--seed", "1"], "--seed was 0, now 1"),
+        (["--quality", "80"], "--quality was 95, now 80"),
+        (["--format", "png"], "--format was jpeg, now png"),
     ],
 )
 def test_an_unfinished_run_with_other_options_is_refused_with_the_difference(
@@ -164,7 +164,7 @@ def test_an_unfinished_run_of_a_changed_source_is_refused_with_the_difference(
     process.communicate()
     (source / "train/n00000002/n00000002_0.JPEG").unlink()
     refused = finish(source, out)
-    assert refused.returncode == 1 and "train images of n00000002: was 5, now 4" in refused.stderr
+    assert refused.returncode == 1 and "train images of n00000002 was 5, now 4" in refused.stderr
 
 
 @pytest.mark.faults

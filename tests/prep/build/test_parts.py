@@ -104,7 +104,9 @@ def test_a_machine_that_prepares_other_bytes_is_refused(
     source = draw_source(splits=("train",))
     build(source, tmp_path / "out", (0, 2))
     monkeypatch.setattr(build_module, "probe_digest", lambda pixels: "0" * 64)
-    with pytest.raises(InputError, match=r"holds an unfinished run that differs \(probe: was '.*', now '000"):
+    with pytest.raises(
+        InputError, match=r"holds an unfinished run that differs \(the image libraries of this machine make other bytes"
+    ):
         build(source, tmp_path / "out", (1, 2))
     monkeypatch.undo()
     monkeypatch.setattr(build_module, "_description_of_run", lambda *rest: {"probe": "1" * 64})

@@ -138,5 +138,5 @@ def test_figure_1_is_the_ratio_of_epochs_to_25_percent_each_at_its_best_rate(
 
 def test_an_unfinished_run_is_refused(shard_set: ShardSet, tmp_path: Path) -> None:
     Run.start_or_resume(tmp_path / "run", load_recipe("f1-relu"), shard_set)
-    with pytest.raises(ValueError, match="run: no finished run; train it to its end first"):
+    with pytest.raises(ValueError, match="run: not finished; train it to its end first"):
         read_record(tmp_path / "run")

@@ -19,5 +19,5 @@ def test_codes_find_neighbors_and_are_the_same_each_time() -> None:
 
 
 def test_a_code_is_whole_bytes() -> None:
-    with pytest.raises(ValueError, match="bits must be a multiple of 8, got 12"):
+    with pytest.raises(ValueError, match="--bits 12: expected a multiple of 8"):
         CodeOptions(bits=12)
