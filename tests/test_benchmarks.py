@@ -12,7 +12,6 @@ from .conftest import draw_image
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALLEST = {
-    "checksums": ("PHOTOS --rounds 1 --batches 1 --samples 300", "resident over an epoch of 300 images"),
     "prep": ("PHOTOS --repeat 1 --pairs 1 --workers 1", "alexkit is faster by"),
     "large_photos": ("PHOTOS --count 2 --turns 1 --megapixels 1", "scaled differs from full by"),
     "gpu": ("--rehearse --out .", "laws: "),
