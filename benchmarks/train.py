@@ -31,8 +31,8 @@ from torch.nn import functional as F
 NUM_CLASSES = 1000
 
 
-def control(batch: int, device: torch.device) -> Callable[[], None]:
-    """One training step of the plain network."""
+def control(batch: int, device: torch.device, *, compile: bool = False) -> Callable[[], None]:
+    """One training step of the plain network, forward and backward under torch.compile if asked."""
 
     def norm() -> nn.Module:
         return nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
@@ -51,6 +51,8 @@ def control(batch: int, device: torch.device) -> Callable[[], None]:
     on_gpu = device.type == "cuda"
     order = torch.channels_last if on_gpu else torch.contiguous_format
     network = network.to(device, memory_format=order)  # type: ignore[call-overload]
+    if compile:
+        network = torch.compile(network)  # type: ignore[assignment]
     images, labels = constant_batch(batch, device)
     images = images.contiguous(memory_format=order)
     optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=0.0005)

@@ -14,6 +14,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALLEST = {
     "prep": ("PHOTOS --repeat 1 --pairs 1 --workers 1", "alexkit is faster by"),
     "large_photos": ("PHOTOS --count 2 --turns 1 --megapixels 1", "scaled differs from full by"),
+    "gpu": ("--rehearse --out .", "laws: "),
     "loader": ("PHOTOS --rounds 1 --seconds 0.01 --samples 300", "Loader, mean image and jitter"),
     "opening": ("--samples 300 --turns 1", "300 samples: "),
     "remote": ("PHOTOS --repeat 16 --images-per-shard 4 --turns 1 --latency-ms 0", "first epoch, store: "),
@@ -29,8 +30,12 @@ NEED_HOSTS = {"ray_faults", "slurm_node_lost"}
 """Trials on hosts of their own, minutes long: tests/scale runs those of Ray; those of Slurm want root and daemons."""
 
 
+PARTS = {"gpu_rows"}
+"""Run by another benchmark."""
+
+
 def test_every_benchmark_is_here() -> None:
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == SMALLEST.keys() | NEED_HOSTS
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == SMALLEST.keys() | NEED_HOSTS | PARTS
 
 
 @pytest.mark.slow
@@ -43,6 +48,6 @@ def test_a_benchmark_runs_to_its_table(tmp_path: Path, name: str) -> None:
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments.split()]
     command = [str(tmp_path / "photos") if word == "PHOTOS" else word for word in command]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert printed in done.stdout

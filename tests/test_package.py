@@ -63,10 +63,20 @@ def test_help_loads_nothing_heavy(command: str) -> None:
     assert loaded_by(f"from alexkit.cli.{command} import {command} as c; c(['--help'], standalone_mode=False)") == set()
 
 
+def test_help_of_all_three_needs_no_numpy() -> None:
+    assert "numpy" not in modules_after(
+        "from alexkit.cli.main import alexkit as c; c(['--help'], standalone_mode=False)"
+    )
+
+
 def loaded_by(code: str) -> set[str]:
+    return modules_after(code) & set(HEAVY)
+
+
+def modules_after(code: str) -> set[str]:
     script = f"{code}\nimport sys; print('LOADED', *{{name.split('.')[0] for name in sys.modules}})"
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    return set(run.stdout.rsplit("LOADED", 1)[1].split()) & set(HEAVY)
+    return set(run.stdout.rsplit("LOADED", 1)[1].split())
 
 
 def modules() -> list[tuple[str, Path]]:

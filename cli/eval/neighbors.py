@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 
 from ...errors import InputError
 from ..terminal import examples, note, one_line_errors, progress
@@ -47,6 +46,8 @@ def neighbors(
 
     The set's features are computed once and kept in RUN/features.
     """
+    import numpy as np
+
     from ...model.evaluation.evaluate import open_split
     from ...model.evaluation.example_figures import draw_neighbors
     from ...model.evaluation.image_files import answer_images, find_images

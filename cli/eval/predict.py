@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN
@@ -36,6 +35,8 @@ def predict(
 
     An image that cannot be read is named on stderr and the others go on; the exit code is then 1.
     """
+    import numpy as np
+
     from ...model.evaluation.example_figures import NUM_DRAWN, draw_answers
     from ...model.evaluation.image_files import ImageAnswer, answer_images, find_images
 

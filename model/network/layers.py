@@ -50,14 +50,44 @@ class DropoutMask(nn.Module):
 
 def kept_units(key: MaskKey, layer: int, first_unit: int, num_units: int, rate: float) -> Tensor:
     """True where a unit is kept, bool (N, num_units): a pure function of its arguments, the same on every device."""
+    kept: Tensor = torch.ops.alexkit.kept_units(
+        key.indices_N, key.seed, key.step, layer, first_unit, num_units, round(rate * 2**BITS_PER_DRAW)
+    )
+    return kept
+
+
+def _kept_units(
+    indices_N: Tensor, seed: int, step: int, layer: int, first_unit: int, num_units: int, threshold: int
+) -> Tensor:
     first_word, skip = divmod(first_unit, DRAWS_PER_WORD)
     num_words = -(-(skip + num_units) // DRAWS_PER_WORD)
-    words_W = torch.arange(first_word, first_word + num_words, device=key.indices_N.device)
-    stream = _mix_int(_mix_int(_mix_int(key.seed) ^ key.step) ^ layer)
-    bits_NW = _mix(_mix(key.indices_N[:, None] ^ stream) ^ words_W)
+    words_W = torch.arange(first_word, first_word + num_words, device=indices_N.device)
+    stream = _mix_int(_mix_int(_mix_int(seed) ^ step) ^ layer)
+    bits_NW = _mix(_mix(indices_N[:, None] ^ stream) ^ words_W)
     draws = bits_NW.view(torch.int16)[:, skip : skip + num_units]  # uniform on -2^15 ... 2^15 - 1
-    kept: Tensor = draws >= round(rate * 2**BITS_PER_DRAW) - 2 ** (BITS_PER_DRAW - 1)
+    kept: Tensor = draws >= threshold - 2 ** (BITS_PER_DRAW - 1)
     return kept
+
+
+# An operator of its own, as in `norm.py`: torch's compiler cannot see words of 64 bits as four of 16. The step is
+# symbolic, so that not every step is compiled anew.
+_LIBRARY = torch.library.Library("alexkit", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define(  # type: ignore[no-untyped-call]
+    "kept_units(Tensor indices, SymInt seed, SymInt step, int layer, int first_unit, int num_units, int threshold)"
+    " -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_LIBRARY.impl("kept_units", _kept_units, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+
+
+def _kept_like(
+    indices: Tensor, seed: int, step: int, layer: int, first_unit: int, num_units: int, threshold: int
+) -> Tensor:
+    """What it returns, without numbers: how compilers learn the shape."""
+    return indices.new_empty((indices.shape[0], num_units), dtype=torch.bool)
+
+
+torch.library.register_fake("alexkit::kept_units", _kept_like, lib=_LIBRARY)
 
 
 # The finalizer of the SplitMix64 generator (Steele, Lea and Flood, 2014), in signed arithmetic for torch's sake.
@@ -97,9 +127,10 @@ class SameMapNorm(nn.Module):
         self.size, self.alpha, self.beta = size, alpha, beta
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any x (N, C, H, W); same shape."""
-        sums = F.avg_pool2d(x.square(), self.size, 1, self.size // 2, divisor_override=1)
-        return x * (1 + self.alpha * sums) ** -self.beta
+        """Any x (N, C, H, W); same shape and dtype, computed in float32 at least."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        sums = F.avg_pool2d(wide.square(), self.size, 1, self.size // 2, divisor_override=1)
+        return (wide * (1 + self.alpha * sums) ** -self.beta).to(x.dtype)
 
 
 class AbsTanh(nn.Module):
@@ -141,3 +172,17 @@ class LocallyConnected2d(nn.Module):
         patches_NIP = F.unfold(x, self.kernel, padding=self.pad)
         out_NFP: Tensor = torch.einsum("nip,fip->nfp", patches_NIP, self.weight.flatten(2)) + self.bias.flatten(1)
         return out_NFP.view(x.shape[0], -1, self.out_px, self.out_px)  # len(x) would fix the batch in an export
+
+
+class UndrawnLinear(nn.Linear):
+    """torch's layer with weights as memory had them: the network draws its own, and 60 million draws take a second."""
+
+    def reset_parameters(self) -> None:
+        """Nothing is drawn."""
+
+
+class UndrawnConv2d(nn.Conv2d):
+    """torch's layer with weights as memory had them; see `UndrawnLinear`."""
+
+    def reset_parameters(self) -> None:
+        """Nothing is drawn."""

@@ -14,7 +14,16 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from .columns import Columns
-from .layers import AbsTanh, DropoutMask, LocallyConnected2d, MaskKey, Pooling, SameMapNorm
+from .layers import (
+    AbsTanh,
+    DropoutMask,
+    LocallyConnected2d,
+    MaskKey,
+    Pooling,
+    SameMapNorm,
+    UndrawnConv2d,
+    UndrawnLinear,
+)
 from .norm import ResponseNorm
 from .wiring import (
     Activation,
@@ -72,13 +81,14 @@ class Network(nn.Module):
         own = self.columns.own_slice(size.maps)
         outputs, held = own.stop - own.start, len(self.columns.held)
         if isinstance(layer, Linear):
-            return nn.Linear(size.inputs, outputs)
+            return UndrawnLinear(size.inputs, outputs)
         maps = size.inputs // layer.kernel**2
         if isinstance(layer, LocallyConnected):
             return LocallyConnected2d(maps, outputs, kernel=layer.kernel, pad=layer.pad, out_px=size.px)
         # Columns that live together and read only themselves are the groups of one convolution.
         groups = held if layer.reads == "own column" else 1
-        return nn.Conv2d(maps * groups, outputs, layer.kernel, layer.stride, layer.pad, groups=groups)
+        shape = (maps * groups, outputs, layer.kernel, layer.stride, layer.pad)
+        return UndrawnConv2d(*shape, groups=groups)
 
     def _operations(self, layer: Layer, size: Size, number: int) -> list[nn.Module]:
         own = self.columns.own_slice(size.maps)
@@ -123,9 +133,15 @@ class Network(nn.Module):
             generator = torch.Generator().manual_seed(layer_seed(seed, number))
             name = stage.layer.name
             weight, bias = self.get_parameter(f"{name}.weight"), self.get_parameter(f"{name}.bias")
-            whole = torch.empty(self.sizes[number].maps, *weight.shape[1:])
+            size = self.sizes[number].maps
+            # Of all columns, whichever are held here, so that every layout draws the same.
+            in_place = (
+                len(weight) == size and weight.is_cpu and weight.is_contiguous() and weight.dtype == torch.float32
+            )
+            whole = weight if in_place else torch.empty(size, *weight.shape[1:])
             whole.normal_(0, stage.layer.std, generator=generator)
-            weight.copy_(whole[self.columns.own_slice(len(whole))])
+            if not in_place:
+                weight.copy_(whole[self.columns.own_slice(size)])
             bias.fill_(stage.layer.bias)
 
     def forward(self, images_NCHW: Tensor, masks: MaskKey | None = None) -> Tensor:

@@ -58,15 +58,18 @@ class ResponseNorm(nn.Module):
 
 
 # Operators of their own, so that torch.compile, torch.export and torch.jit.trace take them as one node each instead of
-# failing at the compiled loops behind them.
-@torch.library.custom_op("alexkit::response_norm", mutates_args=())
+# failing at the compiled loops behind them. Not `torch.library.custom_op`, whose first call imports the compiler: three
+# seconds of every start.
+_LIBRARY = torch.library.Library("alexkit", "FRAGMENT")  # type: ignore[no-untyped-call]
+_NUMBERS = "int size, float alpha, float beta, float k, int groups, bool relu"
+
+
 def _response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int, relu: bool) -> Tensor:
     constants = Constants(size, alpha, beta, k, groups, relu)
     x_PC = _rows(x)
     return _maps((_compiled if x.is_cpu else _by_band)(x_PC, None, constants), x)
 
 
-@torch.library.custom_op("alexkit::response_norm_gradient", mutates_args=())
 def _response_norm_gradient(
     x: Tensor, gradient: Tensor, size: int, alpha: float, beta: float, k: float, groups: int, relu: bool
 ) -> Tensor:
@@ -74,13 +77,8 @@ def _response_norm_gradient(
     return _maps((_compiled if x.is_cpu else _by_band)(_rows(x), _rows(gradient), constants), x)
 
 
-@_response_norm.register_fake
-def _(x: Tensor, *constants: Any) -> Tensor:
-    return _maps(x.new_empty(x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]), x)
-
-
-@_response_norm_gradient.register_fake
-def _(x: Tensor, gradient: Tensor, *constants: Any) -> Tensor:
+def _like(x: Tensor, *others: Any) -> Tensor:
+    """What both return, without numbers: how compilers learn the shape."""
     return _maps(x.new_empty(x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]), x)
 
 
@@ -95,7 +93,14 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     return (da, *[None] * len(ctx.constants))
 
 
-_response_norm.register_autograd(_backward, setup_context=_save)
+for _name, _function, _inputs in (
+    ("response_norm", _response_norm, "Tensor x"),
+    ("response_norm_gradient", _response_norm_gradient, "Tensor x, Tensor gradient"),
+):
+    _LIBRARY.define(f"{_name}({_inputs}, {_NUMBERS}) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(_name, _function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"alexkit::{_name}", _like, lib=_LIBRARY)
+torch.library.register_autograd("alexkit::response_norm", _backward, setup_context=_save, lib=_LIBRARY)
 
 
 def plain_decompositions() -> dict[Any, Any]:

@@ -132,7 +132,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise InputError(f"{path}: damaged ({in_words(error)})") from None
     if version != STATE_VERSION:
         raise VersionError(
-            f"{path}: version {version!r}, this alexkit reads {STATE_VERSION}; continue with the one that "
+            f"{path}: version {version!r:.80}, this alexkit reads {STATE_VERSION}; continue with the one that "
             "wrote it, or train under another --name"
         )
     if hashes.get(STATE) != _sha256_of_state(state):

@@ -152,8 +152,8 @@ class Run:
         config = read_json(folder / CONFIG)
         if config.get("version") != CONFIG_VERSION:
             raise InputError(
-                f"{folder / CONFIG}: version {config.get('version')!r}, this alexkit reads {CONFIG_VERSION}; use the "
-                "one that wrote it"
+                f"{folder / CONFIG}: version {config.get('version')!r:.80}, this alexkit reads {CONFIG_VERSION}; "
+                "use the one that wrote it"
             )
         try:
             recipe_json = config["recipe"]
@@ -257,7 +257,9 @@ class Run:
             log.warning("%s; it is written again", error)
             return None
         scored = {"loss", "top1_error", "best_top1_error"} if "images" in result else set()
-        if missing := sorted(key for key in {"epochs", "steps"} | scored if not is_number(result.get(key))):
+        if missing := sorted(
+            key for key in {"epochs", "steps"} | scored if not is_number(result.get(key)) or result[key] < 0
+        ):
             log.warning("%s: no %s in it; it is written again", path, ", ".join(missing))
             return None
         return result

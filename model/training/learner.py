@@ -16,6 +16,7 @@ from ..network.wiring import Wiring
 from ..processes.layout import Layout
 from ..runs.recipe import Recipe
 from .groups import group_settings
+from .half_copies import HalfCopies, squared_norm
 from .optimizer import PaperSGD
 
 
@@ -42,7 +43,8 @@ class Learner:
         num_classes: Outputs of the network.
         layout: Which columns and which replica this process holds.
         device: Where the network lives.
-        precision: Of the multiplications; weights and updates are float32.
+        precision: Of the multiplications; weights and updates are float32. In bfloat16 the network computes with
+            copies of its weights, which every update writes.
     """
 
     def __init__(
@@ -60,6 +62,9 @@ class Learner:
         self.optimizer = PaperSGD(
             [{"params": [(name, parameter)]} for name, parameter in self.network.named_parameters()], lr=0.0
         )
+        self.copies = HalfCopies(self.network) if precision == torch.bfloat16 else None
+        if self.copies is not None:
+            self.optimizer.copies = self.copies.by_master
         self.follow(recipe)
         self.scale = LossScale.of(precision)
         self.step = 0
@@ -98,13 +103,14 @@ class Learner:
         """Leave this replica's scaled gradients in the network; sum of losses, number of wrong guesses."""
         training = self.recipe.training
         self.network.zero_grad()
+        if self.copies is not None:
+            self.copies.forget_gradients()
         loss_sum, wrong = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         size = -(-len(batch.labels) // training.accumulate)
         for start in range(0, len(batch.labels), size):
             chunk = slice(start, start + size)
             masks = MaskKey(seed=training.seed, step=self.step, indices_N=batch.indices[chunk])
-            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                logits = self.network(batch.images[chunk], masks)
+            logits = self._logits(batch.images[chunk], masks)
             mistakes = logits.detach().argmax(1) != batch.labels[chunk]
             if num_images is None:
                 losses = F.cross_entropy(logits.float(), batch.labels[chunk], reduction="sum")
@@ -115,7 +121,16 @@ class Learner:
             (losses * self.scale.factor / (num_images or training.batch_size)).backward()  # type: ignore[no-untyped-call]
             loss_sum += losses.detach()
             wrong += mistakes.sum()
+            if self.copies is not None and (training.accumulate > 1 or self.layout.num_replicas > 1):
+                self.copies.move_gradients()
         return loss_sum, wrong
+
+    def _logits(self, images_NCHW: Tensor, masks: MaskKey) -> Tensor:
+        if self.copies is not None:
+            return self.copies.forward(images_NCHW, masks)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            logits: Tensor = self.network(images_NCHW, masks)
+        return logits
 
     def _agree(self, sums: tuple[Tensor, Tensor], num_images: int, keys: list[str]) -> StepResult | None:
         """All-reduce of loss and gradient norm; the only point of a step where the host waits for the device.
@@ -149,10 +164,11 @@ class Learner:
 
     def _squared_gradient_norm(self) -> Tensor:
         """Of the gradients as they are without the loss scale, which is taken off here."""
-        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        found = [self.optimizer.gradient(parameter) for parameter in self.network.parameters()]
+        gradients = [gradient for gradient in found if gradient is not None]
         if self.scale.factor != 1.0:
             torch._foreach_mul_(gradients, 1 / self.scale.factor)
-        return torch.stack(torch._foreach_norm(gradients)).square().sum()
+        return squared_norm(gradients)
 
     def whole_weights(self) -> dict[str, Tensor]:
         """Whole weights by name; all processes of a replica must call."""
@@ -172,6 +188,8 @@ class Learner:
             parameter.copy_(weights[name][own])
             if momentum is not None:
                 self.optimizer.momentum_buffer(parameter).copy_(momentum[name][own])
+        if self.copies is not None:
+            self.copies.refresh()
 
     def whole_sizes(self) -> dict[str, int]:
         """The first dimension of every parameter with all columns together."""

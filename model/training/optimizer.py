@@ -4,9 +4,11 @@ torch.optim.SGD keeps a sum of gradients and multiplies by the rate outside; the
 but after a drop the paper's velocity still carries the old, larger steps.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, cast, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -14,8 +16,8 @@ from torch.optim import Optimizer
 from ...errors import InputError
 from ..network.columns import memory_order
 
-# Numbers at once on a CPU: weight, momentum and gradient of a chunk stay in the cache for the four operations.
-CPU_CHUNK = 2**17
+# Below this many numbers threads cost more than they save.
+NUMBERS_PER_THREAD = 2**16
 
 
 class PaperSGD(Optimizer):
@@ -28,13 +30,27 @@ class PaperSGD(Optimizer):
         weight_decay: The decay inside the update, at least 0.
 
     The state of a parameter is `momentum_buffer`, its last update. Raises InputError for a number out of range.
+
+    A parameter in float32 may have a copy in bfloat16 that a network computes with, see `copies`; the parameter then is
+    the master that keeps what bfloat16 would round away.
     """
+
+    # torch wraps these so that torch.compile leaves them alone, and imports the compiler, three seconds, to do so.
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+
+    copies: dict[Tensor, Tensor]
+    """By parameter, its copy in bfloat16: the gradient is taken from it, where the parameter has none of its own, and
+    every update rounds the parameter into it."""
 
     def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
         for name, value, below in (("lr", lr, None), ("momentum", momentum, 1), ("weight_decay", weight_decay, None)):
             if not value >= 0 or (below is not None and value >= below):
                 raise InputError(f"{name} must be at least 0{f' and below {below}' if below else ''}, got {value}")
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.copies = {}
 
     def momentum_buffer(self, parameter: Tensor) -> Tensor:
         """The last update of a parameter; zeros before the first."""
@@ -61,22 +77,52 @@ class PaperSGD(Optimizer):
             if group["lr"] == 0:
                 continue  # frozen
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group["lr"], group["momentum"], group["weight_decay"])
+                if (gradient := self.gradient(parameter)) is not None:
+                    self._update(parameter, gradient, group["lr"], group["momentum"], group["weight_decay"])
         return loss
 
-    def _update(self, parameter: Tensor, lr: float, momentum: float, weight_decay: float) -> None:
-        assert parameter.grad is not None
+    def gradient(self, parameter: Tensor) -> Tensor | None:
+        """What the next step learns from: the parameter's own gradient or that of its copy."""
+        copy = self.copies.get(parameter)
+        return parameter.grad if copy is None or parameter.grad is not None else copy.grad
+
+    def _update(self, parameter: Tensor, gradient: Tensor, lr: float, momentum: float, weight_decay: float) -> None:
+        copy = self.copies.get(parameter)
         # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
-        w, v = _flat(parameter), _flat(self.momentum_buffer(parameter))
-        g = _flat(parameter.grad.contiguous(memory_format=memory_order(parameter)))
-        step = CPU_CHUNK if w.device.type == "cpu" else max(w.numel(), 1)
-        for start in range(0, w.numel(), step):
-            chunk = slice(start, start + step)
-            v[chunk].mul_(momentum).add_(w[chunk], alpha=-lr * weight_decay)
-            w[chunk].add_(v[chunk].add_(g[chunk], alpha=-lr))
+        order = memory_order(parameter)
+        w, v = flat(parameter), flat(self.momentum_buffer(parameter))
+        g = flat(gradient.contiguous(memory_format=order), order)
+        if w.is_cpu and w.dtype == v.dtype == torch.float32 and g.dtype in (torch.float32, torch.bfloat16):
+            in_one_pass(w, v, g, None if copy is None else flat(copy, order), (momentum, -lr * weight_decay, -lr))
+            return
+        v.mul_(momentum).add_(w, alpha=-lr * weight_decay)
+        w.add_(v.add_(g, alpha=-lr))
+        if copy is not None:
+            flat(copy, order).copy_(w)
 
 
-def _flat(x: Tensor) -> Tensor:
+def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: tuple[float, float, float]) -> None:
+    """Update flat weights and momentum on a CPU, float32, by a gradient in float32 or bfloat16.
+
+    `copy`, bfloat16, becomes the rounded weights. `factors` are of the momentum, the weights and the gradient.
+    """
+    from ..network.norm_kernels import team
+    from .update_kernels import update, update_rounded
+
+    kernel, tensors = cast(Callable[..., None], update), [w.detach(), v, g]
+    if g.dtype == torch.bfloat16:
+        kernel, tensors = update_rounded, [*tensors, torch.empty_like(g) if copy is None else copy]
+    arrays = [(x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).detach().numpy() for x in tensors]
+    arguments = (*arrays, *map(np.float32, factors))
+    if w.numel() < 2 * NUMBERS_PER_THREAD:
+        kernel(*arguments, 0, w.numel())
+    else:
+        team(torch.get_num_threads()).run(kernel, w.numel(), *arguments)
+    if copy is not None and g.dtype != torch.bfloat16:
+        copy.copy_(w)
+
+
+def flat(x: Tensor, order: torch.memory_format | None = None) -> Tensor:
     """All numbers of a dense tensor in memory order, as a view."""
-    return x.permute(0, 2, 3, 1).reshape(-1) if memory_order(x) is torch.channels_last else x.view(-1)
+    order = order or memory_order(x)
+    return x.permute(0, 2, 3, 1).reshape(-1) if order is torch.channels_last else x.view(-1)

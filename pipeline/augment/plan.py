@@ -278,3 +278,10 @@ class RandomBoxes(RandomViews):
         from .kernels import draw_boxes
 
         return draw_boxes(seed, batch.epoch, batch.draws_B, shapes_B2, self.scale, self.ratio)
+
+
+def warm_up_views(plan: PixelPlan) -> Views:
+    """The views of no image: asking for them makes Numba compile now, not at the first batch."""
+    none = np.empty(0, np.int64)
+    batch = LocalBatch(epoch=0, numbers_B=none, indices_B=none, draws_B=none, mask_B=none.astype(np.bool_))
+    return plan.views(0, batch, np.empty((0, 2), np.int64))

@@ -6,7 +6,7 @@ what `reference.py` says, as the DALI graph does on a GPU and, on the CPU, where
 """
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from ...prep.format.compiled import Team, compiled
 from ..addresses import span
-from ..augment.plan import PixelPlan, Views
+from ..augment.plan import PixelPlan, Views, warm_up_views
 from ..storage.samples import Stored
 from .backend import BackendError, BackendOptions
 from .buffers import Buffers
-from .dali import DaliDecoder, warm_up_views
+
+if TYPE_CHECKING:
+    from .dali import DaliDecoder
 
 _NO_COLORS, _NONE_ERASED = np.empty((0, 3, 4), np.float32), np.empty((0, 4), np.int32)
 _KEPT_BUFFERS = 3  # one with the user, one being written, one more for `last_batch = batch`
@@ -54,7 +56,7 @@ class CompiledCpu:
         self._options = options
         self._size_px = options.pixels.size_px
         only_copied = options.pixels.format == "raw" and plan.sampling == "stored"
-        self._decoder = None if only_copied else DaliDecoder(plan, data, options)
+        self._decoder = None if only_copied else _decoder(plan, data, options)
         self._under_way: deque[tuple[Stored, Views]] = deque()
         height, width = plan.crop_HW
         image = (height, width, 3) if options.channels_last else (3, height, width)
@@ -139,6 +141,12 @@ def _fill_corners(
         image, view = i // num_views, i % num_views
         corners[i, 0] = np.int64(np.floor(offsets[image, view, 0] * (shapes[image, 0] - height) + 0.5))
         corners[i, 1] = np.int64(np.floor(offsets[image, view, 1] * (shapes[image, 1] - width) + 0.5))
+
+
+def _decoder(plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> "DaliDecoder":
+    from .dali import DaliDecoder  # more than half a second, which raw pixels do not need
+
+    return DaliDecoder(plan, data, options)
 
 
 def _residual_rows(plan: PixelPlan, channels_last: bool) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nvidia.dali.tensors import TensorCPU, TensorListCPU
 
 from ...prep.format.compiled import compiled
-from ..augment.plan import PixelPlan, Views
+from ..augment.plan import PixelPlan, Views, warm_up_views
 from ..storage.samples import Stored
 from .backend import BackendError, BackendOptions
 from .dali_graph import DATA, GEOMETRY, RANDOM, SPANS, VIEWS, WORD_BYTES, build_decoder, build_graph
@@ -186,15 +186,6 @@ def _fill_values(
             at = 3 + 3 * view
             values[i, at], values[i, at + 1] = offsets[i, view, 0], offsets[i, view, 1]
             values[i, at + 2] = mirrors[i, view]
-
-
-def warm_up_views(plan: PixelPlan) -> Views:
-    """The views of no image: asking for them makes Numba compile now, not at the first batch."""
-    from ..epochs.schedule import LocalBatch
-
-    none = np.empty(0, np.int64)
-    batch = LocalBatch(epoch=0, numbers_B=none, indices_B=none, draws_B=none, mask_B=none.astype(np.bool_))
-    return plan.views(0, batch, np.empty((0, 2), np.int64))
 
 
 @contextmanager

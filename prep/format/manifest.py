@@ -158,7 +158,7 @@ class Manifest:
         if found not in READABLE_VERSIONS:
             readable = " and ".join(map(str, READABLE_VERSIONS))
             raise InputError(
-                f"{path}: format version {found!r}, this alexkit reads {readable}; shard the images again or "
+                f"{path}: format version {found!r:.80}, this alexkit reads {readable}; shard the images again or "
                 "install the alexkit that made them"
             )
         digest = data.pop("manifest_sha256", None)
@@ -172,8 +172,8 @@ class Manifest:
             raise InputError(f"{path}: damaged field ({error}); {restore}") from None
         if data.get("num_samples") != manifest.num_samples:
             raise InputError(
-                f"{path}: says {data.get('num_samples')!r} samples, but its shards add up to {manifest.num_samples}; "
-                f"{restore}"
+                f"{path}: says {data.get('num_samples')!r:.80} samples, but its shards add up to "
+                f"{manifest.num_samples}; {restore}"
             )
         return manifest
 
@@ -196,13 +196,13 @@ class Manifest:
             raise InputError(f"{where}: {first['msg']}, found {str(first['input'])[:80]!r}") from None
         for i, entry in enumerate(manifest.classes):
             if entry.index != i:
-                raise InputError(f"class {entry.id!r} has index {entry.index!r}, expected {i}")
+                raise InputError(f"class {entry.id!r:.80} has index {entry.index!r:.80}, expected {i}")
         for shard in manifest.shards:
             if shard.name != Path(shard.name).name or not shard.name.endswith(".tar") or "\0" in shard.name:
-                raise InputError(f"{shard.name!r} is not the plain name of a tar")
+                raise InputError(f"{shard.name!r:.80} is not the plain name of a tar")
             for count in (shard.num_samples, shard.num_bytes):
                 if not 0 <= count < 2**48:
-                    raise InputError(f"{shard.name}: impossible count {count!r}")
+                    raise InputError(f"{shard.name}: impossible count {count!r:.80}")
         return manifest
 
 

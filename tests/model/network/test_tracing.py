@@ -1,5 +1,6 @@
 """torch's tools for graphs take the networks: export, trace, compile; the normalization is an operator of its own."""
 
+import shutil
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from alexkit.model import Network, Switches, wiring
+from alexkit.model.network.layers import DropoutMask, MaskKey, kept_units
 from alexkit.model.network.norm import ResponseNorm, plain_decompositions
 
 KIND = Switches(kind="cifar10-11")  # response normalization and locally connected layers on 24 px
@@ -90,3 +92,38 @@ def test_a_compiled_network_trains_with_the_same_gradients() -> None:
 def test_the_operator_keeps_torchs_contract(layout: torch.memory_format) -> None:
     x = torch.randn(2, 6, 3, 4).contiguous(memory_format=layout).requires_grad_()
     torch.library.opcheck(torch.ops.alexkit.response_norm.default, (x, 5, 0.01, 0.75, 2.0, 2, True))
+
+
+def test_dropout_is_captured_once_for_all_steps_with_the_same_masks() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = DropoutMask(rate=0.5, inverted=False, layer=3)
+
+        def forward(self, x: Tensor, key: MaskKey) -> Tensor:
+            self.dropout.key = key
+            return self.dropout(x)  # type: ignore[no-any-return]
+
+    captures: list[int] = []
+
+    def count(graph: Any, inputs: Any) -> Any:
+        captures.append(len(inputs))
+        return graph.forward
+
+    layer, x = Masked(), torch.ones(6, 40)
+    call: Any = torch.compile(layer, backend=count, fullgraph=True)
+    for step in range(5):
+        key = MaskKey(seed=5, step=step, indices_N=torch.arange(6))
+        assert torch.equal(call(x, key), layer(x, key))
+    assert len(captures) <= 2  # of the first step, and of any
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler wants a C++ compiler")
+def test_torchs_compiler_makes_code_of_dropout() -> None:
+    key = MaskKey(seed=5, step=1, indices_N=torch.arange(6))
+
+    def masked(x: Tensor) -> Tensor:
+        return x * kept_units(key, 3, 0, 40, 0.5)
+
+    assert torch.equal(torch.compile(masked)(torch.ones(6, 40)), masked(torch.ones(6, 40)))

@@ -1,11 +1,13 @@
+import subprocess
+import sys
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from alexkit.model.training import optimizer
-from alexkit.model.training.optimizer import PaperSGD
+from alexkit.model.training.optimizer import NUMBERS_PER_THREAD, PaperSGD
 
 
 def printed_update(w: Tensor, v: Tensor, g: Tensor, *, rate: float, decay: float) -> tuple[Tensor, Tensor]:
@@ -15,10 +17,7 @@ def printed_update(w: Tensor, v: Tensor, g: Tensor, *, rate: float, decay: float
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_steps_are_those_that_the_paper_prints_also_after_the_rate_drops(
-    channels_last: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(optimizer, "CPU_CHUNK", 50)
+def test_steps_are_those_that_the_paper_prints_also_after_the_rate_drops(channels_last: bool) -> None:
     network = nn.Conv2d(3, 4, 3).double()
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
@@ -90,6 +89,62 @@ def test_it_is_an_optimizer_of_torch_whose_state_can_be_saved_and_loaded_and_who
     scheduler.step()
     assert all(torch.equal(a, b) for a, b in zip(*(network.parameters() for network in networks), strict=True))
     assert second.param_groups[0]["lr"] == 0.05
+
+
+def torchs_update(w: Tensor, v: Tensor, g: Tensor, *, rate: float, momentum: float, decay: float) -> None:
+    """The update in torch's own operations, in place."""
+    v.mul_(momentum).add_(w, alpha=-rate * decay)
+    w.add_(v.add_(g, alpha=-rate))
+
+
+HAS_FMA = not Path("/proc/cpuinfo").exists() or " fma " in Path("/proc/cpuinfo").read_text()
+
+
+@pytest.mark.skipif(not HAS_FMA, reason="torch rounds twice where a processor cannot fuse product and sum")
+@pytest.mark.parametrize("size", [1, 1003, 2 * NUMBERS_PER_THREAD + 7])
+@pytest.mark.parametrize("decay", [0.0, 0.0005])
+@pytest.mark.parametrize("gradients", [torch.float32, torch.bfloat16])
+def test_on_a_cpu_one_pass_gives_every_bit_of_torchs_operations(
+    size: int, decay: float, gradients: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(size)
+    parameter = nn.Parameter(torch.randn(size, generator=generator))
+    ours = PaperSGD([parameter], lr=0.0123, momentum=0.9, weight_decay=decay)
+    copy = parameter.detach().bfloat16()
+    ours.copies = {parameter: copy.requires_grad_()}
+    w, v = parameter.detach().clone(), torch.zeros(size)
+    for _ in range(3):
+        g = torch.randn(size, generator=generator).to(gradients)
+        learner = parameter if gradients == torch.float32 else copy
+        learner.grad = g.clone()
+        ours.step()
+        torchs_update(w, v, g.float(), rate=0.0123, momentum=0.9, decay=decay)
+        assert torch.equal(parameter, w) and torch.equal(ours.momentum_buffer(parameter), v)
+        assert torch.equal(copy, w.bfloat16())
+
+
+def test_copies_of_weights_in_another_memory_order_and_of_wild_numbers_are_rounded_alike() -> None:
+    wild = [float("nan"), float("inf"), -float("inf"), 3.4e38, 1e-42, -0.0, 1.00390625, 1.01171875]
+    parameter = nn.Parameter(torch.tensor(wild * 9).view(3, 2, 3, 4).contiguous(memory_format=torch.channels_last))
+    ours = PaperSGD([parameter], lr=1.0)
+    copy = parameter.detach().bfloat16().zero_().requires_grad_()
+    copy.grad = torch.zeros(3, 2, 3, 4, dtype=torch.bfloat16)  # in the usual order
+    ours.copies = {parameter: copy}
+    ours.step()
+    assert torch.equal(copy.nan_to_num(7.0), parameter.bfloat16().nan_to_num(7.0))
+
+
+def test_a_first_step_imports_no_compiler_of_torch() -> None:
+    script = (
+        "import sys, torch\nfrom alexkit.model.training.optimizer import PaperSGD\n"
+        "network = torch.nn.Linear(2, 2)\nours = PaperSGD(network.parameters(), lr=0.1)\n"
+        "from alexkit.model.network.norm import ResponseNorm\n"
+        "norm = ResponseNorm(2, size=1, alpha=1.0, beta=0.75, k=2.0)\n"
+        "norm(network(torch.ones(1, 2)).view(1, 2, 1, 1)).sum().backward()\nours.step()\nours.zero_grad()\n"
+        "ours.load_state_dict(ours.state_dict())\nprint('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize(

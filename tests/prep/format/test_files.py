@@ -18,13 +18,15 @@ from alexkit.prep.format.files import scratch_file, whole_file
 PIXELS_HWC = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_large_files() -> Iterator[None]:
-    """Files of more than 4 KiB cannot be written, as on a disk that is full."""
+    """Files of more than 4 KiB cannot be written, as on a disk that is full. No fixture: pytest writes a log itself."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write_and_say_nothing(file: BinaryIO) -> None:
@@ -53,9 +55,9 @@ WRITERS: dict[str, Callable[[BinaryIO], object]] = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_an_error_of_the_disk_names_the_file_whoever_writes(tmp_path: Path, no_large_files: None, writer: str) -> None:
+def test_an_error_of_the_disk_names_the_file_whoever_writes(tmp_path: Path, writer: str) -> None:
     path = tmp_path / "file"
-    with pytest.raises(OSError, match="File too large") as refused, whole_file(path) as file:
+    with pytest.raises(OSError, match="File too large") as refused, no_large_files(), whole_file(path) as file:
         WRITERS[writer](file)
     assert refused.value.filename == str(path) and refused.value.errno
     assert not list(tmp_path.iterdir())
@@ -89,8 +91,8 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
-def test_an_error_of_a_file_without_a_name_names_its_folder(tmp_path: Path, no_large_files: None) -> None:
-    with pytest.raises(OSError, match="File too large") as refused, scratch_file(tmp_path) as file:
+def test_an_error_of_a_file_without_a_name_names_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File too large") as refused, no_large_files(), scratch_file(tmp_path) as file:
         file.write(bytes(2**21))
     assert refused.value.filename == str(tmp_path)
     with scratch_file(tmp_path) as file:

@@ -18,9 +18,9 @@ def count(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> int:
 
 
 def bytes_of(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> bytes:
-    """Some bytes that depend on the job alone."""
+    """Five inputs, whose bytes depend on the job alone."""
     parts = []
-    for i in range(job):
+    for i in range(5):
         heartbeat(i)
         parts.append(hashlib.sha256(f"{job} {i}".encode()).digest())
     return b"".join(parts)

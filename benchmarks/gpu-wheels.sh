@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Gather what a GPU machine without a network needs to run benchmarks/gpu.py, for Python 3.12 on Linux x86-64:
+#     bash benchmarks/gpu-wheels.sh FOLDER
+# and there:
+#     python3.12 -m venv gpu && gpu/bin/pip install --no-index --find-links FOLDER 'alexkit[cu13,train,report]' \
+#         pytest webdataset hypothesis
+set -euo pipefail
+folder=${1:?name a folder for the wheels}
+root=$(cd "$(dirname "$0")/.." && pwd)
+mkdir -p "$folder"
+python -m pip wheel --no-deps --wheel-dir "$folder" "$root"
+wheel=$(ls -t "$folder"/alexkit-*.whl | head -n 1)
+python -m pip download --dest "$folder" --only-binary :all: --python-version 3.12 --implementation cp \
+    --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
+    --platform manylinux2014_x86_64 --extra-index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cu130}" \
+    --extra-index-url https://pypi.nvidia.com "${wheel}[cu13,train,report]" pytest webdataset hypothesis
+ls "$folder" | wc -l

@@ -1,0 +1,188 @@
+"""Everything that one GPU is measured for, in one command: a table and a file of numbers.
+
+    python benchmarks/gpu.py [--minutes 8] [--photos PHOTOS] [--batch 256] [--out benchmarks] [--rehearse] [--rows A,B]
+
+Loading from JPEG and raw shards against bare DALI and against decoding on the CPU; the training step in fp32, TF32 and
+bf16 against plain PyTorch in bf16 (channels last, torch's LocalResponseNorm), also under torch.compile; what of loading
+is hidden behind the step; columns on one card and, where there are two, on two; peak memory; the laws of the GPU tests.
+Each row runs in a process of its own (`gpu_rows.py`), so one that fails is a line in the table and not the end. Writes
+`gpu-NAME.json` and `gpu-NAME.md` for the card's name.
+
+`--rehearse` runs every row on the CPU with next to nothing to do: it measures nothing, and finds what a CPU can find.
+Without `--photos`, drawn images stand in for photographs, which makes decoding look cheaper than it is.
+"""
+
+import argparse
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import gpu_rows
+import loader as loading
+import torch
+
+IMAGENET_IMAGES, EPOCHS = 1_281_167, 90
+TESTS = Path(__file__).parent.parent / "tests"
+LAWS = ("tests/pipeline/test_gpu.py", "tests/model/training/test_gpu.py")
+RATIOS = (
+    ("Loader on the device to bare DALI, JPEG", "load-jpeg", "load-jpeg-bare"),
+    ("Loader on the device to the CPU, JPEG", "load-jpeg", "load-jpeg-cpu"),
+    ("Loader on the device to bare DALI, raw", "load-raw", "load-raw-bare"),
+    ("step in bf16 to plain PyTorch", "step-bf16", "step-plain"),
+    ("step in bf16 to plain PyTorch under torch.compile", "step-bf16", "step-plain-compiled"),
+    ("loading hidden, JPEG (goal 0.97)", "train-jpeg", "step-bf16"),
+    ("loading hidden, raw (goal 0.97)", "train-raw", "step-bf16"),
+    ("a card per column to one card", "columns-2", "step-bf16"),
+)
+
+
+def prepare(work: Path, photos: Path | None, num_samples: int) -> None:
+    """Shards of 256 px, as JPEG and as raw pixels."""
+    if photos is None:
+        photos = work / "images"
+        kit = [
+            sys.executable,
+            "-m",
+            "alexkit",
+            "prep",
+            "demo-images",
+            str(photos),
+            "--train",
+            "60",
+            "--val",
+            "20",
+            "-q",
+        ]
+        subprocess.run(kit, check=True, stdout=subprocess.DEVNULL)
+    for format in ("jpeg", "raw"):
+        (work / format).mkdir()
+        (work / format / "train").mkdir()
+        loading.write_shards(photos, work / format / "train", format, num_samples)
+
+
+def run_row(name: str, arguments: argparse.Namespace, work: Path, device: str, seconds: float) -> dict[str, Any]:
+    """One row in fresh processes: its numbers, or why there are none."""
+    processes = 2 if name == "columns-2" else 1
+    if processes > 1 and device != "cpu" and torch.cuda.device_count() < processes:
+        return {"skipped": f"needs {processes} cards"}
+    command = [sys.executable, str(Path(__file__).parent / "gpu_rows.py"), name, "--work", str(work)]
+    command += ["--batch", str(arguments.batch), "--seconds", str(seconds)]
+    environment = dict(os.environ)
+    if processes > 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
+    running = [
+        subprocess.Popen(
+            [*command, "--device", device if device == "cpu" else f"cuda:{rank}"],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    limit = arguments.row_limit
+    try:
+        outputs = [process.communicate(timeout=limit) for process in running]
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took more than {limit:.0f} s"}
+    finally:
+        for process in running:
+            process.kill()
+    for process, (_, errors) in zip(running, outputs, strict=True):
+        if process.returncode:
+            return {"failed": (errors.strip().splitlines() or ["no message"])[-1]}
+    found = [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+    slowest: dict[str, Any] = min(found, key=lambda row: row["images_per_s"])
+    return slowest
+
+
+def laws() -> dict[str, Any]:
+    """The tests that a GPU must pass."""
+    files = [str(TESTS.parent / name) for name in LAWS]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", *files]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent)
+    last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+    return {"passed": done.returncode == 0, "summary": last}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The numbers as Markdown."""
+    lines = [f"{result['card']}, torch {result['torch']}, batch {result['batch']}, {result['cores']} cores", ""]
+    lines += ["| row | images/s | core-µs/image | peak memory, MB | hours for 90 epochs |", "|---|---|---|---|---|"]
+    for name, row in result["rows"].items():
+        title = gpu_rows.ROWS[name][0]
+        if "images_per_s" not in row:
+            why = next(f"{word}: {text}" for word, text in row.items())
+            lines.append(f"| {title} | {why.replace('|', '/')} | | | |")
+            continue
+        rate = row["images_per_s"]
+        cost = f"{row['core_us_per_image']:.0f}" if "core_us_per_image" in row else ""
+        peak = f"{row['peak_bytes'] / 1e6:.0f}" if row.get("peak_bytes") else ""
+        hours = f"{IMAGENET_IMAGES * EPOCHS / rate / 3600:.1f}" if name.startswith(("step", "train", "col")) else ""
+        lines.append(f"| {title} | {rate:.0f} | {cost} | {peak} | {hours} |")
+    lines += ["", "| ratio | |", "|---|---|"]
+    for title, above, below in RATIOS:
+        rates = [result["rows"].get(name, {}).get("images_per_s") for name in (above, below)]
+        lines.append(f"| {title} | {rates[0] / rates[1]:.2f} |" if all(rates) else f"| {title} | not measured |")
+    return "\n".join([*lines, "", f"laws: {result['laws']['summary']}", ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=8.0, help="for all rows; one that has no time left is skipped")
+    parser.add_argument("--photos", type=Path, help="a folder of photographs")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--samples", type=int, default=4096, help="images of a set")
+    parser.add_argument("--rows", help="comma-separated subset of " + ", ".join(gpu_rows.ROWS))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--rehearse", action="store_true")
+    parser.add_argument("--row-limit", type=float, default=180.0, help="seconds after which a row is given up")
+    arguments = parser.parse_args()
+    if not arguments.rehearse and not torch.cuda.is_available():
+        raise SystemExit("no GPU here; --rehearse runs every row on the CPU")
+    if arguments.rehearse:
+        arguments.batch, arguments.samples, arguments.row_limit = 4, 16, 600.0
+    device = "cpu" if arguments.rehearse else "cuda:0"
+    names = arguments.rows.split(",") if arguments.rows else list(gpu_rows.ROWS)
+    # Starting takes about half of a row's time: imports, CUDA, the first steps.
+    seconds = 0.01 if arguments.rehearse else arguments.minutes * 60 * 0.4 / len(names)
+    begun = time.monotonic()
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), arguments.photos, arguments.samples)
+        for name in names:
+            if not arguments.rehearse and time.monotonic() - begun > arguments.minutes * 60:
+                rows[name] = {"skipped": "no time left"}
+                continue
+            rows[name] = run_row(name, arguments, Path(folder), device, seconds)
+            print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
+    card = "rehearsal" if arguments.rehearse else torch.cuda.get_device_name(0)
+    result = {
+        "card": card,
+        "torch": torch.__version__,
+        "batch": arguments.batch,
+        "cores": len(os.sched_getaffinity(0)),
+        "rows": rows,
+        "laws": laws(),
+    }
+    stem = "gpu-" + re.sub(r"[^a-z0-9]+", "-", card.lower()).strip("-")
+    (arguments.out / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")
+    text = table(result)
+    (arguments.out / f"{stem}.md").write_text(text)
+    print(text)
+    if any("failed" in row for row in rows.values()) or not result["laws"]["passed"]:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The rows of `gpu.py`: each measures one thing in a process of its own and prints one line of JSON.
+
+    python benchmarks/gpu_rows.py ROW --work FOLDER --device cuda:0 [--batch 256] [--seconds 10]
+
+`FOLDER/jpeg` and `FOLDER/raw` hold a `train` set each. Rates are images/s; memory is the device's, in bytes.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+import loader as loading
+import torch
+import train as training
+
+from alexkit.pipeline import TrainAugment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where and how long a row measures."""
+
+    work: Path
+    """Folder with the shard sets."""
+    device: torch.device
+    """What is measured."""
+    batch: int
+    """Images of a batch."""
+    seconds: float
+    """How long after the warm-up."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """False in a rehearsal."""
+        return self.device.type == "cuda"
+
+
+def load(settings: Settings, format: str, *, device: torch.device | None = None) -> dict[str, float]:
+    """Batches of `Loader`, decoded on `device` and then on the measured one."""
+    source = device or settings.device
+    augment = TrainAugment(crop=loading.CROP, mean="center", jitter="paper")
+    folder = settings.work / format / "train"
+    options: dict[str, Any] = {"device": str(source), "channels_last": True}
+    batches = loading.loader_batches(folder, augment, len(os.sched_getaffinity(0)), **options)
+    moved = (batch.to(settings.device, non_blocking=True) for batch in batches)
+    return _rate(moved, settings)
+
+
+def bare_dali(settings: Settings, format: str) -> dict[str, float]:
+    """The loader that DALI's documentation leads to, with the card's JPEG unit where there is one."""
+    folder = settings.work / format / "train"
+    threads = len(os.sched_getaffinity(0))
+    return _rate(loading.control_batches(folder, format, settings.device, threads), settings)
+
+
+def _rate(batches: Any, settings: Settings) -> dict[str, float]:
+    rate, core_us = loading.measure(batches, settings.seconds)
+    return {"images_per_s": rate, "core_us_per_image": core_us}
+
+
+def step(settings: Settings, make: Callable[[], Callable[[], None]], *, tf32: bool = False) -> dict[str, float]:
+    """Forward, backward and update; `make` builds the step after the precision of products is set."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    run = make()
+    for _ in range(3):
+        run()
+    wait(settings.device)
+    if settings.on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    begun, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - begun < settings.seconds:
+        for _ in range(5 if settings.on_gpu else 1):
+            run()
+            count += 1
+        wait(settings.device)
+    rate = settings.batch * count / (time.perf_counter() - begun)
+    peak = torch.cuda.max_memory_allocated() if settings.on_gpu else 0
+    return {"images_per_s": rate, "peak_bytes": peak}
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def ours(settings: Settings, **changes: Any) -> Callable[[], Callable[[], None]]:
+    """`alextrain`'s step on a constant batch."""
+    return lambda: training.ours(settings.batch, settings.device, **changes)
+
+
+def control(settings: Settings, compile: bool) -> Callable[[], Callable[[], None]]:
+    """Plain PyTorch: bfloat16, channels last, torch's LocalResponseNorm; the whole step compiled if asked."""
+
+    def make() -> Callable[[], None]:
+        plain = training.control(settings.batch, settings.device, compile=compile)
+        return plain
+
+    return make
+
+
+def from_shards(settings: Settings, format: str) -> Callable[[], Callable[[], None]]:
+    """`alextrain`'s step on the loader's batches."""
+
+    def make() -> Callable[[], None]:
+        from alexkit.model.runs.recipe import Recipe
+        from alexkit.model.training.trainer import Trainer
+
+        recipe = Recipe.from_json(
+            {
+                "training": {"batch_size": settings.batch, "epochs": 10**6, "precision": "bf16"},
+                "network": {"init": "quick"},
+                "data": {"validate_on": "none"},  # which a schedule that waits for a plateau refuses
+                "schedule": {"kind": "constant"},
+            }
+        )
+        run = Path(tempfile.mkdtemp(dir=settings.work)) / "run"
+        trainer = Trainer(recipe, settings.work / format, run, device=str(settings.device))
+
+        def endless() -> Iterator[Any]:
+            while True:
+                yield from trainer.loader
+
+        batches = endless()
+        return lambda: training.void(trainer.learner.train_step(next(batches), 0.0001))
+
+    return make
+
+
+ROWS: dict[str, tuple[str, Callable[[Settings], dict[str, float]]]] = {
+    "load-jpeg": ("Loader, JPEG decoded on the device", lambda s: load(s, "jpeg")),
+    "load-jpeg-bare": ("bare DALI, JPEG", lambda s: bare_dali(s, "jpeg")),
+    "load-jpeg-cpu": ("Loader, JPEG decoded on the CPU, then moved", lambda s: load(s, "jpeg", device=CPU)),
+    "load-raw": ("Loader, raw pixels on the device", lambda s: load(s, "raw")),
+    "load-raw-bare": ("bare DALI, raw pixels", lambda s: bare_dali(s, "raw")),
+    "load-raw-cpu": ("Loader, raw pixels on the CPU, then moved", lambda s: load(s, "raw", device=CPU)),
+    "step-fp32": ("step, fp32", lambda s: step(s, ours(s, precision="fp32"))),
+    "step-tf32": ("step, TF32", lambda s: step(s, ours(s, precision="fp32"), tf32=True)),
+    "step-bf16": ("step, bf16", lambda s: step(s, ours(s, precision="bf16"), tf32=True)),
+    "step-plain": ("plain PyTorch, bf16", lambda s: step(s, control(s, False), tf32=True)),
+    "step-plain-compiled": ("plain PyTorch, bf16, torch.compile", lambda s: step(s, control(s, True), tf32=True)),
+    "train-jpeg": ("step, bf16, from JPEG shards", lambda s: step(s, from_shards(s, "jpeg"), tf32=True)),
+    "train-raw": ("step, bf16, from raw shards", lambda s: step(s, from_shards(s, "raw"), tf32=True)),
+    "columns-2": (
+        "step, bf16, a process and a card per column",
+        lambda s: step(s, ours(s, precision="bf16", columns=2), tf32=True),
+    ),
+}
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("row", choices=ROWS)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    loading.BATCH = arguments.batch
+    settings = Settings(work=arguments.work, device=device, batch=arguments.batch, seconds=arguments.seconds)
+    print(json.dumps(ROWS[arguments.row][1](settings)))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
