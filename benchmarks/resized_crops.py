@@ -1,22 +1,26 @@
 """Images per second of random resized crops with ImageNet's normalization, by turns.
 
-    python benchmarks/resized_crops.py PHOTOS [--rounds 5] [--seconds 3] [--threads 2] [--samples 4096]
+    python benchmarks/resized_crops.py PHOTOS [--rounds 5] [--seconds 3] [--threads 2] [--samples 4096] [--checksums]
 
 PHOTOS is a folder of photographs; whole images with a shorter side of 256 px become JPEG shards in a temporary folder.
 The control is DALI's own way: native webdataset reader, decode, `random_resized_crop`, mirror and normalization in
 `crop_mirror_normalize`; the other control decodes only the box, by `decoders.image_random_crop`, then resizes. DALI's
 dynamic mode runs twice: captured, where it prefetches and refuses checkpoints, and eager, where it can make them. The
 DataLoader has the webdataset library and Pillow in `--threads` processes. All give 256 x 3 x 224 x 224 float32.
+With --checksums only the processor time with and without checksums is compared, and resident memory printed.
 """
 
 import argparse
 import io
 import itertools
 import os
+import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +33,8 @@ from numpy.typing import NDArray
 from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
-from alexkit.pipeline import Loader, RandomResizedCrop
-from alexkit.prep import PixelOptions, PixelSums
+from alexkit.pipeline import Batch, Loader, RandomResizedCrop
+from alexkit.prep import Manifest, PixelOptions, PixelSums
 from alexkit.prep.format.shard import Sample
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
@@ -148,6 +152,58 @@ def loader_batches(folder: Path, threads: int) -> Batches:
             yield batch.images
 
 
+def without_checksums(folder: Path, copy: Path) -> Path:
+    """The same shards as a set of format 2."""
+    shutil.copytree(folder, copy, copy_function=os.link)
+    (copy / "index.bin").unlink()
+    manifest = replace(Manifest.read(copy), index_sha256="")
+    (copy / "manifest.json").unlink()  # a link to the other one
+    manifest.write(copy)
+    return copy
+
+
+def forever(loader: Loader) -> Iterator[Batch]:
+    while True:
+        yield from loader
+
+
+def core_us(batches: Iterator[Batch], count: int) -> float:
+    """Processor time of all threads for an image, in µs."""
+    start = time.process_time()
+    rows = sum(len(next(batches)) for _ in range(count))
+    return (time.process_time() - start) / rows * 1e6
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+
+
+def compare_checksums(folder: Path, copy: Path, options: argparse.Namespace) -> None:
+    """Print what checksums cost, by turns, and the most resident memory of an epoch with them."""
+    folders = {"with": folder, "without": without_checksums(folder, copy)}
+    augment, batch = RandomResizedCrop(crop=224), min(BATCH, options.samples)
+    loaders = {
+        title: Loader(folder, batch_size=batch, augment=augment, num_threads=options.threads)
+        for title, folder in folders.items()
+    }
+    running = {title: forever(loader) for title, loader in loaders.items()}
+    times: dict[str, list[float]] = {title: [] for title in running}
+    for _ in range(options.rounds):
+        for title in times:
+            times[title].append(core_us(running[title], 20 if options.seconds >= 1 else 1))
+    ratios = [a / b for a, b in zip(times["with"], times["without"], strict=True)]
+    for title, values in times.items():
+        print(f"{title:8s} checksums {statistics.median(values):8.0f} core-us an image")
+    print(f"ratio {statistics.median(ratios):.3f} ({min(ratios):.3f}, {max(ratios):.3f})")
+    running.clear()
+    loaders.pop("without").close()
+    loader = loaders["with"]
+    loader.set_epoch(loader.epoch + 1)
+    most = max(resident_mb() for _ in loader)
+    print(f"resident over an epoch of {options.samples} images, after both: at most {most:.0f} MB")
+    loader.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
@@ -155,7 +211,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--samples", type=int, default=4096)
+    parser.add_argument("--checksums", action="store_true")
     options = parser.parse_args()
+    if options.checksums:
+        with tempfile.TemporaryDirectory() as name:
+            write_shards(options.photos, Path(name, "with"), options.samples)
+            compare_checksums(Path(name, "with"), Path(name, "without"), options)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_shards(options.photos, folder, options.samples)

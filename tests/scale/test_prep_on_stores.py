@@ -192,7 +192,7 @@ def test_a_run_of_all_in_a_store_does_what_parts_left(
     assert alexprep(*words, "--part", "0/2", TMPDIR=str(tmp_path)).returncode == 0
     other = alexprep(*words, "--seed", "3", TMPDIR=str(tmp_path))
     assert "alexkit-out" not in other.stderr and f"{out}/val: complete" in other.stderr
-    assert other.returncode == 1 and "(seed: was 0, now 3)" in other.stderr
+    assert other.returncode == 1 and "(--seed was 0, now 3)" in other.stderr
     store = store_at(out)
     part = next(name for name in stored(out) if name.endswith(".npz"))
     store.put_whole(part, store.read(part)[:-1])  # damaged: its shard is written again
