@@ -13,7 +13,7 @@ from .conftest import draw_image
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALLEST = {
     "prep": ("PHOTOS --repeat 1 --pairs 1 --workers 1", "alexkit is faster by"),
-    "evaluation": ("PHOTOS --images 12 --files 4 --turns 1", "of the speed of shards through the network"),
+    "evaluation/reports": ("PHOTOS --images 12 --files 4 --turns 1", "of the speed of shards through the network"),
     "large_photos": ("PHOTOS --count 2 --turns 1 --megapixels 1", "scaled differs from full by"),
     "gpu": ("--rehearse --out .", "laws: "),
     "loader": ("PHOTOS --rounds 1 --seconds 0.01 --samples 300", "Loader, mean image and jitter"),
@@ -36,7 +36,9 @@ PARTS = {"gpu_rows"}
 
 
 def test_every_benchmark_is_here() -> None:
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == SMALLEST.keys() | NEED_HOSTS | PARTS
+    assert {
+        path.relative_to(BENCHMARKS).with_suffix("").as_posix() for path in BENCHMARKS.rglob("*.py")
+    } == SMALLEST.keys() | NEED_HOSTS | PARTS
 
 
 @pytest.mark.slow
