@@ -1,6 +1,6 @@
 """What a report adds to an evaluation, and what loose files cost beside a shard set.
 
-`python benchmarks/evaluation/reports.py PHOTOS [--images 50000] [--size 32] [--network cifar10-19] [--files 1000] [--turns 3]`
+    python benchmarks/evaluation/reports.py PHOTOS [--images 50000] [--size 32] [--network cifar10-19] [--files 1000]
 
 PHOTOS are class folders, of which --images photographs are made a shard set. Weights are drawn: what is measured does
 not depend on them. By turns: an evaluation by the center crop without and with the report's folder; the network over a
