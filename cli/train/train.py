@@ -37,8 +37,8 @@ def _complete_recipe(context: click.Context, parameter: click.Parameter, incompl
     return names or [CompletionItem(incomplete, type="file")]
 
 
-def _plain_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and (value in ("", ".", "..") or Path(value).name != value):
+def _name_below_runs(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and (Path(value).is_absolute() or not Path(value).parts or ".." in Path(value).parts):
         raise click.BadParameter(f"expected the name of a folder in --runs, got {value!r}")
     return value
 
@@ -68,7 +68,7 @@ def _plain_name(context: click.Context, parameter: click.Parameter, value: str |
     show_default=True,
     help="A built-in recipe ('alextrain recipes' lists them), a TOML file, or a run's config.json.",
 )
-@click.option("--name", callback=_plain_name, help="Name of the run folder.  [default: the recipe's name]")
+@click.option("--name", callback=_name_below_runs, help="Name of the run folder.  [default: the recipe's name]")
 @click.option(
     "--runs",
     type=click.Path(path_type=Path),

@@ -87,6 +87,8 @@ def test_help_shows_the_recipe_option() -> None:
         (["--shards", "nowhere"], "--shards nowhere: no such folder; name one that 'alexprep shard' wrote"),
         (["--shards", "."], "--shards .: holds no train/; name a folder"),
         (["--shards", "{shards}", "--name", "../x"], "'--name': expected the name of a folder in --runs, got '../x'"),
+        (["--shards", "{shards}", "--name", "/x"], "'--name': expected the name of a folder in --runs, got '/x'"),
+        (["--shards", "{shards}", "--name", ""], "'--name': expected the name of a folder in --runs, got ''"),
         ([], "--shards shards: no such folder; name one that 'alexprep shard' wrote"),
         (["--shards", "{shards}", "--recipe", "papper"], "no recipe 'papper'; perhaps paper"),
         (["--shards", "{shards}", "--set", "training.epoch=3"], "unknown key training.epoch; the nearest is"),
