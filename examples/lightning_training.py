@@ -64,4 +64,5 @@ def main(shards: str, folder: str, max_steps: int = 3, devices: int = 1) -> list
 
 if __name__ == "__main__":
     for indices in main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])):
-        print(*indices)
+        # A line in one piece, since all ranks write to one place.
+        sys.stdout.write(" ".join(map(str, indices)) + "\n")
