@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from ...errors import InputError
-from ..format.files import whole_file
+from ..format.files import remove_abandoned, whole_file
 from ..workers import Heartbeat, run_jobs
 from .objects import DRAWERS, color, draw_object
 
@@ -104,9 +104,13 @@ def draw_demo_images(
         num_workers=workers,
         on_progress=lambda done: on_progress(before + done, len(jobs)),
     )
-    with closing(drawn):  # stops the workers also when we raise
-        for _ in drawn:
-            pass
+    try:
+        with closing(drawn):  # stops the workers also when we raise
+            for _ in drawn:
+                pass
+    finally:  # one that is stopped while it writes leaves a part of a file
+        for folder in {path.parent for _, path in todo}:
+            remove_abandoned(folder)
 
 
 def draw_scene(class_name: str, rng: np.random.Generator) -> Image.Image:

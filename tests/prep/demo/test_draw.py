@@ -26,6 +26,7 @@ def test_the_same_seed_draws_the_same_files_with_any_number_of_workers_and_after
     assert len(drawn) == 30
     for path in list((tmp_path / "two").rglob("*1.JPEG")):
         path.unlink()
+        path.with_name(f"{path.name}.0123456789ab.partial").write_bytes(b"what a killed writer left")
     draw_demo_images(tmp_path / "two", seed=3, num_train=20, num_val=10, workers=1)
     assert hashes(tmp_path / "two") == drawn
 
