@@ -43,10 +43,16 @@ PORT = 6379
 SLACK_S = 30.0
 IMAGES_PER_SHARD = 8
 TIMEOUT_S = 1200
+MAX_FAILED_STARTS = 3
 # A driver that tells on request how many nodes live, and how many of their CPUs are free.
 WATCHER = """
-import json, ray, sys
-ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+import json, ray, sys, time
+for attempt in range(60):
+    try:
+        ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+        break
+    except ConnectionError:  # nodes are not there yet
+        time.sleep(1)
 for _ in sys.stdin:
     print(json.dumps([sum(n["Alive"] for n in ray.nodes()), ray.available_resources().get("CPU", 0)]), flush=True)
 """
@@ -241,12 +247,19 @@ def make_trials(control: Control) -> None:
     A cluster that lost no host is kept for the next trial.
     """
     line = sys.stdin.readline()
+    failed_starts = 0
     while line:
         with tempfile.TemporaryDirectory() as name, cluster(Path(name)) as on:
             is_whole = True
             while line and is_whole:
+                try:
+                    on.wait_until_idle()
+                except RuntimeError:  # not what is tried here
+                    failed_starts += 1
+                    if failed_starts == MAX_FAILED_STARTS:
+                        raise
+                    break
                 kind, seed, undisturbed_s = json.loads(line)
-                on.wait_until_idle()
                 if kind == "none":
                     row = control.undisturbed(on, Path(name))
                 else:
@@ -268,18 +281,19 @@ class Lane:
 
     def __exit__(self, *exception: object) -> None:
         assert self._process.stdin
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait(60)
 
     def make(self, kind: str, seed: int, undisturbed_s: float = 1.0) -> dict[str, object]:
-        """The row of a trial."""
+        """The row of a trial; RuntimeError when the process ended."""
         assert self._process.stdin and self._process.stdout
         try:
             self._process.stdin.write(json.dumps([kind, seed, undisturbed_s]) + "\n")
             self._process.stdin.flush()
             return dict(json.loads(self._process.stdout.readline()))
         except (BrokenPipeError, ValueError):
-            return {"kind": kind, "seed": seed, "equal": False, "log": "no cluster"}
+            raise RuntimeError(f"no cluster for {kind} {seed}; the same command with --results continues") from None
 
 
 def done_before(results: Path | None) -> set[tuple[str, int]]:
