@@ -102,7 +102,7 @@ def _walk(
             f"{path[-1]}/{path[0]}/, or name the folder that holds {path[-1]}/ as SOURCE, or say by --class-depth how "
             "many folders make a class"
         )
-    images = list(folder.images())
+    images = list(folder.images(options.keep))
     class_path, below = (path, ()) if depth is None else (path[:depth], path[depth:])
     if depth is None and len(path) > 1 and path[-1].casefold() == INNER_FOLDER:
         class_path = path[:-1]
