@@ -189,7 +189,10 @@ def test_a_library_that_a_command_will_need_is_asked_for_before_the_work(monkeyp
         (alexprep, "shard nowhere --max-pixels N"),
         (alexprep, "shard nowhere --size N"),
         (alexprep, "shard nowhere --part 1/N"),
+        (alexprep, "shard nowhere --class-depth N"),
+        (alexprep, "shard nowhere --seed N"),
         (alexprep, "demo-images {new} --train N"),
+        (alexprep, "demo-images {new} --seed N"),
         (alexeval, "nowhere --batch-size N"),
         (alexeval, "codes nowhere --bits N"),
         (alextrain, "--shards nowhere --set training.epochs=N"),
@@ -198,4 +201,4 @@ def test_a_library_that_a_command_will_need_is_asked_for_before_the_work(monkeyp
 def test_a_number_of_400_digits_is_a_mistake_of_the_user(program: click.Command, line: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(program, line.format(new=tmp_path / "new").replace("N", "9" * 400).split())
     assert isinstance(result.exception, SystemExit) and result.exit_code in (1, 2), result.exception
-    assert "Error: " in result.output
+    assert "Error: " in result.output and not (tmp_path / "new").exists()

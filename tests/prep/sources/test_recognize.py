@@ -78,6 +78,8 @@ def test_nested_class_folders_are_called_by_their_paths(tmp_path: Path) -> None:
     assert "b/barn/inner lies inside b/barn and both hold images, so they are two classes" in source.notes[0]
     (split,) = open_source(tmp_path, SourceOptions(class_depth=2)).splits
     assert split.images_per_class() == {"a/airfield": 1, "a/alley": 1, "b/barn": 2}
+    with pytest.raises(InputError, match=r"its images lie in fewer than 3 folders; choose a smaller --class-depth"):
+        open_source(tmp_path, SourceOptions(class_depth=3))
     (split,) = open_source(tmp_path, SourceOptions(class_depth=1)).splits
     assert [(image.name, image.label) for image in split.images][2:] == [("b/barn/1.jpg", 1), ("b/barn/inner/2.jpg", 1)]
 
