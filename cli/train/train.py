@@ -162,12 +162,14 @@ def train(
 
 def _require_train(shards: Path) -> None:
     """Raise InputError for a folder without a training set, before anything else is said about it."""
+    from ...prep.format.shard_set import one_split
+
     if not shards.is_dir():
         raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
     if (shards / "train").is_dir():
         return
     if (shards / "manifest.json").exists():
-        raise InputError(f"--shards {shards}: this is one split; name the folder above, {shards.parent}")
+        raise InputError(f"--shards {one_split(shards)}")
     raise InputError(f"--shards {shards}: holds no train/; name a folder that 'alexprep shard' wrote")
 
 

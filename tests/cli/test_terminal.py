@@ -19,7 +19,7 @@ from alexkit.cli import terminal
 from alexkit.cli.alexeval import alexeval
 from alexkit.cli.alexprep import alexprep
 from alexkit.cli.alextrain import alextrain
-from alexkit.cli.terminal import if_interrupted, note, one_line_errors, progress
+from alexkit.cli.terminal import if_interrupted, note, one_line_errors, progress, stands_for
 from alexkit.errors import InputError
 from alexkit.extras import require
 
@@ -54,6 +54,25 @@ def failing(error: BaseException) -> click.Command:
         raise error
 
     return command
+
+
+def test_errors_and_warnings_name_the_address_in_place_of_the_folder_that_stands_for_it() -> None:
+    @click.command()
+    @click.pass_context
+    @one_line_errors
+    def command(context: click.Context) -> None:
+        stands_for(context, "/cache/sets/1f", "s3://bucket/set")
+        terminal._StderrHandler().handle(logging.makeLogRecord({"msg": "%s has no val", "args": ("/cache/sets/1f",)}))
+        raise InputError(
+            "/cache/sets/1f/train: no; /cache/sets/1f: no; /cache/sets/1f/train/index.bin and 1ff are there"
+        )
+
+    said = CliRunner().invoke(command).output
+    assert "s3://bucket/set has no val\n" in said
+    assert (
+        "Error: s3://bucket/set/train: no; s3://bucket/set: no; /cache/sets/1f/train/index.bin and 1ff are there"
+        in said
+    )
 
 
 @pytest.mark.parametrize("error", [InputError, OSError, ImportError])
