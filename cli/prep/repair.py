@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Make what is damaged in SHARDS again from SOURCE.",
     epilog=examples("alexprep repair /imagenet", "alexprep repair shards/val /imagenet"),
 )
 @click.argument("paths", type=FOLDER_OR_LIST, nargs=-1, required=True, metavar="[SHARDS] SOURCE")
