@@ -1,5 +1,7 @@
 """What several alexprep commands take and print: folders, shard sets, numbers of workers."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,11 @@ ENGINE = click.option(
     show_default=True,
     help="Who works: this machine's processes, or a Ray cluster (RAY_ADDRESS).",
 )
+
+
+def named_or_default(words: Sequence[str | Path]) -> Path:
+    """SHARDS where another argument follows it: the first of `words` or, without, what `SHARDS` is by default."""
+    return Path(words[0] if words else os.environ.get("ALEXKIT_SHARDS") or "shards")
 
 
 def train_set(shards: Path) -> "ShardSet":

@@ -7,16 +7,17 @@ from pathlib import Path
 import click
 
 from ..terminal import examples, if_interrupted, is_set, one_line_errors
-from .arguments import FOLDER, sets_of
+from .arguments import named_or_default, sets_of
 
 
-@click.command(epilog=examples("alexprep push shards my-name/my-images"))
-@click.argument("shards", type=FOLDER)
-@click.argument("name", metavar="ORG/NAME")
+@click.command(epilog=examples("alexprep push my-name/my-images", "alexprep push shards/val my-name/my-images"))
+@click.argument("words", nargs=-1, required=True, metavar="[SHARDS] ORG/NAME")
 @click.option("--public", is_flag=True, help="Let everybody see a new repository; ImageNet's license forbids that.")
 @one_line_errors
-def push(shards: Path, name: str, public: bool) -> None:
+def push(words: tuple[str, ...], public: bool) -> None:
     """Upload SHARDS to the Hugging Face Hub, private by default.
+
+    SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
 
     A card is made from the manifests. sources.jsonl goes along, since the manifests hold its hash; where it names files
     of this machine by whole paths, a warning says so before anything is sent. An interrupted upload goes on by the same
@@ -27,7 +28,10 @@ def push(shards: Path, name: str, public: bool) -> None:
     from ...prep.format.dataset_card import dataset_card
     from ...prep.format.source_table import SOURCES_NAME
 
-    folders = sets_of(shards)
+    if len(words) > 2:
+        raise click.UsageError(f"name SHARDS and ORG/NAME, not {len(words)} things: {' '.join(words)}")
+    name = words[-1]
+    folders = sets_of(named_or_default(words[:-1]))
     shard_sets = [ShardSet.open(folder) for folder in folders]
     card = dataset_card(shard_sets, name)
     for folder in folders:

@@ -41,7 +41,9 @@ def push(
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_all_files_of_all_splits_arrive_with_a_card_in_a_private_repository(shards: Path, tmp_path: Path) -> None:
+def test_all_files_of_all_splits_arrive_with_a_card_in_a_private_repository(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with hub() as server:
         done = push(server, tmp_path, shards, "me/drawn")
         assert done.returncode == 0 and "whole paths" not in done.stderr, done.stderr
@@ -54,7 +56,8 @@ def test_all_files_of_all_splits_arrive_with_a_card_in_a_private_repository(shar
             assert all(sent[f"{split}/{name}"] == (shards / split / name).read_bytes() for name in names)
         card = sent["README.md"].decode()
         assert "| train | 20 | 2 |" in card and "path: val/val-*.tar" in card and "4 classes: class 0, class 1" in card
-        again = push(server, tmp_path, shards, "me/drawn", "--public")
+        monkeypatch.setenv("ALEXKIT_SHARDS", str(shards))
+        again = push(server, tmp_path, "me/drawn", "--public")
         assert again.returncode == 0 and server.private == {"me/drawn": True}, "what is there stays as private as it is"
 
 
