@@ -18,12 +18,17 @@ from ..runs.run import CHECKPOINTS, CONFIG
 logger = logging.getLogger(__name__)
 
 
+WANTED = {"val": ("val",), "test": ("test", "val"), "none": ()}
+
+
 def validation_split(recipe: Recipe, shards: Path) -> str | None:
-    """The split to validate on; None, said in a warning, where there is none."""
-    wanted = {"val": ("val",), "test": ("test", "val"), "none": ()}[recipe.data.validate_on]
-    for split in wanted:
-        if (shards / split).is_dir():
-            return split
+    """The split to validate on, None where there is none."""
+    return next((split for split in WANTED[recipe.data.validate_on] if (shards / split).is_dir()), None)
+
+
+def allow_no_validation(recipe: Recipe, shards: Path) -> None:
+    """Say in a warning that nothing is validated, and why. InputError where the schedule needs it."""
+    wanted = WANTED[recipe.data.validate_on]
     why = f"{shards} has no {' and no '.join(wanted)}" if wanted else "data.validate_on = 'none'"
     if recipe.schedule.kind == "plateau":
         raise InputError(
@@ -31,7 +36,6 @@ def validation_split(recipe: Recipe, shards: Path) -> str | None:
             "schedule, e.g. --recipe original, or shard a validation set"
         )
     logger.warning("nothing is validated: %s", why)
-    return None
 
 
 def run_facts(

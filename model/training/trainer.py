@@ -33,7 +33,7 @@ from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
 from .calendar import calendar_of
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
-from .facts import run_facts, validation_split
+from .facts import allow_no_validation, run_facts, validation_split
 from .interval import Interval
 from .labels import require_classes, require_labels
 from .learner import Learner
@@ -82,6 +82,8 @@ class Trainer:
                 f"data.crop={table.input_px}, or choose another network.kind or network.input"
             )
         split = validation_split(recipe, shards)
+        if split is None:
+            allow_no_validation(recipe, shards)
         self.calendar = calendar_of(recipe, shards)
         with ExitStack() as stack:  # a start that is refused leaves nothing open
             facts = run_facts(recipe, shards, split, folder, self.precision)
