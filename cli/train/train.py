@@ -154,9 +154,23 @@ def train(
     for seed, own in enumerate(folders):
         one, _ = _recipe(recipe, own.name, runs, (*overrides, f"training.seed={seed}"), change=False)
         _print_result(_train(one, shards, own, device, columns, change, restart), own, as_json)
+    from ...model.training.facts import validation_split
+
+    split = validation_split(chosen, shards)
+    if split is None:
+        return  # which every run has said
     from ..eval.evaluate import evaluate
 
-    words = ["--shards", str(shards), "--device", device, *(["--json"] if as_json else []), *map(str, folders)]
+    words = [
+        "--shards",
+        str(shards),
+        "--split",
+        split,
+        "--device",
+        device,
+        *(["--json"] if as_json else []),
+        *map(str, folders),
+    ]
     evaluate.main(words, standalone_mode=False)
 
 
