@@ -115,7 +115,8 @@ def as_typed(text: str) -> str:
     """`text` with addresses as `stands_for` has them; files in those folders keep their paths, since they lie there."""
     context = click.get_current_context(silent=True)
     for folder, address in (context.meta.get(_STANDS_FOR, {}) if context else {}).items():
-        text = re.sub(rf"{re.escape(folder)}(?=(/(train|val|test))?(?![/\w]))", lambda _, to=address: to, text)
+        shown = address.replace("\\", r"\\")
+        text = re.sub(rf"{re.escape(folder)}(?=(/(train|val|test))?(?![/\w]))", shown, text)
     return text
 
 
