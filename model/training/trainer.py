@@ -33,7 +33,7 @@ from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
 from .calendar import calendar_of
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
-from .facts import run_facts
+from .facts import allow_no_validation, run_facts, validation_split
 from .interval import Interval
 from .labels import require_classes, require_labels
 from .learner import Learner
@@ -81,7 +81,9 @@ class Trainer:
                 f"data.crop is {data.crop} px, but the network {recipe.network.kind} reads {table.input_px} px; --set "
                 f"data.crop={table.input_px}, or choose another network.kind or network.input"
             )
-        split = self._validation_split()
+        split = validation_split(recipe, shards)
+        if split is None:
+            allow_no_validation(recipe, shards)
         self.calendar = calendar_of(recipe, shards)
         with ExitStack() as stack:  # a start that is refused leaves nothing open
             facts = run_facts(recipe, shards, split, folder, self.precision)
@@ -112,21 +114,6 @@ class Trainer:
             self._resume()
             self._follow_recipe()
             self._resources = stack.pop_all()
-
-    def _validation_split(self) -> str | None:
-        """The split to validate on; None, said in a warning, where there is none."""
-        wanted = {"val": ("val",), "test": ("test", "val"), "none": ()}[self.recipe.data.validate_on]
-        for split in wanted:
-            if (self.shards / split).is_dir():
-                return split
-        why = f"{self.shards} has no {' and no '.join(wanted)}" if wanted else "data.validate_on = 'none'"
-        if self.recipe.schedule.kind == "plateau":
-            raise InputError(
-                f"{why}, but schedule.kind = 'plateau' lowers the rate by the validation error; choose another "
-                "schedule, e.g. --recipe original, or shard a validation set"
-            )
-        logger.warning("nothing is validated: %s", why)
-        return None
 
     @property
     def step(self) -> int:
@@ -169,7 +156,7 @@ class Trainer:
                         on_epoch(self._epoch_line())
                 else:
                     self._train_epoch(log, stop, report)
-        result: dict[str, Any] = {"epochs": self.recipe.training.epochs, "steps": self.step}
+        result: dict[str, Any] = {"epochs": self.epoch, "steps": self.step}
         if self.progress.last_validation is not None:
             result |= self.progress.last_validation.to_json()
         if self.progress.best is not None:
@@ -189,12 +176,16 @@ class Trainer:
             words[-1] += f" (best {best.error:.1%} at {self.calendar.finished(best.step)})"
             if "top5_error" in last.rates:
                 words.append(f"top-5 {last.rates['top5_error']:.1%}")
+        if self._learned_enough:
+            words.append(f"training error {self.progress.epoch_wrong / self.progress.epoch_images:.1%}: enough")
         return "  ".join(words)
 
     def _train_epoch(self, log: RunLog, stop: StopRequest, report: Report | None) -> None:
         """Train to the end of the epoch, or to a change made by hand, from wherever it stands."""
         training, interval, note = self.recipe.training, self.interval, ""
         change = self.run_folder.next_change(self.step)
+        if self.calendar.within(self.step) == 0:
+            self.progress = replace(self.progress, epoch_wrong=0, epoch_images=0)
         for batch in interval.timed(self.loader):
             if time.monotonic() - self.saved > 60 * training.checkpoint_minutes:
                 self.layout.request("save")
@@ -208,6 +199,7 @@ class Trainer:
             if at_end or self.step % LOG_EVERY_STEPS == 0:
                 numbers = interval.numbers()
                 self.train_loss = numbers["loss"]
+                self.progress = self.progress.counted(interval.sums)
                 if at_end:
                     dead = dead_fractions(self.learner, batch.images)
                     numbers["dead_fraction"] = max(dead.values(), default=0.0)
@@ -247,7 +239,15 @@ class Trainer:
                 self.loader.set_epoch(self.epoch)
             else:
                 self.loader.load_state_dict(state)
-        return self.epoch < self.recipe.training.epochs
+        return self.epoch < self.recipe.training.epochs and not self._learned_enough
+
+    @property
+    def _learned_enough(self) -> bool:
+        """Whether the epoch just finished ends the run by its training error."""
+        enough, seen = self.recipe.training.stop_at_train_error, self.progress
+        if enough is None or not seen.epoch_images or self.calendar.within(self.step):
+            return False
+        return seen.epoch_wrong <= enough * seen.epoch_images
 
     def rate(self, epoch: float) -> float:
         """The run's learning rate at `epoch`, whose fractions count steps."""
@@ -339,13 +339,14 @@ class Trainer:
     def _finish_epoch(self, log: RunLog, stop: StopRequest) -> None:
         """Validate the network of this epoch, where that is due; save; draw."""
         training = self.recipe.training
-        due = self.epoch % training.validate_every == 0 or self.epoch == training.epochs
+        last = self.epoch == training.epochs or self._learned_enough
+        due = last or self.epoch % training.validate_every == 0
         self.validated_now = self.validation is not None and due
         if self.validation is not None and due:
             self._validate(self.validation, log, stop)
         self.progress = replace(self.progress, validated=self.epoch)
         self.save()
-        self._draw(log)
+        self._draw(log, last)
 
     def _validate(self, loader: Loader, log: RunLog, stop: StopRequest) -> None:
         """Score the validation split, and let the schedule draw its conclusion."""
@@ -382,8 +383,8 @@ class Trainer:
                 words = "step %d: for %d steps the loss has been that of guessing: %s"
                 logger.warning(words, self.step, STALL_STEPS, reasons)
 
-    def _draw(self, log: RunLog) -> None:
-        due = time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS or self.epoch == self.recipe.training.epochs
+    def _draw(self, log: RunLog, last: bool) -> None:
+        due = last or time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS
         if self.layout.rank == 0 and due:
             folder, first = self.run_folder.folder, self.learner.network.wiring.layers[0].name
             try:

@@ -6,6 +6,7 @@ ImageNet, is of the class that it is called by.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,11 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
             folder.remarks.pass_over("class folders without images", str(folder.where / name))
         elif not found:
             refuse_known_format(folder.where / name)
+            if options.class_depth and any(_walk(folder.child(name), (name,), replace(options, class_depth=None))):
+                raise InputError(
+                    f"{folder.where / name}: its images lie in fewer than {options.class_depth} folders; "
+                    "choose a smaller --class-depth"
+                )
             raise InputError(
                 f"{folder.where / name}: class without images; put images there or remove the folder, or, if it is no "
                 "class, name the folder that holds the class folders as SOURCE"
@@ -109,7 +115,7 @@ def _walk(
             f"{path[-1]}/{path[0]}/, or name the folder that holds {path[-1]}/ as SOURCE, or say by --class-depth how "
             "many folders make a class"
         )
-    images = list(folder.images())
+    images = list(folder.images(options.keep))
     class_path, below = (path, ()) if depth is None else (path[:depth], path[depth:])
     if depth is None and len(path) > 1 and path[-1].casefold() == INNER_FOLDER:
         class_path = path[:-1]

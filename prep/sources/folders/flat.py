@@ -50,7 +50,7 @@ def read_flat(
     rows = LabeledImages()
     for name in folder.folders:
         raise InputError(f"{folder.where / name}: has no row in {labels.path}; expected the flat images that it lists")
-    for file in folder.images():
+    for file in folder.images(options.keep):
         row = left.pop(Path(file.name).stem, None)
         if row is None:
             raise InputError(f"{file.path}: has no row in {labels.path}; expected the flat images that it lists")
@@ -70,6 +70,6 @@ def read_flat(
 def read_unlabeled(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
     """The images in `folder` or, where it holds only that, in `images/`, all of one class called `unlabeled`."""
     rows = LabeledImages()
-    for file in folder.images():
+    for file in folder.images(options.keep):
         rows.add(UNLABELED, file.image(file.name, folder.files_beside(file, options.keep)))
     return rows.split(split, lambda image: image.name)

@@ -33,7 +33,7 @@ def read_img2dataset(folder: Folder, split: str, options: SourceOptions) -> Sour
     rows = LabeledImages()
     for name in folder.folders:
         shard = folder.child(name)
-        for file in shard.images():
+        for file in shard.images((*options.keep, "json")):
             row = _json_beside(shard, file.name)
             label = raw_label(row[key]) if (key := _label_key(row, file.path, options)) else None
             if label is None and not options.unlabeled:

@@ -92,6 +92,31 @@ def test_a_temporary_folder_of_a_long_name_is_no_obstacle(tasks: ModuleType, tmp
     assert done.stdout == "[7]\n", done.stderr
 
 
+def test_a_script_without_a_main_guard_is_told_of_the_guard_by_parent_and_worker(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom alexkit.prep.build.lock import exclusive_lock\n"
+        "from alexkit.prep.workers import run_jobs\nimport worker_tasks\n"
+        "with exclusive_lock(Path('lock'), doing='writing'):\n"
+        "    print(list(run_jobs(worker_tasks.count, [(7, 5)], num_workers=1, on_progress=lambda done: None)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if line.startswith("alexkit.errors.InputError: ")]
+    assert done.returncode == 1 and len(said) == 2, done.stderr
+    for line, what in zip(
+        said, ["was called while a worker process imported", "ended with code 1 while it"], strict=True
+    ):
+        assert what in line and str(script) in line and "'if __name__ == \"__main__\":'" in line
+    guarded = (
+        script.read_text().replace("with ", "if __name__ == '__main__':\n  with ").replace("    print", "      print")
+    )
+    script.write_text(guarded)
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "[(7, 7)]\n", done.stderr
+
+
 def test_an_input_that_crashes_its_decoder_is_poisoned_with_the_reason(tasks: ModuleType) -> None:
     assert run(tasks.crash_at_three, [5]) == [(5, {3: "its decoder crashes every time (killed by SIGSEGV)"})]
 
