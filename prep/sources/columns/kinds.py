@@ -68,8 +68,8 @@ def image_of(
     if kind == "zip":
         offset, num_packed, is_deflated, crc32 = numbers
         return ZipImage(name, label, texts[0], num_bytes, offset, num_packed, bool(is_deflated), crc32, extras)
+    from ..parquet.image import ParquetImage  # with pyarrow
     from ..parquet.pages import ColumnChunk
-    from ..parquet.rows import ParquetImage
 
     return ParquetImage(name, label, ColumnChunk(*json.loads(texts[0])), numbers[0], extras)
 
