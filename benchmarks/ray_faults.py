@@ -46,7 +46,7 @@ TIMEOUT_S = 1200
 MAX_FAILED_STARTS = 3
 # A driver that tells on request how many nodes live, and how many of their CPUs are free.
 WATCHER = """
-import json, ray, sys, time
+import ray, sys, time
 for attempt in range(60):
     try:
         ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
@@ -54,7 +54,8 @@ for attempt in range(60):
     except ConnectionError:  # nodes are not there yet
         time.sleep(1)
 for _ in sys.stdin:
-    print(json.dumps([sum(n["Alive"] for n in ray.nodes()), ray.available_resources().get("CPU", 0)]), flush=True)
+    alive, free = sum(node["Alive"] for node in ray.nodes()), ray.available_resources().get("CPU", 0)
+    print(f"alive: {alive} free: {free:.0f}", flush=True)
 """
 
 
@@ -106,8 +107,8 @@ class Cluster:
                 self.watcher.stdin.flush()
             except BrokenPipeError:
                 break
-            answer = self.watcher.stdout.readline()
-            if answer and json.loads(answer) == [NUM_HOSTS, NUM_HOSTS]:
+            answer = next((line for line in self.watcher.stdout if line.startswith("alive: ")), "")  # others are Ray's
+            if answer.split() == ["alive:", str(NUM_HOSTS), "free:", str(NUM_HOSTS)]:
                 return
             time.sleep(0.5)
         self.watcher.kill()
