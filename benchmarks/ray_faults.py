@@ -21,6 +21,7 @@ import json
 import os
 import random
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scale" / "clusters"))
 
 from hosts import Host, hosts, in_namespaces
+
+from alexkit.prep.workers import end_with_parent
 
 NUM_HOSTS = 3
 CUT_S = 60.0
@@ -165,7 +168,9 @@ def workers_of(host: Host) -> dict[int, str]:
                 if b"ray::_run_one" in line:
                     found[int(entry.name)] = "Ray's worker"
                 elif b"forkserver" in line:
-                    found[int(entry.name)] = "the server that our workers are forked from, or one of them"
+                    parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                    is_server = b"forkserver" not in Path(f"/proc/{parent}/cmdline").read_bytes()
+                    found[int(entry.name)] = "the server that our worker is forked from" if is_server else "our worker"
         except OSError:
             continue
     return found
@@ -274,8 +279,9 @@ class Lane:
     """A process in namespaces of its own that makes one trial after the other."""
 
     def __init__(self, control: Path) -> None:
-        words = in_namespaces([sys.executable, __file__, "--lane", str(control)])
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        words, pipe = in_namespaces([sys.executable, __file__, "--lane", str(control)]), subprocess.PIPE
+        ends = end_with_parent(os.getpid(), signal.SIGTERM)
+        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, preexec_fn=ends)
 
     def __enter__(self) -> "Lane":
         return self
@@ -316,6 +322,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="A file that every row is appended to.")
     parser.add_argument("--lane", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that hosts are ended
     if options.lane:
         make_trials(Control(**json.loads(options.lane.read_text())))
         return

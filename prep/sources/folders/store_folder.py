@@ -78,7 +78,7 @@ class StoreFile(NamedTuple):
 
 
 class _PackedImages:
-    """The images of a folder as they are listed: some 80 bytes each, 900 as objects."""
+    """The images of a folder as they are listed: their text and numbers alone, not as objects."""
 
     def __init__(self) -> None:
         self._names, self._e_tags = bytearray(), bytearray()  # each text ends with a zero byte, which none holds
