@@ -1,5 +1,6 @@
 """One network that learns: its weights, their optimizer, and the step that changes them."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import isfinite
 
@@ -34,6 +35,14 @@ class StepResult:
     """Euclidean norm of the whole gradient, without the loss scale."""
 
 
+def draw_ahead(recipe: Recipe, wiring: Wiring, num_classes: int, layout: Layout) -> Future[Network]:
+    """A learner's network on the CPU, drawn in a thread: 60 million weights take as long as importing DALI."""
+    thread = ThreadPoolExecutor(1, "alexkit-weights")
+    network = thread.submit(Network, wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
+    thread.shutdown(wait=False)  # it ends with the work
+    return network
+
+
 class Learner:
     """A network of `wiring`, and its update by `recipe`, in one process or in this process's place among several.
 
@@ -45,6 +54,7 @@ class Learner:
         device: Where the network lives.
         precision: Of the multiplications; weights and updates are float32. In bfloat16 the network computes with
             copies of its weights, which every update writes.
+        network: What `draw_ahead` gave for the same arguments; None draws it here.
     """
 
     def __init__(
@@ -56,9 +66,11 @@ class Learner:
         layout: Layout,
         device: torch.device,
         precision: torch.dtype = torch.float32,
+        network: Network | None = None,
     ) -> None:
         self.layout, self.device, self.precision = layout, device, precision
-        self.network = Network(wiring, num_classes, columns=layout.columns, seed=recipe.training.seed).to(device)
+        drawn = network or Network(wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
+        self.network = drawn.to(device)
         self.optimizer = PaperSGD(
             [{"params": [(name, parameter)]} for name, parameter in self.network.named_parameters()], lr=0.0
         )

@@ -16,6 +16,7 @@ from typing import Any
 from ...cores import num_cores
 from ...errors import InputError
 from ...pipeline import Batch, CenterCrop, Loader, TrainAugment
+from ...prep import ShardSet
 from ..evaluation.figures import draw_curves, draw_filters
 from ..evaluation.forward import predict
 from ..evaluation.scores import Score, score
@@ -31,12 +32,12 @@ from ..runs.provenance import record_start
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
-from .calendar import calendar_of
+from .calendar import calendar_of, validation_split
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
 from .facts import run_facts
 from .interval import Interval
 from .labels import require_classes, require_labels
-from .learner import Learner
+from .learner import Learner, draw_ahead
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, str], None]
@@ -81,7 +82,7 @@ class Trainer:
                 f"data.crop is {data.crop} px, but the network {recipe.network.kind} reads {table.input_px} px; --set "
                 f"data.crop={table.input_px}, or choose another network.kind or network.input"
             )
-        split = self._validation_split()
+        split = validation_split(recipe, shards)
         self.calendar = calendar_of(recipe, shards)
         with ExitStack() as stack:  # a start that is refused leaves nothing open
             facts = run_facts(recipe, shards, split, folder, self.precision)
@@ -89,6 +90,8 @@ class Trainer:
             stack.callback(self.layout.close)
             if self.layout.rank == 0:
                 stack.callback(RunLock(folder).release)
+            num_classes = len(ShardSet.open(shards / "train").manifest.classes)
+            network = draw_ahead(recipe, table, num_classes, self.layout)
             self.augment, self.splits = data.augment(), self.calendar.phases[0].splits
             self.loader = self._loader(self.splits, self.augment)
             stack.callback(lambda: self.loader.close())  # the loader of that time
@@ -102,7 +105,13 @@ class Trainer:
                 require_classes(self.loader.shard_set, self.validation.shard_set)
             self.run_folder = self._open_run(folder, change, restart)
             self.learner = Learner(
-                recipe, table, self.loader.num_classes, layout=self.layout, device=self.device, precision=self.precision
+                recipe,
+                table,
+                num_classes,
+                layout=self.layout,
+                device=self.device,
+                precision=self.precision,
+                network=network.result(),
             )
             self.progress = Progress(loss_scale=self.learner.scale)
             self.interval = Interval()
@@ -112,21 +121,6 @@ class Trainer:
             self._resume()
             self._follow_recipe()
             self._resources = stack.pop_all()
-
-    def _validation_split(self) -> str | None:
-        """The split to validate on; None, said in a warning, where there is none."""
-        wanted = {"val": ("val",), "test": ("test", "val"), "none": ()}[self.recipe.data.validate_on]
-        for split in wanted:
-            if (self.shards / split).is_dir():
-                return split
-        why = f"{self.shards} has no {' and no '.join(wanted)}" if wanted else "data.validate_on = 'none'"
-        if self.recipe.schedule.kind == "plateau":
-            raise InputError(
-                f"{why}, but schedule.kind = 'plateau' lowers the rate by the validation error; choose another "
-                "schedule, e.g. --recipe original, or shard a validation set"
-            )
-        logger.warning("nothing is validated: %s", why)
-        return None
 
     @property
     def step(self) -> int:
