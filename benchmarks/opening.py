@@ -1,6 +1,10 @@
 """Seconds and memory until the first batch of a very large shard set.
 
     python benchmarks/opening.py [--samples 1281167] [--folder DIR]
+    python benchmarks/opening.py --grow 10000,100000,1281167,5000000,15000000 [--json docs/pictures/growth.json]
+
+`--grow` opens sets of several sizes, and says how close processor's seconds and memory are to a line; `--json` keeps
+what `docs/pictures/draw.py` draws of them.
 
 The set is synthetic: raw 256x256 images in sparse tars that take no room on the disk, but with true indexes (60 MB for
 a million samples), which the loader reads, hashes and checks one and all. The child process that is measured does
@@ -92,15 +96,56 @@ def measure(folder: Path) -> dict[str, float]:
     from alexkit.pipeline import Loader, TrainAugment
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     loader = Loader(folder, batch_size=BATCH, augment=TrainAugment(crop=224))
+    used = time.process_time() - used
     opened, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     next(iter(loader))
     return {
         "opening_s": opened - start,
+        "cpu_s": used,
         "opening_mb": (peak - before) / 1024,
         "first_batch_s": time.perf_counter() - opened,
     }
+
+
+def open_set(folder: Path, num_samples: int, turns: int) -> list[dict[str, float]]:
+    """Write the set unless it is there, and open it in fresh processes."""
+    if not folder.exists():
+        write_sparse_set(folder, num_samples)
+        os.sync()  # the disk shall not be busy with it while the loader reads
+    results = []
+    for _ in range(turns):
+        command = [sys.executable, __file__, "--measure", str(folder)]
+        result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        results.append(result)
+        print(
+            f"{num_samples:,} samples: {result['opening_s']:.1f} s ({result['cpu_s']:.2f} of the processor) and "
+            f"{result['opening_mb']:.0f} MB to open, first batch of {BATCH} after another "
+            f"{result['first_batch_s']:.2f} s",
+            flush=True,
+        )
+    return results
+
+
+def r2(x: list[float], y: list[float]) -> float:
+    """How much of the variance a line explains."""
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def grow(sizes: list[int], turns: int, to: Path | None) -> None:
+    """Open sets of several sizes, the least of `turns` each, and say how straight the growth is."""
+    rows: list[dict[str, float]] = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as temporary:
+            results = open_set(Path(temporary) / "set", size, turns)
+        least = {key: min(result[key] for result in results) for key in results[0]}
+        rows.append({"samples": size, **{key: round(value, 4) for key, value in least.items()}})
+    samples = [row["samples"] for row in rows]
+    for key, title in (("cpu_s", "processor's seconds"), ("opening_mb", "megabytes")):
+        print(f"{title}: R2 of a line {r2(samples, [row[key] for row in rows]):.4f}")
+    if to is not None:
+        to.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 def main() -> None:
@@ -108,24 +153,17 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1_281_167)
     parser.add_argument("--folder", type=Path, help="where the sparse set goes and stays; temporary without")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--grow", help="numbers of samples, comma-separated: sets of all these sizes")
+    parser.add_argument("--json", type=Path, help="where --grow keeps its numbers")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(measure(options.measure)))
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary) / "set"
-        if not folder.exists():
-            write_sparse_set(folder, options.samples)
-            os.sync()  # the disk shall not be busy with it while the loader reads
-        command = [sys.executable, __file__, "--measure", str(folder)]
-        for _ in range(options.turns):
-            result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-            print(
-                f"{options.samples:,} samples: {result['opening_s']:.1f} s and {result['opening_mb']:.0f} MB to open, "
-                f"first batch of {BATCH} after another {result['first_batch_s']:.2f} s",
-                flush=True,
-            )
+    elif options.grow:
+        grow([int(size) for size in options.grow.split(",")], options.turns, options.json)
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            open_set(options.folder or Path(temporary) / "set", options.samples, options.turns)
 
 
 if __name__ == "__main__":
