@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -91,15 +90,20 @@ def write_sparse_set(folder: Path, num_samples: int) -> None:
     complete_set(folder, manifest, sums, rows)
 
 
+def peak_kb() -> int:
+    """This process's largest resident memory; `ru_maxrss` would begin with that of the process that started it."""
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
 def measure(folder: Path) -> dict[str, float]:
     """Open the set and take one batch, in a process that has only imported the loader."""
     from alexkit.pipeline import Loader, TrainAugment
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kb()
     start, used = time.perf_counter(), time.process_time()
     loader = Loader(folder, batch_size=BATCH, augment=TrainAugment(crop=224))
     used = time.process_time() - used
-    opened, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    opened, peak = time.perf_counter(), peak_kb()
     next(iter(loader))
     return {
         "opening_s": opened - start,

@@ -103,6 +103,15 @@ def _window_sums(padded: Floats, sums: Floats, group: int, size: int) -> None:
         for j in range(size):
             for i in range(maps):
                 sums[i] += padded[i + j]
+    if size == 5 and group >= 5:
+        for border in range(group, maps, group):
+            left = padded[border] + padded[border + 1]  # the last two maps before the border
+            right = padded[border + 2] + padded[border + 3]  # and the first two behind it
+            sums[border - 2] = padded[border - 2] + padded[border - 1] + left
+            sums[border - 1] = padded[border - 1] + left
+            sums[border] = right + padded[border + 4]
+            sums[border + 1] = right + padded[border + 4] + padded[border + 5]
+        return
     for border in range(group, maps, group):
         for i in range(max(border - half, 0), min(border + half, maps)):
             begin = i // group * group
