@@ -95,10 +95,13 @@ def peak_kb() -> int:
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """Open the set and take one batch, in a process that has only imported the loader."""
+def measure(folder: Path, small: Path | None = None) -> dict[str, float]:
+    """Open the set and take one batch, in a process that has only imported the loader, or opened a `small` set too."""
     from alexkit.pipeline import Loader, TrainAugment
 
+    if small is not None:
+        with Loader(small, batch_size=BATCH, augment=TrainAugment(crop=224)) as loader:
+            next(iter(loader))
     before = peak_kb()
     start, used = time.perf_counter(), time.process_time()
     loader = Loader(folder, batch_size=BATCH, augment=TrainAugment(crop=224))
@@ -113,14 +116,14 @@ def measure(folder: Path) -> dict[str, float]:
     }
 
 
-def open_set(folder: Path, num_samples: int, turns: int) -> list[dict[str, float]]:
+def open_set(folder: Path, num_samples: int, turns: int, small: Path | None = None) -> list[dict[str, float]]:
     """Write the set unless it is there, and open it in fresh processes."""
     if not folder.exists():
         write_sparse_set(folder, num_samples)
         os.sync()  # the disk shall not be busy with it while the loader reads
     results = []
     for _ in range(turns):
-        command = [sys.executable, __file__, "--measure", str(folder)]
+        command = [sys.executable, __file__, "--measure", str(folder), *(["--after", str(small)] if small else [])]
         result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         results.append(result)
         print(
@@ -138,11 +141,17 @@ def r2(x: list[float], y: list[float]) -> float:
 
 
 def grow(sizes: list[int], turns: int, to: Path | None) -> None:
-    """Open sets of several sizes, the least of `turns` each, and say how straight the growth is."""
+    """Open sets of several sizes, the least of `turns` each, and say how straight the growth is.
+
+    A small set is opened before, so that imports, which take as long as a million samples each time a little else, are
+    no part of it.
+    """
     rows: list[dict[str, float]] = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as temporary:
-            results = open_set(Path(temporary) / "set", size, turns)
+            small = Path(temporary) / "small"
+            write_sparse_set(small, 2 * BATCH)
+            results = open_set(Path(temporary) / "set", size, turns, small)
         least = {key: min(result[key] for result in results) for key in results[0]}
         rows.append({"samples": size, **{key: round(value, 4) for key, value in least.items()}})
     samples = [row["samples"] for row in rows]
@@ -160,9 +169,10 @@ def main() -> None:
     parser.add_argument("--grow", help="numbers of samples, comma-separated: sets of all these sizes")
     parser.add_argument("--json", type=Path, help="where --grow keeps its numbers")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--after", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure)))
+        print(json.dumps(measure(options.measure, options.after)))
     elif options.grow:
         grow([int(size) for size in options.grow.split(",")], options.turns, options.json)
     else:

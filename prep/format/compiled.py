@@ -36,11 +36,6 @@ def compiled_reassociated(kernel: KernelType) -> KernelType:
     return cast(KernelType, Kernel(kernel, nogil=True, error_model="numpy", fastmath=fastmath))
 
 
-def inlined(helper: KernelType) -> KernelType:
-    """A helper of compiled kernels, copied into each of them: calls cost as much as 50 numbers' arithmetic."""
-    return cast(KernelType, Kernel(helper, inline="always"))
-
-
 class Kernel:
     """A function that Numba compiles at its first call, for itself or as part of another kernel."""
 
@@ -64,9 +59,8 @@ class Kernel:
         with self._lock:
             if self._dispatcher is None:
                 dispatcher = _numba().njit(**self._options)(self._function)
-                if "inline" not in self._options:
-                    # What `cache=True` does with Numba's own; there is no public way to choose another.
-                    dispatcher._cache = _new_cache(self._function)
+                # What `cache=True` does with Numba's own; there is no public way to choose another.
+                dispatcher._cache = _new_cache(self._function)
                 self._dispatcher = dispatcher
             return self._dispatcher
 
@@ -83,11 +77,11 @@ def _numba() -> Any:
 
     ask = getattr(linalg, "ensure_blas", None)
     if ask is not None and "scipy" in sys.modules and "numba.np.arraymath" not in sys.modules:
-        linalg.ensure_blas = lambda: None  # type: ignore[assignment]
+        linalg.ensure_blas = lambda: None
         try:
             from numba.np import arraymath
 
-            arraymath.ensure_blas = ask
+            arraymath.ensure_blas = ask  # type: ignore[attr-defined]
         finally:
             linalg.ensure_blas = ask
     return numba
