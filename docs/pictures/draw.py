@@ -9,6 +9,7 @@ test keeps them what the data say. Needs nothing but Python.
 
 import json
 from collections.abc import Iterator
+from math import floor, log10
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
@@ -52,28 +53,30 @@ def bars(charts: list[dict[str, Any]], colors: Colors) -> str:
     """All bar charts, one below the other, with the goal of each as a dashed line."""
     body, y = list(_legend(colors)), 40
     for chart in charts:
-        goal, rows = chart["goal"], chart["bars"]
-        scale = (WIDTH - LEFT - RIGHT) / max(goal, *(value for _, _, value in rows))
+        goals, rows = chart["goals"], chart["bars"]
+        scale = (WIDTH - LEFT - RIGHT) / max(*goals, *(value for _, _, value in rows))
         body.append(
             f'<text x="12" y="{y + 16}" font-weight="700">{escape(chart["title"])}</text>'
             f'<text x="{WIDTH - 12}" y="{y + 16}" text-anchor="end" fill="{colors.faint}" font-size="12">'
             f"{escape(chart['unit'])}</text>"
         )
-        top = y = y + 24
+        top, numbers = y + 24, []
+        y = top
         for kind, name, value in rows:
             length = value * scale
-            style = f'fill="{getattr(colors, kind)}"'
-            if kind == "limit":
-                style = f'fill="none" stroke="{colors.limit}" stroke-width="1.5" stroke-dasharray="2 3"'
             weight = ' font-weight="700"' if kind == "ours" else ""
             body.append(
                 f'<text x="{LEFT - 8}" y="{y + 15}" text-anchor="end"{weight}>{escape(name)}</text>'
-                f'<rect x="{LEFT}" y="{y + 3}" width="{length:.1f}" height="16" rx="2" {style}/>'
-                f'<text x="{LEFT + length + 6:.1f}" y="{y + 15}"{weight}>{value:g}</text>'
+                f'<rect x="{LEFT}" y="{y + 3}" width="{length:.1f}" height="16" rx="2" {_style(kind, colors)}/>'
             )
+            halo = f'stroke="{colors.paper}" stroke-width="4" paint-order="stroke"'  # where a goal crosses a number
+            numbers.append(f'<text x="{LEFT + length + 6:.1f}" y="{y + 15}"{weight} {halo}>{value:g}</text>')
             y += 22
-        at = LEFT + goal * scale
-        body.append(f'<path d="M{at:.1f} {top} V{y}" stroke="{colors.ink}" stroke-width="1.2" stroke-dasharray="4 3"/>')
+        for goal in goals:
+            at = LEFT + goal * scale
+            dashes = f'stroke="{colors.ink}" stroke-width="1.2" stroke-dasharray="4 3"'
+            body.append(f'<path d="M{at:.1f} {top} V{y}" {dashes}/>')
+        body += numbers
         y += 18
     text = "; ".join(f"{chart['title']}: {_in_words(chart)}" for chart in charts)
     return svg(y, "How fast alexkit is beside others", text, colors, body)
@@ -82,10 +85,8 @@ def bars(charts: list[dict[str, Any]], colors: Colors) -> str:
 def _legend(colors: Colors) -> Iterator[str]:
     x = 12
     for kind, name in KINDS.items():
-        style = f'fill="{getattr(colors, kind)}"'
-        if kind == "limit":
-            style = f'fill="none" stroke="{colors.limit}" stroke-width="1.5" stroke-dasharray="2 3"'
-        yield f'<rect x="{x}" y="12" width="26" height="14" rx="2" {style}/><text x="{x + 34}" y="24">{name}</text>'
+        yield f'<rect x="{x}" y="12" width="26" height="14" rx="2" {_style(kind, colors)}/>'
+        yield f'<text x="{x + 34}" y="24">{name}</text>'
         x += 110
     yield (
         f'<path d="M{x + 8} 10 V28" stroke="{colors.ink}" stroke-width="1.2" stroke-dasharray="4 3"/>'
@@ -93,8 +94,18 @@ def _legend(colors: Colors) -> Iterator[str]:
     )
 
 
+def _style(kind: str, colors: Colors) -> str:
+    if kind == "limit":
+        return f'fill="none" stroke="{colors.limit}" stroke-width="1.5" stroke-dasharray="2 3"'
+    return f'fill="{getattr(colors, kind)}"'
+
+
+def _goals(chart: dict[str, Any]) -> str:
+    return " and ".join(f"{goal:g}" for goal in chart["goals"])
+
+
 def _in_words(chart: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value:g}" for _, name, value in chart["bars"]) + f", goal {chart['goal']:g}"
+    return ", ".join(f"{name} {value:g}" for _, name, value in chart["bars"]) + f", goal {_goals(chart)}"
 
 
 def table(charts: list[dict[str, Any]]) -> str:
@@ -102,7 +113,7 @@ def table(charts: list[dict[str, Any]]) -> str:
     lines = ["| what | who | | goal |", "|---|---|---|---|"]
     for chart in charts:
         for i, (kind, name, value) in enumerate(chart["bars"]):
-            what, goal = (f"{chart['title']}: {chart['unit']}", f"{chart['goal']:g}") if i == 0 else ("", "")
+            what, goal = (f"{chart['title']}: {chart['unit']}", _goals(chart)) if i == 0 else ("", "")
             lines.append(f"| {what} | {'limit: ' if kind == 'limit' else ''}{name} | {value:g} | {goal} |")
     return "\n".join(lines)
 
@@ -138,6 +149,13 @@ def growth(data: dict[str, Any], colors: Colors) -> str:
     return svg(300, "How opening grows with the samples of a set", "; ".join(words), colors, body)
 
 
+def _ticks(most: float) -> list[float]:
+    """Four to eight round numbers above zero."""
+    step = 10 ** floor(log10(most))
+    step = next(step / part for part in (1, 2, 5, 10) if most * part / step >= 4)
+    return [round(step * i, 10) for i in range(1, floor(most / step) + 1)]
+
+
 def _panel(number: int, title: str, x: list[float], y: list[float], line: Fit, colors: Colors) -> Iterator[str]:
     left, right, top, bottom = 60 + 380 * number, 360 + 380 * number, 56, 248
     most_x, most_y = max(x) * 1.05, max(y) * 1.1
@@ -151,12 +169,11 @@ def _panel(number: int, title: str, x: list[float], y: list[float], line: Fit, c
         f"R² = {line.r2:.4f}</text>"
     )
     yield f'<path d="M{left} {top} V{bottom} H{right}" stroke="{colors.faint}" fill="none"/>'
-    for share in (0.25, 0.5, 0.75, 1.0):
-        value = share * max(y)
+    for value in _ticks(max(y)):
         at = place(0, value).split()[1]
         yield (
             f'<path d="M{left} {at} H{right}" stroke="{colors.faint}" stroke-opacity="0.25"/>'
-            f'<text x="{left - 6}" y="{float(at) + 4:.1f}" text-anchor="end" font-size="11">{value:.3g}</text>'
+            f'<text x="{left - 6}" y="{float(at) + 4:.1f}" text-anchor="end" font-size="11">{value:g}</text>'
         )
     for value in (0, 5, 10, 15):
         if value <= most_x:
