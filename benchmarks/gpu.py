@@ -28,6 +28,8 @@ import gpu_rows
 import loader as loading
 import torch
 
+from alexkit.cores import num_cores
+
 IMAGENET_IMAGES, EPOCHS = 1_281_167, 90
 TESTS = Path(__file__).parent.parent / "tests"
 LAWS = ("tests/pipeline/test_gpu.py", "tests/model/training/test_gpu.py")
@@ -172,7 +174,7 @@ def main() -> None:
         "card": card,
         "torch": torch.__version__,
         "batch": arguments.batch,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": num_cores(),
         "rows": rows,
         "laws": laws(),
     }

@@ -22,6 +22,7 @@ import loader as loading
 import torch
 import train as training
 
+from alexkit.cores import num_cores
 from alexkit.pipeline import TrainAugment
 
 
@@ -51,7 +52,7 @@ def load(settings: Settings, format: str, *, device: torch.device | None = None,
     folder = settings.work / format / "train"
     options: dict[str, Any] = {"device": str(source), "channels_last": True}
     options["hw_decoder_load"] = unit if source.type == "cuda" else 0.0  # which a rehearsal on a CPU has not
-    batches = loading.loader_batches(folder, augment, len(os.sched_getaffinity(0)), **options)
+    batches = loading.loader_batches(folder, augment, num_cores(), **options)
     moved = (batch.to(settings.device, non_blocking=True) for batch in batches)
     return _rate(moved, settings)
 
@@ -59,7 +60,7 @@ def load(settings: Settings, format: str, *, device: torch.device | None = None,
 def bare_dali(settings: Settings, format: str) -> dict[str, float]:
     """The loader that DALI's documentation leads to, with the card's JPEG unit where there is one."""
     folder = settings.work / format / "train"
-    threads = len(os.sched_getaffinity(0))
+    threads = num_cores()
     return _rate(loading.control_batches(folder, format, settings.device, threads), settings)
 
 

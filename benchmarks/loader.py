@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
+from alexkit.cores import num_cores
 from alexkit.pipeline import Loader, TrainAugment
 from alexkit.prep import ColorStatistics, Manifest, PixelOptions, PixelSums
 from alexkit.prep.format.manifest import ClassEntry, complete_set
@@ -214,7 +215,7 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda:N")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=num_cores())
     parser.add_argument("--samples", type=int, help="of the shards; 8192 JPEG or 2048 raw without")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

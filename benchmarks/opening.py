@@ -1,6 +1,6 @@
 """Seconds and memory until the first batch of a very large shard set.
 
-    python benchmarks/opening.py [--samples 1281167] [--folder DIR]
+    python benchmarks/opening.py [--samples 1281167] [--folder DIR] [--turns 3]
     python benchmarks/opening.py --grow 10000,100000,1281167,5000000,15000000 [--json docs/pictures/growth.json]
 
 `--grow` opens sets of several sizes, and says how close processor's seconds and memory are to a line; `--json` keeps
@@ -90,73 +90,70 @@ def write_sparse_set(folder: Path, num_samples: int) -> None:
     complete_set(folder, manifest, sums, rows)
 
 
-def peak_kb() -> int:
-    """This process's largest resident memory; `ru_maxrss` would begin with that of the process that started it."""
-    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+def memory_kb(kind: str) -> int:
+    """`RssAnon`, memory of this process alone, where mapped files are shared by all that open the set; or `VmHWM`, the
+    largest of both, which `ru_maxrss` would begin with that of the process that started this one."""
+    return int(Path("/proc/self/status").read_text().partition(f"{kind}:")[2].split()[0])
 
 
-def measure(folder: Path, small: Path | None = None) -> dict[str, float]:
-    """Open the set and take one batch, in a process that has only imported the loader, or opened a `small` set too."""
+def measure(folder: Path, small: Path) -> dict[str, float]:
+    """Open the set and take one batch, in a process that has opened a small set, and so has loaded every library."""
     from alexkit.pipeline import Loader, TrainAugment
 
-    if small is not None:
-        Loader(small, batch_size=BATCH, augment=TrainAugment(crop=224)).close()
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = peak_kb()
-    start, used = time.perf_counter(), time.process_time()
+    start = time.perf_counter()
+    Loader(small, batch_size=BATCH, augment=TrainAugment(crop=224)).close()
+    libraries_s = time.perf_counter() - start
+    Path("/proc/self/clear_refs").write_text("5")  # the largest begins anew
+    before, private = memory_kb("VmHWM"), memory_kb("RssAnon")
+    start, cpu = time.perf_counter(), time.process_time()
     loader = Loader(folder, batch_size=BATCH, augment=TrainAugment(crop=224))
-    used = time.process_time() - used
-    opened, peak = time.perf_counter(), peak_kb()
+    cpu, private = time.process_time() - cpu, memory_kb("RssAnon") - private
+    opened, peak = time.perf_counter(), memory_kb("VmHWM")
     next(iter(loader))
     return {
+        "libraries_s": libraries_s,
         "opening_s": opened - start,
-        "cpu_s": used,
+        "opening_cpu_s": cpu,
         "opening_mb": (peak - before) / 1024,
+        "private_mb": private / 1024,
         "first_batch_s": time.perf_counter() - opened,
     }
 
 
-def open_set(folder: Path, num_samples: int, turns: int, small: Path | None = None) -> list[dict[str, float]]:
+def open_set(folder: Path, num_samples: int, turns: int) -> list[dict[str, float]]:
     """Write the set unless it is there, and open it in fresh processes."""
     if not folder.exists():
         write_sparse_set(folder, num_samples)
         os.sync()  # the disk shall not be busy with it while the loader reads
     results = []
-    for _ in range(turns):
-        command = [sys.executable, __file__, "--measure", str(folder), *(["--after", str(small)] if small else [])]
-        result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-        results.append(result)
-        print(
-            f"{num_samples:,} samples: {result['opening_s']:.1f} s ({result['cpu_s']:.2f} of the processor) and "
-            f"{result['opening_mb']:.0f} MB to open, first batch of {BATCH} after another "
-            f"{result['first_batch_s']:.2f} s",
-            flush=True,
-        )
+    with tempfile.TemporaryDirectory() as temporary:
+        small = Path(temporary) / "small"
+        write_sparse_set(small, BATCH)
+        command = [sys.executable, __file__, "--measure", str(folder), str(small)]
+        for _ in range(turns):
+            result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            results.append(result)
+            print(
+                f"{num_samples:,} samples: {result['opening_s']:.2f} s ({result['opening_cpu_s']:.2f} CPU) and "
+                f"{result['opening_mb']:.0f} MB ({result['private_mb']:.0f} private) to open, first batch of {BATCH} "
+                f"after another {result['first_batch_s']:.2f} s; libraries {result['libraries_s']:.2f} s",
+                flush=True,
+            )
     return results
 
 
-def r2(x: list[float], y: list[float]) -> float:
-    """How much of the variance a line explains."""
-    return float(np.corrcoef(x, y)[0, 1] ** 2)
-
-
 def grow(sizes: list[int], turns: int, to: Path | None) -> None:
-    """Open sets of several sizes, the least of `turns` each, and say how straight the growth is.
-
-    A small set is opened before, so that imports, which take as long as a million samples each time a little else, are
-    no part of it.
-    """
+    """Open sets of several sizes, the least of `turns` each, and say how straight the growth is."""
     rows: list[dict[str, float]] = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as temporary:
-            small = Path(temporary) / "small"
-            write_sparse_set(small, 2 * BATCH)
-            results = open_set(Path(temporary) / "set", size, turns, small)
-        least = {key: min(result[key] for result in results) for key in results[0]}
-        rows.append({"samples": size, **{key: round(value, 4) for key, value in least.items()}})
+            results = open_set(Path(temporary) / "set", size, turns)
+        least = {key: round(min(result[key] for result in results), 4) for key in results[0]}
+        rows.append({"samples": size, **least})
     samples = [row["samples"] for row in rows]
-    for key, title in (("cpu_s", "processor's seconds"), ("opening_mb", "megabytes")):
-        print(f"{title}: R2 of a line {r2(samples, [row[key] for row in rows]):.4f}")
+    for key in ("opening_cpu_s", "opening_mb"):
+        r = np.corrcoef(samples, [row[key] for row in rows])[0, 1]
+        print(f"{key}: R2 of a line {r**2:.4f}")
     if to is not None:
         to.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
@@ -168,11 +165,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--grow", help="numbers of samples, comma-separated: sets of all these sizes")
     parser.add_argument("--json", type=Path, help="where --grow keeps its numbers")
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--after", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure, options.after)))
+        print(json.dumps(measure(*options.measure)))
     elif options.grow:
         grow([int(size) for size in options.grow.split(",")], options.turns, options.json)
     else:

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
+from alexkit.cores import num_cores
 from alexkit.pipeline import Batch, Loader, RandomResizedCrop
 from alexkit.prep import Manifest, PixelOptions, PixelSums
 from alexkit.prep.format.shard import Sample
@@ -209,7 +210,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=num_cores())
     parser.add_argument("--samples", type=int, default=4096)
     parser.add_argument("--checksums", action="store_true")
     options = parser.parse_args()

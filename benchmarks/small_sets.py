@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from alexkit.cores import num_cores
+
 LIBRARIES = "import numpy, PIL.Image, simplejpeg, cykooz_resizer, cv2"
 ALEXPREP = "from alexkit.cli.alexprep import alexprep; alexprep()"
 _PR_SET_CHILD_SUBREAPER = 36
@@ -96,7 +98,7 @@ def main() -> None:
             loops.append(float(subprocess.run(loop, check=True, capture_output=True, text=True).stdout))
     clock = {name: statistics.median(spent.clock for spent in values) for name, values in found.items()}
     processor = {name: statistics.median(spent.processor for spent in values) for name, values in found.items()}
-    control = statistics.median(loops) / min(options.workers, os.cpu_count() or 1)
+    control = statistics.median(loops) / min(options.workers, num_cores())
     print("                            by the clock  processor")
     print(f"libraries alone              {clock['libraries']:8.2f} s {processor['libraries']:8.2f} s")
     print(f"two splits of 16 images      {clock['16 images']:8.2f} s {processor['16 images']:8.2f} s")

@@ -28,6 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alexkit.cores import num_cores
+
 NUM_CLASSES = 1000
 
 
@@ -166,7 +168,7 @@ def run_turn(name: str, arguments: argparse.Namespace) -> dict[str, float]:
     ]
     command += ["--device", arguments.device] + (["--shards", str(arguments.shards)] if arguments.shards else [])
     num_processes = 2 if name == "columns" else 1
-    threads = max(len(os.sched_getaffinity(0)) // num_processes, 1)
+    threads = max(num_cores() // num_processes, 1)
     environment = dict(os.environ)
     if num_processes > 1:
         with socket.socket() as probe:
@@ -226,9 +228,7 @@ def main() -> None:
             "highest": max(speeds),
             "peak_bytes": max(turn["peak_bytes"] for turn in turns[name]),
         }
-    print(
-        f"batch {arguments.batch}, {arguments.device}, torch {torch.__version__}, {len(os.sched_getaffinity(0))} cores"
-    )
+    print(f"batch {arguments.batch}, {arguments.device}, torch {torch.__version__}, {num_cores()} cores")
     print("| case | images/s (lowest-highest) | ratio to control | peak memory, MB |\n|---|---|---|---|")
     for name, row in rows.items():
         ratio = f"{row['images_per_s'] / rows['control']['images_per_s']:.2f}" if "control" in rows else "-"

@@ -23,7 +23,7 @@ class DefaultGroup(click.Group):
     """
 
     def __init__(self, *args: Any, default: click.Command, **kwargs: Any) -> None:
-        super().__init__(*args, help=default.help, **kwargs)
+        super().__init__(*args, help=default.help, short_help=default.short_help, **kwargs)
         self.default = default
         default.context_class = _Nameless
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..errors import InputError
+from .terminal import stands_for, words
 
 COPY_THREADS = 8
 
@@ -43,7 +44,10 @@ class ShardsToTrain(click.Path):
             return super().convert(value, param, ctx)
         from ..pipeline.remote import cache_folder, local_face
 
-        return _parsed(lambda url: local_face(url, cache_folder(None, where=url)), location)
+        face = _parsed(lambda url: local_face(url, cache_folder(None, where=url)), location)
+        if ctx is not None:
+            stands_for(ctx, face, location)
+        return face
 
 
 class ShardsToRead(click.Path):
@@ -66,6 +70,7 @@ class ShardsToRead(click.Path):
         copy = folder / location.name
         copied: set[Path] = set()
         if ctx is not None:
+            stands_for(ctx, copy, location)
             ctx.call_on_close(lambda: _finish(folder, copied))
         click.echo(f"{location}: copied to {copy} while this command runs", err=True)
         copied |= _parsed(lambda url: _copy(url, copy), location)
@@ -141,6 +146,4 @@ def _parsed(act: Any, value: Any) -> Any:
     try:
         return act(value)
     except (InputError, OSError, ImportError) as error:
-        from .terminal import words
-
         raise click.ClickException(words(error)) from None

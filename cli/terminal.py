@@ -7,6 +7,7 @@ import errno
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -38,7 +39,7 @@ def _remember(context: click.Context, parameter: click.Parameter, value: bool) -
         context.meta[_VERBOSITY] = parameter.name
 
 
-_VERBOSITY, _KEPT = "alexkit.verbosity", "alexkit.kept"
+_VERBOSITY, _KEPT, _STANDS_FOR = "alexkit.verbosity", "alexkit.kept", "alexkit.stands_for"
 _flag = functools.partial(click.option, is_flag=True, is_eager=True, expose_value=False, callback=_remember)
 COMMON_OPTIONS = (
     _flag("--debug", help="Log everything, and show the traceback of every error."),
@@ -68,7 +69,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
             closed = isinstance(error, BrokenPipeError)  # by `| head`; click ends the command in silence
             if ours or closed or is_set("debug"):
                 raise
-            raise click.ClickException(" ".join(words(error).split())) from error
+            raise click.ClickException(" ".join(as_typed(words(error)).split())) from error
         except KeyboardInterrupt:
             if is_set("debug"):
                 raise
@@ -105,6 +106,20 @@ def if_interrupted(words: str) -> None:
     click.get_current_context().meta[_KEPT] = words
 
 
+def stands_for(context: click.Context, folder: object, address: object) -> None:
+    """Let errors and warnings name `address`, which a person typed, in place of the local folder that stands for it."""
+    context.meta.setdefault(_STANDS_FOR, {})[str(folder)] = str(address)
+
+
+def as_typed(text: str) -> str:
+    """`text` with addresses as `stands_for` has them; files in those folders keep their paths, since they lie there."""
+    context = click.get_current_context(silent=True)
+    for folder, address in (context.meta.get(_STANDS_FOR, {}) if context else {}).items():
+        shown = address.replace("\\", r"\\")
+        text = re.sub(rf"{re.escape(folder)}(?=(/(train|val|test))?(?![/\w]))", shown, text)
+    return text
+
+
 class _StderrHandler(logging.StreamHandler[TextIO]):
     """Writes to whatever sys.stderr is at the time: a progress bar puts lines above itself by replacing it."""
 
@@ -114,6 +129,9 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
         return sys.stderr
+
+    def format(self, record: logging.LogRecord) -> str:
+        return as_typed(super().format(record))
 
 
 class _Notes(logging.Handler):

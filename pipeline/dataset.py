@@ -8,7 +8,7 @@ never decoded.
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -18,8 +18,31 @@ from ..errors import InputError
 from .batch import Batch
 from .storage import Samples
 
-if TYPE_CHECKING:
-    from .loader import Loader
+
+class Batches(Protocol):
+    """What is asked of a `Loader` here, which itself imports this module."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in which it stands."""
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from where it stands."""
+
+    def _batch(self, epoch: int, number: int) -> Batch:
+        """One batch, after which it stands."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to where it stood."""
 
 
 class StoredSample(NamedTuple):
@@ -66,7 +89,7 @@ class StoredSamples(Dataset[StoredSample]):
 class BatchNumber:
     """Stands for a batch of a loader until it is needed."""
 
-    loader: "Loader"
+    loader: Batches
     epoch: int
     number: int
     """Batches of the epoch before this one."""
@@ -79,7 +102,7 @@ class BatchNumber:
 class BatchNumbers:
     """The numbers of the batches of the epoch in which a loader stands, always from the first."""
 
-    def __init__(self, loader: "Loader") -> None:
+    def __init__(self, loader: Batches) -> None:
         self._loader = loader
 
     def __len__(self) -> int:
@@ -100,7 +123,7 @@ class LoaderDataset(IterableDataset[Batch]):
     Use `DataLoader(LoaderDataset(loader), batch_size=None)`, without workers: the loader has threads of its own.
     """
 
-    def __init__(self, loader: "Loader") -> None:
+    def __init__(self, loader: Batches) -> None:
         self.loader = loader
 
     def __len__(self) -> int:

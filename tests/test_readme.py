@@ -68,7 +68,7 @@ def test_the_python_runs_as_it_stands(folder: Path, page: Path) -> None:
         subprocess.run([sys.executable, "-c", block], cwd=folder, check=True, timeout=120)
 
 
-HOW_TO = ("what-limits-loading", "staging")
+HOW_TO = ("what-limits-loading", "staging", "verify-and-repair")
 
 
 @pytest.mark.slow
@@ -76,6 +76,8 @@ HOW_TO = ("what-limits-loading", "staging")
 def test_the_commands_of_a_how_to_page_run_as_they_stand_but_shorter(folder: Path, name: str) -> None:
     if not (folder / "shards").exists():
         run("alexprep shard imagenet", folder)
+    if not (folder / "photos").exists():
+        (folder / "photos").symlink_to("imagenet")
     blocks = code_blocks((ROOT / f"docs/how-to/{name}.md").read_text(), "sh")
     assert blocks
     script = f'set -e\nalextrain() {{ command alextrain "$@" {SHORTER}; }}\n' + "\n".join(blocks)

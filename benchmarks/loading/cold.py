@@ -26,6 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from alexkit.cores import num_cores
+
 BATCH, CROP = 256, 224
 CASES = {
     "loader-full": "Loader, order full",
@@ -127,7 +129,7 @@ def run_case(case: str, folder: Path, num_samples: int) -> None:
     elif case == "read":
         count = plain_epoch(folder, num_samples)
     else:
-        count = webdataset_epoch(folder, len(os.sched_getaffinity(0)) if case.endswith("workers") else 0)
+        count = webdataset_epoch(folder, num_cores() if case.endswith("workers") else 0)
     print(json.dumps(count / (time.perf_counter() - _begun[0])))
 
 

@@ -25,7 +25,7 @@ from .options import PATH, require_file
     help="What 'alexeval RUN --json' printed, in a file: errors by nine and ten views.",
 )
 @click.option("--store", type=PATH, help="Write a record of each RUN into this folder, as NAME.json.")
-@click.option("--picture", type=PATH, help="Draw training error by epoch to this PNG, as Figure 1 does.")
+@click.option("--picture", type=PATH, help="Draw errors by epoch to this PNG, as Figure 1 does.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON, in place of the table.")
 @one_line_errors
 def claims(
@@ -36,7 +36,7 @@ def claims(
     RUN is the folder of a finished run, or a record that --store wrote.
     """
     from ...model.evaluation.report.claims import claims_rows, claims_table
-    from ...model.evaluation.report.figure_1 import draw_figure_1
+    from ...model.evaluation.report.error_curves import draw_errors
     from ...model.evaluation.report.run_records import read_record, store_record
 
     require_file("--picture", picture)
@@ -45,5 +45,5 @@ def claims(
         for record in records:
             store_record(record, store)
     if picture is not None:
-        draw_figure_1(picture, records)
+        draw_errors(picture, records)
     click.echo(json.dumps(claims_rows(records)) if as_json else claims_table(records))

@@ -1,5 +1,6 @@
 """alexeval push: a trained network to the Hugging Face Hub."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ def push(run: Path, name: str, public: bool, metrics: Path | None, checkpoint: s
     opened = Run.open(run)
     chosen = choose_checkpoint(run, checkpoint)  # type: ignore[arg-type]
     card = model_card(opened, chosen.step, None if metrics is None else _read(metrics, run, chosen.folder), name)
+    start_from = opened.recipe.training.start_from
+    if Path(start_from).is_absolute():
+        logging.getLogger("alexkit").warning(
+            "%s: names %s (training.start_from), for all who see the repository", run / CONFIG, start_from
+        )
     if is_set("quiet"):
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
     if_interrupted("what was sent is kept at the Hub; the same command goes on")

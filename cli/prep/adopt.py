@@ -2,13 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ...errors import InputError
 from ..terminal import examples, one_line_errors, progress
-from .arguments import FOLDER
+from .arguments import FOLDER, set_row
 
 
 @click.command(epilog=examples("alexprep adopt their-tars adopted", "alexprep adopt their-tars theirs --json"))
@@ -32,6 +31,7 @@ def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key:
     label each, a class number or name in KEY.cls or KEY.json; 'alexprep shard' takes all others. Names are sorted as
     text, or are the lines of --classes: give several splits the same file.
     """
+    from ...prep import Manifest
     from ...prep.build.adopt import adopt_webdataset, tars_of
 
     try:
@@ -55,23 +55,6 @@ def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key:
             on_progress=lambda num_bytes: update(num_bytes // 2**20),
         )
     if as_json:
-        click.echo(json.dumps(_row(folder)))
+        click.echo(json.dumps(set_row(Manifest.read(folder), folder)))
     else:
         click.echo(f"{folder} is a shard set; 'alexprep inspect {folder}' shows it")
-
-
-def _row(folder: Path) -> dict[str, Any]:
-    """What a set holds, under the names that 'alexprep shard --json' gives them."""
-    from ...prep import Manifest
-
-    manifest = Manifest.read(folder)
-    return {
-        "split": manifest.split,
-        "images": manifest.num_samples,
-        "classes": len(manifest.classes),
-        "shards": len(manifest.shards),
-        "bytes": sum(entry.num_bytes for entry in manifest.shards),
-        "size_px": manifest.pixels.size_px,
-        "format": manifest.pixels.format,
-        "folder": str(folder),
-    }

@@ -1,7 +1,9 @@
-"""What several alexprep commands take: folders, shard sets, numbers of workers."""
+"""What several alexprep commands take and print: folders, shard sets, numbers of workers."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +14,7 @@ from ..terminal import progress
 if TYPE_CHECKING:
     from ...prep.build.integrity.verify import Depth
     from ...prep.build.integrity.verify_shard import Finding
+    from ...prep.format.manifest import Manifest
     from ...prep.format.shard_set import ShardSet
     from ...prep.workers import Engine
 
@@ -28,6 +31,11 @@ ENGINE = click.option(
 )
 
 
+def named_or_default(words: Sequence[str | Path]) -> Path:
+    """SHARDS where another argument follows it: the first of `words` or, without, what `SHARDS` is by default."""
+    return Path(words[0] if words else os.environ.get("ALEXKIT_SHARDS") or "shards")
+
+
 def train_set(shards: Path) -> "ShardSet":
     """SHARDS itself, or its train split."""
     from ...prep import ShardSet
@@ -40,6 +48,20 @@ def sets_of(shards: Path) -> list[Path]:
     from ...prep.format.shard_set import SPLITS
 
     return [shards / split for split in SPLITS if (shards / split).is_dir()] or [shards]
+
+
+def set_row(manifest: "Manifest", folder: object) -> dict[str, Any]:
+    """What a set in `folder` holds, as `--json` prints it."""
+    return {
+        "split": manifest.split,
+        "images": manifest.num_samples,
+        "classes": len(manifest.classes),
+        "shards": len(manifest.shards),
+        "bytes": sum(entry.num_bytes for entry in manifest.shards),
+        "size_px": manifest.pixels.size_px,
+        "format": manifest.pixels.format,
+        "folder": str(folder),
+    }
 
 
 def find_damage(folder: Path, depth: "Depth", workers: int | None, engine: "Engine") -> "list[Finding]":

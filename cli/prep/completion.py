@@ -9,11 +9,12 @@ COMMANDS = ("alexprep", "alextrain", "alexeval")
 
 
 @click.command(
+    short_help="Print what a shell needs to complete the commands.",
     epilog=examples(
         "alexprep completion bash >> ~/.bashrc",
         "alexprep completion zsh >> ~/.zshrc",
         "alexprep completion fish > ~/.config/fish/completions/alexkit.fish",
-    )
+    ),
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @one_line_errors

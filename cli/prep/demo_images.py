@@ -9,9 +9,15 @@ from ..terminal import examples, one_line_errors, progress
 from .arguments import FOLDER, WORKERS
 
 
-@click.command("demo-images", epilog=examples("alexprep demo-images images --train 200 --val 50"))
+@click.command(
+    "demo-images",
+    short_help="Draw the demo set into FOLDER.",
+    epilog=examples("alexprep demo-images images --train 200 --val 50"),
+)
 @click.argument("folder", type=FOLDER)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed draws other images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Another seed draws other images."
+)
 @click.option("--train", "num_train", default=1500, show_default=True, help="Training images, a multiple of 10.")
 @click.option("--val", "num_val", default=300, show_default=True, help="Validation images, a multiple of 10.")
 @WORKERS

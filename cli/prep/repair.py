@@ -1,7 +1,6 @@
 """alexprep repair: what is damaged is made again from the source."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ import click
 
 from ...cores import num_cores
 from ..terminal import examples, one_line_errors, progress
-from .arguments import ENGINE, FOLDER_OR_LIST, WORKERS, find_damage, sets_of
+from .arguments import ENGINE, FOLDER_OR_LIST, WORKERS, find_damage, named_or_default, sets_of
 from .source_options import source_options
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Make what is damaged in SHARDS again from SOURCE.",
     epilog=examples("alexprep repair /imagenet", "alexprep repair shards/val /imagenet"),
 )
 @click.argument("paths", type=FOLDER_OR_LIST, nargs=-1, required=True, metavar="[SHARDS] SOURCE")
@@ -40,7 +40,7 @@ def repair(
 
     if len(paths) > 2:
         raise click.UsageError(f"name SHARDS and SOURCE, not {len(paths)} folders: {' '.join(map(str, paths))}")
-    shards = paths[0] if len(paths) == 2 else Path(os.environ.get("ALEXKIT_SHARDS") or "shards")
+    shards = named_or_default(paths[:-1])
     found_source = open_source(paths[-1], reading, out=shards)
     repaired: dict[str, list[str]] = {}
     for folder in sets_of(shards):

@@ -10,7 +10,7 @@ from ...cores import num_cores
 from ...errors import InputError
 from ..locations import LOCATION
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
-from .arguments import ENGINE, WORKERS
+from .arguments import ENGINE, WORKERS, set_row
 from .source_options import found_lines, found_row, source_options
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     show_default=True,
     help="How images are stored; raw pixels load fastest and take six times the space.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the shuffle.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the shuffle.")
 @click.option(
     "--images-per-shard",
     type=click.IntRange(1),
@@ -260,11 +260,7 @@ def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":
 
     manifest = built.shard_set.manifest
     return {
-        "split": manifest.split,
-        "images": manifest.num_samples,
-        "classes": len(manifest.classes),
-        "shards": len(manifest.shards),
-        "bytes": sum(entry.num_bytes for entry in manifest.shards),
+        **set_row(manifest, built.shard_set.location),
         "bad": len(manifest.quarantined),
         "reasons": [
             {"count": one.count, "source": one.example.source, "reason": one.example.reason}
@@ -273,7 +269,6 @@ def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":
         "patched": manifest.num_patched,
         "enlarged": manifest.num_enlarged,
         "warnings": manifest.warnings,
-        "folder": str(built.shard_set.location),
         "was_complete": built.already_complete,
     }
 

@@ -21,7 +21,10 @@ _OPTIONS = (
     click.option("--image-column", metavar="NAME", help="Column of images in tables and lists, extension in tars."),
     click.option("--label-column", metavar="NAME", help="Column of labels in tables and lists."),
     click.option(
-        "--class-depth", type=click.IntRange(1), metavar="N", help="How many folder names make a class.  [default: all]"
+        "--class-depth",
+        type=click.IntRange(1, 2048),
+        metavar="N",
+        help="How many folder names make a class.  [default: all]",
     ),
     click.option("--unlabeled", is_flag=True, help="Store images without labels too, all of one class."),
     click.option(

@@ -14,7 +14,9 @@ PAPER_IMAGES_PER_S = 227
 
 
 @click.command(
-    "list", epilog=examples("alextrain recipes", "alextrain recipes --rate 1500", "alextrain recipes --json")
+    "list",
+    short_help="List the recipes: the claims they serve, their cost.",
+    epilog=examples("alextrain recipes", "alextrain recipes --rate 1500", "alextrain recipes --json"),
 )
 @click.option(
     "--rate",

@@ -154,20 +154,36 @@ def train(
     for seed, own in enumerate(folders):
         one, _ = _recipe(recipe, own.name, runs, (*overrides, f"training.seed={seed}"), change=False)
         _print_result(_train(one, shards, own, device, columns, change, restart), own, as_json)
+    from ...model.training.facts import validation_split
+
+    split = validation_split(chosen, shards)
+    if split is None:
+        return  # which every run has said
     from ..eval.evaluate import evaluate
 
-    words = ["--shards", str(shards), "--device", device, *(["--json"] if as_json else []), *map(str, folders)]
+    words = [
+        "--shards",
+        str(shards),
+        "--split",
+        split,
+        "--device",
+        device,
+        *(["--json"] if as_json else []),
+        *map(str, folders),
+    ]
     evaluate.main(words, standalone_mode=False)
 
 
 def _require_train(shards: Path) -> None:
     """Raise InputError for a folder without a training set, before anything else is said about it."""
+    from ...prep.format.shard_set import one_split
+
     if not shards.is_dir():
         raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
     if (shards / "train").is_dir():
         return
     if (shards / "manifest.json").exists():
-        raise InputError(f"--shards {shards}: this is one split; name the folder above, {shards.parent}")
+        raise InputError(f"--shards {one_split(shards)}")
     raise InputError(f"--shards {shards}: holds no train/; name a folder that 'alexprep shard' wrote")
 
 

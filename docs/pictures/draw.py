@@ -140,7 +140,7 @@ def growth(data: dict[str, Any], colors: Colors) -> str:
     """Seconds and megabytes of opening over millions of samples, each with its line."""
     millions = [row["samples"] / 1e6 for row in data["rows"]]
     body, words = [], []
-    titles = {"cpu_s": "processor time to open, s", "opening_mb": "memory to open, MB"}
+    titles = {"opening_cpu_s": "processor time to open, s", "opening_mb": "memory to open, MB"}
     for panel, (key, title) in enumerate(titles.items()):
         values = [row[key] for row in data["rows"]]
         line = fit(millions, values)

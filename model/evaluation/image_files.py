@@ -1,6 +1,5 @@
 """Loose images as a network takes them: files, folders, addresses and standard input, streamed in batches."""
 
-import os
 import sys
 import urllib.request
 from collections import deque
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...cores import num_cores
 from ...errors import InputError
 from .forward import captured
 from .trained import TrainedNetwork
@@ -93,7 +93,7 @@ def answer_images(
     """
     ahead: deque[tuple[str, Future[NDArray[np.uint8]]]] = deque()
     waiting = iter(words)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(num_cores()) as threads:
         while True:
             while len(ahead) < BATCHES_AHEAD * batch_size and (word := next(waiting, None)) is not None:
                 ahead.append((word, threads.submit(lambda one: network.crop(read_image(one)), word)))

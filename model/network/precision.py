@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ...cores import num_cores
 from ...errors import InputError
 from ...pipeline.arguments.device import find_device
 
@@ -26,6 +27,8 @@ def choose_device(name: str) -> torch.device:
 def use_device(name: str) -> torch.device:
     """`choose_device`, made ready before the first large tensor: a GPU is the current one, host memory has large pages.
 
+    Torch is left no more threads than a container's quota pays for, unless OMP_NUM_THREADS says how many.
+
     Raises InputError like `choose_device`.
     """
     device = choose_device(name)
@@ -33,6 +36,8 @@ def use_device(name: str) -> torch.device:
         torch.cuda.set_device(device)  # else contexts of NCCL and of default streams land on the first GPU
     # Read by torch at its first large allocation. A step frees and takes hundreds of MB, page by page.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if "OMP_NUM_THREADS" not in os.environ and num_cores() < torch.get_num_threads():
+        torch.set_num_threads(num_cores())  # by itself it looks at the affinity mask alone
     return device
 
 

@@ -1,6 +1,6 @@
 """How far a run has come and what it has seen: what a checkpoint keeps besides tensors and the loader's position."""
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 from pydantic.dataclasses import dataclass
@@ -65,12 +65,20 @@ class Progress:
     """None before the first."""
     interval: IntervalSums = field(default_factory=IntervalSums)
     """Of the next log line."""
+    epoch_wrong: int = 0
+    """Images of this epoch whose first guess was wrong, up to the last log line."""
+    epoch_images: int = 0
+    """Images of this epoch up to the last log line."""
     loss_scale: LossScale = field(default_factory=LossScale)
     """float16's."""
     guessing_since: int = 0
     """The last step whose loss was better than guessing."""
     stall_reported: bool = False
     """Whether it has been said that the network only guesses."""
+
+    def counted(self, sums: IntervalSums) -> "Progress":
+        """With the steps of a log line counted into the epoch."""
+        return replace(self, epoch_wrong=self.epoch_wrong + sums.wrong, epoch_images=self.epoch_images + sums.images)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `Progress.from_json` is the inverse."""

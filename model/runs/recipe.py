@@ -139,6 +139,9 @@ class Training:
     """Where numbers and pictures go besides the run folder's `log.jsonl`: `tensorboard`, `wandb`, `trackio`."""
     validate_every: AtLeast1 = 1
     """Epochs between validations; one follows the last epoch in any case."""
+    stop_at_train_error: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """End after the first epoch whose top-1 error on the training images, as they were shown, is this or less, 0-1.
+    Left out, all epochs are trained."""
     start_from: str = ""
     """A run folder, safetensors file or .caffemodel whose weights to start with. A plain name is also looked for beside
     the run: a recipe names its predecessor so."""

@@ -1,17 +1,11 @@
-"""Steps and epochs of a run, whose epochs become longer when another split is folded into its training set.
+"""Steps and epochs of a run, whose epochs become longer when another split is folded into its training set."""
 
-And the split that is scored after each of them.
-"""
-
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError
 from ...prep import ShardSet
 from ..runs.recipe import Recipe
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,22 +76,3 @@ def _num_samples(shards: Path, split: str) -> int:
             f"{shards}: has no {split}, but training.changes folds it in; make one with 'alexprep shard --val-fraction'"
         )
     return ShardSet.open(shards / split).manifest.num_samples
-
-
-def validation_split(recipe: Recipe, shards: Path) -> str | None:
-    """The split to validate on; None, said in a warning, where there is none.
-
-    Raises InputError for a schedule that follows the validation error where there is none.
-    """
-    wanted = {"val": ("val",), "test": ("test", "val"), "none": ()}[recipe.data.validate_on]
-    for split in wanted:
-        if (shards / split).is_dir():
-            return split
-    why = f"{shards} has no {' and no '.join(wanted)}" if wanted else "data.validate_on = 'none'"
-    if recipe.schedule.kind == "plateau":
-        raise InputError(
-            f"{why}, but schedule.kind = 'plateau' lowers the rate by the validation error; choose another "
-            "schedule, e.g. --recipe original, or shard a validation set"
-        )
-    logger.warning("nothing is validated: %s", why)
-    return None

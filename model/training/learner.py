@@ -1,8 +1,10 @@
 """One network that learns: its weights, their optimizer, and the step that changes them."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ...pipeline import Batch
+from ...prep import ShardSet
 from ..network.layers import MaskKey
 from ..network.network import Network
 from ..network.precision import LossScale
@@ -35,14 +38,6 @@ class StepResult:
     """Euclidean norm of the whole gradient, without the loss scale."""
 
 
-def draw_ahead(recipe: Recipe, wiring: Wiring, num_classes: int, layout: Layout) -> Future[Network]:
-    """A learner's network on the CPU, drawn in a thread: 60 million weights take as long as importing DALI."""
-    thread = ThreadPoolExecutor(1, "alexkit-weights")
-    network = thread.submit(Network, wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
-    thread.shutdown(wait=False)  # it ends with the work
-    return network
-
-
 class Learner:
     """A network of `wiring`, and its update by `recipe`, in one process or in this process's place among several.
 
@@ -54,7 +49,7 @@ class Learner:
         device: Where the network lives.
         precision: Of the multiplications; weights and updates are float32. In bfloat16 the network computes with
             copies of its weights, which every update writes.
-        network: What `draw_ahead` gave for the same arguments; None draws it here.
+        network: That of the other arguments, drawn before; None draws it here.
     """
 
     def __init__(
@@ -206,3 +201,20 @@ class Learner:
     def whole_sizes(self) -> dict[str, int]:
         """The first dimension of every parameter with all columns together."""
         return {f"{size.name}.{kind}": size.maps for size in self.network.sizes for kind in ("weight", "bias")}
+
+
+def begin_learner(
+    recipe: Recipe, wiring: Wiring, train_set: Path, layout: Layout, device: torch.device, precision: torch.dtype
+) -> Callable[[], Learner]:
+    """Begin to draw a learner's weights, in a thread; what is returned waits for them and gives the learner.
+
+    60 million weights take as long as importing DALI and Numba, which can be done meanwhile. Arguments are those of
+    `Learner`; its outputs are the classes of `train_set`.
+    """
+    num_classes = len(ShardSet.open(train_set).manifest.classes)
+    thread = ThreadPoolExecutor(1, "alexkit-weights")
+    network = thread.submit(Network, wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
+    thread.shutdown(wait=False)  # it ends with the work
+    return lambda: Learner(
+        recipe, wiring, num_classes, layout=layout, device=device, precision=precision, network=network.result()
+    )

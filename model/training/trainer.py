@@ -16,7 +16,6 @@ from typing import Any
 from ...cores import num_cores
 from ...errors import InputError
 from ...pipeline import Batch, CenterCrop, Loader, TrainAugment
-from ...prep import ShardSet
 from ..evaluation.figures import draw_curves, draw_filters
 from ..evaluation.forward import predict
 from ..evaluation.scores import Score, score
@@ -32,12 +31,12 @@ from ..runs.provenance import record_start
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
-from .calendar import calendar_of, validation_split
+from .calendar import calendar_of
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
-from .facts import run_facts
+from .facts import allow_no_validation, run_facts, validation_split
 from .interval import Interval
 from .labels import require_classes, require_labels
-from .learner import Learner, draw_ahead
+from .learner import begin_learner
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, str], None]
@@ -83,6 +82,8 @@ class Trainer:
                 f"data.crop={table.input_px}, or choose another network.kind or network.input"
             )
         split = validation_split(recipe, shards)
+        if split is None:
+            allow_no_validation(recipe, shards)
         self.calendar = calendar_of(recipe, shards)
         with ExitStack() as stack:  # a start that is refused leaves nothing open
             facts = run_facts(recipe, shards, split, folder, self.precision)
@@ -90,8 +91,7 @@ class Trainer:
             stack.callback(self.layout.close)
             if self.layout.rank == 0:
                 stack.callback(RunLock(folder).release)
-            num_classes = len(ShardSet.open(shards / "train").manifest.classes)
-            network = draw_ahead(recipe, table, num_classes, self.layout)
+            learner = begin_learner(recipe, table, shards / "train", self.layout, self.device, self.precision)
             self.augment, self.splits = data.augment(), self.calendar.phases[0].splits
             self.loader = self._loader(self.splits, self.augment)
             stack.callback(lambda: self.loader.close())  # the loader of that time
@@ -104,15 +104,7 @@ class Trainer:
                 require_labels(self.validation.shard_set)
                 require_classes(self.loader.shard_set, self.validation.shard_set)
             self.run_folder = self._open_run(folder, change, restart)
-            self.learner = Learner(
-                recipe,
-                table,
-                num_classes,
-                layout=self.layout,
-                device=self.device,
-                precision=self.precision,
-                network=network.result(),
-            )
+            self.learner = learner()
             self.progress = Progress(loss_scale=self.learner.scale)
             self.interval = Interval()
             self.train_loss: float | None = None  # of the last log line, for the line of an epoch
@@ -163,7 +155,7 @@ class Trainer:
                         on_epoch(self._epoch_line())
                 else:
                     self._train_epoch(log, stop, report)
-        result: dict[str, Any] = {"epochs": self.recipe.training.epochs, "steps": self.step}
+        result: dict[str, Any] = {"epochs": self.epoch, "steps": self.step}
         if self.progress.last_validation is not None:
             result |= self.progress.last_validation.to_json()
         if self.progress.best is not None:
@@ -183,12 +175,16 @@ class Trainer:
             words[-1] += f" (best {best.error:.1%} at {self.calendar.finished(best.step)})"
             if "top5_error" in last.rates:
                 words.append(f"top-5 {last.rates['top5_error']:.1%}")
+        if self._learned_enough:
+            words.append(f"training error {self.progress.epoch_wrong / self.progress.epoch_images:.1%}: enough")
         return "  ".join(words)
 
     def _train_epoch(self, log: RunLog, stop: StopRequest, report: Report | None) -> None:
         """Train to the end of the epoch, or to a change made by hand, from wherever it stands."""
         training, interval, note = self.recipe.training, self.interval, ""
         change = self.run_folder.next_change(self.step)
+        if self.calendar.within(self.step) == 0:
+            self.progress = replace(self.progress, epoch_wrong=0, epoch_images=0)
         for batch in interval.timed(self.loader):
             if time.monotonic() - self.saved > 60 * training.checkpoint_minutes:
                 self.layout.request("save")
@@ -202,6 +198,7 @@ class Trainer:
             if at_end or self.step % LOG_EVERY_STEPS == 0:
                 numbers = interval.numbers()
                 self.train_loss = numbers["loss"]
+                self.progress = self.progress.counted(interval.sums)
                 if at_end:
                     dead = dead_fractions(self.learner, batch.images)
                     numbers["dead_fraction"] = max(dead.values(), default=0.0)
@@ -241,7 +238,15 @@ class Trainer:
                 self.loader.set_epoch(self.epoch)
             else:
                 self.loader.load_state_dict(state)
-        return self.epoch < self.recipe.training.epochs
+        return self.epoch < self.recipe.training.epochs and not self._learned_enough
+
+    @property
+    def _learned_enough(self) -> bool:
+        """Whether the epoch just finished ends the run by its training error."""
+        enough, seen = self.recipe.training.stop_at_train_error, self.progress
+        if enough is None or not seen.epoch_images or self.calendar.within(self.step):
+            return False
+        return seen.epoch_wrong <= enough * seen.epoch_images
 
     def rate(self, epoch: float) -> float:
         """The run's learning rate at `epoch`, whose fractions count steps."""
@@ -333,13 +338,14 @@ class Trainer:
     def _finish_epoch(self, log: RunLog, stop: StopRequest) -> None:
         """Validate the network of this epoch, where that is due; save; draw."""
         training = self.recipe.training
-        due = self.epoch % training.validate_every == 0 or self.epoch == training.epochs
+        last = self.epoch == training.epochs or self._learned_enough
+        due = last or self.epoch % training.validate_every == 0
         self.validated_now = self.validation is not None and due
         if self.validation is not None and due:
             self._validate(self.validation, log, stop)
         self.progress = replace(self.progress, validated=self.epoch)
         self.save()
-        self._draw(log)
+        self._draw(log, last)
 
     def _validate(self, loader: Loader, log: RunLog, stop: StopRequest) -> None:
         """Score the validation split, and let the schedule draw its conclusion."""
@@ -376,8 +382,8 @@ class Trainer:
                 words = "step %d: for %d steps the loss has been that of guessing: %s"
                 logger.warning(words, self.step, STALL_STEPS, reasons)
 
-    def _draw(self, log: RunLog) -> None:
-        due = time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS or self.epoch == self.recipe.training.epochs
+    def _draw(self, log: RunLog, last: bool) -> None:
+        due = last or time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS
         if self.layout.rank == 0 and due:
             folder, first = self.run_folder.folder, self.learner.network.wiring.layers[0].name
             try:

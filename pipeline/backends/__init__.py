@@ -1,5 +1,6 @@
 """What computes the pixels of a batch: DALI on a GPU, the compiled CPU step, DALI on a CPU; and their reference."""
 
-from .backend import Backend, BackendError, BackendOptions, new_backend
+from .backend import Backend, BackendError, BackendOptions
+from .choose import new_backend
 
 __all__ = ["Backend", "BackendError", "BackendOptions", "new_backend"]

@@ -1,15 +1,13 @@
-"""The protocol between the loader and whatever computes pixels, and the choice of an implementation."""
+"""The protocol between the loader and whatever computes pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ...prep import PixelOptions
-from ..augment.plan import PixelPlan, Views
+from ..augment.plan import Views
 from ..storage.samples import Stored
 
 
@@ -61,21 +59,3 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give up threads, memory and the batches under way."""
-
-
-def new_backend(plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> Backend:
-    """The fastest implementation: on a CPU the compiled step, unless a user's operators follow.
-
-    `data` are the bytes of all stored images, which are not copied and must not change.
-    """
-    if options.device.type == "cuda":
-        from .dali import DaliGpu
-
-        return DaliGpu(plan, data, options)
-    if options.operators is not None:
-        from .dali import DaliCpu
-
-        return DaliCpu(plan, data, options)
-    from .compiled_cpu import CompiledCpu
-
-    return CompiledCpu(plan, data, options)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import InputError
+from ..workers import refuse_while_main_is_imported
 
 
 @contextmanager
@@ -17,6 +18,7 @@ def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
     The system drops the lock when its owner ends in whatever way, so a dead owner's lock is simply taken over. The
     block may remove the file, as its last act.
     """
+    refuse_while_main_is_imported()  # the lock's owner would be the process that waits for us
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

@@ -62,15 +62,17 @@ def draw_demo_images(
 
     Args:
         folder: where the two splits go; made when it does not exist.
-        seed: another seed draws other pictures.
+        seed: another seed draws other pictures; 0 to 2**63 - 1.
         num_train: training pictures, the same number in each class.
         num_val: validation pictures, the same number in each class.
         workers: processes to draw with; the pictures do not depend on it.
         on_progress: called with (pictures drawn, pictures in all).
 
-    Raises InputError when a count is not a positive multiple of the number of classes, or when the folder holds a
-    picture that this call would not draw.
+    Raises InputError for another seed, when a count is not a positive multiple of the number of classes, or when the
+    folder holds a picture that this call would not draw.
     """
+    if not 0 <= seed < 2**63:
+        raise InputError(f"--seed {seed}: expected 0 to 2**63 - 1")
     jobs: list[tuple[DemoImage, Path]] = []
     counts: tuple[tuple[Literal["train", "val"], int], ...] = (("train", num_train), ("val", num_val))
     for split, count in counts:

@@ -23,6 +23,20 @@ _SHARDS_AT_ONCE = 256
 MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
 
 
+def one_split(folder: Path, more: str = "") -> str:
+    """The words for a set, or the local face of one, that was given where the folder of several is expected."""
+    where = _url_of(folder) or folder
+    above = where.parent if where.name else ".."
+    return f"{where}: this is one split{more}; name the folder above, {above}"
+
+
+def _url_of(face: Path) -> StoreUrl | None:
+    """Where the shards of a remote set lie; None for a folder that is no local face of one."""
+    if not (face / REMOTE_NAME).exists():
+        return None
+    return StoreUrl.parse(json.loads((face / REMOTE_NAME).read_bytes())["url"])
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardSet:
     """A folder and its manifest; made by `open`, which has seen every shard at its promised size."""
@@ -50,17 +64,14 @@ class ShardSet:
         if not folder.is_dir():
             above = folder.parent
             if (above / MANIFEST_NAME).exists():  # --shards demo/train, where a split is looked for
-                raise InputError(
-                    f"{above}: this is one split, and has no {folder.name}/; name the folder above, {above.parent}"
-                )
+                raise InputError(one_split(above, f", and has no {folder.name}/"))
             raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote")
         if not (folder / MANIFEST_NAME).exists():
             inner = [split for split in SPLITS if (folder / split / MANIFEST_NAME).exists()]
             if inner:
                 raise InputError(f"{folder}: holds the splits {', '.join(inner)}; name one, e.g. {folder / inner[0]}")
         manifest = Manifest.read(folder)
-        if (folder / REMOTE_NAME).exists():
-            url = StoreUrl.parse(json.loads((folder / REMOTE_NAME).read_bytes())["url"])
+        if (url := _url_of(folder)) is not None:
             return cls(folder=folder, manifest=manifest, url=url)
         # Names as text and one listing: of ten thousand shards, paths take a tenth of a second.
         base, there = f"{folder}/", set(os.listdir(folder))  # noqa: PTH208

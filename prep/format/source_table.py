@@ -9,6 +9,7 @@ that file's path, a colon and the name in it.
 import json
 import mmap
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .files import sha256_of, whole_file
 
 SOURCES_NAME = "sources.jsonl"
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
+_WHOLE_PATH = re.compile(rb'"source": ("(?:/|[a-z0-9]+://)(?:[^"\\]|\\.)*")')
 
 
 def write_source_table(folder: Path, rows: Iterable[tuple[str, str]]) -> str:
@@ -44,6 +46,22 @@ def find_source(folder: Path, key: str) -> str:
                     end = content.find(b"\n", start)
                     return _source_of(content[start : end if end > 0 else len(content)], path)
     raise InputError(f"{path}: no sample has the key {key!r}; keys are the names in the tars without their extensions")
+
+
+def whole_paths(folder: Path) -> tuple[int, str]:
+    """How many lines of `folder/sources.jsonl` name a file by its whole path or address, and the first such path.
+
+    A list may hold paths outside its own folder; they say how the disk of whoever made the set is called. A set without
+    the file has none.
+    """
+    path = folder / SOURCES_NAME
+    if not path.exists() or not path.stat().st_size:
+        return 0, ""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        count, example = 0, b'""'
+        for count, found in enumerate(_WHOLE_PATH.finditer(content), 1):
+            example = found[1] if count == 1 else example
+        return count, str(json.loads(example))
 
 
 def _line(key: str, source: str) -> bytes:

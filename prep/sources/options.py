@@ -18,6 +18,8 @@ Layout = Literal[
     "webdataset",
 ]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+MAX_CLASS_DEPTH = 2048
+"""Folders in a path of 4096 bytes, which is the longest that Linux takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +46,8 @@ class SourceOptions:
     def __post_init__(self) -> None:
         if self.layout is not None and self.layout not in LAYOUTS:
             raise InputError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
-        if self.class_depth is not None and self.class_depth < 1:
-            raise InputError(f"class depth must be at least 1, got {self.class_depth}")
+        if self.class_depth is not None and not 1 <= self.class_depth <= MAX_CLASS_DEPTH:
+            raise InputError(f"class depth must be 1 to {MAX_CLASS_DEPTH}, got {self.class_depth}")
         if self.val_fraction is not None and not 0 < self.val_fraction < 1:
             raise InputError(f"val fraction must be between 0 and 1, got {self.val_fraction}")
         for name in self.keep:

@@ -35,7 +35,7 @@ class Heartbeat:
     """A worker's reports to the process that watches it; one writer, and a torn read does no harm."""
 
     def __init__(self, state: Any) -> None:
-        self._state = state  # done inputs, Phase, monotonic time of the last report, CPU limit
+        self._state = state  # done inputs, Phase, monotonic time of the last report, CPU limit, has begun
         self._hard_limit = 0
         self._statm: int | None = None
         self.memory_is_short = False
@@ -100,4 +100,4 @@ class _Decoding:
 
 def new_state(context: Any) -> Any:
     """The shared array behind a `Heartbeat`."""
-    return context.RawArray("d", [NOTHING_YET, Phase.LOADING, time.monotonic(), DECODE_CPU_SECONDS])
+    return context.RawArray("d", [NOTHING_YET, Phase.LOADING, time.monotonic(), DECODE_CPU_SECONDS, False])

@@ -23,6 +23,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ...errors import InputError
 from .heartbeat import NOTHING_YET, Heartbeat, Phase, new_state
+from .main_module import main_failed, main_path, refuse_while_main_is_imported
 from .parent import end_with_parent
 
 Job = TypeVar("Job")
@@ -77,6 +78,11 @@ class _Worker:
     def num_done(self) -> int:
         """Inputs of the current job that are done; NOTHING_YET before the first is read."""
         return int(self.state[0])
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the process is past the import of the user's script."""
+        return bool(self.state[4])
 
     def assign(self, task: Task[Any, Any], assignment: _Assignment[Any]) -> None:
         self.assignment = assignment
@@ -183,9 +189,11 @@ def run_jobs(
         on_progress: gets the inputs done so far.
         kept: gives workers that are there already, and gets them when all jobs are done.
 
-    Raises InputError for less than one worker; what a task raises; ChildProcessError when one job loses three workers
-    for reasons that are no input's fault; TimeoutError when a source does not answer.
+    Raises InputError for less than one worker, and for a script that starts workers when they import it; what a task
+    raises; ChildProcessError when one job loses three workers for reasons that are no input's fault; TimeoutError when
+    a source does not answer.
     """
+    refuse_while_main_is_imported()
     if num_workers < 1:
         raise InputError(f"workers must be at least 1, got {num_workers}")
     looked = time.monotonic()
@@ -281,6 +289,8 @@ def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
         assignment.crashes[current] += 1
         if assignment.crashes[current] == MAX_DEATHS:
             assignment.poisoned[current] = f"its decoder crashes every time ({_exit_words(code)})"
+    elif code is not None and code >= 0 and not worker.has_begun and main_path() is not None:
+        raise main_failed(code)
     else:
         assignment.num_lost += 1
         if assignment.num_lost == MAX_DEATHS:
@@ -338,6 +348,7 @@ def _umask() -> int:
 
 def _work(connection: Connection, state: Any, folder: Path, umask: int) -> None:
     """The life of a worker process. It works where its parent does now, and not where the fork server was started."""
+    state[4] = True
     os.chdir(folder)
     os.umask(umask)
     # Ctrl-C reaches the whole process group; the parent decides what becomes of us.

@@ -83,6 +83,8 @@ def test_json_is_all_of_stdout_and_says_what_the_table_says(source: Path, tmp_pa
         "images": 6,
         "classes": 2,
         "shards": 2,
+        "size_px": 32,
+        "format": "jpeg",
         "bad": 2,
         "patched": 0,
         "enlarged": 0,

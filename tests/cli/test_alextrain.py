@@ -1,7 +1,10 @@
+import functools
+import http.server
 import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from alexkit.cli.alextrain import alextrain
+from alexkit.errors import InputError
+from alexkit.prep import ShardSet
 
 SMALL = ["--set", "training.batch_size=16", "--set", "training.epochs=2", "--set", "schedule.kind=linear"]
 
@@ -112,6 +117,29 @@ def test_wrong_uses_end_in_one_clear_line(
     monkeypatch.chdir(tmp_path)
     assert expected in one_line(call(*[word.format(shards=shards) for word in words]))
     assert not (tmp_path / "runs").exists()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *words: object) -> None:
+        return
+
+
+def test_one_split_at_an_address_is_named_by_the_address(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("ALEXKIT_CACHE", str(tmp_path))
+    files = functools.partial(_Quiet, directory=str(shards))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        result = call("--shards", f"{address}/train")
+        server.shutdown()
+    words = f"{address}/train: this is one split; name the folder above, {address}"
+    assert words in one_line(result) and str(tmp_path) not in result.output
+    (face,) = (tmp_path / "sets").iterdir()
+    with pytest.raises(InputError, match=re.escape(words.replace(";", ", and has no val/;"))):
+        ShardSet.open(face / "val")
 
 
 @pytest.mark.parametrize("words", [["--shard", "x"], ["--shards", "x", "--columns", "3"], ["--epochs", "3"]])

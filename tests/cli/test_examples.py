@@ -13,6 +13,7 @@ from alexkit.cli.alexeval import alexeval
 from alexkit.cli.alexprep import alexprep
 from alexkit.cli.alextrain import alextrain
 from alexkit.cli.default_group import DefaultGroup
+from alexkit.cli.main import alexkit
 
 PROGRAMS = {"alexprep": alexprep, "alextrain": alextrain, "alexeval": alexeval}
 
@@ -53,7 +54,13 @@ def test_every_help_is_whole(name: str) -> None:
     assert all(line.startswith(f"{name} ") or line == name for line in examples_of(command))
     unexplained = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]
     assert not unexplained, f"{name}: options without a help text: {unexplained}"
-    assert not command.get_short_help_str(limit=72).endswith("..."), "the first sentence is cut in the list of commands"
+
+
+@pytest.mark.parametrize("group", [alexkit, *PROGRAMS.values()])
+def test_no_summary_is_cut_in_a_list_of_commands(group: click.Group) -> None:
+    help_text = CliRunner().invoke(group, ["--help"], terminal_width=80).output
+    listed = help_text.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert len(listed) == len(group.commands) and "..." not in "".join(listed), listed
 
 
 ONE_LINE = {"alexprep push", "alexprep demo-images", "alexprep completion", "alexeval export", "alexeval push"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,10 +41,12 @@ def push(
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_all_files_of_all_splits_arrive_with_a_card_in_a_private_repository(shards: Path, tmp_path: Path) -> None:
+def test_all_files_of_all_splits_arrive_with_a_card_in_a_private_repository(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with hub() as server:
         done = push(server, tmp_path, shards, "me/drawn")
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0 and "whole paths" not in done.stderr, done.stderr
         assert done.stdout.strip() == f"{server.address}/datasets/me/drawn"
         assert server.private == {"me/drawn": True}
         sent = {path: content for (_, path), content in server.files.items()}
@@ -53,14 +56,25 @@ def test_all_files_of_all_splits_arrive_with_a_card_in_a_private_repository(shar
             assert all(sent[f"{split}/{name}"] == (shards / split / name).read_bytes() for name in names)
         card = sent["README.md"].decode()
         assert "| train | 20 | 2 |" in card and "path: val/val-*.tar" in card and "4 classes: class 0, class 1" in card
-        again = push(server, tmp_path, shards, "me/drawn", "--public")
+        monkeypatch.setenv("ALEXKIT_SHARDS", str(shards))
+        again = push(server, tmp_path, "me/drawn", "--public")
         assert again.returncode == 0 and server.private == {"me/drawn": True}, "what is there stays as private as it is"
 
 
-def test_public_is_asked_for(shards: Path, tmp_path: Path) -> None:
+def test_public_is_asked_for_and_paths_of_this_machine_are_warned_of(shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards / "val", tmp_path / "val")
+    rows = [
+        {"key": "0", "source": "a/1.jpg"},
+        {"key": "1", "source": '/home/me/"a"/2.jpg'},
+        {"key": "2", "source": "/3"},
+    ]
+    (tmp_path / "val/sources.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with hub() as server:
-        assert push(server, tmp_path, shards / "val", "me/seen", "--public").returncode == 0
-        assert server.private == {"me/seen": False}
+        done = push(server, tmp_path, tmp_path / "val", "me/seen", "--public", "-q")
+        assert done.returncode == 0 and server.private == {"me/seen": False}
+        assert (
+            'val/sources.jsonl: names 2 files by whole paths, e.g. /home/me/"a"/2.jpg, for all who see' in done.stderr
+        )
 
 
 @pytest.mark.parametrize(
@@ -127,10 +141,14 @@ def test_a_run_arrives_as_a_run_that_is_read_like_the_one_sent(run: Path, shards
 
 
 def test_a_card_without_metrics_shows_the_validation_of_the_run(run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    config = (run / "config.json").read_text()
+    (run / "config.json").write_text(config.replace('"start_from": ""', '"start_from": "/home/me/w.safetensors"'))
     with hub() as server:
         done = push(server, tmp_path, run, "me/tiny", "--public", stage="eval")
         assert done.returncode == 0, done.stderr
         assert server.private == {"me/tiny": False}
+        assert "config.json: names /home/me/w.safetensors (training.start_from), for all who see" in done.stderr
         error = json.loads((run / "result.json").read_text())["top1_error"]
         assert f"| validation | 8 | center crop | {error:.2%} |" in server.files["me/tiny", "README.md"].decode()
 

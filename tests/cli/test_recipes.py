@@ -71,11 +71,18 @@ def shards(draw_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 SMALL = ["--recipe", "cifar10-19", "--set", "training.batch_size=16", "--set", "training.epochs=1"]
 
 
-def test_several_seeds_are_trained_and_evaluated_together_by_one_command(shards: Path, tmp_path: Path) -> None:
-    result = call("--shards", shards, "--runs", tmp_path, *SMALL, "--seeds", 2)
+@pytest.mark.parametrize("split", ["val", "test", ""])
+def test_several_seeds_are_trained_and_evaluated_together_by_one_command(
+    shards: Path, tmp_path: Path, split: str
+) -> None:
+    (tmp_path / "train").symlink_to(shards / "train")
+    if split:  # which the recipe validates on, and the evaluation takes
+        (tmp_path / split).symlink_to(shards / "val")
+    result = call("--shards", tmp_path, "--runs", tmp_path / "runs", *SMALL, "--seeds", 2)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "cifar10-19-seed0/result.json").exists() and (tmp_path / "cifar10-19-seed1/result.json").exists()
-    assert "all together" in result.output
+    for seed in range(2):
+        assert (tmp_path / f"runs/cifar10-19-seed{seed}/result.json").exists()
+    assert ("all together" in result.output) == bool(split)
 
 
 def test_a_run_is_changed_by_command(shards: Path, tmp_path: Path) -> None:

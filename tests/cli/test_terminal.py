@@ -19,7 +19,7 @@ from alexkit.cli import terminal
 from alexkit.cli.alexeval import alexeval
 from alexkit.cli.alexprep import alexprep
 from alexkit.cli.alextrain import alextrain
-from alexkit.cli.terminal import if_interrupted, note, one_line_errors, progress
+from alexkit.cli.terminal import if_interrupted, note, one_line_errors, progress, stands_for
 from alexkit.errors import InputError
 from alexkit.extras import require
 
@@ -54,6 +54,25 @@ def failing(error: BaseException) -> click.Command:
         raise error
 
     return command
+
+
+def test_errors_and_warnings_name_the_address_in_place_of_the_folder_that_stands_for_it() -> None:
+    @click.command()
+    @click.pass_context
+    @one_line_errors
+    def command(context: click.Context) -> None:
+        stands_for(context, "/cache/sets/1f", "s3://bucket/set")
+        terminal._StderrHandler().handle(logging.makeLogRecord({"msg": "%s has no val", "args": ("/cache/sets/1f",)}))
+        raise InputError(
+            "/cache/sets/1f/train: no; /cache/sets/1f: no; /cache/sets/1f/train/index.bin and 1ff are there"
+        )
+
+    said = CliRunner().invoke(command).output
+    assert "s3://bucket/set has no val\n" in said
+    assert (
+        "Error: s3://bucket/set/train: no; s3://bucket/set: no; /cache/sets/1f/train/index.bin and 1ff are there"
+        in said
+    )
 
 
 @pytest.mark.parametrize("error", [InputError, OSError, ImportError])
@@ -189,7 +208,10 @@ def test_a_library_that_a_command_will_need_is_asked_for_before_the_work(monkeyp
         (alexprep, "shard nowhere --max-pixels N"),
         (alexprep, "shard nowhere --size N"),
         (alexprep, "shard nowhere --part 1/N"),
+        (alexprep, "shard nowhere --class-depth N"),
+        (alexprep, "shard nowhere --seed N"),
         (alexprep, "demo-images {new} --train N"),
+        (alexprep, "demo-images {new} --seed N"),
         (alexeval, "nowhere --batch-size N"),
         (alexeval, "codes nowhere --bits N"),
         (alextrain, "--shards nowhere --set training.epochs=N"),
@@ -198,4 +220,4 @@ def test_a_library_that_a_command_will_need_is_asked_for_before_the_work(monkeyp
 def test_a_number_of_400_digits_is_a_mistake_of_the_user(program: click.Command, line: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(program, line.format(new=tmp_path / "new").replace("N", "9" * 400).split())
     assert isinstance(result.exception, SystemExit) and result.exit_code in (1, 2), result.exception
-    assert "Error: " in result.output
+    assert "Error: " in result.output and not (tmp_path / "new").exists()

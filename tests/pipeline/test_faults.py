@@ -352,6 +352,7 @@ def test_a_closed_loader_lets_go_of_its_shards(draw_shards: Any, operators: Any)
         return Path("/proc/self/maps").read_text().count(f"{folder}/")
 
     folder = draw_shards()
+    gc.collect()  # loaders of other tests, which mapped the same shards
     loader = Loader(folder, batch_size=8, augment=TrainAugment(crop=56), operators=operators)
     images = next(iter(loader)).images
     kept = images.clone()

@@ -35,9 +35,9 @@ class EpochRecord:
     epoch: int
     """Counted from 1."""
     train_loss: float
-    """Mean over its log lines."""
+    """Mean over its steps."""
     train_error: float
-    """Top-1, mean over its log lines, 0-1."""
+    """Top-1 on the images as they were shown, mean over its steps, 0-1."""
     val_error: float | None = None
     """Top-1 after it, one center view, 0-1; None where it was not validated."""
 
@@ -142,21 +142,28 @@ def _epochs(folder: Path, result: dict[str, Any]) -> tuple[EpochRecord, ...]:
     steps_per_epoch = result["steps"] / result["epochs"]
     train: dict[int, list[dict[str, Any]]] = {}
     val: dict[int, float] = {}
+    before = 0
     for line in read_log(folder / LOG):
         epoch = max(ceil(line.get("epoch", line["step"] / steps_per_epoch)), 1)
         if line["kind"] == "train":
-            train.setdefault(epoch, []).append(line)
+            train.setdefault(epoch, []).append({**line, "steps": line["step"] - before})
+            before = line["step"]
         else:
             val[epoch] = line["top1_error"]
     return tuple(
         EpochRecord(
             epoch=epoch,
-            train_loss=round(float(np.mean([line["loss"] for line in lines])), 6),
-            train_error=round(float(np.mean([line["top1_error"] for line in lines])), 6),
+            train_loss=_mean(lines, "loss"),
+            train_error=_mean(lines, "top1_error"),
             val_error=val.get(epoch),
         )
         for epoch, lines in sorted(train.items())
     )
+
+
+def _mean(lines: Sequence[dict[str, Any]], key: str) -> float:
+    """Over the steps that the lines sum up."""
+    return round(float(np.average([line[key] for line in lines], weights=[line["steps"] for line in lines])), 6)
 
 
 def _evaluated(weights_sha256: str, evaluations: Sequence[Path]) -> dict[str, Scored]:

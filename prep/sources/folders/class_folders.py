@@ -6,10 +6,13 @@ ImageNet, is of the class that it is called by.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ..columns.gathered import Gathered
+from ..columns.ordered import relabeled
 from ..inputs import SourceImage, SourceSplit
 from ..known_formats import refuse_known_format
 from ..labels import class_id_of, sorted_split
@@ -30,7 +33,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
     """
     if not folder.folders:
         raise InputError(f"{folder.where}: holds no class folders; expected one folder of images per class")
-    images: list[SourceImage] = []
+    images = Gathered()
     index_of: dict[str, int] = {}  # in the order of the folders, which is nearly always that of the class ids
     written: dict[str, str] = {}
     unlike: list[str] = []
@@ -42,6 +45,11 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
             folder.remarks.pass_over("class folders without images", str(folder.where / name))
         elif not found:
             refuse_known_format(folder.where / name)
+            if options.class_depth and any(_walk(folder.child(name), (name,), replace(options, class_depth=None))):
+                raise InputError(
+                    f"{folder.where / name}: its images lie in fewer than {options.class_depth} folders; "
+                    "choose a smaller --class-depth"
+                )
             raise InputError(
                 f"{folder.where / name}: class without images; put images there or remove the folder, or, if it is no "
                 "class, name the folder that holds the class folders as SOURCE"
@@ -49,6 +57,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         if found and not any(is_image_name(file.name) for inner in found for file in inner.files):
             refuse_known_format(Path(found[0].files[0].path).parent)
             unlike.append(name)
+        of_class: dict[str, list[SourceImage]] = {}
         for inner in found:
             class_id = class_id_of(inner.class_path)
             if written.setdefault(class_id, inner.class_path) != inner.class_path:
@@ -56,7 +65,10 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
                     f"{folder.where}: two class folders called {class_id!r} differ only in Unicode normalization "
                     f"({written[class_id]!a} and {inner.class_path!a}); make them one"
                 )
-            images += inner.images(class_id, index_of.setdefault(class_id, len(index_of)), options)
+            label = index_of.setdefault(class_id, len(index_of))
+            of_class.setdefault(class_id, []).extend(inner.images(class_id, label, options))
+        for some in of_class.values():  # of several folders, perhaps
+            images.extend(sorted(some, key=lambda image: image.name))
         folder.forget(name)
     if unlike and len(unlike) < len(folder.folders):
         raise InputError(
@@ -65,10 +77,11 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         )
     _note_depths(folder, written)
     ids = sorted(index_of)
+    listed = images.images()
     if ids != list(index_of):
-        new = {index_of[class_id]: label for label, class_id in enumerate(ids)}
-        images = [image.labeled(new[image.label]) for image in images]
-    return sorted_split(split, images, ids, "text")
+        label_of = {class_id: label for label, class_id in enumerate(ids)}
+        listed = relabeled(listed, [label_of[class_id] for class_id in index_of])
+    return sorted_split(split, listed, ids, "text")
 
 
 class _Images(NamedTuple):
@@ -102,7 +115,7 @@ def _walk(
             f"{path[-1]}/{path[0]}/, or name the folder that holds {path[-1]}/ as SOURCE, or say by --class-depth how "
             "many folders make a class"
         )
-    images = list(folder.images())
+    images = list(folder.images(options.keep))
     class_path, below = (path, ()) if depth is None else (path[:depth], path[depth:])
     if depth is None and len(path) > 1 and path[-1].casefold() == INNER_FOLDER:
         class_path = path[:-1]

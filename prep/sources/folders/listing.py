@@ -118,16 +118,26 @@ class Folder:
         """Drop what is known of the folder `name`, which would be listed again: a million files take memory."""
         self.children.pop(name, None)
 
-    def images(self) -> Iterator[File]:
-        """The files that may be images; those that their names say are not, are passed over and counted."""
-        used = self.remarks.used
+    def images(self, beside: Sequence[str] = ()) -> Iterator[File]:
+        """The files that may be images; those that their names say are not, are passed over and counted.
+
+        Files that have an extension of `beside` and the stem of an image are read or kept with it: they are neither.
+        """
+        used, wanted = self.remarks.used, frozenset(map(str.casefold, beside))
         for file in self.files:
-            if used and file.path in used:
+            if (used and file.path in used) or (wanted and self._is_beside(file, wanted)):
                 continue
             if is_other_name(file.name):
                 self.remarks.pass_over("files beside images that are not images by name", file.path)
             else:
                 yield file
+
+    def _is_beside(self, file: File, wanted: frozenset[str]) -> bool:
+        stem, _, ext = file.name.partition(".")
+        return ext.casefold() in wanted and any(
+            other.name.partition(".")[2].casefold() not in wanted and not is_other_name(other.name)
+            for other in self.by_stem[stem]
+        )
 
     def has_images(self) -> bool:
         """Whether any file is an image by its name."""

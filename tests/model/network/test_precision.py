@@ -112,3 +112,20 @@ def test_without_float16_there_is_no_scale() -> None:
     scale = LossScale.of(torch.bfloat16)
     assert scale.factor == 1.0 and scale.after_overflow() is None
     assert LossScale(factor=1.0, steps=GROWTH_STEPS).after_step().factor == 1.0
+
+
+@pytest.mark.parametrize(("variable", "cores", "threads"), [(None, 1, 1), (None, 64, 2), ("2", 1, 2)])
+def test_torch_is_left_no_more_threads_than_a_quota_pays_for(
+    variable: str | None, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    monkeypatch.setattr("alexkit.model.network.precision.num_cores", lambda: cores)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        use_device("cpu")
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

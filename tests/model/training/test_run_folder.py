@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from alexkit.model.runs.load import change_recipe, load_recipe
 from alexkit.model.runs.run import Run
 from alexkit.model.training.trainer import Trainer
 
-from .run_kit import OVERRIDES, Stopped, last_weights, numbers, train, weights
+from .run_kit import OVERRIDES, SAVE_ALWAYS, Stopped, last_weights, numbers, train, weights
 
 
 def test_a_finished_run_goes_on_for_more_epochs_like_one_that_was_to_have_them(shards: Path, tmp_path: Path) -> None:
@@ -163,3 +164,28 @@ def test_files_of_a_run_follow_the_umask(shards: Path, tmp_path: Path) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
     assert {"weights.safetensors", "momentum.safetensors", "state.json", "log.jsonl"} <= modes.keys()
     assert set(modes.values()) == {0o640}, modes
+
+
+def test_a_run_ends_after_the_first_epoch_with_the_training_error_it_was_to_reach(
+    shards: Path, finished: Path, tmp_path: Path
+) -> None:
+    by_epoch: dict[int, list[tuple[int, float]]] = {}
+    before = 0
+    for line in (line for line in numbers(finished) if line["kind"] == "train"):
+        by_epoch.setdefault(ceil(line["epoch"]), []).append((line["step"] - before, line["top1_error"]))
+        before = line["step"]
+    errors = [sum(steps * error for steps, error in lines) / 6 for lines in by_epoch.values()]
+    assert errors[0] > errors[1] > errors[2]
+    enough = [*SAVE_ALWAYS, "training.validate_every=4", f"training.stop_at_train_error={(errors[0] + errors[1]) / 2}"]
+    lines: list[str] = []
+    result = train(shards, tmp_path / "whole", enough, on_epoch=lines.append)
+    assert (result["epochs"], result["steps"], result["images"]) == (2, 12, 40)
+    assert lines[1].endswith(f"training error {errors[1]:.1%}: enough")
+    assert train(shards, tmp_path / "whole", enough) == result  # it is finished
+    # Stopped within the epoch, it has not forgotten what it saw of it.
+    with pytest.raises(Stopped):
+        train(shards, tmp_path / "run", enough, report=stopped_after(9))
+    assert train(shards, tmp_path / "run", enough) == result
+    assert last_weights(tmp_path / "run") == last_weights(tmp_path / "whole")
+    less = f"training.stop_at_train_error={(errors[1] + errors[2]) / 2}"
+    assert change(shards, tmp_path / "run", [less])["epochs"] == 3

@@ -1,6 +1,7 @@
 """Laws of recognizing and listing a source."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,8 @@ def test_nested_class_folders_are_called_by_their_paths(tmp_path: Path) -> None:
     assert "b/barn/inner lies inside b/barn and both hold images, so they are two classes" in source.notes[0]
     (split,) = open_source(tmp_path, SourceOptions(class_depth=2)).splits
     assert split.images_per_class() == {"a/airfield": 1, "a/alley": 1, "b/barn": 2}
+    with pytest.raises(InputError, match=r"its images lie in fewer than 3 folders; choose a smaller --class-depth"):
+        open_source(tmp_path, SourceOptions(class_depth=3))
     (split,) = open_source(tmp_path, SourceOptions(class_depth=1)).splits
     assert [(image.name, image.label) for image in split.images][2:] == [("b/barn/1.jpg", 1), ("b/barn/inner/2.jpg", 1)]
 
@@ -102,6 +105,7 @@ def test_the_only_folder_is_looked_into(tmp_path: Path) -> None:
     assert "read flowers/, the only folder in it" in source.notes[0]
 
 
+@pytest.mark.parametrize("where", ["", "train", "train/a"])
 @pytest.mark.parametrize(
     "litter",
     [
@@ -110,7 +114,6 @@ def test_the_only_folder_is_looked_into(tmp_path: Path) -> None:
         *("README", "notes.txt", "labels.csv", "model.pth"),
     ],
 )
-@pytest.mark.parametrize("where", ["", "train", "train/a"])
 def test_litter_is_passed_over_and_counted(tmp_path: Path, litter: str, where: str) -> None:
     clean = open_source(put(tmp_path / "clean", "train/a/1.jpg", "val/a/1.jpg"))
     put(tmp_path / "set", "train/a/1.jpg", "val/a/1.jpg")
@@ -119,6 +122,25 @@ def test_litter_is_passed_over_and_counted(tmp_path: Path, litter: str, where: s
     assert [split.fingerprint() for split in source.splits] == [split.fingerprint() for split in clean.splits]
     (line,) = source.passed_over
     assert litter.partition("/")[0] in line and "e.g." not in line
+
+
+@pytest.mark.parametrize("layout", ["class-folders", "flat", "zip"])
+def test_what_is_kept_with_images_is_neither_passed_over_nor_an_image(tmp_path: Path, layout: str) -> None:
+    folder = tmp_path / "source/train" / ("" if layout == "flat" else "cat")
+    folder.mkdir(parents=True)
+    for name in ("1.jpg", "1.json", "1.mask.PNG", "2.jpg", "3.json", "4.mask.png"):
+        (folder / name).write_bytes(name.encode())
+    source = tmp_path / "source"
+    if layout == "zip":
+        source = Path(shutil.make_archive(str(tmp_path / "set"), "zip", source))
+    found = open_source(source, SourceOptions(keep=("json", "mask.png"), unlabeled=layout == "flat"))
+    (split,) = found.splits
+    kept = {
+        image.name.rpartition("/")[2]: [(extra.ext, extra.read()) for extra in image.extras] for image in split.images
+    }
+    assert kept == {"1.jpg": [("json", b"1.json"), ("mask.png", b"1.mask.PNG")], "2.jpg": [], "4.mask.png": []}
+    (line,) = found.passed_over
+    assert line.startswith("files beside images that are not images by name: ") and line.endswith("/3.json")
 
 
 def test_what_belongs_to_no_split_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from alexkit.prep.workers import KeptWorkers, pool, run_jobs, start_ahead
+from alexkit.prep.workers import KeptWorkers, pool, ray_engine, run_jobs, start_ahead
 
 
 @pytest.fixture
@@ -59,6 +59,19 @@ def test_kept_workers_do_the_next_jobs_too_and_end_with_their_block(tasks: Modul
     assert not multiprocessing.active_children()
 
 
+def test_the_tasks_of_one_process_of_ray_share_a_child_that_works_where_each_of_them_does(
+    tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with KeptWorkers() as kept:
+        monkeypatch.setattr(ray_engine, "_kept", kept)
+        first, second = (ray_engine._run_one(tasks.name_process, (0, 0), tmp_path) for _ in range(2))
+        assert first == second != os.getpid()
+        (tmp_path / "elsewhere").mkdir()
+        assert ray_engine._run_one(tasks.name_folder, (0, 0), tmp_path / "elsewhere") == str(tmp_path / "elsewhere")
+    assert not multiprocessing.active_children()
+
+
 def test_workers_of_a_run_that_fails_are_not_kept(tasks: ModuleType) -> None:
     with KeptWorkers() as kept:
         with pytest.raises(OSError, match="No space left"):
@@ -77,6 +90,31 @@ def test_a_temporary_folder_of_a_long_name_is_no_obstacle(tasks: ModuleType, tmp
     command = [sys.executable, "-c", script, str(Path(__file__).parent)]
     done = subprocess.run(command, env={**os.environ, "TMPDIR": str(long)}, capture_output=True, text=True)
     assert done.stdout == "[7]\n", done.stderr
+
+
+def test_a_script_without_a_main_guard_is_told_of_the_guard_by_parent_and_worker(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom alexkit.prep.build.lock import exclusive_lock\n"
+        "from alexkit.prep.workers import run_jobs\nimport worker_tasks\n"
+        "with exclusive_lock(Path('lock'), doing='writing'):\n"
+        "    print(list(run_jobs(worker_tasks.count, [(7, 5)], num_workers=1, on_progress=lambda done: None)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if line.startswith("alexkit.errors.InputError: ")]
+    assert done.returncode == 1 and len(said) == 2, done.stderr
+    for line, what in zip(
+        said, ["was called while a worker process imported", "ended with code 1 while it"], strict=True
+    ):
+        assert what in line and str(script) in line and "'if __name__ == \"__main__\":'" in line
+    guarded = (
+        script.read_text().replace("with ", "if __name__ == '__main__':\n  with ").replace("    print", "      print")
+    )
+    script.write_text(guarded)
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "[(7, 7)]\n", done.stderr
 
 
 def test_an_input_that_crashes_its_decoder_is_poisoned_with_the_reason(tasks: ModuleType) -> None:

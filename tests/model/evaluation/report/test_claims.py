@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from alexkit.cli.alexeval import alexeval
+from alexkit.errors import InputError
 from alexkit.model.evaluation.report.claims import CLAIMS, claims_table
+from alexkit.model.evaluation.report.error_curves import draw_errors
 from alexkit.model.evaluation.report.run_records import RunRecord, read_record
 from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
 from alexkit.model.runs.run import Run
@@ -134,6 +137,21 @@ def test_figure_1_is_the_ratio_of_epochs_to_25_percent_each_at_its_best_rate(
     never = finished(tmp_path / "never", shard_set, "f1-tanh", error=0.3, training_errors=[0.4] * 20)
     assert "more than 8.0 times; epochs 2, 3; not within 20" in row(claims_table([*records[:3], never]), "F1")[3]
     assert row(claims_table(records[:3]), "F1")[7] == "not run yet"
+
+
+def test_runs_of_figure_1_are_drawn_as_it_is_and_others_with_their_validation_errors(
+    shard_set: ShardSet, tmp_path: Path
+) -> None:
+    figure_1 = finished(tmp_path / "r", shard_set, "f1-relu", error=0.3, training_errors=[0.4, 0.2])
+    other = finished(tmp_path / "p", shard_set, "cifar10-19", error=0.30, training_errors=[0.4, 0.2])
+    wide = {}
+    for name, records in (("one", [figure_1]), ("two", [figure_1, other])):
+        draw_errors(tmp_path / f"{name}.png", records)
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            wide[name] = picture.width / picture.height > 2  # two charts
+    assert wide == {"one": False, "two": True}
+    with pytest.raises(InputError, match="name at least one RUN"):
+        draw_errors(tmp_path / "none.png", [])
 
 
 def test_an_unfinished_run_is_refused(shard_set: ShardSet, tmp_path: Path) -> None:

@@ -73,9 +73,13 @@ def test_files_of_img2dataset_are_labeled_by_their_json(tmp_path: Path, draw_sou
     folders = draw_source(splits=("train",))
     folder = img2dataset(folders, tmp_path / "set", {"class_name": 1, "group": 1})
     for options in (SourceOptions(), SourceOptions(label_key="group")):
-        (split,) = open_source(folder, options).splits
+        source = open_source(folder, options)
+        (split,) = source.splits
         assert split.images_per_class() == {"n00000000": 5, "n00000001": 5, "n00000002": 5}
-    (split,) = open_source(folder, SourceOptions(keep=("txt", "caption"))).splits
+        assert source.passed_over[0].startswith("files beside images that are not images by name: 15, e.g. ")
+    source = open_source(folder, SourceOptions(keep=("txt", "caption")))
+    assert [line.partition(":")[0] for line in source.passed_over] == ["tables of img2dataset"]  # .json read, .txt kept
+    (split,) = source.splits
     kept = {extra.ext: extra.read() for extra in split.images[0].extras}
     assert kept == {"caption.txt": b"image 0", "txt": b"image 0"}
 
