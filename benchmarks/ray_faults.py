@@ -21,6 +21,7 @@ import json
 import os
 import random
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scale" / "clust
 
 from hosts import Host, hosts, in_namespaces
 
+from alexkit.prep.workers import end_with_parent
+
 NUM_HOSTS = 3
 CUT_S = 60.0
 KINDS = ("cable", "node", "driver", "worker")  # the longest first
@@ -46,7 +49,7 @@ TIMEOUT_S = 1200
 MAX_FAILED_STARTS = 3
 # A driver that tells on request how many nodes live, and how many of their CPUs are free.
 WATCHER = """
-import json, ray, sys, time
+import ray, sys, time
 for attempt in range(60):
     try:
         ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
@@ -54,7 +57,8 @@ for attempt in range(60):
     except ConnectionError:  # nodes are not there yet
         time.sleep(1)
 for _ in sys.stdin:
-    print(json.dumps([sum(n["Alive"] for n in ray.nodes()), ray.available_resources().get("CPU", 0)]), flush=True)
+    alive, free = sum(node["Alive"] for node in ray.nodes()), ray.available_resources().get("CPU", 0)
+    print(f"alive: {alive} free: {free:.0f}", flush=True)
 """
 
 
@@ -106,8 +110,8 @@ class Cluster:
                 self.watcher.stdin.flush()
             except BrokenPipeError:
                 break
-            answer = self.watcher.stdout.readline()
-            if answer and json.loads(answer) == [NUM_HOSTS, NUM_HOSTS]:
+            answer = next((line for line in self.watcher.stdout if line.startswith("alive: ")), "")  # others are Ray's
+            if answer.split() == ["alive:", str(NUM_HOSTS), "free:", str(NUM_HOSTS)]:
                 return
             time.sleep(0.5)
         self.watcher.kill()
@@ -164,7 +168,9 @@ def workers_of(host: Host) -> dict[int, str]:
                 if b"ray::_run_one" in line:
                     found[int(entry.name)] = "Ray's worker"
                 elif b"forkserver" in line:
-                    found[int(entry.name)] = "the server that our workers are forked from, or one of them"
+                    parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                    is_server = b"forkserver" not in Path(f"/proc/{parent}/cmdline").read_bytes()
+                    found[int(entry.name)] = "the server that our worker is forked from" if is_server else "our worker"
         except OSError:
             continue
     return found
@@ -273,8 +279,9 @@ class Lane:
     """A process in namespaces of its own that makes one trial after the other."""
 
     def __init__(self, control: Path) -> None:
-        words = in_namespaces([sys.executable, __file__, "--lane", str(control)])
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        words, pipe = in_namespaces([sys.executable, __file__, "--lane", str(control)]), subprocess.PIPE
+        ends = end_with_parent(os.getpid(), signal.SIGTERM)
+        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, preexec_fn=ends)
 
     def __enter__(self) -> "Lane":
         return self
@@ -315,6 +322,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="A file that every row is appended to.")
     parser.add_argument("--lane", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that hosts are ended
     if options.lane:
         make_trials(Control(**json.loads(options.lane.read_text())))
         return
