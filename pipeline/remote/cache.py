@@ -1,35 +1,37 @@
 """A folder of verified copies of remote shards, shared by all processes of one machine and kept below a limit.
 
-    CACHE/lock                    held for moments: whoever changes the folder
+    CACHE/lock                    held for moments: whoever changes the folder; holds a sum that is at least its bytes
     CACHE/shards/SHA256.tar       a whole shard, checked against the SHA-256 that is its name
     CACHE/shards/SHA256.partial   a shard on its way; its size is reserved, its writer holds a lock on it
     CACHE/sets/ID/                manifest, index and statistics of a set (see `face`)
     CACHE/leases/*.lease          what a living process has mapped; its owner holds a lock on it
+    CACHE/unsynced/SHA256         a shard that a crash of the machine may leave without its content (see `unsynced`)
 
 One process fetches a shard, the others wait for it. What no living process has leased is dropped, the least recently
 used first, when room is needed; nothing is touched that was not downloaded here. All locks are `flock`s, which the
 system releases when a process dies. On a network file system they may hold only within one machine: give every machine
-a cache on a disk of its own.
+a cache on a disk of its own. What a shard costs does not grow with their number.
 """
 
 import errno
 import fcntl
-import json
 import os
 import re
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ...errors import InputError
 from ...prep.format.files import free_bytes
+from .unsynced import Unsynced
 
 WAIT_S = 120.0  # for others to drop what they use, when the cache is full of it
 POLL_S = 0.05
+_SPARE_LINES = 256  # of a lease, before it is written anew
 _SET = "set:"  # before the name of a set in a lease
 _SHARD = re.compile(r"[0-9a-f]{64}\.(tar|partial)")
 
@@ -71,13 +73,16 @@ class ShardCache:
         for one in (self._shards, self._leases, folder / "sets"):
             one.mkdir(parents=True, exist_ok=True)
         self._held: dict[str, int] = {}
+        self._lease_lines = 0
+        self._lock = -1  # the lock file, while we hold it
+        self._unsynced = Unsynced(folder, self._shards, self._locked)
         self._lease_path = self._leases / f"{os.getpid()}-{uuid.uuid4().hex}.lease"
         with self._locked():
             self._lease = os.open(self._lease_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
             fcntl.flock(self._lease, fcntl.LOCK_EX)
-            self._write_lease()
             self._remove_partial_files_of_the_dead()
-            self._leased_by_others()
+            self._unsynced.remove_of_crashes()
+            self._write_bound(self._usage().total)
 
     def fetch(self, sha256: str, num_bytes: int, download: Download, *, wait_s: float = WAIT_S) -> Path:
         """The path of a whole shard, leased; downloaded unless it is here.
@@ -107,10 +112,13 @@ class ShardCache:
             with os.fdopen(partial, "r+b") as file:
                 download(file)
                 file.flush()
-                os.fsync(file.fileno())
+                if not self._unsynced.can_wait:
+                    os.fsync(file.fileno())
                 with self._locked():
+                    self._unsynced.mark(sha256)
                     path.replace(final)
                     os.utime(final)
+            self._unsynced.sync_later(sha256)
         except BaseException:
             with self._locked():
                 path.unlink(missing_ok=True)
@@ -132,6 +140,7 @@ class ShardCache:
         """Release everything. A closed cache gives nothing more."""
         if self._lease < 0:
             return
+        self._unsynced.close()
         with self._locked():
             self._held.clear()
             self._lease_path.unlink(missing_ok=True)
@@ -149,9 +158,20 @@ class ShardCache:
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._lock = descriptor
             yield
         finally:
             os.close(descriptor)
+
+    def _bound(self) -> int | None:
+        """At least the bytes of the cache: what was counted last, and all that was claimed since; None when unknown."""
+        text = os.pread(self._lock, 64, 0)
+        return int(text) if text.endswith(b"\n") and text.strip().isdigit() else None
+
+    def _write_bound(self, num_bytes: int) -> None:
+        text = b"%d\n" % num_bytes
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, text, 0)
 
     def _claim(self, sha256: str, num_bytes: int) -> int | None:
         """The open, locked, empty partial file of a shard with room for it; None while another process writes it."""
@@ -174,9 +194,12 @@ class ShardCache:
         return descriptor
 
     def _make_room(self, num_bytes: int) -> None:
-        usage = self._usage()
-        excess = usage.total + num_bytes - self.limit_bytes
+        bound = self._bound()
+        if bound is None or bound + num_bytes > self.limit_bytes:
+            bound = self._usage().total
+        excess = bound + num_bytes - self.limit_bytes
         if excess <= 0:
+            self._write_bound(bound + num_bytes)
             return
         leased = self._leased_by_others().keys() | self._held.keys()
         idle = [
@@ -194,9 +217,11 @@ class ShardCache:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+                self._unsynced.forget(path.stem)
             excess -= size
             if excess <= 0:
-                return
+                break
+        self._write_bound(self.limit_bytes + excess)
 
     def _usage(self) -> Usage:
         leased = {**self._leased_by_others(), **self._held}
@@ -219,8 +244,7 @@ class ShardCache:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                with suppress(ValueError):  # cut short by a full disk: its owner holds the files open by its maps
-                    leased |= json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+                leased |= _held_by(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
             else:
                 path.unlink(missing_ok=True)
             finally:
@@ -239,17 +263,22 @@ class ShardCache:
                 os.close(descriptor)
 
     def _hold(self, name: str, num_bytes: int) -> None:
-        self._held[name] = num_bytes
-        self._write_lease()
+        if self._held.get(name) != num_bytes:
+            self._held[name] = num_bytes
+            self._add_to_lease(f"+{num_bytes} {name}\n")
 
     def _drop(self, name: str) -> None:
         if self._held.pop(name, None) is not None and self._lease >= 0:
-            self._write_lease()
+            self._add_to_lease(f"- {name}\n")
 
-    def _write_lease(self) -> None:
-        content = json.dumps(self._held).encode()
-        os.pwrite(self._lease, content, 0)
-        os.ftruncate(self._lease, len(content))
+    def _add_to_lease(self, line: str) -> None:
+        end = os.fstat(self._lease).st_size
+        self._lease_lines += 1
+        if self._lease_lines > 2 * len(self._held) + _SPARE_LINES:
+            os.ftruncate(self._lease, 0)
+            line, end = "".join(f"+{num_bytes} {name}\n" for name, num_bytes in self._held.items()), 0
+            self._lease_lines = len(self._held)
+        os.pwrite(self._lease, line.encode(), end)
 
     def _no_room(self, num_bytes: int) -> OSError:
         usage = self.usage()
@@ -259,6 +288,18 @@ class ShardCache:
             f"are in use by running processes, {usage.small_files} are indexes; raise the limit (ALEXKIT_CACHE_LIMIT)",
             str(self.folder),
         )
+
+
+def _held_by(lease: bytes) -> dict[str, int]:
+    """Names and bytes that a lease tells of, line by line; a last line may be cut short by a full disk."""
+    held: dict[str, int] = {}
+    for line in lease[: lease.rfind(b"\n") + 1].decode().splitlines():
+        sign_and_size, _, name = line.partition(" ")
+        if sign_and_size == "-":
+            held.pop(name, None)
+        else:
+            held[name] = int(sign_and_size)
+    return held
 
 
 def _bytes_below(folder: Path) -> int:

@@ -16,8 +16,8 @@ from ...errors import InputError
 from ..format.files import create_once
 from ..format.manifest import ClassEntry
 from ..format.shard_set import SPLITS
+from ..sources.columns.listed import ListedImages
 from ..sources.inputs import Known, SourceSplit
-from ..sources.listed import ListedImages
 from ..sources.options import SourceOptions
 from ..sources.recognize import Source, asked_by, open_source
 from ..storage import Location

@@ -9,6 +9,7 @@ on and refuses the rest, saying which file, what was found and what was expected
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ MANIFEST_NAME = "manifest.json"
 STATISTICS_NAME = "statistics.npz"
 QUARANTINE_NAME = "quarantine.jsonl"
 MAX_MANIFEST_BYTES = 256 * 2**20
+_FORBIDDEN = frozenset(("/", "\0", os.sep))  # in the plain name of a file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,7 +200,8 @@ class Manifest:
             if entry.index != i:
                 raise InputError(f"class {entry.id!r:.80} has index {entry.index!r:.80}, expected {i}")
         for shard in manifest.shards:
-            if shard.name != Path(shard.name).name or not shard.name.endswith(".tar") or "\0" in shard.name:
+            # Not by Path: of fourteen thousand names it takes a tenth of the time to open the set.
+            if not _FORBIDDEN.isdisjoint(shard.name) or not shard.name.endswith(".tar"):
                 raise InputError(f"{shard.name!r:.80} is not the plain name of a tar")
             for count in (shard.num_samples, shard.num_bytes):
                 if not 0 <= count < 2**48:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..format.manifest import ClassEntry
+from .columns.ordered import relabeled
 from .inputs import SourceSplit
 from .labels import UNLABELED, sorted_split
 from .remarks import Remarks
@@ -57,7 +58,7 @@ def _brought_to(source: Path, first: SourceSplit, split: SourceSplit) -> SourceS
     if [entry.id for entry in split.classes] == [entry.id for entry in first.classes]:
         return replace(split, classes=_with_names_of(split, first))
     index_of = {entry.id: entry.index for entry in first.classes}
-    used = {image.label for image in split.images}
+    used = split.labels_used()
     lacking = [entry.id for entry in split.classes if entry.id not in index_of and entry.index in used]
     if lacking:
         only = f"{len(lacking)} only in {split.name}: {_some(lacking)}"
@@ -70,8 +71,7 @@ def _brought_to(source: Path, first: SourceSplit, split: SourceSplit) -> SourceS
             f"{source}: {first.name} and {split.name} have the same classes in different order ({_order(first)}; "
             f"{_order(split)}); a label would mean two things: label both in one way"
         )
-    new = {entry.index: index_of[entry.id] for entry in split.classes if entry.id in index_of}
-    images = [image.labeled(new[image.label]) for image in split.images]
+    images = relabeled(split.images, [index_of.get(entry.id, 0) for entry in split.classes])
     ids = [entry.id for entry in first.classes]
     return replace(sorted_split(split.name, images, ids, first.class_order), classes=first.classes)
 

@@ -3,24 +3,17 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from unicodedata import normalize
 
 from ...errors import InputError
 from ..storage import Location, StoreUrl
-from .inputs import Extra, SourceImage, SourceSplit
+from .inputs import Extra, SourceImage
 
 _EXT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 MAX_EXT = 40
 
 
 SOURCE_NAME = "source"
-
-
-def with_origins(split: SourceSplit, source: Location) -> SourceSplit:
-    """The split with `source.txt` kept for every image: the path below SOURCE, and after a colon the name in it."""
-    root = root_of(source)
-    return replace(split, images=[image.keeping(_origin(image, root)) for image in split.images])
 
 
 def root_of(source: Location) -> str:
@@ -38,7 +31,8 @@ def origin_of(image: SourceImage, root: str) -> str:
     return f"{path}:{image.name if container.lower().endswith('.zip') else file_name}"
 
 
-def _origin(image: SourceImage, root: str) -> Extra:
+def source_extra(image: SourceImage, root: str) -> Extra:
+    """`source.txt` of an image: what `origin_of` says."""
     content = origin_of(image, root).encode("utf-8", "surrogateescape")
     return Extra(f"{SOURCE_NAME}.txt", content, num_bytes=len(content))
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -73,11 +73,25 @@ class SourceImage(Protocol):
 
 
 @runtime_checkable
-class Takes(Protocol):
-    """A sequence of images that can refer to some of them."""
+class AsColumns(Protocol):
+    """A sequence of images that are no objects, and can be asked for what is needed of all of them."""
 
     def take(self, places: NDArray[np.int64]) -> Sequence[SourceImage]:
-        """The images at these places."""
+        """The images at these places, perhaps by reference."""
+
+    def labels(self) -> NDArray[np.int64]:
+        """(N,): the label of each image."""
+
+    def lines(self) -> Iterator[bytes]:
+        """What `lines_of` gives of its images."""
+
+
+def lines_of(images: Iterable[SourceImage]) -> Iterator[bytes]:
+    """What a fingerprint is made of: every image's label, size, name and extras."""
+    for image in images:
+        yield f"{image.label} {image.num_bytes} {image.name}\n".encode("utf-8", "surrogateescape")
+        for extra in image.extras:
+            yield f"{extra.ext} {extra.num_bytes} ".encode("utf-8", "surrogateescape") + extra.content
 
 
 class FileImage(NamedTuple):
@@ -171,19 +185,24 @@ class SourceSplit:
         digest = hashlib.sha256()
         for entry in self.classes:
             digest.update(f"{entry.index} {entry.id}\n".encode("utf-8", "surrogateescape"))
-        for image in self.images:
-            digest.update(f"{image.label} {image.num_bytes} {image.name}\n".encode("utf-8", "surrogateescape"))
-            for extra in image.extras:
-                digest.update(f"{extra.ext} {extra.num_bytes} ".encode("utf-8", "surrogateescape") + extra.content)
+        for line in self.images.lines() if isinstance(self.images, AsColumns) else lines_of(self.images):
+            digest.update(line)
         return digest.hexdigest()
 
     def take(self, places: NDArray[np.int64]) -> "Sequence[SourceImage]":
         """The images at these places; of a kept listing they are named, and read where they are needed."""
-        if isinstance(self.images, Takes):
+        if isinstance(self.images, AsColumns):
             return self.images.take(places)
         return [self.images[place] for place in places.tolist()]
 
     def images_per_class(self) -> dict[str, int]:
         """How many inputs each class id has."""
-        counts = Counter(image.label for image in self.images) if self.known is None else self.known.counts
+        counts = self.labels_used() if self.known is None else self.known.counts
         return {entry.id: counts[entry.index] for entry in self.classes}
+
+    def labels_used(self) -> Counter[int]:
+        """How many inputs each label has."""
+        if not isinstance(self.images, AsColumns):
+            return Counter(image.label for image in self.images)
+        counts = np.bincount(self.images.labels())
+        return Counter({label: count for label, count in enumerate(counts.tolist()) if count})

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from ...errors import InputError
 from ..format.manifest import ClassEntry
+from .columns.gathered import Gathered
+from .columns.ordered import in_order, relabeled
 from .inputs import ClassOrder, SourceImage, SourceSplit
 
 MAX_UNNAMED_CLASSES = 100_000  # a larger label is no class index
@@ -46,26 +48,53 @@ def raw_label(value: object) -> RawLabel | None:
     return int(text) if _WHOLE_NUMBER.fullmatch(text) else class_id_of(text)
 
 
-def split_of_labels(
-    name: str,
-    rows: Sequence[tuple[RawLabel, SourceImage]],
-    where: Callable[[SourceImage], str],
-    *,
-    table: Sequence[str] | None = None,
-) -> SourceSplit:
-    """The split of images by their labels.
+class LabeledImages:
+    """Images with the labels that a source writes, while it is listed; they become columns as they come."""
 
-    Args:
-        name: The split's name.
-        rows: Label and image, the image without a class index and named by its file alone.
-        where: Says in an error where an image was listed.
-        table: The class ids, where the source lists them.
+    def __init__(self) -> None:
+        self._images = Gathered()
+        self._numbers: dict[RawLabel | None, int] = {}
+        self._labels: list[RawLabel | None] = []  # each once
+        self._first: list[int] = []  # the first image of each
 
-    Raises InputError for a number that is no class index, a name that `table` lacks and numbers among names.
-    """
-    indices, ids, order = class_indices([label for label, _ in rows], lambda i: where(rows[i][1]), table=table)
-    images = [image.labeled(index, ids[index]) for index, (_, image) in zip(indices, rows, strict=True)]
-    return sorted_split(name, images, ids, order)
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def add(self, label: RawLabel | None, image: SourceImage) -> None:
+        """One more image, without a class index and named by its file alone; None is for a label that is missing."""
+        number = self._numbers.setdefault(label, len(self._numbers))
+        if number == len(self._labels):
+            self._labels.append(label)
+            self._first.append(len(self._images))
+        self._images.add(image, number)
+
+    def labels(self) -> list[RawLabel | None]:
+        """The labels that there are, in the order in which they came."""
+        return list(self._labels)
+
+    def forget_labels(self) -> None:
+        """Take all images for unlabeled."""
+        self._labels = [UNLABELED] * len(self._labels)
+
+    def split(
+        self, name: str, where: Callable[[SourceImage], str], *, table: Sequence[str] | None = None
+    ) -> SourceSplit:
+        """The split of all images.
+
+        Args:
+            name: The split's name.
+            where: Says in an error where an image was listed.
+            table: The class ids, where the source lists them.
+
+        Raises InputError for a label that is missing, a number that is no class index, a name that `table` lacks and
+        numbers among names.
+        """
+        images = self._images.images()
+        if None in self._labels:
+            check_number(None, where(images[self._first[self._labels.index(None)]]), table)
+        labels = [label for label in self._labels if label is not None]
+        indices, ids, order = class_indices(labels, lambda i: where(images[self._first[i]]), table=table)
+        return sorted_split(name, relabeled(images, indices, ids), ids, order)
 
 
 def class_indices(
@@ -74,11 +103,11 @@ def class_indices(
     """The class index of every label, the class ids, and where their order is from.
 
     Args:
-        labels: The labels of all images.
+        labels: The labels of all images, or each of them once in the order of their first images.
         where: Says in an error where label i was found.
         table: The class ids, where the source lists them.
 
-    Raises InputError as `split_of_labels` says.
+    Raises InputError as `LabeledImages.split` says.
     """
     names = sorted({label for label in labels if isinstance(label, str)})
     if names and all(name.isdigit() for name in names):  # 001, 099, 100: ids of one width are names
@@ -110,13 +139,11 @@ def class_indices(
 
 
 def sorted_split(
-    name: str, images: list[SourceImage], class_ids: Sequence[str], class_order: ClassOrder
+    name: str, images: Sequence[SourceImage], class_ids: Sequence[str], class_order: ClassOrder
 ) -> SourceSplit:
     """A split of `images`, whose labels are places in `class_ids`, in the order that every layout has."""
-    # Stable, so that images of one name stay in the order of their files.
-    images.sort(key=lambda image: (image.label, image.name))
     classes = tuple(ClassEntry(index=i, id=class_id, name=class_id) for i, class_id in enumerate(class_ids))
-    return SourceSplit(name=name, classes=classes, images=images, class_order=class_order)
+    return SourceSplit(name=name, classes=classes, images=in_order(images), class_order=class_order)
 
 
 def with_names(split: SourceSplit, names: dict[str, str]) -> SourceSplit:

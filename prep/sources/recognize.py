@@ -10,7 +10,6 @@ import gc
 import json
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,8 @@ from ..format.shard_set import SPLITS
 from ..storage import Location, StoreUrl
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
-from .extras import SOURCE_NAME, root_of, with_origins
+from .columns.gathered import Gathered
+from .extras import SOURCE_NAME, root_of, source_extra
 from .folders.listing import Folder
 from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
@@ -31,7 +31,6 @@ from .ilsvrc.archives import incomplete
 from .ilsvrc.kaggle import refuse_zipped_kaggle
 from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
-from .listed import ListedImages
 from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
@@ -74,7 +73,7 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
     """
     with _without_collector():
         found = _open(location, options or SourceOptions(), None if out is None else out.resolve())
-        splits = tuple(replace(_compact(split), root=root_of(location)) for split in found.splits)
+        splits = tuple(replace(split, root=root_of(location), known=_known(split)) for split in found.splits)
         return replace(found, splits=splits, asked=asked_by(location, options))
 
 
@@ -85,11 +84,10 @@ def asked_by(location: Location, options: SourceOptions | None) -> str:
     return json.dumps([base, str(location), asdict(options or SourceOptions())], sort_keys=True)
 
 
-def _compact(split: SourceSplit) -> SourceSplit:
-    """The split with its images as columns, where these can be kept."""
-    counts = Counter(image.label for image in split.images)
-    known = Known(split.fingerprint(), tuple(counts[entry.index] for entry in split.classes))
-    return replace(split, images=ListedImages.of(split.images) or split.images, known=known)
+def _known(split: SourceSplit) -> Known:
+    """What is asked of a split again and again."""
+    counts = split.labels_used()
+    return Known(split.fingerprint(), tuple(counts[entry.index] for entry in split.classes))
 
 
 @contextmanager
@@ -124,7 +122,7 @@ def _open(location: Location, options: SourceOptions, out: Path | None) -> Sourc
         description, splits = _read_folder(SourceFolder(folder=folder, options=options, remarks=remarks))
     splits = join_classes(path, splits)
     if SOURCE_NAME in options.keep:
-        splits = tuple(with_origins(split, location) for split in splits)
+        splits = tuple(_with_origins(split, root_of(location)) for split in splits)
     if options.val_fraction is not None:
         splits = _with_val(path, splits, options.val_fraction)
     _refuse_what_was_not_kept(path, splits, options)
@@ -135,6 +133,12 @@ def _open(location: Location, options: SourceOptions, out: Path | None) -> Sourc
         notes=tuple(remarks.notes),
         passed_over=tuple(remarks.lines()),
     )
+
+
+def _with_origins(split: SourceSplit, root: str) -> SourceSplit:
+    """The split with `source.txt` kept for every image."""
+    images = Gathered().extend(image.keeping(source_extra(image, root)) for image in split.images)
+    return replace(split, images=images.images())
 
 
 def _copies_of(url: StoreUrl) -> Path:

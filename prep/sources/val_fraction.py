@@ -7,20 +7,23 @@ least one and never all of a class with two or more images. More images later mo
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import islice
 
-from .inputs import SourceImage, SourceSplit
+import numpy as np
+
+from .columns.ordered import names_of, selected
+from .inputs import SourceSplit
 
 
 def hold_out(split: SourceSplit, fraction: float) -> tuple[SourceSplit, SourceSplit]:
     """The training and the validation split that `split` is divided into."""
-    train: list[SourceImage] = []
-    val: list[SourceImage] = []
-    for _, group in groupby(split.images, key=lambda image: image.label):
-        images = list(group)
-        held_out = _smallest(images, num_held_out(len(images), fraction))
-        for i, image in enumerate(images):
-            (val if i in held_out else train).append(image)
+    is_val_N = np.zeros(len(split.images), bool)
+    names, start = names_of(split.images), 0
+    for _, count in sorted(split.labels_used().items()):
+        held_out = _smallest(list(islice(names, count)), num_held_out(count, fraction))
+        is_val_N[start + np.array(held_out, np.int64)] = True
+        start += count
+    train, val = (selected(split.images, np.flatnonzero(chosen_N)) for chosen_N in (~is_val_N, is_val_N))
     return replace(split, images=train), replace(split, name="val", images=val)
 
 
@@ -29,8 +32,7 @@ def num_held_out(num_images: int, fraction: float) -> int:
     return min(max(1, round(num_images * fraction)), num_images - 1)
 
 
-def _smallest(images: Sequence[SourceImage], count: int) -> set[int]:
-    """The positions of the `count` images with the smallest hashes."""
-    names = (image.name.encode("utf-8", "surrogateescape") for image in images)
+def _smallest(names: Sequence[bytes], count: int) -> list[int]:
+    """The positions of the `count` names with the smallest hashes."""
     hashes = sorted((hashlib.sha256(name).digest(), i) for i, name in enumerate(names))
-    return {i for _, i in hashes[:count]}
+    return [i for _, i in hashes[:count]]

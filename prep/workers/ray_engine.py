@@ -2,7 +2,7 @@
 
 A job that runs twice does no harm, so one that a node was lost with, or that takes far longer than the others (Ray
 notices a cut cable after minutes), is given out again. Within a Ray task the same watched child process does the work
-as locally.
+as locally, and stays for the next one.
 """
 
 import logging
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import InputError
-from .pool import Task, run_jobs
+from .pool import KeptWorkers, Task, run_jobs
 
 IN_FLIGHT_PER_SLOT = 2
 SLOW_FACTOR = 3.0
@@ -94,10 +94,17 @@ def run_jobs_on_ray(
             ray.cancel(reference, force=True)
 
 
+_kept = KeptWorkers()
+"""The child of a process of Ray, which does one task after the other: its libraries are imported once."""
+
+
 def _run_one(task: Task[Job, Result], job: tuple[Job, int], folder: Path) -> Result:
     """The work of one Ray task; relative paths are those of `folder`, on every node."""
-    os.chdir(folder)
-    ((_, result),) = run_jobs(task, [job], num_workers=1, on_progress=lambda done: None)
+    if Path.cwd() != folder:
+        os.chdir(folder)
+        for worker in _kept.take(1):
+            worker.stop()
+    ((_, result),) = run_jobs(task, [job], num_workers=1, on_progress=lambda done: None, kept=_kept)
     return result
 
 

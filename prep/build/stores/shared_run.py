@@ -23,8 +23,8 @@ from ...format.files import whole_file
 from ...format.manifest import MANIFEST_NAME
 from ...format.shard import ShardEntry, index_path
 from ...format.shard_set import REMOTE_NAME, SPLITS
+from ...sources.columns.listed import ListedImages, StoredListing
 from ...sources.inputs import SourceSplit
-from ...sources.listed import ListedImages, StoredListing
 from ...storage import Listed, ObjectStore, StoreUrl
 from ..kept_listing import PLAN_NAME, SUFFIX, WORK_FOLDER
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ..columns.gathered import Gathered
+from ..columns.ordered import relabeled
 from ..inputs import SourceImage, SourceSplit
 from ..known_formats import refuse_known_format
 from ..labels import class_id_of, sorted_split
@@ -31,7 +33,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
     """
     if not folder.folders:
         raise InputError(f"{folder.where}: holds no class folders; expected one folder of images per class")
-    images: list[SourceImage] = []
+    images = Gathered()
     index_of: dict[str, int] = {}  # in the order of the folders, which is nearly always that of the class ids
     written: dict[str, str] = {}
     unlike: list[str] = []
@@ -55,6 +57,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         if found and not any(is_image_name(file.name) for inner in found for file in inner.files):
             refuse_known_format(Path(found[0].files[0].path).parent)
             unlike.append(name)
+        of_class: dict[str, list[SourceImage]] = {}
         for inner in found:
             class_id = class_id_of(inner.class_path)
             if written.setdefault(class_id, inner.class_path) != inner.class_path:
@@ -62,7 +65,10 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
                     f"{folder.where}: two class folders called {class_id!r} differ only in Unicode normalization "
                     f"({written[class_id]!a} and {inner.class_path!a}); make them one"
                 )
-            images += inner.images(class_id, index_of.setdefault(class_id, len(index_of)), options)
+            label = index_of.setdefault(class_id, len(index_of))
+            of_class.setdefault(class_id, []).extend(inner.images(class_id, label, options))
+        for some in of_class.values():  # of several folders, perhaps
+            images.extend(sorted(some, key=lambda image: image.name))
         folder.forget(name)
     if unlike and len(unlike) < len(folder.folders):
         raise InputError(
@@ -71,10 +77,11 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         )
     _note_depths(folder, written)
     ids = sorted(index_of)
+    listed = images.images()
     if ids != list(index_of):
-        new = {index_of[class_id]: label for label, class_id in enumerate(ids)}
-        images = [image.labeled(new[image.label]) for image in images]
-    return sorted_split(split, images, ids, "text")
+        label_of = {class_id: label for label, class_id in enumerate(ids)}
+        listed = relabeled(listed, [label_of[class_id] for class_id in index_of])
+    return sorted_split(split, listed, ids, "text")
 
 
 class _Images(NamedTuple):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
-from ..inputs import SourceImage, SourceSplit
-from ..labels import UNLABELED, RawLabel, check_number, split_of_labels
+from ..inputs import SourceSplit
+from ..labels import UNLABELED, LabeledImages, RawLabel, check_number
 from ..options import SourceOptions
 from .listing import Folder
 
@@ -47,7 +47,7 @@ def read_flat(
     """
     by_position = labels.are_positions and not all(class_id.isdecimal() for class_id in class_ids)
     left = dict(labels.rows)
-    rows: list[tuple[RawLabel, SourceImage]] = []
+    rows = LabeledImages()
     for name in folder.folders:
         raise InputError(f"{folder.where / name}: has no row in {labels.path}; expected the flat images that it lists")
     for file in folder.images(options.keep):
@@ -59,18 +59,17 @@ def read_flat(
             check_number(label, f"{labels.path}, line {row.line}", class_ids)
             label = class_ids[label]
             folder.remarks.note(f"{labels.path}: numbers are taken as positions in the class ids: 0 is {class_ids[0]}")
-        rows.append((label, file.image(file.name, folder.files_beside(file, options.keep))))
+        rows.add(label, file.image(file.name, folder.files_beside(file, options.keep)))
     for image, row in left.items():
         raise InputError(
             f"{labels.path}, line {row.line}: {image} is not in {folder.where}; the download is not complete"
         )
-    return split_of_labels(split, rows, lambda image: f"{labels.path}, image {image.name}")
+    return rows.split(split, lambda image: f"{labels.path}, image {image.name}")
 
 
 def read_unlabeled(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
     """The images in `folder` or, where it holds only that, in `images/`, all of one class called `unlabeled`."""
-    rows: list[tuple[RawLabel, SourceImage]] = [
-        (UNLABELED, file.image(file.name, folder.files_beside(file, options.keep)))
-        for file in folder.images(options.keep)
-    ]
-    return split_of_labels(split, rows, lambda image: image.name)
+    rows = LabeledImages()
+    for file in folder.images(options.keep):
+        rows.add(UNLABELED, file.image(file.name, folder.files_beside(file, options.keep)))
+    return rows.split(split, lambda image: image.name)

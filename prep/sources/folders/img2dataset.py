@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ....errors import InputError
 from ..extras import column_extras
-from ..inputs import SourceImage, SourceSplit
-from ..labels import UNLABELED, RawLabel, Unlabeled, raw_label, split_of_labels
+from ..inputs import SourceSplit
+from ..labels import UNLABELED, LabeledImages, Unlabeled, raw_label
 from ..lists.columns import LABEL_NAMES, find_column
 from ..options import SourceOptions
 from .listing import Folder
@@ -30,7 +30,7 @@ def is_img2dataset(folder: Folder) -> bool:
 
 def read_img2dataset(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
     """The split of all images; InputError names an image without a label, Unlabeled when that is the first."""
-    rows: list[tuple[RawLabel, SourceImage]] = []
+    rows = LabeledImages()
     for name in folder.folders:
         shard = folder.child(name)
         for file in shard.images((*options.keep, "json")):
@@ -43,10 +43,11 @@ def read_img2dataset(folder: Folder, split: str, options: SourceOptions) -> Sour
                 )
             extras = shard.files_beside(file, options.keep)
             extras = tuple(sorted((*extras, *column_extras(options.keep, row)))) if options.keep else ()
-            rows.append((UNLABELED if label is None else label, file.image(f"{name}/{file.name}", extras)))
+            rows.add(UNLABELED if label is None else label, file.image(f"{name}/{file.name}", extras))
+        folder.forget(name)
     if not rows:
         raise InputError(f"{folder.where}: folders of img2dataset without images; download them again")
-    return split_of_labels(split, rows, lambda image: str(folder.where / image.name))
+    return rows.split(split, lambda image: str(folder.where / image.name))
 
 
 def _label_key(row: dict[str, object], where: str, options: SourceOptions) -> str | None:

@@ -6,7 +6,10 @@ read as those on a disk are.
 """
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -74,16 +77,54 @@ class StoreFile(NamedTuple):
         return Extra(ext, content, num_bytes=len(content))
 
 
+class _PackedImages:
+    """The images of a folder as they are listed: their text and numbers alone, not as objects."""
+
+    def __init__(self) -> None:
+        self._names, self._e_tags = bytearray(), bytearray()  # each text ends with a zero byte, which none holds
+        self._sizes = array("Q")
+
+    def add(self, name: str, num_bytes: int, e_tag: str | None) -> None:
+        """One more object, by its name in the folder."""
+        self._names += name.encode("utf-8", "surrogateescape") + b"\0"
+        self._e_tags += (e_tag or "").encode() + b"\0"
+        self._sizes.append(num_bytes)
+
+    def files(self, url: StoreUrl, prefix: str) -> Iterator[StoreFile]:
+        """The objects, whose names below `url` begin with `prefix`."""
+        names = self._names.decode("utf-8", "surrogateescape").split("\0")
+        for name, num_bytes, e_tag in zip(names, self._sizes, self._e_tags.decode().split("\0"), strict=False):
+            address = url / f"{prefix}{name}"
+            yield StoreFile(name, str(address), num_bytes, address, e_tag or None)
+
+
 @dataclass(kw_only=True, eq=False)
 class StoreFolder(Folder):
     """A folder of a store; `where` is the local folder with copies and stand-ins of what is no image."""
 
-    objects: list[File] = field(default_factory=list)
+    url: StoreUrl
+    """The address of the source."""
+    prefix: str = ""
+    """The path of the folder below it, with a slash at its end."""
+    others: list[File] = field(default_factory=list)
+    """What is no image."""
+    packed: _PackedImages = field(default_factory=_PackedImages)
 
     @cached_property
     def listing(self) -> Listing:
         """The listing of the store."""
-        return Listing(tuple(sorted(self.children)), tuple(sorted(self.objects, key=lambda file: file.name)))
+        files = [*self.others, *self.packed.files(self.url, self.prefix)]
+        return Listing(tuple(sorted(self.children)), tuple(sorted(files, key=lambda file: file.name)))
+
+    def inner(self, name: str) -> "StoreFolder":
+        """The folder called `name` in it, made when it is new."""
+        if name not in self.children:
+            self.children[name] = StoreFolder(
+                where=self.where / name, remarks=self.remarks, url=self.url, prefix=f"{self.prefix}{name}/"
+            )
+        found = self.children[name]
+        assert isinstance(found, StoreFolder)
+        return found
 
 
 def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks) -> StoreFolder:
@@ -97,46 +138,51 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks) -> StoreFol
     Raises InputError for an address with nothing below, or without room for the copies.
     """
     store = ObjectStore(url)
-    found = _list_in_parallel(store)
-    if not found:
-        raise InputError(f"{url}: nothing there; name the prefix that holds train/ and val/")
-    root = StoreFolder(where=copies, remarks=remarks)
+    root = StoreFolder(where=copies, remarks=remarks, url=url)
     copied: list[tuple[Listed, Path]] = []
-    for one in found:
+    is_empty = True
+    for one in _list_in_parallel(store):
+        is_empty = False
         *folders, name = one.name.split("/")
         if any(is_system(part) for part in (*folders, name)):
             remarks.pass_over("names that systems leave behind", str(url / one.name))
             continue
         folder = root
         for part in folders:
-            child = folder.children.setdefault(part, StoreFolder(where=folder.where / part, remarks=remarks))
-            assert isinstance(child, StoreFolder)
-            folder = child
-        path = folder.where / name
+            folder = folder.inner(part)
         if is_image_name(name):
-            folder.objects.append(StoreFile(name, str(url / one.name), one.num_bytes, url / one.name, one.e_tag))
+            folder.packed.add(name, one.num_bytes, one.e_tag)
+            continue
+        path = folder.where / name
+        folder.others.append(DiskFile(name, str(path), one.num_bytes))
+        if name.endswith(READ_BY_RANGES):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stand_in(path, url / one.name, one.num_bytes, one.e_tag)
         else:
-            folder.objects.append(DiskFile(name, str(path), one.num_bytes))
-            if name.endswith(READ_BY_RANGES):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                stand_in(path, url / one.name, one.num_bytes, one.e_tag)
-            else:
-                copied.append((one, path))
+            copied.append((one, path))
+    if is_empty:
+        raise InputError(f"{url}: nothing there; name the prefix that holds train/ and val/")
     _copy(store, url, copied, copies)
     return root
 
 
-def _list_in_parallel(store: ObjectStore) -> list[Listed]:
+def _list_in_parallel(store: ObjectStore) -> Iterator[Listed]:
     """All objects; each class folder of each split is listed by itself, since a request gives 1000 names."""
     top, files = store.list_folder()
+    yield from files
     with ThreadPoolExecutor(LIST_THREADS) as threads:
         units = []
         for folder, (inner, beside) in zip(top, threads.map(store.list_folder, top), strict=True):
             units += [f"{folder}/{name}" for name in inner]
-            files += beside
-        for found in threads.map(store.list_all, units):
-            files += found
-    return sorted(files)
+            yield from beside
+        # Not all at once: what was listed and is not taken yet is objects.
+        coming: deque[Future[list[Listed]]] = deque()
+        for unit in units:
+            coming.append(threads.submit(store.list_all, unit))
+            if len(coming) > 2 * LIST_THREADS:
+                yield from coming.popleft().result()
+        while coming:
+            yield from coming.popleft().result()
 
 
 def _copy(store: ObjectStore, url: StoreUrl, copied: list[tuple[Listed, Path]], copies: Path) -> None:

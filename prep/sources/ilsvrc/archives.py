@@ -12,7 +12,7 @@ from ....errors import InputError
 from ...storage.by_offset import address_of
 from ..folders.listing import Folder
 from ..inputs import FileImage, SourceImage, SourceSplit
-from ..labels import RawLabel, split_of_labels
+from ..labels import LabeledImages
 from ..litter import is_hidden
 from ..tars.tar_index import members_of
 from .devkit import Devkit
@@ -40,7 +40,7 @@ def read_validation_folder(folder: Folder, split: str, devkit: Devkit) -> Source
 
 
 def _labeled(path: Path, devkit: Devkit, images: Iterable[SourceImage], split: str) -> SourceSplit:
-    rows: list[tuple[RawLabel, SourceImage]] = []
+    rows = LabeledImages()
     for image in images:
         number = _NUMBERED.search(Path(image.name).stem)
         if number is None or not 1 <= int(number[1]) <= len(devkit.validation):
@@ -54,14 +54,16 @@ def _labeled(path: Path, devkit: Devkit, images: Iterable[SourceImage], split: s
                 f"{path}: {image.name!r} has class {class_number}, which the devkit's meta.mat lacks; download the "
                 "devkit again"
             )
-        rows.append((devkit.ids[class_number], image))
-    return split_of_labels(split, rows, lambda image: f"{path}: {image.name}")
+        rows.add(devkit.ids[class_number], image)
+    return rows.split(split, lambda image: f"{path}: {image.name}")
 
 
 def incomplete(path: Path, split: SourceSplit) -> str | None:
     """What is missing of an archive of 2012, in one line; None when nothing is."""
     expected = COUNTS_2012.get(split.name)
-    counted = len({image.label for image in split.images})
-    if expected is None or not path.name.startswith("ILSVRC2012") or (len(split.images), counted) == (expected, 1000):
+    if expected is None or not path.name.startswith("ILSVRC2012"):
+        return None
+    counted = len(split.labels_used())
+    if (len(split.images), counted) == (expected, 1000):
         return None
     return f"{path.name}: {len(split.images)} images of {counted} classes; ILSVRC 2012 has {expected} of 1000"

@@ -20,7 +20,7 @@ from ...storage import Listed, ObjectStore, StoreUrl, parse_location
 from ..extras import column_extras
 from ..folders.store_folder import LIST_THREADS, StoreImage
 from ..inputs import Extra, FileImage, SourceImage, SourceSplit
-from ..labels import RawLabel, raw_label, split_of_labels
+from ..labels import LabeledImages, RawLabel, raw_label
 from ..options import SourceOptions
 from ..split_names import EXPECTED, SPLIT_WORDS, split_called
 from .columns import IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, find_column
@@ -194,18 +194,18 @@ def _split_of(path: Path, name: str, listed: list[_Listed]) -> SourceSplit:
     named = Counter((row.label, Path(row.written).name) for row in listed)
     lines = {row.path: row.line for row in listed}
     versions = _look_at([row.path for row in listed if not isinstance(row.path, str)])
-    rows: list[tuple[RawLabel, SourceImage]] = []
+    rows = LabeledImages()
     for row in listed:
         file_name = Path(row.written).name
         image_name = file_name if named[row.label, file_name] == 1 else row.written
         if isinstance(row.path, str):
-            rows.append((row.label, FileImage(image_name, 0, row.path, row.num_bytes, 0, row.extras)))
+            rows.add(row.label, FileImage(image_name, 0, row.path, row.num_bytes, 0, row.extras))
         else:
             _, num_bytes, e_tag = versions[row.path]
-            rows.append((row.label, StoreImage(image_name, 0, row.path, num_bytes, e_tag, row.extras)))
+            rows.add(row.label, StoreImage(image_name, 0, row.path, num_bytes, e_tag, row.extras))
 
     def where(image: SourceImage) -> str:
         assert isinstance(image, FileImage | StoreImage)
         return f"{path}, line {lines[image.path if isinstance(image, FileImage) else image.url]}"
 
-    return split_of_labels(name, rows, where)
+    return rows.split(name, where)

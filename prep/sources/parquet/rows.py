@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ....errors import InputError
-from ...storage.by_offset import AsFile, opened, shown
+from ...storage.by_offset import AsFile, opened
 from ...workers import Heartbeat
 from ..extras import column_extras
 from ..inputs import Extra, FileImage, SourceImage
@@ -20,43 +20,12 @@ from ..lists.columns import LABEL_NAMES, find_column
 from ..options import SourceOptions
 from ..remarks import Remarks
 from .content import CODECS
-from .pages import ENCODINGS, ColumnChunk, read_value
+from .image import ParquetImage
+from .pages import ENCODINGS, ColumnChunk
 
 # Of one file. Labels and paths of a million rows take some 500 MB; a footer that asks for more than this is none.
 MEMORY_BYTES = 2**32
 CPU_SECONDS = 600.0
-
-
-class ParquetImage(NamedTuple):
-    """One row of a parquet file. All rows of a row group have the same `chunk`."""
-
-    name: str
-    label: int
-    chunk: ColumnChunk
-    row: int
-    extras: tuple[Extra, ...] = ()
-
-    @property
-    def num_bytes(self) -> int:
-        """Of the images of the whole row group: no listing tells them apart."""
-        return self.chunk.num_bytes
-
-    def read(self) -> bytes:
-        """The content, as `SourceImage` says."""
-        return read_value(self.chunk, self.row)
-
-    def labeled(self, label: int, class_id: str | None = None) -> "ParquetImage":
-        """As `SourceImage` says."""
-        return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
-
-    def keeping(self, extra: Extra) -> "ParquetImage":
-        """As `SourceImage` says."""
-        return self._replace(extras=tuple(sorted((*self.extras, extra))))
-
-    @property
-    def container(self) -> str:
-        """As `SourceImage` says."""
-        return shown(self.chunk.path)
 
 
 class _Columns(NamedTuple):

@@ -5,15 +5,16 @@ Labels are whole numbers of any width or names. Names and order of the classes a
 (ClassLabel). Planning reads the columns of labels and paths, never an image; workers read single pages in place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from ....cores import num_cores
 from ....errors import InputError
 from ...storage.by_offset import address_of
 from ...workers import run_jobs
-from ..inputs import SourceImage, SourceSplit
-from ..labels import UNLABELED, RawLabel, Unlabeled, check_number, split_of_labels
+from ..inputs import SourceSplit
+from ..labels import LabeledImages, Unlabeled
 from ..options import SourceOptions
 from ..remarks import Remarks
 from .rows import FileJob, FileRows, read_rows, where_of
@@ -29,39 +30,40 @@ def read_parquet(files: Sequence[Path], split: str, options: SourceOptions, rema
     class; ChildProcessError when workers are killed from outside; Unlabeled when every label is missing or -1, as in
     the test splits of Hugging Face.
     """
-    rows: list[tuple[RawLabel | None, SourceImage]] = []
+    rows = LabeledImages()
     first: tuple[Path, tuple[str, ...] | None] | None = None
-    for path, content in zip(files, _contents(files, options), strict=True):
-        for note in content.notes:
-            remarks.note(note)
-        first = first or (path, content.class_ids)
-        if content.class_ids != first[1]:
-            raise InputError(
-                f"{path}: names other classes than {first[0].name}; put only files of one data set together"
-            )
-        rows += content.rows
+    with closing(_contents(files, options)) as contents:  # stops the workers also when we raise
+        for path, content in zip(files, contents, strict=True):
+            for note in content.notes:
+                remarks.note(note)
+            first = first or (path, content.class_ids)
+            if content.class_ids != first[1]:
+                raise InputError(
+                    f"{path}: names other classes than {first[0].name}; put only files of one data set together"
+                )
+            for label, image in content.rows:
+                rows.add(label, image)
     if first is None or not rows:
         raise InputError(f"{files[0].parent if files else split}: parquet files without rows; download them again")
     table = first[1]
-    if all(label is None or label == -1 for label, _ in rows):
+    if all(label is None or label == -1 for label in rows.labels()):
         if not options.unlabeled:
             raise Unlabeled(f"{first[0]}: no row has a label; store the images without labels by --unlabeled")
-        rows, table = [(UNLABELED, image) for _, image in rows], None
-    labeled: list[tuple[RawLabel, SourceImage]] = []
-    for label, image in rows:
-        if label is None:
-            check_number(label, where_of(image), table)
-        else:
-            labeled.append((label, image))
-    return split_of_labels(split, labeled, where_of, table=table)
+        rows.forget_labels()
+        table = None
+    return rows.split(split, where_of, table=table)
 
 
-def _contents(files: Sequence[Path], options: SourceOptions) -> list[FileRows]:
+def _contents(files: Sequence[Path], options: SourceOptions) -> Generator[FileRows]:
     """What every file holds, in their order; opened by workers, since a damaged footer can end a process."""
     jobs = [(FileJob(path, address_of(path), options), 1) for path in files]
     num_workers = min(num_cores(), -(-len(files) // _FILES_PER_WORKER))
-    found = {
-        job.path: content
-        for job, content in run_jobs(read_rows, jobs, num_workers=num_workers, on_progress=lambda done: None)
-    }
-    return [found[path] for path in files]
+    early: dict[Path, FileRows] = {}
+    coming = iter(files)
+    path = next(coming, None)
+    with closing(run_jobs(read_rows, jobs, num_workers=num_workers, on_progress=lambda done: None)) as results:
+        for job, content in results:
+            early[job.path] = content
+            while path in early:
+                yield early.pop(path)
+                path = next(coming, None)

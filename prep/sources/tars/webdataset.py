@@ -13,7 +13,7 @@ from ...format.manifest import MANIFEST_NAME, ClassEntry, Manifest
 from ...storage.by_offset import address_of
 from ..folders.read_ahead import side_by_side
 from ..inputs import FileImage, SourceImage, SourceSplit
-from ..labels import UNLABELED, RawLabel, split_of_labels, with_names
+from ..labels import UNLABELED, LabeledImages, with_names
 from ..options import SourceOptions
 from ..remarks import Remarks
 from .samples import labeled_samples
@@ -25,7 +25,7 @@ def read_webdataset(tars: Sequence[Path], split: str, options: SourceOptions, re
     """The split that lies in `tars`; InputError as `labeled_samples` says, and where there are none."""
     classes = _classes_beside(tars[0].parent)
     ids = tuple(entry.id for entry in classes)
-    rows: list[tuple[RawLabel, SourceImage]] = []
+    rows, num_bare = LabeledImages(), 0
     found_in = side_by_side(tars, lambda path: list(labeled_samples(path, options=options, remarks=remarks)), tars)
     for path, samples in zip(tars, found_in, strict=True):
         where = address_of(path)
@@ -34,16 +34,16 @@ def read_webdataset(tars: Sequence[Path], split: str, options: SourceOptions, re
             if ids:
                 file_name = _POSITION.sub("", file_name, count=1)  # of our own: the name as it was before
             image = FileImage(file_name, 0, where, sample.image.num_bytes, sample.image.offset, sample.extras)
-            rows.append((sample.label, image))
+            rows.add(sample.label, image)
+            num_bare += sample.label == UNLABELED
     if not rows:
         raise InputError(f"{tars[0].parent}: tars without samples; expected KEY.jpg and KEY.cls")
-    if any(label == UNLABELED for label, _ in rows) and any(label != UNLABELED for label, _ in rows):
-        bare = sum(label == UNLABELED for label, _ in rows)
+    if 0 < num_bare < len(rows):
         raise InputError(
-            f"{tars[0].parent}: {bare} of {len(rows)} samples have no label; put labeled and unlabeled samples into "
-            "two sources"
+            f"{tars[0].parent}: {num_bare} of {len(rows)} samples have no label; put labeled and unlabeled samples "
+            "into two sources"
         )
-    found = split_of_labels(split, rows, _where, table=ids or None)
+    found = rows.split(split, _where, table=ids or None)
     return with_names(found, {entry.id: entry.name for entry in classes})
 
 

@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from alexkit.errors import InputError
+from alexkit.pipeline.remote import unsynced
 from alexkit.pipeline.remote.cache import ShardCache
+from alexkit.pipeline.remote.unsynced import Unsynced
 
 SIZE = 1000
 
@@ -166,6 +169,91 @@ def test_what_a_killed_process_was_writing_and_leased_is_free_again(tmp_path: Pa
     store.fetch(cache, 1)
     store.fetch(cache, 2)
     assert tars(tmp_path) == {f"{name_of(1)}.tar", f"{name_of(2)}.tar"}
+    cache.close()
+
+
+def test_a_shard_that_a_crash_may_have_emptied_is_fetched_again_and_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    is_slow = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), is_slow.wait(10)))
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=9 * SIZE)
+    for number in (1, 2):  # neither waits for the disk
+        store.fetch(cache, number)
+    marks = tmp_path / "unsynced"
+    assert {mark.name for mark in marks.iterdir()} == {name_of(1), name_of(2)}
+    is_slow.set()
+    for _ in range(1000):
+        if not any(marks.iterdir()):
+            break
+        time.sleep(0.01)
+    cache.close()
+    assert len(synced) == 2 and not any(marks.iterdir())
+
+    (marks / name_of(2)).write_text("another boot")
+    later = ShardCache(tmp_path, limit_bytes=9 * SIZE)
+    assert tars(tmp_path) == {f"{name_of(1)}.tar"} and not any(marks.iterdir())
+    later.close()
+
+
+def test_what_a_process_of_this_boot_left_unsynced_is_kept_and_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Unsynced, "sync_later", lambda *rest: None)
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=9 * SIZE)
+    store.fetch(cache, 1)
+    cache.close()
+    monkeypatch.undo()
+    later = ShardCache(tmp_path, limit_bytes=9 * SIZE)
+    store.fetch(later, 1)
+    for _ in range(1000):
+        if not any((tmp_path / "unsynced").iterdir()):
+            break
+        time.sleep(0.01)
+    assert store.fetched == [1] and not any((tmp_path / "unsynced").iterdir())
+    later.close()
+
+
+def test_where_boots_cannot_be_told_apart_a_shard_is_on_the_disk_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(unsynced, "_BOOT_ID", tmp_path / "none")
+    monkeypatch.setattr(os, "fsync", synced.append)
+    store, cache = Downloads(), ShardCache(tmp_path / "cache", limit_bytes=9 * SIZE)
+    store.fetch(cache, 1)
+    assert len(synced) == 1 and not any((tmp_path / "cache/unsynced").iterdir())
+    cache.close()
+
+
+def test_fetching_looks_at_no_other_shard_while_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=5 * SIZE)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", lambda folder: pytest.fail("looked through the cache"))
+        for number in range(5):
+            store.fetch(cache, number)
+    for number in range(5):
+        cache.release(name_of(number))
+    store.fetch(cache, 5)
+    assert cache.usage().shards == 5 * SIZE, "counted when the limit is reached"
+    cache.close()
+
+
+def test_a_lease_says_what_is_held_however_long_its_process_lives(tmp_path: Path) -> None:
+    store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=5 * SIZE)
+    for number in range(3):
+        store.fetch(cache, number)
+    for _ in range(400):
+        cache.release(name_of(0))
+        store.fetch(cache, 0)
+    (lease,) = (tmp_path / "leases").iterdir()
+    assert lease.stat().st_size < 30_000
+    cache.release(name_of(1))
+    other = ShardCache(tmp_path, limit_bytes=3 * SIZE)
+    store.fetch(other, 4)
+    assert tars(tmp_path) == {f"{name_of(number)}.tar" for number in (0, 2, 4)}
+    other.close()
     cache.close()
 
 

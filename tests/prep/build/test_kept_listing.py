@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from alexkit.prep import BuildOptions, PixelOptions, build_shards, open_source
 from alexkit.prep.build.build import WORK_FOLDER
 from alexkit.prep.build.kept_listing import kept_source, source_of_part
 from alexkit.prep.sources import SourceImage, recognize
+from alexkit.prep.sources.columns.gathered import Gathered
+from alexkit.prep.sources.columns.listed import ListedImages
 from alexkit.prep.sources.folders.store_folder import StoreImage
 from alexkit.prep.sources.inputs import Extra, FileImage
-from alexkit.prep.sources.listed import ListedImages
 from alexkit.prep.storage import StoreUrl
 
 OPTIONS = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=4, num_workers=1)
@@ -36,6 +37,12 @@ def images() -> list[SourceImage]:
     ]
 
 
+def columns_of(some: Iterable[SourceImage]) -> ListedImages:
+    listed = Gathered().extend(some).images()
+    assert isinstance(listed, ListedImages)
+    return listed
+
+
 def kept(listed: ListedImages, folder: Path) -> ListedImages:
     with (folder / "x.inputs").open("wb") as file:
         listed.write(file, {"of": "test"})
@@ -45,8 +52,8 @@ def kept(listed: ListedImages, folder: Path) -> ListedImages:
 @pytest.mark.parametrize("count", [0, 1, 2, 300, 302, 304])
 def test_columns_give_every_image_back_in_memory_and_from_a_file(tmp_path: Path, count: int) -> None:
     expected = images()[:count]
-    listed = ListedImages.of(expected)
-    assert listed is not None and list(listed) == expected and len(listed) == count
+    listed = columns_of(expected)
+    assert list(listed) == expected and len(listed) == count
     mapped = kept(listed, tmp_path)
     assert list(mapped) == expected and mapped[1:3] == expected[1:3] and mapped.about == {"of": "test"}
     places = np.arange(count)[::-1]
@@ -66,18 +73,19 @@ def test_a_zip_file_and_its_columns_are_the_same(tmp_path: Path, draw_source: Ca
 
 def test_an_image_takes_little_room_and_a_job_less() -> None:
     names = [f"n{i // 1300:08d}/n{i // 1300:08d}_{i}" for i in range(20_000)]
-    listed = ListedImages.of([FileImage(f"{name}.JPEG", 1, f"/x/train/{name}.JPEG", 9**5) for name in names])
-    assert listed is not None and listed.num_bytes < 50 * len(names)
+    listed = columns_of(FileImage(f"{name}.JPEG", 1, f"/x/train/{name}.JPEG", 9**5) for name in names)
+    assert listed.num_bytes < 50 * len(names)
 
 
 def test_no_password_is_kept() -> None:
-    assert ListedImages.of([StoreImage("a/1.jpg", 0, StoreUrl("https", "h", "1.jpg", "me:secret"), 1, None)]) is None
-    assert ListedImages.of([StoreImage("a/1.jpg", 0, StoreUrl("https", "h", "1.jpg", query="sig=x"), 1, None)]) is None
+    first = FileImage("a/0.jpg", 0, "/a/0.jpg", 1)
+    for url in (StoreUrl("https", "h", "1.jpg", "me:secret"), StoreUrl("https", "h", "1.jpg", query="sig=x")):
+        found = Gathered().extend([first] * 20_000 + [StoreImage("a/1.jpg", 0, url, 1, None), first]).images()
+        assert found == [first] * 20_000 + [StoreImage("a/1.jpg", 0, url, 1, None), first]
 
 
 def test_a_damaged_listing_is_named(tmp_path: Path) -> None:
-    listed = ListedImages.of(images())
-    assert listed is not None
+    listed = columns_of(images())
     kept(listed, tmp_path)
     path = tmp_path / "x.inputs"
     content = path.read_bytes()

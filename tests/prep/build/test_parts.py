@@ -60,8 +60,8 @@ def test_parts_at_once_beside_a_run_of_all_give_the_bytes_of_one_run(
 
 
 def _write_slowly(path: Path, seed: int, ready: "multiprocessing.synchronize.Barrier") -> None:
-    content = np.random.default_rng(seed).bytes(300_000)
-    for _ in range(20):
+    content = np.random.default_rng(seed).bytes(100_000)
+    for _ in range(100):
         ready.wait()
         with whole_file(path) as file:
             for start in range(0, len(content), 10_000):
@@ -69,16 +69,16 @@ def _write_slowly(path: Path, seed: int, ready: "multiprocessing.synchronize.Bar
 
 
 def test_two_writers_of_one_file_never_mix(tmp_path: Path) -> None:
-    """Five writers of different content, 20 times at once: what has the name is always the content of one of them."""
+    """Of different content, 100 times at once: what has the name is always the content of one of them."""
     context = multiprocessing.get_context("fork")
-    ready = context.Barrier(6)
+    ready = context.Barrier(3)
     path = tmp_path / "file"
-    writers = [context.Process(target=_write_slowly, args=(path, seed, ready)) for seed in range(5)]
-    whole = {hashlib.sha256(np.random.default_rng(seed).bytes(300_000)).hexdigest() for seed in range(5)}
+    writers = [context.Process(target=_write_slowly, args=(path, seed, ready)) for seed in range(2)]
+    whole = {hashlib.sha256(np.random.default_rng(seed).bytes(100_000)).hexdigest() for seed in range(2)}
     for writer in writers:
         writer.start()
     num_seen = 0
-    for _ in range(20):
+    for _ in range(100):
         ready.wait()
         for _ in range(5):
             if path.exists():
@@ -87,7 +87,7 @@ def test_two_writers_of_one_file_never_mix(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
         assert writer.exitcode == 0
-    assert num_seen > 20 and [one.name for one in tmp_path.iterdir()] == ["file"]
+    assert num_seen > 100 and [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_is_created_by_one_of_many(tmp_path: Path) -> None:

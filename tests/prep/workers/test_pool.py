@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from alexkit.prep.workers import KeptWorkers, pool, run_jobs, start_ahead
+from alexkit.prep.workers import KeptWorkers, pool, ray_engine, run_jobs, start_ahead
 
 
 @pytest.fixture
@@ -56,6 +56,19 @@ def test_kept_workers_do_the_next_jobs_too_and_end_with_their_block(tasks: Modul
             child.kill()
             child.join()
         assert len(processes(kept, [1, 1])) > 0, "those that died while they were idle are replaced"
+    assert not multiprocessing.active_children()
+
+
+def test_the_tasks_of_one_process_of_ray_share_a_child_that_works_where_each_of_them_does(
+    tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with KeptWorkers() as kept:
+        monkeypatch.setattr(ray_engine, "_kept", kept)
+        first, second = (ray_engine._run_one(tasks.name_process, (0, 0), tmp_path) for _ in range(2))
+        assert first == second != os.getpid()
+        (tmp_path / "elsewhere").mkdir()
+        assert ray_engine._run_one(tasks.name_folder, (0, 0), tmp_path / "elsewhere") == str(tmp_path / "elsewhere")
     assert not multiprocessing.active_children()
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import time
+from pathlib import Path
 
 from alexkit.prep.workers import Heartbeat
 
@@ -29,6 +30,11 @@ def bytes_of(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> bytes:
 def name_process(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> int:
     """The process that does it."""
     return os.getpid()
+
+
+def name_folder(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> str:
+    """Where it is done."""
+    return str(Path.cwd())
 
 
 def crash_at_three(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> dict[int, str]:

@@ -123,6 +123,7 @@ def _new_host(number: int) -> Host:
     holder = subprocess.Popen(
         ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inside],
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # unshare complains when its child is killed
         start_new_session=True,
     )
     assert holder.stdout is not None

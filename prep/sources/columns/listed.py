@@ -1,0 +1,245 @@
+"""The listing of a split as columns: some 50 bytes an image instead of 300 as objects, in memory or mapped from a file.
+
+The file is written once by whoever lists a source, and mapped by every process that works on it: a job names the file
+and the places of its images. It holds plain arrays behind a line of JSON; images become objects when they are asked
+for. Text is kept as a folder, which many images share, and what follows it.
+"""
+
+import json
+import mmap
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....errors import InputError
+from ...format.files import whole_file
+from ...storage import ObjectStore, StoreUrl
+from ..inputs import SourceImage, lines_of
+from .kinds import image_of
+
+MAGIC = b"alexkit inputs 1\n"
+_ALIGNED = 64
+_KEPT_MAPS = 8
+_CHUNK = 2**14
+
+
+class StoredListing(NamedTuple):
+    """A copy of a listing's file in a store, for machines that do not see the file."""
+
+    url: StoreUrl
+    num_bytes: int
+    sha256: str
+
+
+def small(values_N: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in the fewest bytes; a single one where all are the same."""
+    if len(values_N) and (values_N == values_N[0]).all():
+        values_N = values_N[:1]
+    return values_N.astype(np.min_scalar_type(int(values_N.max(initial=0))))
+
+
+@dataclass(kw_only=True, eq=False)
+class ListedImages(Sequence[SourceImage]):
+    """The images of a split as columns. `Gathered` makes one of images, `open` maps a file that `write` wrote."""
+
+    kinds: tuple[str, ...]
+    """The kinds of images that there are."""
+    columns: dict[str, NDArray[Any]]
+    """Arrays by name."""
+    length: int
+    """How many images there are."""
+    path: Path | None = None
+    """The file that they are mapped from."""
+    stored: StoredListing | None = None
+    """Its copy in a store."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """What else the file says."""
+
+    @classmethod
+    def open(cls, path: Path) -> "ListedImages":
+        """Map a file. Raises InputError for one that is damaged or cut, OSError from the disk."""
+        with path.open("rb") as file:
+            if file.readline() != MAGIC:
+                raise InputError(f"{path}: not a listing of images; remove it, and the run begins again")
+            head = json.loads(file.readline())
+            start = -(-file.tell() // _ALIGNED) * _ALIGNED
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if len(mapped) != start + head["num_bytes"]:
+            raise InputError(f"{path}: {len(mapped)} bytes, expected {start + head['num_bytes']}; remove it")
+        columns = {
+            name: np.frombuffer(mapped, np.dtype(kind), count, start + offset)
+            for name, (kind, count, offset) in head["columns"].items()
+        }
+        return cls(kinds=tuple(head["kinds"]), columns=columns, length=head["length"], path=path, about=head["about"])
+
+    def write(self, file: BinaryIO, about: dict[str, Any]) -> None:
+        """Write the columns behind a line that says what they are; `about` is given back by `open`."""
+        places: dict[str, tuple[str, int, int]] = {}
+        written: dict[int, int] = {}
+        contents, offset = [], 0
+        for name, values in self.columns.items():
+            if id(values) not in written:
+                written[id(values)] = offset
+                contents.append(values)
+                offset += -(-values.nbytes // _ALIGNED) * _ALIGNED
+            places[name] = values.dtype.str, len(values), written[id(values)]
+        head = {"kinds": self.kinds, "length": self.length, "num_bytes": offset, "columns": places, "about": about}
+        text = MAGIC + json.dumps(head).encode() + b"\n"
+        file.write(text + bytes(-len(text) % _ALIGNED))
+        for values in contents:
+            file.write(values.data.cast("B") if values.nbytes else b"")
+            file.write(bytes(-values.nbytes % _ALIGNED))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all columns."""
+        return sum({id(values): values.nbytes for values in self.columns.values()}.values())
+
+    def take(self, places: NDArray[np.int64]) -> Sequence[SourceImage]:
+        """The images at these places: of a mapped file by reference, which is short to send, else themselves."""
+        if self.path is not None:
+            return ListedSlice(self.path, places, self.stored)
+        return [self[place] for place in places.tolist()]
+
+    def labels(self) -> NDArray[np.int64]:
+        """(N,): the label of each image."""
+        if len(self.kinds) == 1:
+            return np.broadcast_to(self.columns[f"{self.kinds[0]}.label"], self.length).astype(np.int64)
+        labels_N = np.empty(self.length, np.int64)
+        for number, kind in enumerate(self.kinds):
+            is_kind_N = self.columns["kind"] == number
+            own_N = self.columns[f"{kind}.label"]
+            labels_N[is_kind_N] = own_N[self.columns["row"][is_kind_N]] if len(own_N) > 1 else own_N[0]
+        return labels_N
+
+    def names(self) -> Iterator[bytes]:
+        """The name of each image, in UTF-8."""
+        if len(self.kinds) == 1:
+            return self._texts(f"{self.kinds[0]}.name")
+        return (image.name.encode("utf-8", "surrogateescape") for image in self)
+
+    def name(self, at: int) -> str:
+        """The name of one image."""
+        kind, row = self._place(at)
+        return self._text(f"{kind}.name", row)
+
+    def lines(self) -> Iterator[bytes]:
+        """What a fingerprint is made of, as `lines_of` gives it of images."""
+        if len(self.kinds) != 1 or f"{self.kinds[0]}.extras.ends" in self.columns:
+            yield from lines_of(self)
+            return
+        numbers = zip(self._values(f"{self.kinds[0]}.label"), self._values(f"{self.kinds[0]}.num_bytes"), strict=True)
+        for (label, num_bytes), name in zip(numbers, self.names(), strict=True):
+            yield b"%d %d %s\n" % (label, num_bytes, name)
+
+    def _values(self, column: str) -> Iterator[int]:
+        """The numbers of a column of the only kind."""
+        values = np.broadcast_to(self.columns[column], self.length)
+        for start in range(0, self.length, _CHUNK):
+            yield from values[start : start + _CHUNK].tolist()
+
+    def _texts(self, column: str) -> Iterator[bytes]:
+        """The text of a column of the only kind."""
+        columns, bounds = self.columns, self.columns[f"{column}.folder_ends"].tolist()
+        together = columns[f"{column}.folders"].tobytes()
+        folders = [together[start:end] for start, end in pairwise(bounds)]
+        folder_N = np.broadcast_to(columns.get(f"{column}.folder", np.zeros(1, np.uint8)), self.length)
+        ends_N = np.broadcast_to(columns.get(f"{column}.ends", np.zeros(1, np.uint8)), self.length)
+        rest, before = columns.get(f"{column}.rest", np.empty(0, np.uint8)), 0
+        for start in range(0, self.length, _CHUNK):
+            ends = ends_N[start : start + _CHUNK].tolist()
+            some, at = rest[before : ends[-1]].tobytes(), 0
+            for folder, end in zip(folder_N[start : start + _CHUNK].tolist(), ends, strict=True):
+                yield folders[folder] + some[at : end - before]
+                at = end - before
+            before = ends[-1]
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, at: int) -> SourceImage: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[SourceImage]: ...
+    def __getitem__(self, at: int | slice) -> SourceImage | list[SourceImage]:
+        if isinstance(at, slice):
+            return [self._image(i) for i in range(*at.indices(self.length))]
+        if not -self.length <= at < self.length:
+            raise IndexError(at)
+        return self._image(at % self.length)
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        return (self._image(i) for i in range(self.length))
+
+    def _image(self, at: int) -> SourceImage:
+        kind, row = self._place(at)
+        return image_of(kind, row, self._number, self._text, has_extras=f"{kind}.extras.ends" in self.columns)
+
+    def _place(self, at: int) -> tuple[str, int]:
+        """Kind and row of an image."""
+        if len(self.kinds) == 1:
+            return self.kinds[0], at
+        return self.kinds[self._number("kind", at)], self._number("row", at)
+
+    def _number(self, column: str, row: int) -> int:
+        values = self.columns[column]
+        return int(values[row if len(values) > 1 else 0])
+
+    def _text(self, column: str, row: int) -> str:
+        columns = self.columns
+        folder = self._number(f"{column}.folder", row) if f"{column}.folder" in columns else 0
+        ends = columns[f"{column}.folder_ends"]
+        text = columns[f"{column}.folders"][int(ends[folder]) : int(ends[folder + 1])].tobytes()
+        if f"{column}.ends" in columns:
+            ends = columns[f"{column}.ends"]
+            if len(ends) == 1 and row:  # only the first value is not empty
+                return text.decode("utf-8", "surrogateescape")
+            start = int(ends[row - 1]) if row else 0
+            text += columns[f"{column}.rest"][start : int(ends[row])].tobytes()
+        return text.decode("utf-8", "surrogateescape")
+
+
+class ListedSlice(Sequence[SourceImage]):
+    """Some images of a mapped listing. Sent to another process it is the file's path and their places."""
+
+    def __init__(self, path: Path, places: NDArray[np.int64], stored: StoredListing | None = None) -> None:
+        self.path, self.places, self.stored = path, places, stored
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> SourceImage: ...
+    @overload
+    def __getitem__(self, at: slice) -> "ListedSlice": ...
+    def __getitem__(self, at: int | slice) -> "SourceImage | ListedSlice":
+        if isinstance(at, slice):
+            return ListedSlice(self.path, self.places[at], self.stored)
+        return _opened(self.path, self.stored)[int(self.places[at])]
+
+
+_maps: dict[Path, ListedImages] = {}
+
+
+def _opened(path: Path, stored: StoredListing | None) -> ListedImages:
+    """The file, mapped once in each process; copied from the store where this machine does not see it."""
+    if path not in _maps:
+        if len(_maps) >= _KEPT_MAPS:
+            _maps.clear()
+        _maps[path] = ListedImages.open(path if stored is None or path.exists() else _copy_of(stored))
+    return _maps[path]
+
+
+def _copy_of(stored: StoredListing) -> Path:
+    """A copy below TMPDIR, shared by the processes of this machine; called by its hash."""
+    path = Path(tempfile.gettempdir()) / f"alexkit-listing-{stored.sha256[:32]}.inputs"
+    if not path.exists():
+        with whole_file(path) as file:
+            ObjectStore(stored.url).download("", file, num_bytes=stored.num_bytes, sha256=stored.sha256)
+    return path

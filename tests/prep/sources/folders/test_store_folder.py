@@ -1,0 +1,64 @@
+"""Laws of folders in stores, on obstore's own store of local files: what is listed, and what listing keeps."""
+
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from alexkit.prep import open_source
+from alexkit.prep.sources.folders.store_folder import StoreImage, open_store_folder
+from alexkit.prep.sources.remarks import Remarks
+from alexkit.prep.storage import StoreUrl, client
+
+URL = StoreUrl("s3", "bucket", "set")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that lies at URL."""
+    store = pytest.importorskip("obstore.store")
+    folder = tmp_path / "store/set"
+    folder.mkdir(parents=True)
+    root, _ = client._split(URL)
+    monkeypatch.setitem(client._clients, (os.getpid(), root), store.LocalStore(folder.parent))
+    return folder
+
+
+def draw(store: Path, num_classes: int, num_images: int) -> list[str]:
+    (store.parent / "one").write_bytes(b"12345")
+    names = [f"train/n{number:08d}/n{number:08d}_{i}.JPEG" for number in range(num_classes) for i in range(num_images)]
+    for name in names:
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).hardlink_to(store.parent / "one")
+    return names
+
+
+def test_every_object_is_listed_where_it_lies(store: Path, tmp_path: Path) -> None:
+    names = draw(store, 70, 3)
+    for name in ("train/n00000001/._x.JPEG", "train/ä #1?/b.png", "names.txt"):
+        (store / name).parent.mkdir(exist_ok=True)
+        (store / name).write_bytes(b"12345")
+    (tmp_path / "copies").mkdir()
+    root = open_store_folder(URL, tmp_path / "copies", remarks := Remarks())
+    train = root.child("train")
+    assert root.folders == ("train",) and [file.name for file in root.files] == ["names.txt"]
+    assert len(train.folders) == 71 and not train.files
+    found = [file.image(file.name) for name in train.folders for file in train.child(name).files]
+    assert all(isinstance(image, StoreImage) and image.num_bytes == 5 and image.e_tag for image in found)
+    assert [image.container for image in found] == sorted(
+        [f"s3://bucket/set/{name}" for name in (*names, "train/ä #1?/b.png")]
+    )
+    assert [image.read() for image in found[-2:]] == [b"12345"] * 2
+    assert remarks.passed_over["names that systems leave behind"].count == 1
+    assert (tmp_path / "copies/names.txt").read_bytes() == b"12345"
+
+
+def test_listing_a_store_takes_little_more_memory_than_what_is_kept(store: Path) -> None:
+    draw(store, 400, 25)
+    tracemalloc.start()
+    images = open_source(URL).splits[0].images
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(images) == 10_000
+    assert peak < 4_500_000  # as objects 6,600,000
