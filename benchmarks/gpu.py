@@ -35,6 +35,7 @@ TESTS = Path(__file__).parent.parent / "tests"
 LAWS = ("tests/pipeline/test_gpu.py", "tests/model/training/test_gpu.py")
 RATIOS = (
     ("Loader on the device to bare DALI, JPEG", "load-jpeg", "load-jpeg-bare"),
+    ("Loader with the JPEG unit to bare DALI, JPEG", "load-jpeg-unit", "load-jpeg-bare"),
     ("Loader on the device to the CPU, JPEG", "load-jpeg", "load-jpeg-cpu"),
     ("Loader on the device to bare DALI, raw", "load-raw", "load-raw-bare"),
     ("step in bf16 to plain PyTorch", "step-bf16", "step-plain"),

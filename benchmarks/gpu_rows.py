@@ -45,12 +45,13 @@ class Settings:
         return self.device.type == "cuda"
 
 
-def load(settings: Settings, format: str, *, device: torch.device | None = None) -> dict[str, float]:
-    """Batches of `Loader`, decoded on `device` and then on the measured one."""
+def load(settings: Settings, format: str, *, device: torch.device | None = None, unit: float = 0.0) -> dict[str, float]:
+    """Batches of `Loader`, decoded on `device`, a part `unit` by its JPEG unit, and then on the measured one."""
     source = device or settings.device
     augment = TrainAugment(crop=loading.CROP, mean="center", jitter="paper")
     folder = settings.work / format / "train"
     options: dict[str, Any] = {"device": str(source), "channels_last": True}
+    options["hw_decoder_load"] = unit if source.type == "cuda" else 0.0  # which a rehearsal on a CPU has not
     batches = loading.loader_batches(folder, augment, num_cores(), **options)
     moved = (batch.to(settings.device, non_blocking=True) for batch in batches)
     return _rate(moved, settings)
@@ -139,6 +140,7 @@ def from_shards(settings: Settings, format: str) -> Callable[[], Callable[[], No
 
 ROWS: dict[str, tuple[str, Callable[[Settings], dict[str, float]]]] = {
     "load-jpeg": ("Loader, JPEG decoded on the device", lambda s: load(s, "jpeg")),
+    "load-jpeg-unit": ("Loader, JPEG decoded by the card's JPEG unit too", lambda s: load(s, "jpeg", unit=0.65)),
     "load-jpeg-bare": ("bare DALI, JPEG", lambda s: bare_dali(s, "jpeg")),
     "load-jpeg-cpu": ("Loader, JPEG decoded on the CPU, then moved", lambda s: load(s, "jpeg", device=CPU)),
     "load-raw": ("Loader, raw pixels on the device", lambda s: load(s, "raw")),

@@ -1,6 +1,10 @@
 """Seconds and memory until the first batch of a very large shard set.
 
     python benchmarks/opening.py [--samples 1281167] [--folder DIR] [--turns 3]
+    python benchmarks/opening.py --grow 10000,100000,1281167,5000000,15000000 [--json docs/pictures/growth.json]
+
+`--grow` opens sets of several sizes, and says how close processor's seconds and memory are to a line; `--json` keeps
+what `docs/pictures/draw.py` draws of them.
 
 The set is synthetic: raw 256x256 images in sparse tars that take no room on the disk, but with true indexes (60 MB for
 a million samples), which the loader reads, hashes and checks one and all. The child process that is measured does
@@ -11,7 +15,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -87,9 +90,10 @@ def write_sparse_set(folder: Path, num_samples: int) -> None:
     complete_set(folder, manifest, sums, rows)
 
 
-def private_kb() -> int:
-    """Memory of this process alone; mapped files are shared by all processes that open the set."""
-    return int(Path("/proc/self/status").read_text().partition("RssAnon:")[2].split()[0])
+def memory_kb(kind: str) -> int:
+    """`RssAnon`, memory of this process alone, where mapped files are shared by all that open the set; or `VmHWM`, the
+    largest of both, which `ru_maxrss` would begin with that of the process that started this one."""
+    return int(Path("/proc/self/status").read_text().partition(f"{kind}:")[2].split()[0])
 
 
 def measure(folder: Path, small: Path) -> dict[str, float]:
@@ -99,11 +103,12 @@ def measure(folder: Path, small: Path) -> dict[str, float]:
     start = time.perf_counter()
     Loader(small, batch_size=BATCH, augment=TrainAugment(crop=224)).close()
     libraries_s = time.perf_counter() - start
-    before, private = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, private_kb()
+    Path("/proc/self/clear_refs").write_text("5")  # the largest begins anew
+    before, private = memory_kb("VmHWM"), memory_kb("RssAnon")
     start, cpu = time.perf_counter(), time.process_time()
     loader = Loader(folder, batch_size=BATCH, augment=TrainAugment(crop=224))
-    cpu, private = time.process_time() - cpu, private_kb() - private
-    opened, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    cpu, private = time.process_time() - cpu, memory_kb("RssAnon") - private
+    opened, peak = time.perf_counter(), memory_kb("VmHWM")
     next(iter(loader))
     return {
         "libraries_s": libraries_s,
@@ -115,32 +120,60 @@ def measure(folder: Path, small: Path) -> dict[str, float]:
     }
 
 
+def open_set(folder: Path, num_samples: int, turns: int) -> list[dict[str, float]]:
+    """Write the set unless it is there, and open it in fresh processes."""
+    if not folder.exists():
+        write_sparse_set(folder, num_samples)
+        os.sync()  # the disk shall not be busy with it while the loader reads
+    results = []
+    with tempfile.TemporaryDirectory() as temporary:
+        small = Path(temporary) / "small"
+        write_sparse_set(small, BATCH)
+        command = [sys.executable, __file__, "--measure", str(folder), str(small)]
+        for _ in range(turns):
+            result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            results.append(result)
+            print(
+                f"{num_samples:,} samples: {result['opening_s']:.2f} s ({result['opening_cpu_s']:.2f} CPU) and "
+                f"{result['opening_mb']:.0f} MB ({result['private_mb']:.0f} private) to open, first batch of {BATCH} "
+                f"after another {result['first_batch_s']:.2f} s; libraries {result['libraries_s']:.2f} s",
+                flush=True,
+            )
+    return results
+
+
+def grow(sizes: list[int], turns: int, to: Path | None) -> None:
+    """Open sets of several sizes, the least of `turns` each, and say how straight the growth is."""
+    rows: list[dict[str, float]] = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as temporary:
+            results = open_set(Path(temporary) / "set", size, turns)
+        least = {key: round(min(result[key] for result in results), 4) for key in results[0]}
+        rows.append({"samples": size, **least})
+    samples = [row["samples"] for row in rows]
+    for key in ("opening_cpu_s", "opening_mb"):
+        r = np.corrcoef(samples, [row[key] for row in rows])[0, 1]
+        print(f"{key}: R2 of a line {r**2:.4f}")
+    if to is not None:
+        to.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=1_281_167)
     parser.add_argument("--folder", type=Path, help="where the sparse set goes and stays; temporary without")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--grow", help="numbers of samples, comma-separated: sets of all these sizes")
+    parser.add_argument("--json", type=Path, help="where --grow keeps its numbers")
     parser.add_argument("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(measure(*options.measure)))
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary) / "set"
-        if not folder.exists():
-            write_sparse_set(folder, options.samples)
-            os.sync()  # the disk shall not be busy with it while the loader reads
-        small = Path(temporary) / "small"
-        write_sparse_set(small, BATCH)
-        command = [sys.executable, __file__, "--measure", str(folder), str(small)]
-        for _ in range(options.turns):
-            result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-            print(
-                f"{options.samples:,} samples: {result['opening_s']:.2f} s ({result['opening_cpu_s']:.2f} CPU) and "
-                f"{result['opening_mb']:.0f} MB ({result['private_mb']:.0f} private) to open, first batch of {BATCH} "
-                f"after another {result['first_batch_s']:.2f} s; libraries {result['libraries_s']:.2f} s",
-                flush=True,
-            )
+    elif options.grow:
+        grow([int(size) for size in options.grow.split(",")], options.turns, options.json)
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            open_set(options.folder or Path(temporary) / "set", options.samples, options.turns)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ VERBS = {
     "alexprep --help": "prep --help",
     "alexprep verify": "prep verify SHARDS",
     "alexprep pca": "prep pca SHARDS",
+    "alexprep inspect": "prep inspect SHARDS --quick",
     "alexprep shard": "prep shard IMAGES --out OUT",
     "alextrain recipes": "train recipes",
 }
@@ -83,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--fresh", action="store_true", help="also the first step with an empty cache")
+    parser.add_argument("--no-warm-up", action="store_true", help="count the first turn too, which fills caches")
     arguments = parser.parse_args()
     kit = [sys.executable, "-m", "alexkit"]
     with tempfile.TemporaryDirectory() as name:
@@ -94,7 +96,7 @@ def main() -> None:
         )
         environment = dict(os.environ)
         found: dict[str, list[tuple[float, float]]] = {}
-        for turn in range(arguments.turns + 1):  # the first fills caches and does not count
+        for turn in range(arguments.turns + (not arguments.no_warm_up)):  # the first fills caches and does not count
             row: dict[str, tuple[float, float]] = {}
             for title, code in IMPORTS.items():
                 row[title] = timed([sys.executable, "-c", code], environment)
@@ -105,7 +107,7 @@ def main() -> None:
             if arguments.fresh:
                 empty = {**environment, "NUMBA_CACHE_DIR": tempfile.mkdtemp(dir=scratch)}
                 row["first step, empty cache"] = first_step(shards, scratch, empty)
-            if turn:
+            if turn or arguments.no_warm_up:
                 for title, measured in row.items():
                     found.setdefault(title, []).append(measured)
     median = {

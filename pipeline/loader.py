@@ -18,7 +18,7 @@ from ..cores import num_cores
 from ..errors import InputError
 from ..prep.storage import StoreUrl
 from .arguments import choice, extensions, flag, number, whole_number
-from .arguments.device import find_device
+from .arguments.device import find_decoder_load, find_device
 from .arguments.extras import check_extras
 from .arguments.replicas import find_replica
 from .augment import Augmentation
@@ -68,6 +68,10 @@ class Loader:
         dtype: float32, float16, bfloat16, or uint8: gray levels, which needs mean="none", std="none" and jitter="off".
         channels_last: Give the images torch's channels_last memory format; their shape stays (B, 3, H, W).
         num_threads: For decoding and cropping; None means one per core.
+        hw_decoder_load: The fraction, 0 to 1, of a batch's JPEGs that a GPU's own JPEG unit decodes (A100, H100 and the
+            like; DALI's default is 0.65); without effect on sets of other formats and GPUs without a unit, refused on a
+            CPU. It rounds otherwise than CUDA does, and which images it takes depends on the batch: pixels then differ
+            by a few gray levels from one batch size to another. Order and draws are the same.
         on_error: Each stored image is compared with its checksum before it is used. "raise" stops at a corrupt one and
             names it. "replace" logs it and gives the next sound one in stored order (masked out in an evaluation);
             `num_replaced` counts such rows.
@@ -105,6 +109,7 @@ class Loader:
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
         num_threads: int | None = None,
+        hw_decoder_load: float = 0.0,
         on_error: OnError = "raise",
         max_replaced: float = 0.001,
         operators: Callable[..., Any] | None = None,
@@ -126,6 +131,7 @@ class Loader:
         found = find_replica(replica, num_replicas, training=augment.training, batch_size=batch_size)
         check_extras(augment, dtype, batch_size, operators, target, sampling, mix)
         self.device = find_device(device)
+        decoder_load = find_decoder_load(hw_decoder_load, self.device)
         seed = whole_number("seed", seed, at_least=0, at_most=2**64 - 1)
         order = choice("order", order, Order)
         self.shard_sets, remote = open_sets(folder, cache, cache_limit)
@@ -162,6 +168,7 @@ class Loader:
             dtype=dtype,
             channels_last=flag("channels_last", channels_last),
             operators=operators,
+            hw_decoder_load=decoder_load,
         )
         budget = max(LEAST_BUDGET, int(number("max_replaced", max_replaced, 0, 1) * len(self._samples)))
         allowed = None if drawn is None else drawn.allowed

@@ -22,7 +22,11 @@ SMALLEST = {
     "retrieval": ("--base 3000 --units 1100 --queries 600", "100.00% of rows are the same"),
     "resized_crops": ("PHOTOS --rounds 1 --seconds 0.01 --samples 300", "Loader, RandomResizedCrop"),
     "small_sets": ("PHOTOS --images 20 --turns 1 --workers 1", "two splits of 20 images"),
-    "starting": ("--turns 1", "first step"),
+    "loading/boundaries": ("PHOTOS --epochs 2 --batches 2 --batch 4", "an epoch's boundary takes"),
+    "loading/cold": ("PHOTOS --samples 40 --rehearse", "Loader, order window"),
+    "preparation/coordinator": ("--workers 2 --rounds 1 --images-per-shard 4 --image-bytes 500", " of 3050 s"),
+    "starting": ("--turns 1 --no-warm-up", "first step"),
+    "training/precisions": ("PHOTOS --epochs 1 --seeds 1 --set training.batch_size=2", "bf16 - fp32"),
     "train": ("--batch 1 --steps 1 --turns 1 --cases fp32", "| ours, fp32 |"),
 }
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ..terminal import examples, one_line_errors
+from ..terminal import examples, note, one_line_errors
 from .arguments import FOLDER
 
 
@@ -17,6 +17,7 @@ def doctor(out: Path, as_json: bool) -> None:
 
     What is wrong comes with the line that fixes it, and the exit code is then 1.
     """
+    note("examining this machine")
     import json
 
     from ...prep.reports.doctor import examine, to_json

@@ -27,6 +27,7 @@ def inspect(shards: Path, png: bool, quick: bool, as_json: bool, workers: int | 
     It has samples of every class, counts, sizes, colors, mixing, duplicates within and across splits, and what was left
     out. SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
     """
+    note(f"looking at {shards}")
     import json
 
     from ...prep.format.files import whole_file

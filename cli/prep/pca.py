@@ -28,6 +28,12 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
     Prints a table, compares with the statistics written with the shards, and writes pca.json, pca.png and mean.png
     beside the shards.
     """
+    note(f"adding up the pixels of {shards}")
+    if engine == "local":
+        from ...prep.workers import start_ahead
+
+        reports, images = "alexkit.prep.reports.pca", "alexkit.prep.images"
+        start_ahead(reports, f"{images}.geometry", f"{images}.running_sums", f"{images}.stored")
     import json
 
     from ...prep.format.files import whole_file

@@ -30,11 +30,17 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
 
     Every finding names a file and, where it can be told, the sample and the byte. Exit code 1 if there is any.
     """
+    if quick and decode:
+        raise click.UsageError("--quick looks only at names and sizes, --decode at every image; give one of them")
+    note(f"checking {shards}")
+    if engine == "local" and not quick:
+        from ...prep.workers import start_ahead
+
+        images = ("alexkit.prep.images.stored",) * decode
+        start_ahead("alexkit.prep.build.integrity.verify_shard", *images)
     import json
     from dataclasses import asdict
 
-    if quick and decode:
-        raise click.UsageError("--quick looks only at names and sizes, --decode at every image; give one of them")
     depth: Depth = "quick" if quick else "decode" if decode else "hashes"
     findings = {folder: find_damage(folder, depth, workers, engine) for folder in sets_of(shards)}
     num_findings = sum(map(len, findings.values()))

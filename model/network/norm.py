@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -128,7 +129,6 @@ def _maps(rows_PC: Tensor, like_NCHW: Tensor) -> Tensor:
 def _compiled(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:
     """The normalized rows, or for the gradient `g_PC` of them the gradient of `x_PC`."""
     from .norm_kernels import normalize, normalize_gradient, team
-    from .norm_kernels_bf16 import normalize_bf16, normalize_gradient_bf16
 
     # bfloat16 is read and written as it is; float16, which is for GPUs, goes through float32.
     is_bf16 = x_PC.dtype == torch.bfloat16
@@ -137,13 +137,10 @@ def _compiled(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor
     result = torch.empty_like(inputs[0])
     arrays = [(rows.view(torch.uint16) if is_bf16 else rows).numpy() for rows in (*inputs, result)]
     size, alpha, beta, k, groups, relu = constants
-    kernel: Callable[..., None]
-    if g_PC is None:
-        kernel = normalize_bf16 if is_bf16 else normalize
-    else:
-        kernel = normalize_gradient_bf16 if is_bf16 else normalize_gradient
+    numbers = np.array([alpha, beta, k], np.float64 if wide == torch.float64 else np.float32)
+    kernel: Callable[..., None] = normalize if g_PC is None else normalize_gradient
     group = x_PC.shape[1] // groups
-    team(torch.get_num_threads()).run(kernel, len(result), *arrays, group, size, alpha, beta, k, relu)
+    team(torch.get_num_threads()).run(kernel, len(result), *arrays, numbers, group, size, relu)
     return result.to(x_PC.dtype)
 
 

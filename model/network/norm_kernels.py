@@ -1,7 +1,9 @@
 """Response normalization on a CPU: one pass over memory forward, one backward, all that lies between in the cache.
 
-Rows are pixels, columns maps: `x`, `y`, `g`, `dx` are (pixels, maps), float32 or float64. The scale is computed again
-in the backward pass, which is cheaper than writing and reading it.
+Rows are pixels, columns maps: `x`, `y`, `g`, `dx` are (pixels, maps), float32, float64 or the bits of bfloat16, which
+is widened in the cache and rounded once when it is written. `constants` are alpha, beta and k in the type that is
+computed in. The scale is computed again in the backward pass, which is cheaper than writing and reading it. Loops run
+over whole rows: groups of 48 maps would leave a third of each to a loop of single numbers.
 """
 
 import functools
@@ -10,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...prep.format.compiled import Team, compiled
+from .instructions import fused, inverse_fourth_root, stored, widened
 
-Rows = NDArray[np.floating]
+Rows = NDArray[np.floating] | NDArray[np.unsignedinteger]
+Floats = NDArray[np.floating]
 
 
 @functools.cache
@@ -21,88 +25,97 @@ def team(num_threads: int) -> Team:
 
 
 @compiled
-def normalize(
-    x: Rows, y: Rows, group: int, size: int, alpha: float, beta: float, k: float, relu: bool, first: int, end: int
-) -> None:
+def normalize(x: Rows, y: Rows, constants: Floats, group: int, size: int, relu: bool, first: int, end: int) -> None:
     """y = a / (k + alpha * window sum of a^2)^beta for a = x, or with `relu` max(x, 0); windows stay in a group."""
-    half = size // 2
-    a, scale = np.empty(group, x.dtype), np.empty(group, x.dtype)
-    squares = np.zeros(group + 2 * half, x.dtype)  # zeros at both ends, so that windows there are like all others
+    alpha, beta, k = constants[0], constants[1], constants[2]
+    maps, half, zero = x.shape[1], size // 2, constants.dtype.type(0)
+    a, sums = np.empty(maps, constants.dtype), np.empty(maps, constants.dtype)
+    squares = np.zeros(
+        maps + 2 * half, constants.dtype
+    )  # zeros at both ends, so that windows there are like all others
+    middle = squares[half : half + maps]  # without its own name an index could be negative, and loops no vectors
     for pixel in range(first, end):
-        for start in range(0, x.shape[1], group):
-            _scales(x[pixel, start : start + group], a, squares, scale, size, alpha, k, relu)
-            _divided(a, scale, beta, y[pixel, start : start + group])
+        for i in range(maps):
+            value = widened(x[pixel, i])
+            value = zero if relu and value < zero else value
+            a[i] = value
+            middle[i] = value * value
+        _window_sums(squares, sums, group, size)
+        if beta == 0.75:
+            for i in range(maps):
+                root = inverse_fourth_root(fused(alpha, sums[i], k))
+                y[pixel, i] = stored(a[i] * (root * root * root), x[pixel, i])
+        else:
+            for i in range(maps):
+                y[pixel, i] = stored(a[i] / (k + alpha * sums[i]) ** beta, x[pixel, i])
 
 
 @compiled
 def normalize_gradient(
-    x: Rows,
-    g: Rows,
-    dx: Rows,
-    group: int,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-    relu: bool,
-    first: int,
-    end: int,
+    x: Rows, g: Rows, dx: Rows, constants: Floats, group: int, size: int, relu: bool, first: int, end: int
 ) -> None:
     """dx for the gradient g of y: g / scale^beta - 2 alpha beta a * window sum of g a / scale^(beta + 1)."""
-    half = size // 2
-    a, scale = np.empty(group, x.dtype), np.empty(group, x.dtype)
-    direct, across = np.empty(group, x.dtype), np.empty(group, x.dtype)
-    squares, ratios = np.zeros(group + 2 * half, x.dtype), np.zeros(group + 2 * half, x.dtype)
-    weight = x.dtype.type(-2 * alpha * beta)
-    zero = x.dtype.type(0)
+    alpha, beta, k = constants[0], constants[1], constants[2]
+    maps, half, zero = x.shape[1], size // 2, constants.dtype.type(0)
+    a, direct, sums = (
+        np.empty(maps, constants.dtype),
+        np.empty(maps, constants.dtype),
+        np.empty(maps, constants.dtype),
+    )
+    squares, ratios = np.zeros(maps + 2 * half, constants.dtype), np.zeros(maps + 2 * half, constants.dtype)
+    middle, between = squares[half : half + maps], ratios[half : half + maps]
+    weight = constants.dtype.type(-2) * alpha * beta
     for pixel in range(first, end):
-        for start in range(0, x.shape[1], group):
-            values = x[pixel, start : start + group]
-            _scales(values, a, squares, scale, size, alpha, k, relu)
-            _divided(g[pixel, start : start + group], scale, beta, direct)
-            for i in range(group):
-                ratios[half + i] = direct[i] * a[i] / scale[i]
-            _window_sums(ratios, across, size)
-            to = dx[pixel, start : start + group]
-            for i in range(group):
-                to[i] = direct[i] + weight * a[i] * across[i]
-            if relu:
-                for i in range(group):
-                    to[i] = to[i] if values[i] > zero else zero
+        for i in range(maps):
+            value = widened(x[pixel, i])
+            value = zero if relu and value < zero else value
+            a[i] = value
+            middle[i] = value * value
+        _window_sums(squares, sums, group, size)
+        if beta == 0.75:
+            for i in range(maps):
+                root = inverse_fourth_root(fused(alpha, sums[i], k))
+                square = root * root
+                part = widened(g[pixel, i]) * (square * root)
+                direct[i] = part
+                between[i] = part * a[i] * (square * square)
+        else:
+            for i in range(maps):
+                scale = k + alpha * sums[i]
+                part = widened(g[pixel, i]) / scale**beta
+                direct[i] = part
+                between[i] = part * a[i] / scale
+        _window_sums(ratios, sums, group, size)
+        for i in range(maps):
+            total = fused(weight * a[i], sums[i], direct[i])
+            dx[pixel, i] = stored(zero if relu and a[i] <= zero else total, x[pixel, i])
 
 
 @compiled
-def _scales(values: Rows, a: Rows, squares: Rows, scale: Rows, size: int, alpha: float, k: float, relu: bool) -> None:
-    half, zero = size // 2, values.dtype.type(0)
-    for i in range(len(values)):
-        a[i] = max(values[i], zero) if relu else values[i]
-    for i in range(len(values)):
-        squares[half + i] = a[i] * a[i]
-    _window_sums(squares, scale, size)
-    alpha_, k_ = values.dtype.type(alpha), values.dtype.type(k)
-    for i in range(len(values)):
-        scale[i] = k_ + alpha_ * scale[i]
-
-
-@compiled
-def _window_sums(padded: Rows, sums: Rows, size: int) -> None:
+def _window_sums(padded: Floats, sums: Floats, group: int, size: int) -> None:
+    """sums[i] of the `size` numbers around padded[size // 2 + i] that belong to the group of map i."""
+    maps, half = len(sums), size // 2
     if size == 5:  # the paper's
-        for i in range(len(sums)):
+        for i in range(maps):
             sums[i] = padded[i] + padded[i + 1] + padded[i + 2] + padded[i + 3] + padded[i + 4]
+    else:
+        sums[:] = 0
+        for j in range(size):
+            for i in range(maps):
+                sums[i] += padded[i + j]
+    if size == 5 and group >= 5:
+        for border in range(group, maps, group):
+            left = padded[border] + padded[border + 1]  # the last two maps before the border
+            right = padded[border + 2] + padded[border + 3]  # and the first two behind it
+            sums[border - 2] = padded[border - 2] + padded[border - 1] + left
+            sums[border - 1] = padded[border - 1] + left
+            sums[border] = right + padded[border + 4]
+            sums[border + 1] = right + padded[border + 4] + padded[border + 5]
         return
-    sums[:] = 0
-    for j in range(size):
-        for i in range(len(sums)):
-            sums[i] += padded[i + j]
-
-
-@compiled
-def _divided(values: Rows, scale: Rows, beta: float, to: Rows) -> None:
-    if beta == 0.75:  # two square roots, which processors have, instead of a beta
-        for i in range(len(values)):
-            root = np.sqrt(scale[i])
-            to[i] = values[i] / (root * np.sqrt(root))
-        return
-    beta_ = values.dtype.type(beta)
-    for i in range(len(values)):
-        to[i] = values[i] / scale[i] ** beta_
+    for border in range(group, maps, group):
+        for i in range(max(border - half, 0), min(border + half, maps)):
+            begin = i // group * group
+            total = sums.dtype.type(0)
+            for j in range(max(i - half, begin), min(i + half + 1, begin + group)):
+                total += padded[half + j]
+            sums[i] = total

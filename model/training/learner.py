@@ -1,7 +1,10 @@
 """One network that learns: its weights, their optimizer, and the step that changes them."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -9,6 +12,7 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ...pipeline import Batch
+from ...prep import ShardSet
 from ..network.layers import MaskKey
 from ..network.network import Network
 from ..network.precision import LossScale
@@ -45,6 +49,7 @@ class Learner:
         device: Where the network lives.
         precision: Of the multiplications; weights and updates are float32. In bfloat16 the network computes with
             copies of its weights, which every update writes.
+        network: That of the other arguments, drawn before; None draws it here.
     """
 
     def __init__(
@@ -56,9 +61,11 @@ class Learner:
         layout: Layout,
         device: torch.device,
         precision: torch.dtype = torch.float32,
+        network: Network | None = None,
     ) -> None:
         self.layout, self.device, self.precision = layout, device, precision
-        self.network = Network(wiring, num_classes, columns=layout.columns, seed=recipe.training.seed).to(device)
+        drawn = network or Network(wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
+        self.network = drawn.to(device)
         self.optimizer = PaperSGD(
             [{"params": [(name, parameter)]} for name, parameter in self.network.named_parameters()], lr=0.0
         )
@@ -194,3 +201,20 @@ class Learner:
     def whole_sizes(self) -> dict[str, int]:
         """The first dimension of every parameter with all columns together."""
         return {f"{size.name}.{kind}": size.maps for size in self.network.sizes for kind in ("weight", "bias")}
+
+
+def begin_learner(
+    recipe: Recipe, wiring: Wiring, train_set: Path, layout: Layout, device: torch.device, precision: torch.dtype
+) -> Callable[[], Learner]:
+    """Begin to draw a learner's weights, in a thread; what is returned waits for them and gives the learner.
+
+    60 million weights take as long as importing DALI and Numba, which can be done meanwhile. Arguments are those of
+    `Learner`; its outputs are the classes of `train_set`.
+    """
+    num_classes = len(ShardSet.open(train_set).manifest.classes)
+    thread = ThreadPoolExecutor(1, "alexkit-weights")
+    network = thread.submit(Network, wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
+    thread.shutdown(wait=False)  # it ends with the work
+    return lambda: Learner(
+        recipe, wiring, num_classes, layout=layout, device=device, precision=precision, network=network.result()
+    )

@@ -36,7 +36,7 @@ from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
 from .facts import allow_no_validation, run_facts, validation_split
 from .interval import Interval
 from .labels import require_classes, require_labels
-from .learner import Learner
+from .learner import begin_learner
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, str], None]
@@ -91,6 +91,7 @@ class Trainer:
             stack.callback(self.layout.close)
             if self.layout.rank == 0:
                 stack.callback(RunLock(folder).release)
+            learner = begin_learner(recipe, table, shards / "train", self.layout, self.device, self.precision)
             self.augment, self.splits = data.augment(), self.calendar.phases[0].splits
             self.loader = self._loader(self.splits, self.augment)
             stack.callback(lambda: self.loader.close())  # the loader of that time
@@ -103,9 +104,7 @@ class Trainer:
                 require_labels(self.validation.shard_set)
                 require_classes(self.loader.shard_set, self.validation.shard_set)
             self.run_folder = self._open_run(folder, change, restart)
-            self.learner = Learner(
-                recipe, table, self.loader.num_classes, layout=self.layout, device=self.device, precision=self.precision
-            )
+            self.learner = learner()
             self.progress = Progress(loss_scale=self.learner.scale)
             self.interval = Interval()
             self.train_loss: float | None = None  # of the last log line, for the line of an epoch

@@ -8,64 +8,17 @@ each arrow and each "then" rounded once to float32, product and sum together. Wh
 (all processors with AVX2) every bit is the same.
 """
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ...prep.format.compiled import compiled, compiled_reassociated
+from ..network.instructions import fused, rounded, widened
 
 Floats = NDArray[np.float32]
 Bits = NDArray[np.unsignedinteger]
 Number = np.floating
-WORD = ir.IntType(32)
 BLOCK = 2**12
 """Squares are summed in float32 in blocks of so many: the same blocks for any number of threads."""
-
-
-def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c with one rounding, of three float32."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fma(*arguments)
-
-    return types.float32(types.float32, types.float32, types.float32), generate
-
-
-def _widened(typing_context: Any, bits: Any) -> Any:
-    """float32 of the bits of a bfloat16: the upper half of the word."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = builder.zext(arguments[0], WORD)
-        return builder.bitcast(builder.shl(word, WORD(16)), ir.FloatType())
-
-    return types.float32(types.uint16), generate
-
-
-def _rounded(typing_context: Any, value: Any) -> Any:
-    """The bits of the bfloat16 that is nearest to a float32, halfway the even one; NaN stays NaN.
-
-    Written out since Numba would compute integers in 64 bits, half as many at a time.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (value,) = arguments
-        word = builder.bitcast(value, WORD)
-        odd = builder.and_(builder.lshr(word, WORD(16)), WORD(1))
-        nearest = builder.lshr(builder.add(word, builder.add(odd, WORD(0x7FFF))), WORD(16))
-        is_nan = builder.fcmp_unordered("uno", value, value)
-        return builder.trunc(builder.select(is_nan, WORD(0x7FC0), nearest), ir.IntType(16))
-
-    return types.uint16(types.float32), generate
-
-
-# Any: type checkers take the compiler's own first argument for one of ours.
-fused: Any = intrinsic(_fused)
-widened: Any = intrinsic(_widened)
-rounded: Any = intrinsic(_rounded)
 
 
 @compiled

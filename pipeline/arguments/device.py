@@ -1,8 +1,11 @@
-"""Names of devices."""
+"""Names of devices, and what only some of them can do."""
+
+from typing import Any
 
 import torch
 
 from ...errors import InputError
+from .values import number
 
 
 def find_device(name: str) -> torch.device:
@@ -18,3 +21,14 @@ def find_device(name: str) -> torch.device:
     if (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name}: this machine has {torch.cuda.device_count()} GPUs; choose another device")
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def find_decoder_load(value: Any, device: torch.device) -> float:
+    """The fraction of a batch's JPEGs for a GPU's JPEG unit, 0 to 1; InputError where a CPU is to have one."""
+    load = number("hw_decoder_load", value, 0, 1)
+    if load and device.type != "cuda":
+        raise InputError(
+            f"hw_decoder_load {load:g}: only GPUs have a JPEG unit, but device is {device}; leave it out, or decode on "
+            "device='cuda'"
+        )
+    return load

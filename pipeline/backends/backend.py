@@ -33,6 +33,8 @@ class BackendOptions:
     """Memory format of the finished batch; its shape is the same."""
     operators: Callable[..., Any] | None = None
     """A user's own operators: a function of a DALI node, and if it takes two arguments of a `SeededRandom`."""
+    hw_decoder_load: float = 0.0
+    """The fraction of a batch's JPEGs that a GPU's JPEG unit decodes."""
 
     @property
     def raw_pixels(self) -> bool:

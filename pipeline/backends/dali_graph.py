@@ -65,8 +65,9 @@ def _decoded(plan: PixelPlan, options: BackendOptions) -> Any:
             output_type=types.RGB,
             adjust_orientation=False,
             jpeg_fancy_upsampling=True,  # as the CPU decoder does
-            # A GPU's JPEG unit rounds otherwise, and which images of a batch it takes depends on the others.
-            **({"hw_decoder_load": 0.0} if on_gpu else {}),
+            # A GPU's JPEG unit rounds otherwise, and which images of a batch it takes depends on the others: none,
+            # unless a user wants it.
+            **({"hw_decoder_load": options.hw_decoder_load} if on_gpu else {}),
             **box,
         )
         # Whole images have sizes of their own; any other size of a square one is an error.

@@ -117,8 +117,11 @@ def save_part(job: PartJob, result: ShardResult) -> None:
         send_part(job.parts / part_name(job.shard.number), job.destination)
 
 
-def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
-    """What `save_part` wrote for that plan; None when the file is damaged or belongs to another plan."""
+def load_part(path: Path, plan_sha256: str, *, with_sums: bool = True) -> ShardResult | None:
+    """What `save_part` wrote for that plan; None when the file is damaged or belongs to another plan.
+
+    Without sums, nine tenths of the file are only hashed, and the result's sums hold no pixel.
+    """
     content = path.read_bytes()
     body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(body).hexdigest().encode() != digest:
@@ -137,11 +140,13 @@ def load_part(path: Path, plan_sha256: str) -> ShardResult | None:
                 keys=about["keys"],
             )
             written = WrittenShard(entry=ShardEntry(**about["entry"]), rows=rows, sources=about["sources"])
+        sums = PixelSums.zero(0)
+        if with_sums:
+            image_HWC, outer_CC = data["image_HWC"].astype(np.int64), data["outer_CC"]
+            sums = PixelSums(num_images=about["num_images"], image_HWC=image_HWC, outer_CC=outer_CC)
         return ShardResult(
             written=written,
-            sums=PixelSums(
-                num_images=about["num_images"], image_HWC=data["image_HWC"].astype(np.int64), outer_CC=data["outer_CC"]
-            ),
+            sums=sums,
             quarantined=tuple(Quarantined(**bad) for bad in about["quarantined"]),
             patched=tuple(Patched(**one) for one in about["patched"]),
             warnings=about["warnings"],

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cores import num_cores
 from ...errors import InputError
 from ..format.files import sha256_of
 from ..format.manifest import Manifest, Patched, Quarantined, complete_set
@@ -123,12 +125,15 @@ class SplitBuild:
             destination=self.shared.destination if self.shared else None,
         )
 
-    def load(self, number: int) -> ShardResult | None:
-        """What is known of a shard that is finished: its part is sound and its files are there, at their size."""
+    def load(self, number: int, *, with_sums: bool = False) -> ShardResult | None:
+        """What is known of a shard that is finished: its part is sound and its files are there, at their size.
+
+        Sums of pixels, most of a part, are left out unless they are wanted.
+        """
         path = self.parts / part_name(number)
         if not path.exists():
             return None
-        result = load_part(path, self.plan_sha256)
+        result = load_part(path, self.plan_sha256, with_sums=with_sums)
         if result is None:
             logging.getLogger(__name__).warning("%s: damaged or of another run; its shard is written again", path)
             path.unlink(missing_ok=True)
@@ -138,19 +143,18 @@ class SplitBuild:
                 return None
         return result
 
-    def _is_whole(self, result: ShardResult) -> bool:
-        """Whether shard and index have the bytes that were written."""
-        if result.written is None:
+    def _is_whole(self, entry: ShardEntry | None, e_tags: tuple[str, ...]) -> bool:
+        """Whether shard and index have the bytes that were written; True where there is no shard."""
+        if entry is None:
             return True
-        entry = result.written.entry
         if self.shared is not None:
-            return self.shared.is_whole(entry, result.e_tags)
+            return self.shared.is_whole(entry, e_tags)
         shard = self.folder / entry.name
         return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256
 
-    def _results(self) -> Iterator[ShardResult]:
+    def _results(self, *, with_sums: bool = False) -> Iterator[ShardResult]:
         for number in range(self.plan.num_shards):
-            result = self.load(number)
+            result = self.load(number, with_sums=with_sums)
             if result is None:
                 name = self.folder / self.plan.shard_name(number)
                 raise InputError(
@@ -159,14 +163,20 @@ class SplitBuild:
             yield result
 
     def remove_changed(self) -> set[int]:
-        """Take shards whose bytes are no longer those that were written out of the finished ones; their numbers."""
-        changed = set()
-        for number, result in enumerate(self._results()):
-            if not self._is_whole(result):
-                (self.parts / part_name(number)).unlink(missing_ok=True)
-                if self.shared is not None:
-                    self.shared.drop(part_name(number))
-                changed.add(number)
+        """Take shards whose bytes are no longer those that were written out of the finished ones; their numbers.
+
+        All cores read and hash: one by itself takes as long for a large set as many workers take to write it.
+        """
+        with ThreadPoolExecutor(1 if self.shared else num_cores()) as threads:
+            whole = [
+                threads.submit(self._is_whole, result.written.entry if result.written else None, result.e_tags)
+                for result in self._results()
+            ]
+        changed = {number for number, one in enumerate(whole) if not one.result()}
+        for number in changed:
+            (self.parts / part_name(number)).unlink(missing_ok=True)
+            if self.shared is not None:
+                self.shared.drop(part_name(number))
         return changed
 
     def complete(self) -> ShardSet:
@@ -177,7 +187,7 @@ class SplitBuild:
         patched: list[Patched] = []
         warnings: Counter[str] = Counter()
         num_enlarged, originals = 0, Originals()
-        for result in self._results():
+        for result in self._results(with_sums=True):
             sums += result.sums
             quarantined += result.quarantined
             patched += result.patched

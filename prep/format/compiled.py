@@ -7,6 +7,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,11 +36,6 @@ def compiled_reassociated(kernel: KernelType) -> KernelType:
     return cast(KernelType, Kernel(kernel, nogil=True, error_model="numpy", fastmath=fastmath))
 
 
-def inlined(helper: KernelType) -> KernelType:
-    """A helper of compiled kernels, copied into each of them: calls cost as much as 50 numbers' arithmetic."""
-    return cast(KernelType, Kernel(helper, inline="always"))
-
-
 class Kernel:
     """A function that Numba compiles at its first call, for itself or as part of another kernel."""
 
@@ -62,14 +58,33 @@ class Kernel:
         """Numba's function. Its code is in a cache, or made at the first call for each combination of types."""
         with self._lock:
             if self._dispatcher is None:
-                from numba import njit
-
-                dispatcher = njit(**self._options)(self._function)
-                if "inline" not in self._options:
-                    # What `cache=True` does with Numba's own; there is no public way to choose another.
-                    dispatcher._cache = _new_cache(self._function)
+                dispatcher = _numba().njit(**self._options)(self._function)
+                # What `cache=True` does with Numba's own; there is no public way to choose another.
+                dispatcher._cache = _new_cache(self._function)
                 self._dispatcher = dispatcher
             return self._dispatcher
+
+
+@functools.cache
+def _numba() -> Any:
+    """Numba, whose array functions are loaded without SciPy's linear algebra: 0.1 to 0.3 s that no kernel needs.
+
+    At its import Numba only asks whether SciPy is there. Where a product of matrices is compiled, in a user's own
+    function, it imports it as always.
+    """
+    import numba
+    from numba.np import linalg
+
+    ask = getattr(linalg, "ensure_blas", None)
+    if ask is not None and "scipy" in sys.modules and "numba.np.arraymath" not in sys.modules:
+        linalg.ensure_blas = lambda: None
+        try:
+            from numba.np import arraymath
+
+            arraymath.ensure_blas = ask  # type: ignore[attr-defined]
+        finally:
+            linalg.ensure_blas = ask
+    return numba
 
 
 def _new_cache(function: Callable[..., object]) -> Any:

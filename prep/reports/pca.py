@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.pixel_options import PixelOptions
-from ..format.shard import index_path, read_index
+from ..format.sample_index import SampleIndex, SampleRows
+from ..format.shard import ShardEntry, index_path, read_index
 from ..format.shard_set import MEND, ShardSet
 from ..format.stats import ColorStatistics, PixelSums
 from ..workers import Engine, Heartbeat, run_jobs_by
@@ -26,9 +27,22 @@ from ..workers import Engine, Heartbeat, run_jobs_by
 class SumJob:
     """One stored shard to add up."""
 
-    path: Path
-    num_bytes: int
+    folder: Path
+    """The shard set."""
+    entry: ShardEntry
+    """What the manifest says of the shard."""
+    first_sample: int | None
+    """The shard's first sample in `index.bin`; None for a set of format 2, which has none."""
     pixels: PixelOptions
+    """How the set's images are stored."""
+
+    def rows(self) -> SampleRows:
+        """The shard's samples; from `index.bin` without its check, which the set has seen."""
+        if self.first_sample is None:
+            path = index_path(self.folder / self.entry.name)
+            return read_index(path, shard_bytes=self.entry.num_bytes).rows()
+        samples = SampleIndex.open(self.folder, check=False)
+        return samples.rows(self.first_sample, self.first_sample + self.entry.num_samples)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,12 +96,11 @@ def stored_sums(
     decode.
     """
     manifest = shard_set.manifest
+    # Where there is an index.bin, nobody loads the compiled loops that read the shards' own indexes.
+    firsts = shard_set.sample_index().first_S.tolist() if manifest.index_sha256 else [None] * len(manifest.shards)
     jobs = [
-        (
-            SumJob(path=shard_set.folder / shard.name, num_bytes=shard.num_bytes, pixels=manifest.pixels),
-            shard.num_samples,
-        )
-        for shard in manifest.shards
+        (SumJob(folder=shard_set.folder, entry=shard, first_sample=first, pixels=manifest.pixels), shard.num_samples)
+        for shard, first in zip(manifest.shards, firsts, strict=False)
     ]
     total = PixelSums.zero(manifest.pixels.size_px)
     running = run_jobs_by(engine, sum_one_shard, jobs, num_workers=num_workers, on_progress=on_progress)
@@ -102,11 +115,14 @@ def sample_pixels(shard_set: ShardSet, *, num_images: int = 64, pixels_per_image
     from ..images.stored import decode_stored
 
     shard = shard_set.manifest.shards[0]
-    index = shard_set.index(0)
+    if shard_set.manifest.index_sha256:
+        rows = shard_set.sample_index().rows(0, min(num_images, shard.num_samples))
+    else:
+        rows = shard_set.rows(0, read_images=False)
     content = np.memmap(shard_set.folder / shard.name, np.uint8, "r")
     pixels = []
-    for i in range(min(num_images, len(index))):
-        offset, size = int(index.image_offsets[i]), int(index.image_sizes[i])
+    for i in range(min(num_images, len(rows))):
+        offset, size = int(rows.starts_N[i]), int(rows.sizes_N[i])
         image_HWC = decode_stored(content[offset : offset + size].tobytes(), shard_set.manifest.pixels)
         image_PC = image_HWC.reshape(-1, 3)
         # A step that shares no factor with the width, so that the sample is not a column of the image.
@@ -120,12 +136,12 @@ def sum_one_shard(job: SumJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -
     from ..images.running_sums import RunningSums
     from ..images.stored import decode_stored
 
-    index = read_index(index_path(job.path), shard_bytes=job.num_bytes)
+    path, rows = job.folder / job.entry.name, job.rows()
     sums = RunningSums(job.pixels.size_px)
-    with job.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for i, key in enumerate(index.keys):
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for i, key in enumerate(rows.keys):
             heartbeat(i)
-            offset, size = int(index.image_offsets[i]), int(index.image_sizes[i])
+            offset, size = int(rows.starts_N[i]), int(rows.sizes_N[i])
             try:
                 if i in poisoned:
                     raise InputError(poisoned[i])
@@ -133,6 +149,6 @@ def sum_one_shard(job: SumJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -
                 with heartbeat.decoding():
                     image_HWC = decode_stored(data, job.pixels)
             except InputError as error:
-                raise InputError(f"{job.path}: sample {key!r} at byte {offset}: {error}; {MEND}") from None
+                raise InputError(f"{path}: sample {key!r} at byte {offset}: {error}; {MEND}") from None
             sums.add(central_square(image_HWC))
     return sums.total()

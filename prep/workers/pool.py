@@ -7,8 +7,8 @@ a source that does not answer, workers killed from outside.
 
 import contextlib
 import multiprocessing
-import multiprocessing.connection
 import os
+import selectors
 import signal
 import tempfile
 import time
@@ -97,6 +97,28 @@ class _Worker:
         self.connection.close()
 
 
+class _Watch:
+    """Which workers with a job have something to say, an answer or their own death: known without asking each."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def add(self, worker: _Worker) -> None:
+        for file in (worker.connection, worker.process.sentinel):
+            self._selector.register(file, selectors.EVENT_READ, worker)
+
+    def remove(self, worker: _Worker) -> None:
+        for file in (worker.connection, worker.process.sentinel):
+            self._selector.unregister(file)
+
+    def wait(self, seconds: float) -> list[_Worker]:
+        """The workers that spoke, once each, as soon as there is one; none after `seconds`."""
+        return list(dict.fromkeys(key.data for key, _ in self._selector.select(seconds)))
+
+    def close(self) -> None:
+        self._selector.close()
+
+
 class KeptWorkers:
     """Worker processes that one run of jobs leaves to the next, so that only the first waits for them to start.
 
@@ -136,11 +158,17 @@ def _new_worker(context: BaseContext) -> _Worker:
     )
 
 
-def start_ahead() -> None:
-    """Let the libraries of workers be loaded while this process does something else; returns at once."""
-    if _context().get_start_method() == "forkserver":
+def start_ahead(*modules: str) -> None:
+    """Let the libraries of workers be loaded while this process does something else; returns at once.
+
+    `modules` are all that the workers' task imports; without any, those of preparing images.
+    """
+    context = _context()
+    if context.get_start_method() == "forkserver":
         from multiprocessing.forkserver import ensure_running
 
+        if modules:
+            context.set_forkserver_preload(list(modules))
         ensure_running()
 
 
@@ -175,6 +203,7 @@ def run_jobs(
     context = _context()
     count, is_done = min(num_workers, len(queue)), False
     workers = kept.take(count) if kept is not None else []
+    watch, asked = _Watch(), looked
     try:
         workers += [_new_worker(context) for _ in range(count - len(workers))]
         while queue or any(worker.assignment for worker in workers):
@@ -184,31 +213,35 @@ def run_jobs(
                         worker.stop()
                         workers[i] = worker = _new_worker(context)
                     worker.assign(task, queue.popleft())
-            busy = [worker for worker in workers if worker.assignment]
-            multiprocessing.connection.wait(
-                [worker.connection for worker in busy] + [worker.process.sentinel for worker in busy], POLL_SECONDS
-            )
+                    watch.add(worker)
+            spoken = watch.wait(POLL_SECONDS)
             before, looked = looked, time.monotonic()
-            for i, worker in enumerate(workers):
-                if looked - before > PAUSE_SECONDS:
+            if looked - before > PAUSE_SECONDS:
+                for worker in workers:
                     worker.state[2] = looked
+            if looked - asked >= POLL_SECONDS:  # those that say nothing too: 192 workers are not asked at every answer
+                asked, spoken = looked, list(workers)
+            for worker in spoken:
                 assignment = worker.assignment
                 if assignment is None:
                     continue
                 answer = _receive(worker.connection)
                 if answer is not None:
+                    watch.remove(worker)
                     worker.assignment = None
                     num_done += all_jobs[assignment.number][1]
                     if isinstance(answer, BaseException):
                         raise answer
                     yield assignment.job, answer[0]
                 elif _must_be_replaced(worker, assignment):
+                    watch.remove(worker)
                     worker.stop()
-                    workers[i] = _new_worker(context)
+                    workers[workers.index(worker)] = _new_worker(context)
                     queue.appendleft(assignment)
             on_progress(num_done + sum(max(0, worker.num_done) for worker in workers if worker.assignment))
         is_done = True
     finally:
+        watch.close()
         for worker in workers:
             if is_done and kept is not None:
                 kept.keep(worker)

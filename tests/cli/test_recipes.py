@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from alexkit.cli.alextrain import alextrain
-from alexkit.model.runs.load import built_in_recipes, load_recipe
+from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
 
 
 def call(*words: object) -> Result:
@@ -46,6 +46,13 @@ def test_recipes_are_given_as_json(tmp_path: Path) -> None:
     assert shown["about"]["claims"] == ["T1"]
     (tmp_path / "config.json").write_text(json.dumps(shown))
     assert load_recipe(str(tmp_path / "config.json")) == load_recipe("t1")
+
+
+def test_the_list_says_what_the_checked_recipes_say() -> None:
+    for row in json.loads(call("recipes", "--json").stdout):
+        about, recipe = load_about(row["recipe"]), load_recipe(row["recipe"])
+        assert row["epochs"] == recipe.training.epochs and row["images"] == (about.train_images * row["epochs"] or None)
+        assert (row["title"], tuple(row["claims"])) == (about.title, about.claims)
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_are_there() -> None:

@@ -15,6 +15,7 @@ WRONG_CALLS = [
     *(("batch_size", value) for value in (*NO_NUMBERS, 0, -1)),
     *(("seed", value) for value in (*NO_NUMBERS, -1, 2**64)),
     *(("num_threads", value) for value in (1.5, "8", True, 0, -1)),
+    *(("hw_decoder_load", value) for value in ("0.5", None, True, -0.1, 1.1, math.nan, 0.65)),  # the last on a CPU
     *(("replica", value) for value in (0.0, "first", None, True, -1, 1)),
     *(("device", value) for value in (None, 0, "mps", "gpu", "cuda:99", 1.5, [])),
     *(("order", value) for value in ("random", None, 1, ["full"])),

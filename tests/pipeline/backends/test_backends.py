@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from alexkit.pipeline import Augmentation, CenterCrop, Loader, TenViews, TrainAugment
+from alexkit.pipeline import Augmentation, CenterCrop, Loader, RandomResizedCrop, TenViews, TrainAugment
 from alexkit.pipeline.augment import FixedViews, RandomViews
+from alexkit.pipeline.backends import BackendOptions, dali_graph
 from alexkit.pipeline.backends.reference import decode, finish
 from alexkit.pipeline.epochs.draws import draw
 from alexkit.prep import ShardSet
@@ -137,3 +138,22 @@ def draw_oblong(number: int, label: int, size_px: int) -> np.ndarray:
     image = draw_image(number, label, 2 * size_px)[: size_px + 3 * number]
     image = image[:, :size_px]
     return image.transpose(1, 0, 2) if number % 2 else image
+
+
+@pytest.mark.parametrize("augment", [CenterCrop(crop=56), RandomResizedCrop(crop=56)], ids=["whole", "crops"])
+def test_a_gpu_decodes_by_its_jpeg_unit_as_far_as_wanted(draw_shards: Any, augment: Augmentation) -> None:
+    """What the graph says; to define it takes no GPU."""
+    shard_set = ShardSet.open(draw_shards())
+    for load in (0.0, 0.65):
+        options = BackendOptions(
+            pixels=shard_set.manifest.pixels,
+            batch_size=8,
+            device=torch.device("cuda", 0),
+            num_threads=1,
+            hw_decoder_load=load,
+        )
+        with dali_graph._new_pipeline(options):
+            node = dali_graph._decoded(augment.plan(shard_set), options)
+        while "decoders__" not in str(node.source.spec):
+            node = node.source.inputs[0]
+        assert f"hw_decoder_load: {load:.6f}" in str(node.source.spec) and "device: mixed" in str(node.source.spec)

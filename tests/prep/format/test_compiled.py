@@ -64,7 +64,10 @@ def test_no_place_for_the_code_costs_only_the_time_to_compile() -> None:
 def test_the_compiler_is_imported_by_the_first_call_and_not_before() -> None:
     script = (
         "import sys; from alexkit.prep.format.index_text import parse_lines; assert 'numba' not in sys.modules; "
-        "parse_lines(b'jpg 512 100 a.jpg cls 1536 1 a.cls\\n', 1); assert 'numba' in sys.modules"
+        "parse_lines(b'jpg 512 100 a.jpg cls 1536 1 a.cls\\n', 1); assert 'numba' in sys.modules; "
+        # Nor SciPy's linear algebra with it, which Numba still asks for where a user's function needs it.
+        "assert 'scipy.linalg' not in sys.modules; from numba.np import arraymath, linalg; "
+        "assert arraymath.ensure_blas is linalg.ensure_blas; linalg.ensure_blas(); assert 'scipy.linalg' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
 

@@ -1,0 +1,173 @@
+"""What the process that hands out the shards costs beside 16, 64 or 192 workers.
+
+    python benchmarks/preparation/coordinator.py [--workers 16,64,192] [--rate 210] [--images-per-shard 1000]
+
+Workers sleep as long as they would take for their images, `--rate` a second, and then link a finished shard and write
+its part, so a machine with few cores can have many of them. All else is what `alexprep shard` does: the listing is kept
+in a file, the plan is made from it, shards are handed out, counted and told, and the set is checked and completed.
+
+Printed are the processor's seconds of this one process: for starting the workers; per 1000 images while they work, and
+what that is of one core at the rate of all workers (goal: at most 30 %); for what nobody works beside, the plan and the
+end, per 1000 images. From these follows how much of N workers' speed a set of 1,281,167 images gets: the time of the
+work over that and the plan and the end (goal: 0.95), both spread over no more cores than this machine has.
+"""
+
+import argparse
+import functools
+import os
+import pickle
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from alexkit.prep.build.kept_listing import keep_listing
+from alexkit.prep.build.options import BuildOptions
+from alexkit.prep.build.part import PartJob, PartSummary, save_part
+from alexkit.prep.build.shard_job import ShardResult
+from alexkit.prep.build.split_build import SplitBuild
+from alexkit.prep.build.write_splits import _Progress, finish_split
+from alexkit.prep.format.manifest import ClassEntry
+from alexkit.prep.format.shard import Sample, index_path, write_shard
+from alexkit.prep.format.stats import PixelSums
+from alexkit.prep.sources.inputs import FileImage, SourceSplit
+from alexkit.prep.sources.recognize import Source
+from alexkit.prep.workers import Heartbeat, KeptWorkers, run_jobs
+
+IMAGENET_IMAGES = 1_281_167
+HEARTBEATS_PER_S = 2.0  # enough for a progress line; each wakes a sleeping process
+RATE_NAME = "ALEXKIT_BENCHMARK_RATE"
+
+
+def sleep_through(job: PartJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> PartSummary:
+    """In place of `write_part`: take the time of the images, and leave a shard and a part that were made before."""
+    num_images, rate = len(job.shard.images), float(os.environ[RATE_NAME])
+    stride = max(int(rate / HEARTBEATS_PER_S), 1)
+    for first in range(0, num_images, stride):
+        heartbeat(first)
+        time.sleep(min(stride, num_images - first) / rate)
+    folder = job.parts.parent
+    result = template(folder, num_images)
+    assert result.written is not None
+    entry = replace(result.written.entry, name=job.shard.path.name)
+    for to, link in ((job.shard.path, "template.tar"), (index_path(job.shard.path), "template.idx")):
+        to.unlink(missing_ok=True)
+        os.link(folder / f"{num_images}-{link}", to)
+    save_part(job, replace(result, written=replace(result.written, entry=entry)))
+    return PartSummary.of(result)
+
+
+@functools.cache
+def template(folder: Path, num_images: int) -> ShardResult:
+    """What `make_template` wrote for shards of so many images."""
+    result: ShardResult = pickle.loads((folder / f"{num_images}.pickle").read_bytes())
+    return result
+
+
+def make_template(folder: Path, num_images: int, num_bytes: int) -> None:
+    """A shard of `num_images` images of `num_bytes` noise, and what a worker would know of it."""
+    rng = np.random.default_rng(0)
+    samples = [
+        Sample(key=f"{i:09d}-a-{i}", image=rng.bytes(num_bytes), label=0, source=f"train/a/{i}.jpg")
+        for i in range(num_images)
+    ]
+    tar = folder / f"{num_images}-template.tar"
+    written = write_shard(tar, samples, image_ext="jpg")
+    index_path(tar).rename(folder / f"{num_images}-template.idx")
+    one = PixelSums.of(rng.integers(0, 256, (256, 256, 3), np.uint8))
+    sums = PixelSums(num_images=num_images, image_HWC=one.image_HWC * num_images, outer_CC=one.outer_CC * num_images)
+    (folder / f"{num_images}.pickle").write_bytes(pickle.dumps(ShardResult(written=written, sums=sums)))
+
+
+class Costs(NamedTuple):
+    """Processor's seconds of the process that hands out the work, and how many images were handed out."""
+
+    starting: float
+    working: float
+    images: int
+    """Images of the shards that came back while `working` was counted."""
+    plan: float
+    end: float
+    all_images: int
+
+
+def measure(folder: Path, num_workers: int, arguments: argparse.Namespace) -> Costs:
+    """Prepare, by sleeping workers, as many shards as keep all of them busy for `--rounds` shards each."""
+    per_shard = arguments.images_per_shard
+    num_images = per_shard * num_workers * arguments.rounds
+    images = [FileImage(f"a/{i}.jpg", 0, f"/photographs/a/{i}.jpg", arguments.image_bytes) for i in range(num_images)]
+    split = SourceSplit(name="train", classes=(ClassEntry(index=0, id="a", name="a"),), images=images)
+    work, out = folder / ".unfinished", folder / "train"
+    work.mkdir()
+    make_template(work, per_shard, arguments.image_bytes)
+    (split,) = keep_listing(Source(description="", splits=(split,)), work).splits
+    del images
+    with KeptWorkers() as kept:
+        build = SplitBuild(
+            split=split,
+            folder=out,
+            parts=work / "train",
+            options=BuildOptions(num_workers=num_workers, images_per_shard=per_shard),
+            software={},
+            kept=kept,
+            plan_sha256="0" * 64,
+        )
+        begun_at = time.process_time()
+        begun = build.begin()
+        planned_at = first_at = last_at = time.process_time()
+        num_back = 0
+        for num_back, last_at in enumerate(_answers(begun, kept, num_workers)):
+            if num_back == 0:
+                first_at = last_at
+        ended_at = time.process_time()
+        finish_split(build, lambda done, num_bad: None)
+        end = time.process_time() - ended_at
+    return Costs(
+        first_at - planned_at, last_at - first_at, num_back * per_shard, planned_at - begun_at, end, num_images
+    )
+
+
+def _answers(begun: "object", kept: KeptWorkers, num_workers: int) -> Iterator[float]:
+    """This process's time at every answer."""
+    from alexkit.prep.build.split_build import BegunSplit
+
+    assert isinstance(begun, BegunSplit)
+    told = _Progress([begun], lambda split: lambda done, num_bad: None)
+    sized = [(job, len(job.shard.images)) for job in begun.jobs]
+    for _, summary in run_jobs(sleep_through, sized, num_workers=num_workers, on_progress=told.update, kept=kept):
+        begun.add(summary)
+        yield time.process_time()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", default="16,64,192")
+    parser.add_argument("--rate", type=float, default=210.0, help="images/s of one worker")
+    parser.add_argument("--rounds", type=int, default=3, help="shards for each worker")
+    parser.add_argument("--images-per-shard", type=int, default=1000)
+    parser.add_argument("--image-bytes", type=int, default=26_000)
+    arguments = parser.parse_args()
+    os.environ[RATE_NAME] = str(arguments.rate)
+    print("         starting  handing out, ms  of one  plan, ms     end, ms      of N workers'")
+    print("workers  s         per 1000 images  core    per 1000     per 1000     speed")
+    for num_workers in map(int, arguments.workers.split(",")):
+        with tempfile.TemporaryDirectory() as name:
+            costs = measure(Path(name), num_workers, arguments)
+        rate = num_workers * arguments.rate
+        share = costs.working / max(costs.images, 1) * rate
+        serial = (costs.plan + costs.end) / costs.all_images  # by the clock no less, since some of it is in threads
+        speed = 1 / (1 + serial * rate) if rate else 0.0
+        print(
+            f"{num_workers:7}  {costs.starting:8.2f}  {1e6 * costs.working / max(costs.images, 1):15.2f}"
+            f"  {share:6.1%}  {1e6 * costs.plan / costs.all_images:8.2f}  {1e6 * costs.end / costs.all_images:8.2f}"
+            f"  {speed:8.2f} of {IMAGENET_IMAGES / rate:.0f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

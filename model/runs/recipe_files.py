@@ -1,0 +1,83 @@
+"""What recipe files say, as plain data: by name or path, with what they take from the recipe they name as `base`.
+
+No key is checked here, so that a list of recipes loads nothing but the files.
+"""
+
+import difflib
+import json
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+
+MAX_RECIPE_BYTES = 2**20
+
+
+def built_in_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = files("alexkit.model.recipes")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_recipe(name_or_file: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The keys of a recipe, those of its `base` included. InputError for what is no recipe, or its own base."""
+    if name_or_file in seen:
+        raise InputError(f"{name_or_file}: is its own base ({' → '.join([*seen, name_or_file])})")
+    data = read_table(name_or_file, where=f"{seen[-1]}: base: " if seen else "")
+    data.pop("about", None)
+    base = data.pop("base", None)
+    data.setdefault("name", Path(name_or_file).stem)
+    return data if base is None else _merged(read_recipe(str(base), (*seen, name_or_file)), data)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `own` put in, table by table."""
+    inner = {key: _merged(base[key], own[key]) for key in own if isinstance(own[key], dict) and key in base}
+    return {**base, **own, **inner}
+
+
+def read_table(name_or_file: str, where: str = "") -> dict[str, Any]:
+    """The keys of one recipe as its file has them; InputError, which `where` begins, for what is no recipe."""
+    path = Path(name_or_file)
+    if name_or_file in built_in_recipes():
+        text = (files("alexkit.model.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
+    elif path.suffix in (".toml", ".json") and path.is_file():
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise InputError(f"{path}: larger than {MAX_RECIPE_BYTES} bytes; this is not a recipe")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not a text file ({error})") from None
+    else:
+        raise InputError(f"{where}{_no_recipe(name_or_file)}")
+    return _parsed(text, path)
+
+
+def _no_recipe(name_or_file: str) -> str:
+    """Why this is none, and what was probably meant."""
+    path = Path(name_or_file)
+    if path.suffix in (".toml", ".json"):
+        return f"no such file {name_or_file!r}; 'alextrain recipes' lists the recipes that come with alexkit"
+    if path.exists():
+        return f"{name_or_file!r} is no recipe; name a .toml file, or the config.json of a run folder"
+    near = ", ".join(difflib.get_close_matches(name_or_file, built_in_recipes(), n=3, cutoff=0.5))
+    meant = f"perhaps {near}; " if near else ""
+    return f"no recipe {name_or_file!r}; {meant}'alextrain recipes' lists all, and the name of a file ends in .toml"
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    if path.suffix != ".json":
+        try:
+            return tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not TOML: {error}") from None
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
+        raise InputError(f"{path}: holds no recipe; name the config.json of a run folder")
+    recipe: dict[str, Any] = config["recipe"]
+    return recipe
