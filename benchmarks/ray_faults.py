@@ -350,7 +350,10 @@ def main() -> None:
                     keep(lane.make(*trials.popleft(), float(str(calm["seconds"]))))
 
         with ThreadPoolExecutor(len(lanes)) as threads:
-            list(threads.map(make_all, lanes))
+            try:
+                list(threads.map(make_all, lanes))
+            finally:
+                trials.clear()  # stopped: those under way are made to their end
     raise SystemExit(0 if all(row["equal"] for row in rows) else 1)
 
 
