@@ -57,6 +57,11 @@ def test_the_shell_of_every_step_parses_and_its_make_targets_exist(script: str) 
     assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in targets)
 
 
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__ and citation["references"][0]["year"] == 2012
+
+
 @pytest.mark.parametrize(("tag", "right"), [(f"v{__version__}", True), ("v0.0.0", False), (__version__, False)])
 def test_a_release_needs_the_tag_of_its_version(tag: str, right: bool) -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())

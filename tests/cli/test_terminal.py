@@ -75,6 +75,13 @@ def test_errors_and_warnings_name_the_address_in_place_of_the_folder_that_stands
     )
 
 
+def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    result = CliRunner().invoke(failing(InputError("not reached")))
+    assert result.exit_code == 1
+    assert result.output == "Error: alexkit runs on Linux, its preparation on macOS too; on Windows use WSL 2\n"
+
+
 @pytest.mark.parametrize("error", [InputError, OSError, ImportError])
 def test_what_a_user_can_get_wrong_is_one_line(error: type[Exception]) -> None:
     command = failing(error("shards/x.tar: 3 bytes,\n expected 4"))
