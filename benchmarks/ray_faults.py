@@ -102,7 +102,7 @@ class Cluster:
 
     def wait_until_idle(self) -> None:
         """Return when all nodes are alive with nothing to do; RuntimeError after two minutes."""
-        assert self.watcher.stdin and self.watcher.stdout and self.watcher.stderr
+        assert self.watcher.stdin and self.watcher.stdout
         answer = ""
         for _ in range(240):
             try:
@@ -114,8 +114,7 @@ class Cluster:
             if answer.split() == ["alive:", str(NUM_HOSTS), "free:", str(NUM_HOSTS)]:
                 return
             time.sleep(0.5)
-        self.watcher.kill()
-        raise RuntimeError(f"no idle cluster of {NUM_HOSTS} nodes: {answer} {self.watcher.stderr.read()[-1000:]}")
+        raise RuntimeError(f"no idle cluster of {NUM_HOSTS} nodes: {answer}")
 
 
 @contextmanager
@@ -132,23 +131,21 @@ def cluster(logs: Path) -> Iterator[Cluster]:
                 where = ["--head", f"--port={PORT}", "--include-dashboard=false"]
             host.start([*ray, *where, f"--node-ip-address={host.address}"], logs / f"ray{host.number}.log", **quiet)
             if host is head:
-                _wait_for_port(head)
+                _wait_until_started(logs / "ray0.log")
         words = head.command([sys.executable, "-c", WATCHER, f"{head.address}:{PORT}"])
-        pipe, environment = subprocess.PIPE, {**os.environ, **quiet}
-        watcher = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment)
+        pipe, log, environment = subprocess.PIPE, (logs / "watcher.log").open("w"), {**os.environ, **quiet}
+        watcher = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=log, text=True, env=environment)
         head.started.append(watcher)
         yield Cluster(hosts=all_hosts, watcher=watcher)
 
 
-def _wait_for_port(head: Host) -> None:
-    """Return when the head answers; CalledProcessError after a minute."""
-    code = f"""import socket, sys, time
-for _ in range(600):
-    if not socket.socket().connect_ex(("{head.address}", {PORT})):
-        sys.exit()
-    time.sleep(0.1)
-sys.exit(1)"""
-    subprocess.run(head.command([sys.executable, "-S", "-c", code]), check=True)
+def _wait_until_started(log: Path) -> None:
+    """Return when the head is up: nodes that come earlier give up. RuntimeError after three minutes."""
+    for _ in range(1800):
+        if "Ray runtime started" in log.read_text():
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"no head of a cluster: {log.read_text()[-1000:]}")
 
 
 def run_on(head: Host, photos: Path, out: Path, log: Path) -> "subprocess.Popen[str]":
@@ -255,24 +252,23 @@ def make_trials(control: Control) -> None:
     line = sys.stdin.readline()
     failed_starts = 0
     while line:
-        with tempfile.TemporaryDirectory() as name, cluster(Path(name)) as on:
-            is_whole = True
-            while line and is_whole:
-                try:
+        try:
+            with tempfile.TemporaryDirectory() as name, cluster(Path(name)) as on:
+                is_whole = True
+                while line and is_whole:
                     on.wait_until_idle()
-                except RuntimeError:  # not what is tried here
-                    failed_starts += 1
-                    if failed_starts == MAX_FAILED_STARTS:
-                        raise
-                    break
-                kind, seed, undisturbed_s = json.loads(line)
-                if kind == "none":
-                    row = control.undisturbed(on, Path(name))
-                else:
-                    row = trial(kind, seed, on, control, undisturbed_s, Path(name))
-                print(json.dumps(row), flush=True)
-                is_whole = kind not in ("node", "cable")
-                line = sys.stdin.readline()
+                    kind, seed, undisturbed_s = json.loads(line)
+                    if kind == "none":
+                        row = control.undisturbed(on, Path(name))
+                    else:
+                        row = trial(kind, seed, on, control, undisturbed_s, Path(name))
+                    print(json.dumps(row), flush=True)
+                    is_whole = kind not in ("node", "cable")
+                    line = sys.stdin.readline()
+        except RuntimeError:  # the cluster did not start, which is not what is tried here
+            failed_starts += 1
+            if failed_starts == MAX_FAILED_STARTS:
+                raise
 
 
 class Lane:
