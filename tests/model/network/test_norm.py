@@ -118,8 +118,10 @@ def test_bfloat16_is_computed_in_float32_and_rounded_once() -> None:
     assert (y == expected.bfloat16()).float().mean() > 0.999
 
 
-def test_not_a_number_and_infinity_survive_in_bfloat16() -> None:
-    norm = ResponseNorm(1, size=1, alpha=1e-4, beta=0.75, k=2.0)
-    x = torch.tensor([float("nan"), 3.0, 1e38]).bfloat16().view(3, 1, 1, 1)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("relu", [False, True])
+def test_what_is_no_number_stays_so_and_what_overflows_becomes_zero(dtype: torch.dtype, relu: bool) -> None:
+    norm = ResponseNorm(1, size=1, alpha=1e-4, beta=0.75, k=2.0, relu=relu)
+    x = torch.tensor([float("nan"), 3.0, 1e38], dtype=dtype).view(3, 1, 1, 1)
     y = norm(x).flatten()
-    assert y[0].isnan() and y[1] > 0 and not y[2].isnan()
+    assert y[0].isnan() and y[1] > 0 and y[2] == 0

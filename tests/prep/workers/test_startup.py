@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ..conftest import DrawSource
@@ -29,3 +30,23 @@ def test_a_new_set_is_made_without_loading_what_reads_sets(draw_source: DrawSour
     loaded = loaded_after(code, *arguments, folder=tmp_path)
     assert (tmp_path / "out/val/manifest.json").exists() and "numpy" in loaded
     assert not loaded & {"pydantic", "numba", "torch", "rich", "pyarrow", "obstore", "urllib.request"}
+
+
+CHECK_AND_ADD_UP = """
+import multiprocessing
+from pathlib import Path
+from alexkit.prep import ShardSet
+from alexkit.prep.build.integrity.verify_shard import VerifyJob, verify_one_shard
+from alexkit.prep.reports.pca import SumJob, sum_one_shard
+from alexkit.prep.workers.heartbeat import Heartbeat, new_state
+found, heartbeat = ShardSet.open(Path(sys.argv[1])), Heartbeat(new_state(multiprocessing))
+job = {"folder": found.folder, "entry": found.manifest.shards[0], "first_sample": 0, "pixels": found.manifest.pixels}
+assert verify_one_shard(VerifyJob(**job, num_classes=4, decode=False), heartbeat, {}) == []
+assert sum_one_shard(SumJob(**job), heartbeat, {}).num_images == job["entry"].num_samples
+"""
+
+
+def test_sound_shards_are_checked_and_added_up_without_a_compiler(
+    draw_shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert "numba" not in loaded_after(CHECK_AND_ADD_UP, str(draw_shards()), folder=tmp_path)
