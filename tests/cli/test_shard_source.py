@@ -77,7 +77,7 @@ def test_a_fraction_is_held_out_and_repair_takes_the_same_options(
     ("option", "words"),
     [
         (("--val-fraction", "1"), r"'--val-fraction': 1.0 is not in the range 0<x<1"),
-        (("--class-depth", "0"), "'--class-depth': 0 is not in the range x>=1"),
+        (("--class-depth", "0"), "'--class-depth': 0 is not in the range 1<=x<=2048"),
         (("--keep", "caption,cls"), "--keep: 'cls' cannot be kept"),
         (("--keep", "caption"), "--keep caption: no image has a member, column or file of that name"),
         (("--layout", "parquet"), "holds no class folders, .* that are understood as parquet"),
