@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from alexkit.cores import num_cores
 
-BATCH, CROP = 256, 224
+BATCH, CROP = 64, 224
 CASES = {
     "loader-full": "Loader, order full",
     "loader-window": "Loader, order window",
@@ -73,14 +73,14 @@ def _resident(path: Path) -> tuple[int, int]:
     return sum(state & 1 for state in states), count
 
 
-def loader_epoch(folder: Path, order: str) -> int:
+def loader_epoch(folder: Path, order: str, num_samples: int) -> int:
     import torch
 
     from alexkit.pipeline import Loader, TrainAugment
 
     augment = TrainAugment(crop=CROP, mean="none", jitter="off")
-    batch = min(BATCH, 64)
-    with Loader(folder, batch_size=batch, augment=augment, order=order, dtype=torch.uint8) as loader:
+    batch_size = min(BATCH, num_samples)
+    with Loader(folder, batch_size=batch_size, augment=augment, order=order, dtype=torch.uint8) as loader:
         begin()
         return sum(len(batch.images) for batch in loader)
 
@@ -125,7 +125,7 @@ def begin() -> None:
 def run_case(case: str, folder: Path, num_samples: int) -> None:
     """One epoch in this process; prints its rate."""
     if case.startswith("loader-"):
-        count = loader_epoch(folder, case.removeprefix("loader-"))
+        count = loader_epoch(folder, case.removeprefix("loader-"), num_samples)
     elif case == "read":
         count = plain_epoch(folder, num_samples)
     else:
