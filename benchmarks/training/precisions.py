@@ -15,12 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from alexkit.model.runs.log import read_log
-from alexkit.model.runs.run import LOG
+from alexkit.model.evaluation.report.effects import Estimate
+from alexkit.model.evaluation.report.run_records import RunRecord, read_record
 
 PRECISIONS = ("fp32", "bf16")
-# Student's t for 95 %, by the number of differences.
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
 
 
 def kit(*words: str) -> None:
@@ -38,42 +36,29 @@ def train(shards: Path, runs: Path, precision: str, seed: int, options: argparse
     return runs / name
 
 
-def by_epoch(run: Path, epochs: int) -> list[tuple[float, float | None]]:
-    """Mean training loss and validation error, 0-1, of every epoch; None where nothing is validated."""
-    lines = read_log(run / LOG)
-    train_lines = [line for line in lines if line["kind"] == "train"]
-    errors = {int(line["epoch"]): line["top1_error"] for line in lines if line["kind"] == "val"}
-    last, found = max(line["step"] for line in train_lines), []
-    for epoch in range(1, epochs + 1):
-        steps = range(last * (epoch - 1) // epochs, last * epoch // epochs)
-        losses = [line["loss"] for line in train_lines if line["step"] - 1 in steps]
-        found.append((statistics.mean(losses) if losses else float("nan"), errors.get(epoch)))
-    return found
+def apart(pairs: list[tuple[float, float]], scale: float, digits: int) -> str:
+    """The mean of second less first, with the half width of its 95 % interval, over seeds."""
+    found = Estimate.of([scale * (second - first) for first, second in pairs], images=0)
+    return f"{found.value:+.{digits}f} ± {found.half:.{digits}f}"
 
 
-def interval(differences: list[float]) -> str:
-    """Mean of differences with the half width of its 95 % interval."""
-    mean = statistics.mean(differences)
-    if len(differences) not in T95:
-        return f"{mean:+.4f}"
-    return f"{mean:+.4f} ± {T95[len(differences)] * statistics.stdev(differences) / len(differences) ** 0.5:.4f}"
-
-
-def show(found: dict[str, list[list[tuple[float, float | None]]]], epochs: int) -> None:
+def show(found: dict[str, list[RunRecord]]) -> None:
     """The table: means over seeds, and the differences by seed."""
     print(f"{'':7}training loss                        difference          test error, %")
     print(f"{'epoch':7}fp32     bf16                     bf16 - fp32         fp32     bf16     difference")
-    for epoch in range(epochs):
-        loss = {name: [run[epoch][0] for run in runs] for name, runs in found.items()}
-        error = {name: [run[epoch][1] for run in runs] for name, runs in found.items()}
-        apart = interval([b - a for a, b in zip(loss["fp32"], loss["bf16"], strict=True)])
-        row = f"{epoch + 1:<7}{statistics.mean(loss['fp32']):<9.4f}{statistics.mean(loss['bf16']):<25.4f}{apart:20}"
-        pairs = [(a, b) for a, b in zip(error["fp32"], error["bf16"], strict=True) if a is not None and b is not None]
-        if pairs:
-            row += (
-                f"{100 * statistics.mean(a for a, _ in pairs):<9.2f}{100 * statistics.mean(b for _, b in pairs):<9.2f}"
-            )
-            row += interval([100 * (b - a) for a, b in pairs])
+    for seeds in zip(*(zip(*(run.epochs for run in runs), strict=True) for runs in found.values()), strict=True):
+        fp32, bf16 = seeds
+        losses = [(one.train_loss, other.train_loss) for one, other in zip(fp32, bf16, strict=True)]
+        means = [statistics.mean(values) for values in zip(*losses, strict=True)]
+        row = f"{fp32[0].epoch:<7}{means[0]:<9.4f}{means[1]:<25.4f}{apart(losses, 1, 4):20}"
+        errors = [
+            (one.val_error, other.val_error)
+            for one, other in zip(fp32, bf16, strict=True)
+            if one.val_error is not None and other.val_error is not None
+        ]
+        if errors:
+            means = [100 * statistics.mean(values) for values in zip(*errors, strict=True)]
+            row += f"{means[0]:<9.2f}{means[1]:<9.2f}{apart(errors, 100, 2)}"
         print(row)
 
 
@@ -90,15 +75,15 @@ def main() -> None:
         work = options.work or Path(temporary)
         shards, runs = work / "shards", work / "runs"
         kit("prep", "shard", str(options.cifar10), "--out", str(shards), "--size", "32", "--format", "raw", "-q")
-        found: dict[str, list[list[tuple[float, float | None]]]] = {name: [] for name in PRECISIONS}
+        found: dict[str, list[RunRecord]] = {name: [] for name in PRECISIONS}
         folders = []
         for seed in range(options.seeds):
             for precision in PRECISIONS:
                 folder = train(shards, runs, precision, seed, options)
                 folders.append(str(folder))
-                found[precision].append(by_epoch(folder, options.epochs))
+                found[precision].append(read_record(folder))
         kit("eval", "curves", *sorted(folders), "--out", str(work / "precisions.png"))
-        show(found, options.epochs)
+        show(found)
 
 
 if __name__ == "__main__":

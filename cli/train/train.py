@@ -154,24 +154,15 @@ def train(
     for seed, own in enumerate(folders):
         one, _ = _recipe(recipe, own.name, runs, (*overrides, f"training.seed={seed}"), change=False)
         _print_result(_train(one, shards, own, device, columns, change, restart), own, as_json)
-    from ...model.training.facts import validation_split
+    from ...model.training.validation import validation_split
 
     split = validation_split(chosen, shards)
     if split is None:
         return  # which every run has said
     from ..eval.evaluate import evaluate
 
-    words = [
-        "--shards",
-        str(shards),
-        "--split",
-        split,
-        "--device",
-        device,
-        *(["--json"] if as_json else []),
-        *map(str, folders),
-    ]
-    evaluate.main(words, standalone_mode=False)
+    words = ["--shards", str(shards), "--split", split, "--device", device, *map(str, folders)]
+    evaluate.main([*words, "--json"] if as_json else words, standalone_mode=False)
 
 
 def _require_train(shards: Path) -> None:
@@ -201,7 +192,9 @@ def _train(
             trainer.run()
             return None
         if trainer.run_folder.result:
-            note(f"{folder} is finished; raise training.epochs to go on, or choose another --name to train again")
+            by_error = trainer.run_folder.result["epochs"] < trainer.recipe.training.epochs
+            key = "lower training.stop_at_train_error by --change" if by_error else "raise training.epochs"
+            note(f"{folder} is finished; {key} to go on, or choose another --name to train again")
             result = trainer.run()
         else:
             if trainer.step:

@@ -17,8 +17,14 @@ from ..runs.run import LOG
 TRAIN_COLOR, VAL_COLOR, RATE_COLOR = "#1f6f8b", "#b83a4c", "#6b6b6b"
 RUN_COLORS = ("#1f6f8b", "#b83a4c", "#2c7a45", "#8a5a00", "#7a4fb0", "#4a4f57")
 RUN_DASHES = ("-", "--", ":")
-MAX_LEGEND = 18
+MAX_LEGEND = len(RUN_COLORS) * len(RUN_DASHES)
 """Runs whose colors and dashes differ; of more there is no legend."""
+
+
+def run_style(number: int) -> dict[str, Any]:
+    """Color and dashes of the line of a run, the first being number 0; after `MAX_LEGEND` runs they begin again."""
+    dashes = RUN_DASHES[number // len(RUN_COLORS) % len(RUN_DASHES)]
+    return {"color": RUN_COLORS[number % len(RUN_COLORS)], "ls": dashes}
 
 
 def draw_curves(folder: Path, steps_per_epoch: int) -> None:
@@ -80,13 +86,12 @@ def draw_runs(path: Path, runs: Sequence[Path]) -> list[tuple[Path, float, float
             raise InputError(f"{run}: {lacks}; name a folder that 'alextrain' wrote")
         steps_per_epoch = val[-1]["step"] / val[-1]["epoch"] if val else train[-1]["step"]
         name = run.resolve().name
-        color, dashes = RUN_COLORS[number % len(RUN_COLORS)], RUN_DASHES[number // len(RUN_COLORS) % len(RUN_DASHES)]
-        style: dict[str, Any] = {"color": color, "ls": dashes}
+        style = run_style(number)
         epochs = [_epoch(line, steps_per_epoch) for line in train]
         ends[0] += _line(axes[0], epochs, [line["loss"] for line in train], "{:.2f}", lw=1, **style, label=name)
         if val:
             epochs, errors = [line["epoch"] for line in val], [100 * line["top1_error"] for line in val]
-            best = _mark_best(axes[1], epochs, errors, color)
+            best = _mark_best(axes[1], epochs, errors, style["color"])
             name = f"{name} (best {errors[best]:.1f} % at {epochs[best]})"
             ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", marker="o", ms=3.5, **style, label=name)
             found.append((run, errors[best], epochs[best], errors[-1]))

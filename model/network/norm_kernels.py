@@ -30,9 +30,8 @@ def normalize(x: Rows, y: Rows, constants: Floats, group: int, size: int, relu: 
     alpha, beta, k = constants[0], constants[1], constants[2]
     maps, half, zero = x.shape[1], size // 2, constants.dtype.type(0)
     a, sums = np.empty(maps, constants.dtype), np.empty(maps, constants.dtype)
-    squares = np.zeros(
-        maps + 2 * half, constants.dtype
-    )  # zeros at both ends, so that windows there are like all others
+    # Zeros at both ends, so that windows there are like all others.
+    squares = np.zeros(maps + 2 * half, constants.dtype)
     middle = squares[half : half + maps]  # without its own name an index could be negative, and loops no vectors
     for pixel in range(first, end):
         for i in range(maps):
@@ -57,11 +56,8 @@ def normalize_gradient(
     """dx for the gradient g of y: g / scale^beta - 2 alpha beta a * window sum of g a / scale^(beta + 1)."""
     alpha, beta, k = constants[0], constants[1], constants[2]
     maps, half, zero = x.shape[1], size // 2, constants.dtype.type(0)
-    a, direct, sums = (
-        np.empty(maps, constants.dtype),
-        np.empty(maps, constants.dtype),
-        np.empty(maps, constants.dtype),
-    )
+    a, direct = np.empty(maps, constants.dtype), np.empty(maps, constants.dtype)
+    sums = np.empty(maps, constants.dtype)
     squares, ratios = np.zeros(maps + 2 * half, constants.dtype), np.zeros(maps + 2 * half, constants.dtype)
     middle, between = squares[half : half + maps], ratios[half : half + maps]
     weight = constants.dtype.type(-2) * alpha * beta

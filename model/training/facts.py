@@ -2,40 +2,16 @@
 
 import hashlib
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ... import __version__
-from ...errors import InputError
 from ...prep import ShardSet
 from ..runs.checkpoint import STATE, checkpoint_folders
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, CONFIG
-
-logger = logging.getLogger(__name__)
-
-
-WANTED = {"val": ("val",), "test": ("test", "val"), "none": ()}
-
-
-def validation_split(recipe: Recipe, shards: Path) -> str | None:
-    """The split to validate on, None where there is none."""
-    return next((split for split in WANTED[recipe.data.validate_on] if (shards / split).is_dir()), None)
-
-
-def allow_no_validation(recipe: Recipe, shards: Path) -> None:
-    """Say in a warning that nothing is validated, and why. InputError where the schedule needs it."""
-    wanted = WANTED[recipe.data.validate_on]
-    why = f"{shards} has no {' and no '.join(wanted)}" if wanted else "data.validate_on = 'none'"
-    if recipe.schedule.kind == "plateau":
-        raise InputError(
-            f"{why}, but schedule.kind = 'plateau' lowers the rate by the validation error; choose another "
-            "schedule, e.g. --recipe original, or shard a validation set"
-        )
-    logger.warning("nothing is validated: %s", why)
 
 
 def run_facts(

@@ -33,10 +33,11 @@ from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
 from .calendar import calendar_of
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
-from .facts import allow_no_validation, run_facts, validation_split
+from .facts import run_facts
 from .interval import Interval
 from .labels import require_classes, require_labels
 from .learner import begin_learner
+from .validation import allow_no_validation, validation_split
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, str], None]
@@ -176,7 +177,9 @@ class Trainer:
             if "top5_error" in last.rates:
                 words.append(f"top-5 {last.rates['top5_error']:.1%}")
         if self._learned_enough:
-            words.append(f"training error {self.progress.epoch_wrong / self.progress.epoch_images:.1%}: enough")
+            enough = self.recipe.training.stop_at_train_error
+            error = self.progress.epoch_wrong / self.progress.epoch_images
+            words.append(f"training error {error:.1%}, at most {enough:.1%}: stopping")
         return "  ".join(words)
 
     def _train_epoch(self, log: RunLog, stop: StopRequest, report: Report | None) -> None:

@@ -97,10 +97,12 @@ def stored_sums(
     """
     manifest = shard_set.manifest
     # Where there is an index.bin, nobody loads the compiled loops that read the shards' own indexes.
-    firsts = shard_set.sample_index().first_S.tolist() if manifest.index_sha256 else [None] * len(manifest.shards)
+    firsts = [None] * len(manifest.shards)
+    if manifest.index_sha256:
+        firsts = shard_set.sample_index().first_S[:-1].tolist()  # behind them stands the number of all samples
     jobs = [
         (SumJob(folder=shard_set.folder, entry=shard, first_sample=first, pixels=manifest.pixels), shard.num_samples)
-        for shard, first in zip(manifest.shards, firsts, strict=False)
+        for shard, first in zip(manifest.shards, firsts, strict=True)
     ]
     total = PixelSums.zero(manifest.pixels.size_px)
     running = run_jobs_by(engine, sum_one_shard, jobs, num_workers=num_workers, on_progress=on_progress)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ....errors import InputError
 from ...runs.load import built_in_recipes, load_about
-from ..figures import RUN_COLORS, RUN_DASHES, new_figure, save_figure
+from ..figures import new_figure, run_style, save_figure
 from .effects import TRAINING_ERROR_OF_FIGURE_1, Group, groups_of
 from .run_records import EpochRecord, RunRecord
 
@@ -46,19 +46,12 @@ def draw_errors(path: Path, records: Sequence[RunRecord]) -> None:
 def _draw_chart(axis: Any, groups: Sequence[Group], value: Callable[[EpochRecord], float | None]) -> None:
     rates_differ = len({group.first.recipe.training.rate for group in groups}) > 1
     for place, group in enumerate(groups):
-        color, dashes = RUN_COLORS[place % len(RUN_COLORS)], RUN_DASHES[place // len(RUN_COLORS) % len(RUN_DASHES)]
         rate = f", rate {group.first.recipe.training.rate:g}" if rates_differ else ""
-        for seed, record in enumerate(group.records):
+        for number, record in enumerate(group.records):
             points = [(epoch.epoch, found) for epoch in record.epochs if (found := value(epoch)) is not None]
-            label = f"{group.name}{rate}" if seed == 0 else None
-            axis.plot(
-                [epoch for epoch, _ in points],
-                [found for _, found in points],
-                color=color,
-                ls=dashes,
-                lw=1.3,
-                label=label,
-            )
+            label = f"{group.name}{rate}" if number == 0 else None
+            epochs, values = [epoch for epoch, _ in points], [found for _, found in points]
+            axis.plot(epochs, values, lw=1.3, label=label, **run_style(place))
 
 
 def _serves_figure_1(group: Group) -> bool:

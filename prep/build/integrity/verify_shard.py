@@ -79,9 +79,8 @@ def verify_one_shard(job: VerifyJob, heartbeat: Heartbeat, poisoned: dict[int, s
         findings.append(Finding(file=index_path(path).name, problem=OTHER_HASH))
     equal = sha256_of(path) == job.entry.sha256
     if equal and not job.decode:
-        return (
-            findings  # without a look at the lines, whose compiled loops take longer to load than small shards to read
-        )
+        # Without a look at the lines, whose compiled loops take longer to load than small shards to read.
+        return findings
     index = parse_index(lines, index_path(path), shard_bytes=job.entry.num_bytes) if is_sound else None
     rows = _rows(job, index)
     if rows is None:

@@ -180,7 +180,7 @@ def test_a_run_ends_after_the_first_epoch_with_the_training_error_it_was_to_reac
     lines: list[str] = []
     result = train(shards, tmp_path / "whole", enough, on_epoch=lines.append)
     assert (result["epochs"], result["steps"], result["images"]) == (2, 12, 40)
-    assert lines[1].endswith(f"training error {errors[1]:.1%}: enough")
+    assert lines[1].endswith(f"training error {errors[1]:.1%}, at most {(errors[0] + errors[1]) / 2:.1%}: stopping")
     assert train(shards, tmp_path / "whole", enough) == result  # it is finished
     # Stopped within the epoch, it has not forgotten what it saw of it.
     with pytest.raises(Stopped):
