@@ -3,7 +3,8 @@
 Rows are pixels, columns maps: `x`, `y`, `g`, `dx` are (pixels, maps), float32, float64 or the bits of bfloat16, which
 is widened in the cache and rounded once when it is written. `constants` are alpha, beta and k in the type that is
 computed in. The scale is computed again in the backward pass, which is cheaper than writing and reading it. Loops run
-over whole rows: groups of 48 maps would leave a third of each to a loop of single numbers.
+over whole rows: groups of 48 maps would leave a third of each to a loop of single numbers. The loop that reads a row
+stands in both kernels: as a function of its own it made them slower (benchmarks/README.md).
 """
 
 import functools
