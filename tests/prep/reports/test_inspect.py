@@ -105,7 +105,14 @@ def test_chromium_shows_the_page_without_an_error(surveys: list[Survey], tmp_pat
     page, picture = tmp_path / "inspect.html", tmp_path / "page.png"
     page.write_text(page_of(surveys))
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--enable-logging=stderr", f"--window-size={width},2400", f"--screenshot={picture}", page.as_uri()]
+    # Time goes on until the page is done, however busy the machine is; a picture of a half-drawn page proves nothing.
+    command += [
+        "--virtual-time-budget=10000",
+        "--enable-logging=stderr",
+        f"--window-size={width},2400",
+        f"--screenshot={picture}",
+        page.as_uri(),
+    ]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     assert "CONSOLE" not in done.stderr, done.stderr
     shown = np.asarray(Image.open(picture).convert("RGB")).astype(int)
