@@ -37,7 +37,7 @@ from .facts import run_facts
 from .interval import Interval
 from .labels import require_classes, require_labels
 from .learner import begin_learner
-from .validation import allow_no_validation, validation_split
+from .validation import require_validation
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, str], None]
@@ -82,9 +82,7 @@ class Trainer:
                 f"data.crop is {data.crop} px, but the network {recipe.network.kind} reads {table.input_px} px; --set "
                 f"data.crop={table.input_px}, or choose another network.kind or network.input"
             )
-        split = validation_split(recipe, shards)
-        if split is None:
-            allow_no_validation(recipe, shards)
+        split = require_validation(recipe, shards)
         self.calendar = calendar_of(recipe, shards)
         with ExitStack() as stack:  # a start that is refused leaves nothing open
             facts = run_facts(recipe, shards, split, folder, self.precision)

@@ -17,8 +17,11 @@ def validation_split(recipe: Recipe, shards: Path) -> str | None:
     return next((split for split in _SPLITS[recipe.data.validate_on] if (shards / split).is_dir()), None)
 
 
-def allow_no_validation(recipe: Recipe, shards: Path) -> None:
-    """Say in a warning that nothing is validated, and why. InputError where the schedule needs it."""
+def require_validation(recipe: Recipe, shards: Path) -> str | None:
+    """`validation_split`, with a warning where there is none that says why. InputError where the schedule needs one."""
+    split = validation_split(recipe, shards)
+    if split is not None:
+        return split
     splits = _SPLITS[recipe.data.validate_on]
     why = f"{shards} has no {' and no '.join(splits)}" if splits else "data.validate_on = 'none'"
     if recipe.schedule.kind == "plateau":
@@ -27,3 +30,4 @@ def allow_no_validation(recipe: Recipe, shards: Path) -> None:
             "schedule, e.g. --recipe original, or shard a validation set"
         )
     logger.warning("nothing is validated: %s", why)
+    return None
