@@ -26,6 +26,7 @@ HEAVY = (
     "obstore",
     "scipy",
     "ray",
+    "triton",
 )
 
 MAX_LINES = 400
@@ -42,11 +43,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "prep.build": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers"),
     "prep.reports": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),
     "pipeline": ("pipeline", "prep.storage", "prep.format", "prep.images.stored", "prep.images.decode"),
-    "model.network": (),
+    "model.gpu": (),
+    "model.network": ("model.gpu",),
     "model.runs": ("model.network",),
     "model.processes": ("model.network",),
     "model.evaluation": ("model.network", "model.runs", "model.processes"),
-    "model.training": ("model.network", "model.runs", "model.processes", "model.evaluation"),
+    "model.training": ("model.gpu", "model.network", "model.runs", "model.processes", "model.evaluation"),
     "cli.prep": ("cli.terminal", "cli.locations"),
     # Several seeds are evaluated together.
     "cli.train": ("cli.terminal", "cli.locations", "cli.default_group", "cli.eval"),

@@ -5,7 +5,7 @@ but after a drop the paper's velocity still carries the old, larger steps.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast, overload
 
 import numpy as np
@@ -14,10 +14,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ...errors import InputError
+from ..gpu.available import kernels_run
 from ..network.columns import memory_order
 
 # Below this many numbers threads cost more than they save.
 NUMBERS_PER_THREAD = 2**16
+Factors = tuple[float, float, float]  # of the momentum, the weights and the gradient
+Part = tuple[Tensor, Tensor, Tensor, Tensor | None, Factors]  # weights, momentum, gradient, copy; all flat
 
 
 class PaperSGD(Optimizer):
@@ -44,6 +47,7 @@ class PaperSGD(Optimizer):
     copies: dict[Tensor, Tensor]
     """By parameter, its copy in bfloat16: the gradient is taken from it, where the parameter has none of its own, and
     every update rounds the parameter into it."""
+    _launches: Any = None  # how parameters on a GPU are updated
 
     def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
         for name, value, below in (("lr", lr, None), ("momentum", momentum, 1), ("weight_decay", weight_decay, None)):
@@ -51,6 +55,11 @@ class PaperSGD(Optimizer):
                 raise InputError(f"{name} must be at least 0{f' and below {below}' if below else ''}, got {value}")
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.copies = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """After a copy or a pickle, in which torch keeps nothing but groups and state."""
+        super().__setstate__(state)
+        self.__dict__.setdefault("copies", {})
 
     def momentum_buffer(self, parameter: Tensor) -> Tensor:
         """The last update of a parameter; zeros before the first."""
@@ -73,12 +82,11 @@ class PaperSGD(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            if group["lr"] == 0:
-                continue  # frozen
-            for parameter in group["params"]:
-                if (gradient := self.gradient(parameter)) is not None:
-                    self._update(parameter, gradient, group["lr"], group["momentum"], group["weight_decay"])
+        if kernels_run(self.param_groups[0]["params"][0].device):
+            self._update_on_gpu()
+        else:
+            for part in self._parts():
+                _update(*part)
         return loss
 
     def gradient(self, parameter: Tensor) -> Tensor | None:
@@ -86,22 +94,44 @@ class PaperSGD(Optimizer):
         copy = self.copies.get(parameter)
         return parameter.grad if copy is None or parameter.grad is not None else copy.grad
 
-    def _update(self, parameter: Tensor, gradient: Tensor, lr: float, momentum: float, weight_decay: float) -> None:
-        copy = self.copies.get(parameter)
-        # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
-        order = memory_order(parameter)
-        w, v = flat(parameter), flat(self.momentum_buffer(parameter))
-        g = flat(gradient.contiguous(memory_format=order), order)
-        if w.is_cpu and w.dtype == v.dtype == torch.float32 and g.dtype in (torch.float32, torch.bfloat16):
-            in_one_pass(w, v, g, None if copy is None else flat(copy, order), (momentum, -lr * weight_decay, -lr))
-            return
-        v.mul_(momentum).add_(w, alpha=-lr * weight_decay)
-        w.add_(v.add_(g, alpha=-lr))
-        if copy is not None:
-            flat(copy, order).copy_(w)
+    def _parts(self) -> Iterator[Part]:
+        """What the update reads and writes, for every parameter that has a gradient and is not frozen."""
+        for group in self.param_groups:
+            factors = (group["momentum"], -group["lr"] * group["weight_decay"], -group["lr"])
+            for parameter in group["params"] if group["lr"] else ():
+                if (gradient := self.gradient(parameter)) is None:
+                    continue
+                copy = self.copies.get(parameter)
+                # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
+                order = memory_order(parameter)
+                g = flat(gradient.contiguous(memory_format=order), order)
+                flat_copy = None if copy is None else flat(copy, order)
+                yield flat(parameter), flat(self.momentum_buffer(parameter)), g, flat_copy, factors
+
+    def _update_on_gpu(self) -> None:
+        from ..gpu import update
+
+        self._launches = self._launches or update.Update()
+        parts = [update.Part(*part) for part in self._parts()]
+        self._launches([part for part in parts if update.fits(part)])
+        for part in parts:
+            if not update.fits(part):
+                _update(*part)
 
 
-def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: tuple[float, float, float]) -> None:
+def _update(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: Factors) -> None:
+    """Update one parameter's flat weights and momentum, and round the weights into `copy`."""
+    if w.is_cpu and w.dtype == v.dtype == torch.float32 and g.dtype in (torch.float32, torch.bfloat16):
+        in_one_pass(w, v, g, copy, factors)
+        return
+    momentum, decay, rate = factors
+    v.mul_(momentum).add_(w, alpha=decay)
+    w.add_(v.add_(g, alpha=rate))
+    if copy is not None:
+        copy.copy_(w)
+
+
+def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: Factors) -> None:
     """Update flat weights and momentum on a CPU, float32, by a gradient in float32 or bfloat16.
 
     `copy`, bfloat16, becomes the rounded weights. `factors` are of the momentum, the weights and the gradient.

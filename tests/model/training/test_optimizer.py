@@ -91,6 +91,17 @@ def test_it_is_an_optimizer_of_torch_whose_state_can_be_saved_and_loaded_and_who
     assert second.param_groups[0]["lr"] == 0.05
 
 
+def test_a_copy_of_an_optimizer_goes_on_by_itself() -> None:
+    network = nn.Linear(3, 2)
+    ours = PaperSGD(network.parameters(), lr=0.1)
+    network(torch.ones(1, 3)).sum().backward()
+    network, other = deepcopy((network, ours))
+    network(torch.ones(1, 3)).sum().backward()
+    before = network.weight.clone()
+    other.step()
+    assert not torch.equal(network.weight, before)
+
+
 def torchs_update(w: Tensor, v: Tensor, g: Tensor, *, rate: float, momentum: float, decay: float) -> None:
     """The update in torch's own operations, in place."""
     v.mul_(momentum).add_(w, alpha=-rate * decay)
