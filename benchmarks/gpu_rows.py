@@ -166,6 +166,10 @@ ROWS: dict[str, tuple[str, Callable[[Settings], dict[str, float]]]] = {
         "step, bf16, forward and backward replayed from a CUDA graph",
         lambda s: step(s, lambda: training.replayed(s.batch, s.device), tf32=True),
     ),
+    "step-bf16-unread": (
+        "step, bf16, loss and norm never read",
+        lambda s: step(s, lambda: training.unread(s.batch, s.device), tf32=True),
+    ),
     "step-bf16-no-kernels": (
         "step, bf16, torch's operations in place of Triton's kernels",
         lambda s: step(s, without_kernels(s), tf32=True),

@@ -114,12 +114,29 @@ def replayed(batch: int, device: torch.device) -> Callable[[], None]:
         else:
             sums = learner._gradients(constant, None, step)
         assert learner._agree(sums, batch, constant.keys) is not None
-        for group in learner.optimizer.param_groups:
-            group["lr"] = 0.0001
-        learner.optimizer.step()
-        learner.step += 1
+        update(learner)
 
     return run
+
+
+def unread(batch: int, device: torch.device) -> Callable[[], None]:
+    """One step in bfloat16 whose loss and norm are not read: what reading them later could gain at most."""
+    learner, constant = learner_and_batch(batch, device, precision="bf16")
+
+    def run() -> None:
+        learner._gradients(constant, None)
+        learner._squared_gradient_norm()
+        update(learner)
+
+    return run
+
+
+def update(learner: Any) -> None:
+    """What follows once a step is found good."""
+    for group in learner.optimizer.param_groups:
+        group["lr"] = 0.0001
+    learner.optimizer.step()
+    learner.step += 1
 
 
 def learner_and_batch(batch: int, device: torch.device, **changes: Any) -> tuple[Any, Any]:

@@ -82,7 +82,8 @@ class PaperSGD(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if kernels_run(self.param_groups[0]["params"][0].device):
+        devices = {parameter.device for group in self.param_groups for parameter in group["params"]}
+        if len(devices) == 1 and kernels_run(devices.pop()):
             self._update_on_gpu()
         else:
             for part in self._parts():
