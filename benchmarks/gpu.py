@@ -193,7 +193,7 @@ def main() -> None:
     if not arguments.rehearse and not torch.cuda.is_available():
         raise SystemExit("no GPU here; --rehearse runs every row on the CPU")
     if arguments.rehearse:
-        arguments.batch, arguments.samples, arguments.row_limit = 4, 16, 600.0
+        arguments.batch, arguments.samples, arguments.row_limit = 2, 16, 600.0
     device = "cpu" if arguments.rehearse else "cuda:0"
     names = arguments.rows.split(",") if arguments.rows else list(gpu_rows.ROWS)
     # Starting takes about half of a row's time: imports, CUDA, the first steps.
