@@ -58,6 +58,10 @@ class PaperSGD(Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer: Tensor = state["momentum_buffer"]
+        order = memory_order(parameter)
+        if not buffer.is_contiguous(memory_format=order) and parameter.is_contiguous(memory_format=order):
+            # Loaded from a file that was written by a network in another memory order.
+            buffer = state["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
         return buffer
 
     @overload
@@ -87,18 +91,21 @@ class PaperSGD(Optimizer):
         return parameter.grad if copy is None or parameter.grad is not None else copy.grad
 
     def _update(self, parameter: Tensor, gradient: Tensor, lr: float, momentum: float, weight_decay: float) -> None:
-        copy = self.copies.get(parameter)
-        # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
-        order = memory_order(parameter)
-        w, v = flat(parameter), flat(self.momentum_buffer(parameter))
-        g = flat(gradient.contiguous(memory_format=order), order)
-        if w.is_cpu and w.dtype == v.dtype == torch.float32 and g.dtype in (torch.float32, torch.bfloat16):
-            in_one_pass(w, v, g, None if copy is None else flat(copy, order), (momentum, -lr * weight_decay, -lr))
+        copy, order = self.copies.get(parameter), memory_order(parameter)
+        w, v, g = parameter, self.momentum_buffer(parameter), gradient
+        is_flat = parameter.is_contiguous(
+            memory_format=order
+        )  # unlike a transposed weight, which torch updates as it is
+        if is_flat and w.is_cpu and w.dtype == v.dtype == torch.float32 and g.dtype in (torch.float32, torch.bfloat16):
+            # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
+            flat_w, flat_v, flat_g = flat(w), flat(v, order), flat(g.contiguous(memory_format=order), order)
+            flat_copy = None if copy is None else flat(copy, order)
+            in_one_pass(flat_w, flat_v, flat_g, flat_copy, (momentum, -lr * weight_decay, -lr))
             return
         v.mul_(momentum).add_(w, alpha=-lr * weight_decay)
         w.add_(v.add_(g, alpha=-lr))
         if copy is not None:
-            flat(copy, order).copy_(w)
+            copy.copy_(w)
 
 
 def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: tuple[float, float, float]) -> None:
