@@ -35,6 +35,8 @@ MAX_DEATHS = 3
 MAX_READ_SECONDS = 300.0
 POLL_SECONDS = 0.2
 SERVER_END_SECONDS = 10.0
+# What multiprocessing gives for a worker whose fork server was killed, the only one that could tell.
+UNKNOWN_CODE = 255
 # When our looks lie so far apart we were stopped ourselves (Ctrl-Z, a sleeping machine): no source is to blame.
 PAUSE_SECONDS = 2.0
 # How a crashing decoder ends a process; SIGKILL and SIGTERM come from outside.
@@ -289,7 +291,7 @@ def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
         assignment.crashes[current] += 1
         if assignment.crashes[current] == MAX_DEATHS:
             assignment.poisoned[current] = f"its decoder crashes every time ({_exit_words(code)})"
-    elif code is not None and code >= 0 and not worker.has_begun and main_path() is not None:
+    elif code is not None and 0 <= code != UNKNOWN_CODE and not worker.has_begun and main_path() is not None:
         raise main_failed(code)
     else:
         assignment.num_lost += 1

@@ -231,6 +231,34 @@ def test_a_fork_server_that_is_killed_in_a_run_costs_no_result(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_fork_server_that_is_killed_while_a_worker_starts_is_not_the_scripts_fault(tmp_path: Path) -> None:
+    """multiprocessing then knows no exit code and says 255; the worker was still importing the script."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import os, signal, threading, time\n"
+        "from multiprocessing import forkserver\n"
+        "from pathlib import Path\n"
+        "from alexkit.prep.workers import run_jobs\n"
+        "begun = Path(__file__).with_name('begun')\n"
+        "if __name__ == '__mp_main__' and not begun.exists():\n"
+        "    server = os.getppid()\n"
+        "    begun.touch()\n"
+        "    while os.getppid() == server:\n"
+        "        time.sleep(0.01)\n"
+        "def kill():\n"
+        "    while not begun.exists():\n"
+        "        time.sleep(0.01)\n"
+        "    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)\n"
+        "def double(job, heartbeat, poisoned):\n"
+        "    return 2 * job\n"
+        "if __name__ == '__main__':\n"
+        "    threading.Thread(target=kill).start()\n"
+        "    print(*run_jobs(double, [(21, 1)], num_workers=1, on_progress=lambda done: None))\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
+    assert run.stdout == "(21, 42)\n", run.stderr
+
+
 def test_a_fork_server_that_does_not_answer_is_killed_and_another_begun(
     tasks: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
