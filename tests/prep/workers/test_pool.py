@@ -245,6 +245,7 @@ def test_a_fork_server_that_is_killed_while_a_worker_starts_is_not_the_scripts_f
         "    begun.touch()\n"
         "    while os.getppid() == server:\n"
         "        time.sleep(0.01)\n"
+        "    time.sleep(3)\n"
         "def kill():\n"
         "    while not begun.exists():\n"
         "        time.sleep(0.01)\n"
