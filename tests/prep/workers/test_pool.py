@@ -117,6 +117,22 @@ def test_a_script_without_a_main_guard_is_told_of_the_guard_by_parent_and_worker
     assert done.stdout == "[(7, 7)]\n", done.stderr
 
 
+def test_a_script_without_a_main_guard_is_told_also_where_the_worker_ends_before_it_gets_a_job(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from alexkit.prep.workers import pool\n"
+        "class Slow(pool._Worker):\n"
+        "    def __init__(self, context):\n"
+        "        super().__init__(context)\n"
+        "        self.process.join(60)\n"
+        "pool._Worker = Slow\n"
+        "list(pool.run_jobs(print, [(7, 5)], num_workers=1, on_progress=lambda done: None))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if line.startswith("alexkit.errors.InputError: ")]
+    assert len(said) == 2 and "ended with code 1 while it imported" in said[1], done.stderr
+
+
 def test_an_input_that_crashes_its_decoder_is_poisoned_with_the_reason(tasks: ModuleType) -> None:
     assert run(tasks.crash_at_three, [5]) == [(5, {3: "its decoder crashes every time (killed by SIGSEGV)"})]
 
