@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "prep.images": ("prep.format",),
     "prep.workers": ("prep.format",),
     "prep.sources": ("prep.storage", "prep.format", "prep.workers"),
-    "prep.demo": ("prep.format", "prep.workers"),
+    "prep.demo": ("prep.format", "prep.workers", "prep.sources"),
     "prep.build": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers"),
     "prep.reports": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),
     "pipeline": ("pipeline", "prep.storage", "prep.format", "prep.images.stored", "prep.images.decode"),

@@ -20,7 +20,9 @@ from ..network.columns import memory_order
 # Below this many numbers threads cost more than they save.
 NUMBERS_PER_THREAD = 2**16
 Factors = tuple[float, float, float]  # of the momentum, the weights and the gradient
-Part = tuple[Tensor, Tensor, Tensor, Tensor | None, Factors]  # weights, momentum, gradient, copy; all flat
+Part = tuple[
+    Tensor, Tensor, Tensor, Tensor | None, Factors
+]  # weights, momentum, gradient, copy; flat where they can be
 
 
 class PaperSGD(Optimizer):
@@ -67,6 +69,10 @@ class PaperSGD(Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer: Tensor = state["momentum_buffer"]
+        order = memory_order(parameter)
+        if not buffer.is_contiguous(memory_format=order) and parameter.is_contiguous(memory_format=order):
+            # Loaded from a file that was written by a network in another memory order.
+            buffer = state["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
         return buffer
 
     @overload
@@ -102,27 +108,29 @@ class PaperSGD(Optimizer):
             for parameter in group["params"] if group["lr"] else ():
                 if (gradient := self.gradient(parameter)) is None:
                     continue
-                copy = self.copies.get(parameter)
+                copy, order, v = self.copies.get(parameter), memory_order(parameter), self.momentum_buffer(parameter)
+                if not parameter.is_contiguous(memory_format=order):  # a transposed weight, which is updated as it is
+                    yield parameter, v, gradient, copy, factors
+                    continue
                 # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
-                order = memory_order(parameter)
                 g = flat(gradient.contiguous(memory_format=order), order)
-                flat_copy = None if copy is None else flat(copy, order)
-                yield flat(parameter), flat(self.momentum_buffer(parameter)), g, flat_copy, factors
+                yield flat(parameter), flat(v, order), g, None if copy is None else flat(copy, order), factors
 
     def _update_on_gpu(self) -> None:
         from ..gpu import update
 
         self._launches = self._launches or update.Update()
         parts = [update.Part(*part) for part in self._parts()]
-        self._launches([part for part in parts if update.fits(part)])
-        for part in parts:
-            if not update.fits(part):
+        fitting = [is_flat(part.w) and update.fits(part) for part in parts]
+        self._launches([part for part, fits in zip(parts, fitting, strict=True) if fits])
+        for part, fits in zip(parts, fitting, strict=True):
+            if not fits:
                 _update(*part)
 
 
 def _update(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: Factors) -> None:
-    """Update one parameter's flat weights and momentum, and round the weights into `copy`."""
-    if w.is_cpu and w.dtype == v.dtype == torch.float32 and g.dtype in (torch.float32, torch.bfloat16):
+    """Update one parameter's weights and momentum, and round the weights into `copy`."""
+    if is_flat(w) and w.is_cpu and w.dtype == v.dtype == torch.float32 and g.dtype in (torch.float32, torch.bfloat16):
         in_one_pass(w, v, g, copy, factors)
         return
     momentum, decay, rate = factors
@@ -151,6 +159,11 @@ def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: F
         team(torch.get_num_threads()).run(kernel, w.numel(), *arguments)
     if copy is not None and g.dtype != torch.bfloat16:
         copy.copy_(w)
+
+
+def is_flat(x: Tensor) -> bool:
+    """Whether it is one line of numbers, without gaps."""
+    return x.ndim == 1 and x.is_contiguous()
 
 
 def flat(x: Tensor, order: torch.memory_format | None = None) -> Tensor:
