@@ -8,7 +8,7 @@ ARG TORCH_INDEX_12=https://download.pytorch.org/whl/cu126
 ARG TORCH_INDEX_13=https://download.pytorch.org/whl/cu130
 
 WORKDIR /alexkit
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY pyproject.toml setup.py README.md LICENSE constraints.txt ./
 COPY src src
 COPY prep prep
 COPY pipeline pipeline

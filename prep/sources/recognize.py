@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
@@ -154,7 +155,7 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
     if path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         raise InputError(
             f"{path}: one archive; if it is a shard of samples or an archive of ILSVRC, name its folder, else unpack "
-            f"it (tar -xf {path.name}) and name what comes out"
+            f"it (tar -xf {quote(path.name)}) and name what comes out"
         )
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
