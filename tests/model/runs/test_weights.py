@@ -117,7 +117,7 @@ def test_caffes_weights_are_refused_by_another_network_with_what_to_set(tmp_path
 
 
 def test_a_pickle_is_named_as_such_with_the_line_that_converts_it(tmp_path: Path) -> None:
-    for name in ("alexnet.pth", "Alex's \"net\"", "unnamed"):
+    for name in ("alexnet.pth", 'Alex\'s "net"', "unnamed"):
         torch.save({"x": torch.zeros(1)}, tmp_path / name)
         with pytest.raises(ValueError, match=r"a PyTorch pickle, which is never opened here.*save_file") as error:
             read_weights(tmp_path / name)
