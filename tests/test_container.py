@@ -10,7 +10,7 @@ import yaml
 
 from alexkit import __version__
 
-from .test_package import ROOT
+from .test_package import ROOT, STAGES
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -23,8 +23,13 @@ def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_container_is_made_of_files_that_are_there() -> None:
-    sources = [word for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]]
-    assert sources and all((ROOT / source).exists() for source in sources)
+    assert "COPY . .\n" in DOCKERFILE
+    sent = re.findall("^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    # In an sdist the stages are in src/alexkit alone, and only there is its metadata.
+    needed = set(sent) - {"PKG-INFO"} - ({*STAGES} if not (ROOT / "prep").exists() else set())
+    assert needed >= {"pyproject.toml", "setup.py", "README.md", "LICENSE", "constraints.txt", "src"}
+    assert all((ROOT / name).exists() for name in needed)
+    assert (ROOT / "src/alexkit/prep/__init__.py").exists() and {*STAGES} <= set(sent)
 
 
 @pytest.mark.parametrize(("cuda", "index"), [("12", "twelve"), ("13", "thirteen"), ("11", None)])

@@ -4,10 +4,10 @@
 
 `slurm` gives the page's script to Debian's Slurm on two hosts (`apt-get install slurmd slurmctld slurm-client munge`):
 once undisturbed, once queued again after the first checkpoint. `job` starts the command of the Job's container on two
-hosts called as its pods, with the variable that an indexed Job sets, first undisturbed, then with pod 1 deleted (SIGTERM to
-its first process) and started again; shards come from a web server through the cache. A small CIFAR network replaces the recipe,
-one process those of eight GPUs. One line of JSON for each says whether all losses are equal, and where the
-second run began again.
+hosts called as its pods, with the variable that an indexed Job sets, first undisturbed, then with pod 1 deleted
+(SIGTERM to its first process) and started again; shards come from a web server through the cache. A small CIFAR network
+replaces the recipe, one process those of eight GPUs. One line of JSON for each says whether all losses are equal, and
+where the second run began again.
 """
 
 import argparse
@@ -21,13 +21,15 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "scale" / "clusters"), str(ROOT)]
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "scale" / "clusters"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hosts import Host, hosts
 from slurm_node_lost import start_slurm, wait_until
 from tests.conftest import write_shard_set
 
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/train-on-many-machines.md").read_text()
 SMALL = ["--recipe", "cifar10-19", "--set", "training.batch_size=16", "--set", "schedule.kind=linear"]
 SMALL += ["--set", "training.epochs=6"]
@@ -115,7 +117,7 @@ def try_job(folder: Path) -> dict[str, object]:
 
         def pods(name: str, attempt: str) -> "list[subprocess.Popen[str]]":
             command = container_command(folder, name, f"http://{pair[0].address}:{PORT}")
-            settings = {"OMP_NUM_THREADS": "1", "ALEXKIT_TIMEOUT_S": "60"}
+            settings = {"OMP_NUM_THREADS": "1"}
             return [
                 host.start(
                     [word or str(folder / f"cache-{host.number}") for word in command],
@@ -140,11 +142,12 @@ def try_job(folder: Path) -> dict[str, object]:
 def main() -> None:
     """Try what was named, or both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--keep", type=Path, help="a folder for shards, runs and logs, which stays")
     parser.add_argument("what", nargs="*", choices=["slurm", "job", []], help="one of them alone")
-    chosen = parser.parse_args().what or ["slurm", "job"]
-    for what in chosen:
+    options = parser.parse_args()
+    for what in options.what or ["slurm", "job"]:
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+            folder = (options.keep or Path(name)) / what
             for split, count in (("train", 160), ("val", 16)):
                 write_shard_set(folder / "shards" / split, num_samples=count, size_px=32, split=split)
             print(json.dumps((try_slurm if what == "slurm" else try_job)(folder)), flush=True)
