@@ -157,6 +157,8 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
             f"{path}: one archive; if it is a shard of samples or an archive of ILSVRC, name its folder, else unpack "
             f"it (tar -xf {quote(path.name)}) and name what comes out"
         )
+    if path.suffix.lower() == ".parquet":
+        raise InputError(f"{path}: one parquet file; name its folder, whose parquet files are read together")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path}: a file, but no list of images; expected a folder, a .zip of class folders, or a list: a .csv, "
