@@ -46,12 +46,12 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
             best = f" (best {errors[lowest]:.1f} % at {epochs[lowest]:.0f})"
         ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", label=f"{label}, top-1{best}", **style)
         # Absent where top-5 says nothing; not in all lines of a log that an older version began.
-        top5 = [
-            (epoch, 100 * line["top5_error"]) for epoch, line in zip(epochs, mine, strict=True) if "top5_error" in line
-        ]
-        if kind == "val" and top5:
+        with_top5 = [line for line in mine if "top5_error" in line]
+        if kind == "val" and with_top5:
+            errors = [100 * line["top5_error"] for line in with_top5]
+            epochs = [_epoch(line, steps_per_epoch) for line in with_top5]
             style |= {"ls": "--", "ms": 3, "lw": 1}
-            ends[1] += _line(axes[1], *map(list, zip(*top5, strict=True)), "{:.1f} %", label=f"{label}, top-5", **style)
+            ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", label=f"{label}, top-5", **style)
     train = [line for line in lines if line["kind"] == "train"]
     rate = axes[0].twinx()
     epochs = [_epoch(line, steps_per_epoch) for line in train]
