@@ -34,6 +34,10 @@ MAX_MANIFEST_BYTES = 256 * 2**20
 _FORBIDDEN = frozenset(("/", "\0", os.sep))  # in the plain name of a file
 
 
+UNLABELED = "unlabeled"
+"""The id of the only class of a set whose images were stored without labels."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassEntry:
     """One row of the class table: `index` is the label, `id` the WordNet id or folder, `name` what people say."""
