@@ -39,8 +39,8 @@ class Times:
     clock: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
 
-    def of(self, batches: Iterator[Any], step_s: float) -> bool:
-        """Time one `next`; whether there was a batch. An end is added to what was timed last."""
+    def of(self, batches: Iterator[Any], step_s: float) -> None:
+        """Time one `next`; that of an end, where no batch comes, is added to the one before."""
         begun, used = time.perf_counter(), time.process_time()
         is_there = next(batches, None) is not None
         seconds, processor = time.perf_counter() - begun, time.process_time() - used
@@ -48,28 +48,34 @@ class Times:
         if is_there:
             self.clock.append(seconds)
             self.processor.append(processor)
-        elif self.clock:
+        else:
             self.clock[-1] += seconds
-        return is_there
 
 
 def latencies(loader: Loader, control: Iterator[Any], epochs: int, step_s: float) -> tuple[Times, Times, Times]:
     """Times within epochs, of each epoch's first `next` with the end of the epoch before, and of the control."""
-    within, boundary, bare, first_epoch = Times(), Times(), Times(), Times()
+    within, boundary, bare = Times(), Times(), Times()
     for epoch in range(epochs):
+        if epoch == 1:
+            within, boundary, bare = Times(), Times(), Times()
+        settle()
         batches = iter(loader)
-        (boundary if epoch else first_epoch).of(batches, step_s)
-        while (within if epoch else first_epoch).of(batches, step_s) if loader_goes_on(loader) else False:
-            pass
+        boundary.of(batches, step_s)
+        for _ in range(len(loader) - 1):
+            within.of(batches, step_s)
         boundary.of(batches, 0.0)  # the end of the loop, in which no batch comes
+        settle()
         for _ in range(len(loader)):
-            (bare if epoch else first_epoch).of(control, step_s)
+            bare.of(control, step_s)
     return within, boundary, bare
 
 
-def loader_goes_on(loader: Loader) -> bool:
-    """Whether the epoch that is being read has another batch."""
-    return bool(loader.state_dict()["position"] % (len(loader) * loader.batch_size))
+def settle() -> None:
+    """Wait until the other's batches under way are done, whose time would be counted here."""
+    used = -1.0
+    while time.process_time() - used > 1e-3:
+        used = time.process_time()
+        time.sleep(0.1)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -155,10 +155,12 @@ class SplitBuild:
         return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256
 
     def _results(self) -> Iterator[ShardResult]:
-        return (self._result(number, check=False) for number in range(self.plan.num_shards))
+        """What `remove_changed` has checked, read again."""
+        for number in range(self.plan.num_shards):
+            path = self.parts / part_name(number)
+            yield self._there(number, load_part(path, self.plan_sha256, check=False) if path.exists() else None)
 
-    def _result(self, number: int, *, check: bool) -> ShardResult:
-        result = self.load(number, check=check)
+    def _there(self, number: int, result: ShardResult | None) -> ShardResult:
         if result is None:
             name = self.folder / self.plan.shard_name(number)
             raise InputError(f"{name}: was removed or changed while the run went on; the same command writes it again")
@@ -171,7 +173,7 @@ class SplitBuild:
         """
 
         def is_whole(number: int) -> bool:
-            result = self._result(number, check=True)
+            result = self._there(number, self.load(number))
             return self._is_whole(result.written.entry if result.written else None, result.e_tags)
 
         with ThreadPoolExecutor(1 if self.shared else num_cores()) as threads:
@@ -186,13 +188,19 @@ class SplitBuild:
     def complete(self) -> ShardSet:
         """Write the manifest and what lies beside it; InputError for a split without any good image."""
         sums = PixelSums.zero(self.options.pixels.size_px)
+        total_HWC = sums.image_HWC
         shards: list[ShardEntry] = []
         quarantined: list[Quarantined] = []
         patched: list[Patched] = []
         warnings: Counter[str] = Counter()
         num_enlarged, originals = 0, Originals()
         for result in self._results():
-            sums += result.sums
+            total_HWC += result.sums.image_HWC  # in place: the sums of a shard are as large as those of the set
+            sums = PixelSums(
+                num_images=sums.num_images + result.sums.num_images,
+                image_HWC=total_HWC,
+                outer_CC=sums.outer_CC + result.sums.outer_CC,
+            )
             quarantined += result.quarantined
             patched += result.patched
             warnings.update(result.warnings)
