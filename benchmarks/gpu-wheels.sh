@@ -4,6 +4,7 @@
 # and there:
 #     python3.12 -m venv gpu && gpu/bin/pip install --no-index --find-links FOLDER 'alexkit[cu13,train,report]' \
 #         pytest webdataset hypothesis
+# The machine also needs a C compiler and Python's header files, with which Triton builds what calls its kernels.
 set -euo pipefail
 folder=${1:?name a folder for the wheels}
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -73,7 +73,7 @@ def step(settings: Settings, make: Callable[[], Callable[[], None]], *, tf32: bo
     """Forward, backward and update; `make` builds the step after the precision of products is set."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     run = make()
-    for _ in range(3):
+    for _ in range(3 if settings.on_gpu else 1):
         run()
     wait(settings.device)
     if settings.on_gpu:
@@ -98,6 +98,15 @@ def wait(device: torch.device) -> None:
 def ours(settings: Settings, **changes: Any) -> Callable[[], Callable[[], None]]:
     """`alextrain`'s step on a constant batch."""
     return lambda: training.ours(settings.batch, settings.device, **changes)
+
+
+def without_kernels(settings: Settings) -> Callable[[], Callable[[], None]]:
+    """`alextrain`'s step with normalization and update as they are where Triton does not run."""
+    from alexkit.model.network import norm
+    from alexkit.model.training import optimizer
+
+    norm.kernels_run = optimizer.kernels_run = lambda device: False
+    return ours(settings, precision="bf16")
 
 
 def control(settings: Settings, compile: bool) -> Callable[[], Callable[[], None]]:
@@ -149,6 +158,22 @@ ROWS: dict[str, tuple[str, Callable[[Settings], dict[str, float]]]] = {
     "step-fp32": ("step, fp32", lambda s: step(s, ours(s, precision="fp32"))),
     "step-tf32": ("step, TF32", lambda s: step(s, ours(s, precision="fp32"), tf32=True)),
     "step-bf16": ("step, bf16", lambda s: step(s, ours(s, precision="bf16"), tf32=True)),
+    "step-bf16-compiled": (
+        "step, bf16, torch.compile",
+        lambda s: step(s, ours(s, precision="bf16", compile=True), tf32=True),
+    ),
+    "step-bf16-graph": (
+        "step, bf16, forward and backward replayed from a CUDA graph",
+        lambda s: step(s, lambda: training.replayed(s.batch, s.device), tf32=True),
+    ),
+    "step-bf16-unread": (
+        "step, bf16, loss and norm never read",
+        lambda s: step(s, lambda: training.unread(s.batch, s.device), tf32=True),
+    ),
+    "step-bf16-no-kernels": (
+        "step, bf16, torch's operations in place of Triton's kernels",
+        lambda s: step(s, without_kernels(s), tf32=True),
+    ),
     "step-plain": ("plain PyTorch, bf16", lambda s: step(s, control(s, False), tf32=True)),
     "step-plain-compiled": ("plain PyTorch, bf16, torch.compile", lambda s: step(s, control(s, True), tf32=True)),
     "train-jpeg": ("step, bf16, from JPEG shards", lambda s: step(s, from_shards(s, "jpeg"), tf32=True)),

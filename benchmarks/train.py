@@ -32,6 +32,11 @@ from alexkit.cores import num_cores
 NUM_CLASSES = 1000
 
 
+def compiler(device: torch.device) -> str:
+    """torch's own compiler; where nothing is measured, only its capture, which is what a CPU can show."""
+    return "inductor" if device.type == "cuda" else "aot_eager"
+
+
 def control(batch: int, device: torch.device, *, compile: bool = False) -> Callable[[], None]:
     """One training step of the plain network, forward and backward under torch.compile if asked."""
 
@@ -53,7 +58,7 @@ def control(batch: int, device: torch.device, *, compile: bool = False) -> Calla
     order = torch.channels_last if on_gpu else torch.contiguous_format
     network = network.to(device, memory_format=order)  # type: ignore[call-overload]
     if compile:
-        network = torch.compile(network)  # type: ignore[assignment]
+        network = torch.compile(network, backend=compiler(device))  # type: ignore[assignment]
     images, labels = constant_batch(batch, device)
     images = images.contiguous(memory_format=order)
     optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=0.0005)
@@ -69,7 +74,72 @@ def control(batch: int, device: torch.device, *, compile: bool = False) -> Calla
 
 
 def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]:
-    """One step of `alextrain`'s learner on a constant batch; `changes` go into the recipe."""
+    """One step of `alextrain`'s learner on a constant batch; `changes` go into the recipe.
+
+    With `compile`, forward and backward under torch.compile, of bfloat16 alone.
+    """
+    compile = changes.pop("compile", False)
+    learner, constant = learner_and_batch(batch, device, **changes)
+    if compile:
+        learner.copies.forward = torch.compile(learner.copies.forward, backend=compiler(device), fullgraph=True)
+    return lambda: void(learner.train_step(constant, 0.0001))
+
+
+def replayed(batch: int, device: torch.device) -> Callable[[], None]:
+    """One step in bfloat16 whose forward and backward pass are replayed from a CUDA graph.
+
+    On a CPU, which has none, they are computed. The norm that the step is judged by and the update are launched each
+    time, since the host decides between them.
+    """
+    learner, constant = learner_and_batch(batch, device, precision="bf16")
+    step = torch.zeros((), dtype=torch.int64, device=device)
+    sums: Any = None
+    if device.type == "cuda":
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # kernels are compiled and chosen before the capture
+            for _ in range(3):
+                learner._gradients(constant, None, step)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            sums = learner._gradients(constant, None, step)
+
+    def run() -> None:
+        nonlocal sums
+        step.fill_(learner.step)
+        if device.type == "cuda":
+            graph.replay()
+        else:
+            sums = learner._gradients(constant, None, step)
+        assert learner._agree(sums, batch, constant.keys) is not None
+        update(learner)
+
+    return run
+
+
+def unread(batch: int, device: torch.device) -> Callable[[], None]:
+    """One step in bfloat16 whose loss and norm are not read: what reading them later could gain at most."""
+    learner, constant = learner_and_batch(batch, device, precision="bf16")
+
+    def run() -> None:
+        learner._gradients(constant, None)
+        learner._squared_gradient_norm()
+        update(learner)
+
+    return run
+
+
+def update(learner: Any) -> None:
+    """What follows once a step is found good."""
+    for group in learner.optimizer.param_groups:
+        group["lr"] = 0.0001
+    learner.optimizer.step()
+    learner.step += 1
+
+
+def learner_and_batch(batch: int, device: torch.device, **changes: Any) -> tuple[Any, Any]:
+    """`alextrain`'s learner, and a constant batch."""
     from alexkit.model.network.precision import choose_precision
     from alexkit.model.network.tables import wiring
     from alexkit.model.processes.layout import make_layout
@@ -93,7 +163,7 @@ def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]
         mask=torch.ones(batch, dtype=torch.bool, device=device),
         keys=[""] * batch,
     )
-    return lambda: void(learner.train_step(constant, 0.0001))
+    return learner, constant
 
 
 def from_shards(batch: int, device: torch.device, shards: Path) -> Callable[[], None]:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .arguments.device import on_device
 from .augment import CenterCrop, PixelPlan
 from .backends import Backend, BackendError, BackendOptions, new_backend
 from .batch import Batch
@@ -228,7 +229,7 @@ class Flow:
         """The oldest batch under way, whole."""
         images, one, schedule = backend.finish(), self._under_way[0], self._schedule
         device = self._backend_options.device
-        labels = torch.from_numpy(one.labels_B).to(device, non_blocking=True)
+        labels = on_device(torch.from_numpy(one.labels_B), device)
         if self._options.mix is not None:
             num_classes = len(self._samples.shard_sets[0].manifest.classes)
             number = one.start // schedule.epoch_samples * schedule.num_batches
@@ -237,8 +238,8 @@ class Flow:
         return Batch(
             images=images,
             labels=labels,
-            indices=torch.from_numpy(one.batch.indices_B).to(device, non_blocking=True),
-            mask=torch.from_numpy(one.batch.mask_B).to(device, non_blocking=True),
+            indices=on_device(torch.from_numpy(one.batch.indices_B), device),
+            mask=on_device(torch.from_numpy(one.batch.mask_B), device),
             keys=one.keys,
             extras=one.extras,
             targets=one.targets,

@@ -26,6 +26,7 @@ HEAVY = (
     "obstore",
     "scipy",
     "ray",
+    "triton",
 )
 
 MAX_LINES = 400
@@ -38,15 +39,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "prep.images": ("prep.format",),
     "prep.workers": ("prep.format",),
     "prep.sources": ("prep.storage", "prep.format", "prep.workers"),
-    "prep.demo": ("prep.format", "prep.workers"),
+    "prep.demo": ("prep.format", "prep.workers", "prep.sources"),
     "prep.build": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers"),
     "prep.reports": ("prep.storage", "prep.format", "prep.images", "prep.sources", "prep.workers", "prep.build"),
     "pipeline": ("pipeline", "prep.storage", "prep.format", "prep.images.stored", "prep.images.decode"),
-    "model.network": (),
+    "model.gpu": (),
+    "model.network": ("model.gpu",),
     "model.runs": ("model.network",),
     "model.processes": ("model.network",),
     "model.evaluation": ("model.network", "model.runs", "model.processes"),
-    "model.training": ("model.network", "model.runs", "model.processes", "model.evaluation"),
+    "model.training": ("model.gpu", "model.network", "model.runs", "model.processes", "model.evaluation"),
     "cli.prep": ("cli.terminal", "cli.locations"),
     # Several seeds are evaluated together.
     "cli.train": ("cli.terminal", "cli.locations", "cli.memory", "cli.default_group", "cli.eval"),

@@ -17,10 +17,14 @@ DRAWS_PER_WORD = 64 // BITS_PER_DRAW
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskKey:
-    """What dropout masks are drawn by: the run's seed, the step and each image's index in the shard set, int64 (N,)."""
+    """What dropout masks are drawn by: the run's seed, the step and each image's index in the shard set, int64 (N,).
+
+    A step that is a tensor of one int64 on the same device gives the same masks; a captured CUDA graph reads it anew in
+    every replay, where a number would stay what it was.
+    """
 
     seed: int
-    step: int
+    step: int | Tensor
     indices_N: Tensor
 
 
@@ -50,8 +54,12 @@ class DropoutMask(nn.Module):
 
 def kept_units(key: MaskKey, layer: int, first_unit: int, num_units: int, rate: float) -> Tensor:
     """True where a unit is kept, bool (N, num_units): a pure function of its arguments, the same on every device."""
+    threshold = round(rate * 2**BITS_PER_DRAW)
+    if isinstance(key.step, Tensor):
+        stream = _mix(_mix(_mix_int(key.seed) ^ key.step) ^ layer)
+        return _kept_by_stream(key.indices_N, stream, first_unit, num_units, threshold)
     kept: Tensor = torch.ops.alexkit.kept_units(
-        key.indices_N, key.seed, key.step, layer, first_unit, num_units, round(rate * 2**BITS_PER_DRAW)
+        key.indices_N, key.seed, key.step, layer, first_unit, num_units, threshold
     )
     return kept
 
@@ -59,10 +67,14 @@ def kept_units(key: MaskKey, layer: int, first_unit: int, num_units: int, rate: 
 def _kept_units(
     indices_N: Tensor, seed: int, step: int, layer: int, first_unit: int, num_units: int, threshold: int
 ) -> Tensor:
+    stream = _mix_int(_mix_int(_mix_int(seed) ^ step) ^ layer)
+    return _kept_by_stream(indices_N, stream, first_unit, num_units, threshold)
+
+
+def _kept_by_stream(indices_N: Tensor, stream: int | Tensor, first_unit: int, num_units: int, threshold: int) -> Tensor:
     first_word, skip = divmod(first_unit, DRAWS_PER_WORD)
     num_words = -(-(skip + num_units) // DRAWS_PER_WORD)
     words_W = torch.arange(first_word, first_word + num_words, device=indices_N.device)
-    stream = _mix_int(_mix_int(_mix_int(seed) ^ step) ^ layer)
     bits_NW = _mix(_mix(indices_N[:, None] ^ stream) ^ words_W)
     draws = bits_NW.view(torch.int16)[:, skip : skip + num_units]  # uniform on -2^15 ... 2^15 - 1
     kept: Tensor = draws >= threshold - 2 ** (BITS_PER_DRAW - 1)

@@ -4,9 +4,9 @@ b = a / scale^beta, scale = k + alpha * (sum of a^2 over a window of maps, cut a
 
     da = g * scale^-beta - 2 * alpha * beta * a * window sum of (g * b / scale)
 
-torch's own takes ten passes over memory, and a pow per element, where the arithmetic is next to nothing. On a CPU
-compiled loops read and write once (`norm_kernels.py`); on a GPU the window sum is a product with a small band matrix
-and the paper's beta two reciprocal square roots.
+torch's own takes ten passes over memory, and a pow per element, where the arithmetic is next to nothing. Kernels read
+and write once, on a CPU those of `norm_kernels.py`, on a GPU those of `gpu/norm.py`. Where the latter cannot run, and
+for float64, the window sum is a product with a small band matrix and the paper's beta two reciprocal square roots.
 """
 
 import functools
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import InputError
+from ..gpu.available import kernels_run
 
 
 class Constants(NamedTuple):
@@ -68,14 +69,14 @@ _NUMBERS = "int size, float alpha, float beta, float k, int groups, bool relu"
 def _response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int, relu: bool) -> Tensor:
     constants = Constants(size, alpha, beta, k, groups, relu)
     x_PC = _rows(x)
-    return _maps((_compiled if x.is_cpu else _by_band)(x_PC, None, constants), x)
+    return _maps((_compiled if x.is_cpu else _on_gpu)(x_PC, None, constants), x)
 
 
 def _response_norm_gradient(
     x: Tensor, gradient: Tensor, size: int, alpha: float, beta: float, k: float, groups: int, relu: bool
 ) -> Tensor:
     constants = Constants(size, alpha, beta, k, groups, relu)
-    return _maps((_compiled if x.is_cpu else _by_band)(_rows(x), _rows(gradient), constants), x)
+    return _maps((_compiled if x.is_cpu else _on_gpu)(_rows(x), _rows(gradient), constants), x)
 
 
 def _like(x: Tensor, *others: Any) -> Tensor:
@@ -142,6 +143,20 @@ def _compiled(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor
     group = x_PC.shape[1] // groups
     team(torch.get_num_threads()).run(kernel, len(result), *arrays, numbers, group, size, relu)
     return result.to(x_PC.dtype)
+
+
+def _on_gpu(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:
+    if x_PC.dtype == torch.float64 or not kernels_run(x_PC.device):
+        return _by_band(x_PC, g_PC, constants)
+    return _by_triton(x_PC, g_PC, constants)
+
+
+def _by_triton(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:
+    from ..gpu.norm import normalize, normalize_gradient
+
+    if g_PC is None:
+        return normalize(x_PC.contiguous(), constants)
+    return normalize_gradient(x_PC.contiguous(), g_PC.contiguous(), constants)
 
 
 def _by_band(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:

@@ -21,6 +21,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.rendezvous import rendezvous
 
 from ...errors import InputError
+from ...pipeline.arguments.device import on_device
 from ..network.columns import ColumnProcesses, Columns
 from .torchrun import end_torchrun_later
 
@@ -71,8 +72,20 @@ class Layout:
         self._agreed |= {what for what, count in zip(REQUESTS, (save, stop), strict=True) if count}
         return sums
 
+    def add_on_device(self, numbers: Tensor) -> tuple[list[float], list[float]]:
+        """`add` of float64 numbers (N,) on this process's device, and its own ones beside: read by the host at once."""
+        asked, self._asked = self._asked, set()
+        flags = [float(what in asked) for what in REQUESTS]
+        (*sums, save, stop), own = self._all_reduce_on_device(numbers, flags)
+        self._agreed |= {what for what, count in zip(REQUESTS, (save, stop), strict=True) if count}
+        return sums, own
+
     def _all_reduce(self, numbers: list[float]) -> list[float]:
         return numbers
+
+    def _all_reduce_on_device(self, numbers: Tensor, more: list[float]) -> tuple[list[float], list[float]]:
+        own: list[float] = numbers.tolist()
+        return [*own, *more], own
 
     def barrier(self) -> None:
         """Wait until all processes are here."""
@@ -142,6 +155,12 @@ class ProcessLayout(Layout):
         dist.all_reduce(total)
         result: list[float] = total.tolist()
         return result
+
+    def _all_reduce_on_device(self, numbers: Tensor, more: list[float]) -> tuple[list[float], list[float]]:
+        total = torch.cat([numbers, on_device(torch.tensor(more, dtype=torch.float64), self.device)])
+        dist.all_reduce(total)
+        result: list[float] = torch.cat([total, numbers]).tolist()
+        return result[: len(total)], result[len(total) :]
 
     def barrier(self) -> None:
         """Wait until all processes are here."""

@@ -13,12 +13,17 @@ from ... import __version__
 from ...prep.reports.doctor import dali_wheels
 
 STARTS = "starts.jsonl"
-LIBRARIES = ("torch", "numpy", "numba")
+LIBRARIES = ("numpy", "numba")
 
 
 def software_versions() -> dict[str, str]:
-    """alexkit and the libraries that shape a run's numbers; what is not installed is left out."""
-    versions = {"python": platform.python_version(), "alexkit": __version__}
+    """alexkit and the libraries that shape a run's numbers; what is not installed is left out.
+
+    torch's version names its build, as 2.13.0+cu130 does, which its package on PyPI leaves out.
+    """
+    import torch
+
+    versions = {"python": platform.python_version(), "alexkit": __version__, "torch": torch.__version__}
     for name in (*LIBRARIES, *dali_wheels()):
         try:
             versions[name] = version(name)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 import torch
@@ -106,8 +105,13 @@ class Learner:
         self.step += 1
         return result
 
-    def _gradients(self, batch: Batch, num_images: int | None) -> tuple[Tensor, Tensor]:
-        """Leave this replica's scaled gradients in the network; sum of losses, number of wrong guesses."""
+    def _gradients(
+        self, batch: Batch, num_images: int | None, step: int | Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Leave this replica's scaled gradients in the network; sum of losses, number of wrong guesses.
+
+        Masks are those of `step`, this one unless said: a tensor where a CUDA graph is captured.
+        """
         training = self.recipe.training
         self.network.zero_grad()
         if self.copies is not None:
@@ -116,7 +120,9 @@ class Learner:
         size = -(-len(batch.labels) // training.accumulate)
         for start in range(0, len(batch.labels), size):
             chunk = slice(start, start + size)
-            masks = MaskKey(seed=training.seed, step=self.step, indices_N=batch.indices[chunk])
+            masks = MaskKey(
+                seed=training.seed, step=self.step if step is None else step, indices_N=batch.indices[chunk]
+            )
             logits = self._logits(batch.images[chunk], masks)
             mistakes = logits.detach().argmax(1) != batch.labels[chunk]
             if num_images is None:
@@ -144,18 +150,18 @@ class Learner:
 
         None when a gradient of any of them has overflowed and a smaller loss scale may help; it is then in force.
         """
-        squared, loss, wrong = torch.stack([self._squared_gradient_norm(), *sums]).tolist()
-        no_loss, no_gradient = not isfinite(loss), not isfinite(squared)
-        bad = no_loss or no_gradient
-        finite = [0.0, 0.0] if bad else [squared, loss]
-        agreed = self.layout.add([no_loss, no_gradient, *finite, wrong])
-        num_losses, num_gradients, squared, loss_sum, wrong = agreed
+        own = torch.stack([self._squared_gradient_norm(), *sums]).double()
+        squared_and_loss, wrong_1 = own[:2], own[2:]
+        finite_2 = squared_and_loss.isfinite()
+        numbers = [~finite_2, torch.where(finite_2.all(), squared_and_loss, 0.0), wrong_1]
+        agreed, mine = self.layout.add_on_device(torch.cat(numbers))
+        num_gradients, num_losses, squared, loss_sum, wrong = agreed
         smaller = self.scale.after_overflow()
         if num_gradients and not num_losses and smaller:
             self.scale = smaller
             return None
         if num_losses or num_gradients:
-            where = f" (samples {', '.join(keys[:4])}, …)" if bad else ""
+            where = f" (samples {', '.join(keys[:4])}, …)" if mine[0] or mine[1] else ""
             raise InputError(
                 f"step {self.step}: the loss or a gradient is not finite{where}; the step was not applied: lower "
                 "training.rate, or change network.init"

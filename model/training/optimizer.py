@@ -5,7 +5,7 @@ but after a drop the paper's velocity still carries the old, larger steps.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast, overload
 
 import numpy as np
@@ -14,10 +14,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ...errors import InputError
+from ..gpu.available import kernels_run
 from ..network.columns import memory_order
 
 # Below this many numbers threads cost more than they save.
 NUMBERS_PER_THREAD = 2**16
+Factors = tuple[float, float, float]  # of the momentum, the weights and the gradient
+Part = tuple[
+    Tensor, Tensor, Tensor, Tensor | None, Factors
+]  # weights, momentum, gradient, copy; flat where they can be
 
 
 class PaperSGD(Optimizer):
@@ -44,6 +49,7 @@ class PaperSGD(Optimizer):
     copies: dict[Tensor, Tensor]
     """By parameter, its copy in bfloat16: the gradient is taken from it, where the parameter has none of its own, and
     every update rounds the parameter into it."""
+    _launches: Any = None  # how parameters on a GPU are updated
 
     def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
         for name, value, below in (("lr", lr, None), ("momentum", momentum, 1), ("weight_decay", weight_decay, None)):
@@ -52,12 +58,21 @@ class PaperSGD(Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.copies = {}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """After a copy or a pickle, in which torch keeps nothing but groups and state."""
+        super().__setstate__(state)
+        self.__dict__.setdefault("copies", {})
+
     def momentum_buffer(self, parameter: Tensor) -> Tensor:
         """The last update of a parameter; zeros before the first."""
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer: Tensor = state["momentum_buffer"]
+        order = memory_order(parameter)
+        if not buffer.is_contiguous(memory_format=order) and parameter.is_contiguous(memory_format=order):
+            # Loaded from a file that was written by a network in another memory order.
+            buffer = state["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
         return buffer
 
     @overload
@@ -73,12 +88,12 @@ class PaperSGD(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            if group["lr"] == 0:
-                continue  # frozen
-            for parameter in group["params"]:
-                if (gradient := self.gradient(parameter)) is not None:
-                    self._update(parameter, gradient, group["lr"], group["momentum"], group["weight_decay"])
+        devices = {parameter.device for group in self.param_groups for parameter in group["params"]}
+        if len(devices) == 1 and kernels_run(devices.pop()):
+            self._update_on_gpu()
+        else:
+            for part in self._parts():
+                _update(*part)
         return loss
 
     def gradient(self, parameter: Tensor) -> Tensor | None:
@@ -86,22 +101,46 @@ class PaperSGD(Optimizer):
         copy = self.copies.get(parameter)
         return parameter.grad if copy is None or parameter.grad is not None else copy.grad
 
-    def _update(self, parameter: Tensor, gradient: Tensor, lr: float, momentum: float, weight_decay: float) -> None:
-        copy = self.copies.get(parameter)
-        # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
-        order = memory_order(parameter)
-        w, v = flat(parameter), flat(self.momentum_buffer(parameter))
-        g = flat(gradient.contiguous(memory_format=order), order)
-        if w.is_cpu and w.dtype == v.dtype == torch.float32 and g.dtype in (torch.float32, torch.bfloat16):
-            in_one_pass(w, v, g, None if copy is None else flat(copy, order), (momentum, -lr * weight_decay, -lr))
-            return
-        v.mul_(momentum).add_(w, alpha=-lr * weight_decay)
-        w.add_(v.add_(g, alpha=-lr))
-        if copy is not None:
-            flat(copy, order).copy_(w)
+    def _parts(self) -> Iterator[Part]:
+        """What the update reads and writes, for every parameter that has a gradient and is not frozen."""
+        for group in self.param_groups:
+            factors = (group["momentum"], -group["lr"] * group["weight_decay"], -group["lr"])
+            for parameter in group["params"] if group["lr"] else ():
+                if (gradient := self.gradient(parameter)) is None:
+                    continue
+                copy, order, v = self.copies.get(parameter), memory_order(parameter), self.momentum_buffer(parameter)
+                if not parameter.is_contiguous(memory_format=order):  # a transposed weight, which is updated as it is
+                    yield parameter, v, gradient, copy, factors
+                    continue
+                # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
+                g = flat(gradient.contiguous(memory_format=order), order)
+                yield flat(parameter), flat(v, order), g, None if copy is None else flat(copy, order), factors
+
+    def _update_on_gpu(self) -> None:
+        from ..gpu import update
+
+        self._launches = self._launches or update.Update()
+        parts = [update.Part(*part) for part in self._parts()]
+        fitting = [is_flat(part.w) and update.fits(part) for part in parts]
+        self._launches([part for part, fits in zip(parts, fitting, strict=True) if fits])
+        for part, fits in zip(parts, fitting, strict=True):
+            if not fits:
+                _update(*part)
 
 
-def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: tuple[float, float, float]) -> None:
+def _update(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: Factors) -> None:
+    """Update one parameter's weights and momentum, and round the weights into `copy`."""
+    if is_flat(w) and w.is_cpu and w.dtype == v.dtype == torch.float32 and g.dtype in (torch.float32, torch.bfloat16):
+        in_one_pass(w, v, g, copy, factors)
+        return
+    momentum, decay, rate = factors
+    v.mul_(momentum).add_(w, alpha=decay)
+    w.add_(v.add_(g, alpha=rate))
+    if copy is not None:
+        copy.copy_(w)
+
+
+def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: Factors) -> None:
     """Update flat weights and momentum on a CPU, float32, by a gradient in float32 or bfloat16.
 
     `copy`, bfloat16, becomes the rounded weights. `factors` are of the momentum, the weights and the gradient.
@@ -120,6 +159,11 @@ def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: t
         team(torch.get_num_threads()).run(kernel, w.numel(), *arguments)
     if copy is not None and g.dtype != torch.bfloat16:
         copy.copy_(w)
+
+
+def is_flat(x: Tensor) -> bool:
+    """Whether it is one line of numbers, without gaps."""
+    return x.ndim == 1 and x.is_contiguous()
 
 
 def flat(x: Tensor, order: torch.memory_format | None = None) -> Tensor:

@@ -32,3 +32,11 @@ def find_decoder_load(value: Any, device: torch.device) -> float:
             "device='cuda'"
         )
     return load
+
+
+def on_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU, on `device`; the host does not wait for what the device is doing, nor for the copy.
+
+    From pageable memory it would wait, whatever `non_blocking` says. torch reuses pinned memory only after the copy.
+    """
+    return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)

@@ -257,6 +257,13 @@ class BegunSplit:
     """Bad inputs of all shards that are finished now."""
     first_bad: Quarantined | None = None
     """The first of them."""
+    num_added: int = 0
+    """Jobs whose summary is counted."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all its jobs are."""
+        return self.num_added == len(self.jobs)
 
     @cached_property
     def num_missing(self) -> int:
@@ -266,6 +273,7 @@ class BegunSplit:
     def add(self, summary: PartSummary) -> None:
         """Note that a shard is finished; InputError for too many bad inputs."""
         self.count(summary)
+        self.num_added += 1
         self.refuse_too_many_bad()
 
     def count(self, summary: PartSummary) -> None:

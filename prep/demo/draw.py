@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ...errors import InputError
 from ..format.files import remove_abandoned, whole_file
+from ..sources.litter import is_hidden, is_image_name
 from ..workers import Heartbeat, run_jobs
 from .objects import DRAWERS, color, draw_object
 
@@ -86,10 +87,11 @@ def draw_demo_images(
                 image = DemoImage(seed=seed, split=split, class_name=class_name, number=number)
                 jobs.append((image, folder / split / class_name / f"{seed}_{number:05d}.{_extension(image)}"))
     expected = {path for _, path in jobs}
-    stray = sorted(path for path in folder.glob("*/*/*") if path not in expected and path.suffix != ".partial")
-    if stray:
+    images = (path for path in folder.rglob("*") if is_image_name(path.name))
+    stray = next((x for x in images if x not in expected and not is_hidden(str(x.relative_to(folder)))), None)
+    if stray is not None:
         raise InputError(
-            f"{stray[0]}: no picture of this demo set; name an empty folder, or give the --seed, --train and --val "
+            f"{stray}: no picture of this demo set; name an empty folder, or give the --seed, --train and --val "
             "that it was drawn with"
         )
     for path in {path.parent for path in expected}:

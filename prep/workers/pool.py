@@ -35,6 +35,8 @@ MAX_DEATHS = 3
 MAX_READ_SECONDS = 300.0
 POLL_SECONDS = 0.2
 SERVER_END_SECONDS = 10.0
+# What multiprocessing gives for a worker whose fork server was killed, the only one that could tell.
+UNKNOWN_CODE = 255
 # When our looks lie so far apart we were stopped ourselves (Ctrl-Z, a sleeping machine): no source is to blame.
 PAUSE_SECONDS = 2.0
 # How a crashing decoder ends a process; SIGKILL and SIGTERM come from outside.
@@ -210,6 +212,7 @@ def run_jobs(
             for i, worker in enumerate(workers):
                 if worker.assignment is None and queue:
                     if not worker.process.is_alive():
+                        _raise_if_main_failed(worker)
                         worker.stop()
                         workers[i] = worker = _new_worker(context)
                     worker.assign(task, queue.popleft())
@@ -282,6 +285,7 @@ def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
             )
         return True
     worker.process.join()
+    _raise_if_main_failed(worker)
     code = worker.process.exitcode
     if code == -signal.SIGPROF:
         assignment.poisoned[current] = f"decoding takes more than {worker.state[3]:.0f} s of CPU time"
@@ -289,8 +293,6 @@ def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
         assignment.crashes[current] += 1
         if assignment.crashes[current] == MAX_DEATHS:
             assignment.poisoned[current] = f"its decoder crashes every time ({_exit_words(code)})"
-    elif code is not None and code >= 0 and not worker.has_begun and main_path() is not None:
-        raise main_failed(code)
     else:
         assignment.num_lost += 1
         if assignment.num_lost == MAX_DEATHS:
@@ -299,6 +301,13 @@ def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
                 "The same command continues, perhaps with fewer --workers"
             )
     return True
+
+
+def _raise_if_main_failed(worker: _Worker) -> None:
+    """InputError for a worker that ended by itself while it imported the user's script."""
+    code = worker.process.exitcode
+    if code is not None and 0 <= code != UNKNOWN_CODE and not worker.has_begun and main_path() is not None:
+        raise main_failed(code)
 
 
 def _exit_words(code: int | None) -> str:

@@ -131,23 +131,27 @@ def effects(comparison: Comparison, groups: Sequence[Group]) -> list[Effect]:
         found = _sooner(comparison, groups)
         return [] if found is None else [found]
     result = []
-    for less in groups:
-        for more in groups:
-            if not (comparison.less(less.first) and comparison.more(more.first) and _alike(less.first, more.first)):
-                continue
-            view = less.view if less.view == more.view else "center"
-            if comparison.measure == "error" and (view not in less.first.scores or view not in more.first.scores):
-                continue
-            pair = [g.training_error() if comparison.measure == "training error" else g.error(view or "center")
-                    for g in (less, more)]  # fmt: skip
-            difference = pair[0].less(pair[1])
-            result.append(
-                Effect(
-                    words=f"{comparison.what}: {_points(difference)} points of {_measured(comparison, view)}",
-                    verdict=_verdict(difference),
-                    groups=(less, more),
-                )
+    pairs = [
+        (less, more)
+        for less in groups
+        for more in groups
+        if comparison.less(less.first) and comparison.more(more.first) and _alike(less.first, more.first)
+    ]
+    for less, more in pairs:
+        view = less.view if less.view == more.view else "center"
+        if comparison.measure == "error" and (view not in less.first.scores or view not in more.first.scores):
+            continue
+        pair = [g.training_error() if comparison.measure == "training error" else g.error(view or "center")
+                for g in (less, more)]  # fmt: skip
+        difference = pair[0].less(pair[1])
+        which = f" ({less.name}, {more.name})" if len(pairs) > 1 else ""
+        result.append(
+            Effect(
+                words=f"{comparison.what}{which}: {_points(difference)} points of {_measured(comparison, view)}",
+                verdict=_verdict(difference),
+                groups=(less, more),
             )
+        )
     return result
 
 

@@ -51,6 +51,13 @@ def test_the_rate_is_the_share_of_zeroed_units(rate: float) -> None:
     assert abs(kept_units(key(), 1, 0, 4096, rate).double().mean() - (1 - rate)) < 0.005
 
 
+@pytest.mark.parametrize("step", [0, 1, 450_000, 2**40])
+def test_a_step_that_is_a_tensor_draws_the_same(step: int) -> None:
+    indices = torch.tensor([0, 1, 1_281_166])
+    keys = [MaskKey(seed=3, step=given, indices_N=indices) for given in (step, torch.tensor(step))]
+    assert torch.equal(*(kept_units(one, 6, 5, 4096, 0.5) for one in keys))
+
+
 @pytest.mark.parametrize("rate", [0.5, 0.25])
 def test_mask_dropout_zeroes_in_training_and_multiplies_by_the_share_kept_in_testing(rate: float) -> None:
     layer, x = DropoutMask(rate=rate, inverted=False, layer=5), torch.ones(4, 100)

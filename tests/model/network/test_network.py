@@ -169,3 +169,20 @@ def test_training_draws_masks_by_their_key_and_testing_draws_none() -> None:
 def test_images_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError, match=r"3 x 31 x 31, got \(3, 30, 30\)"):
         Network(small_alexnet(), 5)(images(1, 30))
+
+
+def test_activations_and_gradients_are_channels_last_throughout() -> None:
+    network = Network(small_alexnet(), 3).train()
+    modules = [module for stage in network.stages for module in (stage.weights, *stage.operations)]
+    seen = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append(output.ndim < 4 or output.is_contiguous(memory_format=torch.channels_last))
+
+    for module in modules:
+        module.register_forward_hook(look)
+    x = images().contiguous(memory_format=torch.channels_last)
+    network(x, MaskKey(seed=0, step=0, indices_N=torch.arange(3))).sum().backward()
+    assert len(seen) == len(modules) and all(seen)
+    # So that an update reads a gradient as it lies, without a copy.
+    assert all(x.grad is not None and x.grad.stride() == x.stride() for x in network.parameters())

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from alexkit.model import Network, Switches, wiring
 from alexkit.model.network.layers import DropoutMask, MaskKey, kept_units
 from alexkit.model.network.norm import ResponseNorm, plain_decompositions
+from alexkit.model.network.wiring import Activation, Conv, Dropout, Linear, Norm, Pool, Wiring
+from alexkit.model.training.half_copies import HalfCopies
 
+ACT = Activation()
 KIND = Switches(kind="cifar10-11")  # response normalization and locally connected layers on 24 px
 
 
@@ -116,6 +119,34 @@ def test_dropout_is_captured_once_for_all_steps_with_the_same_masks() -> None:
         key = MaskKey(seed=5, step=step, indices_N=torch.arange(6))
         assert torch.equal(call(x, key), layer(x, key))
     assert len(captures) <= 2  # of the first step, and of any
+
+
+@pytest.mark.slow
+def test_a_training_step_is_captured_whole_and_once_for_all_steps() -> None:
+    graphs: list[Any] = []
+
+    def count(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    conv1 = Conv(name="conv1", filters=12, kernel=5, stride=2, reads="image", std=0.1, then=(ACT, Norm(), Pool()))
+    conv2 = Conv(name="conv2", filters=16, kernel=3, pad=1, reads="own column", std=0.1, then=(ACT, Norm(), Pool()))
+    fc3 = Linear(name="fc3", units=20, reads="both columns", std=0.1, then=(ACT, Dropout()))
+    fc4 = Linear(name="fc4", units=None, reads="both columns", std=0.1)
+    wired = Wiring(layers=(conv1, conv2, fc3, fc4), columns=2, input_px=31, margin_px=4)
+    copies = HalfCopies(Network(wired, 5).train())
+    call: Any = torch.compile(copies.forward, backend=count, fullgraph=True)
+    x = torch.randn(2, 3, 31, 31, generator=torch.Generator().manual_seed(0)) * 60
+    for step in range(3):
+        masks = MaskKey(seed=5, step=step, indices_N=torch.arange(2))
+        found = []
+        for forward in (call, copies.forward):
+            logits = forward(x, masks)
+            logits.float().square().sum().backward()
+            found.append([logits, *(copy.grad for copy in copies.by_master.values())])
+            copies.forget_gradients()
+        assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert len(graphs) <= 2  # of the first step, and of any
 
 
 @pytest.mark.slow

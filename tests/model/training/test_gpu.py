@@ -1,12 +1,18 @@
 """The same laws where a GPU is; skipped, visibly, elsewhere."""
 
+import warnings
+
 import pytest
 import torch
+from torch import nn
 
+from alexkit.model.gpu.available import kernels_run
+from alexkit.model.network import norm
 from alexkit.model.network.tables import wiring
 from alexkit.model.processes.layout import Layout
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.learner import Learner
+from alexkit.model.training.optimizer import PaperSGD
 from alexkit.pipeline import Batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -39,3 +45,51 @@ def losses(device: str, precision: torch.dtype) -> list[float]:
 def test_a_gpu_learns_as_a_cpu_does(precision: torch.dtype, tolerance: float) -> None:
     expected = losses("cpu", torch.float32)
     assert losses("cuda:0", precision) == pytest.approx(expected, rel=tolerance)
+
+
+def test_the_host_waits_once_in_a_step() -> None:
+    recipe = load_recipe("quick", ["training.batch_size=16"])
+    place = torch.device("cuda:0")
+    learner = Learner(recipe, wiring(recipe.network), 4, layout=Layout(2), device=place, precision=torch.bfloat16)
+    images = batch("cuda:0")
+    for _ in range(3):  # compiles, and fills what is kept
+        learner.train_step(images, 0.001)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as waits:
+            warnings.simplefilter("always")
+            learner.train_step(images, 0.001)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len([wait for wait in waits if "synchroniz" in str(wait.message)]) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("maps", "groups"), [(96, 2), (256, 1), (15, 3)])
+def test_kernels_normalize_as_torchs_operations_do(dtype: torch.dtype, maps: int, groups: int) -> None:
+    assert kernels_run(torch.device("cuda:0"))
+    constants = norm.Constants(size=5, alpha=1e-3, beta=0.75, k=2.0, groups=groups, relu=True)
+    generator = torch.Generator().manual_seed(0)
+    x, g = (torch.randn(1001, maps, generator=generator).to("cuda:0", dtype) * scale for scale in (30, 1))
+    for gradient in (None, g):
+        found, expected = norm._by_triton(x, gradient, constants), norm._by_band(x, gradient, constants)
+        places = {torch.float32: 1e-4, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
+        torch.testing.assert_close(found, expected, rtol=places, atol=1e-3)
+
+
+@pytest.mark.parametrize("gradients", [torch.float32, torch.bfloat16])
+def test_one_launch_updates_to_every_bit_of_the_cpus(gradients: torch.dtype) -> None:
+    generator, found = torch.Generator().manual_seed(0), []
+    values = [torch.randn(size, generator=generator) for size in (1, 1003, 5000)]
+    slopes = [torch.randn(len(value), generator=generator).to(gradients) for value in values]
+    for place in ("cpu", "cuda:0"):
+        parameters = [nn.Parameter(value.to(place)) for value in values]
+        own = PaperSGD(parameters, lr=0.0123, weight_decay=0.0005)
+        own.copies = {parameter: parameter.detach().bfloat16().requires_grad_() for parameter in parameters}
+        for _ in range(3):
+            for parameter, slope in zip(parameters, slopes, strict=True):
+                leaf = parameter if gradients == torch.float32 else own.copies[parameter]
+                leaf.grad = slope.to(place)
+            own.step()
+        found.append([x.cpu() for parameter in parameters for x in (parameter, own.copies[parameter])])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

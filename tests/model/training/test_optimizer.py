@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -36,6 +37,43 @@ def test_steps_are_those_that_the_paper_prints_also_after_the_rate_drops(channel
         for parameter, (w, v) in zip((network.weight, network.bias), expected, strict=True):
             assert torch.allclose(parameter, w, rtol=1e-12), step
             assert torch.allclose(ours.state[parameter]["momentum_buffer"], v, rtol=1e-10), step
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.randn(4, 3).t(),
+        lambda: torch.randn(4, 8)[:, ::2],
+        lambda: torch.randn(2, 3, 2, 2, 2).to(memory_format=torch.channels_last_3d),
+    ],
+    ids=["transposed", "every second", "channels last in 3 dimensions"],
+)
+def test_parameters_in_any_memory_order_take_the_same_steps(make: Callable[[], Tensor]) -> None:
+    there = nn.Parameter(make())
+    usual = nn.Parameter(there.detach().clone(memory_format=torch.contiguous_format))
+    optimizers = [PaperSGD([parameter], lr=0.1, weight_decay=0.01) for parameter in (there, usual)]
+    for _ in range(3):
+        gradient = torch.randn(there.shape)
+        for parameter, optimizer in zip((there, usual), optimizers, strict=True):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    assert torch.equal(there, usual)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_state_that_a_network_in_another_memory_order_saved_goes_on_with_the_same_steps(dtype: torch.dtype) -> None:
+    there = nn.Conv2d(3, 4, 3, bias=False, dtype=dtype)
+    here = deepcopy(there).to(memory_format=torch.channels_last)
+    optimizers = [PaperSGD(network.parameters(), lr=0.1) for network in (there, here)]
+    gradients = [torch.randn(4, 3, 3, 3, dtype=dtype) for _ in range(2)]
+    there.weight.grad = gradients[0]
+    optimizers[0].step()
+    here.load_state_dict(there.state_dict())
+    optimizers[1].load_state_dict(deepcopy(optimizers[0].state_dict()))
+    for network, optimizer in zip((there, here), optimizers, strict=True):
+        network.weight.grad = gradients[1].clone()
+        optimizer.step()
+    assert torch.equal(there.weight, here.weight)
 
 
 def test_a_constant_rate_is_torchs_sgd_and_a_drop_is_not() -> None:
@@ -89,6 +127,17 @@ def test_it_is_an_optimizer_of_torch_whose_state_can_be_saved_and_loaded_and_who
     scheduler.step()
     assert all(torch.equal(a, b) for a, b in zip(*(network.parameters() for network in networks), strict=True))
     assert second.param_groups[0]["lr"] == 0.05
+
+
+def test_a_copy_of_an_optimizer_goes_on_by_itself() -> None:
+    network = nn.Linear(3, 2)
+    ours = PaperSGD(network.parameters(), lr=0.1)
+    network(torch.ones(1, 3)).sum().backward()
+    network, other = deepcopy((network, ours))
+    network(torch.ones(1, 3)).sum().backward()
+    before = network.weight.clone()
+    other.step()
+    assert not torch.equal(network.weight, before)
 
 
 def torchs_update(w: Tensor, v: Tensor, g: Tensor, *, rate: float, momentum: float, decay: float) -> None:

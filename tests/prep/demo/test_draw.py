@@ -58,10 +58,22 @@ def test_there_are_gray_cmyk_png_and_turned_files_among_them(tmp_path: Path) -> 
     assert kinds == {("JPEG", "RGB", 1), ("PNG", "RGB", 1), ("JPEG", "L", 1), ("JPEG", "CMYK", 1), ("JPEG", "RGB", 6)}
 
 
-def test_counts_that_do_not_fit_and_files_of_others_are_refused(tmp_path: Path) -> None:
+def test_counts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiple of 10"):
         draw_demo_images(tmp_path, seed=0, num_train=25, num_val=10, workers=1)
-    (tmp_path / "train" / "holiday").mkdir(parents=True)
-    (tmp_path / "train" / "holiday" / "beach.jpg").touch()
-    with pytest.raises(ValueError, match=r"beach\.jpg: no picture of this demo set"):
+
+
+@pytest.mark.parametrize("place", ["train/holiday/beach.jpg", "train/beach.jpg", "beach.PNG", "val/circle/2/b.webp"])
+def test_a_folder_that_holds_images_of_others_at_any_depth_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).touch()
+    with pytest.raises(ValueError, match=rf"{Path(place).name}: no picture of this demo set"):
         draw_demo_images(tmp_path, seed=0, num_train=10, num_val=10, workers=1)
+
+
+def test_what_systems_leave_behind_and_notes_do_not_disturb(tmp_path: Path) -> None:
+    for name in (".DS_Store", "train/._a.jpg", "train/boat/Thumbs.db", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    draw_demo_images(tmp_path, seed=0, num_train=10, num_val=10, workers=1)
+    assert len([path for path in tmp_path.rglob("*") if path.name.startswith("0_")]) == 20

@@ -117,6 +117,22 @@ def test_a_script_without_a_main_guard_is_told_of_the_guard_by_parent_and_worker
     assert done.stdout == "[(7, 7)]\n", done.stderr
 
 
+def test_a_script_without_a_main_guard_is_told_also_where_the_worker_ends_before_it_gets_a_job(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from alexkit.prep.workers import pool\n"
+        "class Slow(pool._Worker):\n"
+        "    def __init__(self, context):\n"
+        "        super().__init__(context)\n"
+        "        self.process.join(60)\n"
+        "pool._Worker = Slow\n"
+        "list(pool.run_jobs(print, [(7, 5)], num_workers=1, on_progress=lambda done: None))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if line.startswith("alexkit.errors.InputError: ")]
+    assert len(said) == 2 and "ended with code 1 while it imported" in said[1], done.stderr
+
+
 def test_an_input_that_crashes_its_decoder_is_poisoned_with_the_reason(tasks: ModuleType) -> None:
     assert run(tasks.crash_at_three, [5]) == [(5, {3: "its decoder crashes every time (killed by SIGSEGV)"})]
 
@@ -229,6 +245,35 @@ def test_a_fork_server_that_is_killed_in_a_run_costs_no_result(
         done = run_jobs(tasks.bytes_of, [(job, 5) for job in jobs], num_workers=2, on_progress=kill)
         assert sorted(done) == expected and killed
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_fork_server_that_is_killed_while_a_worker_starts_is_not_the_scripts_fault(tmp_path: Path) -> None:
+    """multiprocessing then knows no exit code and says 255; the worker was still importing the script."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import os, signal, threading, time\n"
+        "from multiprocessing import forkserver\n"
+        "from pathlib import Path\n"
+        "from alexkit.prep.workers import run_jobs\n"
+        "begun = Path(__file__).with_name('begun')\n"
+        "if __name__ == '__mp_main__' and not begun.exists():\n"
+        "    server = os.getppid()\n"
+        "    begun.touch()\n"
+        "    while os.getppid() == server:\n"
+        "        time.sleep(0.01)\n"
+        "    time.sleep(3)\n"
+        "def kill():\n"
+        "    while not begun.exists():\n"
+        "        time.sleep(0.01)\n"
+        "    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)\n"
+        "def double(job, heartbeat, poisoned):\n"
+        "    return 2 * job\n"
+        "if __name__ == '__main__':\n"
+        "    threading.Thread(target=kill).start()\n"
+        "    print(*run_jobs(double, [(21, 1)], num_workers=1, on_progress=lambda done: None))\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
+    assert run.stdout == "(21, 42)\n", run.stderr
 
 
 def test_a_fork_server_that_does_not_answer_is_killed_and_another_begun(

@@ -112,6 +112,18 @@ def test_weight_decay_is_judged_by_the_training_error(shard_set: ShardSet, tmp_p
     assert cells[3].startswith("decay less none: +10.00 ± ") and cells[3].endswith("points of training error")
 
 
+def test_of_several_effects_of_one_kind_each_names_its_runs(shard_set: ShardSet, tmp_path: Path) -> None:
+    records = [
+        finished(
+            tmp_path / name, shard_set, "cifar10-19", f"training.weight_decay={decay}", error=0.3, training_errors=[end]
+        )
+        for name, decay, end in (("none", 0, 0.1), ("strong", 0.1, 0.4), ("weak", 0.0005, 0.2))
+    ]
+    strong, weak = row(claims_table(records), "B7")[3].split("; ")
+    assert strong.startswith("decay less none (strong, none): +30.00 ± ")
+    assert weak.startswith("decay less none (weak, none): +10.00 ± ")
+
+
 def test_figure_1_is_the_ratio_of_epochs_to_25_percent_each_at_its_best_rate(
     shard_set: ShardSet, tmp_path: Path
 ) -> None:

@@ -1,0 +1,82 @@
+"""Triton's kernels without a GPU: run by its interpreter, or compiled for a card that is not there."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+Import = Callable[[str], ModuleType]
+
+
+def fresh_imports() -> Iterator[Import]:
+    """Imports modules of `model/gpu` anew, and forgets them at the end: Triton decides at a kernel's definition whether
+    it is interpreted."""
+    before = {name: module for name, module in sys.modules.items() if name.startswith("alexkit.model.gpu.")}
+    for name in before:
+        del sys.modules[name]
+    yield lambda name: importlib.import_module(f"alexkit.model.gpu.{name}")
+    for name in [name for name in sys.modules if name.startswith("alexkit.model.gpu.")]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Import]:
+    """Imports a module whose kernels then run on tensors of the CPU.
+
+    In two things the interpreter is made to do as the hardware does: a float32 becomes the nearest bfloat16, where it
+    cuts, and a product and a sum are rounded once, where it rounds twice.
+    """
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from triton import language as tl
+    from triton.runtime import interpreter
+
+    converted = interpreter._convert_float
+
+    def nearest(numbers: Any, source: Any, target: Any, rounding: Any) -> Any:
+        if source != tl.float32 or target != tl.bfloat16:
+            return converted(numbers, source, target, rounding)
+        return torch.from_numpy(np.ascontiguousarray(numbers)).bfloat16().view(torch.uint16).numpy()
+
+    def fused(self: Any, x: Any, y: Any, z: Any) -> Any:
+        once = (np.float64(x.data) * np.float64(y.data) + np.float64(z.data)).astype(np.float32)
+        return interpreter.TensorHandle(once, z.dtype.scalar)
+
+    monkeypatch.setattr(interpreter, "_convert_float", nearest)
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_fma", fused)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with np.errstate(all="ignore"):
+        yield from fresh_imports()
+
+
+@pytest.fixture
+def compiled_for_a_card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Import, Any]]:
+    """Imports a module, and compiles one of its kernels to machine code of an H100: both as functions."""
+    triton = pytest.importorskip("triton", reason="Triton is not installed")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    def compile(kernel: Any, types: dict[str, str], constants: dict[str, Any]) -> str:
+        """PTX, after the assembler has accepted it; tensors start at multiples of 16 bytes."""
+        signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
+        aligned = [i for i, name in enumerate(kernel.arg_names) if signature[name].startswith("*")]
+        source = ASTSource(
+            fn=kernel,
+            signature=signature,
+            constexprs=constants,
+            attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
+        )
+        code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4})
+        assert len(code.asm["cubin"]) > 0
+        return str(code.asm["ptx"])
+
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    for use in fresh_imports():
+        yield use, compile
