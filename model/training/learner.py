@@ -220,24 +220,17 @@ def begin_learner(
     """
     num_classes = len(ShardSet.open(train_set).manifest.classes)
 
-    def draw() -> Network:
-        return Network(wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
-
     def learner(network: Network) -> Learner:
         return Learner(recipe, wiring, num_classes, layout=layout, device=device, precision=precision, network=network)
 
     def with_momenta() -> Learner:
-        made = learner(draw())
+        made = learner(network.result())
         for parameter in made.network.parameters():
             made.optimizer.momentum_buffer(parameter)
         return made
 
     thread = ThreadPoolExecutor(1, "alexkit-weights")
-    begun = thread.submit(with_momenta if device.type == "cpu" else draw)
+    network = thread.submit(Network, wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
+    begun = thread.submit(with_momenta) if device.type == "cpu" else None
     thread.shutdown(wait=False)  # it ends with the work
-
-    def finish() -> Learner:
-        made = begun.result()
-        return made if isinstance(made, Learner) else learner(made)
-
-    return finish
+    return begun.result if begun else lambda: learner(network.result())

@@ -119,11 +119,11 @@ def _load_kept(cache: Any, sig: Any, target_context: Any) -> Any:
     only the runtime that it calls; the rest is registered where something is to be compiled.
     """
     from numba.core.caching import FunctionCache
-    from numba.core.runtime import rtsys
+    from numba.core.runtime.nrt import rtsys
 
     if not hasattr(cache, "_load_overload"):  # another Numba
         return FunctionCache.load_overload(cache, sig, target_context)  # type: ignore[no-untyped-call]
-    rtsys.initialize(target_context)  # type: ignore[no-untyped-call]
+    rtsys.initialize(target_context)
     with cache._guard_against_spurious_io_errors():
         return cache._load_overload(sig, target_context)
 
