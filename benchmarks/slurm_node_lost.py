@@ -114,9 +114,9 @@ def trial(seed: int, photos: Path, expected: dict[str, str], scratch: Path) -> d
             head.command([*sbatch, "--wrap", script]), env=environment, capture_output=True, text=True, check=True
         )
         job = started.stdout.strip()
-        wait_until(lambda: len(list(out.rglob("*.npz"))) >= draws.randrange(2, 6), "the first parts")
+        wait_until(lambda: len(list(out.rglob("*.part"))) >= draws.randrange(2, 6), "the first parts")
         all_hosts[-1].kill()
-        before = len(list(out.rglob("*.npz")))
+        before = len(list(out.rglob("*.part")))
         queue = head.command(["squeue", "-h", "-r", "-j", job])
 
         def nothing_queued() -> bool:

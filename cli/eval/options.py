@@ -10,6 +10,7 @@ import click
 
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN, complete_recipe
+from ..memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ...model import TrainedNetwork
@@ -70,6 +71,7 @@ class NetworkChoice:
         """The network of `run`; `shards` tell what a weights file does not."""
         from ...model import load_network
 
+        keep_freed_memory(self.device)
         return load_network(
             run,
             self.checkpoint,  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN, cache_options, complete_recipe
+from ..memory import keep_freed_memory
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .dry_run import bench_data, dry_run
 
@@ -122,6 +123,7 @@ def train(
     if only_loading:
         if columns > 1 or only_forecast:
             raise click.UsageError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
+        keep_freed_memory(device)
         bench_data(chosen, shards, device, as_json)
         return
     if columns > 1 and seeds > 1:
@@ -132,6 +134,7 @@ def train(
 
         check_processes(columns, columns, wiring(chosen.network).columns)
         raise SystemExit(launch("alexkit.cli.alextrain", click.get_current_context().meta[ARGUMENTS], columns))
+    keep_freed_memory(device)
     if only_forecast:
         dry_run(chosen, shards, folder, device, columns, as_json)
         return

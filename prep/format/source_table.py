@@ -6,6 +6,7 @@
 that file's path, a colon and the name in it.
 """
 
+import hashlib
 import json
 import mmap
 import os
@@ -14,20 +15,26 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ...errors import InputError
-from .files import sha256_of, whole_file
+from .files import whole_file
 
 SOURCES_NAME = "sources.jsonl"
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
 _WHOLE_PATH = re.compile(rb'"source": ("(?:/|[a-z0-9]+://)(?:[^"\\]|\\.)*")')
 
 
-def write_source_table(folder: Path, rows: Iterable[tuple[str, str]]) -> str:
-    """Write `folder/sources.jsonl`, whole, from the key and the source of every sample in order; its SHA-256."""
-    path = folder / SOURCES_NAME
+def source_lines(rows: Iterable[tuple[str, str]]) -> bytes:
+    """The lines of samples, from the key and the source of each in order."""
+    return b"".join([_line(key, source) for key, source in rows])
+
+
+def write_source_table(folder: Path, blocks: Iterable[bytes]) -> str:
+    """Write `folder/sources.jsonl`, whole, from the `source_lines` of all samples in order; its SHA-256."""
+    path, digest = folder / SOURCES_NAME, hashlib.sha256()
     with whole_file(path) as file:
-        for key, source in rows:
-            file.write(_line(key, source))
-    return sha256_of(path)
+        for block in blocks:
+            file.write(block)
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def find_source(folder: Path, key: str) -> str:
