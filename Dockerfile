@@ -8,12 +8,7 @@ ARG TORCH_INDEX_12=https://download.pytorch.org/whl/cu126
 ARG TORCH_INDEX_13=https://download.pytorch.org/whl/cu130
 
 WORKDIR /alexkit
-COPY pyproject.toml README.md LICENSE constraints.txt ./
-COPY src src
-COPY prep prep
-COPY pipeline pipeline
-COPY model model
-COPY cli cli
+COPY . .
 RUN case "$CUDA" in 12) index="$TORCH_INDEX_12" ;; 13) index="$TORCH_INDEX_13" ;; *) echo "CUDA must be 12 or 13"; exit 1 ;; esac \
     && torch="$(grep '^torch==' constraints.txt)" \
     && pip install --no-cache-dir --index-url "$index" "$torch" \

@@ -199,10 +199,10 @@ def trial(kind: str, seed: int, on: Cluster, control: Control, undisturbed_s: fl
     begin = time.monotonic()
     driver = run_on(on.hosts[0], photos, out, logs / "driver.log")
     # The moment: so many shards are finished, and a part of the time that one takes has passed.
-    while len(list(out.rglob("*.npz"))) < wanted and driver.poll() is None:
+    while len(list(out.rglob("*.part"))) < wanted and driver.poll() is None:
         time.sleep(0.02)
     time.sleep(draws.uniform(0, 1))
-    happened = f"{len(list(out.rglob('*.npz')))} of {control.num_shards} shards were there; "
+    happened = f"{len(list(out.rglob('*.part')))} of {control.num_shards} shards were there; "
     if kind == "worker":
         found: dict[int, str] = {}
         while not found and driver.poll() is None:

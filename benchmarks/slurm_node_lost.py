@@ -73,7 +73,7 @@ def start_slurm(all_hosts: list[Host], folder: Path) -> dict[str, str]:
     munged += [f"--key-file={folder}/munge.key", f"--log-file={folder}/munged.log", f"--pid-file={folder}/munged.pid"]
     munged += [f"--seed-file={folder}/munged.seed"]
     all_hosts[0].start(munged, folder / "munged.out")
-    _until(lambda: (folder / "munge.socket").exists(), "munged")
+    wait_until(lambda: (folder / "munge.socket").exists(), "munged")
     conf_file = environment["SLURM_CONF"]
     all_hosts[0].start([str(shutil.which("slurmctld")), "-D"], folder / "ctld.out", SLURM_CONF=conf_file)
     for host in all_hosts:
@@ -84,13 +84,14 @@ def start_slurm(all_hosts: list[Host], folder: Path) -> dict[str, str]:
 
     def all_idle() -> bool:
         done = subprocess.run(ready, env=environment, capture_output=True, text=True, check=False)
-        return done.stdout.split() == ["idle"] * NUM_HOSTS
+        return done.stdout.split() == ["idle"] * len(all_hosts)
 
-    _until(all_idle, f"nodes; see {folder}")
+    wait_until(all_idle, f"nodes; see {folder}")
     return environment
 
 
-def _until(holds: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    """Look until something holds; TimeoutError with `what` when it does not in time."""
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:
@@ -113,16 +114,16 @@ def trial(seed: int, photos: Path, expected: dict[str, str], scratch: Path) -> d
             head.command([*sbatch, "--wrap", script]), env=environment, capture_output=True, text=True, check=True
         )
         job = started.stdout.strip()
-        _until(lambda: len(list(out.rglob("*.npz"))) >= draws.randrange(2, 6), "the first parts")
+        wait_until(lambda: len(list(out.rglob("*.part"))) >= draws.randrange(2, 6), "the first parts")
         all_hosts[-1].kill()
-        before = len(list(out.rglob("*.npz")))
+        before = len(list(out.rglob("*.part")))
         queue = head.command(["squeue", "-h", "-r", "-j", job])
 
         def nothing_queued() -> bool:
             done = subprocess.run(queue, env=environment, capture_output=True, text=True, check=False)
             return done.returncode == 0 and not done.stdout.strip()
 
-        _until(nothing_queued, f"the array; see {folder}", 900)
+        wait_until(nothing_queued, f"the array; see {folder}", 900)
         complete = (out / "train" / "manifest.json").exists()
         log = (folder / "slurmctld.log").read_text()
         last = subprocess.run(command_of(photos, out), capture_output=True, text=True, check=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class _Nameless(click.Context):
@@ -29,6 +30,8 @@ class DefaultGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Route the line: to a verb, to this group's own options, or to the default command."""
+        if ctx.resilient_parsing and not args:
+            return super().parse_args(ctx, args)  # the shell completes the first word, which may be a verb
         own = {name for option in self.get_params(ctx) for name in option.opts}
         if args and args[0] not in self.commands and not args[0].startswith("-") and not Path(args[0]).exists():
             meant = difflib.get_close_matches(args[0], self.commands, n=1, cutoff=0.75)
@@ -41,6 +44,14 @@ class DefaultGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The default command, which has no name of its own on the command line, or a verb."""
         return self.default if cmd_name == self.default.name else super().get_command(ctx, cmd_name)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What the first word may be: a verb, else what the default command takes."""
+        found = [*super().shell_complete(ctx, incomplete), *self.default.shell_complete(ctx, incomplete)]
+        if found or incomplete.startswith("-"):  # bash drops all words where files may follow too
+            return list({item.value: item for item in found}.values())
+        arguments = [one for one in self.default.params if isinstance(one, click.Argument)]
+        return arguments[0].shell_complete(ctx, incomplete) if arguments else []
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The usage of the default command, and that there are verbs."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..errors import InputError
 from .terminal import stands_for, words
@@ -39,6 +40,8 @@ class ShardsToTrain(click.Path):
         """The folder."""
         from ..prep.storage import StoreUrl, parse_location
 
+        if ctx is not None and ctx.resilient_parsing:
+            return Path(value)  # a shell asks for completions: nothing is fetched, made or refused
         location = _parsed(parse_location, value)
         if not isinstance(location, StoreUrl):
             return super().convert(value, param, ctx)
@@ -63,6 +66,8 @@ class ShardsToRead(click.Path):
         """The folder."""
         from ..prep.storage import StoreUrl, parse_location
 
+        if ctx is not None and ctx.resilient_parsing:
+            return Path(value)  # a shell asks for completions: nothing is fetched, made or refused
         location = _parsed(parse_location, value)
         if not isinstance(location, StoreUrl):
             return super().convert(value, param, ctx)
@@ -147,3 +152,11 @@ def _parsed(act: Any, value: Any) -> Any:
         return act(value)
     except (InputError, OSError, ImportError) as error:
         raise click.ClickException(words(error)) from None
+
+
+def complete_recipe(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: names of built-in recipes, else files."""
+    from ..model.runs.recipe_files import built_in_recipes
+
+    names = [CompletionItem(name) for name in built_in_recipes() if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]

@@ -31,7 +31,7 @@ SMALLEST = {
 }
 
 
-NEED_HOSTS = {"ray_faults", "slurm_node_lost"}
+NEED_HOSTS = {"ray_faults", "slurm_node_lost", "training/on_clusters"}
 """Trials on hosts of their own, minutes long: tests/scale runs those of Ray; those of Slurm want root and daemons."""
 
 

@@ -1,6 +1,7 @@
 """Dockerfile and workflows: what they copy is there, their shell is sound, and steps that can run anywhere are run."""
 
 import re
+import runpy
 import subprocess
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 
 from alexkit import __version__
 
-from .test_package import ROOT
+from .test_package import ROOT, STAGES
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -22,8 +23,13 @@ def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_container_is_made_of_files_that_are_there() -> None:
-    sources = [word for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]]
-    assert sources and all((ROOT / source).exists() for source in sources)
+    assert "COPY . .\n" in DOCKERFILE
+    sent = re.findall("^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    # In an sdist the stages are in src/alexkit alone, and only there is its metadata.
+    needed = set(sent) - {"PKG-INFO"} - ({*STAGES} if not (ROOT / "prep").exists() else set())
+    assert needed >= {"pyproject.toml", "setup.py", "README.md", "LICENSE", "constraints.txt", "src"}
+    assert all((ROOT / name).exists() for name in needed)
+    assert (ROOT / "src/alexkit/prep/__init__.py").exists() and {*STAGES} <= set(sent)
 
 
 @pytest.mark.parametrize(("cuda", "index"), [("12", "twelve"), ("13", "thirteen"), ("11", None)])
@@ -55,6 +61,23 @@ def test_the_shell_of_every_step_parses_and_its_make_targets_exist(script: str) 
     targets = [word for line in re.findall(r"^make (.+)$", script, re.MULTILINE) for word in line.split()]
     makefile = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_the_readme_of_a_release_leads_to_the_files_of_its_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    # PyPI shows the README far from the files beside it.
+    monkeypatch.setenv("ALEXKIT_REPOSITORY", "https://github.com/someone/alexkit")
+    metadata = runpy.run_path(str(ROOT / "setup.py"))["metadata"]()
+    text, urls = metadata["long_description"], metadata["project_urls"]
+    links = re.findall(r"""(?:\]\(|\bsrc="|\bsrcset=")([^)"]+)""", text)
+    whole = re.compile(rf"https://github\.com/someone/alexkit/(blob|raw)/v{re.escape(__version__)}/(.+)")
+    ours = [found for link in links if (found := whole.fullmatch(link))]
+    assert len(ours) > 20 and all((ROOT / found[2]).exists() for found in ours)
+    assert {found[2] for found in ours if found[1] == "raw"} >= {"docs/architecture.svg", "docs/report.png"}
+    assert [link for link in links if "://" not in link] == []
+    assert urls["Source"] == "https://github.com/someone/alexkit" and len(urls) == 4
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
+    (step,) = [step for step in workflow["jobs"]["build"]["steps"] if step.get("run") == "python -m build"]
+    assert step["env"]["ALEXKIT_REPOSITORY"] == "${{ github.server_url }}/${{ github.repository }}"
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -36,7 +36,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in ROOT.iterdir():
         if path.is_file() and not path.name.startswith(".git"):
             shutil.copy(path, tree)
-    for name in (*STAGES, "src", "tests", "docs", "benchmarks", "examples"):
+    for name in (*STAGES, "src", "tests", "docs", "benchmarks", "examples", ".ci", ".github"):
         if (ROOT / name).is_dir():  # in an sdist the four stages are in src/alexkit alone
             shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=ignored)
     return tree
@@ -60,8 +60,10 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
 
 @pytest.fixture(scope="module")
 def sdist(tree: Path) -> Path:
-    """The unpacked sdist."""
-    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "-o", "../sdist", ".", cwd=tree)
+    """The unpacked sdist, built as a release is."""
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "-o", "../sdist", "."]
+    printed = run(*build, cwd=tree, ALEXKIT_REPOSITORY="https://github.com/someone/alexkit")
+    assert "warning" not in printed.lower()
     (archive,) = (tree.parent / "sdist").glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         tar.extractall(tree.parent / "unpacked", filter="data")
@@ -70,11 +72,22 @@ def sdist(tree: Path) -> Path:
 
 
 @pytest.mark.slow
+def test_a_wheel_made_of_the_sdist_keeps_the_addresses_of_the_release(sdist: Path) -> None:
+    run(sys.executable, "-m", "pip", "wheel", *NO_NETWORK, "-w", sdist.parent / "again", sdist, cwd=sdist.parent)
+    (wheel,) = (sdist.parent / "again").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA")]
+    assert "Project-URL: Source, https://github.com/someone/alexkit\n" in metadata
+    assert "(https://github.com/someone/alexkit/blob/v" in metadata
+
+
+@pytest.mark.slow
 def test_the_sdist_passes_its_own_tests(sdist: Path) -> None:
     tests = ["tests/test_package.py", "tests/test_readme.py", "tests/test_words.py", "tests/prep/format", "tests/cli"]
+    tests.append("tests/test_container.py")
     printed = run(
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests),
-        *("-k", "package or table or words or shard or terminal or whole or linked"),
+        *("-k", "package or table or words or shard or terminal or whole or linked or container"),
         cwd=sdist,
         PYTHONPATH=str(sdist / "src"),
     )

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_the_python_runs_as_it_stands(folder: Path, page: Path) -> None:
         subprocess.run([sys.executable, "-c", block], cwd=folder, check=True, timeout=120)
 
 
-HOW_TO = ("what-limits-loading", "staging", "verify-and-repair")
+HOW_TO = ("what-limits-loading", "staging", "verify-and-repair", "adopt")
 
 
 @pytest.mark.slow
@@ -78,6 +79,9 @@ def test_the_commands_of_a_how_to_page_run_as_they_stand_but_shorter(folder: Pat
         run("alexprep shard imagenet", folder)
     if not (folder / "photos").exists():
         (folder / "photos").symlink_to("imagenet")
+        (folder / "their-tars").mkdir()
+        for tar in (folder / "shards/train").glob("*.tar"):
+            shutil.copy(tar, folder / "their-tars")
     blocks = code_blocks((ROOT / f"docs/how-to/{name}.md").read_text(), "sh")
     assert blocks
     script = f'set -e\nalextrain() {{ command alextrain "$@" {SHORTER}; }}\n' + "\n".join(blocks)

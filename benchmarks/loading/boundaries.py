@@ -7,6 +7,10 @@ A loop takes every batch as soon as it is there, or `--step-ms` after the last o
 the loader. Printed are the median of `next` within epochs, its 99th percentile and its longest over that median (goal:
 at most 1.2 for the percentile), and the same for the first `next` of an epoch, with the end of the loop before (goal:
 at most 2). The first epoch, in which threads and memory are made ready, does not count.
+
+By turns, an epoch of each, `next` of the control is timed: bare DALI as in `benchmarks/loader.py`, which has no epochs.
+What its percentile is above 1, this machine and the photographs make, not the loader. The processor's time from one
+batch to the next, of all threads of this process, says how uneven the work itself is: other programs do not change it.
 """
 
 import argparse
@@ -14,32 +18,64 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import loader as loading
+import torch
 
+from alexkit.cores import num_cores
 from alexkit.pipeline import Loader, TrainAugment
 
 
-def latencies(loader: Loader, epochs: int, step_s: float) -> tuple[list[float], list[float]]:
-    """Seconds of every `next` within an epoch, and of each epoch's first one with the end of the epoch before."""
-    within, boundary = [], []
+@dataclass
+class Times:
+    """Seconds of every `next`, by the clock and of the processor."""
+
+    clock: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    def of(self, batches: Iterator[Any], step_s: float) -> None:
+        """Time one `next`; that of an end, where no batch comes, is added to the one before."""
+        begun, used = time.perf_counter(), time.process_time()
+        is_there = next(batches, None) is not None
+        seconds, processor = time.perf_counter() - begun, time.process_time() - used
+        time.sleep(step_s)
+        if is_there:
+            self.clock.append(seconds)
+            self.processor.append(processor)
+        else:
+            self.clock[-1] += seconds
+
+
+def latencies(loader: Loader, control: Iterator[Any], epochs: int, step_s: float) -> tuple[Times, Times, Times]:
+    """Times within epochs, of each epoch's first `next` with the end of the epoch before, and of the control."""
+    within, boundary, bare = Times(), Times(), Times()
     for epoch in range(epochs):
+        if epoch == 1:
+            within, boundary, bare = Times(), Times(), Times()
+        settle()
         batches = iter(loader)
-        first = True
-        begun = time.perf_counter()
-        for _ in batches:
-            taken = time.perf_counter() - begun
-            if epoch:
-                (boundary if first else within).append(taken)
-            first = False
-            time.sleep(step_s)
-            begun = time.perf_counter()
-        if epoch:  # the end of the loop, in which no batch comes
-            boundary[-1] += time.perf_counter() - begun
-    return within, boundary
+        boundary.of(batches, step_s)
+        for _ in range(len(loader) - 1):
+            within.of(batches, step_s)
+        boundary.of(batches, 0.0)  # the end of the loop, in which no batch comes
+        settle()
+        for _ in range(len(loader)):
+            bare.of(control, step_s)
+    return within, boundary, bare
+
+
+def settle() -> None:
+    """Wait until the other's batches under way are done, whose time would be counted here."""
+    used = -1.0
+    while time.process_time() - used > 1e-3:
+        used = time.process_time()
+        time.sleep(0.1)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -59,21 +95,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         loading.write_shards(options.photos, folder, options.format, options.batch * options.batches)
+        loading.BATCH = options.batch  # of the control
+        control = loading.control_batches(folder, options.format, torch.device("cpu"), num_cores())
         augment = TrainAugment(crop=loading.CROP, mean="center", jitter="paper")
         with Loader(folder, batch_size=options.batch, augment=augment, order=options.order) as loader:
-            within, boundary = latencies(loader, options.epochs, options.step_ms / 1e3)
-    median = statistics.median(within)
+            within, boundary, bare = latencies(loader, control, options.epochs, options.step_ms / 1e3)
     print(
         f"{options.format} shards, order {options.order}, {options.epochs} epochs of {options.batches} batches of "
         f"{options.batch}, {options.step_ms:g} ms between batches"
     )
-    print(f"{'':24s}median, ms   99th percentile   longest, in medians within epochs")
-    for title, values in (("within an epoch", within), ("the first of an epoch", boundary)):
-        print(
-            f"{title:24s}{1e3 * statistics.median(values):10.2f}   {percentile(values, 0.99) / median:15.2f}   "
-            f"{max(values) / median:7.2f}"
+    print(f"{'':24s}          by the clock, in own medians   processor's, in own medians")
+    print(f"{'':24s}median, ms  99th percentile   longest   99th percentile   longest")
+    for title, one in (("within an epoch", within), ("the first of an epoch", boundary), ("control", bare)):
+        cells = "".join(
+            f"{percentile(values, 0.99) / median:16.2f}{max(values) / median:10.2f} "
+            for values in (one.clock, one.processor)
+            for median in [statistics.median(values)]
         )
-    print(f"an epoch's boundary takes {statistics.median(boundary) / median:.2f} medians")
+        print(f"{title:24s}{1e3 * statistics.median(one.clock):10.2f} {cells}")
+    ratio = statistics.median(boundary.clock) / statistics.median(within.clock)
+    print(f"an epoch's boundary takes {ratio:.2f} medians")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ in a file, the plan is made from it, shards are handed out, counted and told, an
 
 Printed are the processor's seconds of this one process: for starting the workers; per 1000 images while they work, and
 what that is of one core at the rate of all workers (goal: at most 30 %); for what nobody works beside, the plan and the
-end, per 1000 images. From these follows how much of N workers' speed a set of 1,281,167 images gets: the time of the
-work over that and the plan and the end (goal: 0.95), both spread over no more cores than this machine has.
+end, per 1000 images. The end is told apart: what one thread does after another, and the hashing of shards and their
+parts, which threads on all cores share. From these follows how much of N workers' speed a set of 1,281,167 images gets
+on a machine with a core for each worker: the time of the work over that and the plan, the end and an Nth of the hashing
+(goal: 0.95).
 """
 
 import argparse
@@ -92,6 +94,9 @@ class Costs(NamedTuple):
     """Images of the shards that came back while `working` was counted."""
     plan: float
     end: float
+    """Of the thread that completes the set."""
+    hashing: float
+    """Of the threads that hash meanwhile."""
     all_images: int
 
 
@@ -107,6 +112,7 @@ def measure(folder: Path, num_workers: int, arguments: argparse.Namespace) -> Co
     (split,) = keep_listing(Source(description="", splits=(split,)), work).splits
     del images
     with KeptWorkers() as kept:
+        begun_at = time.process_time()
         build = SplitBuild(
             split=split,
             folder=out,
@@ -115,19 +121,26 @@ def measure(folder: Path, num_workers: int, arguments: argparse.Namespace) -> Co
             software={},
             kept=kept,
             plan_sha256="0" * 64,
+            source_sha256=split.fingerprint(),
         )
-        begun_at = time.process_time()
         begun = build.begin()
         planned_at = first_at = last_at = time.process_time()
         num_back = 0
         for num_back, last_at in enumerate(_answers(begun, kept, num_workers)):
             if num_back == 0:
                 first_at = last_at
-        ended_at = time.process_time()
+        ended_at, all_ended_at = time.thread_time(), time.process_time()
         finish_split(build, lambda done, num_bad: None)
-        end = time.process_time() - ended_at
+        end = time.thread_time() - ended_at
+        hashing = time.process_time() - all_ended_at - end
     return Costs(
-        first_at - planned_at, last_at - first_at, num_back * per_shard, planned_at - begun_at, end, num_images
+        starting=first_at - planned_at,
+        working=last_at - first_at,
+        images=num_back * per_shard,
+        plan=planned_at - begun_at,
+        end=end,
+        hashing=hashing,
+        all_images=num_images,
     )
 
 
@@ -152,19 +165,20 @@ def main() -> None:
     parser.add_argument("--image-bytes", type=int, default=26_000)
     arguments = parser.parse_args()
     os.environ[RATE_NAME] = str(arguments.rate)
-    print("         starting  handing out, ms  of one  plan, ms     end, ms      of N workers'")
-    print("workers  s         per 1000 images  core    per 1000     per 1000     speed")
+    print("         starting  handing out, ms  of one  ms per 1000 images:         of N workers'")
+    print("workers  s         per 1000 images  core    plan      end       hashing   speed")
     for num_workers in map(int, arguments.workers.split(",")):
         with tempfile.TemporaryDirectory() as name:
             costs = measure(Path(name), num_workers, arguments)
         rate = num_workers * arguments.rate
         share = costs.working / max(costs.images, 1) * rate
-        serial = (costs.plan + costs.end) / costs.all_images  # by the clock no less, since some of it is in threads
+        serial = (costs.plan + costs.end + costs.hashing / num_workers) / costs.all_images
         speed = 1 / (1 + serial * rate) if rate else 0.0
         print(
             f"{num_workers:7}  {costs.starting:8.2f}  {1e6 * costs.working / max(costs.images, 1):15.2f}"
-            f"  {share:6.1%}  {1e6 * costs.plan / costs.all_images:8.2f}  {1e6 * costs.end / costs.all_images:8.2f}"
-            f"  {speed:8.2f} of {IMAGENET_IMAGES / rate:.0f} s",
+            f"  {share:6.1%}"
+            + "".join(f"  {1e6 * part / costs.all_images:8.2f}" for part in (costs.plan, costs.end, costs.hashing))
+            + f"  {speed:8.2f} of {IMAGENET_IMAGES / rate:.0f} s",
             flush=True,
         )
 

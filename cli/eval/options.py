@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN
+from ..locations import SHARDS_TO_TRAIN, complete_recipe
+from ..memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ...model import TrainedNetwork
@@ -70,6 +71,7 @@ class NetworkChoice:
         """The network of `run`; `shards` tell what a weights file does not."""
         from ...model import load_network
 
+        keep_freed_memory(self.device)
         return load_network(
             run,
             self.checkpoint,  # type: ignore[arg-type]
@@ -83,6 +85,7 @@ checkpoint_option = click.option(
     "--checkpoint",
     callback=_checkpoint,
     metavar="last|best|STEP",
+    shell_complete=lambda context, parameter, typed: [one for one in ("last", "best") if one.startswith(typed)],
     default="last",
     show_default=True,
     help="Which checkpoint of a run folder.",
@@ -90,7 +93,9 @@ checkpoint_option = click.option(
 _WEIGHTS = (
     checkpoint_option,
     click.option(
-        "--recipe", help="For a weights file: the recipe that feeds it, built in, a TOML file or a run's config.json."
+        "--recipe",
+        shell_complete=complete_recipe,
+        help="For a weights file: the recipe that feeds it, built in, a TOML file or a run's config.json.",
     ),
 )
 _RUNNING = (

@@ -1,6 +1,7 @@
 """alexprep adopt: WebDataset tars made elsewhere become a shard set where they lie."""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -57,4 +58,4 @@ def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key:
     if as_json:
         click.echo(json.dumps(set_row(Manifest.read(folder), folder)))
     else:
-        click.echo(f"{folder} is a shard set; 'alexprep inspect {folder}' shows it")
+        click.echo(f"{folder} is a shard set; to see it: {shlex.join(['alexprep', 'inspect', str(folder)])}")

@@ -39,6 +39,7 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
         images = ("alexkit.prep.images.stored",) * decode
         start_ahead("alexkit.prep.build.integrity.verify_shard", *images)
     import json
+    import shlex
     from dataclasses import asdict
 
     depth: Depth = "quick" if quick else "decode" if decode else "hashes"
@@ -52,5 +53,6 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
                 click.echo(f"{folder}/{finding}")
         click.echo(f"findings: {num_findings}" if num_findings else "all good")
         if num_findings:
-            note(f"'alexprep repair {shards} SOURCE' makes again what is damaged, from the images it was made of")
+            repair = shlex.join(["alexprep", "repair", str(shards), "SOURCE"])
+            note(f"to make again what is damaged, from the images it was made of: {repair}")
     raise SystemExit(1 if num_findings else 0)

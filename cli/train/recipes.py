@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..default_group import DefaultGroup
+from ..locations import complete_recipe
 from ..terminal import examples, one_line_errors
 
 # Of the paper's own run: 90 epochs in five to six days on two GTX 580.
@@ -60,7 +61,7 @@ def list_recipes(rate: float, as_json: bool) -> None:
 @click.command(
     "show", epilog=examples("alextrain recipes show t1", "alextrain recipes show runs/original/config.json --json")
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_recipe)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the resolved recipe as JSON, as a run's config.json has it."
 )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN, cache_options
+from ..locations import SHARDS_TO_TRAIN, cache_options, complete_recipe
+from ..memory import keep_freed_memory
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .dry_run import bench_data, dry_run
 
@@ -28,13 +28,6 @@ class _Forwarded(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
-
-
-def _complete_recipe(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from ...model.runs.load import built_in_recipes
-
-    names = [CompletionItem(name) for name in built_in_recipes() if name.startswith(incomplete)]
-    return names or [CompletionItem(incomplete, type="file")]
 
 
 def _name_below_runs(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -63,7 +56,7 @@ def _name_below_runs(context: click.Context, parameter: click.Parameter, value: 
 @cache_options
 @click.option(
     "--recipe",
-    shell_complete=_complete_recipe,
+    shell_complete=complete_recipe,
     default="original",
     show_default=True,
     help="A built-in recipe ('alextrain recipes' lists them), a TOML file, or a run's config.json.",
@@ -130,6 +123,7 @@ def train(
     if only_loading:
         if columns > 1 or only_forecast:
             raise click.UsageError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
+        keep_freed_memory(device)
         bench_data(chosen, shards, device, as_json)
         return
     if columns > 1 and seeds > 1:
@@ -140,6 +134,7 @@ def train(
 
         check_processes(columns, columns, wiring(chosen.network).columns)
         raise SystemExit(launch("alexkit.cli.alextrain", click.get_current_context().meta[ARGUMENTS], columns))
+    keep_freed_memory(device)
     if only_forecast:
         dry_run(chosen, shards, folder, device, columns, as_json)
         return

@@ -19,7 +19,7 @@ from ...pipeline.sets import require_images
 from ...pipeline.storage import Samples
 from ...prep import ShardSet
 from ...prep.format.manifest import MANIFEST_NAME, ClassEntry
-from ...prep.sources.labels import UNLABELED as UNLABELED_CLASS
+from ...prep.format.manifest import UNLABELED as UNLABELED_CLASS
 from ..processes.layout import make_layout
 from ..runs.run import DataIdentity
 from .forward import captured, large_array, store_features, view_probabilities

@@ -45,8 +45,11 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
             lowest = _mark_best(axes[1], epochs, errors, color)
             best = f" (best {errors[lowest]:.1f} % at {epochs[lowest]:.0f})"
         ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", label=f"{label}, top-1{best}", **style)
-        if kind == "val" and mine:
-            errors = [100 * line["top5_error"] for line in mine]
+        # Absent where top-5 says nothing; not in all lines of a log that an older version began.
+        with_top5 = [line for line in mine if "top5_error" in line]
+        if kind == "val" and with_top5:
+            errors = [100 * line["top5_error"] for line in with_top5]
+            epochs = [_epoch(line, steps_per_epoch) for line in with_top5]
             style |= {"ls": "--", "ms": 3, "lw": 1}
             ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", label=f"{label}, top-5", **style)
     train = [line for line in lines if line["kind"] == "train"]

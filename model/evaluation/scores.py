@@ -48,9 +48,10 @@ class Score:
         """Mean of -log(probability of the label), in nats."""
         return self.loss_sum / self.num_images
 
-    def rates(self) -> dict[str, float]:
-        """Loss and error rates as plain numbers for logs and tables."""
-        return {"loss": self.loss, "top1_error": self.top1_error, "top5_error": self.top5_error}
+    def rates(self, num_classes: int) -> dict[str, float]:
+        """Loss and error rates as plain numbers for logs and tables; no top-5 error for five classes or fewer."""
+        found = {"loss": self.loss, "top1_error": self.top1_error}
+        return found if num_classes < MIN_CLASSES_FOR_TOP5 else {**found, "top5_error": self.top5_error}
 
 
 def score(probabilities_NC: Tensor, labels_N: Tensor) -> Score:

@@ -4,6 +4,8 @@ Names are those of `network`: LAYER.weight, LAYER.bias. Other layouts are conver
 scale and channel order included, so that our loaders feed them: gray levels 0-255, RGB, less a mean.
 """
 
+import json
+import shlex
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -55,10 +57,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             ".safetensors file or a .caffemodel"
         )
     if path.suffix in (".pth", ".pt", ".ckpt") or zipfile.is_zipfile(path):
+        old, new = (json.dumps(str(name), ensure_ascii=False) for name in (path, path.with_suffix(".safetensors")))
+        save = "import torch; from safetensors.torch import save_file; "
+        save += f"save_file(torch.load({old}, weights_only=True), {new})"
         raise InputError(
             f"training.start_from = {str(path)!r}: a PyTorch pickle, which is never opened here since it can run code; "
-            f'convert a file that you trust once: python -c "import torch; from safetensors.torch import save_file; '
-            f"save_file(torch.load('{path}', weights_only=True), '{path.with_suffix('.safetensors')}')\""
+            f"convert a file that you trust once: {shlex.join(['python', '-c', save])}"
         )
     if path.suffix == ".caffemodel":
         weights = {name: torch.from_numpy(blob) for name, blob in read_caffemodel(path).items()}

@@ -2,7 +2,7 @@
 
 from ...errors import InputError
 from ...prep import ShardSet
-from ...prep.sources.labels import UNLABELED
+from ...prep.format.manifest import UNLABELED
 
 
 def require_labels(shard_set: ShardSet) -> None:

@@ -212,15 +212,25 @@ class Learner:
 def begin_learner(
     recipe: Recipe, wiring: Wiring, train_set: Path, layout: Layout, device: torch.device, precision: torch.dtype
 ) -> Callable[[], Learner]:
-    """Begin to draw a learner's weights, in a thread; what is returned waits for them and gives the learner.
+    """Begin to make a learner, in a thread; what is returned waits for it and gives it.
 
-    60 million weights take as long as importing DALI and Numba, which can be done meanwhile. Arguments are those of
-    `Learner`; its outputs are the classes of `train_set`.
+    Drawing 60 million weights, and having the system clear the memory of as many momenta, takes as long as importing
+    DALI and Numba, which can be done meanwhile. Arguments are those of `Learner`; its outputs are the classes of
+    `train_set`. For a GPU weights are drawn in the thread, and the rest is made by the one that asks for the learner.
     """
     num_classes = len(ShardSet.open(train_set).manifest.classes)
+
+    def learner(network: Network) -> Learner:
+        return Learner(recipe, wiring, num_classes, layout=layout, device=device, precision=precision, network=network)
+
+    def with_momenta() -> Learner:
+        made = learner(network.result())
+        for parameter in made.network.parameters():
+            made.optimizer.momentum_buffer(parameter)
+        return made
+
     thread = ThreadPoolExecutor(1, "alexkit-weights")
     network = thread.submit(Network, wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
+    begun = thread.submit(with_momenta) if device.type == "cpu" else None
     thread.shutdown(wait=False)  # it ends with the work
-    return lambda: Learner(
-        recipe, wiring, num_classes, layout=layout, device=device, precision=precision, network=network.result()
-    )
+    return begun.result if begun else lambda: learner(network.result())

@@ -367,9 +367,10 @@ class Trainer:
         best = self.progress.best
         if best is None or total.top1_error < best.error:
             best = Best(error=total.top1_error, step=self.step)
-        last = Validation(images=total.num_images, rates=total.rates())
+        rates = total.rates(self.loader.num_classes)
+        last = Validation(images=total.num_images, rates=rates)
         self.progress = replace(self.progress, plateau=plateau, best=best, last_validation=last)
-        log.write("val", self.step, epoch=self.epoch, **total.rates())
+        log.write("val", self.step, epoch=self.epoch, **rates)
 
     def _watch_for_stall(self, loss: float, batch: Batch) -> None:
         """Say once, with the likely reasons, when nothing has been learned for long."""

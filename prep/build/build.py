@@ -89,6 +89,7 @@ def build_shards(
                 kept=kept,
                 plan_sha256=hashlib.sha256(plan).hexdigest(),
                 probe=probe_digest(options.pixels),
+                source_sha256=wanted[split.name],
                 shared=shared.of_split(split.name) if shared else None,
             )
             for split in source.splits

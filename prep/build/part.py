@@ -1,15 +1,19 @@
 """What is known of one finished shard until its split is complete: a file of its own, written after the shard.
 
-`OUT/.unfinished/SPLIT/NNNNN.npz` holds the manifest's entry, the exact sums, the rows for `index.bin` and the
-quarantined inputs, all arrays without pickles. It ends with the SHA-256 of what comes before it, and names the plan it
-belongs to, so that a damaged file, or one of another run, is never mistaken for a finished shard.
+`OUT/.unfinished/SPLIT/NNNNN.part` is a line of JSON, with the manifest's entry and the quarantined inputs, and behind
+it plain arrays and text: the rows for `index.bin`, the lines for `sources.jsonl`, the exact sums. It ends with the
+SHA-256 of what comes before it, and names the plan it belongs to, so that a damaged file, or one of another run, is
+never mistaken for a finished shard. What the worker can make ready it makes: one process reads the parts of all shards,
+while nobody else works.
 """
 
 import hashlib
-import io
+import itertools
 import json
+import mmap
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +29,7 @@ from .shard_job import ShardJob, ShardResult, write_one_shard
 from .stores.shared_run import Destination, send_part, send_shard
 
 _DIGEST_BYTES = 64
+_LAYOUT = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,15 +79,19 @@ def write_part(job: PartJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> 
 
 
 def part_name(number: int) -> str:
-    """`00012.npz`."""
-    return f"{number:05d}.npz"
+    """`00012.part`."""
+    return f"{number:05d}.part"
 
 
 def save_part(job: PartJob, result: ShardResult) -> None:
     """Write what is known of a finished shard; in a run into a store, send the shard first."""
     written = result.written
     e_tags = send_shard(job.shard.path, job.destination) if written and job.destination else ()
+    image_HWC = _narrow(result.sums.image_HWC)
+    blocks = _blocks_of(written) if written else []
+    blocks += [result.sums.outer_CC.tobytes(), image_HWC.tobytes()]
     about = {
+        "layout": _LAYOUT,
         "plan_sha256": job.plan_sha256,
         "entry": asdict(written.entry) if written else None,
         "quarantined": [asdict(bad) for bad in result.quarantined],
@@ -92,68 +101,71 @@ def save_part(job: PartJob, result: ShardResult) -> None:
         "originals": asdict(result.originals),
         "e_tags": e_tags,
         "num_images": result.sums.num_images,
-        "keys": list(written.rows.keys) if written else [],
-        "sources": list(written.sources) if written else [],
+        "image_shape": image_HWC.shape,
+        "image_type": image_HWC.dtype.str,
+        "block_bytes": [len(block) for block in blocks],
     }
-    arrays = {
-        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-        "image_HWC": _narrow(result.sums.image_HWC),
-        "outer_CC": result.sums.outer_CC,
-    }
-    if written:
-        rows = written.rows
-        arrays |= {
-            "starts_N": rows.starts_N,
-            "sizes_N": rows.sizes_N,
-            "labels_N": rows.labels_N,
-            "checksums_N": rows.checksums_N,
-        }
-    content = io.BytesIO()
-    np.savez(content, **arrays)  # type: ignore[arg-type]
+    content = b"".join([json.dumps(about).encode() + b"\n", *blocks])
     with whole_file(job.parts / part_name(job.shard.number)) as file:
-        file.write(content.getbuffer())
-        file.write(hashlib.sha256(content.getbuffer()).hexdigest().encode())
+        file.write(content)
+        file.write(hashlib.sha256(content).hexdigest().encode())
     if job.destination is not None:
         send_part(job.parts / part_name(job.shard.number), job.destination)
 
 
-def load_part(path: Path, plan_sha256: str, *, with_sums: bool = True) -> ShardResult | None:
+def load_part(path: Path, plan_sha256: str, *, check: bool = True) -> ShardResult | None:
     """What `save_part` wrote for that plan; None when the file is damaged or belongs to another plan.
 
-    Without sums, nine tenths of the file are only hashed, and the result's sums hold no pixel.
+    The file is mapped: what is not looked at is not read. Without `check`, for a file that was checked before, the hash
+    is not computed.
     """
-    content = path.read_bytes()
-    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        return None
-    with np.load(io.BytesIO(body), allow_pickle=False) as data:
-        about = json.loads(data["about"].tobytes())
-        if about["plan_sha256"] != plan_sha256 or "sources" not in about:  # an earlier version noted less
+    try:
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        end = max(len(content) - _DIGEST_BYTES, 0)
+        if check and hashlib.sha256(memoryview(content)[:end]).hexdigest().encode() != content[end:]:
             return None
-        written = None
-        if about["entry"]:
-            rows = SampleRows(
-                starts_N=data["starts_N"],
-                sizes_N=data["sizes_N"],
-                labels_N=data["labels_N"],
-                checksums_N=data["checksums_N"],
-                keys=about["keys"],
-            )
-            written = WrittenShard(entry=ShardEntry(**about["entry"]), rows=rows, sources=about["sources"])
-        sums = PixelSums.zero(0)
-        if with_sums:
-            image_HWC, outer_CC = data["image_HWC"].astype(np.int64), data["outer_CC"]
-            sums = PixelSums(num_images=about["num_images"], image_HWC=image_HWC, outer_CC=outer_CC)
-        return ShardResult(
-            written=written,
-            sums=sums,
-            quarantined=tuple(Quarantined(**bad) for bad in about["quarantined"]),
-            patched=tuple(Patched(**one) for one in about["patched"]),
-            warnings=about["warnings"],
-            num_enlarged=about["num_enlarged"],
-            originals=Originals(**about["originals"]),
-            e_tags=tuple(about["e_tags"]),
-        )
+        about = json.loads(content.readline())
+        if about["plan_sha256"] != plan_sha256 or about["layout"] != _LAYOUT:
+            return None
+        bounds = itertools.accumulate(about["block_bytes"], initial=content.tell())
+        blocks = [memoryview(content)[first:behind] for first, behind in itertools.pairwise(bounds)]
+        return _result_of(about, blocks)
+    except (ValueError, KeyError, TypeError):  # an empty file, another layout, or not checked
+        return None
+
+
+def _result_of(about: dict[str, Any], blocks: list[memoryview]) -> ShardResult:
+    image_HWC = np.frombuffer(blocks.pop(), about["image_type"]).reshape(about["image_shape"])
+    outer_CC = np.frombuffer(blocks.pop(), np.int64).reshape(3, 3)
+    return ShardResult(
+        written=_written(ShardEntry(**about["entry"]), blocks) if about["entry"] else None,
+        sums=PixelSums(num_images=about["num_images"], image_HWC=image_HWC, outer_CC=outer_CC),
+        quarantined=tuple(Quarantined(**bad) for bad in about["quarantined"]),
+        patched=tuple(Patched(**one) for one in about["patched"]),
+        warnings=about["warnings"],
+        num_enlarged=about["num_enlarged"],
+        originals=Originals(**about["originals"]),
+        e_tags=tuple(about["e_tags"]),
+    )
+
+
+def _blocks_of(written: WrittenShard) -> list[bytes]:
+    rows = written.rows
+    columns = (rows.starts_N, rows.sizes_N, rows.labels_N, rows.checksums_N)
+    return [*(column.tobytes() for column in columns), "\n".join(rows.keys).encode(), written.source_lines]
+
+
+def _written(entry: ShardEntry, blocks: list[memoryview]) -> WrittenShard:
+    starts, sizes, labels, checksums, keys, lines = blocks
+    rows = SampleRows(
+        starts_N=np.frombuffer(starts, np.int64),
+        sizes_N=np.frombuffer(sizes, np.uint32),
+        labels_N=np.frombuffer(labels, np.int32),
+        checksums_N=np.frombuffer(checksums, np.uint32),
+        keys=bytes(keys).decode().split("\n") if entry.num_samples else [],
+    )
+    return WrittenShard(entry=entry, rows=rows, source_lines=bytes(lines))
 
 
 def _narrow(

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ..format.manifest import UNLABELED
 from ..format.shard_set import SPLITS
-from ..sources.labels import UNLABELED
 
 MAX_SHARDS = 100_000
 MAX_STEM = 80

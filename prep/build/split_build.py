@@ -50,6 +50,8 @@ class SplitBuild:
     """Hash of the plan of the whole run; parts of another plan are not used."""
     probe: str = ""
     """What `probe_digest` gave where the plan was made."""
+    source_sha256: str = ""
+    """The fingerprint of `split`, where it is known already: it takes a look at every image."""
     shared: SharedSplit | None = None
     """Where shards and parts lie, for a run into a store; the folders hold copies of what is small then."""
 
@@ -105,7 +107,7 @@ class SplitBuild:
         if self.shared is not None and (num_parts := self.shared.num_parts()) < self.plan.num_shards:
             return num_parts  # without copying those of all others
         self.refresh()
-        return sum(self.load(number) is not None for number in range(self.plan.num_shards))
+        return sum(self.load(number, check=False) is not None for number in range(self.plan.num_shards))
 
     def refresh(self, *, of_all: bool = True) -> None:
         """Look again at what lies in the store; unless `of_all`, only at what this part of the work is about."""
@@ -125,15 +127,15 @@ class SplitBuild:
             destination=self.shared.destination if self.shared else None,
         )
 
-    def load(self, number: int, *, with_sums: bool = False) -> ShardResult | None:
+    def load(self, number: int, *, check: bool = True) -> ShardResult | None:
         """What is known of a shard that is finished: its part is sound and its files are there, at their size.
 
-        Sums of pixels, most of a part, are left out unless they are wanted.
+        Without `check` the part's hash is not computed: it was compared before.
         """
         path = self.parts / part_name(number)
         if not path.exists():
             return None
-        result = load_part(path, self.plan_sha256, with_sums=with_sums)
+        result = load_part(path, self.plan_sha256, check=check)
         if result is None:
             logging.getLogger(__name__).warning("%s: damaged or of another run; its shard is written again", path)
             path.unlink(missing_ok=True)
@@ -152,27 +154,31 @@ class SplitBuild:
         shard = self.folder / entry.name
         return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256
 
-    def _results(self, *, with_sums: bool = False) -> Iterator[ShardResult]:
+    def _results(self) -> Iterator[ShardResult]:
+        """What `remove_changed` has checked, read again."""
         for number in range(self.plan.num_shards):
-            result = self.load(number, with_sums=with_sums)
-            if result is None:
-                name = self.folder / self.plan.shard_name(number)
-                raise InputError(
-                    f"{name}: was removed or changed while the run went on; the same command writes it again"
-                )
-            yield result
+            path = self.parts / part_name(number)
+            yield self._there(number, load_part(path, self.plan_sha256, check=False) if path.exists() else None)
+
+    def _there(self, number: int, result: ShardResult | None) -> ShardResult:
+        if result is None:
+            name = self.folder / self.plan.shard_name(number)
+            raise InputError(f"{name}: was removed or changed while the run went on; the same command writes it again")
+        return result
 
     def remove_changed(self) -> set[int]:
         """Take shards whose bytes are no longer those that were written out of the finished ones; their numbers.
 
         All cores read and hash: one by itself takes as long for a large set as many workers take to write it.
         """
+
+        def is_whole(number: int) -> bool:
+            result = self._there(number, self.load(number))
+            return self._is_whole(result.written.entry if result.written else None, result.e_tags)
+
         with ThreadPoolExecutor(1 if self.shared else num_cores()) as threads:
-            whole = [
-                threads.submit(self._is_whole, result.written.entry if result.written else None, result.e_tags)
-                for result in self._results()
-            ]
-        changed = {number for number, one in enumerate(whole) if not one.result()}
+            whole = list(threads.map(is_whole, range(self.plan.num_shards)))
+        changed = {number for number, one in enumerate(whole) if not one}
         for number in changed:
             (self.parts / part_name(number)).unlink(missing_ok=True)
             if self.shared is not None:
@@ -182,13 +188,19 @@ class SplitBuild:
     def complete(self) -> ShardSet:
         """Write the manifest and what lies beside it; InputError for a split without any good image."""
         sums = PixelSums.zero(self.options.pixels.size_px)
+        total_HWC = sums.image_HWC
         shards: list[ShardEntry] = []
         quarantined: list[Quarantined] = []
         patched: list[Patched] = []
         warnings: Counter[str] = Counter()
         num_enlarged, originals = 0, Originals()
-        for result in self._results(with_sums=True):
-            sums += result.sums
+        for result in self._results():
+            total_HWC += result.sums.image_HWC  # in place: the sums of a shard are as large as those of the set
+            sums = PixelSums(
+                num_images=sums.num_images + result.sums.num_images,
+                image_HWC=total_HWC,
+                outer_CC=sums.outer_CC + result.sums.outer_CC,
+            )
             quarantined += result.quarantined
             patched += result.patched
             warnings.update(result.warnings)
@@ -215,7 +227,7 @@ class SplitBuild:
             warnings=dict(sorted(warnings.items())),
             num_enlarged=num_enlarged,
             originals=originals,
-            source_sha256=self.split.fingerprint(),
+            source_sha256=self.source_sha256 or self.split.fingerprint(),
         )
         manifest = complete_set(self.folder, manifest, sums, self._rows(), self._sources())
         if self.shared is not None:
@@ -227,10 +239,8 @@ class SplitBuild:
     def _rows(self) -> Iterator[SampleRows]:
         return (result.written.rows for result in self._results() if result.written)
 
-    def _sources(self) -> Iterator[tuple[str, str]]:
-        for result in self._results():
-            if result.written:
-                yield from zip(result.written.rows.keys, result.written.sources, strict=True)
+    def _sources(self) -> Iterator[bytes]:
+        return (result.written.source_lines for result in self._results() if result.written)
 
 
 @dataclass(kw_only=True)
@@ -247,6 +257,13 @@ class BegunSplit:
     """Bad inputs of all shards that are finished now."""
     first_bad: Quarantined | None = None
     """The first of them."""
+    num_added: int = 0
+    """Jobs whose summary is counted."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all its jobs are."""
+        return self.num_added == len(self.jobs)
 
     @cached_property
     def num_missing(self) -> int:
@@ -256,6 +273,7 @@ class BegunSplit:
     def add(self, summary: PartSummary) -> None:
         """Note that a shard is finished; InputError for too many bad inputs."""
         self.count(summary)
+        self.num_added += 1
         self.refuse_too_many_bad()
 
     def count(self, summary: PartSummary) -> None:

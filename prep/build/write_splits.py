@@ -32,6 +32,7 @@ def write_splits(builds: Sequence[SplitBuild], on_split: Callable[[SourceSplit],
     with closing(_summaries(begun, progress.update)) as results:  # stops the workers also when we raise
         for job, summary in results:
             of_shard[job.shard.path].add(summary)
+            progress.tell()
 
 
 def finish_split(build: SplitBuild, on_progress: OnProgress) -> ShardSet:
@@ -86,17 +87,23 @@ class _Progress:
         self._waiting = list(begun)
         self._on_split = on_split
         self._before = 0
-        self._tell: OnProgress | None = None
+        self._num_done = 0
+        self._of_split: OnProgress | None = None
 
     def update(self, num_done: int) -> None:
         """So many inputs are done, of all splits together."""
+        self._num_done = num_done
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell of the first split that is not finished; what is bad in a shard is known when its job is."""
         while self._waiting:
             split = self._waiting[0]
-            here = min(num_done - self._before, split.num_missing)
-            self._tell = self._tell or self._on_split(split.build.split)
-            self._tell(split.num_before + here, split.num_bad)
-            if here < split.num_missing or len(self._waiting) == 1:
+            here = min(self._num_done - self._before, split.num_missing)
+            self._of_split = self._of_split or self._on_split(split.build.split)
+            self._of_split(split.num_before + here, split.num_bad)
+            if here < split.num_missing or not split.is_finished or len(self._waiting) == 1:
                 return
             self._before += split.num_missing
             self._waiting.pop(0)
-            self._tell = None
+            self._of_split = None

@@ -93,7 +93,7 @@ def _new_cache(function: Callable[..., object]) -> Any:
 
     class Cache(FunctionCache):
         def load_overload(self, sig: Any, target_context: Any) -> Any:
-            found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+            found = _load_kept(self, sig, target_context)
             if found is None:
                 _say(f"it is kept in {self.cache_path}")
             return found
@@ -110,6 +110,22 @@ def _new_cache(function: Callable[..., object]) -> Any:
         return Cache(function)  # type: ignore[no-untyped-call]
     except RuntimeError:  # no place to keep it
         return Nowhere()
+
+
+def _load_kept(cache: Any, sig: Any, target_context: Any) -> Any:
+    """The code that `cache` keeps for a signature, or None.
+
+    Numba's own `load_overload` first registers everything it can compile, a third of a second. Code that is kept needs
+    only the runtime that it calls; the rest is registered where something is to be compiled.
+    """
+    from numba.core.caching import FunctionCache
+    from numba.core.runtime.nrt import rtsys
+
+    if not hasattr(cache, "_load_overload"):  # another Numba
+        return FunctionCache.load_overload(cache, sig, target_context)  # type: ignore[no-untyped-call]
+    rtsys.initialize(target_context)
+    with cache._guard_against_spurious_io_errors():
+        return cache._load_overload(sig, target_context)
 
 
 _said = threading.Event()

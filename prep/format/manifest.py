@@ -34,6 +34,10 @@ MAX_MANIFEST_BYTES = 256 * 2**20
 _FORBIDDEN = frozenset(("/", "\0", os.sep))  # in the plain name of a file
 
 
+UNLABELED = "unlabeled"
+"""The id of the only class of a set whose images were stored without labels."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassEntry:
     """One row of the class table: `index` is the label, `id` the WordNet id or folder, `name` what people say."""
@@ -228,7 +232,7 @@ def complete_set(
     manifest: Manifest,
     sums: PixelSums,
     rows: Iterable[SampleRows],
-    sources: Iterable[tuple[str, str]] | None = None,
+    sources: Iterable[bytes] | None = None,
 ) -> Manifest:
     """Make `folder`, which holds the finished shards of `manifest`, a shard set; its manifest as it was written.
 
@@ -239,7 +243,7 @@ def complete_set(
         manifest: the set's; the hashes of the other files are filled in here.
         sums: the exact statistics of all samples.
         rows: the samples of every shard, in the manifest's order.
-        sources: key and source of every sample, in the same order; None where that is not known.
+        sources: the `source_lines` of all samples, in the same order; None where that is not known.
     """
     write_quarantine(folder, manifest.quarantined)
     sums.save(folder / STATISTICS_NAME)

@@ -201,15 +201,17 @@ def write_sample_index(folder: Path, shards: Iterable[SampleRows]) -> str:
         first, starts, sizes, labels, checksums, key_starts, keys = columns
         num_shards = num_samples = num_key_bytes = 0
         for rows in shards:
-            encoded = [key.encode() for key in rows.keys]
-            ends = num_key_bytes + np.cumsum([0, *map(len, encoded)], dtype="<i8")
+            joined = "".join(rows.keys).encode()
+            # Where all characters are ASCII, lengths of texts are those of their bytes.
+            lengths = map(len, rows.keys if joined.isascii() else [key.encode() for key in rows.keys])
+            ends = num_key_bytes + np.cumsum([0, *lengths], dtype="<i8")
             first.write(struct.pack("<q", num_samples))
             starts.write(rows.starts_N.astype("<i8").tobytes())
             sizes.write(rows.sizes_N.astype("<u4").tobytes())
             labels.write(rows.labels_N.astype("<i4").tobytes())
             checksums.write(rows.checksums_N.astype("<u4").tobytes())
             key_starts.write(ends[:-1].tobytes())
-            keys.write(b"".join(encoded))
+            keys.write(joined)
             num_shards, num_samples, num_key_bytes = num_shards + 1, num_samples + len(rows), int(ends[-1])
         first.write(struct.pack("<q", num_samples))
         key_starts.write(struct.pack("<q", num_key_bytes))

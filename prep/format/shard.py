@@ -10,7 +10,7 @@ sample.
 import hashlib
 import re
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from .files import whole_file
 from .sample_index import NO_LABEL, SampleRows, image_checksum
+from .source_table import source_lines
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,90}")
 INDEX_VERSION = "v1.2"
@@ -126,7 +127,7 @@ class WrittenShard:
 
     entry: ShardEntry
     rows: SampleRows
-    sources: Sequence[str]
+    source_lines: bytes
 
 
 def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> WrittenShard:
@@ -188,7 +189,7 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Wri
             checksums_N=np.array(checksums, np.uint32),
             keys=keys,
         ),
-        sources=sources,
+        source_lines=source_lines(zip(keys, sources, strict=True)),
     )
 
 

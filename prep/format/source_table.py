@@ -6,28 +6,35 @@
 that file's path, a colon and the name in it.
 """
 
+import hashlib
 import json
 import mmap
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ...errors import InputError
-from .files import sha256_of, whole_file
+from .files import whole_file
 
 SOURCES_NAME = "sources.jsonl"
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
 _WHOLE_PATH = re.compile(rb'"source": ("(?:/|[a-z0-9]+://)(?:[^"\\]|\\.)*")')
 
 
-def write_source_table(folder: Path, rows: Iterable[tuple[str, str]]) -> str:
-    """Write `folder/sources.jsonl`, whole, from the key and the source of every sample in order; its SHA-256."""
-    path = folder / SOURCES_NAME
+def source_lines(rows: Iterable[tuple[str, str]]) -> bytes:
+    """The lines of samples, from the key and the source of each in order."""
+    return b"".join([_line(key, source) for key, source in rows])
+
+
+def write_source_table(folder: Path, blocks: Iterable[bytes]) -> str:
+    """Write `folder/sources.jsonl`, whole, from the `source_lines` of all samples in order; its SHA-256."""
+    path, digest = folder / SOURCES_NAME, hashlib.sha256()
     with whole_file(path) as file:
-        for key, source in rows:
-            file.write(_line(key, source))
-    return sha256_of(path)
+        for block in blocks:
+            file.write(block)
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def find_source(folder: Path, key: str) -> str:
@@ -46,6 +53,15 @@ def find_source(folder: Path, key: str) -> str:
                     end = content.find(b"\n", start)
                     return _source_of(content[start : end if end > 0 else len(content)], path)
     raise InputError(f"{path}: no sample has the key {key!r}; keys are the names in the tars without their extensions")
+
+
+def sources_at(folder: Path, indices: Collection[int]) -> dict[int, str]:
+    """The sources of samples by their positions in the set, in one pass; nothing of a set that has no such file."""
+    path, wanted = folder / SOURCES_NAME, set(indices)
+    if not path.exists():
+        return {}
+    with path.open("rb") as file:
+        return {index: _source_of(line, path) for index, line in enumerate(file) if index in wanted}
 
 
 def whole_paths(folder: Path) -> tuple[int, str]:

@@ -19,8 +19,14 @@ from ...cores import num_cores
 from ...extras import NEEDED
 from ..format.files import free_bytes
 
-BASE_LIBRARIES = ("numpy", "numba", "pillow", "simplejpeg", "opencv-python-headless", "click", "rich")
-OPTIONAL_LIBRARIES = ("torch", "safetensors", "tensorboard", "matplotlib", "pyarrow", "onnx")
+BASE_LIBRARIES = (
+    *("numpy", "numba", "pillow", "simplejpeg", "opencv-python-headless", "crc32c"),
+    *("pydantic", "click", "rich"),
+)
+OPTIONAL_LIBRARIES = (
+    *("torch", "safetensors", "tensorboard", "matplotlib", "jinja2", "pyarrow", "onnx", "onnxruntime"),
+    *("obstore", "huggingface_hub", "wandb", "trackio", "ray"),
+)
 CUDA_DRIVERS = {12: 525, 13: 580}
 """The first driver of each major CUDA version (NVIDIA's compatibility table)."""
 MIN_OPEN_FILES = 1024

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..format.originals import ASPECTS, SHORTER_PX
 from ..format.pixel_options import PixelOptions
+from ..format.source_table import sources_at
 from .charts import bar_chart
 from .duplicates import Group
 from .pca import sample_pixels
@@ -152,7 +153,7 @@ def _samples(survey: Survey) -> list[str]:
         pictures = "".join(_figure(survey, index) for index in indices)
         rows.append(
             f"<div class='class' data-name='{_safe(f'{label} {name}'.lower())}'><h4>{label} {_safe(name)} "
-            f"<small>{survey.counts_K[label]:,} images</small></h4><div class='row'>{pictures}</div></div>"
+            f"<small>{_count(int(survey.counts_K[label]), 'image')}</small></h4><div class='row'>{pictures}</div></div>"
         )
     return [
         f"<h3>Samples of every class</h3><p><label>Filter classes <input type='search' data-filter='{split}-samples' "
@@ -165,7 +166,8 @@ def _figure(survey: Survey, index: int, caption: str = "") -> str:
     key = survey.index.key(index)
     alt = f"{survey.class_of(index)}, sample {key}"
     picture = _picture(encoded(survey.thumbnail(index)), alt, "image/webp", "")
-    return f"<figure>{picture}<figcaption>{_safe(caption or key)}</figcaption></figure>"
+    source = f"<br>{_safe(survey.sources[index])}" if index in survey.sources else ""
+    return f"<figure>{picture}<figcaption>{_safe(caption or key)}{source}</figcaption></figure>"
 
 
 def _shard_table(survey: Survey) -> list[str]:
@@ -177,7 +179,7 @@ def _shard_table(survey: Survey) -> list[str]:
             f"<td>{len(np.unique(labels)):,}<td><code>{shard.sha256[:12]}</code>"
         )
     return [
-        f"<h3>Shards</h3><details><summary>{len(rows):,} shards</summary><div class='scroll'><table>"
+        f"<h3>Shards</h3><details><summary>{_count(len(rows), 'shard')}</summary><div class='scroll'><table>"
         "<thead><tr><th>file<th>images<th>MB<th>distinct classes<th>SHA-256</thead><tbody>",
         *rows,
         "</tbody></table></div></details>",
@@ -221,10 +223,14 @@ def _groups(surveys: Sequence[Survey], groups: Sequence[Group]) -> list[str]:
 
     num_across, num_labels = sum(map(across, groups)), sum(len(labels(group)) > 1 for group in groups)
     parts = [
-        f"<p>{len(groups):,} groups; <b>{num_across:,}</b> of them in more than one split, "
+        f"<p>{_count(len(groups), 'group')}; <b>{num_across:,}</b> of them in more than one split, "
         f"<b>{num_labels:,}</b> with more than one label.</p>"
     ]
-    for group in sorted(groups, key=lambda group: (not across(group), len(labels(group)) < 2))[:MAX_GROUPS_SHOWN]:
+    shown = sorted(groups, key=lambda group: (not across(group), len(labels(group)) < 2))[:MAX_GROUPS_SHOWN]
+    for number, survey in enumerate(surveys):
+        places = [where.index for group in shown for where in group[:MAX_GROUP_IMAGES] if where.set_number == number]
+        survey.sources.update(sources_at(survey.shard_set.folder, places))
+    for group in shown:
         figures = [
             _figure(surveys[where.set_number], where.index, _caption(surveys[where.set_number], where.index))
             for where in group[:MAX_GROUP_IMAGES]
@@ -238,6 +244,10 @@ def _groups(surveys: Sequence[Survey], groups: Sequence[Group]) -> list[str]:
 
 def _caption(survey: Survey, index: int) -> str:
     return f"{survey.split}: {survey.class_of(index)}, {survey.index.key(index)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _safe(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from ..format.sample_index import SampleIndex
 from ..format.shard_set import ShardSet
+from ..format.source_table import sources_at
 from ..images.geometry import central_square
 from ..images.stored import decode_stored
 from .duplicates import stored_bytes
@@ -34,6 +36,8 @@ class Survey:
     """Distinct classes in a batch of consecutive samples, on average."""
     distinct_ideal: float
     """The same for a perfect shuffle."""
+    sources: dict[int, str]
+    """Of samples that are shown, what they were made of, where the set knows it; by index."""
 
     @property
     def split(self) -> str:
@@ -63,16 +67,18 @@ def survey_set(folder: Path, *, images_per_class: int = 6) -> Survey:
     by_class = np.argsort(labels_N, kind="stable")
     firsts_K = np.searchsorted(labels_N[by_class], np.arange(len(counts_K)))
     mean, ideal = distinct_classes(labels_N, counts_K)
+    shown = tuple(
+        tuple(by_class[first : first + min(images_per_class, count)].tolist())
+        for first, count in zip(firsts_K.tolist(), counts_K.tolist(), strict=True)
+    )
     return Survey(
         shard_set=shard_set,
         index=index,
         counts_K=counts_K,
-        shown=tuple(
-            tuple(by_class[first : first + min(images_per_class, count)].tolist())
-            for first, count in zip(firsts_K.tolist(), counts_K.tolist(), strict=True)
-        ),
+        shown=shown,
         distinct_mean=mean,
         distinct_ideal=ideal,
+        sources=sources_at(shard_set.folder, list(chain.from_iterable(shown))),
     )
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError
-from ..format.manifest import ClassEntry
+from ..format.manifest import UNLABELED, ClassEntry
 from .columns.ordered import relabeled
 from .inputs import SourceSplit
-from .labels import UNLABELED, sorted_split
+from .labels import sorted_split
 from .remarks import Remarks
 
 SHOWN = 3

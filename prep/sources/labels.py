@@ -8,13 +8,12 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from ...errors import InputError
-from ..format.manifest import ClassEntry
+from ..format.manifest import UNLABELED, ClassEntry
 from .columns.gathered import Gathered
 from .columns.ordered import in_order, relabeled
 from .inputs import ClassOrder, SourceImage, SourceSplit
 
 MAX_UNNAMED_CLASSES = 100_000  # a larger label is no class index
-UNLABELED = "unlabeled"
 
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
@@ -154,8 +155,10 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
     if path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         raise InputError(
             f"{path}: one archive; if it is a shard of samples or an archive of ILSVRC, name its folder, else unpack "
-            f"it (tar -xf {path.name}) and name what comes out"
+            f"it (tar -xf {quote(path.name)}) and name what comes out"
         )
+    if path.suffix.lower() == ".parquet":
+        raise InputError(f"{path}: one parquet file; name its folder, whose parquet files are read together")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path}: a file, but no list of images; expected a folder, a .zip of class folders, or a list: a .csv, "

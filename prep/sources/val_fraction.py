@@ -11,18 +11,23 @@ from itertools import islice
 
 import numpy as np
 
+from ...errors import InputError
 from .columns.ordered import names_of, selected
 from .inputs import SourceSplit
 
 
 def hold_out(split: SourceSplit, fraction: float) -> tuple[SourceSplit, SourceSplit]:
-    """The training and the validation split that `split` is divided into."""
+    """The training and the validation split that `split` is divided into; InputError where none can be held out."""
     is_val_N = np.zeros(len(split.images), bool)
     names, start = names_of(split.images), 0
     for _, count in sorted(split.labels_used().items()):
         held_out = _smallest(list(islice(names, count)), num_held_out(count, fraction))
         is_val_N[start + np.array(held_out, np.int64)] = True
         start += count
+    if not is_val_N.any():
+        raise InputError(
+            f"--val-fraction {fraction:g}: no class has two or more images, so none can be held out; leave it out"
+        )
     train, val = (selected(split.images, np.flatnonzero(chosen_N)) for chosen_N in (~is_val_N, is_val_N))
     return replace(split, images=train), replace(split, name="val", images=val)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import InputError
+from ...extras import explained_imports
 from .pool import KeptWorkers, Task, run_jobs
 
 IN_FLIGHT_PER_SLOT = 2
@@ -124,10 +125,8 @@ def _started(num_workers: int) -> Any:
         # Known to this process and its children, and in no file of the home, which later clusters would take for a
         # wish to be asked for it.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    try:
+    with explained_imports():
         import ray
-    except ImportError as error:
-        raise ImportError("the engine ray needs Ray: pip install 'alexkit[ray]'") from error
     if not ray.is_initialized():
         if address := os.environ.get("RAY_ADDRESS"):
             try:

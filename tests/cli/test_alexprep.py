@@ -220,9 +220,10 @@ def test_adopt_makes_tars_from_elsewhere_trainable_and_says_what_is_wrong(sharde
     (tmp_path / "tars").mkdir()
     for tar in (sharded / "shards/train").glob("*.tar"):
         shutil.copy(tar, tmp_path / "tars")
-    result = alexprep("adopt", "tars", "adopted", cwd=tmp_path)
+    result = alexprep("adopt", "tars", "their set", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "adopted is a shard set" in result.stdout and "adopting: " in result.stderr
-    assert alexprep("verify", "adopted", "--decode", cwd=tmp_path).returncode == 0
+    assert "their set is a shard set; to see it: alexprep inspect 'their set'" in result.stdout
+    assert "adopting: " in result.stderr
+    assert alexprep("verify", "their set", "--decode", cwd=tmp_path).returncode == 0
     again = alexprep("adopt", "tars", "tars", cwd=tmp_path)
     assert again.returncode == 1 and "not empty" in again.stderr and "Traceback" not in again.stderr

@@ -88,7 +88,7 @@ def test_part(tmp_path: Path, num_examples: int) -> None:
         PartJob(shard=shard, parts=tmp_path, plan_sha256="plan", probe=""),
         ShardResult(written=None, sums=PixelSums.zero(8)),
     )
-    path = tmp_path / "00000.npz"
+    path = tmp_path / "00000.part"
 
     def parse(content: bytes) -> None:
         path.write_bytes(content)

@@ -194,7 +194,7 @@ def test_a_run_of_all_in_a_store_does_what_parts_left(
     assert "alexkit-out" not in other.stderr and f"{out}/val: complete" in other.stderr
     assert other.returncode == 1 and "(--seed was 0, now 3)" in other.stderr
     store = store_at(out)
-    part = next(name for name in stored(out) if name.endswith(".npz"))
+    part = next(name for name in stored(out) if name.endswith(".part"))
     store.put_whole(part, store.read(part)[:-1])  # damaged: its shard is written again
     shard = next(name for name in stored(out) if name.endswith("train-00002.tar"))
     store.put_whole(shard, store.read(shard)[:-1] + b"x")  # changed behind our back, at its size

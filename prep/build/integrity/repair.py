@@ -12,7 +12,7 @@ from ...format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, 
 from ...format.sample_index import SAMPLE_INDEX_NAME, write_sample_index
 from ...format.shard import ShardEntry, index_path
 from ...format.shard_set import ShardSet
-from ...format.source_table import SOURCES_NAME, write_source_table
+from ...format.source_table import SOURCES_NAME, source_lines, write_source_table
 from ...format.stats import PixelSums
 from ...sources.extras import origin_of
 from ...sources.inputs import SourceSplit
@@ -140,7 +140,7 @@ def _write_sources_again(work: Path, folder: Path, manifest: Manifest, build: Sp
             image = build.split.images[int(build.order[int(key.partition("_")[0])])]
             yield key, origin_of(image, build.split.root)
 
-    if write_source_table(work, rows()) != manifest.sources_sha256:
+    if write_source_table(work, (source_lines([row]) for row in rows())) != manifest.sources_sha256:
         raise InputError(
             f"{folder / SOURCES_NAME}: made again it is another: SOURCE holds the same images under other paths; name "
             "it in the layout that it had"

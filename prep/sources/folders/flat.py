@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ...format.manifest import UNLABELED
 from ..inputs import SourceSplit
-from ..labels import UNLABELED, LabeledImages, RawLabel, check_number
+from ..labels import LabeledImages, RawLabel, check_number
 from ..options import SourceOptions
 from .listing import Folder
 

@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 
 from ....errors import InputError
+from ...format.manifest import UNLABELED
 from ..extras import column_extras
 from ..inputs import SourceSplit
-from ..labels import UNLABELED, LabeledImages, Unlabeled, raw_label
+from ..labels import LabeledImages, Unlabeled, raw_label
 from ..lists.columns import LABEL_NAMES, find_column
 from ..options import SourceOptions
 from .listing import Folder

@@ -7,6 +7,7 @@ file; its validation images are labeled by `Annotations/CLS-LOC/val/*.xml`. The 
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from ....errors import InputError
 from ..folders.class_folders import read_class_folders
@@ -59,7 +60,7 @@ def refuse_zipped_kaggle(folder: Folder) -> None:
         inner = inner.child(name)
     raise InputError(
         f"{folder.where}: Kaggle's packing of ILSVRC, which is not read in its zip; unpack it (unzip "
-        f"{folder.where.name} -d FOLDER) and name FOLDER"
+        f"{quote(folder.where.name)} -d FOLDER) and name FOLDER"
     )
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ...format.manifest import UNLABELED
 from ...format.sample_index import NO_LABEL
 from ...storage.by_offset import ByOffset, address_of, opened
 from ..extras import checked_ext, column_extras
 from ..inputs import Extra
-from ..labels import UNLABELED, RawLabel, Unlabeled, raw_label
+from ..labels import RawLabel, Unlabeled, raw_label
 from ..litter import is_hidden
 from ..options import SourceOptions
 from ..remarks import Remarks

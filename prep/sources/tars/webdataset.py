@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....errors import InputError
-from ...format.manifest import MANIFEST_NAME, ClassEntry, Manifest
+from ...format.manifest import MANIFEST_NAME, UNLABELED, ClassEntry, Manifest
 from ...storage.by_offset import address_of
 from ..folders.read_ahead import side_by_side
 from ..inputs import FileImage, SourceImage, SourceSplit
-from ..labels import UNLABELED, LabeledImages, with_names
+from ..labels import LabeledImages, with_names
 from ..options import SourceOptions
 from ..remarks import Remarks
 from .samples import labeled_samples

@@ -52,6 +52,15 @@ def test_a_run_shows_its_lowest_error_and_its_last_values(tmp_path: Path, drawn:
     assert (tmp_path / "one/curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_run_of_few_classes_has_no_line_of_top5(tmp_path: Path, drawn: list[Any]) -> None:
+    run = write_run(tmp_path / "one")
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    kept = [{key: value for key, value in row.items() if key != "top5_error"} for row in rows]
+    (run / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    figures.draw_curves(run, 10)
+    assert not any("top-5" in words for words in texts(drawn[0]))
+
+
 def test_a_run_without_validations_is_drawn(tmp_path: Path, drawn: list[Any]) -> None:
     run = write_run(tmp_path / "one", validated=False)
     figures.draw_curves(run, 10)

@@ -49,4 +49,5 @@ def test_a_vanished_probability_leaves_a_finite_loss() -> None:
 
 def test_error_rates_are_shares() -> None:
     result = Score(num_images=8, wrong_1=4, wrong_5=2, loss_sum=16.0)
-    assert result.rates() == {"loss": 2.0, "top1_error": 0.5, "top5_error": 0.25}
+    assert result.rates(num_classes=6) == {"loss": 2.0, "top1_error": 0.5, "top5_error": 0.25}
+    assert result.rates(num_classes=5) == {"loss": 2.0, "top1_error": 0.5}  # the label is always among five

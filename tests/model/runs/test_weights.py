@@ -1,10 +1,11 @@
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -116,11 +117,14 @@ def test_caffes_weights_are_refused_by_another_network_with_what_to_set(tmp_path
 
 
 def test_a_pickle_is_named_as_such_with_the_line_that_converts_it(tmp_path: Path) -> None:
-    torch.save({"x": torch.zeros(1)}, tmp_path / "alexnet.pth")
-    torch.save({"x": torch.zeros(1)}, tmp_path / "unnamed")
-    for name in ("alexnet.pth", "unnamed"):
-        with pytest.raises(ValueError, match=r"a PyTorch pickle, which is never opened here.*save_file"):
+    for name in ("alexnet.pth", 'Alex\'s "net"', "unnamed"):
+        torch.save({"x": torch.zeros(1)}, tmp_path / name)
+        with pytest.raises(ValueError, match=r"a PyTorch pickle, which is never opened here.*save_file") as error:
             read_weights(tmp_path / name)
+        python, option, code = shlex.split(str(error.value).split("trust once: ")[1])
+        assert (python, option) == ("python", "-c")
+        exec(code)
+        assert load_file((tmp_path / name).with_suffix(".safetensors"))["x"].shape == (1,)
 
 
 def test_a_plain_name_is_also_a_run_beside_this_one(tmp_path: Path) -> None:

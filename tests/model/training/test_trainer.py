@@ -98,6 +98,13 @@ def test_a_finished_run_is_not_trained_again(shards: Path, finished: Path) -> No
     assert last_weights(finished) == before
 
 
+def test_all_that_a_step_needs_is_made_while_libraries_are_imported(shards: Path, tmp_path: Path) -> None:
+    trainer = Trainer(load_recipe("cifar10-19", OVERRIDES), shards, tmp_path / "run", device="cpu")
+    momenta = [state["momentum_buffer"] for state in trainer.learner.optimizer.state.values()]
+    trainer.close()
+    assert len(momenta) == len(list(trainer.learner.network.parameters())) and not any(map(torch.any, momenta))
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(shards: Path, finished: Path, tmp_path: Path) -> None:
     train(shards, tmp_path / "again")
     assert last_weights(tmp_path / "again") == last_weights(finished)

@@ -250,7 +250,7 @@ def test_a_finished_shard_that_was_taken_away_is_written_again(  # type: ignore[
     build(source, tmp_path / "undisturbed")
 
     def interrupt(done: int, num_bad: int) -> None:
-        if list((tmp_path / "out/.unfinished/train").glob("*.npz")):
+        if list((tmp_path / "out/.unfinished/train").glob("*.part")):
             raise KeyboardInterrupt
 
     options = BuildOptions(pixels=SMALL, images_per_shard=4, num_workers=1)

@@ -126,7 +126,7 @@ def test_a_damaged_file_of_an_unfinished_run_is_named_and_made_again(
     source = draw_source(splits=("train",))
     build(source, tmp_path / "one")
     build(source, tmp_path / "out", (0, 2))
-    path = tmp_path / "out/.unfinished" / ("plan.json" if damage == "plan" else "train/00002.npz")
+    path = tmp_path / "out/.unfinished" / ("plan.json" if damage == "plan" else "train/00002.part")
     good = path.read_bytes()
     flipped = bytearray(good)
     flipped[len(good) // 2] ^= 1

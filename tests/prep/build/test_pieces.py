@@ -2,12 +2,18 @@
 
 import multiprocessing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from alexkit.prep import PixelOptions
 from alexkit.prep.build import pieces
 from alexkit.prep.build.build import BuildOptions, OnProgress, build_shards
+from alexkit.prep.build.part import PartSummary
+from alexkit.prep.build.split_build import BegunSplit
+from alexkit.prep.build.write_splits import _Progress
+from alexkit.prep.format.manifest import Quarantined
 from alexkit.prep.sources import SourceSplit
 from alexkit.prep.sources.recognize import open_source
 from alexkit.prep.workers import pool
@@ -87,3 +93,24 @@ def test_a_run_that_fails_leaves_no_pieces(draw_source: DrawSource, tmp_path: Pa
     with pytest.raises(ValueError, match="bad inputs, more than 3"):
         build_shards(open_source(source), tmp_path / "out", options, on_split=lambda split: lambda done, num_bad: None)
     assert not list((tmp_path / "out/train").glob("*.partial"))
+
+
+def test_a_split_ends_with_all_its_bad_inputs_though_its_last_job_returns_late() -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def begun(name: str) -> Any:
+        options = SimpleNamespace(bad_limit=lambda num_images: 10)
+        build: Any = SimpleNamespace(split=SimpleNamespace(name=name, images=range(4)), options=options)
+        job: Any = SimpleNamespace(shard=SimpleNamespace(images=range(4)))
+        return BegunSplit(build=build, jobs=[job])
+
+    train, val = begun("train"), begun("val")
+    progress = _Progress([train, val], lambda split: lambda done, num_bad: told.append((split.name, done, num_bad)))
+    progress.update(4)  # all images of train, and its job not yet returned
+    train.add(PartSummary(num_bad=2, first_bad=Quarantined(source="a.jpg", reason="empty file")))
+    progress.tell()
+    progress.update(8)
+    val.add(PartSummary(num_bad=0, first_bad=None))
+    progress.tell()
+    assert [row for row in told if row[0] == "train"] == [("train", 4, 0), ("train", 4, 2)]
+    assert told[-1] == ("val", 4, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alexkit.errors import InputError
-from alexkit.prep.format.source_table import find_source, write_source_table
+from alexkit.prep.format.source_table import find_source, source_lines, write_source_table
 
 ROWS = {
     "00000000_a": "train/a/1.jpg",
@@ -19,7 +19,7 @@ ROWS = {
 
 
 def test_every_name_comes_back(tmp_path: Path) -> None:
-    digest = write_source_table(tmp_path, ROWS.items())
+    digest = write_source_table(tmp_path, [source_lines(ROWS.items())])
     content = (tmp_path / "sources.jsonl").read_bytes()
     assert digest == hashlib.sha256(content).hexdigest()
     assert [json.loads(line) for line in content.splitlines()] == [
@@ -31,7 +31,7 @@ def test_every_name_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["00000001", "a", "", "00000000_a, 1", "train/a/1.jpg"])
 def test_a_part_of_a_key_is_no_key(tmp_path: Path, key: str) -> None:
-    write_source_table(tmp_path, ROWS.items())
+    write_source_table(tmp_path, [source_lines(ROWS.items())])
     with pytest.raises(InputError, match=r"sources\.jsonl: no sample has the key"):
         find_source(tmp_path, key)
 

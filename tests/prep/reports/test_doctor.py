@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import alexkit
+from alexkit.extras import NEEDED
 from alexkit.prep.reports import doctor
 
 REMOVE = "pip uninstall --yes nvidia-dali-cuda"
@@ -32,7 +33,19 @@ def test_only_libraries_that_this_machine_installs_are_asked_for(
     assert ("cykooz-resizer" in doctor.needed_libraries()) == needed
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     names = {re.split("[ ><=;]", line)[0] for line in project["dependencies"]}
-    assert names.issuperset(doctor.needed_libraries())
+    assert names - {"cykooz-resizer"} == set(doctor.needed_libraries()) - {"cykooz-resizer"}
+
+
+def test_every_library_of_an_extra_is_looked_for_and_has_its_pip_line() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [line for name, lines in extras.items() if name not in ("dev", "docs", "examples") for line in lines]
+    names = {re.split("[ ><=;]", line)[0] for line in lines if not line.startswith(("alexkit", "nvidia-dali"))}
+    assert names == set(doctor.OPTIONAL_LIBRARIES) and names <= set(NEEDED)
+    for extra, lines in extras.items():
+        for name in names & {re.split("[ ><=;]", line)[0] for line in lines}:
+            if extra not in ("dev", "docs", "examples", "all"):
+                assert f"pip install 'alexkit[{extra}]'" in NEEDED[name]
 
 
 def test_a_missing_library_comes_with_its_install_command() -> None:

@@ -75,7 +75,8 @@ def test_every_class_every_shard_and_every_duplicate_is_shown(surveys: list[Surv
     assert all(sum(one.aspect.values()) == len(survey.index) for one, survey in zip(originals, surveys, strict=True))
     assert all(survey.index.key(0) in text for survey in surveys)
     assert all(shard.sha256[:12] in text for survey in surveys for shard in survey.shard_set.manifest.shards)
-    assert "1 groups; <b>1</b> of them in more than one split, <b>1</b> with more than one label" in text
+    assert "<br>train/n00000000/n00000000_0.JPEG<" in text and "<br>val/n00000001/leak.JPEG<" in text
+    assert "1 group; <b>1</b> of them in more than one split, <b>1</b> with more than one label" in text
 
 
 def test_those_who_cannot_see_are_told_what_a_picture_shows(surveys: list[Survey]) -> None:

@@ -92,6 +92,11 @@ def test_a_fraction_of_each_class_is_held_out(fraction: float) -> None:
     assert val.images_per_class() == {"one": 0, "two": 1, "many": max(1, round(200 * fraction))}
 
 
+def test_classes_of_one_image_each_have_none_to_hold_out() -> None:
+    with pytest.raises(InputError, match=r"^--val-fraction 0\.1: no class has two or more images"):
+        hold_out(images_of({"one": 1, "other": 1}), 0.1)
+
+
 def test_what_is_held_out_depends_on_names_alone_and_stays_when_images_come() -> None:
     few, more = images_of({"cat": 200, "dog": 50}), images_of({"cat": 220, "dog": 50, "eel": 9})
     held_out = [{image.name for image in hold_out(split, 0.1)[1].images} for split in (few, more)]

@@ -1,6 +1,7 @@
 """Laws of recognizing and listing a source."""
 
 import random
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -332,10 +333,15 @@ def test_what_is_no_class_is_refused_with_the_way_out(tmp_path: Path, names: tup
         open_source(put(tmp_path, *names))
 
 
-@pytest.mark.parametrize("name", ["all.tar", "all.tgz", "all.tar.zst"])
+@pytest.mark.parametrize("name", ["all.tar", "all.tgz", "all.tar.zst", "all of it.tar"])
 def test_one_archive_as_source_is_named_with_the_way_out(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"one archive; .* unpack it \(tar -xf {name}\)"):
+    with pytest.raises(InputError, match=rf"one archive; .* unpack it \(tar -xf {shlex.quote(name)}\)"):
         open_source(put(tmp_path, name) / name)
+
+
+def test_one_parquet_file_as_source_is_answered_by_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"my\.parquet: one parquet file; name its folder"):
+        open_source(put(tmp_path, "my.parquet") / "my.parquet")
 
 
 def test_one_class_is_noted(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""What our commands ask of the C library's allocator, in processes of their own since it cannot be taken back."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from alexkit.cli.memory import keep_freed_memory
+
+STEPS = """
+import json, resource, sys
+import torch
+from alexkit.cli.memory import keep_freed_memory
+
+def step(size):  # takes and frees what a training step does: large tensors, the smaller ones while the larger are there
+    kept = [torch.ones(size // n) for n in (1, 2, 3, 5)]
+    return sum(float(one.sum()) for one in kept)
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+torch.set_num_threads(1)
+told = keep_freed_memory(sys.argv[1])
+sums = [step(size) for size in (2**22, 2**23, 2**21)]
+before, peak = faults(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(50):
+    sums += [step(size) for size in (2**22, 2**23, 2**21)]  # training, and now and then an evaluation
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+print(json.dumps([told, (faults() - before) / 150, grown, sum(sums)]))
+"""
+
+
+def steps(device: str = "cpu", **variables: str) -> list[float]:
+    """Whether the allocator was told, page faults a step, growth in kB after the first three steps, sum of results."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "THP_"))
+    }
+    environment |= variables
+    command = [sys.executable, "-c", STEPS, device]
+    shown = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    found: list[float] = json.loads(shown)
+    return found
+
+
+def has_glibc() -> bool:
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+@pytest.mark.skipif(not has_glibc(), reason="needs glibc")
+def test_steps_use_the_memory_of_the_steps_before_and_take_no_more() -> None:
+    told, faults, grown_kb, result = steps()
+    assert told and faults < 100 and grown_kb < 2**16
+    by_hand, many, _, same = steps(MALLOC_TRIM_THRESHOLD_="131072")
+    assert not by_hand and many > 1000  # the variable is left as it is set, and every step faults its tensors in
+    assert result == same
+
+
+@pytest.mark.parametrize("variable", ["MALLOC_MMAP_MAX_", "MALLOC_CHECK_", "GLIBC_TUNABLES"])
+def test_an_allocator_that_was_set_by_hand_is_left_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", None)  # not reached
+    monkeypatch.setenv(variable, "glibc.malloc.trim_threshold=1" if variable == "GLIBC_TUNABLES" else "1")
+    assert not keep_freed_memory("cpu")
+
+
+@pytest.mark.parametrize("answer", [None, ValueError("unrecognized configuration name")])
+def test_another_c_library_is_left_alone(answer: ValueError | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def confstr(name: str) -> None:
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr("ctypes.CDLL", None)
+    monkeypatch.setattr("os.confstr", confstr)
+    assert not keep_freed_memory("cpu")
