@@ -105,6 +105,6 @@ def test_they_compile_for_a_card_to_wide_loads_one_rounding_and_long_offsets(com
     for kernel, names, loads in ((kernels._normalize, "x y", 1), (kernels._normalize_gradient, "x g dx", 2)):
         ptx = compile(kernel, numbers | dict.fromkeys(names.split(), "*bf16"), shape)
         assert ptx.count("ld.global.v4.b32") == 2 * loads  # of 8 numbers each
-        assert "cvt.rn.bf16x2.f32" in ptx and "sqrt.approx" in ptx
+        assert re.search(r"cvt\.rn\.bf16(x2)?\.f32", ptx) and "rsqrt.approx" in ptx
         # Where a program starts, in 64 bits: by 32 rows of 96 maps.
         assert re.search(r"(mul|mad)\.(wide\.[us]32|lo\.s64) .*, 3072", ptx)
