@@ -153,7 +153,7 @@ def laws() -> dict[str, Any]:
     files = [str(TESTS.parent / name) for name in LAWS]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", *files]
     done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent)
-    last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+    last = ((done.stdout.strip() or done.stderr.strip()).splitlines() or ["no output"])[-1]
     return {"passed": done.returncode == 0, "summary": last}
 
 

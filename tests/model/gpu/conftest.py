@@ -21,9 +21,13 @@ def fresh_imports() -> Iterator[Import]:
     for name in before:
         del sys.modules[name]
     yield lambda name: importlib.import_module(f"alexkit.model.gpu.{name}")
+    folder = sys.modules["alexkit.model.gpu"]
     for name in [name for name in sys.modules if name.startswith("alexkit.model.gpu.")]:
         del sys.modules[name]
-    sys.modules.update(before)
+        delattr(folder, name.rpartition(".")[2])
+    for name, module in before.items():
+        sys.modules[name] = module
+        setattr(folder, name.rpartition(".")[2], module)
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from alexkit.model.training.optimizer import in_one_pass
+from alexkit.model.training import optimizer
+from alexkit.model.training.optimizer import PaperSGD, in_one_pass
 
 Import = Callable[[str], ModuleType]
 FACTORS = [(0.9, -0.01 * 0.0005, -0.01), (0.9, 0.0, -0.02), (0.5, -1e-4, -1.0)]
@@ -50,6 +51,46 @@ def test_parameters_with_and_without_copies_are_updated_together(interpreted: Im
         assert w is not None and v is not None and g is not None
         in_one_pass(w, v, g, copy, FACTORS[0])
         assert all(a is b is None or torch.equal(a, b) for a, b in zip(found, (w, v, g, copy), strict=True))  # type: ignore[arg-type]
+
+
+def test_an_optimizer_updates_all_it_can_by_one_launch_and_the_rest_by_torchs_operations(
+    interpreted: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, launched, found = interpreted("update"), [], []
+    monkeypatch.setattr(update.Update, "_launch", watched(update.Update._launch, launched))
+    for on_gpu in (False, True):
+        monkeypatch.setattr(optimizer, "kernels_run", lambda device, on_gpu=on_gpu: on_gpu)
+        generator = torch.Generator().manual_seed(0)
+        weights = [
+            torch.randn(6, 3, 5, 5, generator=generator).contiguous(memory_format=torch.channels_last),
+            torch.randn(40, 30, generator=generator).t(),
+            torch.randn(7, generator=generator),
+            torch.randn(33, generator=generator)[1:],  # at no multiple of 16 bytes
+            torch.randn(5, generator=generator),
+        ]
+        parameters = [nn.Parameter(weight) for weight in weights]
+        rates = [0.1, 0.1, 0.2, 0.1, 0.0]
+        own = PaperSGD(
+            [{"params": [x], "lr": rate} for x, rate in zip(parameters, rates, strict=True)], lr=0.0, weight_decay=0.01
+        )
+        own.copies = {parameters[2]: parameters[2].detach().bfloat16()}
+        for _ in range(2):
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator)  # in the usual order
+            own.step()
+        found.append([*parameters, *own.copies.values()])
+    assert launched == [1, 1, 1, 1]  # in each of two steps the one without a copy, and the one with
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def watched(launch: Callable[..., None], counts: list[int]) -> Callable[..., None]:
+    """`launch`, with its number of parameters written down."""
+
+    def call(self: Any, parts: list[Any], *kind: Any) -> None:
+        counts.append(len(parts))
+        launch(self, parts, *kind)
+
+    return call
 
 
 def test_what_a_launch_cannot_take_is_told() -> None:
