@@ -46,10 +46,11 @@ def draw_errors(path: Path, records: Sequence[RunRecord]) -> None:
 def _draw_chart(axis: Any, groups: Sequence[Group], value: Callable[[EpochRecord], float | None]) -> None:
     rates_differ = len({group.first.recipe.training.rate for group in groups}) > 1
     for place, group in enumerate(groups):
-        rate = f", rate {group.first.recipe.training.rate:g}" if rates_differ else ""
-        for number, record in enumerate(group.records):
+        number = f"{group.first.recipe.training.rate:g}"
+        rate = f", rate {number}" if rates_differ and not group.name.endswith(number) else ""
+        for seed, record in enumerate(group.records):
             points = [(epoch.epoch, found) for epoch in record.epochs if (found := value(epoch)) is not None]
-            label = f"{group.name}{rate}" if number == 0 else None
+            label = f"{group.name}{rate}" if seed == 0 else None
             epochs, values = [epoch for epoch, _ in points], [found for _, found in points]
             axis.plot(epochs, values, lw=1.3, label=label, **run_style(place))
 

@@ -8,12 +8,15 @@ folders. Labels are whole numbers, the class indices, or names.
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
+
+import numpy as np
 
 from ....errors import InputError
 from ...storage import Listed, ObjectStore, StoreUrl, parse_location
@@ -74,7 +77,7 @@ def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ..
         by_split.setdefault(split, []).append(listed)
     if not by_split:
         raise InputError(f"{path}: lists no images; expected one path and label per line")
-    return tuple(_split_of(path, name, by_split[name]) for name in SPLIT_WORDS if name in by_split)
+    return tuple(_split_of(path, name, by_split.pop(name), lines) for name in SPLIT_WORDS if name in by_split)
 
 
 def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, object]]]:
@@ -143,6 +146,7 @@ def _label(where: str, row: dict[str, object]) -> RawLabel:
         raise InputError(f"{where}: label {found}; expected text that is not empty, or a whole number")
     if isinstance(label, str):
         _refuse_half_characters(where, "label", label)
+        return sys.intern(label)  # one string for all rows of a class
     return label
 
 
@@ -188,21 +192,31 @@ def _size(where: str, path: str) -> int:
     return status.st_size
 
 
-def _split_of(path: Path, name: str, listed: list[_Listed]) -> SourceSplit:
+def _alike(listed: list[_Listed]) -> set[int]:
+    """The positions of rows whose label and file name another row has, too."""
+    names = (hash((row.label, Path(row.written).name)) for row in listed)
+    hashes_N = np.fromiter(names, np.int64, len(listed))  # eight bytes a row, and no name of a million is kept
+    hashes, counts = np.unique(hashes_N, return_counts=True)
+    candidates = np.flatnonzero(np.isin(hashes_N, hashes[counts > 1])).tolist()
+    keys = {i: (listed[i].label, Path(listed[i].written).name) for i in candidates}
+    times = Counter(keys.values())
+    return {i for i, key in keys.items() if times[key] > 1}
+
+
+def _split_of(path: Path, name: str, listed: list[_Listed], lines: dict[str | StoreUrl, int]) -> SourceSplit:
     # CLASS/FILE as in class folders, so that the same images give the same shards; the whole path where that is not
     # enough to tell two images apart.
-    named = Counter((row.label, Path(row.written).name) for row in listed)
-    lines = {row.path: row.line for row in listed}
+    alike = _alike(listed)
     versions = _look_at([row.path for row in listed if not isinstance(row.path, str)])
     rows = LabeledImages()
-    for row in listed:
-        file_name = Path(row.written).name
-        image_name = file_name if named[row.label, file_name] == 1 else row.written
+    for i, row in enumerate(listed):
+        image_name = row.written if i in alike else Path(row.written).name
         if isinstance(row.path, str):
             rows.add(row.label, FileImage(image_name, 0, row.path, row.num_bytes, 0, row.extras))
         else:
             _, num_bytes, e_tag = versions[row.path]
             rows.add(row.label, StoreImage(image_name, 0, row.path, num_bytes, e_tag, row.extras))
+    listed.clear()  # the columns have it all; sorting needs the room
 
     def where(image: SourceImage) -> str:
         assert isinstance(image, FileImage | StoreImage)

@@ -10,6 +10,7 @@ from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
+from alexkit.prep.sources.lists import image_list
 
 Row = tuple[str, str, str]
 
@@ -64,7 +65,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_without_split_all_are_train_and_equal_file_names_stay_apart(folder: Path) -> None:
+@pytest.mark.parametrize("collide", [False, True])
+def test_without_split_all_are_train_and_equal_file_names_stay_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, collide: bool
+) -> None:
+    if collide:  # rows are first told apart by hashes, and equal hashes decide nothing
+        monkeypatch.setattr(image_list, "hash", lambda key: 0, raising=False)
     (folder / "l.csv").write_text("\ufeffpath,label\nb/1.jpg,cat\n\na/1.jpg,cat\na/2.jpg,ant\n")
     source = open_source(folder / "l.csv")
     (split,) = source.splits
