@@ -5,12 +5,23 @@ which takes as long as computing the batch.
 """
 
 import contextlib
+import functools
+import itertools
 import mmap
 import weakref
+from collections import deque
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+
+class _End(weakref.ref[Any]):
+    """Of a batch, with the memory it had."""
+
+    __slots__ = ("memory",)
+    memory: NDArray[np.uint8]
 
 
 class Buffers:
@@ -18,20 +29,20 @@ class Buffers:
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[np.generic], most_kept: int) -> None:
         self._shape, self._dtype = shape, dtype
-        self._most_kept = most_kept
-        self._free: list[NDArray[np.uint8]] = []
+        self._free: deque[_End] = deque(maxlen=most_kept)
+        self._lent: dict[int, tuple[_End, weakref.ref[Any]]] = {}
+        self._numbers = itertools.count()
 
     def take(self) -> tuple[torch.Tensor, NDArray[np.generic]]:
         """A tensor with arbitrary content, and the same memory as an array."""
-        memory = self._free.pop() if self._free else self._new()
+        memory = self._free.pop().memory if self._free else self._new()
         lent = memory.view(self._dtype).reshape(self._shape)
-        # The tensor and all views of it hold `lent`, and `lent` alone: its end is the end of the batch.
-        weakref.finalize(lent, self._give_back, memory).atexit = False
+        # The tensor and all views of it hold `lent`, and `lent` alone: its end is the end of the batch. Both callbacks
+        # are methods of containers: in a function Python would look for signals, and drop the KeyboardInterrupt of one.
+        end, number = _End(lent, self._free.append), next(self._numbers)
+        end.memory = memory
+        self._lent[number] = end, weakref.ref(lent, functools.partial(self._lent.pop, number))
         return torch.from_numpy(lent), lent
-
-    def _give_back(self, memory: NDArray[np.uint8]) -> None:
-        if len(self._free) < self._most_kept:
-            self._free.append(memory)
 
     def _new(self) -> NDArray[np.uint8]:
         num_bytes = int(np.prod(self._shape)) * self._dtype.itemsize

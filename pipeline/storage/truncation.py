@@ -37,8 +37,16 @@ class _Action(ctypes.Structure):
 class _Mapped:
     """The shards of one mapped set, by address."""
 
-    def __init__(self, base: int, starts: NDArray[np.int64], paths: Sequence[Location], sizes: Sequence[int]) -> None:
-        self._base, self._starts, self._paths, self._sizes = base, starts.tolist(), paths, sizes
+    def __init__(
+        self, data: NDArray[np.uint8], starts: NDArray[np.int64], paths: Sequence[Location], sizes: Sequence[int]
+    ) -> None:
+        self._data, self._base = weakref.ref(data), data.ctypes.data
+        self._starts, self._paths, self._sizes = starts.tolist(), paths, sizes
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the array of its bytes still lives."""
+        return self._data() is not None
 
     def line(self, address: int) -> bytes:
         """What to say of a read that failed at this address; nothing when it is not of this set."""
@@ -60,7 +68,7 @@ class _Mapped:
         ).encode()
 
 
-_sets: dict[int, _Mapped] = {}
+_sets: list[_Mapped] = []
 _earlier = _Action()
 
 
@@ -73,11 +81,11 @@ def watch(data: NDArray[np.uint8], starts: NDArray[np.int64], paths: Sequence[Lo
         paths: The shards' files, or addresses.
         sizes: Their bytes.
     """
-    base = data.ctypes.data
+    # Sets that ended go here, not in a finalizer: Python drops the KeyboardInterrupt of a signal that comes in one.
+    _sets[:] = [mapped for mapped in _sets if mapped.is_there]
     if not _sets:
         _install()
-    _sets[base] = _Mapped(base, starts, paths, sizes)
-    weakref.finalize(data, _sets.pop, base, None).atexit = False
+    _sets.append(_Mapped(data, starts, paths, sizes))
 
 
 def _install() -> None:
@@ -90,8 +98,8 @@ def _install() -> None:
 
 def _on_bus_error(number: int, information: int, _context: int) -> None:
     address = ctypes.c_uint64.from_address(information + _ADDRESS_OFFSET).value
-    for mapped in list(_sets.values()):
-        if line := mapped.line(address):
+    for mapped in list(_sets):
+        if mapped.is_there and (line := mapped.line(address)):
             os.write(2, line)
             break
     _libc.sigaction(number, ctypes.byref(_earlier), None)

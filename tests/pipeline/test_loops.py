@@ -119,8 +119,8 @@ def test_an_interrupt_at_any_line_loses_no_batch(draw_shards: Any, dtype: torch.
 
             def interrupt(frame: FrameType, event: str, _: Any) -> Any:
                 nonlocal left
-                if "alexkit" not in frame.f_code.co_filename or frame.f_code.co_name == "_give_back":
-                    return None  # what is raised in a finalizer, Python drops
+                if "alexkit" not in frame.f_code.co_filename:
+                    return None
                 text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
                 # After the store that counts the batch there is no call, so that no signal is handled there.
                 if event == "line" and text != "return batch":

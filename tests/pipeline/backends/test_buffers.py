@@ -1,4 +1,5 @@
 import gc
+import sys
 
 import numpy as np
 
@@ -31,7 +32,20 @@ def test_no_more_memory_is_kept_than_promised() -> None:
     gc.collect()
     again = [buffers.take()[0] for _ in range(5)]
     assert len({batch.data_ptr() for batch in again} & addresses) >= 2
-    assert len(buffers._free) == 0
+    assert len(buffers._free) == 0 and len(buffers._lent) == 5
     again.clear()
     gc.collect()
-    assert len(buffers._free) == 2
+    assert len(buffers._free) == 2 and not buffers._lent
+
+
+def test_no_python_code_runs_where_a_batch_ends() -> None:
+    """Python looks for signals there, and drops the KeyboardInterrupt that a handler raises in a finalizer."""
+    buffers = Buffers((1000,), np.dtype(np.uint8), most_kept=2)
+    batches = [buffers.take()[0] for _ in range(3)]
+    called: list[str] = []
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        batches.clear()
+    finally:
+        sys.setprofile(None)
+    assert called == [] and len(buffers._free) == 2
