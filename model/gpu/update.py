@@ -9,37 +9,26 @@ nearest number, of two the even one.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 from triton import language as tl
 
+from ...pipeline.arguments.device import on_device
+from .part import Part
+
 NUMBERS, WARPS = 2048, 4
 """Of one program: 16 numbers a thread."""
 
 
-class Part(NamedTuple):
-    """One parameter: flat tensors of one length and device, at addresses that are multiples of 16; see `fits`."""
-
-    w: Tensor
-    """Weights, float32."""
-    v: Tensor
-    """Momentum, float32."""
-    g: Tensor
-    """Gradient, float32 or bfloat16."""
-    copy: Tensor | None
-    """What becomes the weights in bfloat16."""
-    factors: tuple[float, float, float]
-    """Of the momentum, the weights and the gradient."""
-
-
 def fits(part: Part) -> bool:
-    """Whether dtypes and addresses are those that a launch takes; an address is not where a tensor is part of one."""
+    """Whether a launch takes it: float32, flat, at multiples of 16 bytes, which a slice of a tensor may miss."""
     tensors = [x for x in part[:4] if x is not None]
     kinds = part.w.dtype == part.v.dtype == torch.float32 and part.g.dtype in (torch.float32, torch.bfloat16)
-    return kinds and all(x.device == part.w.device and x.data_ptr() % 16 == 0 for x in tensors)
+    is_flat = part.w.ndim == 1 and part.w.is_contiguous()
+    return kinds and is_flat and all(x.device == part.w.device and x.data_ptr() % 16 == 0 for x in tensors)
 
 
 class Update:
@@ -81,10 +70,7 @@ class Update:
         """What `make` makes, on the device; made anew when `content` is another."""
         kept = self._tables.get(name)
         if kept is None or kept[0] != content:
-            table = make()
-            if name[0].type == "cuda":  # pinned, so that the host need not wait; torch keeps it until it has arrived
-                table = table.pin_memory().to(name[0], non_blocking=True)
-            kept = self._tables[name] = (content, table)
+            kept = self._tables[name] = (content, on_device(make(), name[0]))
         return kept[1]
 
 

@@ -15,14 +15,11 @@ from torch.optim import Optimizer
 
 from ...errors import InputError
 from ..gpu.available import kernels_run
+from ..gpu.part import Factors, Part
 from ..network.columns import memory_order
 
 # Below this many numbers threads cost more than they save.
 NUMBERS_PER_THREAD = 2**16
-Factors = tuple[float, float, float]  # of the momentum, the weights and the gradient
-Part = tuple[
-    Tensor, Tensor, Tensor, Tensor | None, Factors
-]  # weights, momentum, gradient, copy; flat where they can be
 
 
 class PaperSGD(Optimizer):
@@ -110,18 +107,19 @@ class PaperSGD(Optimizer):
                     continue
                 copy, order, v = self.copies.get(parameter), memory_order(parameter), self.momentum_buffer(parameter)
                 if not parameter.is_contiguous(memory_format=order):  # a transposed weight, which is updated as it is
-                    yield parameter, v, gradient, copy, factors
+                    yield Part(parameter, v, gradient, copy, factors)
                     continue
                 # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
                 g = flat(gradient.contiguous(memory_format=order), order)
-                yield flat(parameter), flat(v, order), g, None if copy is None else flat(copy, order), factors
+                flat_copy = None if copy is None else flat(copy, order)
+                yield Part(flat(parameter), flat(v, order), g, flat_copy, factors)
 
     def _update_on_gpu(self) -> None:
         from ..gpu import update
 
         self._launches = self._launches or update.Update()
-        parts = [update.Part(*part) for part in self._parts()]
-        fitting = [is_flat(part.w) and update.fits(part) for part in parts]
+        parts = list(self._parts())
+        fitting = [update.fits(part) for part in parts]
         self._launches([part for part, fits in zip(parts, fitting, strict=True) if fits])
         for part, fits in zip(parts, fitting, strict=True):
             if not fits:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from alexkit.model.gpu.part import Part
 from alexkit.model.training import optimizer
 from alexkit.model.training.optimizer import PaperSGD, in_one_pass
 
@@ -32,7 +33,7 @@ def test_one_launch_gives_every_bit_of_the_cpus_update(
     launch = update.Update()
     for step in range(3):  # other rates, and other addresses of the gradients, from step to step
         factors = [FACTORS[(step + i) % len(FACTORS)] for i in range(len(sizes))]
-        parts = [update.Part(w, v, g.clone(), copy, f) for (w, v, g, copy), f in zip(ours, factors, strict=True)]
+        parts = [Part(w, v, g.clone(), copy, f) for (w, v, g, copy), f in zip(ours, factors, strict=True)]
         assert all(update.fits(part) for part in parts)
         launch(parts)
         for (w, v, g, copy), f in zip(theirs, factors, strict=True):
@@ -46,7 +47,7 @@ def test_parameters_with_and_without_copies_are_updated_together(interpreted: Im
     update = interpreted("update")
     kinds = [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False), (torch.bfloat16, True)]
     ours, theirs = ([tensors(70, *kind) for kind in kinds] for _ in range(2))
-    update.Update()([update.Part(*part, FACTORS[0]) for part in ours])
+    update.Update()([Part(*part, FACTORS[0]) for part in ours])
     for (w, v, g, copy), found in zip(theirs, ours, strict=True):
         assert w is not None and v is not None and g is not None
         in_one_pass(w, v, g, copy, FACTORS[0])
@@ -95,7 +96,7 @@ def watched(launch: Callable[..., None], counts: list[int]) -> Callable[..., Non
 
 def test_what_a_launch_cannot_take_is_told() -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
-    from alexkit.model.gpu.update import Part, fits
+    from alexkit.model.gpu.update import fits
 
     whole = torch.zeros(33)
     assert fits(Part(whole[:32], torch.zeros(32), torch.zeros(32), None, FACTORS[0]))
