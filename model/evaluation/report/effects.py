@@ -132,15 +132,14 @@ def effects(comparison: Comparison, groups: Sequence[Group]) -> list[Effect]:
         return [] if found is None else [found]
     result = []
     pairs = [
-        (less, more)
+        (less, more, view)
         for less in groups
         for more in groups
         if comparison.less(less.first) and comparison.more(more.first) and _alike(less.first, more.first)
+        for view in [less.view if less.view == more.view else "center"]
+        if comparison.measure == "training error" or (view in less.first.scores and view in more.first.scores)
     ]
-    for less, more in pairs:
-        view = less.view if less.view == more.view else "center"
-        if comparison.measure == "error" and (view not in less.first.scores or view not in more.first.scores):
-            continue
+    for less, more, view in pairs:
         pair = [g.training_error() if comparison.measure == "training error" else g.error(view or "center")
                 for g in (less, more)]  # fmt: skip
         difference = pair[0].less(pair[1])

@@ -1,7 +1,7 @@
 """One run into a store, as one of the processes that work on it sees it.
 
     OUT/.unfinished/plan.json, SPLIT.inputs     created once, by whoever came first
-    OUT/.unfinished/SPLIT/00012.part             a part, after its shard
+    OUT/.unfinished/SPLIT/00012.part            a part, after its shard
     OUT/SPLIT/SPLIT-00012.tar, .idx             each in one request, with a hash that the store checks
     OUT/SPLIT/manifest.json                     last, created only if none is there
 
