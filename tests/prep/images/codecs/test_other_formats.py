@@ -138,7 +138,7 @@ def test_a_damaged_exif_block_of_a_webp_is_ignored(exif: bytes) -> None:
 def test_an_avif_with_a_changed_byte_is_damaged() -> None:
     file = bytearray(encoded(Image.fromarray(PIXELS), "AVIF"))
     file[file.index(b"mdat") + 8] ^= 16  # among the coded pixels, which are not looked at before they are decoded
-    with pytest.raises(InputError, match="damaged AVIF: .*decod"):
+    with pytest.raises(InputError, match=r"damaged AVIF: .*decod"):
         decode_rgb(bytes(file))
 
 
