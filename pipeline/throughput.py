@@ -25,7 +25,7 @@ from .loader import Loader
 from .storage import Samples, Stored, stored_shapes
 
 REMEDIES = {
-    "reading": "put the shards on a faster disk or into memory, or use order='window'",
+    "reading": "put the shards on a faster disk or into memory, or use order='window' or 'fixed'",
     "decoding": "use more cores or a GPU, or store raw pixels",
     "the rest of the graph": "use more cores or a GPU, or take uint8 batches",
 }
