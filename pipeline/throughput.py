@@ -86,7 +86,7 @@ def measure_throughput(
     shard_set = ShardSet.open(Path(folder))
     num_samples = shard_set.manifest.num_samples
     if not 1 <= batch_size <= num_samples:
-        raise InputError(f"{shard_set.folder}: batch_size must be in 1..{num_samples}, its samples, got {batch_size}")
+        raise InputError(f"{shard_set.location}: batch_size must be in 1..{num_samples}, its samples, got {batch_size}")
     pixels = shard_set.manifest.pixels
     plan, samples = augment.plan(shard_set), Samples([shard_set])
     options = BackendOptions(

@@ -1,7 +1,7 @@
 """Shard sets on object stores: a verified cache on this machine, and which shards of it are mapped when."""
 
 from .cache import ShardCache
-from .face import local_face
+from .face import cache_of, local_face
 from .limits import FOLDER_VARIABLE, LIMIT_VARIABLE, cache_folder
 from .mapped import RemoteShards
 from .remote_set import RemoteSet, open_set
@@ -13,6 +13,7 @@ __all__ = [
     "RemoteShards",
     "ShardCache",
     "cache_folder",
+    "cache_of",
     "local_face",
     "open_set",
 ]

@@ -202,7 +202,7 @@ def _check_sizes(shard_set: ShardSet, index: SampleIndex) -> None:
             row = start + int(np.argmax((sizes < least) | (sizes > most)))
             expected = f"{least}" if least == most else f"{least} to {most}"
             raise InputError(
-                f"{shard_set.folder}: sample {index.key(row)!r} has an image of {index.sizes_N[row]} bytes, expected "
+                f"{shard_set.location}: sample {index.key(row)!r} has an image of {index.sizes_N[row]} bytes, expected "
                 f"{expected}; restore the index"
             )
 

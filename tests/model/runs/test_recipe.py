@@ -255,7 +255,7 @@ def test_the_half_of_2009_has_the_rates_of_the_recorded_run_on_it() -> None:
     ]  # fmt: skip
 
 
-# The released parameter files hold the rates at the end of their runs; biases of all layers but those named have the first.
+# The biases' rates in the released parameter files, which hold the last ones: of most layers, and of some by name.
 LAST_BIAS_RATES: dict[str, tuple[float, dict[str, float]]] = {
     "original": (0.02, {"conv1": 0}),
     "t1": (0.002, {"conv1": 0}),
