@@ -190,6 +190,18 @@ def test_the_mean_may_lie_in_a_store_too(
     assert not (tmp_path / "of_others").exists()
 
 
+def test_single_images_of_a_remote_set_are_those_of_the_disk(training: Callable[..., Loader], url: str) -> None:
+    """Before, between and after batches, whatever of the set is mapped; raw images were black."""
+    limit = {"order": "shards"}
+    near, far = training(remote=False, **limit), training(remote=True, **limit)
+    for _ in range(2):
+        for index in (0, 201, 399):
+            expected, found = near.dataset[index], far.dataset[index]
+            assert np.asarray(found.image).max() > 0 and (np.asarray(expected.image) == np.asarray(found.image)).all()
+            assert (found.label, found.key) == (expected.label, expected.key)
+        next(iter(far))
+
+
 @pytest.mark.parametrize(
     ("order", "shards", "words"),
     [
