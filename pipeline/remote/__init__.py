@@ -5,6 +5,7 @@ from .face import cache_of, local_face
 from .limits import FOLDER_VARIABLE, LIMIT_VARIABLE, cache_folder
 from .mapped import RemoteShards
 from .remote_set import RemoteSet, open_set
+from .stored_images import StoredImages
 
 __all__ = [
     "FOLDER_VARIABLE",
@@ -12,6 +13,7 @@ __all__ = [
     "RemoteSet",
     "RemoteShards",
     "ShardCache",
+    "StoredImages",
     "cache_folder",
     "cache_of",
     "local_face",

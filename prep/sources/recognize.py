@@ -111,7 +111,7 @@ def _open(location: Location, options: SourceOptions, out: Path | None) -> Sourc
         description, splits = _read_folder(SourceFolder(folder=root, options=options, remarks=remarks))
         description = description.replace(str(path), str(location))
     elif path.is_file() and path.suffix.lower() != ".zip":
-        description, splits = _read_list(path, options)
+        description, splits = _read_list(path, options, remarks)
     else:
         if path.is_file():
             folder: Folder = open_zip(path, remarks)
@@ -151,7 +151,7 @@ def _copies_of(url: StoreUrl) -> Path:
     return folder
 
 
-def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSplit, ...]]:
+def _read_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[str, tuple[SourceSplit, ...]]:
     if path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         raise InputError(
             f"{path}: one archive; if it is a shard of samples or an archive of ILSVRC, name its folder, else unpack "
@@ -164,7 +164,7 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
             f"{path}: a file, but no list of images; expected a folder, a .zip of class folders, or a list: a .csv, "
             ".tsv or .jsonl file, or a .txt file of lines PATH LABEL"
         )
-    return f"a list of images in {path}", read_image_list(path, options)
+    return f"a list of images in {path}", read_image_list(path, options, remarks)
 
 
 def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
@@ -198,7 +198,7 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     found = _of_layout(split_candidates(source), wanted)
     if found:
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
-    if lists := _lists_in(folder, source.options):
+    if lists := _lists_in(folder, source):
         names = ", ".join(one.path.name for one in lists)
         source.remarks.note(f"{folder.where}: read by {names}; --layout class-folders reads its folders instead")
         return source, lists, False
@@ -244,7 +244,7 @@ def _the_one(source: SourceFolder, split: str, candidates: Sequence[Candidate]) 
     return of_split[0] if of_split else None
 
 
-def _lists_in(folder: Folder, options: SourceOptions) -> list[Candidate]:
+def _lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
     """`train.csv`, `val.txt` and so on, in a folder that holds no split otherwise."""
     lists: dict[str, list[Path]] = {}
     for file in folder.files:
@@ -252,7 +252,7 @@ def _lists_in(folder: Folder, options: SourceOptions) -> list[Candidate]:
         split = split_called(path.stem)
         if split is not None and path.suffix.lower() in SUFFIXES and path.is_file():
             lists.setdefault(split, []).append(path)
-    if any(len(paths) > 1 for paths in lists.values()) or options.layout not in (None, "list"):
+    if any(len(paths) > 1 for paths in lists.values()) or source.options.layout not in (None, "list"):
         return []
     return [
         Candidate(
@@ -260,16 +260,18 @@ def _lists_in(folder: Folder, options: SourceOptions) -> list[Candidate]:
             path=lists[split][0],
             kind="a list of images",
             layout="list",
-            read=partial(_read_one_list, lists[split][0], split, options),
+            read=partial(_read_one_list, lists[split][0], split, source),
         )
         for split in SPLITS
         if split in lists
     ]
 
 
-def _read_one_list(path: Path, split: str, options: SourceOptions, _: SourceSplit | None) -> SourceSplit:
+def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
     try:
-        (found, *others) = read_image_list(path, options)
+        (found, *others) = read_image_list(path, source.options, source.remarks)
+    except Unlabeled:
+        raise
     except InputError as error:
         raise InputError(f"{error}; or read the folders beside the list by --layout class-folders") from None
     if others or found.name != split:
