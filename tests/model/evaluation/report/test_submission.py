@@ -17,7 +17,7 @@ from alexkit.model import Network, Switches, wiring
 from alexkit.model.evaluation.report.tables import submission_numbers
 from alexkit.prep.format.manifest import ClassEntry
 
-from ..conftest import draw_image
+from ....conftest import draw_image
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the devkit's MATLAB file")
 
