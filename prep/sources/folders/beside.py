@@ -5,20 +5,17 @@ The stem of an image is its name up to the last dot, else up to the first: `a.1.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from ..extras import checked_ext
 from ..inputs import Extra
 from ..litter import is_other_name
-
-if TYPE_CHECKING:
-    from .listing import File
+from .files import File
 
 
 class Beside:
     """The files of a folder whose extensions are to be kept, by their stems."""
 
-    def __init__(self, files: Iterable["File"], wanted: frozenset[str]) -> None:
+    def __init__(self, files: Iterable[File], wanted: frozenset[str]) -> None:
         self._ends = tuple(f".{ext}" for ext in sorted(wanted))
         self._by_stem: dict[str, dict[str, File]] = {}
         self._stems_of_images: set[str] = set()
@@ -30,11 +27,11 @@ class Beside:
             if not is_wanted and not is_other_name(file.name):
                 self._stems_of_images.update(_stems(file.name))
 
-    def has(self, file: "File") -> bool:
+    def has(self, file: File) -> bool:
         """Whether `file` belongs to an image, and is none itself."""
         return any(stem in self._stems_of_images for stem, _ in self._readings(file.name))
 
-    def of(self, file: "File") -> tuple[Extra, ...]:
+    def of(self, file: File) -> tuple[Extra, ...]:
         """What is kept with an image, sorted by extension."""
         found: dict[str, File] = {}
         for stem in _stems(file.name):

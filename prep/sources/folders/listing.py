@@ -6,53 +6,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from ..inputs import Extra, FileImage, SourceImage, is_folder, size_of
+from ..inputs import Extra, is_folder, size_of
 from ..litter import is_image_name, is_other_name, is_system
 from ..remarks import Remarks
 from .beside import Beside
+from .files import DiskFile, File
 
 SET_MARK, RUN_MARK = "manifest.json", ".unfinished"
 """What lies in a shard set, and beside the sets of an unfinished run."""
-
-
-class File(Protocol):
-    """A file in a listing."""
-
-    @property
-    def name(self) -> str:
-        """Its name without folders."""
-
-    @property
-    def path(self) -> str:
-        """Its path, for messages and for reading text files on a disk."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Its size."""
-
-    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """The file as an input."""
-
-    def extra(self, ext: str) -> Extra:
-        """The file as something that is kept with an image, under the extension `ext`."""
-
-
-class DiskFile(NamedTuple):
-    """A file on a disk."""
-
-    name: str
-    path: str
-    num_bytes: int
-
-    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """As `File` says."""
-        return FileImage(name, label, self.path, self.num_bytes, 0, extras)
-
-    def extra(self, ext: str) -> Extra:
-        """As `File` says."""
-        return Extra(ext, b"", self.path, 0, self.num_bytes)
 
 
 class Listing(NamedTuple):
