@@ -40,4 +40,4 @@ def main(shards: str, folder: str, max_steps: int = 3, crop: int = 56) -> list[l
 
 if __name__ == "__main__":
     for indices in main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])):
-        print(*indices)
+        sys.stdout.write(" ".join(map(str, indices)) + "\n")  # in one piece, since processes share the terminal
