@@ -297,7 +297,7 @@ def _read_archive(path: Path, split: str, source: SourceFolder, _: SourceSplit |
         raise InputError(
             f"{path}: its labels are in the devkit; put ILSVRC2012_devkit_t12.tar.gz beside it, or move it away"
         )
-    return read_validation_tar(path, source.devkit)
+    return read_validation_tar(path, source.devkit, source.remarks)
 
 
 def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
