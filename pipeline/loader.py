@@ -269,8 +269,7 @@ class Loader:
 
         Raises InputError, saying what differs, for the state of another shard set, seed, order or version.
         """
-        self._loops.move(position_in(state, self._identity, self._schedule))
-        self._loops.resumes = True
+        self._loops.move(position_in(state, self._identity, self._schedule), resumes=True)
 
     def set_epoch(self, epoch: int) -> None:
         """Stand at the start of `epoch`, unless the loader is within it already, as after `load_state_dict`.
@@ -280,13 +279,13 @@ class Loader:
         epoch = whole_number("epoch", epoch, at_least=0, at_most=2**32 - 1)
         self._loops.require_open()
         if epoch != self.epoch:
-            self._loops.move(epoch * self._schedule.epoch_samples)
+            self._loops.move(epoch * self._schedule.epoch_samples, resumes=False)
 
     def _batch(self, epoch: int, number: int) -> Batch:
         """The batch of this number in an epoch, wherever the loader stood."""
         position = epoch * self._schedule.epoch_samples + number * self._schedule.global_batch
         if position != self._loops.position:
-            self._loops.move(position)
+            self._loops.move(position, resumes=True)
         self._loops.resumes = True
         return next(self._loops.begin())
 

@@ -106,6 +106,32 @@ def test_set_epoch_moves_to_the_start_of_another_epoch_only(draw_shards: Any) ->
             loader.set_epoch(-1)
 
 
+def test_a_loop_that_has_given_nothing_starts_where_the_loader_is_moved_to(draw_shards: Any) -> None:
+    """Lightning makes the iterator, and names the epoch then."""
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader:
+        epochs = [indices(loader) for _ in range(3)]
+        state = loader.state_dict()
+        for epoch in (1, 0, 2):
+            loop = iter(loader)
+            loader.batch_sampler.sampler.set_epoch(epoch)
+            assert indices(loop) == epochs[epoch]
+        loop = iter(loader)
+        loader.load_state_dict({**state, "position": 16})
+        next(loop)
+        loader.set_epoch(2)
+        with pytest.raises(ValueError, match="or it was moved, so this loop is over"):
+            next(loop)
+    with Loader(draw_shards(), batch_size=16, augment=CenterCrop(crop=56)) as loader:
+        whole = indices(loader)
+        loop = iter(loader)
+        loader.set_epoch(3)
+        assert indices(loop) == whole
+        loop = iter(loader)
+        loader.load_state_dict({**loader.state_dict(), "position": 16})
+        next(loop)
+        assert indices(loader) == whole  # the state was for that loop
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_an_interrupt_at_any_line_loses_no_batch(draw_shards: Any, dtype: torch.dtype) -> None:
     """The next batch after an interrupt is the one that was not handed over, wherever it came."""
