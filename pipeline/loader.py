@@ -136,6 +136,7 @@ class Loader:
         order = choice("order", order, Order)
         self.shard_sets, remote = open_sets(folder, cache, cache_limit)
         self.shard_set = self.shard_sets[0]
+        self._cache_limit = None if remote is None else remote.cache.limit_bytes
         if order == "fixed" and augment.training:
             require_shuffled(self.shard_sets)
         plan = augment.plan(self.shard_set)
@@ -221,7 +222,7 @@ class Loader:
     def dataset(self) -> StoredSamples:
         """The samples as a map-style dataset, undecoded by the loader: for looking, and for `len`."""
         self._loops.require_open()
-        return StoredSamples(self._samples)
+        return StoredSamples(self._samples, self._cache_limit)
 
     # accelerate's `skip_first_batches`, by which Hugging Face's Trainer resumes, reads these of a `DataLoader`.
     num_workers: ClassVar[int] = 0

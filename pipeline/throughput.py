@@ -25,7 +25,7 @@ from .loader import Loader
 from .storage import Samples, Stored, stored_shapes
 
 REMEDIES = {
-    "reading": "put the shards on a faster disk or into memory, or use order='window'",
+    "reading": "put the shards on a faster disk or into memory, or use order='window' or 'fixed'",
     "decoding": "use more cores or a GPU, or store raw pixels",
     "the rest of the graph": "use more cores or a GPU, or take uint8 batches",
 }
@@ -84,9 +84,13 @@ def measure_throughput(
     Raises what `Loader` raises.
     """
     shard_set = ShardSet.open(Path(folder))
+    if shard_set.url is not None:
+        raise InputError(
+            f"{shard_set.url}: only a set on a disk of this machine can be measured; copy it (docs/how-to/staging.md)"
+        )
     num_samples = shard_set.manifest.num_samples
     if not 1 <= batch_size <= num_samples:
-        raise InputError(f"{shard_set.folder}: batch_size must be in 1..{num_samples}, its samples, got {batch_size}")
+        raise InputError(f"{shard_set.location}: batch_size must be in 1..{num_samples}, its samples, got {batch_size}")
     pixels = shard_set.manifest.pixels
     plan, samples = augment.plan(shard_set), Samples([shard_set])
     options = BackendOptions(
@@ -102,8 +106,9 @@ def measure_throughput(
 
     def read() -> None:
         indices = some()
-        for index in indices.tolist():
-            samples.image(index)[::PAGESIZE].sum()
+        stored, _ = samples.find(indices)
+        for start, size in zip(stored.starts_B.tolist(), stored.sizes_B.tolist(), strict=True):
+            samples.data[start : start + size : PAGESIZE].sum()
         samples.check(indices)
 
     reading = _rate(read, batch_size, seconds)

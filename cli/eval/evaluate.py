@@ -70,7 +70,7 @@ def evaluate(
 ) -> None:
     """Top-1 and top-5 error of each RUN on a shard set, and of several RUNs together.
 
-    RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe.
+    RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe where it does not say its network.
     """
     from ...model import Evaluation
     from ...model.evaluation.example_figures import draw_predictions
