@@ -74,6 +74,7 @@ def test_lightning_resumes_after_a_whole_epoch(shards: Path, tmp_path: Path, lim
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            enable_checkpointing=checkpoint is None,
             callbacks=[callback] if checkpoint is None else [],
         )
         model = program.Classifier()
