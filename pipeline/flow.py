@@ -221,7 +221,7 @@ class Flow:
     def _shapes(self, images: Stored) -> NDArray[np.int64]:
         """Heights and widths of stored images in px; read from their headers only where these decide anything."""
         pixels = self._backend_options.pixels
-        if pixels.fit == "shorter" and self._plan.sampling != "stored":
+        if pixels.fit == "shorter" and self._plan.reads_shapes:
             return stored_shapes(self._samples.data, images, pixels.size_px)
         return np.full((len(images.starts_B), 2), pixels.size_px)
 

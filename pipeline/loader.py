@@ -77,7 +77,8 @@ class Loader:
             `num_replaced` counts such rows.
         max_replaced: The fraction of the samples that may be corrupt before "replace" stops too; 10 always may.
         operators: A function of a DALI node that puts your own operators after the built-in ones; it sees one finished
-            view, as uint8 or float32. With a second parameter it is given a `SeededRandom`, whose numbers replay.
+            view, as uint8 or float32. With a second parameter, one without a default or called `random`, it is given a
+            `SeededRandom`, whose numbers replay.
         extras: Extensions of other tar members, which come as bytes in `Batch.extras`.
         target: A function of an `Example`, called on the host for each sample; what it returns comes collated in
             `Batch.targets`.

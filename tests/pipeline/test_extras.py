@@ -1,5 +1,6 @@
 """Operators with seeded randomness, targets, mixing, and the datasets of torch."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from alexkit.pipeline import (
     SeededRandom,
     TrainAugment,
 )
+from alexkit.pipeline.backends.dali_graph import _with_random
 from alexkit.pipeline.storage.members import find_member
 
 TRAIN = TrainAugment(crop=48, mean="none", jitter="off")
@@ -41,6 +43,41 @@ def test_operators_replay_and_resume_with_seeded_randomness(draw_shards: Any) ->
     with Loader(draw_shards(), batch_size=8, augment=TRAIN, seed=4) as plain:
         ratios = [batch.images.mean().item() / images.mean().item() for batch, images in zip(plain, whole, strict=True)]
     assert len({round(ratio, 4) for ratio in ratios}) == len(ratios)
+
+
+def one(images: Any) -> Any:
+    return images
+
+
+def with_settings(images: Any, sigma: float = 2.0, levels: tuple[int, ...] = (1,)) -> Any:
+    assert sigma == 2.0 and levels == (1,)
+    return images
+
+
+def with_random_last(images: Any, sigma: float = 2.0, *, random: SeededRandom | None = None) -> Any:
+    assert sigma == 2.0 and random is not None
+    return images
+
+
+@pytest.mark.parametrize(
+    ("operators", "is_given"),
+    [
+        (one, False),
+        (with_settings, False),
+        (with_random_last, True),
+        (lambda images, noise: images if isinstance(noise, SeededRandom) else None, True),
+        (lambda images, random=None: images if isinstance(random, SeededRandom) else None, True),
+        (lambda *arguments: arguments[0] if len(arguments) == 2 else None, True),
+        (functools.partial(with_settings, levels=(1,)), False),
+        (dict, False),
+    ],
+    ids=["one", "settings", "keyword", "second", "default", "any", "partial", "C"],
+)
+def test_only_an_argument_for_it_is_given_random_numbers(operators: Any, is_given: bool) -> None:
+    """A second argument with a default is a setting of the user's own, unless it is called `random`."""
+    random, images = SeededRandom(), {"images": 1}
+    function = _with_random(operators, random)
+    assert function(images) == images and (function is not operators) == is_given
 
 
 def test_a_target_is_made_of_members_and_draws(draw_shards: Any) -> None:

@@ -8,12 +8,12 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from alexkit.pipeline import CenterCrop, Loader, TenViews, TrainAugment
+from alexkit.pipeline import CenterCrop, Example, Loader, TenViews, TrainAugment
 from alexkit.prep import adopt_webdataset
 
 TRAIN = TrainAugment(crop=56)
@@ -280,8 +280,17 @@ def test_the_replica_comes_from_the_launcher_when_training(
         Loader(folder, batch_size=4, augment=TRAIN)
 
 
+class Point(NamedTuple):
+    key: Any
+    offset: Any
+
+
+def nested(example: Example) -> Any:
+    return Point(example.key, torch.tensor(example.offset)), {"parts": [float(example.label), "text"]}
+
+
 def test_a_batch_unpacks_moves_and_names_its_fields(draw_shards: Any) -> None:
-    with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader:
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN, target=nested) as loader:
         for batch in loader:
             images, labels = batch
             assert images is batch.images and labels is batch.labels and len(batch) == 8
@@ -289,4 +298,7 @@ def test_a_batch_unpacks_moves_and_names_its_fields(draw_shards: Any) -> None:
             moved = batch.to("meta")
             assert moved.images.is_meta and moved.mask.is_meta and moved.keys == batch.keys
             assert batch.as_dict()["labels"] is labels
+            assert list(batch.targets[0].key) == batch.keys
+            assert moved.targets[0].offset.is_meta and moved.targets[1]["parts"][0].is_meta
+            assert type(moved.targets[0]) is Point and list(moved.targets[1]["parts"][1]) == ["text"] * 8
         assert "Loader(" in repr(loader) and "5 batches of 8 an epoch" in repr(loader) and "epoch 1" in repr(loader)
