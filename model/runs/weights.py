@@ -37,6 +37,7 @@ _TORCHVISION_NAMES = {
 }
 # BVLC AlexNet (deploy.prototxt): only its convolutions have groups, so its normalization runs across all maps.
 CAFFE_NETWORK = Switches(input="valid227", norm="caffe", norm_scope="all", dropout="inverted")
+TORCHVISION_NETWORK = Switches(kind="owt")
 _CAFFE_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 
@@ -118,23 +119,52 @@ def find_start(start_from: str, runs: Path) -> Path:
     return beside if not path.exists() and (beside / CONFIG).exists() else path
 
 
-def require_network(path: Path, network: Switches) -> None:
-    """Raise InputError when weights of this file belong to another network than `network`, naming what to set."""
-    if path.suffix != ".caffemodel":
+def is_torchvisions(path: Path) -> bool:
+    """Whether a file is torchvision's AlexNet, by the names of its tensors."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return "features.0.weight" in file.keys()  # noqa: SIM118
+    except SafetensorError:  # `read_weights` says what is wrong with it
+        return False
+
+
+def require_network(path: Path, network: Switches, *, recipe: str | None = None) -> None:
+    """Raise InputError when weights of this file, Caffe's or torchvision's, belong to another network than `network`.
+
+    Their layers may have the same shapes all the same, as Caffe's and ours have.
+
+    Args:
+        path: the weights.
+        network: what they are to be loaded into.
+        recipe: the --recipe that is to feed the file; None where training starts from it, and switches can be set.
+    """
+    if path.suffix == ".caffemodel":
+        whose, theirs = "Caffe's", CAFFE_NETWORK
+    elif is_torchvisions(path):
+        whose, theirs = "torchvision's", TORCHVISION_NETWORK
+    else:
         return
     drawn = ("init", "bias")  # how weights start that are replaced
-    needed = {
-        name: value
-        for name, value in to_data(CAFFE_NETWORK).items()
-        if name not in drawn and value != getattr(network, name)
-    }
-    needed.pop("without")
-    if needed:
-        settings = " ".join(f"--set network.{name}={value}" for name, value in needed.items())
+    values = {name: value for name, value in to_data(theirs).items() if name not in drawn}
+    needed = {name: value for name, value in values.items() if getattr(theirs, name) != getattr(network, name)}
+    if not needed:
+        return
+    settings = " ".join(f"--set network.{name}={json.dumps(value)}" for name, value in needed.items())
+    settings = settings.replace('"', "")
+    if recipe is not None:
         raise InputError(
-            f"training.start_from = {str(path)!r}: Caffe's AlexNet is another network than this recipe's; use --recipe "
-            f"caffe, or add {settings}"
+            f"--recipe {recipe}: {path} holds {whose} AlexNet, which is another network than this recipe's (it needs "
+            f"{settings.replace('--set ', '')}); leave --recipe out"
         )
+    first = "use --recipe caffe, or " if theirs is CAFFE_NETWORK else ""
+    raise InputError(
+        f"training.start_from = {str(path)!r}: {whose} AlexNet is another network than this recipe's; {first}"
+        f"add {settings}"
+    )
 
 
 def for_fine_tuning(

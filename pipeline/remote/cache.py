@@ -126,6 +126,12 @@ class ShardCache:
             raise
         return final
 
+    def discard(self, sha256: str) -> None:
+        """Remove a shard that turned out damaged, so that the next `fetch` downloads it; its maps stay readable."""
+        with self._locked():
+            (self._shards / f"{sha256}.tar").unlink(missing_ok=True)
+            self._unsynced.forget(sha256)
+
     def hold_set(self, name: str) -> None:
         """Lease the folder of a set's manifest, index and statistics."""
         with self._locked():

@@ -6,6 +6,7 @@ over it when no later batch needs it. Order, randomness and graph do not notice.
 
 import errno
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -75,6 +76,14 @@ class RemoteShards:
         self._fetch(needed, wanted)
         for number in sorted(needed - self._mapped):
             self._map(number, self._await(number))
+
+    def restore(self, indices: Iterable[int]) -> None:
+        """Map the shards of these samples anew, fetched again where the copy in the cache was damaged.
+
+        Raises OSError when that fails.
+        """
+        for number in set((np.searchsorted(self._first_sample_S, list(indices), side="right") - 1).tolist()):
+            self._map(number, self.remote.fetch_sound(number))
 
     def rest(self) -> None:
         """Drop everything: no batch is under way, and the next one may be long in coming."""

@@ -34,17 +34,20 @@ class StoredImages:
             assert remote is not None
             try:
                 content = self._read(remote.fetch(number), i)
+                if self._is_damaged(content, i):
+                    content = self._read(remote.fetch_sound(number), i)
             finally:
                 remote.close()
-        if self.index.checksums_N is not None:
-            found, expected = image_checksum(content), int(self.index.checksums_N[i])
-            if found != expected:
-                where = self.shard_set.location / self.shard_set.manifest.shards[number].name
-                raise InputError(
-                    f"{where}: sample {self.index.key(i)!r} at offset {self.index.starts_N[i]}: its CRC32C is "
-                    f"{found:08x}, the index says {expected:08x}, so the disk or a copy went wrong"
-                )
+        if self._is_damaged(content, i):
+            where = self.shard_set.location / self.shard_set.manifest.shards[number].name
+            raise InputError(
+                f"{where}: sample {self.index.key(i)!r} at offset {self.index.starts_N[i]}: its CRC32C is not "
+                "that of the index, so the disk or a copy went wrong"
+            )
         return content
+
+    def _is_damaged(self, content: bytes, i: int) -> bool:
+        return self.index.checksums_N is not None and image_checksum(content) != int(self.index.checksums_N[i])
 
     def _read(self, path: "os.PathLike[str]", i: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY)

@@ -1,5 +1,6 @@
 """A loader gives the same batches from a store as from a disk, fetches each shard once, and keeps below its limit."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -200,6 +201,37 @@ def test_single_images_of_a_remote_set_are_those_of_the_disk(training: Callable[
             assert np.asarray(found.image).max() > 0 and (np.asarray(expected.image) == np.asarray(found.image)).all()
             assert (found.label, found.key) == (expected.label, expected.key)
         next(iter(far))
+
+
+def test_a_copy_that_the_disk_damaged_is_fetched_again(
+    training: Callable[..., Loader], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a new loader, in one that has it mapped, and for a single image: the store is whole, so nobody need act."""
+    settings = {"order": "shards"}
+    near, far = training(remote=False, **settings), training(remote=True, **settings)
+    cache = tmp_path / "cache" / "shards"
+
+    def overwrite(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.seek(600)
+            file.write(bytes(9000))
+
+    def damage() -> None:
+        for path in cache.glob("*.tar"):
+            with contextlib.suppress(FileNotFoundError):  # some go meanwhile, to make room
+                overwrite(path)
+
+    assert hashes(near) == hashes(far)
+    damage()
+    # What was checked and handed to the backend before is under way already.
+    assert hashes(near)[6:] == hashes(far)[6:]
+    assert "was damaged on the disk; it is fetched again" in caplog.text
+    damage()
+    assert (np.asarray(near.dataset[7].image) == np.asarray(far.dataset[7].image)).all()
+    far.close()
+    damage()
+    near.set_epoch(0)
+    assert hashes(near) == hashes(training(remote=True, **settings))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ Transparency is laid over white, more than 8 bits a sample keep their high byte,
 """
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -66,7 +68,8 @@ _FIRST_BYTES = {
     b"P7": "PAM",
 }
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC"}
-# What Pillow raises for damaged data. MemoryError is not among them: it is the caller's.
+# What Pillow raises for damaged data; RuntimeError is that of its AVIF decoder. MemoryError is not among them, nor is
+# the system's own OSError, which has a number: they are the caller's.
 _PILLOW_ERRORS = (
     OSError,
     ValueError,
@@ -75,11 +78,13 @@ _PILLOW_ERRORS = (
     Warning,
     KeyError,
     IndexError,
+    RuntimeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
     TypeError,
     AttributeError,
-    OverflowError,
     EOFError,
-    NotImplementedError,
 )
 
 
@@ -129,6 +134,8 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
         except InputError:
             raise
         except _PILLOW_ERRORS as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # no room for the messages of libtiff, no descriptor left
             raise InputError(_reason(kind, data, error)) from None
     return Decoded(
         image_HWC=image_HWC,

@@ -13,7 +13,8 @@ from ..inputs import Extra, FileImage, SourceImage, is_folder, size_of
 from ..litter import is_image_name, is_other_name, is_system
 from ..remarks import Remarks
 
-OUTPUT_MARKS = ("manifest.json", ".unfinished")
+SET_MARK, RUN_MARK = "manifest.json", ".unfinished"
+"""What lies in a shard set, and beside the sets of an unfinished run."""
 
 
 class File(Protocol):
@@ -95,7 +96,7 @@ class Folder:
         """Whether shard sets of ours lie in `folder`, or will."""
         if self.out is not None and folder.resolve() == self.out:
             return True
-        names = (*OUTPUT_MARKS[1:], *(f"{split}/{OUTPUT_MARKS[0]}" for split in ("train", "val", "test")))
+        names = (RUN_MARK, *(f"{split}/{SET_MARK}" for split in ("train", "val", "test")))
         return any((folder / name).exists() for name in names)
 
     @property

@@ -113,6 +113,13 @@ def test_caffes_weights_are_refused_by_another_network_with_what_to_set(tmp_path
     with pytest.raises(ValueError, match=words):
         require_network(tmp_path / "a.caffemodel", replace(CAFFE_NETWORK, norm_scope="column"))
     require_network(tmp_path / "a.caffemodel", load_recipe("caffe").network)
+    without = replace(CAFFE_NETWORK, without=("fc7",))  # fc8 has the same shape then
+    with pytest.raises(ValueError, match=r"add --set network\.without=\[\]$"):
+        require_network(tmp_path / "a.caffemodel", without)
+    save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "a.safetensors")
+    require_network(tmp_path / "a.safetensors", Switches(kind="owt", init="original"))
+    with pytest.raises(ValueError, match=r"torchvision's AlexNet is another .*; add --set network\.activation=relu$"):
+        require_network(tmp_path / "a.safetensors", Switches(kind="owt", activation="tanh"))
     assert load_recipe("caffe").data.crop == 227 and load_recipe("caffe").data.mean == "crop"
 
 
