@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from alexkit.pipeline import CenterCrop, Loader, TrainAugment
+from alexkit.pipeline import CenterCrop, Example, Loader, TrainAugment
 from alexkit.pipeline.backends.buffers import Buffers
+from alexkit.pipeline.epochs.schedule import LocalBatch
+from alexkit.pipeline.storage import CorruptSamples, Samples
 from alexkit.prep import Manifest, ShardSet
 from alexkit.prep.format.manifest import manifest_digest
 
@@ -46,6 +48,50 @@ def test_a_corrupt_image_is_named_with_shard_key_and_offset(copied: Path) -> Non
         pytest.raises(ValueError, match=rf"train-00001\.tar: sample 'sample-0021' at offset {offset}: .*on_error"),
     ):
         list(loader)
+
+
+class Stumbles:
+    """A target that raises once at one sample, as one that reads a member which is not there."""
+
+    def __init__(self, key: str, error: Exception) -> None:
+        self.key, self.error, self.seen = key, error, 0
+
+    def __call__(self, example: Example) -> int:
+        if example.key == self.key and not self.seen:
+            self.seen += 1
+            raise self.error
+        return example.label
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(KeyError("facts"), KeyError), (OSError(5, "disk"), OSError), (StopIteration(), RuntimeError)],
+    ids=["KeyError", "OSError", "StopIteration"],
+)
+def test_batches_before_the_one_whose_target_fails_come_first(
+    draw_shards: Any, error: Exception, expected: type[Exception]
+) -> None:
+    options: dict[str, Any] = {"batch_size": 8, "augment": EVALUATE}
+    with Loader(draw_shards(), target=Stumbles("sample-0026", error), **options) as loader:
+        loop = iter(loader)
+        given = [next(loop).indices.tolist() for _ in range(3)]
+        assert given == [list(range(start, start + 8)) for start in (0, 8, 16)]
+        with pytest.raises(expected):
+            next(loop)
+        assert [batch.indices[0] for batch in loop] == [24, 32]  # nothing is lost when it is asked again
+
+
+def test_checksums_are_compared_without_touching_what_is_mapped(draw_shards: Any) -> None:
+    """In a thread of its own beside the loader, which alone may fetch and map shards of a remote set."""
+    samples, brought = Samples([ShardSet.open(draw_shards())]), []
+    samples.on_demand = brought.append
+    corrupt = CorruptSamples(samples, budget=10)
+    indices = np.arange(40)
+    batch = LocalBatch(epoch=0, numbers_B=indices, indices_B=indices, draws_B=indices, mask_B=np.ones(40, bool))
+    assert corrupt.check(batch).result() == {} and brought == []
+    corrupt.add({15: "its CRC32C is another"})
+    assert corrupt.without(batch, training=True)[0].indices_B[15] == 16 and brought == [1]
+    corrupt.close()
 
 
 def test_a_loader_goes_on_after_a_corrupt_image_was_named(copied: Path, draw_shards: Any) -> None:
