@@ -7,7 +7,7 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import examples, note, one_line_errors, progress
+from ..terminal import as_typed, examples, note, one_line_errors, progress
 from .arguments import ENGINE, SHARDS, WORKERS, train_set
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
     Prints a table, compares with the statistics written with the shards, and writes pca.json, pca.png and mean.png
     beside the shards.
     """
-    note(f"adding up the pixels of {shards}")
+    note(f"adding up the pixels of {as_typed(str(shards))}")
     if engine == "local":
         from ...prep.workers import start_ahead
 

@@ -52,16 +52,15 @@ def dataset_card(shard_sets: Sequence[ShardSet], name: str | None = None) -> str
     """
     first = shard_sets[0].manifest
     splits = [one.manifest.split for one in shard_sets]
-    configs = "".join(
-        f"  - split: {_HUB_SPLITS[one.manifest.split]}\n    path: {pattern_of_tars(one.manifest)}\n" for one in shard_sets
-    )
+    manifests = [one.manifest for one in shard_sets]
+    configs = "".join(f"  - split: {_HUB_SPLITS[one.split]}\n    path: {pattern_of_tars(one)}\n" for one in manifests)
     rows = "".join(
         f"| {one.manifest.split} | {one.manifest.num_samples:,} | {len(one.manifest.shards):,} "
         f"| {sum(shard.num_bytes for shard in one.manifest.shards) / 1e6:,.1f} | {len(one.manifest.quarantined):,} |\n"
         for one in shard_sets
     )
     pixels, color = first.pixels, first.color
-    stored = dict.fromkeys(_how_stored(one.manifest) for one in shard_sets)
+    stored = dict.fromkeys(map(_how_stored, manifests))
     mean = ", ".join(f"{value:.3f}" for value in color.mean_C)
     sigma = ", ".join(f"{value:.3f}" for value in color.standard_deviations_K)
     shown = ", ".join(entry.name for entry in first.classes[:MAX_CLASSES])
@@ -110,8 +109,8 @@ with Loader("shards/{splits[0]}", batch_size=256, augment=augment, seed=0) as lo
 def pattern_of_tars(manifest: Manifest) -> str:
     """The pattern of the tars' names, below the folder that holds the splits."""
     stems = [shard.name.removesuffix(".tar") for shard in manifest.shards]
-    # Whatever they are called: adopted tars keep their names.
-    begin = re.sub("[0-9]+$", "", os.path.commonprefix(stems))
+    # Adopted tars keep their names, whatever these are.
+    begin = re.sub("[0-9]+$", "", os.path.commonprefix(stems))  # noqa: RUF071 - letters, not steps of a path
     return f"{manifest.split}/{begin if re.fullmatch('[A-Za-z0-9._-]*', begin) else ''}*.tar"
 
 
@@ -159,7 +158,7 @@ def _features(shard_sets: Sequence[ShardSet]) -> str:
 
 
 def _is_as_we_write(shard_set: ShardSet) -> bool:
-    """Whether the members are called KEY.EXT and KEY.cls and the labels are numbers, as in all sets but adopted ones."""
+    """Whether members are called KEY.EXT and KEY.cls and labels are numbers, as in all sets but some adopted ones."""
     manifest = shard_set.manifest
     if not manifest.unknown:
         return True
