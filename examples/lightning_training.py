@@ -12,6 +12,7 @@ import pytorch_lightning as lightning
 import torch
 
 from alexkit.pipeline import Batch, Loader, TrainAugment
+from alexkit.prep import ShardSet
 
 
 class Images(lightning.LightningDataModule):
@@ -57,7 +58,7 @@ def main(shards: str, folder: str, max_steps: int = 3, devices: int = 1) -> list
         enable_model_summary=False,
         callbacks=[saving],
     )
-    model = Classifier()
+    model = Classifier(num_classes=len(ShardSet.open(Path(shards) / "train").manifest.classes))
     trainer.fit(model, datamodule=Images(shards), ckpt_path=str(last) if last.exists() else None, weights_only=False)
     return model.seen
 

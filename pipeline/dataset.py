@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ..errors import InputError
 from .batch import Batch
+from .remote import StoredImages
 from .storage import Samples
 
 
@@ -61,8 +62,10 @@ class StoredSample(NamedTuple):
 class StoredSamples(Dataset[StoredSample]):
     """Map-style: `loader.dataset[i]` is sample i in stored order, decoded by Pillow. For looking, not for training."""
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Samples, cache_limit: int | None) -> None:
         self._samples = samples
+        sets = zip(samples.shard_sets, samples.indexes, strict=True)
+        self._images = [StoredImages(one, index, cache_limit=cache_limit) for one, index in sets]
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -72,11 +75,13 @@ class StoredSamples(Dataset[StoredSample]):
             raise IndexError(f"sample {index} of {len(self)}")
         index %= len(self)
         samples = self._samples
-        pixels, content = samples.pixels_of(index), samples.image(index)
+        number = int(np.searchsorted(samples.first_of_set, index, side="right")) - 1
+        pixels = samples.shard_sets[number].manifest.pixels
+        content = self._images[number].content(index - int(samples.first_of_set[number]))
         if pixels.format == "raw":
-            image = Image.fromarray(content.reshape(pixels.size_px, pixels.size_px, 3).copy())
+            image = Image.fromarray(np.frombuffer(content, np.uint8).reshape(pixels.size_px, pixels.size_px, 3))
         else:
-            image = Image.open(io.BytesIO(content.tobytes())).convert("RGB")
+            image = Image.open(io.BytesIO(content)).convert("RGB")
         (key,) = samples.keys(np.array([index]))
         return StoredSample(image=image, label=int(samples.labels_N[index]), key=key, where=samples.where(index))
 

@@ -172,7 +172,10 @@ class Flow:
         schedule, options = self._schedule, self._options
         self._check_ahead(received, stop)
         batch, check = self._checks.popleft()
-        if corrupt := check.result():
+        if (corrupt := check.result()) and self._remote is not None:
+            self._remote.restore(corrupt)
+            corrupt = self._samples.check(batch.indices_B)
+        if corrupt:
             if options.on_error == "raise":
                 self._failure = self._refusal(*min(corrupt.items()))
                 return False

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..cores import num_cores
 from ..errors import InputError
@@ -136,6 +137,7 @@ class Loader:
         order = choice("order", order, Order)
         self.shard_sets, remote = open_sets(folder, cache, cache_limit)
         self.shard_set = self.shard_sets[0]
+        self._cache_limit = None if remote is None else remote.cache.limit_bytes
         if order == "fixed" and augment.training:
             require_shuffled(self.shard_sets)
         plan = augment.plan(self.shard_set)
@@ -213,6 +215,12 @@ class Loader:
         return [entry.name for entry in self.shard_set.manifest.classes]
 
     @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Samples of each class by label, int64 (classes,)."""
+        labels_N = self._samples.labels_N
+        return np.bincount(labels_N[labels_N >= 0], minlength=self.num_classes)
+
+    @property
     def class_to_idx(self) -> dict[str, int]:
         """Class numbers by class id: the WordNet id or folder name, as torchvision's ImageFolder has it."""
         return {entry.id: entry.index for entry in self.shard_set.manifest.classes}
@@ -221,7 +229,7 @@ class Loader:
     def dataset(self) -> StoredSamples:
         """The samples as a map-style dataset, undecoded by the loader: for looking, and for `len`."""
         self._loops.require_open()
-        return StoredSamples(self._samples)
+        return StoredSamples(self._samples, self._cache_limit)
 
     # accelerate's `skip_first_batches`, by which Hugging Face's Trainer resumes, reads these of a `DataLoader`.
     num_workers: ClassVar[int] = 0

@@ -33,12 +33,12 @@ def open_sets(folder: Any, cache: str | Path | None, cache_limit: str | int | No
         a, b = first.manifest.pixels, shard_set.manifest.pixels
         if (a.size_px, a.format, a.fit) != (b.size_px, b.format, b.fit):
             raise InputError(
-                f"{shard_set.folder}: stores {b.size_px} px, {b.format}, fit {b.fit}, but {first.folder} stores "
+                f"{shard_set.location}: stores {b.size_px} px, {b.format}, fit {b.fit}, but {first.location} stores "
                 f"{a.size_px} px, {a.format}, fit {a.fit}; shard both alike to load them together"
             )
         if [entry.id for entry in first.manifest.classes] != [entry.id for entry in shard_set.manifest.classes]:
             raise InputError(
-                f"{shard_set.folder}: has other classes than {first.folder}; shard both from one class table"
+                f"{shard_set.location}: has other classes than {first.location}; shard both from one class table"
             )
     return [shard_set for shard_set, _ in opened], None
 

@@ -1,6 +1,7 @@
 """Where the time of loading goes: reading, decoding, the rest of the graph, and the whole loader, each by itself."""
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ..cores import num_cores
 from ..errors import InputError
 from ..prep import ShardSet
+from ..prep.storage import StoreUrl, parse_location
 from .arguments.device import find_device
 from .augment import Augmentation
 from .backends import BackendOptions, new_backend
@@ -25,7 +27,7 @@ from .loader import Loader
 from .storage import Samples, Stored, stored_shapes
 
 REMEDIES = {
-    "reading": "put the shards on a faster disk or into memory, or use order='window'",
+    "reading": "put the shards on a faster disk or into memory, or use order='window' or 'fixed'",
     "decoding": "use more cores or a GPU, or store raw pixels",
     "the rest of the graph": "use more cores or a GPU, or take uint8 batches",
 }
@@ -62,6 +64,10 @@ class Throughput:
         return [*table, self.limit()]
 
 
+def _elsewhere(url: StoreUrl) -> InputError:
+    return InputError(f"{url}: only a set on a disk of this machine can be measured; copy it (docs/how-to/staging.md)")
+
+
 def measure_throughput(
     folder: str | Path,
     *,
@@ -81,12 +87,17 @@ def measure_throughput(
         num_threads: None means one per core.
         seconds: For each of the four stages.
 
-    Raises what `Loader` raises.
+    Raises what `Loader` raises, and InputError for a remote set.
     """
-    shard_set = ShardSet.open(Path(folder))
+    location = parse_location(os.fspath(folder))
+    if isinstance(location, StoreUrl):
+        raise _elsewhere(location)
+    shard_set = ShardSet.open(location)
+    if shard_set.url is not None:
+        raise _elsewhere(shard_set.url)
     num_samples = shard_set.manifest.num_samples
     if not 1 <= batch_size <= num_samples:
-        raise InputError(f"{shard_set.folder}: batch_size must be in 1..{num_samples}, its samples, got {batch_size}")
+        raise InputError(f"{shard_set.location}: batch_size must be in 1..{num_samples}, its samples, got {batch_size}")
     pixels = shard_set.manifest.pixels
     plan, samples = augment.plan(shard_set), Samples([shard_set])
     options = BackendOptions(
@@ -102,8 +113,9 @@ def measure_throughput(
 
     def read() -> None:
         indices = some()
-        for index in indices.tolist():
-            samples.image(index)[::PAGESIZE].sum()
+        stored, _ = samples.find(indices)
+        for start, size in zip(stored.starts_B.tolist(), stored.sizes_B.tolist(), strict=True):
+            samples.data[start : start + size : PAGESIZE].sum()
         samples.check(indices)
 
     reading = _rate(read, batch_size, seconds)

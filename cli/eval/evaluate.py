@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--codes", is_flag=True, help="In the report, with --neighbors: short codes beside the exact search.")
 @click.option("--examples", multiple=True, metavar="KEY", help="In the report: images to show, instead of a choice.")
 @click.option("--predictions", type=PATH, help="Write .csv or .parquet, or .txt in ILSVRC's submission format.")
+@click.option("--devkit", type=PATH, help="For --predictions FILE.txt: ILSVRC's devkit, which numbers its classes.")
 @click.option("--results", type=PATH, help="Append a row to a CSV with timm's columns.")
 @json_option("Print all numbers as JSON, those of metrics.json.")
 @click.option("--picture", type=PATH, help="Draw example predictions to this PNG.")
@@ -63,6 +64,7 @@ def evaluate(
     codes: bool,
     examples: tuple[str, ...],
     predictions: Path | None,
+    devkit: Path | None,
     results: Path | None,
     as_json: bool,
     picture: Path | None,
@@ -70,11 +72,16 @@ def evaluate(
 ) -> None:
     """Top-1 and top-5 error of each RUN on a shard set, and of several RUNs together.
 
-    RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe.
+    RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe where it does not say its network.
     """
     from ...model import Evaluation
     from ...model.evaluation.example_figures import draw_predictions
-    from ...model.evaluation.report.tables import append_timm_rows, check_predictions_file, write_predictions
+    from ...model.evaluation.report.tables import (
+        append_timm_rows,
+        check_predictions_file,
+        submission_numbers,
+        write_predictions,
+    )
     from ...prep import ShardSet
 
     for option, path in (("--picture", picture), ("--predictions", predictions), ("--results", results)):
@@ -82,6 +89,9 @@ def evaluate(
     require_folder("--report", report)
     if predictions:
         check_predictions_file(predictions)
+    submits = predictions is not None and predictions.suffix == ".txt"
+    if devkit and not submits:
+        raise click.UsageError("--devkit numbers the classes of --predictions FILE.txt; add it")
     if (neighbors or examples) and not report:
         raise click.UsageError("--neighbors and --examples are for the page of --report DIR; add it")
     if codes and not neighbors:
@@ -114,6 +124,7 @@ def evaluate(
         raise InputError(
             f"{shards}: {split} has no labels, so it has no errors; write --predictions FILE or --report DIR"
         )
+    numbers_C = submission_numbers(evaluation.classes, devkit) if submits else None
     with progress("evaluate", evaluation.num_images, "images") as update:
         result = evaluation.run(update)
     if evaluation.layout.rank > 0:
@@ -126,7 +137,7 @@ def evaluate(
     for words in result.notes:
         note(words)
     if predictions:
-        write_predictions(predictions, result)
+        write_predictions(predictions, result, numbers_C)
         say(f"predictions: {predictions}")
     if results:
         append_timm_rows(results, result, networks)

@@ -44,7 +44,7 @@ def neighbors(
 ) -> None:
     """The images of a shard set whose last hidden layer is nearest to each IMAGE's, by Euclidean distance.
 
-    The set's features are computed once and kept in RUN/features.
+    The word - stands for an image on standard input. The set's features are computed once and kept in RUN/features.
     """
     import numpy as np
 

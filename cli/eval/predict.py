@@ -33,7 +33,8 @@ def predict(
 ) -> None:
     """The likeliest classes of images, prepared exactly as RUN's training shards were.
 
-    An image that cannot be read is named on stderr and the others go on; the exit code is then 1.
+    The word - stands for an image on standard input. An image that cannot be read is named on stderr and the
+    others go on; the exit code is then 1.
     """
     import numpy as np
 

@@ -206,7 +206,7 @@ def _shard(
 
     part = options.part
     if part is None or dry_run:
-        found = open_source(source, reading, out=folder)
+        found = open_source(source, reading, out=folder if shared is None else shared.url)
     else:
         found = source_of_part(source, reading, folder)
     if dry_run and as_json:

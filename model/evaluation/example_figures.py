@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...pipeline.storage import Samples
+from ...pipeline.remote import StoredImages
 from ...prep import ShardSet
 from ...prep.images.geometry import central_square
 from ...prep.images.stored import decode_stored
@@ -70,8 +70,8 @@ def draw_neighbors(
 
 
 def _stored(shard_set: ShardSet, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
-    samples, pixels = Samples([shard_set]), shard_set.manifest.pixels
-    return [central_square(decode_stored(samples.image(i).tobytes(), pixels)) for i in indices]
+    images, pixels = StoredImages(shard_set), shard_set.manifest.pixels
+    return [central_square(decode_stored(images.content(i), pixels)) for i in indices]
 
 
 def _draw_bars(

@@ -12,20 +12,19 @@ from ...errors import InputError
 from ...prep import PixelOptions, ShardSet
 from ..network.network import Network
 from ..network.precision import use_device
-from ..network.switches import Switches
 from ..network.tables import wiring
 from ..runs.checkpoint import WEIGHTS, Checkpoint, checkpoint_folders, newest_checkpoint, read_checkpoint
 from ..runs.load import load_recipe
 from ..runs.progress import Progress
 from ..runs.recipe import Data, Recipe
 from ..runs.run import CHECKPOINTS, CONFIG, DataIdentity, Run
-from ..runs.weights import read_weights
+from ..runs.weights import TORCHVISION_NETWORK, is_torchvisions, read_weights, require_network
 from .trained import Origin, TrainedNetwork
 
 CheckpointChoice = Literal["last", "best"] | int
 # The mean of torchvision's transforms in gray levels; the division by their deviation is in the converted weights.
 TORCHVISION = Recipe(
-    name="torchvision", network=Switches(kind="owt"), data=Data(mean=(255 * 0.485, 255 * 0.456, 255 * 0.406))
+    name="torchvision", network=TORCHVISION_NETWORK, data=Data(mean=(255 * 0.485, 255 * 0.456, 255 * 0.406))
 )
 WEIGHT_SUFFIXES = (".safetensors", ".caffemodel")
 
@@ -79,11 +78,12 @@ def load_network(
 def _from_run(folder: Path, choice: CheckpointChoice) -> TrainedNetwork:
     run = Run.open(folder)
     checkpoint = choose_checkpoint(folder, choice)
-    network = _network(run.recipe, checkpoint.weights(), str(folder), len(run.data.class_ids))
+    recipe = run.recipe_at(checkpoint.step)
+    network = _network(recipe, checkpoint.weights(), str(folder), len(run.data.class_ids))
     weights_path = checkpoint.folder / WEIGHTS
     return TrainedNetwork(
         network,
-        recipe=run.recipe,
+        recipe=recipe,
         origin=Origin(path=folder, step=checkpoint.step, sha256=_sha256(weights_path)),
         classes=run.data.classes,
         pixels=run.data.pixels,
@@ -119,37 +119,31 @@ def _best_step(checkpoint: Checkpoint) -> int | None:
 
 
 def _from_file(path: Path, recipe_name: str | None) -> TrainedNetwork:
-    weights = read_weights(path)
-    is_torchvisions = path.suffix == ".safetensors" and "features.0.weight" in _tensor_names(path)
+    torchvisions = is_torchvisions(path)
     if recipe_name:
         recipe = load_recipe(recipe_name)
+        require_network(path, recipe.network, recipe=recipe_name)
     elif path.suffix == ".caffemodel":
         recipe = load_recipe("caffe")
     else:
-        recipe = TORCHVISION if is_torchvisions else _recipe_beside(path)
+        recipe = TORCHVISION if torchvisions else _recipe_beside(path)
+    weights = read_weights(path)
     return TrainedNetwork(
         _network(recipe, weights, str(path), None),
         recipe=recipe,
         origin=Origin(path=path, step=None, sha256=_sha256(path)),
         classes=None,
         # Its transforms: shorter side to 256 px, central crop of 224.
-        pixels=PixelOptions(format="png") if is_torchvisions else None,
+        pixels=PixelOptions(format="png") if torchvisions else None,
         statistics=None,
     )
-
-
-def _tensor_names(path: Path) -> set[str]:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        return set(file.keys())
 
 
 def _recipe_beside(path: Path) -> Recipe:
     """The recipe of the run folder that a checkpoint's file lies in: RUN/checkpoints/step-N/weights.safetensors."""
     for folder in path.absolute().parents[:3]:
         if (folder / CONFIG).exists():
-            return Run.open(folder).recipe
+            return Run.open(folder).recipe_at()
     raise InputError(
         f"{path}: a weights file does not say how its network is wired and fed; name its recipe with --recipe"
     )

@@ -5,6 +5,7 @@ scale and channel order included, so that our loaders feed them: gray levels 0-2
 """
 
 import json
+import logging
 import shlex
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,9 @@ from ..network.caffe import read_caffemodel
 from ..network.switches import Switches
 from .checked import to_data
 from .checkpoint import load_tensors, newest_checkpoint
-from .run import CHECKPOINTS, CONFIG
+from .run import CHECKPOINTS, CONFIG, RESULT
 
+log = logging.getLogger(__name__)
 Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 # torchvision.transforms.Normalize of its models, on pixels of 0-1.
@@ -37,6 +39,7 @@ _TORCHVISION_NAMES = {
 }
 # BVLC AlexNet (deploy.prototxt): only its convolutions have groups, so its normalization runs across all maps.
 CAFFE_NETWORK = Switches(input="valid227", norm="caffe", norm_scope="all", dropout="inverted")
+TORCHVISION_NETWORK = Switches(kind="owt")
 _CAFFE_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 
@@ -50,6 +53,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         checkpoint = newest_checkpoint(path / CHECKPOINTS)
         if checkpoint is None:
             raise InputError(f"{path}: no checkpoint yet; train it with 'alextrain' first")
+        if not (path / RESULT).exists():
+            log.warning(
+                "training.start_from = %s: this run is not finished; starting from its checkpoint of step %d",
+                path,
+                checkpoint.step,
+            )
         return checkpoint.weights()
     if not path.is_file():
         raise InputError(
@@ -112,29 +121,61 @@ def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_start(start_from: str, runs: Path) -> Path:
-    """The file or folder that a recipe's `start_from` names: as it stands, or a run in the folder `runs`."""
-    path = Path(start_from)
-    beside = runs / start_from
-    return beside if not path.exists() and (beside / CONFIG).exists() else path
+    """The file or folder that a recipe's `start_from` names: as it stands, or a run in the folder `runs`.
+
+    A folder that is no run does not hide one of the same name there.
+    """
+    path, beside = Path(start_from), runs / start_from
+    is_weights = path.is_file() or (path / CONFIG).exists()
+    return beside if not is_weights and (beside / CONFIG).exists() else path
 
 
-def require_network(path: Path, network: Switches) -> None:
-    """Raise InputError when weights of this file belong to another network than `network`, naming what to set."""
-    if path.suffix != ".caffemodel":
+def is_torchvisions(path: Path) -> bool:
+    """Whether a file is torchvision's AlexNet, by the names of its tensors."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return "features.0.weight" in file.keys()  # noqa: SIM118
+    except SafetensorError:  # `read_weights` says what is wrong with it
+        return False
+
+
+def require_network(path: Path, network: Switches, *, recipe: str | None = None) -> None:
+    """Raise InputError when weights of this file, Caffe's or torchvision's, belong to another network than `network`.
+
+    Their layers may have the same shapes all the same, as Caffe's and ours have.
+
+    Args:
+        path: the weights.
+        network: what they are to be loaded into.
+        recipe: the --recipe that is to feed the file; None where training starts from it, and switches can be set.
+    """
+    if path.suffix == ".caffemodel":
+        whose, theirs = "Caffe's", CAFFE_NETWORK
+    elif is_torchvisions(path):
+        whose, theirs = "torchvision's", TORCHVISION_NETWORK
+    else:
         return
     drawn = ("init", "bias")  # how weights start that are replaced
-    needed = {
-        name: value
-        for name, value in to_data(CAFFE_NETWORK).items()
-        if name not in drawn and value != getattr(network, name)
-    }
-    needed.pop("without")
-    if needed:
-        settings = " ".join(f"--set network.{name}={value}" for name, value in needed.items())
+    values = {name: value for name, value in to_data(theirs).items() if name not in drawn}
+    needed = {name: value for name, value in values.items() if getattr(theirs, name) != getattr(network, name)}
+    if not needed:
+        return
+    settings = " ".join(f"--set network.{name}={json.dumps(value)}" for name, value in needed.items())
+    settings = settings.replace('"', "")
+    if recipe is not None:
         raise InputError(
-            f"training.start_from = {str(path)!r}: Caffe's AlexNet is another network than this recipe's; use --recipe "
-            f"caffe, or add {settings}"
+            f"--recipe {recipe}: {path} holds {whose} AlexNet, which is another network than this recipe's (it needs "
+            f"{settings.replace('--set ', '')}); leave --recipe out"
         )
+    first = "use --recipe caffe, or " if theirs is CAFFE_NETWORK else ""
+    raise InputError(
+        f"training.start_from = {str(path)!r}: {whose} AlexNet is another network than this recipe's; {first}"
+        f"add {settings}"
+    )
 
 
 def for_fine_tuning(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...prep import ColorStatistics, PixelSums, ShardSet
 from ..arguments import choice
+from ..remote import cache_of, open_set
 from .plan import Normalization, PixelPlan
 
 
@@ -57,7 +58,10 @@ class Augmentation(ABC):
     pixel_range: PixelRange = "0-255"
     """The scale of pixels before the mean is subtracted, and of the numbers given as `mean` and `std`."""
     mean_from: str | Path | PixelSums | None = None
-    """Folder of the shard set whose statistics are used, or the statistics; None means the loaded set's own."""
+    """Folder or address of the shard set whose statistics are used, or the statistics; None means the loaded set's own.
+
+    An address is read through the cache of the loaded set where that lies in a store too, else through ALEXKIT_CACHE.
+    """
 
     training: ClassVar[bool]
     """Whether a loader with this augmentation shuffles and repeats, or walks once through the stored order."""
@@ -72,7 +76,9 @@ class Augmentation(ABC):
             raise InputError(f"std must be above 0, got {self.std!r}")
         choice("pixel_range", self.pixel_range, PixelRange)
         if self.mean_from is not None and not isinstance(self.mean_from, str | Path | PixelSums):
-            raise InputError(f"mean_from must be the folder of a shard set or its PixelSums, got {self.mean_from!r}")
+            raise InputError(
+                f"mean_from must be the folder or address of a shard set, or its PixelSums, got {self.mean_from!r}"
+            )
 
     @abstractmethod
     def plan(self, shard_set: ShardSet) -> PixelPlan:
@@ -91,22 +97,29 @@ class Augmentation(ABC):
         """The statistics that are used."""
         if isinstance(self.mean_from, PixelSums):
             return Statistics("mean_from, of the training set", self.mean_from)
-        chosen = shard_set if self.mean_from is None else ShardSet.open(Path(self.mean_from))
-        return Statistics(str(chosen.folder), chosen.sums())
+        if self.mean_from is None:
+            return Statistics(str(shard_set.location), shard_set.sums())
+        beside = cache_of(shard_set.folder)[0] if shard_set.url is not None else None
+        chosen, remote = open_set(self.mean_from, beside, None)
+        try:
+            return Statistics(str(chosen.location), chosen.sums())
+        finally:
+            if remote is not None:
+                remote.close()
 
     def _require_fit(self, shard_set: ShardSet, size_px: int) -> None:
         """Refuse a view larger than images of this shorter side, and a mean image for others than it was made of."""
         pixels, (height, width) = shard_set.manifest.pixels, self.crop_HW
         if max(height, width) > size_px:
             raise InputError(
-                f"{shard_set.folder}: images of {size_px} px hold no crop of "
+                f"{shard_set.location}: images of {size_px} px hold no crop of "
                 f"{f'{height} px' if height == width else f'{height} x {width} px'}; train a recipe for small images "
                 "(--recipe cifar10-19), make larger shards (alexprep shard --size 256), or give a Loader "
                 f"crop={size_px} or less"
             )
         if pixels.fit != "crop" and self.mean == "crop":
             raise InputError(
-                f"{shard_set.folder}: holds whole images (fit {pixels.fit!r}), but the mean image covers only their "
+                f"{shard_set.location}: holds whole images (fit {pixels.fit!r}), but the mean image covers only their "
                 "central square; choose mean='center' or 'channel'"
             )
 
@@ -145,8 +158,8 @@ class Augmentation(ABC):
         mean_HWC, size_px = statistics.sums.mean_image_HWC(), shard_set.manifest.pixels.size_px
         if mean_HWC.shape != (size_px, size_px, 3):
             raise InputError(
-                f"{shard_set.folder}: images of {size_px} px, but the mean image to subtract ({statistics.where}) has "
-                f"{mean_HWC.shape[0]} px; use shards of --size {mean_HWC.shape[0]}, or mean='channel'"
+                f"{shard_set.location}: images of {size_px} px, but the mean image to subtract ({statistics.where}) "
+                f"has {mean_HWC.shape[0]} px; use shards of --size {mean_HWC.shape[0]}, or mean='channel'"
             )
         if self.mean == "center":
             top, left = ((size_px - side) // 2 for side in self.crop_HW)

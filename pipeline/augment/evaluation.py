@@ -32,13 +32,13 @@ class Evaluation(Augmentation):
         self._require_fit(shard_set, size_px)
         if size_px != stored_px and self.mean in ("center", "crop"):
             raise InputError(
-                f"{shard_set.folder}: the mean image is of {stored_px} px, but images are resized to {size_px} px; "
+                f"{shard_set.location}: the mean image is of {stored_px} px, but images are resized to {size_px} px; "
                 "choose mean='channel', 'imagenet' or numbers"
             )
         if self._reads_statistics() and self.mean_from is None and manifest.split != "train":
             raise InputError(
-                f"{shard_set.folder}: this is the split {manifest.split!r}; evaluation subtracts the mean of the "
-                "training set: give its folder as mean_from"
+                f"{shard_set.location}: this is the split {manifest.split!r}; evaluation subtracts the mean of the "
+                "training set: give its folder or address as mean_from"
             )
         return FixedViews(
             size_px=size_px,

@@ -1,10 +1,11 @@
 """Shard sets on object stores: a verified cache on this machine, and which shards of it are mapped when."""
 
 from .cache import ShardCache
-from .face import local_face
+from .face import cache_of, local_face
 from .limits import FOLDER_VARIABLE, LIMIT_VARIABLE, cache_folder
 from .mapped import RemoteShards
 from .remote_set import RemoteSet, open_set
+from .stored_images import StoredImages
 
 __all__ = [
     "FOLDER_VARIABLE",
@@ -12,7 +13,9 @@ __all__ = [
     "RemoteSet",
     "RemoteShards",
     "ShardCache",
+    "StoredImages",
     "cache_folder",
+    "cache_of",
     "local_face",
     "open_set",
 ]

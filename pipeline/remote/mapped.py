@@ -6,6 +6,7 @@ over it when no later batch needs it. Order, randomness and graph do not notice.
 
 import errno
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class RemoteShards:
         self._sizes = [shard.num_bytes for shard in shards]
         self._room = remote.cache.limit_bytes - remote.cache.usage().small_files
         self._fits = sum(self._sizes) <= self._room
+        self._room_ahead = self._room * 2 // 3  # the rest is for what is in flight, and for an evaluation beside
         try:
             self._refuse_too_small_a_limit()
         except InputError:
@@ -65,15 +67,23 @@ class RemoteShards:
         if self._fits and len(self._mapped) == len(self._sizes):
             return  # all of the set is here to stay: from now on it costs what a local one does
         needed = set((np.searchsorted(self._first_sample_S, indices, side="right") - 1).tolist())
-        wanted = self._wanted(feeding)
         in_use = needed | {number for _, shards in self._in_flight for number in shards}
+        wanted = self._with_room(self._wanted(feeding), in_use)
         self._in_flight.append((self._schedule.after(feeding), needed))
         if not self._fits:
             self._drop(self._mapped - in_use - set(wanted))
         self._collect(in_use | set(wanted))
-        self._fetch_ahead(needed, wanted)
+        self._fetch(needed, wanted)
         for number in sorted(needed - self._mapped):
             self._map(number, self._await(number))
+
+    def restore(self, indices: Iterable[int]) -> None:
+        """Map the shards of these samples anew, fetched again where the copy in the cache was damaged.
+
+        Raises OSError when that fails.
+        """
+        for number in set((np.searchsorted(self._first_sample_S, list(indices), side="right") - 1).tolist()):
+            self._map(number, self.remote.fetch_sound(number))
 
     def rest(self) -> None:
         """Drop everything: no batch is under way, and the next one may be long in coming."""
@@ -98,6 +108,20 @@ class RemoteShards:
             found += [number for number in following if number not in found][: SHARDS_AHEAD - len(found)]
         return found
 
+    def _with_room(self, wanted: list[int], in_use: set[int]) -> list[int]:
+        """As many of the shards to have, the next ones first, as there is room for beside those in use.
+
+        The rest must go, even where it is mapped: a set of few shards wants all of them for the next epoch.
+        """
+        if self._fits:
+            return wanted
+        held = sum(self._sizes[number] for number in in_use)
+        for count, number in enumerate(wanted):
+            held += 0 if number in in_use else self._sizes[number]
+            if held > self._room_ahead:
+                return wanted[:count]
+        return wanted
+
     def _lifetimes_of(self, epoch: int) -> Lifetimes:
         if epoch not in self._lifetimes:
             self._lifetimes = {e: one for e, one in self._lifetimes.items() if abs(e - epoch) <= 1}
@@ -108,7 +132,7 @@ class RemoteShards:
         """Map a shard out of turn: that of a sample which replaces a corrupt one."""
         if number not in self._mapped:
             self._in_flight[-1][1].add(number)
-            self._fetch_ahead({number}, [])
+            self._fetch({number}, [])
             self._map(number, self._await(number))
 
     def _collect(self, useful: set[int]) -> None:
@@ -122,14 +146,13 @@ class RemoteShards:
                     else:
                         self.remote.release(number)
 
-    def _fetch_ahead(self, needed: set[int], wanted: list[int]) -> None:
+    def _fetch(self, needed: set[int], wanted: list[int]) -> None:
         held = sum(self._sizes[number] for number in self._mapped | self._coming.keys())
         for number in [*sorted(needed), *wanted]:
             if number in self._mapped or number in self._coming:
                 continue
             held += self._sizes[number]
-            # A third is left to what is in flight, and to an evaluation beside this loader.
-            if number in needed or self._fits or held <= self._room * 2 // 3:
+            if number in needed or self._fits or held <= self._room_ahead:
                 self._coming[number] = self._threads.submit(self.remote.fetch, number, wait_s=0)
 
     def _await(self, number: int) -> Path:

@@ -1,5 +1,7 @@
 """A remote shard set, opened: its local face, and shards that come through the cache when they are asked for."""
 
+import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -10,6 +12,8 @@ from ...prep.storage import ObjectStore, StoreUrl, parse_location
 from .cache import WAIT_S, ShardCache
 from .face import cache_of, local_face
 from .limits import cache_folder, cache_limit
+
+log = logging.getLogger(__name__)
 
 
 class Stopped(InputError):
@@ -33,6 +37,17 @@ class RemoteSet:
             self._store.download(entry.name, _Stoppable(file, self), num_bytes=entry.num_bytes, sha256=entry.sha256)
 
         return self.cache.fetch(entry.sha256, entry.num_bytes, download, wait_s=wait_s)
+
+    def fetch_sound(self, number: int) -> Path:
+        """As `fetch`, of a shard whose copy may have been damaged since: it is hashed, and fetched again if it was."""
+        entry, path = self.shard_set.manifest.shards[number], self.fetch(number)
+        with path.open("rb") as file:
+            is_sound = hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+        if is_sound:
+            return path
+        log.warning("%s: this copy of %s was damaged on the disk; it is fetched again", path, entry.name)
+        self.cache.discard(entry.sha256)
+        return self.fetch(number)
 
     def release(self, number: int) -> None:
         """Say that the shard is not mapped any more."""

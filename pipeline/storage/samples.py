@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...prep import PixelOptions, ShardSet
+from ...prep import ShardSet
 from ...prep.format.compiled import compiled
 from ...prep.format.sample_index import SampleIndex, image_checksum
 from ...prep.storage import Location
@@ -58,10 +58,10 @@ class Samples:
                 map_file(base + start, f"{location}/{name}", size)
         watch(self.data, self.shard_starts, self._paths, sizes)
         self._unreleased_bytes = 0
-        indexes = [shard_set.sample_index() for shard_set in shard_sets]
-        self._index = indexes[0] if len(indexes) == 1 else _joined(indexes)
-        self.first_of_set = np.cumsum([0, *map(len, indexes)])
-        for shard_set, index in zip(shard_sets, indexes, strict=True):
+        self.indexes = [shard_set.sample_index() for shard_set in shard_sets]
+        self._index = self.indexes[0] if len(self.indexes) == 1 else _joined(self.indexes)
+        self.first_of_set = np.cumsum([0, *map(len, self.indexes)])
+        for shard_set, index in zip(shard_sets, self.indexes, strict=True):
             _check_sizes(shard_set, index)
 
     def __len__(self) -> int:
@@ -89,16 +89,6 @@ class Samples:
         columns = index.first_S, self.shard_starts, index.starts_N, index.sizes_N, index.labels_N
         _find(indices_B, columns, starts_B, sizes_B, labels_B)
         return Stored(starts_B=starts_B, sizes_B=sizes_B), labels_B
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """The content of one image member, not copied."""
-        start = int(self.shard_starts[self._index.shard_of(index)] + self._index.starts_N[index])
-        return self.data[start : start + int(self._index.sizes_N[index])]
-
-    def pixels_of(self, index: int) -> PixelOptions:
-        """What is stored of a sample's image."""
-        number = int(np.searchsorted(self.first_of_set, index, side="right")) - 1
-        return self.shard_sets[number].manifest.pixels
 
     def keys(self, indices_B: NDArray[np.int64]) -> list[str]:
         """The keys, as in the tars."""
@@ -202,7 +192,7 @@ def _check_sizes(shard_set: ShardSet, index: SampleIndex) -> None:
             row = start + int(np.argmax((sizes < least) | (sizes > most)))
             expected = f"{least}" if least == most else f"{least} to {most}"
             raise InputError(
-                f"{shard_set.folder}: sample {index.key(row)!r} has an image of {index.sizes_N[row]} bytes, expected "
+                f"{shard_set.location}: sample {index.key(row)!r} has an image of {index.sizes_N[row]} bytes, expected "
                 f"{expected}; restore the index"
             )
 

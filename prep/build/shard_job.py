@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..images.prepare import Prepared
     from ..images.running_sums import RunningSums
 
+MAX_REASON = 300  # characters of an exception that nobody foresaw
 # A source that fails is asked again after so long: 7 s in all.
 RETRY_SECONDS = (0.5, 1.5, 5.0)
 # What says that an input is not there or not ours to read; everything else is its source's fault, and may pass.
@@ -141,7 +142,7 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
 
     Raises OSError when the source fails, which is the fault of no image.
     """
-    from ..images.prepare import decode_options, prepare_image
+    from ..images.prepare import decode_options
     from ..images.resize import use_one_thread
 
     use_one_thread()
@@ -154,7 +155,7 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
             data = content()
             extras = tuple((extra.ext, _read(extra)) for extra in image.extras)
             with heartbeat.decoding(memory_bytes=memory_bytes):
-                prepared = prepare_image(data, job.pixels)
+                prepared = _prepare(data, job.pixels)
         except InputError as error:
             tally.quarantined.append(Quarantined(source=image.name, reason=str(error)))
             continue
@@ -173,6 +174,24 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
         yield Sample(key=key, image=prepared.encoded, label=label, extras=extras, source=source)
     heartbeat(len(job.images))
     heartbeat.writing()
+
+
+def _prepare(data: bytes, pixels: PixelOptions) -> "Prepared":
+    """`prepare_image`; InputError also for what nobody foresaw of an image: a night's work does not end at it.
+
+    OSError with a number, ImportError and MemoryError tell of this machine, not of the image, and stay what they are.
+    """
+    from ..images.prepare import prepare_image
+
+    try:
+        return prepare_image(data, pixels)
+    except (InputError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        found = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
+        raise InputError(f"{found}; alexkit did not expect this of any image, so please report it") from error
 
 
 def _read(image: SourceImage | Extra) -> bytes:

@@ -10,6 +10,8 @@ from .geometry import rescale_of
 from .resize import resize
 
 MAX_STORED_PIXELS = 2**26
+MAX_STORED_SIDE = {"jpeg": 65_500, "webp": 16_383}
+"""Pixels that an encoder allows at a side, libjpeg-turbo's and libwebp's; PNG and raw allow all that is kept."""
 
 
 def fit_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> NDArray[np.uint8]:
@@ -36,5 +38,11 @@ def fit_decoded(decoded: Decoded, options: PixelOptions) -> NDArray[np.uint8]:
     if new_height * new_width > MAX_STORED_PIXELS:
         raise InputError(
             f"{width} x {height} pixels would become {new_width} x {new_height}, more than {MAX_STORED_PIXELS}"
+        )
+    longest = MAX_STORED_SIDE.get(options.format, MAX_STORED_PIXELS)
+    if max(new_height, new_width) > longest:
+        raise InputError(
+            f"{width} x {height} pixels would become {new_width} x {new_height}, and {options.format} allows {longest} "
+            "at a side"
         )
     return resize(decoded.image_HWC, rescale, options.filter)

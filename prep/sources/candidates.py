@@ -163,13 +163,19 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
 
 def _table_in(folder: Folder, options: SourceOptions) -> Path | None:
     """`metadata.csv` or the like in a folder of images without class folders, as Hugging Face's ImageFolder has it."""
-    if options.unlabeled or not folder.has_images() or folder.folders or not folder.where.is_dir():
+    if options.layout not in (None, "list") or not folder.has_images() or folder.folders or not folder.where.is_dir():
         return None
     return next((folder.where / name for name in _TABLE_NAMES if folder.has(name)), None)
 
 
 def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
-    found, *others = read_image_list(table, options)
+    try:
+        found, *others = read_image_list(table, options, folder.remarks)
+    except Unlabeled:
+        folder.remarks.used.add(str(table))
+        raise
+    except InputError as error:
+        raise InputError(f"{error}; or read the images without it by --layout flat") from None
     if others:
         raise InputError(f"{table}: its rows name several splits; name the file as SOURCE")
     folder.remarks.used.add(str(table))
@@ -291,7 +297,7 @@ def _read_archive(path: Path, split: str, source: SourceFolder, _: SourceSplit |
         raise InputError(
             f"{path}: its labels are in the devkit; put ILSVRC2012_devkit_t12.tar.gz beside it, or move it away"
         )
-    return read_validation_tar(path, source.devkit)
+    return read_validation_tar(path, source.devkit, source.remarks)
 
 
 def _split_folders(source: SourceFolder) -> Iterator[Candidate]:

@@ -23,7 +23,7 @@ from ..storage import Location, StoreUrl
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
-from .extras import SOURCE_NAME, root_of, source_extra
+from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
 from .folders.listing import Folder
 from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
@@ -58,14 +58,14 @@ class Source:
     """The location and the options that it was opened by, as text; the same text means the same request."""
 
 
-def open_source(location: Location, options: SourceOptions | None = None, *, out: Path | None = None) -> Source:
+def open_source(location: Location, options: SourceOptions | None = None, *, out: Location | None = None) -> Source:
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
         location: The folder or file, or the address of a folder in a store. Of a store, files that are no images are
             copied below TMPDIR while this process runs, but for tars and parquet files, which are read by ranges.
         options: What a person says about it.
-        out: A folder that is never read, because shard sets are written there.
+        out: A folder or an address that is never read, because shard sets are written there.
 
     Raises InputError, saying what was found, what was expected and what to do: no such folder, no images, a class
     without images, two things that could be one split, archives that are damaged or lack their devkit, splits with
@@ -73,7 +73,7 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
     read. ImportError when a library that the source needs is not installed.
     """
     with _without_collector():
-        found = _open(location, options or SourceOptions(), None if out is None else out.resolve())
+        found = _open(location, options or SourceOptions(), out.resolve() if isinstance(out, Path) else out)
         splits = tuple(replace(split, root=root_of(location), known=_known(split)) for split in found.splits)
         return replace(found, splits=splits, asked=asked_by(location, options))
 
@@ -103,23 +103,30 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _open(location: Location, options: SourceOptions, out: Path | None) -> Source:
+def _open(location: Location, options: SourceOptions, out: Location | None) -> Source:
+    if isinstance(location, Path):
+        return _open_at(location, location, options, out)
+    copies = _copies_of(location)
+    before, after = str(copies), str(location)  # what a person knows is the address
+    try:
+        found = _open_at(location, copies, options, out)
+    except InputError as error:
+        raise type(error)(str(error).replace(before, after)) from None
+    return replace(
+        found,
+        description=found.description.replace(before, after),
+        notes=tuple(note.replace(before, after) for note in found.notes),
+        passed_over=tuple(line.replace(before, after) for line in found.passed_over),
+    )
+
+
+def _open_at(location: Location, path: Path, options: SourceOptions, out: Location | None) -> Source:
+    """The source at `location`; `path` is its own, or of one in a store that of the folder for copies."""
     remarks = Remarks()
-    path = location if isinstance(location, Path) else _copies_of(location)
-    if isinstance(location, StoreUrl):
-        root = open_store_folder(location, path, remarks)
-        description, splits = _read_folder(SourceFolder(folder=root, options=options, remarks=remarks))
-        description = description.replace(str(path), str(location))
-    elif path.is_file() and path.suffix.lower() != ".zip":
-        description, splits = _read_list(path, options)
+    if isinstance(location, Path) and path.is_file() and path.suffix.lower() != ".zip":
+        description, splits = _read_list(path, options, remarks)
     else:
-        if path.is_file():
-            folder: Folder = open_zip(path, remarks)
-            refuse_zipped_kaggle(folder)
-        elif path.is_dir():
-            folder = Folder(where=path, remarks=remarks, out=out)
-        else:
-            raise InputError(f"{path}: no such folder; name the folder that holds train/ and val/")
+        folder = _folder_at(location, path, out, remarks)
         description, splits = _read_folder(SourceFolder(folder=folder, options=options, remarks=remarks))
     splits = join_classes(path, splits)
     if SOURCE_NAME in options.keep:
@@ -134,6 +141,19 @@ def _open(location: Location, options: SourceOptions, out: Path | None) -> Sourc
         notes=tuple(remarks.notes),
         passed_over=tuple(remarks.lines()),
     )
+
+
+def _folder_at(location: Location, path: Path, out: Location | None, remarks: Remarks) -> Folder:
+    """The folder of a disk, the inside of a zip file, or a folder in a store."""
+    if isinstance(location, StoreUrl):
+        return open_store_folder(location, path, remarks, out=out if isinstance(out, StoreUrl) else None)
+    if path.is_file():
+        inside = open_zip(path, remarks)
+        refuse_zipped_kaggle(inside)
+        return inside
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; name the folder that holds train/ and val/")
+    return Folder(where=path, remarks=remarks, out=out if isinstance(out, Path) else None)
 
 
 def _with_origins(split: SourceSplit, root: str) -> SourceSplit:
@@ -151,7 +171,7 @@ def _copies_of(url: StoreUrl) -> Path:
     return folder
 
 
-def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSplit, ...]]:
+def _read_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[str, tuple[SourceSplit, ...]]:
     if path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         raise InputError(
             f"{path}: one archive; if it is a shard of samples or an archive of ILSVRC, name its folder, else unpack "
@@ -164,7 +184,7 @@ def _read_list(path: Path, options: SourceOptions) -> tuple[str, tuple[SourceSpl
             f"{path}: a file, but no list of images; expected a folder, a .zip of class folders, or a list: a .csv, "
             ".tsv or .jsonl file, or a .txt file of lines PATH LABEL"
         )
-    return f"a list of images in {path}", read_image_list(path, options)
+    return f"a list of images in {path}", read_image_list(path, options, remarks)
 
 
 def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
@@ -198,7 +218,7 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     found = _of_layout(split_candidates(source), wanted)
     if found:
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
-    if lists := _lists_in(folder, source.options):
+    if lists := _lists_in(folder, source):
         names = ", ".join(one.path.name for one in lists)
         source.remarks.note(f"{folder.where}: read by {names}; --layout class-folders reads its folders instead")
         return source, lists, False
@@ -244,7 +264,7 @@ def _the_one(source: SourceFolder, split: str, candidates: Sequence[Candidate]) 
     return of_split[0] if of_split else None
 
 
-def _lists_in(folder: Folder, options: SourceOptions) -> list[Candidate]:
+def _lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
     """`train.csv`, `val.txt` and so on, in a folder that holds no split otherwise."""
     lists: dict[str, list[Path]] = {}
     for file in folder.files:
@@ -252,7 +272,7 @@ def _lists_in(folder: Folder, options: SourceOptions) -> list[Candidate]:
         split = split_called(path.stem)
         if split is not None and path.suffix.lower() in SUFFIXES and path.is_file():
             lists.setdefault(split, []).append(path)
-    if any(len(paths) > 1 for paths in lists.values()) or options.layout not in (None, "list"):
+    if any(len(paths) > 1 for paths in lists.values()) or source.options.layout not in (None, "list"):
         return []
     return [
         Candidate(
@@ -260,16 +280,18 @@ def _lists_in(folder: Folder, options: SourceOptions) -> list[Candidate]:
             path=lists[split][0],
             kind="a list of images",
             layout="list",
-            read=partial(_read_one_list, lists[split][0], split, options),
+            read=partial(_read_one_list, lists[split][0], split, source),
         )
         for split in SPLITS
         if split in lists
     ]
 
 
-def _read_one_list(path: Path, split: str, options: SourceOptions, _: SourceSplit | None) -> SourceSplit:
+def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
     try:
-        (found, *others) = read_image_list(path, options)
+        (found, *others) = read_image_list(path, source.options, source.remarks)
+    except Unlabeled:
+        raise
     except InputError as error:
         raise InputError(f"{error}; or read the folders beside the list by --layout class-folders") from None
     if others or found.name != split:
@@ -313,6 +335,6 @@ def _with_val(path: Path, splits: Sequence[SourceSplit], fraction: float) -> tup
 
 def _refuse_what_was_not_kept(path: Path, splits: Sequence[SourceSplit], options: SourceOptions) -> None:
     for name in options.keep:
-        wanted = (name.casefold(), f"{name}.txt", f"{name}.json", f"{name}.bin")
+        wanted = extensions_of(name)
         if not any(extra.ext in wanted for split in splits for image in split.images for extra in image.extras):
             raise InputError(f"{path}: --keep {name}: no image has a member, column or file of that name")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from threading import Lock
 
 
 @dataclass(kw_only=True, slots=True)
@@ -14,12 +15,13 @@ class PassedOver:
 
 @dataclass(kw_only=True, slots=True)
 class Remarks:
-    """Collected while a source is read."""
+    """Collected while a source is read, also by several threads."""
 
     notes: list[str] = field(default_factory=list)
     passed_over: dict[str, PassedOver] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     """Files beside the images that were read for their labels or names."""
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def note(self, text: str) -> None:
         """Add `text` once."""
@@ -28,11 +30,12 @@ class Remarks:
 
     def pass_over(self, what: str, where: str, count: int = 1) -> None:
         """Count `where` among what was not read; `what` says in the plural what it is."""
-        if what in self.passed_over:
-            passed = self.passed_over[what]
-            passed.count, passed.example = passed.count + count, min(passed.example, where)
-        else:
-            self.passed_over[what] = PassedOver(count=count, example=where)
+        with self._lock:
+            if what in self.passed_over:
+                passed = self.passed_over[what]
+                passed.count, passed.example = passed.count + count, min(passed.example, where)
+            else:
+                self.passed_over[what] = PassedOver(count=count, example=where)
 
     def lines(self) -> Iterator[str]:
         """One line for each reason: `names that systems leave behind: 24, e.g. cat/Thumbs.db`."""

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from .store import ObjectStore
-from .url import Scheme, StoreUrl
+from .url import SCHEMES, Scheme, StoreUrl
 
 BLOCK_BYTES = 2**16
 """Read at once from a store: a header comes with what follows it, and a small image whole."""
-_VERSION = "\n"  # between an address and a version; in no name of an object
+_VERSION = "\n"  # between the address of an object and its version, which holds no other
+# Names of files and of objects may hold anything, line breaks too. But no path begins so: two slashes become one.
+_IN_STORE = tuple(f"{scheme}://" for scheme in SCHEMES)
 
 _stand_ins: dict[str, str] = {}
 
@@ -51,12 +53,12 @@ def address_of(path: Path) -> str:
 
 def shown(address: str) -> str:
     """An address without the version, for people."""
-    return address.partition(_VERSION)[0]
+    return address.rpartition(_VERSION)[0] if is_in_store(address) else address
 
 
 def is_in_store(address: str) -> bool:
-    """Whether an address is that of an object in a store."""
-    return _VERSION in address
+    """Whether an address is that of an object in a store, with its version or as it is shown."""
+    return address.startswith(_IN_STORE)
 
 
 @contextmanager
@@ -91,7 +93,7 @@ class DiskFile:
 
 class _Object:
     def __init__(self, address: str) -> None:
-        text, _, version = address.partition(_VERSION)
+        text, _, version = address.rpartition(_VERSION)
         size, _, e_tag = version.partition(" ")
         scheme, _, rest = text.partition("://")
         host, _, path = rest.partition("/")

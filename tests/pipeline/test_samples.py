@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from alexkit.pipeline.remote import StoredImages
 from alexkit.pipeline.storage import Samples
 from alexkit.prep import ShardSet
 from alexkit.prep.build.adopt import adopt_webdataset
@@ -24,10 +25,11 @@ def test_samples_whose_label_comes_first_are_read_ahead(tmp_path: Path) -> None:
                 member = tarfile.TarInfo(f"{number}.{ext}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-    samples = Samples([ShardSet.open(adopt_webdataset(tmp_path / "elsewhere", tmp_path / "adopted"))])
+    shard_set = ShardSet.open(adopt_webdataset(tmp_path / "elsewhere", tmp_path / "adopted"))
+    samples, images = Samples([shard_set]), StoredImages(shard_set)
     assert samples.find(np.arange(16))[1].tolist() == [0, 1] * 8
     for indices in [[3, 1], list(range(16)), *([index] for index in range(16))]:
         samples.read_ahead(np.array(indices))
     for index, pixels in enumerate(noise):
-        with Image.open(io.BytesIO(samples.image(index).tobytes())) as image_file:
+        with Image.open(io.BytesIO(images.content(index))) as image_file:
             assert (np.asarray(image_file) == pixels).all()

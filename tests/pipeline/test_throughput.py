@@ -15,6 +15,11 @@ def test_every_stage_is_measured(draw_shards: Any, format: str, augment: Any) ->
     assert result.lines()[-1] == result.limit()
 
 
+def test_a_remote_set_is_refused() -> None:
+    with pytest.raises(ValueError, match="s3://bucket/train: only a set on a disk of this machine can be measured"):
+        measure_throughput("s3://bucket/train", batch_size=8, augment=CenterCrop())
+
+
 @pytest.mark.parametrize(
     ("stage", "limit"),
     [

@@ -1,5 +1,6 @@
 """A loader gives the same batches from a store as from a disk, fetches each shard once, and keeps below its limit."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,6 +147,19 @@ def test_each_shard_is_fetched_once_an_epoch_and_the_limit_holds(
     assert 0 < most <= limit
 
 
+@pytest.mark.parametrize("shards", [6, 12, 18])
+def test_a_set_of_few_shards_makes_room_for_the_next_epoch(s3: str, tmp_path: Path, shards: int) -> None:
+    """Each shard is soon wanted again, all of them at once, and not all of them have room."""
+    local = write_shard_set(tmp_path / "train", num_samples=100, size_px=32, samples_per_shard=5, format="raw")
+    settings = {"batch_size": 2, "augment": TrainAugment(crop=28, mean="none"), "order": "fixed", "num_threads": 1}
+    far_settings = {"cache": tmp_path / "cache", "cache_limit": limit_of(local, shards), **settings}
+    with (
+        Loader(local, **settings) as near,  # type: ignore[arg-type]
+        Loader(upload(local, f"{s3}/few"), **far_settings) as far,  # type: ignore[arg-type]
+    ):
+        assert [hashes(near) for _ in range(3)] == [hashes(far) for _ in range(3)]
+
+
 def test_an_evaluation_walks_with_little_room_and_sees_every_sample_once(local: Path, url: str, tmp_path: Path) -> None:
     settings = {"batch_size": 7, "augment": CenterCrop(crop=28, mean="none"), "num_threads": 1}
     near = Loader(local, **settings)  # type: ignore[arg-type]
@@ -156,6 +170,68 @@ def test_an_evaluation_walks_with_little_room_and_sees_every_sample_once(local: 
             assert far._loops.require_open()._remote is not None and not far._loops.require_open()._remote._mapped
         seen = np.concatenate([batch.indices[batch.mask].numpy() for batch in far])
         assert np.array_equal(np.sort(seen), np.arange(NUM_SHARDS * SHARD_SAMPLES))
+
+
+@pytest.mark.parametrize("near_set", [False, True])
+def test_the_mean_may_lie_in_a_store_too(
+    local: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near_set: bool
+) -> None:
+    monkeypatch.setenv("ALEXKIT_CACHE", str(tmp_path / ("cache" if near_set else "of_others")))
+    settings = {"batch_size": 7, "num_threads": 1}
+    cache = {} if near_set else {"cache": tmp_path / "cache"}
+    near = Loader(local, augment=CenterCrop(crop=28, mean_from=local), **settings)  # type: ignore[arg-type]
+    far = Loader(
+        local if near_set else url,
+        augment=CenterCrop(crop=28, mean_from=url),
+        **settings,  # type: ignore[arg-type]
+        **cache,  # type: ignore[arg-type]
+    )
+    with near, far:
+        assert next(iter(near)).images.equal(next(iter(far)).images)
+    assert not (tmp_path / "of_others").exists()
+
+
+def test_single_images_of_a_remote_set_are_those_of_the_disk(training: Callable[..., Loader], url: str) -> None:
+    """Before, between and after batches, whatever of the set is mapped; raw images were black."""
+    limit = {"order": "shards"}
+    near, far = training(remote=False, **limit), training(remote=True, **limit)
+    for _ in range(2):
+        for index in (0, 201, 399):
+            expected, found = near.dataset[index], far.dataset[index]
+            assert np.asarray(found.image).max() > 0 and (np.asarray(expected.image) == np.asarray(found.image)).all()
+            assert (found.label, found.key) == (expected.label, expected.key)
+        next(iter(far))
+
+
+def test_a_copy_that_the_disk_damaged_is_fetched_again(
+    training: Callable[..., Loader], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a new loader, in one that has it mapped, and for a single image: the store is whole, so nobody need act."""
+    settings = {"order": "shards"}
+    near, far = training(remote=False, **settings), training(remote=True, **settings)
+    cache = tmp_path / "cache" / "shards"
+
+    def overwrite(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.seek(600)
+            file.write(bytes(9000))
+
+    def damage() -> None:
+        for path in cache.glob("*.tar"):
+            with contextlib.suppress(FileNotFoundError):  # some go meanwhile, to make room
+                overwrite(path)
+
+    assert hashes(near) == hashes(far)
+    damage()
+    # What was checked and handed to the backend before is under way already.
+    assert hashes(near)[6:] == hashes(far)[6:]
+    assert "was damaged on the disk; it is fetched again" in caplog.text
+    damage()
+    assert (np.asarray(near.dataset[7].image) == np.asarray(far.dataset[7].image)).all()
+    far.close()
+    damage()
+    near.set_epoch(0)
+    assert hashes(near) == hashes(training(remote=True, **settings))
 
 
 @pytest.mark.parametrize(

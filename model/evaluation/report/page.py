@@ -207,10 +207,9 @@ class _Context:
 
 def _training_image(neighbors: TrainingNeighbors, training: Thumbnails, row: int, place: int) -> dict[str, Any]:
     index = int(neighbors.rows_NK[row, place])
-    indices = np.array([index])
-    label = neighbors.shard_set.manifest.classes[int(training.samples.labels_N[index])].name
+    label = neighbors.shard_set.manifest.classes[int(training.images.index.labels_N[index])].name
     note = f"{label}, distance {neighbors.distances_NK[row, place]:.3g}"
-    return {"src": training.uri(index), "key": training.samples.keys(indices)[0], "note": note}
+    return {"src": training.uri(index), "key": training.images.index.key(index), "note": note}
 
 
 def _facts(result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ....pipeline.storage import Samples
+from ....pipeline.remote import StoredImages
 from ....prep import ShardSet
 from ....prep.images.geometry import central_square
 from ....prep.images.stored import decode_stored
@@ -19,13 +19,13 @@ class Thumbnails:
     """Pictures of a shard set's images by index, as data URIs; each image is decoded once."""
 
     def __init__(self, shard_set: ShardSet) -> None:
-        self.shard_set, self.samples = shard_set, Samples([shard_set])
+        self.shard_set, self.images = shard_set, StoredImages(shard_set)
         self._uris: dict[int, str] = {}
 
     def uri(self, index: int) -> str:
         """The central square of an image at no more than 96 px, as a data URI."""
         if index not in self._uris:
-            image_HWC = decode_stored(self.samples.image(index).tobytes(), self.shard_set.manifest.pixels)
+            image_HWC = decode_stored(self.images.content(index), self.shard_set.manifest.pixels)
             picture = Image.fromarray(np.ascontiguousarray(central_square(image_HWC)))
             picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
             self._uris[index] = jpeg_uri(picture)

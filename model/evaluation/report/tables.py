@@ -2,16 +2,20 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....errors import InputError
 from ....extras import explained_imports
 from ....prep.build.plan import photo_name
 from ....prep.format.files import whole_file
+from ....prep.format.manifest import ClassEntry
+from ....prep.sources.ilsvrc.devkit import open_devkit
 from ..result import EvaluationResult, Predictions, Table
 from ..trained import TrainedNetwork
 
@@ -45,11 +49,43 @@ def write_parquet(path: Path, table: Table) -> None:
         parquet.write_table(arrow.table({name: arrow.array(column) for name, column in table.items()}), file)
 
 
-def write_predictions(path: Path, result: EvaluationResult) -> None:
+def submission_numbers(classes: Sequence[ClassEntry], devkit: Path | None) -> NDArray[np.int64]:
+    """The number that a challenge's server knows each class by, int64 (classes,).
+
+    Args:
+        classes: the class table in the order of the networks' outputs.
+        devkit: of ILSVRC, whose classes are numbered neither by WordNet id nor by name; None numbers the table from 1.
+
+    Raises InputError for classes that are WordNet ids without a devkit, and for a class that the devkit lacks.
+    """
+    if devkit is None:
+        if all(re.fullmatch(r"n\d{8}", entry.id) for entry in classes):
+            raise InputError(
+                "--predictions FILE.txt: ILSVRC's server numbers the classes as its devkit does, which the WordNet ids "
+                "of this set do not tell; name the devkit with --devkit"
+            )
+        return np.arange(1, len(classes) + 1)
+    numbers = {id: number for number, id in open_devkit(devkit).ids.items()}
+    if lacking := next((entry.id for entry in classes if entry.id not in numbers), None):
+        raise InputError(
+            f"--devkit {devkit}: has no class {lacking!r} of this set; name the devkit of the set's challenge "
+            "(a weights file learns the classes from train/ beside the images)"
+        )
+    return np.array([numbers[entry.id] for entry in classes])
+
+
+def write_predictions(path: Path, result: EvaluationResult, numbers_C: NDArray[np.int64] | None = None) -> None:
     """Predictions in the format of the file's suffix.
 
     `.csv` and `.parquet`: key, label, five classes with probabilities. `.txt`: the submission format of ILSVRC, five
-    class numbers a line, counted from 1, images in the order of their file names.
+    class numbers a line, images in the order of their file names.
+
+    Args:
+        path: the file.
+        result: what was found.
+        numbers_C: for `.txt`, `submission_numbers`; None for a set of another challenge, numbered from 1 as its table.
+
+    Raises InputError for `.txt` without numbers where the classes are ILSVRC's.
     """
     if path.suffix == ".parquet":
         write_parquet(path, result.predictions())
@@ -57,8 +93,9 @@ def write_predictions(path: Path, result: EvaluationResult) -> None:
         write_csv(path, result.predictions())
     else:
         ids = [entry.id for entry in result.classes]
+        numbers_C = submission_numbers(result.classes, None) if numbers_C is None else numbers_C
         order = np.argsort(np.array([photo_name(key, ids) for key in result.keys]), kind="stable")
-        lines = (" ".join(map(str, row)) for row in (result.guesses[0][order] + 1).tolist())
+        lines = (" ".join(map(str, row)) for row in numbers_C[result.guesses[0][order]].tolist())
         with whole_file(path) as file:
             file.write("".join(f"{line}\n" for line in lines).encode())
 

@@ -5,7 +5,9 @@ Transparency is laid over white, more than 8 bits a sample keep their high byte,
 """
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -69,7 +71,8 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 _MAX_BRANDS_BYTES = 256
 _WHITE_IS_ZERO = 0  # of a TIFF's photometric interpretation
-# What Pillow raises for damaged data. MemoryError is not among them: it is the caller's.
+# What Pillow raises for damaged data; RuntimeError is that of its AVIF decoder. MemoryError is not among them, nor is
+# the system's own OSError, which has a number: they are the caller's.
 _PILLOW_ERRORS = (
     OSError,
     ValueError,
@@ -78,11 +81,13 @@ _PILLOW_ERRORS = (
     Warning,
     KeyError,
     IndexError,
+    RuntimeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
     TypeError,
     AttributeError,
-    OverflowError,
     EOFError,
-    NotImplementedError,
 )
 
 
@@ -143,6 +148,8 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
         except InputError:
             raise
         except _PILLOW_ERRORS as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # no room for the messages of libtiff, no descriptor left
             raise InputError(_reason(kind, data, error)) from None
     if png is not None and png.transparent is not None:
         # By Pillow only 8-bit images: of others it compares the color with samples on another scale.

@@ -9,15 +9,18 @@ from ....errors import InputError
 from ...format.manifest import UNLABELED
 from ..inputs import SourceSplit
 from ..labels import LabeledImages, RawLabel, check_number
+from ..litter import is_image_name
 from ..options import SourceOptions
+from .files import File
 from .listing import Folder
 
 
 class Row(NamedTuple):
-    """The label of an image, and the line that says so."""
+    """The label of an image, the line that says so, and the name that it gives the file, where it does."""
 
     line: int
     label: RawLabel
+    file_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +58,7 @@ def read_flat(
         row = left.pop(Path(file.name).stem, None)
         if row is None:
             raise InputError(f"{file.path}: has no row in {labels.path}; expected the flat images that it lists")
+        _refuse_other_name(row, file, labels.path)
         label = row.label
         if by_position and isinstance(label, int):
             check_number(label, f"{labels.path}, line {row.line}", class_ids)
@@ -66,6 +70,15 @@ def read_flat(
             f"{labels.path}, line {row.line}: {image} is not in {folder.where}; the download is not complete"
         )
     return rows.split(split, lambda image: f"{labels.path}, image {image.name}")
+
+
+def _refuse_other_name(row: Row, file: File, path: Path) -> None:
+    """InputError where a row of the same stem names no image: `1.jpg golden` for `1.jpg` is part of a label."""
+    if row.file_name != file.name and Path(row.file_name).suffix and not is_image_name(row.file_name):
+        raise InputError(
+            f"{path}, line {row.line}: {row.file_name!r} for {file.path}, whose name is another; put a tab between "
+            "path and label where the label holds spaces"
+        )
 
 
 def read_unlabeled(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ....errors import InputError
 from ..labels import raw_label
-from ..lists.text_table import csv_rows, text_lines
+from ..lists.text_table import csv_rows, path_and_label, text_lines
 from ..litter import is_other_name
 from .flat import FlatLabels, Row
 from .listing import Folder
@@ -82,16 +82,15 @@ def read_xml_labels(folder: Folder, annotations: Path) -> FlatLabels:
 
 
 def _read_text(path: Path) -> dict[str, Row]:
-    """Lines `PATH LABEL`: what follows the last space or tab is the label."""
+    """Lines `PATH LABEL`."""
     rows: dict[str, Row] = {}
     for number, line in text_lines(path):
         if not line.strip():
             continue
-        written, _, text = line.strip().replace("\t", " ").rpartition(" ")
+        written, text = path_and_label(f"{path}, line {number}", line)
         label = raw_label(text)
-        if not written or label is None:
-            raise InputError(f"{path}, line {number}: {line.strip()!r}; expected a path and a label")
-        _add(rows, path, number, written.strip(), Row(number, label))
+        assert label is not None, "the text is not empty"
+        _add(rows, path, number, written, Row(number, label, Path(written).name))
     return rows
 
 

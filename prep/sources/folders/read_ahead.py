@@ -49,8 +49,4 @@ def read_in_order(
 
 
 def _is_in_store(image: SourceImage) -> bool:
-    if isinstance(image, StoreImage):
-        return True
-    if isinstance(image, FileImage):
-        return is_in_store(image.path)
-    return "://" in image.container
+    return isinstance(image, StoreImage) or is_in_store(image.path if isinstance(image, FileImage) else image.container)

@@ -8,7 +8,7 @@ read as those on a disk are.
 import shutil
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ...format.shard_set import SPLITS
 from ...storage import Listed, ObjectStore, StoreUrl
 from ...storage.by_offset import stand_in
 from ..inputs import MAX_INPUT_BYTES, Extra, SourceImage
 from ..litter import is_image_name, is_system
 from ..remarks import Remarks
-from .listing import DiskFile, File, Folder, Listing
+from .files import DiskFile, File
+from .listing import RUN_MARK, SET_MARK, Folder, Listing
 
 LIST_THREADS = 32
 READ_BY_RANGES = (".tar", ".parquet")
@@ -127,23 +129,28 @@ class StoreFolder(Folder):
         return found
 
 
-def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks) -> StoreFolder:
+def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: StoreUrl | None = None) -> StoreFolder:
     """The root of a source in a store.
 
     Args:
         url: The folder's address.
         copies: A local folder for copies of files that are no images; emptied by who made it.
         remarks: Gets what is passed over.
+        out: An address below, which is left out, because shard sets are written there; others are found by what they
+            hold.
 
     Raises InputError for an address with nothing below, or without room for the copies.
     """
     store = ObjectStore(url)
     root = StoreFolder(where=copies, remarks=remarks, url=url)
     copied: list[tuple[Listed, Path]] = []
+    outputs = set() if out is None else {str(out).removeprefix(f"{url}/")}
     is_empty = True
     for one in _list_in_parallel(store):
         is_empty = False
         *folders, name = one.name.split("/")
+        if (output := _output_with(folders, name)) is not None:
+            outputs.add(output)
         if any(is_system(part) for part in (*folders, name)):
             remarks.pass_over("names that systems leave behind", str(url / one.name))
             continue
@@ -159,11 +166,36 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks) -> StoreFol
             path.parent.mkdir(parents=True, exist_ok=True)
             stand_in(path, url / one.name, one.num_bytes, one.e_tag)
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             copied.append((one, path))
     if is_empty:
         raise InputError(f"{url}: nothing there; name the prefix that holds train/ and val/")
-    _copy(store, url, copied, copies)
+    for output in sorted(outputs):
+        _leave_out(root, output)
+    _copy(store, url, [(one, path) for one, path in copied if path.parent.exists()], copies)
     return root
+
+
+def _output_with(folders: Sequence[str], name: str) -> str | None:
+    """The folder below the source where, as this object says, shard sets of ours lie, or will."""
+    if RUN_MARK in folders[1:]:
+        return "/".join(folders[: folders.index(RUN_MARK, 1)])
+    if name == SET_MARK and len(folders) > 1 and folders[-1] in SPLITS:
+        return "/".join(folders[:-1])
+    return None
+
+
+def _leave_out(root: StoreFolder, output: str) -> None:
+    """Drop what lies below the folder `output`, copies and stand-ins too."""
+    folder: Folder = root
+    *above, last = output.split("/")
+    for name in above:
+        if name not in folder.children:
+            return
+        folder = folder.children[name]
+    if folder.children.pop(last, None) is not None:
+        shutil.rmtree(folder.where / last, ignore_errors=True)
+        folder.remarks.pass_over("folders of shard sets", str(root.url / output))
 
 
 def _list_in_parallel(store: ObjectStore) -> Iterator[Listed]:
@@ -194,7 +226,6 @@ def _copy(store: ObjectStore, url: StoreUrl, copied: list[tuple[Listed, Path]], 
         )
 
     def copy(one: Listed, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             for start in range(0, one.num_bytes, COPY_BYTES):
                 end = min(start + COPY_BYTES, one.num_bytes)

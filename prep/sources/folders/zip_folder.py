@@ -1,9 +1,10 @@
 """A zip file as a folder: members are read in place, stored or deflated, each by itself."""
 
+import stat
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -99,12 +100,13 @@ class ZipMember(NamedTuple):
 class ZipFolder(Folder):
     """A folder inside a zip file."""
 
-    files_in_it: list[ZipMember]
+    files_in_it: dict[str, ZipMember] = field(default_factory=dict)
+    """Its files by name; of several the last, as unpacking gives."""
 
     @cached_property
     def listing(self) -> Listing:
         """The listing of the zip file."""
-        return Listing(tuple(sorted(self.children)), tuple(sorted(self.files_in_it)))
+        return Listing(tuple(sorted(self.children)), tuple(sorted(self.files_in_it.values())))
 
     def forget(self, name: str) -> None:
         """Nothing: there is no disk to list again."""
@@ -112,7 +114,7 @@ class ZipFolder(Folder):
 
 def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
     """The root of a zip file; InputError for one that is damaged, encrypted or packed otherwise than by deflate."""
-    root = ZipFolder(where=path, remarks=remarks, files_in_it=[])
+    root = ZipFolder(where=path, remarks=remarks)
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
@@ -126,25 +128,25 @@ def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
             continue
         if info.flag_bits & 1 or info.compress_type not in (STORED, DEFLATED):
             raise InputError(f"{path}: {info.filename!r} is encrypted or packed by an unusual method; unpack the file")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            remarks.pass_over("symbolic links in zip files", f"{path}/{info.filename}")
+            continue
         *folders, name = [part for part in info.filename.split("/") if part not in ("", ".", "..")]
         folder = root
         for part in folders:
-            child = folder.children.setdefault(
-                part, ZipFolder(where=folder.where / part, remarks=remarks, files_in_it=[])
-            )
+            child = folder.children.setdefault(part, ZipFolder(where=folder.where / part, remarks=remarks))
             assert isinstance(child, ZipFolder)
             folder = child
-        is_deflated = info.compress_type == DEFLATED
-        folder.files_in_it.append(
-            ZipMember(
-                name,
-                str(folder.where / name),
-                info.file_size,
-                str(path),
-                info.header_offset,
-                info.compress_size,
-                is_deflated,
-                info.CRC,
-            )
+        if name in folder.files_in_it:
+            remarks.pass_over("members of zip files that a later one of their name replaces", str(folder.where / name))
+        folder.files_in_it[name] = ZipMember(
+            name,
+            str(folder.where / name),
+            info.file_size,
+            str(path),
+            info.header_offset,
+            info.compress_size,
+            info.compress_type == DEFLATED,
+            info.CRC,
         )
     return root

@@ -14,7 +14,8 @@ from ..folders.listing import Folder
 from ..inputs import FileImage, SourceImage, SourceSplit
 from ..labels import LabeledImages
 from ..litter import is_hidden
-from ..tars.tar_index import members_of
+from ..remarks import Remarks
+from ..tars.tar_index import unpacked
 from .devkit import Devkit
 
 ARCHIVE_PATTERNS = {
@@ -26,9 +27,11 @@ COUNTS_2012 = {"train": 1_281_167, "val": 50_000}
 _NUMBERED = re.compile(r"_(\d{8})$")
 
 
-def read_validation_tar(path: Path, devkit: Devkit) -> SourceSplit:
+def read_validation_tar(path: Path, devkit: Devkit, remarks: Remarks) -> SourceSplit:
     """The validation split of the flat archive, labeled by the devkit."""
-    members = (member for member in members_of(path) if not is_hidden(member.name))
+    found = unpacked(path)
+    found.remark(remarks, path.name)
+    members = (member for member in found.files if not is_hidden(member.name))
     where = address_of(path)
     images = (FileImage(one.name.rpartition("/")[2], 0, where, one.num_bytes, one.offset) for one in members)
     return _labeled(path, devkit, images, "val")

@@ -48,6 +48,17 @@ def find_devkit(folder: Path, remarks: Remarks) -> Devkit | None:
     return None
 
 
+def open_devkit(path: Path) -> Devkit:
+    """The devkit at `path`: an archive, an unpacked one, or a folder with either. InputError where there is none."""
+    if path.is_file():
+        return read_devkit(path)
+    data = next((one for one in (path / "data", path) if (one / _META_NAME).is_file()), None)
+    devkit = find_devkit(path, Remarks()) if data is None else _read_unpacked(path, data)
+    if devkit is None:
+        raise InputError(f"{path}: no devkit; name an archive such as ILSVRC2012_devkit_t12.tar.gz, or where it is")
+    return devkit
+
+
 def _read_unpacked(path: Path, data: Path) -> Devkit:
     meta = data / _META_NAME
     truth = next((one for one in sorted(data.iterdir()) if _TRUTH.fullmatch(one.name)), None)

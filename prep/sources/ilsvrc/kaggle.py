@@ -102,7 +102,7 @@ def read_validation(layout: KaggleLayout, folder: Folder, options: SourceOptions
             f"XML annotations in {annotations}"
         )
     if mapping is not None:
-        for image, (line, label) in labels.rows.items():
+        for image, (line, label, _) in labels.rows.items():
             if label not in mapping:
                 raise InputError(
                     f"{labels.path}, line {line}: {image} has class {label!r}, which {MAPPING_NAME} lacks; get both "

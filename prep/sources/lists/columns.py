@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ....errors import InputError
+from ..labels import Unlabeled
 
 IMAGE_NAMES = (
     *("path", "file_name", "filename", "file", "image", "image_path", "img", "img_path", "filepath", "file_path"),
@@ -26,11 +27,14 @@ def find_column(
         option: The command-line option that gives it.
         where: File and line, for errors.
 
-    None when there is none. InputError when `wanted` is not there, and when several columns have a usual name.
+    None when there is none. InputError when `wanted` is not there, which is Unlabeled for a column of labels, as the
+    test splits of sources lack it, and when several columns have a usual name.
     """
     if wanted is not None:
         if wanted not in columns:
-            raise InputError(f"{where}: no column {wanted!r} ({option}); there are {', '.join(columns) or 'none'}")
+            raise (Unlabeled if usual is LABEL_NAMES else InputError)(
+                f"{where}: no column {wanted!r} ({option}); there are {', '.join(columns) or 'none'}"
+            )
         return wanted
     found = [column for column in columns if column.strip().casefold() in usual]
     best = [column for column in found if column.strip().casefold() == usual[0]]

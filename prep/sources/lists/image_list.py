@@ -19,15 +19,18 @@ from typing import NamedTuple
 import numpy as np
 
 from ....errors import InputError
+from ...format.manifest import UNLABELED
 from ...storage import Listed, ObjectStore, StoreUrl, parse_location
 from ..extras import column_extras
 from ..folders.store_folder import LIST_THREADS, StoreImage
 from ..inputs import Extra, FileImage, SourceImage, SourceSplit
-from ..labels import LabeledImages, RawLabel, raw_label
+from ..labels import LabeledImages, RawLabel, Unlabeled, raw_label
+from ..litter import is_image_name
 from ..options import SourceOptions
+from ..remarks import Remarks
 from ..split_names import EXPECTED, SPLIT_WORDS, split_called
 from .columns import IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, find_column
-from .text_table import csv_rows, text_lines
+from .text_table import csv_rows, path_and_label, text_lines
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
@@ -36,18 +39,20 @@ class _Listed(NamedTuple):
     """One checked row: the path as written and as opened."""
 
     line: int
-    label: RawLabel
+    label: RawLabel | None
     written: str
     path: str | StoreUrl
     num_bytes: int
     extras: tuple[Extra, ...]
 
 
-def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ...]:
+def read_image_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[SourceSplit, ...]:
     """The splits of a list, train first.
 
     Raises InputError, naming file and line: no such image, a relative path that leaves the folder, an image twice, a
     field that is missing or empty, an unknown split, a line that cannot be read. A list without images is refused too.
+    Raises Unlabeled when no row of a split has a label, or every label is -1, unless `options.unlabeled`; such a test
+    split beside others is left out, and noted in `remarks`.
     """
     by_split: dict[str, list[_Listed]] = {}
     lines: dict[str | StoreUrl, int] = {}
@@ -77,7 +82,15 @@ def read_image_list(path: Path, options: SourceOptions) -> tuple[SourceSplit, ..
         by_split.setdefault(split, []).append(listed)
     if not by_split:
         raise InputError(f"{path}: lists no images; expected one path and label per line")
-    return tuple(_split_of(path, name, by_split.pop(name), lines) for name in SPLIT_WORDS if name in by_split)
+    splits, is_alone = [], len(by_split) == 1
+    for name in (name for name in SPLIT_WORDS if name in by_split):
+        try:
+            splits.append(_split_of(path, name, by_split.pop(name), lines, options))
+        except Unlabeled as error:
+            if name != "test" or is_alone:
+                raise
+            remarks.note(f"left out: {error}")
+    return tuple(splits)
 
 
 def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, object]]]:
@@ -86,11 +99,11 @@ def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, o
     if suffix == ".txt":
         for number, line in text_lines(path):
             if line.strip():
-                # The path may hold spaces: the label is what follows the last one.
-                written, _, label = line.strip().replace("\t", " ").rpartition(" ")
-                if not written:
-                    raise InputError(f"{path}, line {number}: {line.strip()!r}; expected a path and a label")
-                yield number, {"path": written.strip(), "label": label}
+                if "\t" not in line and is_image_name(line.strip()):
+                    yield number, {"path": line.strip()}
+                    continue
+                written, label = path_and_label(f"{path}, line {number}", line)
+                yield number, {"path": written, "label": label}
         return
     rows = _json_rows(path) if suffix == ".jsonl" else ((n, {**row}) for n, row in csv_rows(path))
     names: dict[tuple[str, ...], dict[str, str]] = {}
@@ -115,10 +128,13 @@ def _names(path: Path, line: int, columns: tuple[str, ...], options: SourceOptio
         "label": find_column(columns, LABEL_NAMES, label, "--label-column", where),
         "split": find_column(columns, SPLIT_NAMES, None, "renaming the others", where),
     }
-    if path.suffix.lower() != ".jsonl" and None in (found["path"], found["label"]):
-        raise InputError(
+    if path.suffix.lower() != ".jsonl" and (
+        found["path"] is None or (found["label"] is None and not options.unlabeled)
+    ):
+        raise (InputError if found["path"] is None else Unlabeled)(
             f"{where}: the header is {','.join(columns)!r}; expected the columns path, label, each once, or name them "
             "by --image-column and --label-column"
+            + ("" if found["path"] is None else ", or store the images without labels by --unlabeled")
         )
     return {name: column for name, column in found.items() if column is not None}
 
@@ -138,12 +154,14 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         yield number, row
 
 
-def _label(where: str, row: dict[str, object]) -> RawLabel:
+def _label(where: str, row: dict[str, object]) -> RawLabel | None:
+    """The label of a row; None where it has none, which the other rows of its split decide on."""
     value = row.get("label")
     label = raw_label(value)
     if label is None:
-        found = f"is {value!r}" if "label" in row else "is missing"
-        raise InputError(f"{where}: label {found}; expected text that is not empty, or a whole number")
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        raise InputError(f"{where}: label is {value!r}; expected text that is not empty, or a whole number")
     if isinstance(label, str):
         _refuse_half_characters(where, "label", label)
         return sys.intern(label)  # one string for all rows of a class
@@ -192,6 +210,23 @@ def _size(where: str, path: str) -> int:
     return status.st_size
 
 
+def _is_unlabeled(path: Path, name: str, listed: list[_Listed], options: SourceOptions) -> bool:
+    """Whether no row of a split has a label; InputError where only some have one, Unlabeled unless it was allowed."""
+    if any(row.label not in (None, -1) for row in listed):
+        if (bare := next((row for row in listed if row.label is None), None)) is not None:
+            raise InputError(
+                f"{path}, line {bare.line}: label is missing; expected text that is not empty, or a whole number, in "
+                f"every row of {name}, or in none"
+            )
+        return False
+    if not options.unlabeled:
+        raise Unlabeled(
+            f"{path}: no row of {name} has a label (the first is line {listed[0].line}); write labels, or store the "
+            "images without by --unlabeled"
+        )
+    return True
+
+
 def _alike(listed: list[_Listed]) -> set[int]:
     """The positions of rows whose label and file name another row has, too."""
     names = (hash((row.label, Path(row.written).name)) for row in listed)
@@ -203,7 +238,11 @@ def _alike(listed: list[_Listed]) -> set[int]:
     return {i for i, key in keys.items() if times[key] > 1}
 
 
-def _split_of(path: Path, name: str, listed: list[_Listed], lines: dict[str | StoreUrl, int]) -> SourceSplit:
+def _split_of(
+    path: Path, name: str, listed: list[_Listed], lines: dict[str | StoreUrl, int], options: SourceOptions
+) -> SourceSplit:
+    if _is_unlabeled(path, name, listed, options):
+        listed[:] = (row._replace(label=UNLABELED) for row in listed)
     # CLASS/FILE as in class folders, so that the same images give the same shards; the whole path where that is not
     # enough to tell two images apart.
     alike = _alike(listed)

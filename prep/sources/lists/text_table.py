@@ -22,6 +22,21 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 raise InputError(f"{path}, line {number}: not UTF-8; save the file as UTF-8") from None
 
 
+def path_and_label(where: str, line: str) -> tuple[str, str]:
+    """The two fields of a line `PATH LABEL`: around its tab, else the label is what follows the last space.
+
+    Raises InputError for a line without two fields, or with more than one tab.
+    """
+    line = line.strip()
+    written, _, label = line.partition("\t") if "\t" in line else line.rpartition(" ")
+    written, label = written.strip(), label.strip()
+    if not written or not label or "\t" in label:
+        raise InputError(
+            f"{where}: {line!r}; expected a path and a label, with one tab between them where labels hold spaces"
+        )
+    return written, label
+
+
 def csv_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows by column name with their line numbers; further columns are kept, empty lines are not rows.
 

@@ -15,7 +15,7 @@ from ...storage.by_offset import AsFile, opened
 from ...workers import Heartbeat
 from ..extras import column_extras
 from ..inputs import Extra, FileImage, SourceImage
-from ..labels import RawLabel, class_id_of, raw_label
+from ..labels import RawLabel, Unlabeled, class_id_of, raw_label
 from ..lists.columns import LABEL_NAMES, find_column
 from ..options import SourceOptions
 from ..remarks import Remarks
@@ -144,11 +144,15 @@ def _label_column(
     named = [name for name in numbers if name in tables]
     usual = find_column(named if len(named) > 1 else [*numbers, *texts], LABEL_NAMES, None, "--label-column", where)
     found = named if len(named) == 1 else [usual] if usual is not None else named or list(numbers)
-    if not found and options.unlabeled:
-        return None
-    label = _the_one(
-        path, "label column (of whole numbers, or of names and called label)", found, columns, "--label-column"
-    )
+    what = "label column (of whole numbers, or of names and called label)"
+    if not found:
+        if options.unlabeled:
+            return None
+        raise Unlabeled(
+            f"{path}: no {what} among {', '.join(columns)}; name it by --label-column, or store the images without "
+            "labels by --unlabeled"
+        )
+    label = _the_one(path, what, found, columns, "--label-column")
     if len(named) > 1:
         others = ", ".join(name for name in named if name != label)
         remarks.note(f"{path.parent}: labels are the column {label}; {others} can be taken by --label-column")

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ....errors import InputError
-from ...storage.by_offset import address_of, opened
+from ...storage.by_offset import address_of
 from ..folders.read_ahead import side_by_side
 from ..inputs import FileImage, SourceImage, SourceSplit
 from ..labels import LabeledImages, class_id_of
 from ..litter import is_hidden, is_other_name
 from ..remarks import Remarks
-from .tar_index import Member, members_of, tar_members
+from .tar_index import Unpacked, unpacked
 
 SYNSET_ID = re.compile(r"n\d{8}")
 
@@ -25,8 +25,8 @@ def read_class_tars(paths: Iterable[Path], split: str, remarks: Remarks) -> Sour
     """The split of class tars; InputError names a tar that is damaged or holds no images."""
     rows = LabeledImages()
     tars = sorted(paths)
-    for path, members in zip(tars, side_by_side(tars, lambda path: list(members_of(path)), tars), strict=True):
-        _add_class(rows, path.stem, path, members, remarks)
+    for path, found in zip(tars, side_by_side(tars, unpacked, tars), strict=True):
+        _add_class(rows, path.stem, path, found, remarks)
     return rows.split(split, _where)
 
 
@@ -34,27 +34,26 @@ def read_nested_tar(path: Path, split: str, remarks: Remarks) -> SourceSplit:
     """The split of a tar that holds one tar per class, `n01440764.tar`."""
     rows = LabeledImages()
     class_tars = []
-    for outer in members_of(path):
+    whole = unpacked(path)
+    whole.remark(remarks, path.name)
+    for outer in whole.files:
         if is_hidden(outer.name) or not outer.name.endswith(".tar"):
             remarks.pass_over("members of the archive that are no class tars", f"{path.name}: {outer.name}")
         else:
             class_tars.append(outer)
-
-    def members_in(outer: Member) -> list[Member]:
-        with opened(path) as file:
-            return list(tar_members(file, path, outer.offset, outer.offset + outer.num_bytes))
-
-    for outer, members in zip(class_tars, side_by_side(class_tars, members_in, [path]), strict=True):
-        _add_class(rows, Path(outer.name).stem, path, members, remarks)
+    in_order = side_by_side(class_tars, lambda outer: unpacked(path, outer), [path])
+    for outer, found in zip(class_tars, in_order, strict=True):
+        _add_class(rows, Path(outer.name).stem, path, found, remarks)
     if not rows:
         raise InputError(f"{path}: holds no class tars; expected one tar per class inside")
     return rows.split(split, _where)
 
 
-def _add_class(rows: LabeledImages, class_name: str, path: Path, members: Iterable[Member], remarks: Remarks) -> None:
+def _add_class(rows: LabeledImages, class_name: str, path: Path, found: Unpacked, remarks: Remarks) -> None:
     class_id, where = class_id_of(class_name), address_of(path)
+    found.remark(remarks, f"{class_name}.tar")
     is_empty = True
-    for member in members:
+    for member in found.files:
         file_name = member.name.rpartition("/")[2]
         if is_hidden(member.name) or is_other_name(file_name):
             remarks.pass_over("members of class tars that are no images", f"{class_name}.tar: {member.name}")

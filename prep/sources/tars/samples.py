@@ -21,7 +21,7 @@ from ..labels import RawLabel, Unlabeled, raw_label
 from ..litter import is_hidden
 from ..options import SourceOptions
 from ..remarks import Remarks
-from .tar_index import Member, members_of
+from .tar_index import Member, Unpacked, members_of
 
 IMAGE_KINDS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "avif", "jp2")
 # What a label is called in JSON; `label` is taken before all others.
@@ -31,6 +31,7 @@ LABEL_KEYS = (
 )
 MAX_LABEL_BYTES = 2**20
 _SORT = "sort its members: unpack it, then 'tar --sort=name -cf'"
+_PACK_AGAIN = "unpack it, then 'tar --hard-dereference --sort=name -cf'"
 _TO_SHARD = "name them by --image-column and --label-key, or store images without labels by --unlabeled"
 _TO_ADOPT = "name the label by --label-key; 'alexprep shard' takes tars of other images and without labels"
 
@@ -110,7 +111,12 @@ def _samples(
     path: Path, image_kinds: Sequence[str], options: SourceOptions, remarks: Remarks | None
 ) -> Iterator[tuple[str, dict[str, Member]]]:
     """Key and members by kind."""
-    members = [member for member in members_of(path) if not is_hidden(member.name)]
+    not_read: list[str] = []
+    members = [member for member in members_of(path, not_read.append) if not is_hidden(member.name)]
+    if remarks is not None:
+        Unpacked(members, [], not_read).remark(remarks, path.name)
+    elif (link := next((one.name for one in members if one.is_link), None)) is not None:
+        raise InputError(f"{path}: {link!r} is a hard link, which other readers leave out; {_PACK_AGAIN}")
     split = _split_at_first_dot
     if options.image_column is None and _has_dotted_keys(members, image_kinds):
         split = _split_at_last_dot

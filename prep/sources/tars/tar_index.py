@@ -1,23 +1,28 @@
 """Where the members of an uncompressed tar lie: headers only, read by offset, nested tars included.
 
-`tarfile` takes three times as long for each of 1.28 million members. Nothing is unpacked, no path is followed. Names
-and sizes are those of USTAR (with its prefix), GNU (long names) and PAX. An archive is whole or refused: its end is
-marked by zero blocks, and only zeros follow them.
+`tarfile` takes three times as long for each of 1.28 million members. Nothing is unpacked, no path is followed; a hard
+link is the member of its archive that it names, as GNU tar writes a file that it met before. Names and sizes are those
+of USTAR (with its prefix), GNU (long names) and PAX. An archive is whole or refused: its end is marked by zero blocks,
+and only zeros follow them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
 from ...storage.by_offset import ByOffset, opened
+from ..litter import is_hidden
+from ..remarks import Remarks
 
 BLOCK = 512
 MAX_HEADER_BYTES = 2**20  # of a long name or a PAX header; real ones have a few hundred bytes
 _FILE_KINDS = (b"0", b"\0", b"7")
 # Links, devices, folders and pipes have no content, whatever size their header states.
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
-_LONG_NAME, _PAX, _SPARSE = b"L", b"x", b"S"
+_HARD_LINK = b"1"
+_WITHOUT_REMARK = (b"5", b"g", b"V", b"D")  # folders, what holds for the whole archive, and GNU's lists of folders
+_LONG_NAME, _LONG_LINK, _PAX, _SPARSE = b"L", b"K", b"x", b"S"
 _USTAR = b"ustar\0"
 _CHUNK = 2**20
 
@@ -28,23 +33,69 @@ class Member(NamedTuple):
     name: str
     offset: int
     num_bytes: int
+    is_link: bool = False
+    """Whether it is a hard link, and the content that of the member that it names."""
 
 
-def members_of(path: Path) -> Iterator[Member]:
+class Unpacked(NamedTuple):
+    """What unpacking a tar would give."""
+
+    files: list[Member]
+    """Its files; of several members of one name the last."""
+    replaced: list[str]
+    """Names of members that a later one replaces, once for each."""
+    not_read: list[str]
+    """Names of what has no content here: symbolic links, hard links to what is not there, devices."""
+
+    def remark(self, remarks: Remarks, where: str) -> None:
+        """Tell of what was not taken; `where` names the tar."""
+        for what, names in (
+            ("members of tars that a later one of their name replaces", self.replaced),
+            ("links and devices in tars, which have no content there", self.not_read),
+        ):
+            for name in names:
+                if not is_hidden(name):
+                    remarks.pass_over(what, f"{where}: {name}")
+
+
+def unpacked(path: Path, inner: Member | None = None) -> Unpacked:
+    """What unpacking the tar at `path` would give, or the tar that is a member of it. Raises as `tar_members` does."""
+    not_read: list[str] = []
+    with opened(path) as file:
+        start, stop = (0, file.num_bytes) if inner is None else (inner.offset, inner.offset + inner.num_bytes)
+        found = list(tar_members(file, path, start, stop, not_read.append))
+    last = {plain_name(member.name): i for i, member in enumerate(found)}
+    if len(last) == len(found):
+        return Unpacked(found, [], not_read)
+    replaced = [member.name for i, member in enumerate(found) if last[plain_name(member.name)] != i]
+    return Unpacked([found[i] for i in sorted(last.values())], replaced, not_read)
+
+
+def plain_name(name: str) -> str:
+    """The name without the `./` that `tar -cf x.tar .` puts before it."""
+    return name.removeprefix("./")
+
+
+def members_of(path: Path, not_read: Callable[[str], None] | None = None) -> Iterator[Member]:
     """The files of the tar at `path`, as `tar_members` says."""
     with opened(path) as file:
-        yield from tar_members(file, path, 0, file.num_bytes)
+        yield from tar_members(file, path, 0, file.num_bytes, not_read)
 
 
-def tar_members(file: ByOffset, path: Path, start: int, stop: int) -> Iterator[Member]:
+def tar_members(
+    file: ByOffset, path: Path, start: int, stop: int, not_read: Callable[[str], None] | None = None
+) -> Iterator[Member]:
     """The files of the tar that lies at bytes [start, stop) of an open file, in order.
 
-    Folders and links are passed over. Raises InputError naming `path` and the byte where it is no tar, ends too early,
-    or goes on after its end mark.
+    Folders are passed over; `not_read` is given the name of everything else that has no content there, as a symbolic
+    link. Raises InputError naming `path` and the byte where it is no tar, ends too early, or goes on after its end
+    mark.
     """
     position = start
     name: bytes | None = None  # of the next member, where a header of its own states it
+    target: bytes | None = None  # of the next link, likewise
     size: int | None = None
+    contents: dict[str, tuple[int, int]] = {}  # what a hard link may name
     while position + BLOCK <= stop:
         header = file.read_at(position, BLOCK)
         if not header.strip(b"\0"):
@@ -58,7 +109,7 @@ def tar_members(file: ByOffset, path: Path, start: int, stop: int) -> Iterator[M
         offset = position + BLOCK
         if num_bytes is None or offset + num_bytes > stop:
             raise InputError(f"{path}: the member at byte {position} ends beyond the archive; it is not complete")
-        if kind in (_LONG_NAME, _PAX):
+        if kind in (_LONG_NAME, _LONG_LINK, _PAX):
             if stated is None or stated > MAX_HEADER_BYTES:
                 raise InputError(
                     f"{path}: a header of {stated} bytes at byte {position}, more than {MAX_HEADER_BYTES}; this is no "
@@ -67,22 +118,32 @@ def tar_members(file: ByOffset, path: Path, start: int, stop: int) -> Iterator[M
             num_bytes = stated
             content = file.read_at(offset, num_bytes)
             if kind == _LONG_NAME:
-                name = content.split(b"\0", 1)[0]
+                name = _until_zero(content)
+            elif kind == _LONG_LINK:
+                target = _until_zero(content)
             else:
                 records = _pax_records(content, path, position)
                 name = records.get(b"path", name)
+                target = records.get(b"linkpath", target)
                 size = _pax_size(records, path, position)
         else:
-            if kind in _FILE_KINDS:
-                whole = _name(header) if name is None else name
-                if not whole.endswith(b"/"):  # how the oldest tars mark folders
-                    yield Member(whole.decode("utf-8", "surrogateescape"), offset, num_bytes)
-            elif kind == _SPARSE:
+            if kind == _SPARSE:
                 raise InputError(
                     f"{path}: a sparse member at byte {position}; write the archive again without --sparse"
                 )
-            if kind not in (b"g", b"K"):
-                name = size = None
+            whole = _text(_name(header) if name is None else name)
+            content_at: tuple[int, int] | None = None
+            if kind in _FILE_KINDS:
+                content_at = (offset, num_bytes)
+            elif kind == _HARD_LINK:
+                content_at = contents.get(plain_name(_text(_until_zero(header[157:257]) if target is None else target)))
+            if content_at is not None and not whole.endswith("/"):  # how the oldest tars mark folders
+                contents[plain_name(whole)] = content_at
+                yield Member(whole, *content_at, kind == _HARD_LINK)
+            elif content_at is None and kind not in _WITHOUT_REMARK and not_read is not None:
+                not_read(whole)
+            if kind != b"g":
+                name = size = target = None
         position = offset + -(-num_bytes // BLOCK) * BLOCK
     raise InputError(f"{path}: ends at byte {stop} without the end mark of a tar; it is not complete")
 
@@ -117,9 +178,17 @@ def _refuse_what_follows(file: ByOffset, path: Path, position: int, stop: int) -
         at += len(chunk)
 
 
+def _until_zero(field: bytes) -> bytes:
+    return field.split(b"\0", 1)[0]
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
 def _name(header: bytes) -> bytes:
-    name = header[:100].split(b"\0", 1)[0]
-    prefix = header[345:500].split(b"\0", 1)[0] if header[257:263] == _USTAR else b""
+    name = _until_zero(header[:100])
+    prefix = _until_zero(header[345:500]) if header[257:263] == _USTAR else b""
     return prefix + b"/" + name if prefix else name
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from alexkit.cli.alexprep import alexprep
+from alexkit.errors import InputError
 from alexkit.model import Network, Switches, TrainedNetwork, evaluate, load_network, wiring
 from alexkit.model.evaluation.report import write_report
 from alexkit.model.evaluation.report.tables import append_timm_rows
@@ -35,6 +36,17 @@ def folder(draw_shards: DrawShards, tmp_path_factory: pytest.TempPathFactory) ->
         '[network]\nkind = "cifar10-19"\n[data]\ncrop = 32\nflip = false\n[training]\nprecision = "fp32"\n'
     )
     return folder
+
+
+def test_caffes_weights_are_refused_under_a_recipe_of_another_network(tmp_path: Path) -> None:
+    (tmp_path / "bvlc.caffemodel").touch()
+    words = (
+        r"--recipe b2: .*bvlc.caffemodel holds Caffe's AlexNet, which is another .*network.norm=caffe.*leave --recipe"
+    )
+    with pytest.raises(InputError, match=words):
+        load_network(tmp_path / "bvlc.caffemodel", recipe="b2")
+    with pytest.raises(InputError, match="no layer in it has weights"):
+        load_network(tmp_path / "bvlc.caffemodel", recipe="caffe")
 
 
 def unlabeled_set(images: Path, out: Path) -> Path:

@@ -1,12 +1,13 @@
 import json
+from math import ceil
 from pathlib import Path
 
 import pytest
 
 from alexkit.errors import InputError
 from alexkit.model.network.tables import wiring
-from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
-from alexkit.model.runs.recipe import Recipe, Training
+from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe, load_start
+from alexkit.model.runs.recipe import Recipe, RecipeChange, Training
 from alexkit.model.training.groups import group_settings
 
 
@@ -135,6 +136,28 @@ def test_a_json_file_that_is_no_run_is_refused(tmp_path: Path, text: str, words:
         load_recipe(str(tmp_path / "config.json"))
 
 
+def test_the_configuration_of_a_run_that_was_changed_is_its_last_recipe_and_trains_it_again(tmp_path: Path) -> None:
+    config = str(tmp_path / "config.json")
+
+    def write(history: object) -> None:
+        Path(config).write_text(json.dumps({"recipe": load_recipe("cifar10-19").to_json(), "history": history}))
+
+    write([{"step": 8, "set": {"training.rate": 0.5}}, {"step": 9, "set": {"training.epochs": 7}}])
+    assert load_recipe(config) == load_recipe("cifar10-19", ["training.rate=0.5", "training.epochs=7"])
+    faster, longer = (
+        RecipeChange(step=8, set={"training.rate": 0.5}),
+        RecipeChange(step=9, set={"training.epochs": 7}),
+    )
+    assert load_start(config) == (load_recipe("cifar10-19"), (faster, longer))
+    # What is typed holds throughout.
+    assert load_start(config, ["training.epochs=3"]) == (load_recipe("cifar10-19", ["training.epochs=3"]), (faster,))
+    for history in (3, [{"step": 8}], [{"step": 8, "set": {"training.speed": 1}}], [{"step": "x", "set": {}}]):
+        write(history)
+        for load in (load_recipe, load_start):
+            with pytest.raises(ValueError, match=r"config.json: damaged field \(history"):
+                load(config)
+
+
 def test_a_recipe_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "odd.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"odd\.toml: not a text file"):
@@ -202,21 +225,85 @@ def test_drops_of_the_cifar_nets_lower_the_weights_rate_alone(name: str) -> None
     assert recipe.data.validate_on == "test"
 
 
-def test_the_chain_of_net_146_has_the_rates_that_are_recorded() -> None:
-    def rates(name: str, parameter: str, *epochs: float) -> list[float]:
-        recipe = load_recipe(name)
-        settings = group_settings(recipe, wiring(recipe.network))[parameter]
-        return [settings.lr(recipe.training.rate, epoch) for epoch in epochs]
+def rates(name: str, parameter: str, *epochs: float) -> list[float]:
+    """What a parameter learns by after so many finished epochs."""
+    recipe = load_recipe(name)
+    settings = group_settings(recipe, wiring(recipe.network))[parameter]
+    total = recipe.training.epochs
+    run = [recipe.training.rate * recipe.schedule.factor(epoch=epoch, epochs=total, drops=0) for epoch in epochs]
+    return [settings.lr(rate, epoch) for rate, epoch in zip(run, epochs, strict=True)]
 
+
+def finished(epoch: int, file: int, files: int) -> float:
+    """Finished epochs where the released log says "EPOCH.FILE": it counts epochs from 1, and batch files in them."""
+    return epoch - 1 + file / files
+
+
+FILES_2009, FILES_2011, FILES_2012 = 8800, 14_200_000 / 1024, 1_281_167 / 1024
+
+
+def test_the_chain_of_net_146_has_the_rates_that_are_recorded() -> None:
     assert rates("146-2009", "conv5.weight", 0, 5) == [0.001, 0.001]
-    assert rates("146-2009", "conv6.weight", 0, 1.15, 1.16) == [0.01, 0.01, 0.001]
+    drop = finished(2, 1600, FILES_2009)
+    assert rates("146-2009", "conv6.weight", 0, drop - 0.01, drop + 0.01) == [0.01, 0.01, 0.001]
     assert rates("146-2011", "fc6.weight", 0, 4.99, 5) == [0.01, 0.01, 0.001]
     assert rates("146-2011", "linear.weight", 0, 5) == [0.01, 0.001]
     assert rates("146-2012-2011", "conv1.weight", 0, 3.99, 4, 6) == [0.0001, 0.0001, 0.00001, 0]
-    assert rates("146-2012-2011", "fc8.weight", 0, 0.03, 7.99, 8, 21, 41) == [0.001, 0.01, 0.01, 0.001, 0.0001, 0.00001]
+    later = [0.01, 0.01, 0.001, 0.0001, 0.00001]
+    assert rates("146-2012-2011", "fc8.weight", 0.23, 300 / FILES_2012 + 0.01, 7.99, 8, 21, 41) == [0.001, *later]
     starts = [load_recipe(name).training for name in ("146-2009", "146-2011", "146-2012-2011")]
     assert [(one.start_from, one.start_layers) for one in starts] == [
         ("original", ("conv[1-5]",)),
         ("146-2009", ("conv*",)),
         ("146-2011", ()),
     ]
+    # The whole releases, until the epoch in which the logs end.
+    images = [load_about(name).train_images for name in ("146-2009", "146-2011", "t3")]
+    assert images == [8_900_000, 14_200_000, 4_450_000]
+    ends = [finished(6, 6491, FILES_2009), finished(8, 11295, FILES_2011)]
+    assert [ceil(end) for end in ends] == [one.epochs for one in starts[:2]]
+
+
+def test_the_half_of_2009_has_the_rates_of_the_recorded_run_on_it() -> None:
+    logged = [(6, 2600), (13, 3361), (18, 2396), (21, 1949), (25, 3718), (28, 3271), (44, 183)]
+    before = [finished(*moment, FILES_2009 / 2) - 0.001 for moment in logged]
+    after = [epoch + 0.002 for epoch in before]
+    conv1, conv3 = [0.001, 0.0001, 1e-5, 0, 0, 0.001, 0.0001], [0.001, 0.0001, 0.0001, 0.0001, 1e-5, 0.001, 0.0001]
+    for layer, expected in (("conv1", conv1), ("conv2", conv1), ("conv3", conv3), ("fc8", conv3)):
+        assert rates("t3", f"{layer}.weight", *after) == expected
+        assert rates("t3", f"{layer}.weight", *before) == [0.01, *expected[:-1]]
+    assert [load_recipe("t3").at(epoch).data.jitter for epoch in (17, 18, 27, 28, 54)] == [
+        "original", "off", "off", "original", "original"
+    ]  # fmt: skip
+
+
+# The biases' rates in the released parameter files, which hold the last ones: of most layers, and of some by name.
+LAST_BIAS_RATES: dict[str, tuple[float, dict[str, float]]] = {
+    "original": (0.02, {"conv1": 0}),
+    "t1": (0.002, {"conv1": 0}),
+    "b1": (0.02, {"conv1": 0.002, "conv2": 0.002}),
+    "b2": (0.02, {"conv1": 0}),
+    "b3": (0.002, {"conv1": 0}),
+    "t3": (0.002, {}),
+    "146-2009": (0.02, {"conv6": 0.002}),
+    "146-2011": (0.02, {"conv6": 0.002}),
+    "146-2012-2009": (0.02, {"conv1": 0, "conv6": 0.002}),
+    "146-2012-2011": (0.02, {"conv1": 0, "conv6": 0.022}),
+    "170": (0.002, {}),
+}
+
+
+@pytest.mark.parametrize("name", LAST_BIAS_RATES)
+def test_biases_end_at_the_rates_of_the_released_files(name: str) -> None:
+    everywhere, own = LAST_BIAS_RATES[name]
+    recipe = load_recipe(name)
+    for layer in wiring(recipe.network).layers:
+        expected = own.get(layer.name, everywhere)
+        assert rates(name, f"{layer.name}.bias", recipe.training.epochs - 0.01) == [expected], layer.name
+
+
+def test_net_170_was_changed_by_hand_twice() -> None:
+    assert [load_recipe("170").at(epoch).data.jitter for epoch in (66, 67)] == ["original", "off"]
+    moments = [23.7, 23.8, 47.6, 71.3, 72.99]
+    assert rates("170", "conv1.weight", *moments) == pytest.approx(rates("170", "conv2.weight", *moments), rel=1e-5)
+    assert rates("170", "conv1.weight", 73) == [0]

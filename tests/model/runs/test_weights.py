@@ -113,6 +113,13 @@ def test_caffes_weights_are_refused_by_another_network_with_what_to_set(tmp_path
     with pytest.raises(ValueError, match=words):
         require_network(tmp_path / "a.caffemodel", replace(CAFFE_NETWORK, norm_scope="column"))
     require_network(tmp_path / "a.caffemodel", load_recipe("caffe").network)
+    without = replace(CAFFE_NETWORK, without=("fc7",))  # fc8 has the same shape then
+    with pytest.raises(ValueError, match=r"add --set network\.without=\[\]$"):
+        require_network(tmp_path / "a.caffemodel", without)
+    save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "a.safetensors")
+    require_network(tmp_path / "a.safetensors", Switches(kind="owt", init="original"))
+    with pytest.raises(ValueError, match=r"torchvision's AlexNet is another .*; add --set network\.activation=relu$"):
+        require_network(tmp_path / "a.safetensors", Switches(kind="owt", activation="tanh"))
     assert load_recipe("caffe").data.crop == 227 and load_recipe("caffe").data.mean == "crop"
 
 
@@ -127,9 +134,12 @@ def test_a_pickle_is_named_as_such_with_the_line_that_converts_it(tmp_path: Path
         assert load_file((tmp_path / name).with_suffix(".safetensors"))["x"].shape == (1,)
 
 
-def test_a_plain_name_is_also_a_run_beside_this_one(tmp_path: Path) -> None:
+def test_a_plain_name_is_also_a_run_beside_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "config.json").write_text("{}")
+    assert find_start("first", tmp_path) == tmp_path / "first"
+    (tmp_path / "elsewhere/first").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")  # whose folder of that name is no run
     assert find_start("first", tmp_path) == tmp_path / "first"
     assert find_start("other.safetensors", tmp_path) == Path("other.safetensors")
 

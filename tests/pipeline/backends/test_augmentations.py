@@ -22,6 +22,7 @@ from alexkit.pipeline import (
 from alexkit.pipeline.augment.kernels import draw_boxes, draw_colors, draw_erased
 from alexkit.pipeline.backends import reference
 from alexkit.pipeline.epochs.schedule import LocalBatch
+from alexkit.pipeline.remote import StoredImages
 from alexkit.pipeline.storage import Samples, Stored, stored_shapes
 from alexkit.prep import ShardSet
 
@@ -62,8 +63,8 @@ AUGMENTS: list[Augmentation] = [
 def expected_batch(folder: Path, augment: Augmentation, seed: int, indices: list[int]) -> np.ndarray:
     """The first epoch's batch of these samples by NumPy, from the same draws."""
     shard_set = ShardSet.open(folder)
-    plan, samples = augment.plan(shard_set), Samples([shard_set])
-    images = [np.asarray(Image.open(io.BytesIO(samples.image(i).tobytes())).convert("RGB")) for i in indices]
+    plan, stored = augment.plan(shard_set), StoredImages(shard_set)
+    images = [np.asarray(Image.open(io.BytesIO(stored.content(i))).convert("RGB")) for i in indices]
     numbers = np.array(indices)
     batch = LocalBatch(
         epoch=0, numbers_B=numbers, indices_B=numbers, draws_B=numbers, mask_B=np.ones(len(indices), bool)
@@ -199,11 +200,11 @@ def test_a_rectangle_is_erased_as_often_and_as_large_as_asked() -> None:
 
 
 def test_shapes_are_read_from_headers(whole_images: Path) -> None:
-    samples = Samples([ShardSet.open(whole_images)])
+    samples, stored = Samples([ShardSet.open(whole_images)]), StoredImages(ShardSet.open(whole_images))
     images, _ = samples.find(np.arange(40))
     shapes = stored_shapes(samples.data, images, 64)
     for index in range(40):
-        with Image.open(io.BytesIO(samples.image(index).tobytes())) as image:
+        with Image.open(io.BytesIO(stored.content(index))) as image:
             assert tuple(shapes[index]) == (image.height, image.width)
     noise = np.random.default_rng(0).integers(0, 256, 5000, np.uint8)
     noise[:2] = 0xFF, 0xD8
@@ -237,9 +238,9 @@ def test_resizing_is_pillows_but_for_rounding(whole_images: Path) -> None:
     augment = CenterCrop(crop=40, resize=45, mean="none")
     with Loader(whole_images, batch_size=8, augment=augment) as loader:
         batch = next(iter(loader))
-    samples = Samples([ShardSet.open(whole_images)])
+    stored = StoredImages(ShardSet.open(whole_images))
     for row, index in enumerate(batch.indices.tolist()):
-        image = Image.open(io.BytesIO(samples.image(index).tobytes())).convert("RGB")
+        image = Image.open(io.BytesIO(stored.content(index))).convert("RGB")
         width, height = (45 * side // min(image.size) for side in image.size)
         resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).astype(float)
         top, left = (height - 40 + 1) // 2, (width - 40 + 1) // 2

@@ -10,6 +10,9 @@ import pytest
 from alexkit.prep import PixelOptions
 from alexkit.prep.build import shard_job
 from alexkit.prep.build.shard_job import ShardJob, write_one_shard
+from alexkit.prep.images import prepare
+from alexkit.prep.images.decoded import Decoded
+from alexkit.prep.images.limits import DecodeOptions
 from alexkit.prep.workers import Heartbeat
 from alexkit.prep.workers.heartbeat import new_state
 
@@ -72,3 +75,33 @@ def test_a_patched_image_is_named_with_its_rows_and_counts_as_bad(tmp_path: Path
     assert patched.source == "cat/1.jpg" and 0 < patched.decoded_rows < 1
     (bad,) = result.bad
     assert bad.reason.startswith("damaged, kept by --lenient with ") and not result.quarantined
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no\nmore"), ZeroDivisionError("no more"), OSError("no more")])
+def test_what_nobody_foresaw_of_an_image_is_a_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    decode = prepare.decode_image
+
+    def failing(data: bytes, options: DecodeOptions) -> Decoded:
+        if data == b"odd":
+            raise error
+        return decode(data, options)
+
+    monkeypatch.setattr(prepare, "decode_image", failing)
+    result = write(tmp_path, Failing([], b"odd"), Failing([], drawn_jpeg(2), name="cat/2.jpg"))
+    (bad,) = result.quarantined
+    assert bad.source == "cat/1.jpg" and bad.reason.startswith(f"{type(error).__name__}: no more; ")
+    assert result.written and result.written.entry.num_samples == 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), ModuleNotFoundError("cv2"), KeyboardInterrupt()])
+def test_what_is_the_machines_fault_costs_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def failing(data: bytes, options: DecodeOptions) -> Decoded:
+        raise error
+
+    monkeypatch.setattr(prepare, "decode_image", failing)
+    with pytest.raises(type(error)):
+        write(tmp_path, Failing([], b"odd"))

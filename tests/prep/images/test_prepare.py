@@ -117,6 +117,18 @@ def test_an_image_too_long_to_be_kept_whole_is_refused() -> None:
         fit_image(np.zeros((1, 2000, 3), np.uint8), PixelOptions(fit="shorter"))
 
 
+@pytest.mark.parametrize(("format", "is_kept"), [("jpeg", False), ("png", True)])
+def test_a_side_that_the_stored_format_does_not_have_is_refused(format: str, is_kept: bool) -> None:
+    image = np.zeros((1, 8190, 3), np.uint8)  # would become 65,520 x 8
+    options = PixelOptions(size_px=8, fit="shorter", format=format)
+    if is_kept:
+        assert fit_image(image, options).shape == (8, 65_520, 3)
+    else:
+        with pytest.raises(InputError, match="would become 65520 x 8, and jpeg allows 65500 at a side"):
+            fit_image(image, options)
+    assert encode_image(fit_image(image[:, :8187], options), options)  # 65,496
+
+
 @pytest.mark.parametrize("format", ["png", "raw"])
 def test_lossless_formats_give_the_same_pixels_back(format: str) -> None:
     options = PixelOptions(size_px=64, format=format)

@@ -1,17 +1,20 @@
 """Laws of the formats that are no JPEG: what shapes no pixel is ignored, what does is checked, each has its name."""
 
+import errno
 import io
 import os
 import struct
 import subprocess
 import sys
 import zlib
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from alexkit.errors import InputError
+from alexkit.prep.images.codecs import messages
 from alexkit.prep.images.codecs.png import ANCILLARY_CHECKSUM, NO_END, TOO_MUCH_DATA
 from alexkit.prep.images.decode import decode_image, decode_rgb
 from alexkit.prep.images.limits import DecodeOptions
@@ -161,6 +164,22 @@ def test_a_damaged_exif_block_of_a_webp_is_ignored(exif: bytes) -> None:
     image = Image.fromarray(PIXELS)
     data = encoded(image, "WEBP", lossless=True, exif=b"Exif\0\0" + exif)
     assert (decode_rgb(data) == PIXELS).all()
+
+
+def test_an_avif_with_a_changed_byte_is_damaged() -> None:
+    file = bytearray(encoded(Image.fromarray(PIXELS), "AVIF"))
+    file[file.index(b"mdat") + 8] ^= 16  # among the coded pixels, which are not looked at before they are decoded
+    with pytest.raises(InputError, match=r"damaged AVIF: .*decod"):
+        decode_rgb(bytes(file))
+
+
+def test_a_disk_without_room_is_no_damage_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(messages.tempfile, "TemporaryFile", full)
+    with pytest.raises(OSError, match="No space left"):
+        decode_rgb(encoded(Image.fromarray(PIXELS), "TIFF"))
 
 
 @pytest.mark.parametrize(

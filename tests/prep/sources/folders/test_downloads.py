@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import stat
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -142,3 +143,19 @@ def test_a_zip_that_is_packed_otherwise_is_refused(tmp_path: Path) -> None:
         archive.writestr("cat/1.jpg", b"x")
     with pytest.raises(InputError, match=r"'cat/1.jpg' is encrypted or packed by an unusual method; unpack"):
         open_source(tmp_path / "set.zip")
+
+
+def test_a_zip_file_gives_what_it_unpacks_to(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("cat/1.jpg", b"first")
+        link = zipfile.ZipInfo("cat/2.jpg")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "1.jpg")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("cat/1.jpg", b"last")
+    source = open_source(tmp_path / "x.zip")
+    assert [(image.name, image.read()) for image in source.splits[0].images] == [("cat/1.jpg", b"last")]
+    assert source.passed_over == (
+        f"members of zip files that a later one of their name replaces: {tmp_path}/x.zip/cat/1.jpg",
+        f"symbolic links in zip files: {tmp_path}/x.zip/cat/2.jpg",
+    )

@@ -49,6 +49,22 @@ def test_the_solution_of_kaggle_labels_them(layouts: tuple[Path, Path, list[tupl
     assert open_source(flat).splits[1].fingerprint() == open_source(folders).splits[1].fingerprint()
 
 
+def test_labels_of_several_words_follow_a_tab(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for name in ("0 a.jpg", "1.jpg", "2.jpg"):
+        (tmp_path / "train" / name).write_bytes(b"x")
+    (tmp_path / "train.txt").write_text("0 a.jpg\tgolden retriever\n1.jpg \t labrador retriever\r\n2.jpg\tcat\n")
+    (split,) = open_source(tmp_path).splits
+    assert [image.name for image in split.images] == [
+        "cat/2.jpg",
+        "golden retriever/0 a.jpg",
+        "labrador retriever/1.jpg",
+    ]
+    (tmp_path / "train.txt").write_text("0 a.jpg golden retriever\n1.jpg labrador retriever\n2.jpg cat\n")
+    with pytest.raises(InputError, match=r"train.txt, line 1: '0 a.jpg golden' for .*0 a.jpg, .* put a tab between"):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize("place", ["Annotations/CLS-LOC/val", "Annotations/val", "val"])
 def test_xml_annotations_label_them(layouts: tuple[Path, Path, list[tuple[str, str]]], place: str) -> None:
     folders, flat, labels = layouts
@@ -120,3 +136,26 @@ def test_the_table_of_an_image_folder_labels_them(layouts: tuple[Path, Path, lis
     assert open_source(flat).passed_over == (f"images that {name} does not list: {flat}/val/other.jpg",)
     (val,) = open_source(flat / "val").splits
     assert val.name == "train" and len(val.images) == len(labels)
+
+
+@pytest.mark.parametrize("table", ["file_name\n9.jpg\n", "file_name,label\n9.jpg,\n", "file_name,label\n9.jpg,-1\n"])
+def test_a_table_without_labels_leaves_out_its_test_split_and_no_labels_of_others(tmp_path: Path, table: str) -> None:
+    for split, names in (("train", ["0", "1"]), ("test", ["9"])):
+        (tmp_path / split).mkdir()
+        for name in names:
+            (tmp_path / split / f"{name}.jpg").write_bytes(b"x")
+    (tmp_path / "train/metadata.csv").write_text("file_name,label\n0.jpg,cat\n1.jpg,dog\n")
+    (tmp_path / "test/metadata.csv").write_text(table)
+    source = open_source(tmp_path)
+    assert [split.images_per_class() for split in source.splits] == [{"cat": 1, "dog": 1}]
+    assert any(note.startswith("left out: ") and "test/metadata.csv" in note for note in source.notes)
+    train, test = open_source(tmp_path, SourceOptions(unlabeled=True)).splits
+    assert train.images_per_class() == {"cat": 1, "dog": 1} and test.images_per_class() == {"unlabeled": 1}
+    (tmp_path / "train/metadata.csv").write_text("id,caption\n0,a cat\n")
+    with pytest.raises(InputError, match="or read the images without it by --layout flat"):
+        open_source(tmp_path, SourceOptions(unlabeled=True))
+    flat = SourceOptions(unlabeled=True, layout="flat")
+    assert [split.images_per_class() for split in open_source(tmp_path, flat).splits] == [
+        {"unlabeled": 2},
+        {"unlabeled": 1},
+    ]

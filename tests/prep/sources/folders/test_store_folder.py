@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alexkit.errors import InputError
 from alexkit.prep import open_source
 from alexkit.prep.sources.folders.store_folder import StoreImage, open_store_folder
 from alexkit.prep.sources.remarks import Remarks
@@ -52,6 +53,36 @@ def test_every_object_is_listed_where_it_lies(store: Path, tmp_path: Path) -> No
     assert [image.read() for image in found[-2:]] == [b"12345"] * 2
     assert remarks.passed_over["names that systems leave behind"].count == 1
     assert (tmp_path / "copies/names.txt").read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize("marks", [("train/manifest.json", "val/manifest.json"), (".unfinished/plan.json",), ()])
+def test_outputs_below_a_source_are_left_out(store: Path, tmp_path: Path, marks: tuple[str, ...]) -> None:
+    draw(store, 2, 1)
+    for name in ("README.md", "train/train-00000.tar", "train/a.jpg", "train/statistics.npz", *marks):
+        (store / "train/out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / "train/out" / name).write_bytes(b"12345")
+    out = URL / "train/out"
+    found = open_source(URL, out=None if marks else out)
+    assert len(found.splits[0].images) == 2 and len(found.splits[0].classes) == 2
+    assert f"folders of shard sets: {out}" in found.passed_over
+    (tmp_path / "copies").mkdir()
+    open_store_folder(URL, tmp_path / "copies", Remarks(), out=out)
+    assert not (tmp_path / "copies/train/out").exists()
+
+
+def test_errors_and_remarks_name_addresses_and_no_copies(store: Path) -> None:
+    draw(store, 1, 1)
+    (store / "train/notes.txt").write_bytes(b"12345")
+    (store / "other.txt").write_bytes(b"12345")
+    found = open_source(URL)
+    assert set(found.passed_over) == {
+        f"files that belong to no split: {URL}/other.txt",
+        f"files beside images that are not images by name: {URL}/train/notes.txt",
+    }
+    (store / "train/empty").mkdir()
+    (store / "train/empty/notes.txt").write_bytes(b"12345")
+    with pytest.raises(InputError, match=rf"^{URL}/train/empty: class without images"):
+        open_source(URL)
 
 
 def test_listing_a_store_takes_little_more_memory_than_what_is_kept(store: Path) -> None:

@@ -10,6 +10,7 @@ from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
+from alexkit.prep.sources.labels import Unlabeled
 from alexkit.prep.sources.lists import image_list
 
 Row = tuple[str, str, str]
@@ -185,7 +186,7 @@ def test_further_columns_are_kept_on_request(folder: Path) -> None:
         ("l.csv", "path,label\n", "lists no images"),
         ("l.csv", "path,label\na/1.jpg,x,y\n", "line 2: 3 fields, the header has 2"),
         ("l.csv", 'path,label\na/1.jpg,"x\n', "line 2: not CSV"),
-        ("l.csv", "path,label\na/1.jpg,x\na/1.jpg,\n", "line 3: label is ''; expected text"),
+        ("l.csv", "path,label\na/1.jpg,x\na/2.jpg,\n", "line 3: label is missing; expected text .* in every row"),
         ("l.csv", "path,label\na/1.jpg,x\na/../a/1.jpg,y\n", "line 3: a/../a/1.jpg again, first in line 2"),
         ("l.csv", "path,label\na/9.jpg,x\n", "line 2: .*a/9.jpg: No such file"),
         ("l.csv", "path,label\na,x\n", "line 2: .*a: not a file"),
@@ -208,7 +209,10 @@ def test_further_columns_are_kept_on_request(folder: Path) -> None:
             "a/1.jpg x\n",
             "a file, but no list of images; expected a folder, a .zip of class folders",
         ),
-        ("l.txt", "a/1.jpg\n", "line 1: 'a/1.jpg'; expected a path and a label"),
+        ("l.txt", "a/1.jpg\n", "l.txt: no row of train has a label .* --unlabeled"),
+        ("l.txt", "a/1.jpg x\na/2.jpg\n", "line 2: label is missing; expected text .* in every row"),
+        ("l.txt", "alone\n", "line 1: 'alone'; expected a path and a label"),
+        ("l.txt", "a/1.jpg\tcat\t3\n", "line 1: .* with one tab between them"),
         ("l.csv", "path,label\na/1.jpg,x\na/2.jpg,3\n", "line 3: label 3, a number among names such as 'x'"),
         ("l.csv", "path,label\na/1.jpg,-3\n", "line 2: label -3; expected a class index"),
     ],
@@ -218,6 +222,52 @@ def test_a_wrong_list_is_refused_by_file_and_line(folder: Path, name: str, text:
     with pytest.raises(ValueError, match=words) as refused:
         open_source(folder / name)
     assert str(folder / name) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", "path\na/1.jpg\nb/1.jpg\n"),
+        ("l.csv", "path,label\na/1.jpg,\nb/1.jpg,-1\n"),
+        ("l.jsonl", '{"path": "a/1.jpg"}\n{"path": "b/1.jpg", "label": null}\n'),
+        ("l.txt", "a/1.jpg\nb/1.jpg\n"),
+        ("l.txt", "a/1.jpg -1\nb/1.jpg -1\n"),
+    ],
+)
+def test_a_list_without_labels_is_refused_or_stored_without(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
+    with pytest.raises(Unlabeled, match=r"without(?: labels)? by --unlabeled"):
+        open_source(folder / name)
+    (split,) = open_source(folder / name, SourceOptions(unlabeled=True)).splits
+    assert [image.name for image in split.images] == ["unlabeled/a/1.jpg", "unlabeled/b/1.jpg"]
+
+
+def test_the_test_split_of_a_list_is_left_out_where_only_it_has_no_labels(folder: Path) -> None:
+    (folder / "l.csv").write_text("path,label,split\na/1.jpg,cat,train\na/2.jpg,,test\nb/1.jpg,,test\n")
+    source = open_source(folder / "l.csv")
+    assert [split.name for split in source.splits] == ["train"]
+    assert source.notes[0].startswith(f"left out: {folder / 'l.csv'}: no row of test has a label (the first is line 3)")
+    train, test = open_source(folder / "l.csv", SourceOptions(unlabeled=True)).splits
+    assert train.images_per_class() == {"cat": 1} and test.images_per_class() == {"unlabeled": 2}
+    (folder / "l.csv").write_text("path,label\na/1.jpg,cat\n")
+    (folder / "train.csv").write_text("path,label\na/1.jpg,cat\n")
+    (folder / "test.csv").write_text("path\na/2.jpg\n")
+    assert [split.name for split in open_source(folder).splits] == ["train"]
+
+
+def test_columns_with_spaces_and_dots_are_kept(folder: Path) -> None:
+    (folder / "l.csv").write_text("path,label,image caption,exif.date\na/1.jpg,cat,a cat,1999\n")
+    (split,) = open_source(folder / "l.csv", SourceOptions(keep=("image caption", "exif.date"))).splits
+    assert [(one.ext, one.content) for one in split.images[0].extras] == [
+        ("exif-date.txt", b"1999"),
+        ("image-caption.txt", b"a cat"),
+    ]
+
+
+def test_labels_of_several_words_follow_a_tab(folder: Path) -> None:
+    (folder / "l.txt").write_text("a/1.jpg\tgolden retriever\nb/1.jpg\tcat\n")
+    (split,) = open_source(folder / "l.txt").splits
+    assert [entry.id for entry in split.classes] == ["cat", "golden retriever"]
 
 
 def test_a_line_without_an_end_takes_little_memory(folder: Path) -> None:

@@ -230,10 +230,12 @@ def test_a_row_that_holds_only_a_path_is_read_from_there(tmp_path: Path) -> None
 def test_an_unlabeled_test_split_is_left_out_or_stored_without_labels(layouts: tuple[Path, Path]) -> None:
     packed = layouts[1]
     rows = [{"image": {"bytes": b"x", "path": "x.jpg"}, "label": -1}]
-    write(packed / "data/test-00000-of-00001.parquet", rows)
+    write(test := packed / "data/test-00000-of-00001.parquet", rows)
     source = open_source(packed)
     assert [split.name for split in source.splits] == ["train", "val"]
     assert any("test-00000-of-00001.parquet: no row has a label" in note for note in source.notes)
+    parquet.write_table(parquet.read_table(test).drop_columns(["label"]), test)
+    assert any("test-00000-of-00001.parquet: no label column" in note for note in open_source(packed).notes)
     assert [split.name for split in open_source(packed, SourceOptions(unlabeled=True)).splits] == [
         "train",
         "val",

@@ -1,0 +1,57 @@
+"""Stored images one by one, by index, for looking at: of a local set, or through the cache of a remote one."""
+
+import os
+
+from ...errors import InputError
+from ...prep.format import ShardSet
+from ...prep.format.sample_index import SampleIndex, image_checksum
+from .face import cache_of
+from .remote_set import open_set
+
+
+class StoredImages:
+    """The image members of a shard set, each read by itself; nothing stays mapped or leased between two of them."""
+
+    def __init__(
+        self, shard_set: ShardSet, index: SampleIndex | None = None, *, cache_limit: int | None = None
+    ) -> None:
+        self.shard_set = shard_set
+        self.index = index or shard_set.sample_index()
+        self._cache_limit = cache_limit
+
+    def content(self, i: int) -> bytes:
+        """The bytes of sample i's image: a file, or height * width * 3 pixels of a raw set.
+
+        Raises InputError naming shard, key and offset when they are not those that were written, OSError when the shard
+        cannot be read or fetched.
+        """
+        number = self.index.shard_of(i)
+        if self.shard_set.url is None:
+            content = self._read(self.shard_set.folder / self.shard_set.manifest.shards[number].name, i)
+        else:
+            cache, _ = cache_of(self.shard_set.folder)
+            _, remote = open_set(self.shard_set.folder, cache, self._cache_limit)
+            assert remote is not None
+            try:
+                content = self._read(remote.fetch(number), i)
+                if self._is_damaged(content, i):
+                    content = self._read(remote.fetch_sound(number), i)
+            finally:
+                remote.close()
+        if self._is_damaged(content, i):
+            where = self.shard_set.location / self.shard_set.manifest.shards[number].name
+            raise InputError(
+                f"{where}: sample {self.index.key(i)!r} at offset {self.index.starts_N[i]}: its CRC32C is not "
+                "that of the index, so the disk or a copy went wrong"
+            )
+        return content
+
+    def _is_damaged(self, content: bytes, i: int) -> bool:
+        return self.index.checksums_N is not None and image_checksum(content) != int(self.index.checksums_N[i])
+
+    def _read(self, path: "os.PathLike[str]", i: int) -> bytes:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return os.pread(descriptor, int(self.index.sizes_N[i]), int(self.index.starts_N[i]))
+        finally:
+            os.close(descriptor)
