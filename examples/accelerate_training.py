@@ -23,7 +23,8 @@ def main(shards: str, folder: str, max_steps: int = 3, crop: int = 56) -> list[l
         accelerator.register_for_checkpointing(loader)
         if Path(folder, "done").exists():
             accelerator.load_state(folder)
-        for step, batch in enumerate(loader, start=loader.state_dict()["position"] // 8):
+        done = loader.state_dict()["position"] // (8 * accelerator.num_processes)  # it counts samples of all processes
+        for step, batch in enumerate(loader, start=done):
             if step >= max_steps:
                 break
             images, labels = batch.to(accelerator.device)
@@ -39,4 +40,4 @@ def main(shards: str, folder: str, max_steps: int = 3, crop: int = 56) -> list[l
 
 if __name__ == "__main__":
     for indices in main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])):
-        print(*indices)
+        sys.stdout.write(" ".join(map(str, indices)) + "\n")  # in one piece, since processes share the terminal

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..cores import num_cores
 from ..errors import InputError
@@ -214,6 +215,12 @@ class Loader:
     def classes(self) -> list[str]:
         """Names of the classes, by class number."""
         return [entry.name for entry in self.shard_set.manifest.classes]
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Samples of each class by label, int64 (classes,)."""
+        labels_N = self._samples.labels_N
+        return np.bincount(labels_N[labels_N >= 0], minlength=self.num_classes)
 
     @property
     def class_to_idx(self) -> dict[str, int]:

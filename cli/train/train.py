@@ -10,13 +10,14 @@ import click
 from click.core import ParameterSource
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN, cache_options, complete_recipe
+from ..locations import SHARDS_TO_TRAIN, LocalPath, cache_options, complete_recipe
 from ..memory import keep_freed_memory
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .dry_run import bench_data, dry_run
 
 if TYPE_CHECKING:
     from ...model import Recipe
+    from ...model.runs.recipe import RecipeChange
 
 
 ARGUMENTS = "alexkit.train.arguments"
@@ -64,7 +65,7 @@ def _name_below_runs(context: click.Context, parameter: click.Parameter, value: 
 @click.option("--name", callback=_name_below_runs, help="Name of the run folder.  [default: the recipe's name]")
 @click.option(
     "--runs",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     default=Path("runs"),
     show_default=True,
     help="Folder of the run folders.",
@@ -77,7 +78,7 @@ def _name_below_runs(context: click.Context, parameter: click.Parameter, value: 
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Train so many runs, NAME-seed0 and on, one after the other, and evaluate them together.",
+    help="Train so many runs from training.seed on, NAME-seed0 to NAME-seedN, and evaluate them together.",
 )
 @click.option("--change", is_flag=True, help="With --set: change the run that is there, from the step it stands at.")
 @click.option("--restart", is_flag=True, help="Give up what the run folder holds and begin anew.")
@@ -114,12 +115,12 @@ def train(
 
     The same command resumes a run that was stopped, and says when it is finished.
     """
-    from ...model import wiring
+    from ...model import load_recipe, wiring
 
     _require_train(shards)
     if change and (restart or only_forecast or only_loading or not overrides):
         raise click.UsageError("--change goes with --set KEY=VALUE, and not with --restart, --dry-run or --bench-data")
-    chosen, folder = _recipe(recipe, name, runs, overrides, change)
+    chosen, history, folder = _recipe(recipe, name, runs, overrides, change)
     if only_loading:
         if columns > 1 or only_forecast:
             raise click.UsageError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
@@ -128,6 +129,8 @@ def train(
         return
     if columns > 1 and seeds > 1:
         raise click.UsageError("--seeds trains in one process; leave out --columns")
+    if restart and seeds > 1:
+        raise click.UsageError("--restart gives up one run: name it by --name and --set training.seed, without --seeds")
     if columns > 1 and "WORLD_SIZE" not in os.environ:
         from ...model.processes.launch import launch
         from ...model.processes.layout import check_processes
@@ -136,27 +139,29 @@ def train(
         raise SystemExit(launch("alexkit.cli.alextrain", click.get_current_context().meta[ARGUMENTS], columns))
     keep_freed_memory(device)
     if only_forecast:
-        dry_run(chosen, shards, folder, device, columns, as_json)
+        dry_run(load_recipe(recipe, overrides), shards, folder, device, columns, as_json)
         return
+    restart = restart and not _begun_before(folder)
     if seeds == 1:
-        _print_result(_train(chosen, shards, folder, device, columns, change, restart), folder, as_json)
+        _print_result(_train(chosen, shards, folder, device, columns, change, restart, history), folder, as_json)
         return
     if change or "WORLD_SIZE" in os.environ:
         raise click.UsageError(
             "--seeds trains in one process, and changes no run that is there; leave out the other option"
         )
-    folders = [folder.with_name(f"{folder.name}-seed{seed}") for seed in range(seeds)]
-    for seed, own in enumerate(folders):
-        one, _ = _recipe(recipe, own.name, runs, (*overrides, f"training.seed={seed}"), change=False)
-        _print_result(_train(one, shards, own, device, columns, change, restart), own, as_json)
-    from ...model.training.validation import validation_split
+    first = chosen.training.seed
+    folders = {seed: folder.with_name(f"{folder.name}-seed{seed}") for seed in range(first, first + seeds)}
+    for seed, own in folders.items():
+        one, history, _ = _recipe(recipe, own.name, runs, (*overrides, f"training.seed={seed}"), change=False)
+        _print_result(_train(one, shards, own, device, columns, change, restart, history), own, as_json)
+    from ...model.training.run_data import validation_split
 
     split = validation_split(chosen, shards)
     if split is None:
         return  # which every run has said
     from ..eval.evaluate import evaluate
 
-    words = ["--shards", str(shards), "--split", split, "--device", device, *map(str, folders)]
+    words = ["--shards", str(shards), "--split", split, "--device", device, *map(str, folders.values())]
     evaluate.main([*words, "--json"] if as_json else words, standalone_mode=False)
 
 
@@ -173,14 +178,36 @@ def _require_train(shards: Path) -> None:
     raise InputError(f"--shards {shards}: holds no train/; name a folder that 'alexprep shard' wrote")
 
 
+def _begun_before(folder: Path) -> bool:
+    """Whether this command was started again by Slurm or torchrun, so that --restart would give up its own work."""
+    again = [key for key in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT") if os.environ.get(key, "0") != "0"]
+    if again and os.environ.get("RANK", "0") == "0":
+        note(f"{folder}: --restart held for the first start of this job; {again[0]} says that this is a later one")
+    return bool(again)
+
+
 def _train(
-    recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int, change: bool, restart: bool
+    recipe: "Recipe",
+    shards: Path,
+    folder: Path,
+    device: str,
+    columns: int,
+    change: bool,
+    restart: bool,
+    history: "tuple[RecipeChange, ...]",
 ) -> dict[str, Any] | None:
     """Train one run to its end, with progress; its result, None in all processes but the first."""
     from ...model import Trainer
 
     trainer = Trainer(
-        recipe, shards, folder, device=device, processes_per_replica=columns, change=change, restart=restart
+        recipe,
+        shards,
+        folder,
+        device=device,
+        processes_per_replica=columns,
+        change=change,
+        restart=restart,
+        history=history,
     )
     try:
         if trainer.layout.rank > 0:
@@ -194,7 +221,8 @@ def _train(
         else:
             if trainer.step:
                 note(f"{folder}: resuming after step {trainer.step} of {trainer.num_steps}")
-            if_interrupted(f"a checkpoint of this step is kept in {folder}; the same command resumes")
+            again = "the same command without --restart" if restart else "the same command"
+            if_interrupted(f"a checkpoint of this step is kept in {folder}; {again} resumes")
             start = time.monotonic()
             with progress("train", trainer.num_steps * recipe.training.batch_size, "images") as update:
                 result = trainer.run(update, lambda line: note(f"{line}  {clock(time.monotonic() - start)}"))
@@ -205,26 +233,29 @@ def _train(
 
 def _recipe(
     recipe: str, name: str | None, runs: Path, overrides: tuple[str, ...], change: bool
-) -> "tuple[Recipe, Path]":
-    """The recipe to train, and the folder to train it in; with `change` it is that of the run there, changed."""
+) -> "tuple[Recipe, tuple[RecipeChange, ...], Path]":
+    """The recipe to train, what a new run changes in it on the way, and the folder to train it in.
+
+    With `change` the recipe is that of the run there, changed.
+    """
     from ...model import load_recipe
-    from ...model.runs.load import change_recipe, load_base
+    from ...model.runs.load import change_recipe, load_base, load_start
     from ...model.runs.run import Run
     from ...model.training.effect import refuse_idle_keys
 
     given = click.get_current_context().get_parameter_source("recipe") is not ParameterSource.DEFAULT
     if not change:
-        plain, chosen = load_recipe(recipe), load_recipe(recipe, overrides)
+        (plain, _), (chosen, history) = load_start(recipe), load_start(recipe, overrides)
         refuse_idle_keys(load_base(recipe), plain, where=recipe)
         refuse_idle_keys(plain, chosen, where="--set")
-        return chosen, runs / (name or chosen.name)
+        return chosen, history, runs / (name or chosen.name)
     if name is None and not given:
         raise click.UsageError("--change needs the --name of the run to change")
     folder = runs / (name or load_recipe(recipe).name)
     present = Run.open(folder).recipe_at()
     chosen = change_recipe(present, overrides)
     refuse_idle_keys(present, chosen, where="--set")
-    return chosen, folder
+    return chosen, (), folder
 
 
 def _print_result(result: dict[str, Any] | None, folder: Path, as_json: bool) -> None:

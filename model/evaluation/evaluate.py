@@ -95,6 +95,7 @@ class Evaluation:
         self.keys = tuple(samples.keys(indices_N))
         self.labels_N = self._own_labels(samples.labels_N)
         self.label_sets: LabelSets | None = None
+        self.labels = None if labels is None else Path(labels).name
         if labels is not None:
             self.label_sets = read_label_sets(Path(labels), self.keys, [entry.id for entry in self.classes])
         if self.searches and np.count_nonzero(self.labels_N >= 0) < 2:
@@ -153,6 +154,7 @@ class Evaluation:
             labels_N=self.labels_N,
             rows=members + self._together(members),
             label_sets=self.label_sets,
+            labels=self.labels,
             notes=tuple(self._notes()),
         )
 
@@ -230,7 +232,8 @@ class Evaluation:
         arrays = {kind: [member.probabilities[kind] for member in members] for kind in kinds}
         equal_M1 = np.full((len(members), 1), 1 / len(members))
         means = {kind: weighted_mean(arrays[kind], equal_M1) for kind in kinds}
-        mean = Predictions(name="all together", origin=None, probabilities=means)
+        origins = tuple(network.origin for network in self.networks)
+        mean = Predictions(name="all together", origin=None, members=origins, probabilities=means)
         if not self.searches:
             return (mean,)
         known = np.flatnonzero(self.labels_N >= 0)
@@ -238,7 +241,9 @@ class Evaluation:
         weights_MN = cross_fitted_weights(own_MN, len(self.keys), known)
         searched = {kind: weighted_mean(arrays[kind], weights_MN) for kind in kinds}
         weights = tuple(search_weights(own_MN).tolist())
-        return mean, Predictions(name="all together, weighted", origin=None, probabilities=searched, weights=weights)
+        return mean, Predictions(
+            name="all together, weighted", origin=None, members=origins, probabilities=searched, weights=weights
+        )
 
     def _notes(self) -> list[str]:
         notes = []

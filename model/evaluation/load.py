@@ -78,11 +78,12 @@ def load_network(
 def _from_run(folder: Path, choice: CheckpointChoice) -> TrainedNetwork:
     run = Run.open(folder)
     checkpoint = choose_checkpoint(folder, choice)
-    network = _network(run.recipe, checkpoint.weights(), str(folder), len(run.data.class_ids))
+    recipe = run.recipe_at(checkpoint.step)
+    network = _network(recipe, checkpoint.weights(), str(folder), len(run.data.class_ids))
     weights_path = checkpoint.folder / WEIGHTS
     return TrainedNetwork(
         network,
-        recipe=run.recipe,
+        recipe=recipe,
         origin=Origin(path=folder, step=checkpoint.step, sha256=_sha256(weights_path)),
         classes=run.data.classes,
         pixels=run.data.pixels,
@@ -142,7 +143,7 @@ def _recipe_beside(path: Path) -> Recipe:
     """The recipe of the run folder that a checkpoint's file lies in: RUN/checkpoints/step-N/weights.safetensors."""
     for folder in path.absolute().parents[:3]:
         if (folder / CONFIG).exists():
-            return Run.open(folder).recipe
+            return Run.open(folder).recipe_at()
     raise InputError(
         f"{path}: a weights file does not say how its network is wired and fed; name its recipe with --recipe"
     )

@@ -60,8 +60,9 @@ def save_checkpoint(
     state: Mapping[str, Any],
     keep: int | None = None,
 ) -> None:
-    """Write `folder/step-N`, then remove all but the last two and the one of step `keep`.
+    """Write `folder/step-N`, then remove all but it, the one before and the one of step `keep`.
 
+    Later ones are those of a future that is given up: they were damaged, so the run went on from an earlier one.
     OSError names the file that could not be written, and leaves no half of a checkpoint.
     """
     final = folder / f"step-{step:08d}"
@@ -77,9 +78,11 @@ def save_checkpoint(
     shutil.rmtree(final, ignore_errors=True)  # a damaged one of the same step
     partial.replace(final)
     sync_folder(folder)
-    for old in checkpoint_folders(folder)[:-NUM_KEPT]:
-        if old.name != f"step-{keep or 0:08d}":
-            shutil.rmtree(old)
+    there = checkpoint_folders(folder)
+    kept = [path for path in there if step_of(path) <= step][-NUM_KEPT:]
+    for other in there:
+        if other not in kept and step_of(other) != keep:
+            shutil.rmtree(other)
 
 
 def _write(
@@ -184,4 +187,10 @@ def _sha256(path: Path) -> str:
 
 def checkpoint_folders(folder: Path) -> list[Path]:
     """What lies in `folder` as checkpoints, whole or damaged, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir())
+    paths = (path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(paths, key=step_of)
+
+
+def step_of(folder: Path) -> int:
+    """The finished steps of a checkpoint, by its folder's name."""
+    return int(folder.name.removeprefix("step-"))

@@ -11,21 +11,42 @@ from typing import Any
 from ...errors import InputError
 from .about import About
 from .checked import from_data
-from .recipe import Recipe
-from .recipe_files import built_in_recipes, read_recipe, read_table
+from .recipe import Recipe, RecipeChange
+from .recipe_files import built_in_recipes, read_recipe, read_start, read_table, with_changes
 
-__all__ = ["built_in_recipes", "change_recipe", "load_about", "load_base", "load_recipe"]
+__all__ = ["built_in_recipes", "change_recipe", "load_about", "load_base", "load_recipe", "load_start"]
 
 
 def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     """A built-in recipe by name, a TOML file, or a run's `config.json`, with overrides `section.key=value` applied.
 
-    Raises InputError when there is no such recipe, the file is not TOML or JSON, or a key or value is wrong.
+    Of a run it is the recipe with all that was changed by hand on the way; `load_start` says when. Raises InputError
+    when there is no such recipe, the file is not TOML or JSON, or a key or value is wrong.
     """
     data = read_recipe(name_or_file)
     for override in overrides:
         _override(data, override)
     return Recipe.from_json(data, where=name_or_file)
+
+
+def load_start(name_or_file: str, overrides: Sequence[str] = ()) -> tuple[Recipe, tuple[RecipeChange, ...]]:
+    """The recipe that a run starts with, and what it changes at which step: what trains a run again.
+
+    Only a run's `config.json` has changes; those of a key that is overridden are left out. InputError as in
+    `load_recipe`.
+    """
+    data, history = read_start(name_or_file)
+    for override in overrides:
+        _override(data, override)
+    recipe = Recipe.from_json(data, where=name_or_file)
+    typed = {".".join(override.partition("=")[0].strip().split(".")[:2]) for override in overrides}
+    changes = []
+    for step, values in history:
+        left = {key: value for key, value in values.items() if key not in typed}
+        changes += [RecipeChange(step=step, set=left)] if left else []
+    made = with_changes(recipe.to_json(), [(change.step, change.set) for change in changes], where=name_or_file)
+    Recipe.from_json(made, where=name_or_file)  # which checks them
+    return recipe, tuple(changes)
 
 
 def load_base(name_or_file: str) -> Recipe:
@@ -34,7 +55,7 @@ def load_base(name_or_file: str) -> Recipe:
     A run's `config.json` holds every key, so it departs from nothing and is its own base.
     """
     if name_or_file.endswith(".json"):
-        return load_recipe(name_or_file)
+        return load_start(name_or_file)[0]
     base = read_table(name_or_file).get("base")
     return Recipe() if base is None else load_recipe(str(base))
 

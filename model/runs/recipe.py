@@ -211,3 +211,13 @@ class Recipe:
     def from_json(cls, data: Any, *, where: str = "recipe") -> "Recipe":
         """Check and build. Raises InputError for an unknown key, with the nearest known one, and for a wrong value."""
         return from_data(cls, data, where=where)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeChange:
+    """Keys of the recipe that were changed by hand while the run stood at a step."""
+
+    step: int
+    """Finished steps when it was made; it holds from the next step on."""
+    set: dict[str, Any]
+    """New values by `section.key`."""

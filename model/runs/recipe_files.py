@@ -13,6 +13,7 @@ from typing import Any
 from ...errors import InputError
 
 MAX_RECIPE_BYTES = 2**20
+Changes = list[tuple[int, dict[str, Any]]]  # finished steps, and new values by `section.key`
 
 
 def built_in_recipes() -> list[str]:
@@ -39,7 +40,10 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_table(name_or_file: str, where: str = "") -> dict[str, Any]:
-    """The keys of one recipe as its file has them; InputError, which `where` begins, for what is no recipe."""
+    """The keys of one recipe as its file has them, a run's with all that was changed by hand.
+
+    InputError, which `where` begins, for what is no recipe.
+    """
     path = Path(name_or_file)
     if name_or_file in built_in_recipes():
         text = (files("alexkit.model.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
@@ -73,11 +77,50 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
             return tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not TOML: {error}") from None
+    recipe, changes = _parsed_config(text, path)
+    return with_changes(recipe, changes, where=str(path))
+
+
+def read_start(name_or_file: str) -> tuple[dict[str, Any], Changes]:
+    """What a run that is trained again starts with, and what is changed at which step.
+
+    A `config.json` has the changes that were made by hand; any other recipe is `read_recipe`, without changes.
+    """
+    path = Path(name_or_file)
+    if path.suffix != ".json":
+        return read_recipe(name_or_file), []
+    read_table(name_or_file)  # which says what is wrong with it
+    return _parsed_config(path.read_text(encoding="utf-8"), path)
+
+
+def with_changes(recipe: dict[str, Any], changes: Changes, *, where: str) -> dict[str, Any]:
+    """A recipe after these changes; InputError, which `where` begins, for one of a key that it does not have."""
+    changed = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in recipe.items()}
+    for _, values in changes:
+        for key, value in values.items():
+            section, _, name = key.partition(".")
+            if not isinstance(table := changed.get(section), dict) or name not in table:
+                raise InputError(
+                    f"{where}: damaged field (history changes {key[:80]!r}, which is no key of a recipe); restore the "
+                    "file"
+                )
+            table[name] = value
+    return changed
+
+
+def read_changes(history: Any) -> Changes:
+    """The `history` of a config.json; KeyError, TypeError or ValueError where it is none."""
+    return [(int(entry["step"]), dict(entry["set"])) for entry in history]
+
+
+def _parsed_config(text: str, path: Path) -> tuple[dict[str, Any], Changes]:
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
         raise InputError(f"{path}: holds no recipe; name the config.json of a run folder")
-    recipe: dict[str, Any] = config["recipe"]
-    return recipe
+    try:
+        return config["recipe"], read_changes(config.get("history", ()))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InputError(f"{path}: damaged field (history); restore the file") from None

@@ -17,10 +17,11 @@ from ...prep import PixelOptions, PixelSums, ShardSet
 from ...prep.format.files import whole_file
 from ...prep.format.manifest import ClassEntry
 from .checked import in_words, is_number
-from .checkpoint import checkpoint_folders, newest_checkpoint
+from .checkpoint import checkpoint_folders, newest_checkpoint, step_of
 from .lock import LOCK
 from .provenance import STARTS
-from .recipe import Recipe
+from .recipe import Recipe, RecipeChange
+from .recipe_files import read_changes, with_changes
 
 CONFIG, RESULT, LOG, CHECKPOINTS = "config.json", "result.json", "log.jsonl", "checkpoints"
 STATISTICS, DAMAGED_LOG = "statistics.npz", "log.damaged"
@@ -87,16 +88,6 @@ class DataIdentity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RecipeChange:
-    """Keys of the recipe that were changed by hand while the run stood at a step."""
-
-    step: int
-    """Finished steps when it was made; it holds from the next step on."""
-    set: dict[str, Any]
-    """New values by `section.key`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """A run folder whose `config.json` has been written or checked."""
 
@@ -109,13 +100,21 @@ class Run:
 
     @classmethod
     def start_or_resume(
-        cls, folder: Path, recipe: Recipe, shard_set: ShardSet, *, change: bool = False, restart: bool = False
+        cls,
+        folder: Path,
+        recipe: Recipe,
+        shard_set: ShardSet,
+        *,
+        change: bool = False,
+        restart: bool = False,
+        history: tuple[RecipeChange, ...] = (),
     ) -> "Run":
         """Begin a run on the training set `shard_set` in `folder`, or resume the one that is there.
 
         A run that ended before its first checkpoint is begun anew. With `change` a recipe that differs in keys that may
         change on the way takes effect from the step that the run stands at; a finished run may go on for more epochs
-        without it. With `restart` what the folder holds is given up.
+        without it. With `restart` what the folder holds is given up. A run that is begun makes the changes of `history`
+        at their steps: another run's, which it repeats.
 
         Raises InputError when the folder holds a run on other data or with another recipe, or something else.
         """
@@ -139,9 +138,20 @@ class Run:
         for path in (folder / name for name in (*PICTURES, *ours - {LOCK})):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         statistics.save(folder / STATISTICS)
-        run = cls(folder=folder, recipe=recipe, data=data)
+        run = cls(folder=folder, recipe=recipe, data=data, history=history)
         run._write()
         return run
+
+    @classmethod
+    def recipe_to_resume(cls, folder: Path, recipe: Recipe) -> Recipe:
+        """The recipe in force where the run in `folder` stands, when `recipe` would resume it; else `recipe`.
+
+        Only names of checkpoints are looked at: where the newest is damaged, the run stands at an earlier one.
+        """
+        if not (checkpoints := checkpoint_folders(folder / CHECKPOINTS)):
+            return recipe
+        run = cls.open(folder)
+        return run.recipe_at(step_of(checkpoints[-1])) if recipe in (run.recipe, run.recipe_at()) else recipe
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -158,39 +168,35 @@ class Run:
         try:
             recipe_json = config["recipe"]
             data = DataIdentity.from_json(config["data"])
-            history = tuple(
-                RecipeChange(step=int(entry["step"]), set=dict(entry["set"])) for entry in config.get("history", ())
-            )
+            changes = read_changes(config.get("history", ()))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{folder / CONFIG}: damaged field ({in_words(error)}); restore the file") from None
         recipe = Recipe.from_json(recipe_json, where=str(folder / CONFIG))
+        history = tuple(RecipeChange(step=step, set=values) for step, values in changes)
         run = cls(folder=folder, recipe=recipe, data=data, history=history)
         run.recipe_at()  # whose changes are checked so
         return run
 
     def recipe_at(self, step: int | None = None) -> Recipe:
         """The recipe in force after `step` finished steps; None for all changes that were made."""
-        data = self.recipe.to_json()
-        changes = [change for change in self.history if step is None or change.step <= step]
-        for change in changes:
-            for key, value in change.set.items():
-                section, _, name = key.partition(".")
-                if not isinstance(table := data.get(section), dict) or name not in table:
-                    raise InputError(
-                        f"{self.folder / CONFIG}: damaged field (history changes {key[:80]!r}, which is no "
-                        "key of a recipe); restore the file"
-                    )
-                table[name] = value
-        return Recipe.from_json(data, where=str(self.folder / CONFIG)) if changes else self.recipe
+        changes = [(change.step, change.set) for change in self.history if step is None or change.step <= step]
+        if not changes:
+            return self.recipe
+        where = str(self.folder / CONFIG)
+        return Recipe.from_json(with_changes(self.recipe.to_json(), changes, where=where), where=where)
 
     def next_change(self, step: int) -> int | None:
         """The step of the first change after `step`, None when there is none."""
         return min((change.step for change in self.history if change.step > step), default=None)
 
     def _with(self, recipe: Recipe, change: bool) -> "Run":
-        """This run, resumed with `recipe`."""
+        """This run, resumed with `recipe`.
+
+        What is asked for by hand holds from this step on: a change that waits for a later step, since the checkpoints
+        after it are lost, is made now too or, where it was taken back, not at all.
+        """
         current = self.recipe_at()
-        if recipe in (self.recipe, current):
+        if not change and recipe in (self.recipe, current):
             return self
         changed = _changed_keys(current, recipe)
         goes_on = set(changed) == {"training.epochs"} and recipe.training.epochs > current.training.epochs
@@ -213,7 +219,11 @@ class Run:
                 f"{self.folder / CHECKPOINTS}: no checkpoint is left to go on from; restore one, or begin anew with "
                 "--restart"
             )
-        run = replace(self, history=(*self.history, RecipeChange(step=checkpoint.step, set=changed)))
+        made = tuple(earlier for earlier in self.history if earlier.step <= checkpoint.step)
+        now = _changed_keys(self.recipe_at(checkpoint.step), recipe)
+        if not now and made == self.history:
+            return self
+        run = replace(self, history=(*made, RecipeChange(step=checkpoint.step, set=now)) if now else made)
         run._write()
         (self.folder / RESULT).unlink(missing_ok=True)
         return run

@@ -34,8 +34,9 @@ class Schedule:
     drops: Annotated[int, Field(ge=0)] = 3
     """`plateau`: how often the rate is divided at most."""
     patience: Annotated[int, Field(ge=1)] = 5
-    """`plateau`: validations in a row without a gain before the rate is divided. While the network only guesses,
-    with a loss of ln(classes), none is counted: it has not begun to learn."""
+    """`plateau`: validations in a row without a gain before the rate is divided. While the network only guesses, with
+    an error no lower than of always answering the commonest class and a loss about that of class sizes, ln(classes)
+    where they are equal, none is counted: it has not begun to learn."""
     min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """`plateau`: how much lower than the best, relative to it, an error rate must be to count as a gain."""
     at_epochs: tuple[int, ...] = ()

@@ -5,6 +5,7 @@ scale and channel order included, so that our loaders feed them: gray levels 0-2
 """
 
 import json
+import logging
 import shlex
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,9 @@ from ..network.caffe import read_caffemodel
 from ..network.switches import Switches
 from .checked import to_data
 from .checkpoint import load_tensors, newest_checkpoint
-from .run import CHECKPOINTS, CONFIG
+from .run import CHECKPOINTS, CONFIG, RESULT
 
+log = logging.getLogger(__name__)
 Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 # torchvision.transforms.Normalize of its models, on pixels of 0-1.
@@ -51,6 +53,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         checkpoint = newest_checkpoint(path / CHECKPOINTS)
         if checkpoint is None:
             raise InputError(f"{path}: no checkpoint yet; train it with 'alextrain' first")
+        if not (path / RESULT).exists():
+            log.warning(
+                "training.start_from = %s: this run is not finished; starting from its checkpoint of step %d",
+                path,
+                checkpoint.step,
+            )
         return checkpoint.weights()
     if not path.is_file():
         raise InputError(
@@ -113,10 +121,13 @@ def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_start(start_from: str, runs: Path) -> Path:
-    """The file or folder that a recipe's `start_from` names: as it stands, or a run in the folder `runs`."""
-    path = Path(start_from)
-    beside = runs / start_from
-    return beside if not path.exists() and (beside / CONFIG).exists() else path
+    """The file or folder that a recipe's `start_from` names: as it stands, or a run in the folder `runs`.
+
+    A folder that is no run does not hide one of the same name there.
+    """
+    path, beside = Path(start_from), runs / start_from
+    is_weights = path.is_file() or (path / CONFIG).exists()
+    return beside if not is_weights and (beside / CONFIG).exists() else path
 
 
 def is_torchvisions(path: Path) -> bool:

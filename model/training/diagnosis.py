@@ -5,22 +5,60 @@ The paper's printed initialization is known to stall at the loss of guessing, ln
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import log
+from dataclasses import dataclass
+from math import log, sqrt
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...pipeline import Batch
 from ..network.wiring import Activation
 from .learner import Learner
 
-STALL_STEPS = 400  # so long at the loss of guessing is a stall
-STALL_MARGIN = 0.01  # relative
+STALL_STEPS = 400  # so long without having learned anything is a stall
+STALL_MARGIN = 0.01  # relative: how much better than a baseline counts as learned
+DIVERGING_MARGIN = 0.1  # relative: a network that guesses, with a rate too high for its biases, strays by less
+
+Verdict = Literal["learning", "guessing", "diverging"]
 
 
-def is_guessing(loss: float, num_classes: int) -> bool:
-    """Whether a mean loss is no better than that of equal probabilities."""
-    return loss > (1 - STALL_MARGIN) * log(num_classes)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baseline:
+    """What networks score that give every image the same probabilities: those that have learned at most class sizes."""
+
+    loss: float
+    """The lowest mean loss that one of them can have, in nats: the entropy of the labels."""
+    highest_loss: float
+    """The loss of equal probabilities, or of the training set's class sizes: the higher one."""
+    error: float
+    """The lowest top-1 error that one of them can have, 0-1: of answering the commonest class."""
+
+    @classmethod
+    def of(cls, train_C: NDArray[np.int64], scored_C: NDArray[np.int64]) -> "Baseline":
+        """The baseline on images of these numbers by class, for a network trained on those."""
+        scored = scored_C / scored_C.sum()
+        learned = (train_C + 1) / (train_C + 1).sum()  # where a class is scored that is not trained
+        present = scored[scored > 0]
+        return cls(
+            loss=float(-(present * np.log(present)).sum()),
+            highest_loss=max(log(len(scored_C)), float(-(scored * np.log(learned)).sum())),
+            error=1 - float(scored.max()),
+        )
+
+    def verdict(self, *, loss: float, error: float, num_images: int) -> Verdict:
+        """What a mean loss and a top-1 error over so many images say of a network.
+
+        It is `learning` when either is better than the baseline's: a network that overfits has a loss above that of
+        guessing, but not its error, and where one class is common a loss tells more than an error. Else it is
+        `guessing`, or `diverging` with a loss that is higher still.
+        """
+        by_chance = 3 * sqrt(self.error * (1 - self.error) / num_images)  # three standard errors
+        if error < self.error - max(STALL_MARGIN * self.error, by_chance) or loss < (1 - STALL_MARGIN) * self.loss:
+            return "learning"
+        return "guessing" if loss <= (1 + DIVERGING_MARGIN) * self.highest_loss else "diverging"
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from ...errors import InputError
 from ..network.tables import wiring
 from ..runs.recipe import Recipe
 from ..runs.schedule import READ_BY
-from .groups import group_settings
+from .groups import GroupSettings, group_settings
 
 _DECIDED_BY_GROUPS = ("weight_decay", "bias_rate", "decay_biases", "rates", "param_groups")
 
@@ -24,8 +24,8 @@ def refuse_idle_keys(before: Recipe, after: Recipe, *, where: str) -> None:
     effect = _effect(after)
     for section in ("network", "data", "training", "schedule"):
         for key, value in new[section].items():
-            if value == old[section][key]:
-                continue
+            if value == old[section][key] or (key, value) == ("kind", "constant"):
+                continue  # what does nothing may be called constant
             other = old[section][key]
             if other is None:  # left out it may mean what is now said, so it is compared with another value
                 other = value + 1
@@ -44,6 +44,7 @@ def _effect(recipe: Recipe) -> tuple[Any, ...]:
     """All that a run does with the recipe."""
     rest = recipe.to_json()
     table = wiring(recipe.network)
+    settings = group_settings(recipe, table)
     del rest["network"]
     for key in _DECIDED_BY_GROUPS:
         del rest["training"][key]
@@ -54,11 +55,17 @@ def _effect(recipe: Recipe) -> tuple[Any, ...]:
     for key, kinds in READ_BY.items():
         if recipe.schedule.kind not in kinds:
             del rest["schedule"][key]
-    return rest, table, group_settings(recipe, table)
+    if _all_have_own_rates(settings):
+        del rest["training"]["rate"], rest["schedule"]
+    return rest, table, settings
+
+
+def _all_have_own_rates(settings: dict[str, GroupSettings]) -> bool:
+    return all(one.own is not None for one in settings.values())
 
 
 def _why(recipe: Recipe, section: str, key: str) -> str:
-    if section == "schedule":
+    if section == "schedule" and not _all_have_own_rates(group_settings(recipe, wiring(recipe.network))):
         readers = " and ".join(map(repr, READ_BY[key]))
         return f"schedule.kind is {recipe.schedule.kind!r}, and it belongs to {readers}"
     if section == "network":

@@ -1,5 +1,6 @@
 """Every parameter's learning rate and weight decay, as the recipe and the network's table have them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...errors import InputError
@@ -51,6 +52,23 @@ def group_settings(recipe: Recipe, wiring: Wiring) -> dict[str, GroupSettings]:
         bias_decay = decay if training.decay_biases else 0.0
         result[f"{layer.name}.bias"] = _settings(recipe, f"{layer.name}.bias", factor, training.bias_rate, bias_decay)
     return result
+
+
+def shown_rate(settings: Mapping[str, GroupSettings], sizes: Mapping[str, int], rate: float, epoch: float) -> float:
+    """The learning rate of a log line: the run's or, where no parameter follows it, the one that most weights have.
+
+    Args:
+        settings: Of every parameter by name.
+        sizes: Numbers of weights by the same names.
+        rate: The run's learning rate.
+        epoch: Finished epochs; fractions count steps.
+    """
+    if any(one.own is None for one in settings.values()):
+        return rate
+    weights_by_rate: dict[float, int] = {}
+    for name, one in settings.items():
+        weights_by_rate[one.lr(rate, epoch)] = weights_by_rate.get(one.lr(rate, epoch), 0) + sizes[name]
+    return max(weights_by_rate, key=weights_by_rate.__getitem__)
 
 
 def _settings(recipe: Recipe, name: str, layer_factor: float, kind_factor: float, decay: float) -> GroupSettings:

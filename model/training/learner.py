@@ -18,7 +18,7 @@ from ..network.precision import LossScale
 from ..network.wiring import Wiring
 from ..processes.layout import Layout
 from ..runs.recipe import Recipe
-from .groups import group_settings
+from .groups import group_settings, shown_rate
 from .half_copies import HalfCopies, squared_norm
 from .optimizer import PaperSGD
 
@@ -83,6 +83,13 @@ class Learner:
             (name,) = group["param_names"]
             group["weight_decay"] = self.settings[name].weight_decay
             group["momentum"] = recipe.training.momentum
+
+    def shown_rate(self, rate: float, epoch: float) -> float:
+        """The learning rate to log, `rate` being the run's: see `groups.shown_rate`."""
+        sizes: dict[str, int] = {}
+        for size in self.network.sizes:
+            sizes |= {f"{size.name}.weight": size.weights, f"{size.name}.bias": size.biases}
+        return shown_rate(self.settings, sizes, rate, epoch)
 
     def train_step(self, batch: Batch, rate: float, epoch: float = 0.0, *, num_images: int | None = None) -> StepResult:
         """One update from this replica's local batch; the result is the same in all processes.

@@ -5,7 +5,6 @@ same machine gives the same numbers, bit for bit, as one that was not.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,9 +12,8 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
-from ...cores import num_cores
 from ...errors import InputError
-from ...pipeline import Batch, CenterCrop, Loader, TrainAugment
+from ...pipeline import Batch, Loader
 from ..evaluation.figures import draw_curves, draw_filters
 from ..evaluation.forward import predict
 from ..evaluation.scores import Score, score
@@ -28,16 +26,15 @@ from ..runs.lock import RunLock
 from ..runs.log import RunLog
 from ..runs.progress import Best, Progress, Validation
 from ..runs.provenance import record_start
-from ..runs.recipe import Recipe
+from ..runs.recipe import Recipe, RecipeChange
 from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
 from .calendar import calendar_of
-from .diagnosis import STALL_STEPS, dead_fractions, diagnose, is_guessing
+from .diagnosis import STALL_STEPS, dead_fractions, diagnose
 from .facts import run_facts
 from .interval import Interval
-from .labels import require_classes, require_labels
 from .learner import begin_learner
-from .validation import require_validation
+from .run_data import RunData, require_validation
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, str], None]
@@ -57,6 +54,7 @@ class Trainer:
         processes_per_replica: 1, or one per column; see `make_layout`.
         change: Change the recipe of the run that is there, from the step it stands at; see `Run.start_or_resume`.
         restart: Give up what the run folder holds and begin anew.
+        history: Changes that a new run makes at their steps, see `alexkit.model.runs.load.load_start`.
 
     Raises InputError, before any training, for what does not fit: recipe and data, run folder and data, run folder and
     recipe, a run folder that another process owns, processes that were started differently.
@@ -72,37 +70,33 @@ class Trainer:
         processes_per_replica: int = 1,
         change: bool = False,
         restart: bool = False,
+        history: tuple[RecipeChange, ...] = (),
     ) -> None:
-        self.recipe, self.shards = recipe, shards
+        # What was typed begins the run, or is its own; in force is what was changed in it since.
+        typed, recipe = recipe, recipe if change or restart else Run.recipe_to_resume(folder, recipe)
+        self.recipe = recipe
         self.device = use_device(device)
         self.precision = choose_precision(recipe.training.precision, self.device)
-        data, table = recipe.data, wiring(recipe.network)
-        if table.input_px != data.crop:
+        crop, table = recipe.data.crop, wiring(recipe.network)
+        if table.input_px != crop:
             raise InputError(
-                f"data.crop is {data.crop} px, but the network {recipe.network.kind} reads {table.input_px} px; --set "
+                f"data.crop is {crop} px, but the network {recipe.network.kind} reads {table.input_px} px; --set "
                 f"data.crop={table.input_px}, or choose another network.kind or network.input"
             )
         split = require_validation(recipe, shards)
         self.calendar = calendar_of(recipe, shards)
         with ExitStack() as stack:  # a start that is refused leaves nothing open
-            facts = run_facts(recipe, shards, split, folder, self.precision)
+            facts = run_facts(typed, shards, split, folder, self.precision)
             self.layout = make_layout(table.columns, processes_per_replica, self.device, facts)
             stack.callback(self.layout.close)
             if self.layout.rank == 0:
                 stack.callback(RunLock(folder).release)
             learner = begin_learner(recipe, table, shards / "train", self.layout, self.device, self.precision)
-            self.augment, self.splits = data.augment(), self.calendar.phases[0].splits
-            self.loader = self._loader(self.splits, self.augment)
-            stack.callback(lambda: self.loader.close())  # the loader of that time
-            require_labels(self.loader.shard_set)
-            self.validation: Loader | None = None
-            if split is not None:
-                view = CenterCrop(crop=data.crop, mean=data.mean, mean_from=shards / "train")
-                self.validation = self._loader((split,), view)
-                stack.callback(self.validation.close)
-                require_labels(self.validation.shard_set)
-                require_classes(self.loader.shard_set, self.validation.shard_set)
-            self.run_folder = self._open_run(folder, change, restart)
+            self.data = RunData(
+                recipe, split, shards=shards, calendar=self.calendar, layout=self.layout, device=self.device
+            )
+            stack.callback(self.data.close)
+            self.run_folder = self._open_run(folder, typed, change=change, restart=restart, history=history)
             self.learner = learner()
             self.progress = Progress(loss_scale=self.learner.scale)
             self.interval = Interval()
@@ -122,6 +116,11 @@ class Trainer:
     def num_steps(self) -> int:
         """Steps of the whole run."""
         return self.calendar.step_at(self.recipe.training.epochs)
+
+    @property
+    def loader(self) -> Loader:
+        """The training batches."""
+        return self.data.loader
 
     @property
     def epoch(self) -> int:
@@ -203,8 +202,9 @@ class Trainer:
                 if at_end:
                     dead = dead_fractions(self.learner, batch.images)
                     numbers["dead_fraction"] = max(dead.values(), default=0.0)
-                self._watch_for_stall(numbers["loss"], batch)
-                log.write("train", self.step, epoch=self.calendar.epoch(self.step), rate=rate, **numbers)
+                self._watch_for_stall(numbers, batch)
+                shown = self.learner.shown_rate(rate, epoch)
+                log.write("train", self.step, epoch=self.calendar.epoch(self.step), rate=shown, **numbers)
                 note = "loss {loss:.3f}, error {top1_error:.1%}, data wait {wait_fraction:.0%}".format(**numbers)
                 interval.restart()
             if report:
@@ -228,17 +228,7 @@ class Trainer:
         if recipe != self.recipe:
             self.recipe = recipe
             self.learner.follow(recipe)
-        augment, splits = self.recipe.at(self.epoch).data.augment(), self.calendar.of_step(self.step).splits
-        if (augment, splits) != (self.augment, self.splits):
-            # The old loader has begun this epoch's first batches, with the old augmentation.
-            state = self.loader.state_dict()
-            self.loader.close()
-            folded, self.augment, self.splits = splits != self.splits, augment, splits
-            self.loader = self._loader(splits, augment)
-            if folded:  # a split is folded in at the start of an epoch
-                self.loader.set_epoch(self.epoch)
-            else:
-                self.loader.load_state_dict(state)
+        self.data.follow(recipe, self.step)
         return self.epoch < self.recipe.training.epochs and not self._learned_enough
 
     @property
@@ -276,34 +266,10 @@ class Trainer:
         """Release the loaders' threads and files and the run folder, and leave the other processes."""
         self._resources.close()
 
-    def _loader(self, splits: tuple[str, ...], augment: TrainAugment | CenterCrop) -> Loader:
-        num_replicas = self.layout.num_replicas
-        batch_size, rest = divmod(self.recipe.training.batch_size, num_replicas)
-        if rest:
-            raise InputError(
-                f"training.batch_size {self.recipe.training.batch_size} does not divide among {num_replicas} replicas; "
-                f"choose a multiple of {num_replicas}"
-            )
-        return Loader(
-            [self.shards / split for split in splits] if len(splits) > 1 else self.shards / splits[0],
-            batch_size=batch_size,
-            augment=augment,
-            device=str(self.device),
-            seed=self.recipe.training.seed,
-            replica=self.layout.replica,
-            num_replicas=num_replicas,
-            order=self.recipe.data.order,
-            drop_last=self.recipe.data.drop_last,
-            on_error=self.recipe.data.on_error,
-            channels_last=True,
-            num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
-        )
-
-    def _open_run(self, folder: Path, change: bool, restart: bool) -> Run:
+    def _open_run(self, folder: Path, recipe: Recipe, **options: Any) -> Run:
         with self.layout.contact():
             if self.layout.rank == 0:
-                shard_set = self.loader.shard_set
-                run = Run.start_or_resume(folder, self.recipe, shard_set, change=change, restart=restart)
+                run = Run.start_or_resume(folder, recipe, self.loader.shard_set, **options)
             self.layout.barrier()  # the others wait until the folder is there
         return run if self.layout.rank == 0 else Run.open(folder)
 
@@ -341,9 +307,9 @@ class Trainer:
         training = self.recipe.training
         last = self.epoch == training.epochs or self._learned_enough
         due = last or self.epoch % training.validate_every == 0
-        self.validated_now = self.validation is not None and due
-        if self.validation is not None and due:
-            self._validate(self.validation, log, stop)
+        self.validated_now = self.data.validation is not None and due
+        if self.data.validation is not None and due:
+            self._validate(self.data.validation, log, stop)
         self.progress = replace(self.progress, validated=self.epoch)
         self.save()
         self._draw(log, last)
@@ -362,7 +328,10 @@ class Trainer:
         # The processes of a replica have all scored its images.
         sums = [x / self.layout.processes_per_replica for x in self.layout.add(astuple(mine))]
         total = Score(num_images=round(sums[0]), wrong_1=sums[1], wrong_5=sums[2], loss_sum=sums[3])
-        guessing = is_guessing(total.loss, self.loader.num_classes)
+        verdict = self.data.validation_baseline.verdict(
+            loss=total.loss, error=total.top1_error, num_images=total.num_images
+        )
+        guessing = verdict == "guessing"
         plateau = self.progress.plateau.after(total.top1_error, self.recipe.schedule, guessing=guessing)
         best = self.progress.best
         if best is None or total.top1_error < best.error:
@@ -372,17 +341,20 @@ class Trainer:
         self.progress = replace(self.progress, plateau=plateau, best=best, last_validation=last)
         log.write("val", self.step, epoch=self.epoch, **rates)
 
-    def _watch_for_stall(self, loss: float, batch: Batch) -> None:
+    def _watch_for_stall(self, numbers: dict[str, float], batch: Batch) -> None:
         """Say once, with the likely reasons, when nothing has been learned for long."""
-        if not is_guessing(loss, self.loader.num_classes):
+        verdict = self.data.baseline.verdict(
+            loss=numbers["loss"], error=numbers["top1_error"], num_images=self.interval.sums.images
+        )
+        if verdict == "learning":
             self.progress = replace(self.progress, guessing_since=self.step)
         elif self.step - self.progress.guessing_since >= STALL_STEPS and not self.progress.stall_reported:
             self.progress = replace(self.progress, stall_reported=True)
             with self.layout.contact():
                 reasons = "; ".join(diagnose(self.learner, batch))
             if self.layout.rank == 0:
-                words = "step %d: for %d steps the loss has been that of guessing: %s"
-                logger.warning(words, self.step, STALL_STEPS, reasons)
+                like = "that of guessing" if verdict == "guessing" else "above that of guessing, so it diverges"
+                logger.warning("step %d: for %d steps the loss has been %s: %s", self.step, STALL_STEPS, like, reasons)
 
     def _draw(self, log: RunLog, last: bool) -> None:
         due = last or time.monotonic() - self.drawn > SECONDS_BETWEEN_PLOTS

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ...errors import InputError
+from .extras import member_name
 
 Layout = Literal[
     "class-folders",
@@ -50,6 +51,10 @@ class SourceOptions:
             raise InputError(f"class depth must be 1 to {MAX_CLASS_DEPTH}, got {self.class_depth}")
         if self.val_fraction is not None and not 0 < self.val_fraction < 1:
             raise InputError(f"val fraction must be between 0 and 1, got {self.val_fraction}")
+        stored: dict[str, str] = {}
         for name in self.keep:
+            if (other := stored.get(stem := member_name(name).casefold())) is not None:
+                raise InputError(f"--keep: {other!r} and {name!r} would be stored under one name; keep one of them")
+            stored[stem] = name
             if name.lower() == "cls" or not name.strip() or "/" in name:
                 raise InputError(f"--keep: {name!r} cannot be kept; name further members or columns, as caption,json")

@@ -23,7 +23,7 @@ from ..storage import Location, StoreUrl
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
-from .extras import SOURCE_NAME, root_of, source_extra
+from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
 from .folders.listing import Folder
 from .folders.store_folder import open_store_folder
 from .folders.tiny_imagenet import class_names
@@ -335,6 +335,6 @@ def _with_val(path: Path, splits: Sequence[SourceSplit], fraction: float) -> tup
 
 def _refuse_what_was_not_kept(path: Path, splits: Sequence[SourceSplit], options: SourceOptions) -> None:
     for name in options.keep:
-        wanted = (name.casefold(), f"{name}.txt", f"{name}.json", f"{name}.bin")
+        wanted = extensions_of(name)
         if not any(extra.ext in wanted for split in splits for image in split.images for extra in image.extras):
             raise InputError(f"{path}: --keep {name}: no image has a member, column or file of that name")

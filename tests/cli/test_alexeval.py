@@ -81,11 +81,17 @@ def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, ru
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def members(scores: Path) -> list[dict[str, str]]:
+    """The networks of the row of all together."""
+    found: list[dict[str, str]] = json.loads(scores.read_text())["rows"][2]["members"]
+    return found
+
+
 def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
     shards: Path, runs: list[Path], tmp_path: Path
 ) -> None:
     run, stored, scores = runs[0], tmp_path / "results", tmp_path / "scores.json"
-    scores.write_text(call("--shards", shards, run, "--views", "nine", "--json").stdout)
+    scores.write_text(call("--shards", shards, *runs, "--views", "nine", "--json").stdout)
     picture = tmp_path / "figure.png"
     printed = call("claims", run, "--scores", scores, "--store", stored, "--picture", picture)
     assert printed.exit_code == 0 and picture.read_bytes().startswith(b"\x89PNG"), printed.output
@@ -97,6 +103,11 @@ def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
     assert [one.val_error for one in record.epochs] == [line["top1_error"] for line in log if line["kind"] == "val"]
     nine = json.loads(scores.read_text())["rows"][0]["nine"]
     assert (record.scores["nine"].images, record.scores["nine"].top1_error) == (39, nine["top1_error"])
+    rows, sha256 = json.loads(scores.read_text())["rows"], [one["sha256"] for one in members(scores)]
+    assert record.scores["nine"].split == "val" and record.weights_sha256 == sha256[0]
+    (average,) = record.together
+    assert average.members == tuple(sorted(sha256))
+    assert average.scores["nine"].top1_error == rows[2]["nine"]["top1_error"]
     assert record.scores["center"].top1_error == json.loads((run / "result.json").read_text())["top1_error"]
     assert record.train_images == 100 and record.seconds > 0
     kernels = load_file(sorted((run / "checkpoints").iterdir())[-1] / "weights.safetensors")["conv1.weight"]
@@ -107,6 +118,13 @@ def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
     assert call("claims", stored / "one.json").stdout == printed.stdout  # the record says all that the run does
     rows = json.loads(call("claims", stored / "one.json", "--json").stdout)
     assert [row["ours"] for row in rows if row["id"] == "F3"] == [f"color in one: {100 * color:.0f} %"]
+    for key, value, words in (
+        ("split", "train", "on the training images"),
+        ("labels", "real.json", "labels of real.json"),
+    ):
+        scores.write_text(json.dumps({**json.loads(scores.read_text()), "split": "val", key: value}))
+        refused = call("claims", run, "--scores", scores)
+        assert refused.exit_code == 1 and words in refused.stderr
     (stored / "one.json").write_text('{"name": 1}')
     refused = call("claims", stored / "one.json")
     assert refused.exit_code == 1 and "one.json: name must be text, got 1" in refused.stderr

@@ -60,6 +60,16 @@ def test_a_run_is_named_after_its_recipe_and_says_when_it_is_finished(shards: Pa
     assert "is finished; raise training.epochs to go on, or choose another --name to train again" in result.output
 
 
+@pytest.mark.parametrize("key", ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"])
+def test_a_job_that_is_started_again_does_not_give_up_its_own_work(
+    shards: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv(key, "1")
+    result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", runs, *SMALL, "--restart")
+    assert result.exit_code == 0 and "is finished" in result.output
+    assert f"--restart held for the first start of this job; {key} says that this is a later one" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("first", "then", "words"),
     [

@@ -156,11 +156,13 @@ def test_processes_whose_torchrun_is_killed_save_a_common_step_and_end(shards: P
 def test_sigterm_to_a_column_saves_one_common_step_and_the_same_command_ends_like_one_process(
     shards: Path, one_process: Path, tmp_path: Path
 ) -> None:
-    process = start(shards, tmp_path, 2)
+    process = start(shards, tmp_path, 2, "--restart")
     wait_for_steps(process, tmp_path / "paper")
     os.kill(column_pids(process)[1], signal.SIGTERM)
     _, words = process.communicate(timeout=240)
-    assert process.returncode == 130 and "the same command resumes" in words and "Traceback" not in words, words
+    assert (
+        process.returncode == 130 and "the same command without --restart resumes" in words and "Traceback" not in words
+    ), words
     process = start(shards, tmp_path, 2)
     out, words = process.communicate()
     assert process.returncode == 0 and "resuming after step" in words

@@ -78,9 +78,9 @@ def test_several_seeds_are_trained_and_evaluated_together_by_one_command(
     (tmp_path / "train").symlink_to(shards / "train")
     if split:  # which the recipe validates on, and the evaluation takes
         (tmp_path / split).symlink_to(shards / "val")
-    result = call("--shards", tmp_path, "--runs", tmp_path / "runs", *SMALL, "--seeds", 2)
+    result = call("--shards", tmp_path, "--runs", tmp_path / "runs", *SMALL, "--set", "training.seed=7", "--seeds", 2)
     assert result.exit_code == 0, result.output
-    for seed in range(2):
+    for seed in (7, 8):
         assert (tmp_path / f"runs/cifar10-19-seed{seed}/result.json").exists()
     assert ("all together" in result.output) == bool(split)
 
@@ -101,6 +101,7 @@ def test_a_run_is_changed_by_command(shards: Path, tmp_path: Path) -> None:
         (["--change", "--set", "training.rate=1"], "--change needs the --name of the run to change"),
         (["--change", "--set", "training.rate=1", "--restart"], "and not with --restart"),
         (["--seeds", "2", "--columns", "2"], "--seeds trains in one process"),
+        (["--seeds", "2", "--restart"], "--restart gives up one run"),
         (["--change", "--name", "none", "--set", "training.rate=1"], "no such file or folder; name a folder"),
     ],
 )

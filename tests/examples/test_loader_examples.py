@@ -108,6 +108,22 @@ def test_lightning_on_two_processes_resumes_with_the_very_next_batch(shards: Pat
     assert whole == sorted(expected)
 
 
+def test_accelerate_on_two_processes_resumes_with_the_very_next_batch(shards: Path, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+
+    def parts(folder: str, max_steps: int) -> list[str]:
+        """What the two ranks were given, a line for each step of each, sorted."""
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        program = [str(EXAMPLES / "accelerate_training.py"), str(shards), str(tmp_path / folder), str(max_steps)]
+        environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+        run = subprocess.run([*torchrun, *program], env=environment, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+        return sorted(line for line in run.stdout.splitlines() if re.fullmatch(r"[\d ]+", line))
+
+    whole = parts("whole", 4)  # an epoch: 64 samples, 2 ranks of 8
+    assert len(whole) == 8 and sorted(parts("run", 2) + parts("run", 4)) == whole
+
+
 def test_flax_learns(shards: Path) -> None:
     pytest.importorskip("flax")
     losses = example("flax_training").main(str(shards), epochs=3)

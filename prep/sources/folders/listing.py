@@ -6,53 +6,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from ..extras import checked_ext
-from ..inputs import Extra, FileImage, SourceImage, is_folder, size_of
+from ..inputs import Extra, is_folder, size_of
 from ..litter import is_image_name, is_other_name, is_system
 from ..remarks import Remarks
+from .beside import Beside
+from .files import DiskFile, File
 
 SET_MARK, RUN_MARK = "manifest.json", ".unfinished"
 """What lies in a shard set, and beside the sets of an unfinished run."""
-
-
-class File(Protocol):
-    """A file in a listing."""
-
-    @property
-    def name(self) -> str:
-        """Its name without folders."""
-
-    @property
-    def path(self) -> str:
-        """Its path, for messages and for reading text files on a disk."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Its size."""
-
-    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """The file as an input."""
-
-    def extra(self, ext: str) -> Extra:
-        """The file as something that is kept with an image, under the extension `ext`."""
-
-
-class DiskFile(NamedTuple):
-    """A file on a disk."""
-
-    name: str
-    path: str
-    num_bytes: int
-
-    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """As `File` says."""
-        return FileImage(name, label, self.path, self.num_bytes, 0, extras)
-
-    def extra(self, ext: str) -> Extra:
-        """As `File` says."""
-        return Extra(ext, b"", self.path, 0, self.num_bytes)
 
 
 class Listing(NamedTuple):
@@ -72,6 +35,8 @@ class Folder:
     out: Path | None = None
     """A folder below that is left out, because shard sets are written there."""
     children: dict[str, "Folder"] = field(default_factory=dict)
+    beside: dict[frozenset[str], Beside] = field(default_factory=dict)
+    """What lies beside images, by the extensions that were asked for."""
 
     @cached_property
     def listing(self) -> Listing:
@@ -124,42 +89,28 @@ class Folder:
 
         Files that have an extension of `beside` and the stem of an image are read or kept with it: they are neither.
         """
-        used, wanted = self.remarks.used, frozenset(map(str.casefold, beside))
+        used, kept = self.remarks.used, self._kept_beside(beside) if beside else None
         for file in self.files:
-            if (used and file.path in used) or (wanted and self._is_beside(file, wanted)):
+            if (used and file.path in used) or (kept is not None and kept.has(file)):
                 continue
             if is_other_name(file.name):
                 self.remarks.pass_over("files beside images that are not images by name", file.path)
             else:
                 yield file
 
-    def _is_beside(self, file: File, wanted: frozenset[str]) -> bool:
-        stem, _, ext = file.name.partition(".")
-        return ext.casefold() in wanted and any(
-            other.name.partition(".")[2].casefold() not in wanted and not is_other_name(other.name)
-            for other in self.by_stem[stem]
-        )
-
     def has_images(self) -> bool:
         """Whether any file is an image by its name."""
         return any(is_image_name(file.name) for file in self.files)
 
-    @cached_property
-    def by_stem(self) -> dict[str, list[File]]:
-        """The files by their names up to the first dot."""
-        files: dict[str, list[File]] = {}
-        for file in self.files:
-            files.setdefault(file.name.partition(".")[0], []).append(file)
-        return files
-
     def files_beside(self, file: File, keep: Sequence[str]) -> tuple[Extra, ...]:
         """The files that have the stem of `file` and an extension that is to be kept: `1.txt` beside `1.jpg`."""
-        if not keep:
-            return ()
-        wanted = {name.casefold() for name in keep}
-        stem, _, own_ext = file.name.partition(".")
-        found = ((other, other.name.partition(".")[2].casefold()) for other in self.by_stem[stem])
-        return tuple(sorted(other.extra(checked_ext(ext)) for other, ext in found if ext in wanted and ext != own_ext))
+        return self._kept_beside(keep).of(file) if keep else ()
+
+    def _kept_beside(self, keep: Sequence[str]) -> Beside:
+        wanted = frozenset(map(str.casefold, keep))
+        if wanted not in self.beside:
+            self.beside[wanted] = Beside(self.files, wanted)
+        return self.beside[wanted]
 
     def has(self, name: str) -> bool:
         """Whether it holds a file called `name`."""

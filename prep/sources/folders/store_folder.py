@@ -22,7 +22,8 @@ from ...storage.by_offset import stand_in
 from ..inputs import MAX_INPUT_BYTES, Extra, SourceImage
 from ..litter import is_image_name, is_system
 from ..remarks import Remarks
-from .listing import RUN_MARK, SET_MARK, DiskFile, File, Folder, Listing
+from .files import DiskFile, File
+from .listing import RUN_MARK, SET_MARK, Folder, Listing
 
 LIST_THREADS = 32
 READ_BY_RANGES = (".tar", ".parquet")

@@ -29,6 +29,20 @@ def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000020", "step-00000050", "step-00000060"]
 
 
+def test_a_checkpoint_written_before_damaged_ones_stays_and_they_go(tmp_path: Path) -> None:
+    for step in (50, 60, 70):
+        save(tmp_path, step, keep=50)
+    for step in (60, 70):
+        (tmp_path / f"step-{step:08d}" / WEIGHTS).write_bytes(b"damaged")
+    found = newest_checkpoint(tmp_path)
+    assert found is not None and found.step == 50
+    save(tmp_path, 55, keep=50)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000050", "step-00000055"]
+    save(tmp_path, 100_000_000, keep=50)  # whose name has a digit more
+    save(tmp_path, 99_999_999, keep=50)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000050", "step-00000055", "step-99999999"]
+
+
 @pytest.mark.parametrize("name", [WEIGHTS, MOMENTUM, "state.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(

@@ -6,8 +6,8 @@ import pytest
 
 from alexkit.errors import InputError
 from alexkit.model.network.tables import wiring
-from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
-from alexkit.model.runs.recipe import Recipe, Training
+from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe, load_start
+from alexkit.model.runs.recipe import Recipe, RecipeChange, Training
 from alexkit.model.training.groups import group_settings
 
 
@@ -134,6 +134,28 @@ def test_a_json_file_that_is_no_run_is_refused(tmp_path: Path, text: str, words:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=rf"config.json: {words}"):
         load_recipe(str(tmp_path / "config.json"))
+
+
+def test_the_configuration_of_a_run_that_was_changed_is_its_last_recipe_and_trains_it_again(tmp_path: Path) -> None:
+    config = str(tmp_path / "config.json")
+
+    def write(history: object) -> None:
+        Path(config).write_text(json.dumps({"recipe": load_recipe("cifar10-19").to_json(), "history": history}))
+
+    write([{"step": 8, "set": {"training.rate": 0.5}}, {"step": 9, "set": {"training.epochs": 7}}])
+    assert load_recipe(config) == load_recipe("cifar10-19", ["training.rate=0.5", "training.epochs=7"])
+    faster, longer = (
+        RecipeChange(step=8, set={"training.rate": 0.5}),
+        RecipeChange(step=9, set={"training.epochs": 7}),
+    )
+    assert load_start(config) == (load_recipe("cifar10-19"), (faster, longer))
+    # What is typed holds throughout.
+    assert load_start(config, ["training.epochs=3"]) == (load_recipe("cifar10-19", ["training.epochs=3"]), (faster,))
+    for history in (3, [{"step": 8}], [{"step": 8, "set": {"training.speed": 1}}], [{"step": "x", "set": {}}]):
+        write(history)
+        for load in (load_recipe, load_start):
+            with pytest.raises(ValueError, match=r"config.json: damaged field \(history"):
+                load(config)
 
 
 def test_a_recipe_that_is_no_text_is_named(tmp_path: Path) -> None:

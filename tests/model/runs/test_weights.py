@@ -134,9 +134,12 @@ def test_a_pickle_is_named_as_such_with_the_line_that_converts_it(tmp_path: Path
         assert load_file((tmp_path / name).with_suffix(".safetensors"))["x"].shape == (1,)
 
 
-def test_a_plain_name_is_also_a_run_beside_this_one(tmp_path: Path) -> None:
+def test_a_plain_name_is_also_a_run_beside_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "config.json").write_text("{}")
+    assert find_start("first", tmp_path) == tmp_path / "first"
+    (tmp_path / "elsewhere/first").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")  # whose folder of that name is no run
     assert find_start("first", tmp_path) == tmp_path / "first"
     assert find_start("other.safetensors", tmp_path) == Path("other.safetensors")
 

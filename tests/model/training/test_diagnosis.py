@@ -1,12 +1,14 @@
 from math import log
 
+import numpy as np
 import pytest
 import torch
 
 from alexkit.model.network.tables import wiring
 from alexkit.model.processes.layout import Layout
 from alexkit.model.runs.load import load_recipe
-from alexkit.model.training.diagnosis import dead_fractions, diagnose, is_guessing, update_ratios
+from alexkit.model.runs.schedule import Plateau, Schedule
+from alexkit.model.training.diagnosis import Baseline, dead_fractions, diagnose, update_ratios
 from alexkit.model.training.learner import Learner
 from alexkit.pipeline import Batch
 
@@ -27,9 +29,50 @@ def batch(spread: float = 60.0, num_classes: int = 4) -> Batch:
     )
 
 
-def test_guessing_is_the_loss_of_equal_probabilities() -> None:
-    assert is_guessing(log(10), 10) and is_guessing(log(10) * 0.995, 10)
-    assert not is_guessing(log(10) * 0.98, 10)
+def baseline(train: list[int], scored: list[int] | None = None) -> Baseline:
+    return Baseline.of(np.array(train), np.array(scored or train))
+
+
+@pytest.mark.parametrize(
+    ("counts", "loss", "error", "verdict"),
+    [
+        ([1000] * 10, log(10), 0.9, "guessing"),
+        ([1000] * 10, 0.995 * log(10), 0.895, "guessing"),  # better, but by no more than chance makes it
+        ([1000] * 10, 0.98 * log(10), 0.9, "learning"),
+        ([1000] * 10, 2.6, 0.4, "learning"),  # and overfits
+        ([1000] * 10, 2.6, 0.9, "diverging"),
+        ([1000] * 10, float("nan"), 1.0, "diverging"),
+        ([8000, 2000], 0.5, 0.2, "guessing"),  # it knows which class is the commonest
+        ([8000, 2000], log(2), 0.2, "guessing"),  # and not even that
+        ([8000, 2000], 0.48, 0.2, "learning"),
+        ([8000, 2000], 0.9, 0.15, "learning"),
+        ([10, 10, 10, 10], 1.5, 0.6, "guessing"),  # better than 0.75, but of 40 images that is no sign
+    ],
+)
+def test_a_network_has_learned_when_its_loss_or_its_error_says_so(
+    counts: list[int], loss: float, error: float, verdict: str
+) -> None:
+    assert baseline(counts).verdict(loss=loss, error=error, num_images=sum(counts)) == verdict
+
+
+def test_a_network_that_knows_the_training_sets_class_sizes_alone_guesses_on_any_split() -> None:
+    other = baseline([8000, 2000, 0], [300, 400, 300])
+    stalled = -(0.3 * log(0.8) + 0.4 * log(0.2) + 0.3 * log(1 / 10003))
+    assert other.verdict(loss=stalled, error=0.7, num_images=1000) == "guessing"
+    assert other.verdict(loss=log(3), error=0.7, num_images=1000) == "guessing"
+    assert other.verdict(loss=1.0, error=0.7, num_images=1000) == "learning"
+
+
+def test_the_rate_of_a_network_that_overfits_is_divided_and_that_of_one_that_stalls_is_not() -> None:
+    def drops(*, loss: float, error: float) -> int:
+        plateau, schedule = Plateau(), Schedule()
+        for _ in range(37):
+            verdict = baseline([1000] * 10).verdict(loss=loss, error=error, num_images=10_000)
+            plateau = plateau.after(error, schedule, guessing=verdict == "guessing")
+        return plateau.drops
+
+    assert drops(loss=2.6, error=0.4) == 3
+    assert drops(loss=log(10), error=0.9) == 0
 
 
 def test_a_unit_is_dead_when_nothing_wakes_it() -> None:

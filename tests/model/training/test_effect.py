@@ -34,6 +34,9 @@ def test_every_key_of_a_built_in_recipe_has_an_effect(name: str) -> None:
         ("paper", ["network.norm=none", "network.map_norm=true"], "network.map_norm changes nothing here: the network"),
         ("b1", ["network.norm_scope=all"], "network.norm_scope changes nothing here"),
         ("paper", ["data.validate_on=none", "training.validate_every=3"], "data.validate_on is 'none'"),
+        ("146-2012-2011", ["training.rate=5.0"], "training.rate changes nothing here: training.param_groups"),
+        ("146-2009", ["schedule.kind=cosine"], "schedule.kind changes nothing here: training.param_groups gives every"),
+        ("t2c", ["schedule.warmup_epochs=3"], "schedule.warmup_epochs changes nothing here"),
         (
             "paper",
             [ALL_DECAY, "training.weight_decay=0.3"],

@@ -114,6 +114,10 @@ def test_a_fold_is_refused_where_the_split_is_not_and_where_the_run_has_begun(
         (tmp_path / split).symlink_to((three_splits / split).resolve())
     with pytest.raises(ValueError, match=r"has no val, but training.changes folds it in"):
         train(tmp_path, tmp_path / "run", FOLDED)
+    (tmp_path / "test").rename(tmp_path / "val")
+    with pytest.raises(ValueError, match=r"has no test, so val would be scored, which training.changes folds into"):
+        train(tmp_path, tmp_path / "run", FOLDED)
+    assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match=r"training.changes.fold_in cannot be changed on the way"):
         trainer = Trainer(
             load_recipe("cifar10-19", [*OVERRIDES, "data.validate_on=test"]), three_splits, whole, change=True

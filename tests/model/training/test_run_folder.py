@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from alexkit.model.runs.load import change_recipe, load_recipe
+from alexkit.model.evaluation.load import load_network
+from alexkit.model.runs.load import change_recipe, load_recipe, load_start
 from alexkit.model.runs.run import Run
+from alexkit.model.runs.weights import read_weights
 from alexkit.model.training.trainer import Trainer
 
 from .run_kit import OVERRIDES, SAVE_ALWAYS, Stopped, last_weights, numbers, train, weights
@@ -69,6 +71,73 @@ def test_a_run_is_changed_by_hand_from_the_step_it_stands_at_and_replays_it(shar
     train(shards, given, [*OVERRIDES, f"training.param_groups={groups}"])
     found, expected = weights(by_hand), weights(given)
     assert all(torch.allclose(found[name], expected[name], rtol=1e-4, atol=1e-6) for name in expected)
+    rates = [line["rate"] for line in numbers(given) if line["kind"] == "train"]
+    assert list(dict.fromkeys(rates)) == [0.002, 0.0005, 0.00005]  # what it learns at, whatever training.rate says
+    assert load_network(by_hand).recipe.training.rate == 0.0005
+    # Its configuration trains it again, with the change at its step.
+    recipe, history = load_start(str(by_hand / "config.json"), ["training.checkpoint_minutes=10"])
+    trainer = Trainer(recipe, shards, tmp_path / "again", device="cpu", history=history)
+    trainer.run()
+    trainer.close()
+    assert last_weights(tmp_path / "again") == last_weights(by_hand)
+
+
+def test_a_change_can_be_taken_back_and_one_that_waits_is_made_with_the_next(
+    shards: Path, finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+
+    def changes(*overrides: str) -> list[tuple[int, dict[str, Any]]]:
+        recipe = change_recipe(Run.open(folder).recipe_at(), overrides)
+        Trainer(recipe, shards, folder, device="cpu", change=True).close()
+        return [(change.step, change.set) for change in Run.open(folder).history]
+
+    slower, back = (24, {"training.rate": 0.0005}), (24, {"training.rate": 0.002})
+    assert changes("training.rate=0.0005") == [slower] and not (folder / "result.json").exists()
+    assert changes("training.rate=0.002") == [slower, back]
+    assert changes("training.rate=0.002") == [slower, back]  # it is so already
+    assert Run.open(folder).recipe_at() == Run.open(folder).recipe
+    assert changes("training.momentum=0.8")[2:] == [(24, {"training.momentum": 0.8})]
+    shutil.rmtree(folder / "checkpoints/step-00000024")
+    assert changes("training.momentum=0.8") == [(18, {"training.momentum": 0.8})]
+
+
+def test_a_changed_run_reads_the_data_as_it_was_changed_where_it_stands(
+    shards: Path, draw_shards: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    folder, sets = tmp_path / "run", tmp_path / "set"
+    shutil.copytree(finished, folder)
+    sets.mkdir()
+    for split in ("train", "val"):
+        (sets / split).symlink_to((shards / split).resolve())
+    (sets / "test").symlink_to(draw_shards(num_samples=30, size_px=32, split="test"))
+
+    def read(**options: bool) -> tuple[str, str]:
+        changes = ["data.validate_on=val", "data.on_error=replace"] if options else []
+        recipe = change_recipe(load_recipe("cifar10-19", OVERRIDES), changes)
+        trainer = Trainer(recipe, sets, folder, device="cpu", **options)
+        trainer.close()
+        assert trainer.data.validation is not None
+        return trainer.data.validation.shard_set.manifest.split, trainer.loader._arguments["on_error"]
+
+    assert read() == ("test", "raise")
+    assert read(change=True) == ("val", "replace")
+    assert read() == ("val", "replace")  # by the command of its start
+    # It stands at an earlier step than the names of its checkpoints say.
+    (folder / "checkpoints/step-00000024/weights.safetensors").write_bytes(b"damaged")
+    assert read() == ("test", "raise")
+
+
+def test_a_predecessor_that_is_not_finished_is_named(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_weights(finished)
+    assert not caplog.text
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run/result.json").unlink()
+    read_weights(tmp_path / "run")
+    assert "run: this run is not finished; starting from its checkpoint of step 24" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["training.batch_size=8", "network.without=['conv3']", "training.seed=1"])

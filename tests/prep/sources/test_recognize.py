@@ -144,6 +144,27 @@ def test_what_is_kept_with_images_is_neither_passed_over_nor_an_image(tmp_path: 
     assert line.startswith("files beside images that are not images by name: ") and line.endswith("/3.json")
 
 
+def test_names_with_dots_keep_what_has_their_whole_stem(tmp_path: Path) -> None:
+    names = ("a.1.jpg", "a.1.txt", "a.2.jpg", "a.txt", "a.1.mask.png", "b.jpg", "b.TXT", "c.1.txt", "d.TXT")
+    for name in names:
+        (tmp_path / "cat" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "cat" / name).write_bytes(name.encode())
+    found = open_source(tmp_path, SourceOptions(keep=("txt", "mask.png")))
+    assert {image.name: [extra.read() for extra in image.extras] for image in found.splits[0].images} == {
+        "cat/a.1.jpg": [b"a.1.mask.png", b"a.1.txt"],
+        "cat/a.2.jpg": [b"a.txt"],
+        "cat/b.jpg": [b"b.TXT"],
+    }
+    (line,) = found.passed_over
+    assert line.startswith("files beside images that are not images by name: 2, e.g. ")
+
+
+@pytest.mark.parametrize("keep", [("caption", "caption"), ("image caption", "image-Caption")])
+def test_nothing_is_kept_twice_under_one_name(keep: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="would be stored under one name"):
+        SourceOptions(keep=keep)
+
+
 def test_what_belongs_to_no_split_is_named(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, "train/a/1.jpg", "extra/a/1.jpg", "x.jpg", "train/y.jpg"))
     assert source.passed_over == (

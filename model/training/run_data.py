@@ -1,0 +1,165 @@
+"""What a run reads: its training batches, and the split that it is validated on."""
+
+import logging
+import os
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from ...cores import num_cores
+from ...errors import InputError
+from ...pipeline import CenterCrop, Loader, TrainAugment
+from ..processes.layout import Layout
+from ..runs.recipe import Recipe
+from .calendar import Calendar
+from .diagnosis import Baseline
+from .labels import require_classes, require_labels
+
+logger = logging.getLogger(__name__)
+
+# By `data.validate_on`; the first one that is there is taken.
+_SPLITS = {"val": ("val",), "test": ("test", "val"), "none": ()}
+
+
+def validation_split(recipe: Recipe, shards: Path) -> str | None:
+    """The split of the sets in `shards` to validate on, None where there is none."""
+    return next((split for split in _SPLITS[recipe.data.validate_on] if (shards / split).is_dir()), None)
+
+
+def require_validation(recipe: Recipe, shards: Path) -> str | None:
+    """`validation_split`, with a warning where there is none that says why.
+
+    InputError where the schedule needs one, and where the only one that is there is folded into the training set.
+    """
+    split = validation_split(recipe, shards)
+    if split is not None and any(split == change.fold_in for change in recipe.training.folds):
+        raise InputError(
+            f"{shards} has no {_SPLITS[recipe.data.validate_on][0]}, so {split} would be scored, which "
+            "training.changes folds into the training set; shard a test set, or --set data.validate_on=none"
+        )
+    if split is not None:
+        return split
+    splits = _SPLITS[recipe.data.validate_on]
+    why = f"{shards} has no {' and no '.join(splits)}" if splits else "data.validate_on = 'none'"
+    if recipe.schedule.kind == "plateau":
+        raise InputError(
+            f"{why}, but schedule.kind = 'plateau' lowers the rate by the validation error; choose another "
+            "schedule, e.g. --recipe original, or shard a validation set"
+        )
+    logger.warning("nothing is validated: %s", why)
+    return None
+
+
+class RunData:
+    """The loaders of a run in one of its processes; they are made anew where the recipe has changed what they show.
+
+    Args:
+        recipe: That of the run's first step here.
+        split: The split to validate on, as `require_validation` has found it.
+        shards: Folder of the sets.
+        calendar: When which splits are trained on.
+        layout: This process's place.
+        device: Where batches lie.
+
+    Raises InputError for sets that cannot be opened, do not fit each other, or hold nothing to learn.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        split: str | None,
+        *,
+        shards: Path,
+        calendar: Calendar,
+        layout: Layout,
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.split = recipe, split
+        self.shards, self.calendar, self.layout, self.device = shards, calendar, layout, device
+        self.augment, self.splits = recipe.data.augment(), calendar.phases[0].splits
+        self.validation: Loader | None = None
+        self.loader = self._loader(self.splits, self.augment)
+        try:  # a start that is refused leaves nothing open
+            require_labels(self.loader.shard_set)
+            self._open_validation()
+        except BaseException:
+            self.close()
+            raise
+
+    def follow(self, recipe: Recipe, step: int) -> None:
+        """Show what `recipe` has for the step after `step` finished ones."""
+        before, self.recipe = self.recipe, recipe
+        changed = recipe.data.on_error != before.data.on_error
+        augment, splits = recipe.at(self.calendar.finished(step)).data.augment(), self.calendar.of_step(step).splits
+        if changed or (augment, splits) != (self.augment, self.splits):
+            # The old loader has begun this epoch's first batches, with the old augmentation.
+            state = self.loader.state_dict()
+            self.loader.close()
+            folded, self.augment, self.splits = splits != self.splits, augment, splits
+            self.loader = self._loader(splits, augment)
+            self._forget_baselines()
+            if folded:  # a split is folded in at the start of an epoch
+                self.loader.set_epoch(self.calendar.finished(step))
+            else:
+                self.loader.load_state_dict(state)
+        if changed or recipe.data.validate_on != before.data.validate_on:
+            self.split = require_validation(recipe, self.shards)
+            self._open_validation()
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """What guessing scores on the training batches."""
+        return Baseline.of(self.loader.class_counts, self.loader.class_counts)
+
+    @cached_property
+    def validation_baseline(self) -> Baseline:
+        """What guessing scores on the split that is validated on."""
+        assert self.validation is not None
+        return Baseline.of(self.loader.class_counts, self.validation.class_counts)
+
+    def close(self) -> None:
+        """Release the loaders' threads and files."""
+        self.loader.close()
+        if self.validation is not None:
+            self.validation.close()
+
+    def _open_validation(self) -> None:
+        if self.validation is not None:
+            self.validation.close()
+        self.validation = None
+        self._forget_baselines()
+        if self.split is None:
+            return
+        data = self.recipe.data
+        view = CenterCrop(crop=data.crop, mean=data.mean, mean_from=self.shards / "train")
+        self.validation = self._loader((self.split,), view)
+        require_labels(self.validation.shard_set)
+        require_classes(self.loader.shard_set, self.validation.shard_set)
+
+    def _forget_baselines(self) -> None:
+        for name in ("baseline", "validation_baseline"):
+            self.__dict__.pop(name, None)
+
+    def _loader(self, splits: tuple[str, ...], augment: TrainAugment | CenterCrop) -> Loader:
+        num_replicas = self.layout.num_replicas
+        batch_size, rest = divmod(self.recipe.training.batch_size, num_replicas)
+        if rest:
+            raise InputError(
+                f"training.batch_size {self.recipe.training.batch_size} does not divide among {num_replicas} replicas; "
+                f"choose a multiple of {num_replicas}"
+            )
+        return Loader(
+            [self.shards / split for split in splits] if len(splits) > 1 else self.shards / splits[0],
+            batch_size=batch_size,
+            augment=augment,
+            device=str(self.device),
+            seed=self.recipe.training.seed,
+            replica=self.layout.replica,
+            num_replicas=num_replicas,
+            order=self.recipe.data.order,
+            drop_last=self.recipe.data.drop_last,
+            on_error=self.recipe.data.on_error,
+            channels_last=True,
+            num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
+        )
