@@ -95,6 +95,37 @@ def test_a_target_is_made_of_members_and_draws(draw_shards: Any) -> None:
     assert len(boxes) == 4 and all(len(side) == 8 for side in boxes)
 
 
+class Stumbles:
+    """A target that raises once at one sample, as one that reads a member which is not there."""
+
+    def __init__(self, key: str, error: Exception) -> None:
+        self.key, self.error, self.seen = key, error, 0
+
+    def __call__(self, example: Example) -> int:
+        if example.key == self.key and not self.seen:
+            self.seen += 1
+            raise self.error
+        return example.label
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(KeyError("facts"), KeyError), (OSError(5, "disk"), OSError), (StopIteration(), RuntimeError)],
+    ids=["KeyError", "OSError", "StopIteration"],
+)
+def test_batches_before_the_one_whose_target_fails_come_first(
+    draw_shards: Any, error: Exception, expected: type[Exception]
+) -> None:
+    options: dict[str, Any] = {"batch_size": 8, "augment": CenterCrop(crop=56)}
+    with Loader(draw_shards(), target=Stumbles("sample-0026", error), **options) as loader:
+        loop = iter(loader)
+        given = [next(loop).indices.tolist() for _ in range(3)]
+        assert given == [list(range(start, start + 8)) for start in (0, 8, 16)]
+        with pytest.raises(expected):
+            next(loop)
+        assert [batch.indices[0] for batch in loop] == [24, 32]  # nothing is lost when it is asked again
+
+
 def test_members_are_found_behind_long_names(tmp_path: Path) -> None:
     import io
     import tarfile

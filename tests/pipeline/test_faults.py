@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexkit.pipeline import CenterCrop, Example, Loader, TrainAugment
+from alexkit.pipeline import CenterCrop, Loader, TrainAugment
 from alexkit.pipeline.backends.buffers import Buffers
 from alexkit.pipeline.epochs.schedule import LocalBatch
 from alexkit.pipeline.storage import CorruptSamples, Samples
@@ -48,37 +48,6 @@ def test_a_corrupt_image_is_named_with_shard_key_and_offset(copied: Path) -> Non
         pytest.raises(ValueError, match=rf"train-00001\.tar: sample 'sample-0021' at offset {offset}: .*on_error"),
     ):
         list(loader)
-
-
-class Stumbles:
-    """A target that raises once at one sample, as one that reads a member which is not there."""
-
-    def __init__(self, key: str, error: Exception) -> None:
-        self.key, self.error, self.seen = key, error, 0
-
-    def __call__(self, example: Example) -> int:
-        if example.key == self.key and not self.seen:
-            self.seen += 1
-            raise self.error
-        return example.label
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [(KeyError("facts"), KeyError), (OSError(5, "disk"), OSError), (StopIteration(), RuntimeError)],
-    ids=["KeyError", "OSError", "StopIteration"],
-)
-def test_batches_before_the_one_whose_target_fails_come_first(
-    draw_shards: Any, error: Exception, expected: type[Exception]
-) -> None:
-    options: dict[str, Any] = {"batch_size": 8, "augment": EVALUATE}
-    with Loader(draw_shards(), target=Stumbles("sample-0026", error), **options) as loader:
-        loop = iter(loader)
-        given = [next(loop).indices.tolist() for _ in range(3)]
-        assert given == [list(range(start, start + 8)) for start in (0, 8, 16)]
-        with pytest.raises(expected):
-            next(loop)
-        assert [batch.indices[0] for batch in loop] == [24, 32]  # nothing is lost when it is asked again
 
 
 def test_checksums_are_compared_without_touching_what_is_mapped(draw_shards: Any) -> None:
