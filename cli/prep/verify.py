@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..terminal import examples, note, one_line_errors
+from ..terminal import as_typed, examples, note, one_line_errors
 from .arguments import ENGINE, SHARDS, WORKERS, find_damage, sets_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
     """
     if quick and decode:
         raise click.UsageError("--quick looks only at names and sizes, --decode at every image; give one of them")
-    note(f"checking {shards}")
+    shown = as_typed(str(shards))
+    note(f"checking {shown}")
     if engine == "local" and not quick:
         from ...prep.workers import start_ahead
 
@@ -43,16 +44,16 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
     from dataclasses import asdict
 
     depth: Depth = "quick" if quick else "decode" if decode else "hashes"
-    findings = {folder: find_damage(folder, depth, workers, engine) for folder in sets_of(shards)}
+    findings = {as_typed(str(folder)): find_damage(folder, depth, workers, engine) for folder in sets_of(shards)}
     num_findings = sum(map(len, findings.values()))
     if as_json:
-        click.echo(json.dumps({str(folder): [asdict(one) for one in found] for folder, found in findings.items()}))
+        click.echo(json.dumps({folder: [asdict(one) for one in found] for folder, found in findings.items()}))
     else:
         for folder, found in findings.items():
             for finding in found:
                 click.echo(f"{folder}/{finding}")
         click.echo(f"findings: {num_findings}" if num_findings else "all good")
         if num_findings:
-            repair = shlex.join(["alexprep", "repair", str(shards), "SOURCE"])
+            repair = shlex.join(["alexprep", "repair", shown, "SOURCE"])
             note(f"to make again what is damaged, from the images it was made of: {repair}")
     raise SystemExit(1 if num_findings else 0)

@@ -111,6 +111,7 @@ def test_what_is_not_a_set_of_labeled_images_is_refused_before_anything_is_writt
     [
         ("cls", lambda i: b"%d\n" % (i % 2), {}, [0, 1, 0, 1], ["0", "1"]),
         ("cls", lambda i: [b"dog", b"cat"][i % 2], {}, [1, 0, 1, 0], ["cat", "dog"]),
+        ("cls", lambda i: b"%03d" % (98 + i), {}, [0, 1, 2, 3], ["098", "099", "100", "101"]),
         ("json", lambda i: json.dumps({"label": i % 2, "caption": "x"}).encode(), {}, [0, 1, 0, 1], ["0", "1"]),
         ("json", lambda i: json.dumps({"class_name": "ba"[i % 2]}).encode(), {}, [1, 0, 1, 0], ["a", "b"]),
         ("json", lambda i: json.dumps({"kind": i}).encode(), {"label_key": "kind"}, [0, 1, 2, 3], ["0", "1", "2", "3"]),
@@ -236,6 +237,20 @@ def test_damage_of_an_adopted_set_is_found_and_where_it_shows_placed(written_by_
         shard.write_bytes(good[:place] + byte + good[place + 1 :])
         (finding,) = verify_set(written_by_webdataset)
         assert (finding.file, finding.key) == ("x.tar", key) and words in finding.problem
+
+
+def test_one_damaged_image_among_labels_of_digits_is_the_only_finding(tmp_path: Path) -> None:
+    """Classes called 098 to 103 are names, which say nothing of a class index; also where index.bin is lost."""
+    members = {f"{i}.{ext}": png(i) if ext == "png" else b"%03d" % (98 + i) for i in range(6) for ext in ("png", "cls")}
+    write_tar(tmp_path / "x.tar", members)
+    adopted = adopt_webdataset(tmp_path, tmp_path / "adopted")
+    content = (tmp_path / "x.tar").read_bytes()
+    place = content.index(members["3.png"]) + 60
+    (tmp_path / "x.tar").write_bytes(content[:place] + b"?" + content[place + 1 :])
+    for depth in ("hashes", "decode"):
+        assert [finding.key for finding in verify_set(adopted, depth=depth)] == ["3"]
+    (adopted / "index.bin").unlink()
+    assert [(one.file, one.key) for one in verify_set(adopted)] == [("index.bin", None), ("x.tar", "3")]
 
 
 def test_extras_of_our_own_sets_are_none(draw_shards: Any) -> None:
