@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...cores import num_cores
-from ..locations import SHARDS_TO_READ
+from ..locations import SHARDS_TO_READ, LocalPath
 from ..terminal import progress
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from ...prep.build.integrity.verify_shard import Finding
     from ...prep.format.manifest import Manifest
     from ...prep.format.shard_set import ShardSet
+    from ...prep.storage import Location
     from ...prep.workers import Engine
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FOLDER_OR_LIST = click.Path(path_type=Path)
+FOLDER = LocalPath(file_okay=False)
 SHARDS = click.argument("shards", type=SHARDS_TO_READ, default=Path("shards"), envvar="ALEXKIT_SHARDS")
 WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per CPU core]")
 ENGINE = click.option(
@@ -31,9 +31,11 @@ ENGINE = click.option(
 )
 
 
-def named_or_default(words: Sequence[str | Path]) -> Path:
+def named_or_default(words: "Sequence[str | Location]") -> "Location":
     """SHARDS where another argument follows it: the first of `words` or, without, what `SHARDS` is by default."""
-    return Path(words[0] if words else os.environ.get("ALEXKIT_SHARDS") or "shards")
+    from ...prep.storage import parse_location
+
+    return parse_location(words[0] if words else os.environ.get("ALEXKIT_SHARDS") or "shards")
 
 
 def train_set(shards: Path) -> "ShardSet":

@@ -6,7 +6,7 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import examples, note, one_line_errors, progress
+from ..terminal import as_typed, examples, note, one_line_errors, progress
 from .arguments import SHARDS, WORKERS, sets_of
 
 
@@ -27,7 +27,7 @@ def inspect(shards: Path, png: bool, quick: bool, as_json: bool, workers: int | 
     It has samples of every class, counts, sizes, colors, mixing, duplicates within and across splits, and what was left
     out. SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
     """
-    note(f"looking at {shards}")
+    note(f"looking at {as_typed(str(shards))}")
     import json
 
     from ...prep.format.files import whole_file

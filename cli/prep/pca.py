@@ -7,7 +7,7 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import examples, note, one_line_errors, progress
+from ..terminal import as_typed, examples, note, one_line_errors, progress
 from .arguments import ENGINE, SHARDS, WORKERS, train_set
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
     Prints a table, compares with the statistics written with the shards, and writes pca.json, pca.png and mean.png
     beside the shards.
     """
-    note(f"adding up the pixels of {shards}")
+    note(f"adding up the pixels of {as_typed(str(shards))}")
     if engine == "local":
         from ...prep.workers import start_ahead
 
@@ -41,7 +41,6 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
     from ...prep.reports.pca_plot import save_mean_image, save_pca_plot
 
     shard_set = train_set(shards)
-    require("matplotlib")  # now, not after a pass over all images
     manifest = shard_set.manifest
     with progress("adding up", manifest.num_samples, "images") as update:
         num_workers = num_cores() if workers is None else workers
@@ -50,6 +49,14 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
     with whole_file(shard_set.folder / "pca.json") as file:
         file.write(json.dumps(report.to_json(), indent=1, sort_keys=True).encode() + b"\n")
     save_mean_image(shard_set.folder / "mean.png", sums.mean_image_HWC())
+    click.echo(json.dumps(report.to_json()) if as_json else _color_table(report, manifest.num_samples))
+    for name in ("pca.json", "mean.png"):
+        note(f"wrote {shard_set.folder / name}")
+    try:
+        require("matplotlib")
+    except ImportError as error:
+        note(f"no pca.png: {error}")
+        return
     save_pca_plot(
         shard_set.folder / "pca.png",
         title=f"{manifest.num_samples} images, {manifest.split} split",
@@ -57,9 +64,7 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
         mean_image_HWC=sums.mean_image_HWC(),
         pixels_PC=sample_pixels(shard_set),
     )
-    click.echo(json.dumps(report.to_json()) if as_json else _color_table(report, manifest.num_samples))
-    for name in ("pca.json", "pca.png", "mean.png"):
-        note(f"wrote {shard_set.folder / name}")
+    note(f"wrote {shard_set.folder / 'pca.png'}")
 
 
 def _color_table(report: "ColorReport", num_images: int) -> str:
@@ -73,13 +78,13 @@ def _color_table(report: "ColorReport", num_images: int) -> str:
         "",
         f"{'':2}{'eigenvalue':>12} {'(0-1)':>11}{'std. dev.':>11} {'(0-1)':>9}{'share':>8}   eigenvector r, g, b",
     ]
-    total = sum(color.eigenvalues_K)
-    for k, (value, sigma, vector) in enumerate(
-        zip(color.eigenvalues_K, color.standard_deviations_K, color.eigenvectors_KC, strict=True)
+    for k, (sigma, share, vector) in enumerate(
+        zip(color.standard_deviations_K, color.shares_K, color.eigenvectors_KC, strict=True)
     ):
+        value = max(color.eigenvalues_K[k], 0.0)
         lines.append(
             f"{k + 1:2}{value:12.3f} {f'({value / 255**2:.6f})':>11}{sigma:11.3f} {f'({sigma / 255:.5f})':>9}"
-            f"{value / total:8.2%}   {vector[0]:+.4f} {vector[1]:+.4f} {vector[2]:+.4f}"
+            f"{share:8.2%}   {vector[0]:+.4f} {vector[1]:+.4f} {vector[2]:+.4f}"
         )
     mean_difference = max(abs(a - b) for a, b in zip(color.mean_C, report.fused.mean_C, strict=True))
     sigma_difference = max(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import InputError
-from ..terminal import examples, note, one_line_errors, words
+from ..terminal import as_typed, examples, note, one_line_errors, words
 from .arguments import ENGINE, SHARDS, WORKERS, find_damage, sets_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
     """
     if quick and decode:
         raise click.UsageError("--quick looks only at names and sizes, --decode at every image; give one of them")
-    note(f"checking {shards}")
+    shown = as_typed(str(shards))
+    note(f"checking {shown}")
     if engine == "local" and not quick:
         from ...prep.workers import start_ahead
 
@@ -49,17 +50,19 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
 
     depth: Depth = "quick" if quick else "decode" if decode else "hashes"
     sets = sets_of(shards)
-    findings = {folder: _findings(folder, depth, workers, engine, alone=len(sets) == 1) for folder in sets}
+    findings = {
+        as_typed(str(folder)): _findings(folder, depth, workers, engine, alone=len(sets) == 1) for folder in sets
+    }
     num_findings = sum(map(len, findings.values()))
     if as_json:
-        click.echo(json.dumps({str(folder): [asdict(one) for one in found] for folder, found in findings.items()}))
+        click.echo(json.dumps({folder: [asdict(one) for one in found] for folder, found in findings.items()}))
     else:
         for folder, found in findings.items():
             for finding in found:
                 click.echo(f"{folder}/{finding}")
         click.echo(f"findings: {num_findings}" if num_findings else "all good")
         if any(finding.file != MANIFEST_NAME for found in findings.values() for finding in found):
-            repair = shlex.join(["alexprep", "repair", str(shards), "SOURCE"])
+            repair = shlex.join(["alexprep", "repair", shown, "SOURCE"])
             note(f"to make again what is damaged, from the images it was made of: {repair}")
     raise SystemExit(1 if num_findings else 0)
 
@@ -75,5 +78,5 @@ def _findings(folder: Path, depth: "Depth", workers: int | None, engine: "Engine
         if alone and isinstance(error, InputError) and not (folder / MANIFEST_NAME).exists():
             raise  # another folder than was meant
         problem = words(error).removeprefix(f"{folder / MANIFEST_NAME}: ").removeprefix(f"{folder}: ")
-        return [Finding(file=MANIFEST_NAME, problem=problem)]
+        return [Finding(file=MANIFEST_NAME, problem=as_typed(problem))]
     return find_damage(folder, depth, workers, engine)

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...errors import InputError
-from ..format.dataset_card import write_dataset_card
+from ..format.dataset_card import CARD_NAME, write_dataset_card
 from ..format.files import create_once, remove_abandoned
 from ..format.manifest import MANIFEST_NAME, Manifest
-from ..format.shard_set import ShardSet
-from ..format.timm_info import write_timm_info
+from ..format.shard_set import SPLITS, ShardSet
+from ..format.timm_info import TIMM_INFO_NAME, write_timm_info
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
 from ..workers import KeptWorkers
@@ -118,14 +118,32 @@ def build_shards(
                 _refuse_what_does_not_fit(out, source, options, wanted, now)
             built = _build(_with_kept_listing(builds, source, work, shared), on_split)
             if len(built) == len(builds):
-                write_timm_info(out, [one.shard_set for one in built])
-                write_dataset_card(out, [one.shard_set for one in built])
+                shard_sets = _all_sets(out, built)
+                write_timm_info(out, shard_sets)
+                if shared is not None:
+                    shared.pull_card()
+                write_dataset_card(out, shard_sets)
                 if shared is not None:
                     shared.finish()
                 _remove(work)
                 for folder in (out, *(build.folder for build in builds)):
                     remove_abandoned(folder)
         return built
+
+
+def _all_sets(out: Path, built: list[BuiltSplit]) -> list[ShardSet]:
+    """The sets of this run and those that other runs put beside them: what is in `out` describes all."""
+    found = {one.shard_set.manifest.split: one.shard_set for one in built}
+    for split in SPLITS:
+        if split not in found and (out / split / MANIFEST_NAME).exists():
+            try:
+                shard_set = ShardSet.open(out / split)
+                if shard_set.url is None:
+                    shard_set.sample_index()  # damage of a set that is not of this run shall not end it
+                found[split] = shard_set
+            except InputError as error:
+                logging.getLogger(__name__).warning("%s; left out of %s and %s", error, CARD_NAME, TIMM_INFO_NAME)
+    return [found[split] for split in SPLITS if split in found]
 
 
 def _with_kept_listing(

@@ -124,6 +124,11 @@ class Manifest:
         """Damaged images that were kept by `lenient`."""
         return len(self.patched)
 
+    @property
+    def labels_are_indices(self) -> bool:
+        """Whether the label members hold class indices; those of adopted tars may hold names."""
+        return not self.unknown or all(entry.id == str(entry.index) for entry in self.classes)
+
     def write(self, folder: Path) -> None:
         """Write `folder/manifest.json`, whole."""
         data = asdict(self)

@@ -1,5 +1,6 @@
 """What in a folder could be a split, found by names and first looks, and how each would be read."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -181,7 +182,7 @@ def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions)
     folder.remarks.used.add(str(table))
     listed = {image.container for image in found.images}
     for file in folder.images():
-        if file.path not in listed:
+        if os.path.normpath(file.path) not in listed:
             folder.remarks.pass_over(f"images that {table.name} does not list", file.path)
     return replace(found, name=split)
 

@@ -36,7 +36,7 @@ from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
-from .split_names import split_called
+from .split_names import missing_parts, split_called
 from .val_fraction import hold_out
 
 _WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -204,6 +204,8 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             raise InputError(f"{candidate.path}: holds no images; put some there, or remove it")
         if (missing := incomplete(candidate.path, split)) is not None:
             remarks.note(missing)
+        if (missing := missing_parts(file.name for file in candidate.files)) is not None:
+            remarks.note(f"{candidate.path}: {missing}; is the download complete?")
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
     names = source.devkit.names if source.devkit else class_names(source.path, remarks)
@@ -242,6 +244,8 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
 def _way_out(folder: Folder) -> str:
     zips = [file.path for file in folder.files if file.name.lower().endswith(".zip")]
     if zips:
+        if Path(zips[0]).is_file():
+            refuse_zipped_kaggle(open_zip(Path(zips[0]), Remarks()))
         return f"a zip of class folders is read when it is SOURCE itself: name {zips[0]}"
     return "'alexprep shard --help' lists the layouts"
 
@@ -302,11 +306,12 @@ def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit 
 
 
 def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
-    """The only thing in `folder`, where that is a folder of folders: the one that holds the classes or splits."""
+    """The only folder in `folder`, where it holds folders, tars or parquet files, and so the classes or splits."""
     if len(folder.folders) != 1 or folder.has_images() or options.class_depth is not None:
         return None
     inner = folder.child(folder.folders[0])
-    return inner if inner.folders and not inner.has_images() else None
+    holds_any = inner.folders or any(file.name.endswith((".parquet", ".tar")) for file in inner.files)
+    return inner if holds_any and not inner.has_images() else None
 
 
 def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:

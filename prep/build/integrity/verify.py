@@ -59,6 +59,7 @@ def verify_set(
                 first_sample=first if has_samples else None,
                 pixels=manifest.pixels,
                 num_classes=len(manifest.classes),
+                labels_are_indices=manifest.labels_are_indices,
                 decode=depth == "decode",
             ),
             entry.num_samples,

@@ -66,6 +66,8 @@ class VerifyJob:
     """How the set's images are stored."""
     num_classes: int
     """Rows of the class table."""
+    labels_are_indices: bool
+    """Whether the label members hold class indices, as in all shards but some adopted ones."""
     decode: bool
     """Whether every image is decoded."""
 
@@ -185,14 +187,16 @@ def _image_problem(job: VerifyJob, image: bytes, heartbeat: Heartbeat, poisoned:
 
 
 def _label_problem(job: VerifyJob, index: ShardIndex, i: int, label: int, content: mmap.mmap, ours: bool) -> str | None:
-    """What is wrong with a label that is written as a number; adopted sets have names and JSON too."""
+    """What is wrong with a label that is written as a number; of names and JSON in adopted sets nothing is said."""
     offset, size = int(index.label_offsets[i]), int(index.label_sizes[i])
     found = content[offset : offset + size]
+    if not ours:
+        found = found.strip()  # others end the number with a line break
+    if not job.labels_are_indices or index.label_ext != LABEL_EXT:
+        return None
     if job.first_sample is None:
         wrong = found != b"%d" % NO_LABEL and (not found.isdigit() or int(found) >= job.num_classes)
         return f"label {found[:20]!r} is none of the {job.num_classes} classes" if wrong else None
-    if not ours and (index.label_ext != LABEL_EXT or not found.isdigit()):
-        return None  # a name or JSON
     return f"label {found[:20]!r}, {label} when it was written" if found != b"%d" % label else None
 
 

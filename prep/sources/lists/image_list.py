@@ -72,7 +72,7 @@ def read_image_list(path: Path, options: SourceOptions, remarks: Remarks) -> tup
             raise InputError(f"{where}: {written} leads out of {path.parent}; write an absolute path if that is meant")
         elif "\\" in written and not (path.parent / written).exists():
             written = written.replace("\\", "/")  # written on Windows
-        opened = url or os.path.normpath(path.parent / written)
+        opened = url or _local(path.parent, written)
         if opened in lines:
             raise InputError(f"{where}: {written} again, first in line {lines[opened]}; list every image once")
         lines[opened] = number
@@ -191,6 +191,18 @@ def _url(where: str, written: str) -> StoreUrl | None:
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return location if isinstance(location, StoreUrl) else None
+
+
+def _local(folder: Path, written: str) -> str:
+    """The path that is opened. One below the list's folder begins as that was named, whether it is absolute or not, so
+    that the same list gives the same paths of images below it wherever it is called from.
+    """
+    opened = os.path.normpath(folder / written)
+    if not folder.is_absolute() and opened.startswith("/"):
+        base = os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118 - once for every row
+        if opened.startswith(base):
+            return os.path.normpath(folder / opened[len(base) :])
+    return opened
 
 
 def _look_at(urls: list[StoreUrl]) -> dict[StoreUrl, Listed]:

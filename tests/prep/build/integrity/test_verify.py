@@ -47,6 +47,7 @@ def check_shard(folder: Path, number: int) -> list[Finding]:
         first_sample=sum(entry.num_samples for entry in manifest.shards[:number]),
         pixels=manifest.pixels,
         num_classes=len(manifest.classes),
+        labels_are_indices=True,
         decode=False,
     )
     return verify_one_shard(job, Heartbeat(new_state(multiprocessing.get_context())), {})
