@@ -192,9 +192,20 @@ class _WrittenFile(io.BufferedRandom):
         raise io.UnsupportedOperation("fileno")
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let every OSError of the block name a file, `path` where it names none: those of a read do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """SHA-256 of a file, in hexadecimal; an OSError names the file."""
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
