@@ -295,7 +295,7 @@ def _lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
 
 def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
     try:
-        (found, *others) = read_image_list(path, source.options, source.remarks)
+        (found, *others) = read_image_list(path, source.options, source.remarks, base=source.folder.address)
     except Unlabeled:
         raise
     except InputError as error:
