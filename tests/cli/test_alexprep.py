@@ -122,6 +122,10 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("shard", "{source}", "--format", "tga"), "is not one of 'jpeg', 'png', 'raw'"),
         (("shard", "{source}", "--filter", "sinc"), "is not one of 'bilinear'"),
         (("shard", "{source}", "--quality", "101"), "'--quality': 101 is not in the range"),
+        (
+            ("shard", "{source}", "--quality", "90", "--format", "png"),
+            "--quality is for JPEG; leave it out",
+        ),
         (("shard", "{source}", "--seed", "-1"), "'--seed': -1 is not in the range"),
         (("shard", "{source}", "--images-per-shard", "0"), "'--images-per-shard': 0 is not in the range"),
         (("shard", "{source}", "--workers", "0"), "'--workers': 0 is not in the range x>=1"),
