@@ -124,6 +124,7 @@ def _open_at(location: Location, path: Path, options: SourceOptions, out: Locati
     """The source at `location`; `path` is its own, or of one in a store that of the folder for copies."""
     remarks = Remarks()
     if isinstance(location, Path) and path.is_file() and path.suffix.lower() != ".zip":
+        options.refuse_unread(path, ["list"])
         description, splits = _read_list(path, options, remarks)
     else:
         folder = _folder_at(location, path, out, remarks)
@@ -190,6 +191,7 @@ def _read_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[st
 def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
     source, chosen, are_splits = _choose(source)
     remarks = source.remarks
+    source.options.refuse_unread(source.path, {candidate.layout for candidate in chosen})
     splits: list[SourceSplit] = []
     described: list[str] = []
     for candidate in chosen:
@@ -293,7 +295,7 @@ def _lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
 
 def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
     try:
-        (found, *others) = read_image_list(path, source.options, source.remarks)
+        (found, *others) = read_image_list(path, source.options, source.remarks, base=source.folder.address)
     except Unlabeled:
         raise
     except InputError as error:

@@ -8,6 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from ...storage import StoreUrl
 from ..inputs import Extra, is_folder, size_of
 from ..litter import is_image_name, is_other_name, is_system
 from ..remarks import Remarks
@@ -86,6 +87,11 @@ class Folder:
     def files(self) -> tuple[File, ...]:
         """The files in it."""
         return self.listing.files
+
+    @property
+    def address(self) -> StoreUrl | None:
+        """Its address, where it is in a store."""
+        return None
 
     def child(self, name: str) -> "Folder":
         """The folder called `name` in it."""

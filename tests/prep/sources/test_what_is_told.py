@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from alexkit.errors import InputError
-from alexkit.prep.sources import open_source
+from alexkit.prep.sources import SourceOptions, open_source
 from alexkit.prep.sources.extras import origin_of
 from alexkit.prep.sources.split_names import missing_parts
 
@@ -112,3 +112,23 @@ def test_parquet_files_in_the_only_folder_are_read_also_where_rows_hold_but_path
     assert [image.read() for image in found.splits[0].images] == [b"1.jpg", b"2.jpg"]
     assert any("1 of 2 files; 1 missing, e.g. train-00001-of-00002" in note for note in found.notes)
     assert any("read plain_text/, the only folder in it" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"label_column": "label"},
+            "--label-column is for list, parquet, img2dataset; this is read as class-folders:",
+        ),
+        ({"label_key": "label"}, "--label-key is for webdataset, .* leave the option out"),
+        ({"image_column": "path"}, "--image-column is for list"),
+    ],
+)
+def test_options_that_say_nothing_of_a_source_are_refused(tmp_path: Path, options: dict[str, str], words: str) -> None:
+    put(tmp_path / "set", "cat/1.jpg")
+    with pytest.raises(InputError, match=words):
+        open_source(tmp_path / "set", SourceOptions(**options))  # type: ignore[arg-type]
+    (tmp_path / "set/list.csv").write_text("path,label\ncat/1.jpg,cat\n")
+    with pytest.raises(InputError, match=r"list.csv: --class-depth is for class-folders, kaggle; .* read as list"):
+        open_source(tmp_path / "set/list.csv", SourceOptions(class_depth=1))
