@@ -84,7 +84,7 @@ class Loader:
         target: A function of an `Example`, called on the host for each sample; what it returns comes collated in
             `Batch.targets`.
         mix: Mixup and cutmix of every training batch on its device; `Batch.labels` are then probabilities.
-        sampling: `Subset`, `ClassBalanced`, `Weighted` or `Mixed`; None means all samples once an epoch.
+        sampling: `Subset` or, in training, `ClassBalanced`, `Weighted` or `Mixed`; None means all samples once.
         drop_last: Whether training drops the tail that fills no global batch, another one each epoch unless the order
             is fixed. Else the last batch is filled up from the start of the epoch, with `mask` False, so that replicas
             take as many steps.

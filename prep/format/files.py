@@ -61,7 +61,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 raise OSError(error.errno, error.strerror, str(path)) from None
         partial.replace(path)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a read-only disk, where there is none
+            partial.unlink()
         if isinstance(error, OSError) and error.filename in (str(partial), partial):
             raise type(error)(error.errno, error.strerror, str(path)) from None
         if isinstance(error, Exception) and raw is not None and (first := raw.error) is not None:
@@ -90,8 +91,13 @@ def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool
             _rename_once(partial, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.filename in (str(partial), partial):
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
     sync_folder(path.parent)
     return True
 
@@ -190,6 +196,11 @@ class _WrittenFile(io.BufferedRandom):
 
     def fileno(self) -> int:
         raise io.UnsupportedOperation("fileno")
+
+
+def no_writing(error: OSError) -> bool:
+    """Whether an error says that nothing may be written there: a disk mounted read-only, a folder of another user."""
+    return error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
