@@ -6,7 +6,7 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import as_typed, examples, note, one_line_errors, progress
+from ..terminal import as_typed, examples, note, note_written, one_line_errors, progress
 from .arguments import SHARDS, WORKERS, sets_of
 
 
@@ -76,10 +76,10 @@ def inspect(shards: Path, png: bool, quick: bool, as_json: bool, workers: int | 
             )
         pictures = "" if alike is None else f", {len(alike)} of the same picture"
         click.echo(f"groups of duplicates: {len(equal)} of the same bytes{pictures}")
-    note(f"wrote {page}")
+    note_written(page)
     if png:
         for survey in surveys:
             path = survey.shard_set.folder / "samples.png"
             with whole_file(path) as file:
                 contact_sheet(survey).save(file, "PNG")
-            note(f"wrote {path}")
+            note_written(path)

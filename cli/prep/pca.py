@@ -7,7 +7,7 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import as_typed, examples, note, one_line_errors, progress
+from ..terminal import as_typed, examples, note, note_written, one_line_errors, progress
 from .arguments import ENGINE, SHARDS, WORKERS, train_set
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
     save_mean_image(shard_set.folder / "mean.png", sums.mean_image_HWC())
     click.echo(json.dumps(report.to_json()) if as_json else _color_table(report, manifest.num_samples))
     for name in ("pca.json", "mean.png"):
-        note(f"wrote {shard_set.folder / name}")
+        note_written(shard_set.folder / name)
     try:
         require("matplotlib")
     except ImportError as error:
@@ -64,7 +64,7 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
         mean_image_HWC=sums.mean_image_HWC(),
         pixels_PC=sample_pixels(shard_set),
     )
-    note(f"wrote {shard_set.folder / 'pca.png'}")
+    note_written(shard_set.folder / "pca.png")
 
 
 def _color_table(report: "ColorReport", num_images: int) -> str:

@@ -16,6 +16,7 @@ from servers import ACCESS_KEY, SECRET_KEY
 from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import draw_image
+from ..hub_stand_in import hub
 
 pytestmark = pytest.mark.slow
 
@@ -178,6 +179,14 @@ def test_a_readme_of_ones_own_stays_and_the_cards_list_all_splits(photos: Path, 
     assert store_at(f"{s3}/mine").read("README.md") == b"mine"
     card = store_at(f"{s3}/ours").read("README.md").decode()
     assert "train/train-*.tar" in card and "val/val-*.tar" in card
+    with hub() as server:
+        settings = {"HF_ENDPOINT": server.address, "HF_TOKEN": "right", "HF_HUB_DISABLE_XET": "1"}
+        settings |= {"HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1", "TMPDIR": str(tmp_path)}
+        done = alexprep("push", f"{s3}/ours", "me/ours", **settings)
+        assert done.returncode == 0, done.stderr
+        sent = {path: digest(content) for (_, path), content in server.files.items()}
+    names = [name for name in stored(f"{s3}/ours") if "/" in name]
+    assert {name: sent[name] for name in names} == {name: stored(f"{s3}/ours")[name] for name in names}
 
 
 @pytest.mark.parametrize("case", ["bad signature", "missing", "no server"])
