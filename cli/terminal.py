@@ -104,6 +104,11 @@ def note(words: str) -> None:
         click.echo(words, err=True)
 
 
+def warn(words: str) -> None:
+    """A line on stderr that --quiet shows too: what was left out, or could not be read."""
+    click.echo(as_typed(words), err=True)
+
+
 def if_interrupted(words: str) -> None:
     """What Ctrl-C or SIGTERM shall say from now on: what was kept, and how to go on."""
     click.get_current_context().meta[_KEPT] = words
