@@ -83,6 +83,15 @@ def test_source_and_output_on_a_failing_store_give_the_local_set(
     assert again.returncode == 0 and "was complete" in again.stdout, again.stderr
 
 
+def test_an_output_below_its_source_is_never_read(remote_photos: str, expected: dict[str, str], tmp_path: Path) -> None:
+    command = ("shard", remote_photos, "--out", f"{remote_photos}/shards", *OPTIONS)
+    for said in ("train", "was complete"):
+        done = alexprep(*command, TMPDIR=str(tmp_path))
+        assert done.returncode == 0 and said in done.stdout, done.stderr
+    assert f"folders of shard sets: {remote_photos}/shards" in done.stderr
+    assert stored(f"{remote_photos}/shards") == expected
+
+
 def test_a_writer_of_another_set_is_refused(photos: Path, s3: str, expected: dict[str, str], tmp_path: Path) -> None:
     out = f"{s3}/out"
     assert alexprep("shard", str(photos), "--out", out, *OPTIONS, TMPDIR=str(tmp_path)).returncode == 0
