@@ -1,5 +1,7 @@
 """Addresses where a command takes a folder: shard sets, sources and outputs may lie in an object store."""
 
+import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -71,15 +73,38 @@ class ShardsToRead(click.Path):
         location = _parsed(parse_location, value)
         if not isinstance(location, StoreUrl):
             return super().convert(value, param, ctx)
-        folder = Path(tempfile.mkdtemp(prefix="alexkit-"))
-        copy = folder / location.name
-        copied: set[Path] = set()
-        if ctx is not None:
-            stands_for(ctx, copy, location)
-            ctx.call_on_close(lambda: _finish(folder, copied))
-        click.echo(f"{location}: copied to {copy} while this command runs", err=True)
-        copied |= _parsed(lambda url: _copy(url, copy), location)
-        return copy
+        return copy_of(location, ctx)
+
+
+class LocalPath(click.Path):
+    """A path on this machine; an address is refused, of which a path would make a folder `s3:`."""
+
+    def __init__(self, *, file_okay: bool = True, exists: bool = False, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay, exists=exists, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        from ..prep.storage import StoreUrl, parse_location
+
+        if isinstance(location := _parsed(parse_location, value), StoreUrl):
+            self.fail(f"{location}: is in a store; it must be on this machine: name a local path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def copy_of(url: Any, ctx: click.Context | None, *, keep_new: bool = True) -> Path:
+    """A copy of all that is below `url`, a StoreUrl, until the command ends.
+
+    Files that the command writes beside it are moved to the current folder then, unless `keep_new` is False.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="alexkit-"))
+    copy: Path = folder / url.name
+    copied: set[Path] = set()
+    if ctx is not None:
+        stands_for(ctx, copy, url, is_copy=True)
+        ctx.call_on_close(lambda: _finish(folder, copy, copied if keep_new else set()))
+    click.echo(f"{url}: copied to {copy} while this command runs", err=True)
+    copied |= _parsed(lambda url: _copy(url, copy), url)
+    return copy
 
 
 LOCATION = LocationType()
@@ -116,12 +141,29 @@ def cache_options(command: Any) -> Any:
     return folder(limit(command))
 
 
-def _finish(folder: Path, copied: set[Path]) -> None:
-    for path in folder.rglob("*"):
-        if copied and path.is_file() and path not in copied:
-            click.echo(f"{path.name}: here, since the shard set is remote", err=True)
-            shutil.move(path, Path.cwd() / path.name)
-    shutil.rmtree(folder, ignore_errors=True)
+def _finish(folder: Path, copy: Path, copied: set[Path]) -> None:
+    """Move what was written beside the `copied` files to the current folder, and remove the copy."""
+    try:
+        for path in sorted(folder.rglob("*")):
+            if copied and path.is_file() and path not in copied:
+                name = _moved_here(path, "-".join(path.relative_to(copy).parts))
+                click.echo(f"{name}: here, since the shard set is remote", err=True)
+    except OSError as error:
+        click.echo(f"Error: {words(error)}; what was written is in {folder}", err=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _moved_here(path: Path, name: str) -> str:
+    """Move a file to the current folder as `name`, or with a number where that is taken; how it is called there."""
+    for number in itertools.count(2):
+        with contextlib.suppress(FileExistsError), Path(name).open("xb") as target:
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, target)
+            return name
+        stem = Path(name).stem.removesuffix(f"-{number - 1}") if number > 2 else Path(name).stem
+        name = f"{stem}-{number}{path.suffix}"
+    raise AssertionError
 
 
 def _copy(url: Any, folder: Path) -> set[Path]:

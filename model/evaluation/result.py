@@ -34,6 +34,8 @@ class Predictions:
     """Where its weights come from; None for several together."""
     probabilities: dict[ViewKind, NDArray[np.float32]]
     """By kind of views (N, classes) float32, means over the views, by image index."""
+    members: tuple[Origin, ...] = ()
+    """Of several together, where the weights of each come from."""
     weights: tuple[float, ...] | None = None
     """Searched weights of the networks in it, fitted on all labeled images; its probabilities are cross-fitted, each
     image's with weights that were searched without it."""
@@ -64,6 +66,8 @@ class EvaluationResult:
     """Each network by itself, then several together."""
     label_sets: LabelSets | None = None
     """Other labels to judge by, several for an image; None for the set's own."""
+    labels: str | None = None
+    """The name of their file."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers should know."""
 
@@ -188,6 +192,7 @@ class EvaluationResult:
         return {
             "shards": self.shards,
             "split": self.split,
+            "labels": self.labels,
             "images": len(self.keys),
             "labeled_images": self.num_labeled,
             "classes": len(self.classes),
@@ -202,6 +207,8 @@ class EvaluationResult:
         result: dict[str, Any] = {"name": row.name}
         if row.origin is not None:
             result["checkpoint"] = {"step": row.origin.step, "sha256": row.origin.sha256}
+        if row.members:
+            result["members"] = [{"step": one.step, "sha256": one.sha256} for one in row.members]
         if row.weights is not None:
             result["weights"] = list(row.weights)
         return result | {view: score_json(one, top5=self.has_top5) for view, one in scores.items() if one.num_images}

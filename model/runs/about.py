@@ -12,7 +12,7 @@ class About:
     title: str = ""
     """What it trains, in a few words."""
     claims: tuple[str, ...] = ()
-    """Ids of the paper's claims that it serves, as docs/claims.md lists them."""
+    """Ids of the paper's claims that it serves, as docs/claims/index.md lists them."""
     data: str = ""
     """Which data it needs."""
     train_images: int = 0

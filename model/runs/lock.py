@@ -1,7 +1,6 @@
 """One owner per run folder: an exclusive lock that the system takes back when its owner ends, however it ends."""
 
 import contextlib
-import errno
 import fcntl
 import json
 import logging
@@ -11,10 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...errors import InputError
+from ...prep.format.files import NO_LOCKS
 
 LOCK = ".lock"
-# Of file systems that have no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +57,7 @@ class RunLock:
                 f"{self.folder}: {self._owner()} is training this run; wait for it, or choose another --name"
             ) from None
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             log.warning("%s: this file system has no locks; see to it that nobody else trains this run", self.folder)
 

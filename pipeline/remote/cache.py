@@ -14,7 +14,6 @@ a cache on a disk of its own. What a shard costs does not grow with their number
 """
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ...errors import InputError
-from ...prep.format.files import free_bytes
+from ...prep.format.files import free_bytes, lock_file
 from .unsynced import Unsynced
 
 WAIT_S = 120.0  # for others to drop what they use, when the cache is full of it
@@ -79,7 +78,7 @@ class ShardCache:
         self._lease_path = self._leases / f"{os.getpid()}-{uuid.uuid4().hex}.lease"
         with self._locked():
             self._lease = os.open(self._lease_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-            fcntl.flock(self._lease, fcntl.LOCK_EX)
+            lock_file(self._lease, self._lease_path)
             self._remove_partial_files_of_the_dead()
             self._unsynced.remove_of_crashes()
             self._write_bound(self._usage().total)
@@ -163,7 +162,7 @@ class ShardCache:
         """Only one process, and one thread of it, changes the folder."""
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock_file(descriptor, self.folder / "lock")
             self._lock = descriptor
             yield
         finally:
@@ -184,7 +183,7 @@ class ShardCache:
         path = self._shards / f"{sha256}.partial"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(descriptor, path, wait=False)
         except BlockingIOError:
             os.close(descriptor)
             return None
@@ -248,7 +247,7 @@ class ShardCache:
             except FileNotFoundError:
                 continue
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(descriptor, path, wait=False)
             except BlockingIOError:
                 leased |= _held_by(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
             else:
@@ -261,7 +260,7 @@ class ShardCache:
         for path in self._shards.glob("*.partial"):
             descriptor = os.open(path, os.O_RDWR)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(descriptor, path, wait=False)
                 path.unlink()
             except BlockingIOError:
                 continue

@@ -7,7 +7,6 @@ ID comes from the manifests, so another set at the same address has another face
 are; `ShardSet.open` reads it.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import InputError
-from ...prep.format.files import whole_file
+from ...prep.format.files import lock_file, whole_file
 from ...prep.format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, manifest_digest
 from ...prep.format.sample_index import SAMPLE_INDEX_NAME
 from ...prep.format.shard_set import REMOTE_NAME, SPLITS
@@ -104,7 +103,7 @@ def _fill(url: StoreUrl, folder: Path, content: bytes) -> None:
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_file(descriptor, folder / "lock")
         yield
     finally:
         os.close(descriptor)

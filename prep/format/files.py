@@ -5,6 +5,7 @@ flushed to the disk, then renamed.
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -24,6 +25,9 @@ if sys.platform != "win32":
 _BUFFER_BYTES = 2**20
 PARTIAL_SUFFIX = ".partial"
 """Ends the name of a file that is being written; one whose writer is gone is nobody's and may be removed."""
+NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
+"""What file systems without locks answer: Lustre that is not mounted with `-o flock`, some of a network."""
+_NO_HARD_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))  # exFAT, SMB
 _OURS = re.compile(r"[.-][0-9a-f]{12}" + re.escape(PARTIAL_SUFFIX) + "$")
 
 
@@ -57,7 +61,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 raise OSError(error.errno, error.strerror, str(path)) from None
         partial.replace(path)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a read-only disk, where there is none
+            partial.unlink()
         if isinstance(error, OSError) and error.filename in (str(partial), partial):
             raise type(error)(error.errno, error.strerror, str(path)) from None
         if isinstance(error, Exception) and raw is not None and (first := raw.error) is not None:
@@ -69,7 +74,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool:
     """Give `path` this content unless it is there already, whole and at once; whether it was not there.
 
-    `content` may be a function that writes it.
+    `content` may be a function that writes it. Raises OSError also on a disk that has neither hard links nor locks.
     """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
     try:
@@ -78,13 +83,35 @@ def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool
                 file.write(content)
             else:
                 content(file)
-        os.link(partial, path)
+        try:
+            os.link(partial, path)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            _rename_once(partial, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.filename in (str(partial), partial):
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
     sync_folder(path.parent)
     return True
+
+
+def _rename_once(partial: Path, path: Path) -> None:
+    """What `os.link` does where a disk has no hard links, under a lock; FileExistsError when `path` is there."""
+    lock = path.with_name(f"{path.name}.lock{PARTIAL_SUFFIX}")
+    with lock.open("ab") as file:
+        lock_file(file, lock)
+        if is_new := not path.exists():
+            partial.replace(path)
+        lock.unlink(missing_ok=True)  # whoever waits for it finds `path`
+    if not is_new:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -92,26 +119,44 @@ def remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
         if not _OURS.search(path.name):
             continue
-        with contextlib.suppress(OSError), path.open("rb") as file:  # locked, or finished meanwhile
-            _lock(file, wait=False)
+        with contextlib.suppress(OSError), path.open("rb") as file:  # locked, finished meanwhile, or without locks
+            lock_file(file, path, wait=False)
             path.unlink()
 
 
-def _lock(file: io.FileIO | io.BufferedReader, *, wait: bool) -> None:
-    """Take the file's lock, which its end and that of the process give back; Windows keeps open files from removal."""
-    if sys.platform != "win32":
+def lock_file(file: int | BinaryIO | io.FileIO | io.BufferedIOBase, path: Path, *, wait: bool = True) -> None:
+    """Take the lock of an open file, which its end and that of the process give back.
+
+    Raises BlockingIOError when another has it and we do not `wait`, and OSError that says so where the disk has none.
+    Windows, where nothing is done, keeps open files from removal.
+    """
+    if sys.platform == "win32":
+        return
+    try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        reason = "this disk has no file locks; choose a folder on another one (Lustre has them with '-o flock')"
+        raise OSError(error.errno, reason, str(path)) from None
 
 
 class _NamedFile(io.FileIO):
-    """A new file whose errors name it, also those of writing, as on a full disk; locked as long as it is open."""
+    """A new file whose errors name it, also those of writing, as on a full disk; locked as long as it is open.
+
+    Where a disk has no locks nothing is taken for abandoned, so that it needs none.
+    """
 
     error: OSError | None = None
     """The first of them; libraries raise what they like after it, torch a RuntimeError."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x+")
-        _lock(self, wait=True)
+        try:
+            lock_file(self, path)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
         if not path.exists():  # taken for abandoned between the two lines before
             self.close()
             self.__init__(path)  # type: ignore[misc]
@@ -153,9 +198,25 @@ class _WrittenFile(io.BufferedRandom):
         raise io.UnsupportedOperation("fileno")
 
 
+def no_writing(error: OSError) -> bool:
+    """Whether an error says that nothing may be written there: a disk mounted read-only, a folder of another user."""
+    return error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let every OSError of the block name a file, `path` where it names none: those of a read do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """SHA-256 of a file, in hexadecimal; an OSError names the file."""
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -47,7 +47,17 @@ def column_extra(name: str, value: object) -> Extra | None:
         kind, content = "txt", value.encode("utf-8", "surrogateescape")
     else:
         kind, content = "json", json.dumps(value, sort_keys=True, default=str).encode()
-    return Extra(checked_ext(f"{re.sub('[^A-Za-z0-9_-]+', '-', name)}.{kind}"), content, num_bytes=len(content))
+    return Extra(checked_ext(f"{member_name(name)}.{kind}"), content, num_bytes=len(content))
+
+
+def member_name(column: str) -> str:
+    """What the member of a column is called, without its kind: `image caption` is stored as `image-caption.txt`."""
+    return re.sub("[^A-Za-z0-9_-]+", "-", column)
+
+
+def extensions_of(name: str) -> tuple[str, ...]:
+    """The extensions that what `--keep NAME` asks for may be stored under: as a file or member, or as a column."""
+    return (name.casefold(), *(f"{member_name(name)}.{kind}" for kind in ("txt", "json", "bin")))
 
 
 def column_extras(keep: Iterable[str], row: Mapping[str, object]) -> list[Extra]:

@@ -1,9 +1,11 @@
 """What a person can say about a source where looking at it is not enough."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ...errors import InputError
+from .extras import member_name
 
 Layout = Literal[
     "class-folders",
@@ -20,6 +22,15 @@ Layout = Literal[
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MAX_CLASS_DEPTH = 2048
 """Folders in a path of 4096 bytes, which is the longest that Linux takes."""
+
+
+# The layouts that look at an option; `--unlabeled`, `--keep` and `--val-fraction` are of all.
+_READ_BY: dict[str, tuple[Layout, ...]] = {
+    "class_depth": ("class-folders", "kaggle"),
+    "label_key": ("webdataset", "img2dataset", "list", "parquet"),
+    "label_column": ("list", "parquet", "img2dataset"),
+    "image_column": ("list", "parquet", "webdataset"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +61,19 @@ class SourceOptions:
             raise InputError(f"class depth must be 1 to {MAX_CLASS_DEPTH}, got {self.class_depth}")
         if self.val_fraction is not None and not 0 < self.val_fraction < 1:
             raise InputError(f"val fraction must be between 0 and 1, got {self.val_fraction}")
+        stored: dict[str, str] = {}
         for name in self.keep:
+            if (other := stored.get(stem := member_name(name).casefold())) is not None:
+                raise InputError(f"--keep: {other!r} and {name!r} would be stored under one name; keep one of them")
+            stored[stem] = name
             if name.lower() == "cls" or not name.strip() or "/" in name:
                 raise InputError(f"--keep: {name!r} cannot be kept; name further members or columns, as caption,json")
+
+    def refuse_unread(self, where: object, layouts: Collection[Layout]) -> None:
+        """InputError for an option that says nothing of a source whose splits are read as `layouts`."""
+        for name, readers in _READ_BY.items():
+            if getattr(self, name) is not None and not set(readers) & set(layouts):
+                raise InputError(
+                    f"{where}: --{name.replace('_', '-')} is for {', '.join(readers)}; this is read as "
+                    f"{', '.join(sorted(layouts))}: leave the option out"
+                )

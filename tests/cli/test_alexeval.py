@@ -81,11 +81,17 @@ def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, ru
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def members(scores: Path) -> list[dict[str, str]]:
+    """The networks of the row of all together."""
+    found: list[dict[str, str]] = json.loads(scores.read_text())["rows"][2]["members"]
+    return found
+
+
 def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
     shards: Path, runs: list[Path], tmp_path: Path
 ) -> None:
     run, stored, scores = runs[0], tmp_path / "results", tmp_path / "scores.json"
-    scores.write_text(call("--shards", shards, run, "--views", "nine", "--json").stdout)
+    scores.write_text(call("--shards", shards, *runs, "--views", "nine", "--json").stdout)
     picture = tmp_path / "figure.png"
     printed = call("claims", run, "--scores", scores, "--store", stored, "--picture", picture)
     assert printed.exit_code == 0 and picture.read_bytes().startswith(b"\x89PNG"), printed.output
@@ -97,6 +103,11 @@ def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
     assert [one.val_error for one in record.epochs] == [line["top1_error"] for line in log if line["kind"] == "val"]
     nine = json.loads(scores.read_text())["rows"][0]["nine"]
     assert (record.scores["nine"].images, record.scores["nine"].top1_error) == (39, nine["top1_error"])
+    rows, sha256 = json.loads(scores.read_text())["rows"], [one["sha256"] for one in members(scores)]
+    assert record.scores["nine"].split == "val" and record.weights_sha256 == sha256[0]
+    (average,) = record.together
+    assert average.members == tuple(sorted(sha256))
+    assert average.scores["nine"].top1_error == rows[2]["nine"]["top1_error"]
     assert record.scores["center"].top1_error == json.loads((run / "result.json").read_text())["top1_error"]
     assert record.train_images == 100 and record.seconds > 0
     kernels = load_file(sorted((run / "checkpoints").iterdir())[-1] / "weights.safetensors")["conv1.weight"]
@@ -107,6 +118,13 @@ def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
     assert call("claims", stored / "one.json").stdout == printed.stdout  # the record says all that the run does
     rows = json.loads(call("claims", stored / "one.json", "--json").stdout)
     assert [row["ours"] for row in rows if row["id"] == "F3"] == [f"color in one: {100 * color:.0f} %"]
+    for key, value, words in (
+        ("split", "train", "on the training images"),
+        ("labels", "real.json", "labels of real.json"),
+    ):
+        scores.write_text(json.dumps({**json.loads(scores.read_text()), "split": "val", key: value}))
+        refused = call("claims", run, "--scores", scores)
+        assert refused.exit_code == 1 and words in refused.stderr
     (stored / "one.json").write_text('{"name": 1}')
     refused = call("claims", stored / "one.json")
     assert refused.exit_code == 1 and "one.json: name must be text, got 1" in refused.stderr
@@ -220,6 +238,15 @@ def test_a_run_from_another_dataset_is_refused_in_one_line(
     assert result.exit_code == 1 and "this run is from another dataset" in result.output
 
 
+def test_a_run_is_evaluated_beside_a_training_set_of_some_of_its_classes(
+    draw_shards: Callable[..., Path], runs: list[Path], tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split).symlink_to(draw_shards(num_samples=20, size_px=32, num_classes=4, split=split))
+    result = call("--shards", tmp_path, runs[0], "--views", "center")
+    assert result.exit_code == 0 and "20 images" in result.output, result.output
+
+
 def test_weights_that_are_not_finite_are_refused_by_name(shards: Path, runs: list[Path], tmp_path: Path) -> None:
     (newest,) = sorted((runs[0] / "checkpoints").iterdir())[-1:]
     weights = load_file(newest / "weights.safetensors")
@@ -247,8 +274,10 @@ def test_predict_names_classes_of_loose_images_and_goes_on_after_a_bad_one(runs:
     for number in range(3):
         Image.fromarray(draw_image(number, 1, 48)).save(folder / f"{number}.png")
     (folder / "bad.jpg").write_bytes(b"no image")
-    result = call("predict", runs[0], folder, "--json", "--top", 2, "--picture", tmp_path / "p.png")
+    no_addresses = ["http://127.0.0.1/a b.jpg", "http://[bad", f"http://{'a' * 70}.org/x.jpg"]
+    result = call("predict", runs[0], *no_addresses, folder, "--json", "--top", 2, "--picture", tmp_path / "p.png")
     assert result.exit_code == 1 and "bad.jpg" in result.stderr
+    assert all(f"{address}: " in result.stderr for address in no_addresses)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [Path(line["image"]).name for line in lines] == ["0.png", "1.png", "2.png"]
     network = load_network(runs[0])
@@ -269,6 +298,13 @@ def test_the_nearest_neighbor_of_a_training_image_is_itself(shards: Path, runs: 
     found = json.loads(result.stdout)["neighbors"]
     assert found[0]["key"] == batch.keys[0] and len(found) == 3
     assert found[0]["distance"] < 0.5 * found[1]["distance"]
+    (kept,) = (path for path in (runs[0] / "features").iterdir() if path.name.startswith("local4-"))
+    whole = kept.read_bytes()
+    for damaged in (whole[:-1000], b""):
+        kept.write_bytes(damaged)
+        again = call("neighbors", runs[0], tmp_path / "first.png", *words)
+        assert again.exit_code == 0 and json.loads(again.stdout)["neighbors"] == found, again.output
+        assert kept.read_bytes() == whole
 
 
 def test_filters_are_drawn_and_their_color_is_counted(runs: list[Path], tmp_path: Path) -> None:
@@ -290,6 +326,10 @@ def test_codes_are_compared_with_the_exact_answer(shards: Path, runs: list[Path]
     before = kept.stat().st_mtime_ns
     assert call(*words).exit_code == 0 and kept.stat().st_mtime_ns == before
     assert call(*words, "--epochs", 1).exit_code == 0 and kept.stat().st_mtime_ns != before
+    codes = kept.read_bytes()
+    for path in (kept, kept.with_suffix(".safetensors")):  # damaged ones are made anew
+        path.write_bytes(path.read_bytes()[:-10])
+        assert call(*words, "--epochs", 1).exit_code == 0 and kept.read_bytes() == codes
 
 
 def test_exported_files_are_checked_in_the_same_command(shards: Path, runs: list[Path], tmp_path: Path) -> None:

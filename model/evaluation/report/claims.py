@@ -11,8 +11,8 @@ from ...network.switches import Switches
 from ...network.tables import wiring
 from ...network.wiring import sizes
 from ...runs.load import built_in_recipes, load_about
-from .effects import Comparison, Effect, Group, effects, groups_of
-from .run_records import RunRecord
+from .effects import VIEW_WORDS, Comparison, Effect, Estimate, Group, effects, groups_of, ten_views_effects
+from .run_records import RunRecord, Scored
 
 Needs = Literal["nothing", "CIFAR-10", "ImageNet", "other data"]
 
@@ -30,7 +30,13 @@ class Claim:
     needs: Needs
     """The data that shows it."""
     top1_error: float | None = None
-    """The printed top-1 error by ten views, 0-1, where one network is to have it."""
+    """The printed top-1 error by ten views, 0-1, where one network or one average is to have it."""
+    split: Literal["val", "test"] = "val"
+    """The split that it is of."""
+    data: str = "ILSVRC"
+    """The training set that it is of, as records name it."""
+    together: tuple[tuple[frozenset[str], int], ...] = ()
+    """Of networks averaged: recipes, and how many of them. Empty for one network."""
     comparisons: tuple[Comparison, ...] = ()
     """Effects that it names."""
 
@@ -59,56 +65,65 @@ def _flips(on: bool) -> Callable[[RunRecord], bool]:
     )
 
 
-_NET_145 = _recipe("original", "t2a", "t2b")
+_PLAIN = frozenset({"original", "t2a", "t2b"})
+_PRETRAINED = frozenset({"146-2012-2011", "t2c", "t2d"})
+_NET_145 = _recipe(*_PLAIN)
 
 
-def _without(what: str, *names: str) -> tuple[Comparison, ...]:
-    return (Comparison(what=what, measure="error", less=_NET_145, more=_recipe(*names)),)
+def _without(what: str, keys: tuple[str, ...], *names: str) -> tuple[Comparison, ...]:
+    return (Comparison(what=what, measure="error", less=_NET_145, more=_recipe(*names), keys=keys),)
 
 
 CLAIMS = (
     Claim(id="T1", claim="ILSVRC 2010 test set, ten views; one view", printed="37.5 / 17.0; 39.0 / 18.3 %",
-          needs="ImageNet", top1_error=0.375),
+          needs="ImageNet", top1_error=0.375, split="test"),
     Claim(id="T2a", claim="ILSVRC 2012, one network", printed="40.7 / 18.2 %", needs="ImageNet", top1_error=0.407),
-    Claim(id="T2b", claim="ILSVRC 2012, five networks", printed="38.1 / 16.4 %", needs="ImageNet"),
+    Claim(id="T2b", claim="ILSVRC 2012, five networks", printed="38.1 / 16.4 %", needs="ImageNet",
+          top1_error=0.381, together=((_PLAIN, 5),)),
     Claim(id="T2c", claim="ILSVRC 2012, one pre-trained network", printed="39.0 / 16.6 %", needs="other data",
           top1_error=0.390),
-    Claim(id="T2d", claim="ILSVRC 2012, seven networks", printed="36.7 / 15.4 %", needs="other data"),
+    Claim(id="T2d", claim="ILSVRC 2012, seven networks", printed="36.7 / 15.4 %", needs="other data",
+          top1_error=0.367, together=((_PLAIN, 5), (_PRETRAINED, 2))),
     Claim(id="T3", claim="ImageNet Fall 2009, half and half", printed="67.4 / 40.9 %", needs="other data",
-          top1_error=0.674),
+          top1_error=0.674, data="10,184 classes"),
     Claim(id="F1", claim="ReLU reaches 25 % training error sooner than tanh", printed="6 times", needs="CIFAR-10",
           comparisons=(Comparison(what="tanh against ReLU", measure="epochs to 25 %", less=_f1("relu"),
-                                  more=_f1("tanh")),)),
+                                  more=_f1("tanh"),
+                                  keys=("network.activation", "training.rate", "training.epochs")),)),
     Claim(id="F2", claim="sizes of the network", printed="60 million parameters, 650,000 neurons", needs="nothing"),
     Claim(id="F3", claim="one column's kernels are gray, the other's colored", printed="picture", needs="ImageNet"),
     Claim(id="F4", claim="likeliest classes, nearest images", printed="picture", needs="ImageNet"),
     Claim(id="B1", claim="two GPUs against one", printed="-1.7 / -1.2 points", needs="ImageNet",
           comparisons=(Comparison(what="two columns less one", measure="error", less=_recipe("t1"),
-                                  more=_recipe("b1")),)),
+                                  more=_recipe("b1"), keys=("network.kind",)),)),
     Claim(id="B2", claim="response normalization", printed="-1.4 / -1.2 points; CIFAR-10: 13 to 11 %",
           needs="CIFAR-10", comparisons=(
               Comparison(what="11 % less 13 % network", measure="error", less=_recipe("cifar10-11"),
-                         more=_recipe("cifar10-13")),
+                         more=_recipe("cifar10-13"), keys=("network.kind",)),
               Comparison(what="18 % less 19 % network", measure="error", less=_recipe("cifar10-18"),
-                         more=_recipe("cifar10-19-140")),
-              *_without("with less without", "b2"))),
+                         more=_recipe("cifar10-19-140"), keys=("network.kind",)),
+              *_without("with less without", ("network.norm",), "b2"))),
     Claim(id="B3", claim="overlapping pooling", printed="-0.4 / -0.3 points", needs="ImageNet",
-          comparisons=_without("3/2 less 2/2", "b3")),
+          comparisons=_without("3/2 less 2/2", ("network.pooling",), "b3")),
     Claim(id="B4", claim="ten views against one; crops and mirror images against overfitting",
           printed="-1.5 / -1.3 points; no number", needs="ImageNet", comparisons=(
-              *_without("with less without crops and mirror images", "b4"),
-              Comparison(what="mirror images less none", measure="error", less=_flips(True), more=_flips(False)))),
+              *_without("with less without crops and mirror images", ("data.crop_draw", "data.flip"), "b4"),
+              Comparison(what="mirror images less none", measure="error", less=_flips(True), more=_flips(False),
+                         keys=("data.flip",)))),
     Claim(id="B5", claim="color noise", printed="over 1 point of top-1", needs="ImageNet",
-          comparisons=_without("with less without", "b5")),
+          comparisons=_without("with less without", ("data.jitter", "training.changes"), "b5")),
     Claim(id="B6", claim="dropout doubles the steps and stops overfitting", printed="twice", needs="ImageNet",
-          comparisons=_without("with less without", "b6")),
+          comparisons=_without("with less without", ("network.dropout",), "b6")),
     Claim(id="B7", claim="weight decay lowers the training error; biases of 1 speed the start", printed="no number",
           needs="CIFAR-10", comparisons=(
-              Comparison(what="decay less none", measure="training error", less=_decay(False), more=_decay(True)),
+              Comparison(what="decay less none", measure="training error", less=_decay(False), more=_decay(True),
+                         keys=("training.weight_decay",)),
               Comparison(what="decay less none", measure="training error", less=_NET_145,
-                         more=_recipe("b7-decay")))),
+                         more=_recipe("b7-decay"), keys=("training.weight_decay",)),
+              Comparison(what="biases of 1 less 0", measure="training error of the first epoch", less=_NET_145,
+                         more=_recipe("b7-bias"), keys=("network.bias",)))),
     Claim(id="B8", claim="a middle layer removed", printed="about -2 points of top-1", needs="ImageNet",
-          comparisons=_without("with less without", "b8-conv2", "b8-conv3", "b8-conv4")),
+          comparisons=_without("with less without", ("network.without",), "b8-conv2", "b8-conv3", "b8-conv4")),
 )  # fmt: skip
 
 
@@ -146,15 +161,49 @@ def _ours(claim: Claim, own: Sequence[Group], groups: Sequence[Group]) -> tuple[
         words = "; ".join(map(_color, found))
         return (*_row(words, found), needs)
     comparisons = [effect for comparison in claim.comparisons for effect in effects(comparison, groups)]
+    if claim.id == "B4":
+        comparisons = ten_views_effects(groups) + comparisons
     if comparisons:
         used = list({id(group): group for effect in comparisons for group in effect.groups}.values())
         return (*_row("; ".join(effect.words for effect in comparisons), used), _status(comparisons))
+    if claim.together:
+        return _together(claim, own, groups, needs)
     scored = [group for group in own if group.view]
     if not scored:
         return "", "", "", "", needs
-    right = [group for group in scored if group.first.data == "ILSVRC"]
-    status = _printed(claim, right) if right and claim.top1_error is not None else needs
-    return (*_row("; ".join(map(_errors, scored)), scored), status)
+    right = [group for group in scored if group.first.data == claim.data]
+    errors = [(group.split("ten"), group.error("ten")) for group in right if group.view == "ten"]
+    status = _printed(claim, errors) if right and claim.top1_error is not None else needs
+    return (*_row("; ".join(_errors(claim, group) for group in scored), scored), status)
+
+
+def _together(
+    claim: Claim, own: Sequence[Group], groups: Sequence[Group], needs: str
+) -> tuple[str, str, str, str, str]:
+    """What averages of networks that the claim is about had, as `_ours`; one network's errors where there are none."""
+    found = {average.members: average.scores for group in groups for record in group.records
+             for average in record.together}  # fmt: skip
+    by_weights = {record.weights_sha256: record for group in groups for record in group.records}
+    words: list[str] = []
+    used: list[Group] = []
+    errors: list[tuple[str | None, Estimate]] = []
+    for members, scores in sorted(found.items()):
+        known = [by_weights[member] for member in members if member in by_weights]
+        counts = [sum(record.recipe.name in names for record in known) for names, _ in claim.together]
+        if not (len(set(members)) == len(known) == sum(counts) and all(counts)):
+            continue  # networks of other kinds, one of them twice, or runs that were not named
+        view, score = max(scores.items(), key=lambda item: list(VIEW_WORDS).index(item[0]))
+        estimate = Estimate.of([score.top1_error], score.images)
+        words.append(f"{len(members)} networks together {_percent(estimate)}, {VIEW_WORDS[view]}{_of(claim, score)}")
+        used.append(Group(records=tuple(known)))
+        whole = counts == [number for _, number in claim.together]
+        if whole and view == "ten" and {record.data for record in known} == {claim.data}:
+            errors.append((score.split, estimate))
+    scored = [] if words else [group for group in own if group.view]
+    right = any(group.first.data == claim.data for group in used + scored)
+    number = sum(number for _, number in claim.together)
+    status = _printed(claim, errors) if errors else f"needs {number} networks together" if right else needs
+    return (*_row("; ".join(words or [_errors(claim, group) for group in scored]), used or scored), status)
 
 
 def _row(words: str, groups: Sequence[Group]) -> tuple[str, str, str, str]:
@@ -170,12 +219,21 @@ def _color(group: Group) -> str:
     return f"color in {group.name}: {shares}"
 
 
-def _errors(group: Group) -> str:
+def _errors(claim: Claim, group: Group) -> str:
     """Top-1 error by the richest views."""
     view = group.view or "center"
     error = group.error(view)
-    words = {"center": "one view", "nine": "nine views", "ten": "ten views"}[view]
-    return f"{group.name} {100 * error.value:.2f} ± {100 * error.half:.2f} %, {words}"
+    return f"{group.name} {_percent(error)}, {VIEW_WORDS[view]}{_of(claim, group.first.scores[view])}"
+
+
+def _percent(error: Estimate) -> str:
+    return f"{100 * error.value:.2f} ± {100 * error.half:.2f} %"
+
+
+def _of(claim: Claim, score: Scored) -> str:
+    """The split that was scored, where the claim is of another one."""
+    other = claim.needs != "CIFAR-10" and score.split not in ("", claim.split)
+    return f" of {score.split}" if other else ""
 
 
 def _status(found: Sequence[Effect]) -> str:
@@ -183,10 +241,12 @@ def _status(found: Sequence[Effect]) -> str:
     return "; ".join(dict.fromkeys(f"{effect.verdict} on {effect.groups[0].first.data}" for effect in found))
 
 
-def _printed(claim: Claim, groups: Sequence[Group]) -> str:
-    """Whether an interval by ten views reaches the printed error."""
+def _printed(claim: Claim, errors: Sequence[tuple[str | None, Estimate]]) -> str:
+    """Whether an interval by ten views, on the claim's split, reaches the printed error."""
     assert claim.top1_error is not None
-    errors = [group.error("ten") for group in groups if group.view == "ten"]
     if not errors:
         return "needs ten views"
-    return "reproduced" if min(e.value - e.half for e in errors) <= claim.top1_error else "not reproduced"
+    right = [error for split, error in errors if split == claim.split]
+    if not right:
+        return f"needs --split {claim.split}"
+    return "reproduced" if min(e.value - e.half for e in right) <= claim.top1_error else "not reproduced"

@@ -10,14 +10,14 @@ from math import hypot, sqrt
 from statistics import mean, stdev
 from typing import Literal
 
-from ...runs.load import built_in_recipes, load_recipe
 from ..metrics import Z_95
+from .alike import also_different, settings_of
 from .run_records import RunRecord
 
-Measure = Literal["error", "training error", "epochs to 25 %"]
+Measure = Literal["error", "training error", "training error of the first epoch", "epochs to 25 %"]
 Verdict = Literal["shown", "not decided", "contradicted"]
 TRAINING_ERROR_OF_FIGURE_1 = 0.25
-VIEWS = ("center", "nine", "ten")  # the last one that was evaluated counts
+VIEW_WORDS = {"center": "one view", "nine": "nine views", "ten": "ten views"}  # the last one that was evaluated counts
 
 # 97.5 % quantiles of Student's distribution for 1 to 9 degrees of freedom.
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -66,7 +66,13 @@ class Group:
     @property
     def view(self) -> str | None:
         """The kind of views that all of them were scored by, the richest; None where they were not scored."""
-        return next((v for v in reversed(VIEWS) if all(v in record.scores for record in self.records)), None)
+        return next((view for view in reversed(VIEW_WORDS) if self.split(view) is not None), None)
+
+    def split(self, view: str) -> str | None:
+        """The split that all of them were scored on by a kind of views, "" where that is not known; None where some
+        were not, or on another one."""
+        splits = {record.scores[view].split if view in record.scores else None for record in self.records}
+        return splits.pop() if len(splits) == 1 else None
 
     @property
     def hours(self) -> float:
@@ -78,9 +84,9 @@ class Group:
         scores = [record.scores[view] for record in self.records]
         return Estimate.of([score.top1_error for score in scores], scores[0].images)
 
-    def training_error(self) -> Estimate:
-        """Top-1 error of the last epoch on the training images as they were shown, 0-1."""
-        return Estimate.of([record.epochs[-1].train_error for record in self.records], self.first.train_images)
+    def training_error(self, epoch: int = -1) -> Estimate:
+        """Top-1 error of the last epoch, or that of another index, on the training images as they were shown, 0-1."""
+        return Estimate.of([record.epochs[epoch].train_error for record in self.records], self.first.train_images)
 
     def epochs_to_25(self) -> list[int] | None:
         """Of each run the first epoch with a training error of 25 % or less; None where one did not get there."""
@@ -100,6 +106,8 @@ class Comparison:
     """Which runs should have less of it."""
     more: Callable[[RunRecord], bool]
     """Which runs should have more."""
+    keys: tuple[str, ...]
+    """The recipe's keys, SECTION.KEY, in which the two differ: what is compared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,37 +124,35 @@ class Effect:
 
 def groups_of(records: Sequence[RunRecord]) -> list[Group]:
     """Runs that differ in their seeds alone, together; sorted by name. Of two runs that are the same one counts."""
-    by_settings: dict[tuple[str, str], dict[int, RunRecord]] = {}
+    by_settings: dict[tuple[str, ...], dict[int, RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.name, reverse=True):
-        settings = record.recipe.to_json()
-        settings["training"] = {**settings["training"], "seed": 0, "log": [], "checkpoint_minutes": 0}
-        by_settings.setdefault((record.data, repr(settings)), {})[record.recipe.training.seed] = record
+        settings = (record.data, record.recipe.name, repr(settings_of(record.recipe)))
+        by_settings.setdefault(settings, {})[record.recipe.training.seed] = record
     groups = [Group(records=tuple(own[seed] for seed in sorted(own))) for own in by_settings.values()]
     return sorted(groups, key=lambda group: group.name)
 
 
 def effects(comparison: Comparison, groups: Sequence[Group]) -> list[Effect]:
-    """The effect, once for every length of training that both sides have runs of."""
+    """The effect, once for every two groups of runs that differ in nothing else, or in what their recipes do."""
     if comparison.measure == "epochs to 25 %":
-        found = _sooner(comparison, groups)
-        return [] if found is None else [found]
+        return _sooner(comparison, groups)
     result = []
     pairs = [
-        (less, more, view)
+        (less, more, view, others)
         for less in groups
         for more in groups
-        if comparison.less(less.first) and comparison.more(more.first) and _alike(less.first, more.first)
+        if comparison.less(less.first) and comparison.more(more.first)
+        for others in [_others(comparison, less.first, more.first)]
         for view in [less.view if less.view == more.view else "center"]
-        if comparison.measure == "training error" or (view in less.first.scores and view in more.first.scores)
+        if others is not None and (comparison.measure != "error" or _same_images(less, more, view))
     ]
-    for less, more, view in pairs:
-        pair = [g.training_error() if comparison.measure == "training error" else g.error(view or "center")
-                for g in (less, more)]  # fmt: skip
-        difference = pair[0].less(pair[1])
+    for less, more, view, others in pairs:
+        difference = _measure(comparison.measure, less, view).less(_measure(comparison.measure, more, view))
         which = f" ({less.name}, {more.name})" if len(pairs) > 1 else ""
+        also = f" (different too: {', '.join(others)})" if others else ""
         result.append(
             Effect(
-                words=f"{comparison.what}{which}: {_points(difference)} points of {_measured(comparison, view)}",
+                words=f"{comparison.what}{which}: {_points(difference)} points of {_measured(comparison, view)}{also}",
                 verdict=_verdict(difference),
                 groups=(less, more),
             )
@@ -154,22 +160,47 @@ def effects(comparison: Comparison, groups: Sequence[Group]) -> list[Effect]:
     return result
 
 
-def _alike(one: RunRecord, other: RunRecord) -> bool:
-    """Whether two runs had the same images, and the same length of training or each its own recipe's."""
-    if one.data != other.data:
-        return False
-    lengths = [(record.recipe.training.epochs, record.recipe.schedule) for record in (one, other)]
-    return lengths[0] == lengths[1] or all(map(_is_whole, (one, other)))
+def ten_views_effects(groups: Sequence[Group]) -> list[Effect]:
+    """What ten views change against the center view of the same runs, for every group that was scored by both.
+
+    With one seed the interval is that of errors on independent images, wider than it need be: these are the same.
+    """
+    found = [
+        group for group in groups if group.split("ten") is not None and group.split("ten") == group.split("center")
+    ]
+    result = []
+    for group in found:
+        differences = [record.scores["ten"].top1_error - record.scores["center"].top1_error for record in group.records]
+        difference = (
+            Estimate.of(differences, 0) if len(differences) > 1 else group.error("ten").less(group.error("center"))
+        )
+        which = f" ({group.name})" if len(found) > 1 else ""
+        words = f"ten views less one{which}: {_points(difference)} points of error"
+        result.append(Effect(words=words, verdict=_verdict(difference), groups=(group,)))
+    return result
 
 
-def _is_whole(record: RunRecord) -> bool:
-    name = record.recipe.name
-    return name in built_in_recipes() and record.recipe.training.epochs == load_recipe(name).training.epochs
+def _others(comparison: Comparison, one: RunRecord, other: RunRecord) -> list[str] | None:
+    """What differs between two runs besides what is compared; None where they cannot be."""
+    if one.data != other.data or (one.train_images and other.train_images and one.train_images != other.train_images):
+        return None
+    return also_different(one.recipe, other.recipe, comparison.keys)
+
+
+def _same_images(less: Group, more: Group, view: str | None) -> bool:
+    """Whether both were scored by these views on one split, as far as records know."""
+    splits = {group.split(view or "center") for group in (less, more)}
+    return None not in splits and len(splits - {""}) <= 1
+
+
+def _measure(measure: Measure, group: Group, view: str | None) -> Estimate:
+    if measure == "error":
+        return group.error(view or "center")
+    return group.training_error(0 if measure == "training error of the first epoch" else -1)
 
 
 def _measured(comparison: Comparison, view: str | None) -> str:
-    views = {"center": "one view", "nine": "nine views", "ten": "ten views"}
-    return comparison.measure if comparison.measure == "training error" else f"error, {views[view or 'center']}"
+    return f"error, {VIEW_WORDS[view or 'center']}" if comparison.measure == "error" else comparison.measure
 
 
 def _points(difference: Estimate) -> str:
@@ -182,8 +213,17 @@ def _verdict(difference: Estimate) -> Verdict:
     return "contradicted" if difference.value - difference.half > 0 else "not decided"
 
 
-def _sooner(comparison: Comparison, groups: Sequence[Group]) -> Effect | None:
-    """How many times as many epochs the slower kind needs, each kind at its best rate."""
+def _sooner(comparison: Comparison, groups: Sequence[Group]) -> list[Effect]:
+    """How many times as many epochs the slower kind needs, each kind at its best rate, of runs alike in all else."""
+    alike: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        rest = (group.first.data, repr(settings_of(group.first.recipe, less=comparison.keys)))
+        alike.setdefault(rest, []).append(group)
+    found = [_times_as_many(comparison, own) for own in alike.values()]
+    return [effect for effect in found if effect is not None]
+
+
+def _times_as_many(comparison: Comparison, groups: Sequence[Group]) -> Effect | None:
     sides = [[g for g in groups if which(g.first)] for which in (comparison.less, comparison.more)]
     if not all(sides):
         return None

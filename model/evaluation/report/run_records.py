@@ -52,6 +52,18 @@ class Scored:
     """0-1."""
     top5_error: float | None = None
     """0-1; None where it says nothing."""
+    split: str = ""
+    """The split that was scored, never `train`; "" where a validation or an older record does not say."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
+class Average:
+    """Several networks together: the mean of their probabilities, with equal weights."""
+
+    members: tuple[str, ...]
+    """SHA-256 of each network's weights, sorted."""
+    scores: dict[str, Scored]
+    """By kind of views."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -70,6 +82,10 @@ class RunRecord:
     """The curve."""
     scores: dict[str, Scored] = field(default_factory=dict)
     """By kind of views: `center` as the last validation had it, others as `alexeval --json` found them."""
+    together: tuple[Average, ...] = ()
+    """Averages that it was evaluated in."""
+    weights_sha256: str = ""
+    """Of the weights that were scored; "" in records of older versions."""
     seconds: float
     """Of training, without validations."""
     color_shares: tuple[float, ...] = ()
@@ -92,9 +108,11 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
 
     Args:
         path: A run folder, or a JSON file that `store_record` wrote.
-        evaluations: Files with what `alexeval --json` printed; rows of this run's newest checkpoint add their scores.
+        evaluations: Files with what `alexeval --json` printed; rows of this run's newest checkpoint add their scores,
+            and so do rows of several networks with it.
 
-    Raises InputError for what is neither, and for a run that is not finished.
+    Raises InputError for what is neither, for a run that is not finished, and for evaluations of the training images or
+    by labels that are not the set's own.
     """
     if path.suffix == ".json" and path.is_file():
         record: RunRecord = from_data(RunRecord, read_json(path), where=str(path))
@@ -108,12 +126,15 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
     if not epochs:
         raise InputError(f"{path / LOG}: no training in it; a run without its log makes no record")
     scores: dict[str, Scored] = {}
+    together: tuple[Average, ...] = ()
+    weights_sha256 = ""
     shares: tuple[float, ...] = ()
     if "images" in result:
-        scores["center"] = _scored(result)
+        scores["center"] = _scored(result, "val" if recipe.data.validate_on == "val" else "")
     if checkpoint is not None:
         weights_sha256 = read_json(checkpoint.folder / STATE)["sha256"][WEIGHTS]
-        scores |= _evaluated(weights_sha256, evaluations)
+        found, together = _evaluated(weights_sha256, evaluations)
+        scores |= found
         table = wiring(recipe.network)
         kernels = checkpoint.weights()[f"{table.layers[0].name}.weight"].numpy()
         shares = tuple(round(share, 6) for share in color_fractions(kernels, table.columns))
@@ -124,6 +145,8 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
         train_images=0 if run.statistics is None else run.statistics.num_images,
         epochs=epochs,
         scores=scores,
+        together=together,
+        weights_sha256=weights_sha256,
         seconds=round(_seconds(path, recipe.training.batch_size), 1),
         color_shares=shares,
         versions=software_versions(),
@@ -166,17 +189,35 @@ def _mean(lines: Sequence[dict[str, Any]], key: str) -> float:
     return round(float(np.average([line[key] for line in lines], weights=[line["steps"] for line in lines])), 6)
 
 
-def _evaluated(weights_sha256: str, evaluations: Sequence[Path]) -> dict[str, Scored]:
+def _evaluated(weights_sha256: str, evaluations: Sequence[Path]) -> tuple[dict[str, Scored], tuple[Average, ...]]:
+    """Of these weights the errors by kind of views, and those of averages with them, in the files."""
     scores: dict[str, Scored] = {}
+    together: dict[tuple[str, ...], dict[str, Scored]] = {}
     for path in evaluations:
-        for row in read_json(path).get("rows", ()):
-            if row.get("checkpoint", {}).get("sha256") == weights_sha256:
-                scores |= {view: _scored(row[view]) for view in ("center", "nine", "ten") if view in row}
-    return scores
+        evaluation = read_json(path)
+        split = evaluation.get("split", "")
+        for row in evaluation.get("rows", ()):
+            members = tuple(sorted(one["sha256"] for one in row.get("members", ())))
+            own = row.get("checkpoint", {}).get("sha256") == weights_sha256
+            if not own and (weights_sha256 not in members or "weights" in row):
+                continue
+            _require_own_test_labels(path, split, evaluation.get("labels"))
+            into = scores if own else together.setdefault(members, {})
+            into |= {view: _scored(row[view], split) for view in ("center", "nine", "ten") if view in row}
+    return scores, tuple(Average(members=members, scores=found) for members, found in sorted(together.items()))
 
 
-def _scored(found: dict[str, Any]) -> Scored:
-    return Scored(images=found["images"], top1_error=found["top1_error"], top5_error=found.get("top5_error"))
+def _require_own_test_labels(path: Path, split: str, labels: str | None) -> None:
+    if split == "train":
+        raise InputError(f"{path}: errors on the training images, which no claim is about; evaluate with --split val")
+    if labels is not None:
+        raise InputError(f"{path}: errors by the labels of {labels}, which no claim is about; leave out --labels")
+
+
+def _scored(found: dict[str, Any], split: str) -> Scored:
+    return Scored(
+        images=found["images"], top1_error=found["top1_error"], top5_error=found.get("top5_error"), split=split
+    )
 
 
 def _data(run: Run) -> str:

@@ -1,7 +1,6 @@
 """A folder of this machine for one run into a store, which does not outlive the run, or is removed by the next one."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...format.files import lock_file
 from ...storage import StoreUrl
 
 _LOCK_NAME = "lock"
@@ -23,7 +23,7 @@ def scratch_folder(url: StoreUrl) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     descriptor = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_file(descriptor, folder / _LOCK_NAME)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -33,5 +33,5 @@ def scratch_folder(url: StoreUrl) -> Iterator[Path]:
 def _remove_abandoned(prefix: str) -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with contextlib.suppress(OSError), (folder / _LOCK_NAME).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its owner, when it lives, holds it
+            lock_file(file, folder / _LOCK_NAME, wait=False)  # its owner, when it lives, holds it
             shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,8 @@ from ..labels import class_id_of, sorted_split
 from ..litter import is_image_name
 from ..options import SourceOptions
 from ..split_names import split_called
-from .listing import File, Folder
+from .files import File
+from .listing import Folder
 
 INNER_FOLDER = "images"
 

@@ -11,7 +11,8 @@ from ..inputs import SourceSplit
 from ..labels import LabeledImages, RawLabel, check_number
 from ..litter import is_image_name
 from ..options import SourceOptions
-from .listing import File, Folder
+from .files import File
+from .listing import Folder
 
 
 class Row(NamedTuple):

@@ -6,53 +6,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from ..extras import checked_ext
-from ..inputs import Extra, FileImage, SourceImage, is_folder, size_of
+from ...storage import StoreUrl
+from ..inputs import Extra, is_folder, size_of
 from ..litter import is_image_name, is_other_name, is_system
 from ..remarks import Remarks
+from .beside import Beside
+from .files import DiskFile, File
 
 SET_MARK, RUN_MARK = "manifest.json", ".unfinished"
 """What lies in a shard set, and beside the sets of an unfinished run."""
-
-
-class File(Protocol):
-    """A file in a listing."""
-
-    @property
-    def name(self) -> str:
-        """Its name without folders."""
-
-    @property
-    def path(self) -> str:
-        """Its path, for messages and for reading text files on a disk."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Its size."""
-
-    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """The file as an input."""
-
-    def extra(self, ext: str) -> Extra:
-        """The file as something that is kept with an image, under the extension `ext`."""
-
-
-class DiskFile(NamedTuple):
-    """A file on a disk."""
-
-    name: str
-    path: str
-    num_bytes: int
-
-    def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """As `File` says."""
-        return FileImage(name, label, self.path, self.num_bytes, 0, extras)
-
-    def extra(self, ext: str) -> Extra:
-        """As `File` says."""
-        return Extra(ext, b"", self.path, 0, self.num_bytes)
 
 
 class Listing(NamedTuple):
@@ -71,7 +35,11 @@ class Folder:
     remarks: Remarks
     out: Path | None = None
     """A folder below that is left out, because shard sets are written there."""
+    parent: "Folder | None" = field(default=None, repr=False)
+    """The folder through which it was reached."""
     children: dict[str, "Folder"] = field(default_factory=dict)
+    beside: dict[frozenset[str], Beside] = field(default_factory=dict)
+    """What lies beside images, by the extensions that were asked for."""
 
     @cached_property
     def listing(self) -> Listing:
@@ -83,7 +51,9 @@ class Folder:
                 if is_system(name):
                     self.remarks.pass_over("names that systems leave behind", entry.path)
                 elif is_folder(entry):
-                    if self._is_output(Path(entry.path)):
+                    if entry.is_symlink() and self._is_above(Path(entry.path)):
+                        self.remarks.pass_over("links to a folder that holds them", entry.path)
+                    elif self._is_output(Path(entry.path)):
                         self.remarks.pass_over("folders of shard sets", entry.path)
                     else:
                         folders.append(name)
@@ -91,6 +61,15 @@ class Folder:
                     files.append(DiskFile(name, entry.path, size_of(entry)))
         files.sort(key=itemgetter(0))
         return Listing(tuple(sorted(folders)), tuple(files))
+
+    def _is_above(self, link: Path) -> bool:
+        """Whether `link` leads to this folder or one that holds it, so that following it would never end."""
+        if self.where.resolve().is_relative_to(link.resolve()):
+            return True
+        folder = self.parent
+        while folder is not None and not folder.where.samefile(link):
+            folder = folder.parent
+        return folder is not None
 
     def _is_output(self, folder: Path) -> bool:
         """Whether shard sets of ours lie in `folder`, or will."""
@@ -109,10 +88,15 @@ class Folder:
         """The files in it."""
         return self.listing.files
 
+    @property
+    def address(self) -> StoreUrl | None:
+        """Its address, where it is in a store."""
+        return None
+
     def child(self, name: str) -> "Folder":
         """The folder called `name` in it."""
         if name not in self.children:
-            self.children[name] = Folder(where=self.where / name, remarks=self.remarks, out=self.out)
+            self.children[name] = Folder(where=self.where / name, remarks=self.remarks, out=self.out, parent=self)
         return self.children[name]
 
     def forget(self, name: str) -> None:
@@ -124,42 +108,28 @@ class Folder:
 
         Files that have an extension of `beside` and the stem of an image are read or kept with it: they are neither.
         """
-        used, wanted = self.remarks.used, frozenset(map(str.casefold, beside))
+        used, kept = self.remarks.used, self._kept_beside(beside) if beside else None
         for file in self.files:
-            if (used and file.path in used) or (wanted and self._is_beside(file, wanted)):
+            if (used and file.path in used) or (kept is not None and kept.has(file)):
                 continue
             if is_other_name(file.name):
                 self.remarks.pass_over("files beside images that are not images by name", file.path)
             else:
                 yield file
 
-    def _is_beside(self, file: File, wanted: frozenset[str]) -> bool:
-        stem, _, ext = file.name.partition(".")
-        return ext.casefold() in wanted and any(
-            other.name.partition(".")[2].casefold() not in wanted and not is_other_name(other.name)
-            for other in self.by_stem[stem]
-        )
-
     def has_images(self) -> bool:
         """Whether any file is an image by its name."""
         return any(is_image_name(file.name) for file in self.files)
 
-    @cached_property
-    def by_stem(self) -> dict[str, list[File]]:
-        """The files by their names up to the first dot."""
-        files: dict[str, list[File]] = {}
-        for file in self.files:
-            files.setdefault(file.name.partition(".")[0], []).append(file)
-        return files
-
     def files_beside(self, file: File, keep: Sequence[str]) -> tuple[Extra, ...]:
         """The files that have the stem of `file` and an extension that is to be kept: `1.txt` beside `1.jpg`."""
-        if not keep:
-            return ()
-        wanted = {name.casefold() for name in keep}
-        stem, _, own_ext = file.name.partition(".")
-        found = ((other, other.name.partition(".")[2].casefold()) for other in self.by_stem[stem])
-        return tuple(sorted(other.extra(checked_ext(ext)) for other, ext in found if ext in wanted and ext != own_ext))
+        return self._kept_beside(keep).of(file) if keep else ()
+
+    def _kept_beside(self, keep: Sequence[str]) -> Beside:
+        wanted = frozenset(map(str.casefold, keep))
+        if wanted not in self.beside:
+            self.beside[wanted] = Beside(self.files, wanted)
+        return self.beside[wanted]
 
     def has(self, name: str) -> bool:
         """Whether it holds a file called `name`."""

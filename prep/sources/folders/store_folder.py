@@ -22,7 +22,8 @@ from ...storage.by_offset import stand_in
 from ..inputs import MAX_INPUT_BYTES, Extra, SourceImage
 from ..litter import is_image_name, is_system
 from ..remarks import Remarks
-from .listing import RUN_MARK, SET_MARK, DiskFile, File, Folder, Listing
+from .files import DiskFile, File
+from .listing import RUN_MARK, SET_MARK, Folder, Listing
 
 LIST_THREADS = 32
 READ_BY_RANGES = (".tar", ".parquet")
@@ -116,6 +117,11 @@ class StoreFolder(Folder):
         """The listing of the store."""
         files = [*self.others, *self.packed.files(self.url, self.prefix)]
         return Listing(tuple(sorted(self.children)), tuple(sorted(files, key=lambda file: file.name)))
+
+    @property
+    def address(self) -> StoreUrl:
+        """As `Folder` says."""
+        return self.url / self.prefix
 
     def inner(self, name: str) -> "StoreFolder":
         """The folder called `name` in it, made when it is new."""

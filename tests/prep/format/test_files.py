@@ -1,19 +1,23 @@
 """Files that appear whole."""
 
 import contextlib
+import errno
 import io
 import os
 import resource
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexkit.prep.format.files import scratch_file, whole_file
+from alexkit.prep.build.lock import exclusive_lock, waiting_lock
+from alexkit.prep.format import files
+from alexkit.prep.format.files import create_once, lock_file, remove_abandoned, scratch_file, whole_file
 
 PIXELS_HWC = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
 
@@ -99,3 +103,42 @@ def test_an_error_of_a_file_without_a_name_names_its_folder(tmp_path: Path) -> N
         file.write(b"content")
         file.seek(3)
         assert file.read() == b"tent" and not list(tmp_path.iterdir())
+
+
+def no_links(source: Path, target: Path) -> NoReturn:
+    raise OSError(errno.EPERM, "Operation not permitted", str(source), None, str(target))
+
+
+def no_locks(file: object, operation: int) -> NoReturn:
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_of_many_writers_one_creates_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool) -> None:
+    """Also on a disk without hard links, as exFAT and SMB are."""
+    if not has_links:
+        monkeypatch.setattr(files.os, "link", no_links)
+    with ThreadPoolExecutor(8) as threads:
+        created = list(threads.map(lambda i: create_once(tmp_path / "plan", b"%d" % i), range(40)))
+    assert created.count(True) == 1
+    assert (tmp_path / "plan").read_bytes() == b"%d" % created.index(True)
+    assert [path.name for path in tmp_path.iterdir()] == ["plan"]
+
+
+def test_a_disk_without_locks_is_written_to_and_nothing_there_is_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Lustre is where it is mounted without `-o flock`."""
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    with whole_file(tmp_path / "file") as file:
+        file.write(b"content")
+        remove_abandoned(tmp_path)
+    assert (tmp_path / "file").read_bytes() == b"content" and create_once(tmp_path / "plan", b"")
+    (tmp_path / "work").mkdir()
+    with exclusive_lock(tmp_path / "work/lock", doing="writing shards"), waiting_lock(tmp_path / "other"):
+        assert f"{tmp_path}: this disk has no file locks; see to it that nobody else is writing" in caplog.text
+    with pytest.raises(OSError, match="no file locks; choose a folder on another one"):
+        lock_file(0, tmp_path / "lock")
+    monkeypatch.setattr(files.os, "link", no_links)
+    with pytest.raises(OSError, match="no file locks"):
+        create_once(tmp_path / "neither", b"")

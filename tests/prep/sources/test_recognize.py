@@ -144,6 +144,27 @@ def test_what_is_kept_with_images_is_neither_passed_over_nor_an_image(tmp_path: 
     assert line.startswith("files beside images that are not images by name: ") and line.endswith("/3.json")
 
 
+def test_names_with_dots_keep_what_has_their_whole_stem(tmp_path: Path) -> None:
+    names = ("a.1.jpg", "a.1.txt", "a.2.jpg", "a.txt", "a.1.mask.png", "b.jpg", "b.TXT", "c.1.txt", "d.TXT")
+    for name in names:
+        (tmp_path / "cat" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "cat" / name).write_bytes(name.encode())
+    found = open_source(tmp_path, SourceOptions(keep=("txt", "mask.png")))
+    assert {image.name: [extra.read() for extra in image.extras] for image in found.splits[0].images} == {
+        "cat/a.1.jpg": [b"a.1.mask.png", b"a.1.txt"],
+        "cat/a.2.jpg": [b"a.txt"],
+        "cat/b.jpg": [b"b.TXT"],
+    }
+    (line,) = found.passed_over
+    assert line.startswith("files beside images that are not images by name: 2, e.g. ")
+
+
+@pytest.mark.parametrize("keep", [("caption", "caption"), ("image caption", "image-Caption")])
+def test_nothing_is_kept_twice_under_one_name(keep: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="would be stored under one name"):
+        SourceOptions(keep=keep)
+
+
 def test_what_belongs_to_no_split_is_named(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, "train/a/1.jpg", "extra/a/1.jpg", "x.jpg", "train/y.jpg"))
     assert source.passed_over == (
@@ -324,7 +345,7 @@ def test_classes_whose_names_hold_a_word_of_splits_are_classes(tmp_path: Path, n
         (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "the folder of a split inside the folder"),
         (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file that is called as an image"),
         (("Images/dog/1.jpg", "Lists/a.mat"), "Lists: class without images; .* name the folder that holds the class"),
-        (("all.zip",), r"a zip of class folders is read when it is SOURCE itself: name .*all\.zip"),
+        (("all.zip",), r"all\.zip: not a whole zip file"),
         (("1.jpg", "2.jpg", "labels.csv"), "without labels by --unlabeled; if .*labels.csv lists them, name that file"),
     ],
 )

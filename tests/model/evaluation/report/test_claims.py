@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from alexkit.cli.alexeval import alexeval
 from alexkit.errors import InputError
 from alexkit.model.evaluation.report.claims import CLAIMS, claims_table
 from alexkit.model.evaluation.report.error_curves import draw_errors
-from alexkit.model.evaluation.report.run_records import RunRecord, read_record
+from alexkit.model.evaluation.report.run_records import Average, RunRecord, Scored, read_record
 from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
 from alexkit.model.runs.run import Run
 from alexkit.prep import ShardSet
@@ -122,6 +123,123 @@ def test_of_several_effects_of_one_kind_each_names_its_runs(shard_set: ShardSet,
     strong, weak = row(claims_table(records), "B7")[3].split("; ")
     assert strong.startswith("decay less none (strong, none): +30.00 ± ")
     assert weak.startswith("decay less none (weak, none): +10.00 ± ")
+
+
+@pytest.mark.parametrize(
+    "settings", [["training.rate=0.00001"], ["training.batch_size=1024"], ["schedule.kind=cosine"], ["data.flip=true"]]
+)
+def test_runs_that_differ_in_more_than_what_is_compared_are_not(
+    shard_set: ShardSet, tmp_path: Path, settings: list[str]
+) -> None:
+    plain = finished(tmp_path / "p", shard_set, "cifar10-19", error=0.30, training_errors=[0.4, 0.2])
+    other = [*settings, "training.weight_decay=0"]
+    none = finished(tmp_path / "n", shard_set, "cifar10-19", *other, error=0.25, training_errors=[0.4, 0.5])
+    assert "decay less none" not in row(claims_table([plain, none]), "B7")[3]
+
+
+def test_published_networks_are_compared_where_both_are_changed_alike_and_what_else_differs_is_said(
+    shard_set: ShardSet, tmp_path: Path
+) -> None:
+    def records(*last: str) -> list[RunRecord]:
+        short = ["training.precision=fp32", "training.epochs=60", "schedule.at_epochs=[48, 54]"]
+        return [
+            finished(tmp_path / f"{net}{last}", shard_set, f"cifar10-{net}", *own, error=error, training_errors=[0.5])
+            for net, error, own in (
+                ("11", 0.11, short),
+                ("13", 0.13, [*short, *last]),
+                ("18", 0.18, short[:1]),
+                ("19-140", 0.19, short[:1]),
+            )
+        ]
+
+    cells = row(claims_table(records()), "B2")
+    assert cells[3] == (
+        "11 % less 13 % network: -2.00 ± 0.90 points of error, one view; "
+        "18 % less 19 % network: -1.00 ± 1.08 points of error, one view (different too: decay of fc10, 1 against 3)"
+    )
+    assert "11 % less 13 %" not in row(claims_table(records("training.rate=0.01")), "B2")[3]
+
+
+def test_net_145_is_compared_with_its_published_ablations(shard_set: ShardSet, tmp_path: Path) -> None:
+    errors = {"original": 0.4, "b2": 0.42, "b3": 0.41, "b4": 0.5, "b5": 0.42, "b6": 0.5, "b8-conv3": 0.45}
+    errors |= {"b7-decay": 0.41, "b7-bias": 0.4}
+    records = [
+        finished(tmp_path / name, shard_set, name, error=error, training_errors=[0.9 + error / 10, error])
+        for name, error in errors.items()
+    ]
+    table = claims_table(records)
+    schedule = "(different too: training.epochs, training.param_groups, training.changes, schedule.at_epochs)"
+    assert row(table, "B2")[3] == f"with less without: -2.00 ± 1.36 points of error, one view {schedule}"
+    for id, points in (("B4", -10), ("B5", -2), ("B6", -10), ("B8", -5)):
+        assert f": {points:+.2f} ± " in row(table, id)[3] and "different too" not in row(table, id)[3]
+    decay, bias = row(table, "B7")[3].split("; ")
+    assert decay.startswith("decay less none: -1.00 ± ") and decay.endswith("points of training error")
+    assert bias.startswith("biases of 1 less 0: +0.00 ± ") and bias.endswith("training error of the first epoch")
+
+
+def scored(record: RunRecord, split: str = "val", **errors: float) -> RunRecord:
+    """The record as of ILSVRC, with these errors of 50,000 images by kind of views."""
+    scores = {view: Scored(images=50_000, top1_error=error, split=split) for view, error in errors.items()}
+    return replace(record, data="ILSVRC", scores=scores, weights_sha256=record.name)
+
+
+def test_ten_views_are_compared_with_one_of_the_same_runs(shard_set: ShardSet, tmp_path: Path) -> None:
+    runs = [
+        finished(tmp_path / f"t2a-seed{seed}", shard_set, "t2a", error=0.4, training_errors=[0.5], seed=seed)
+        for seed in range(3)
+    ]
+    changes = [scored(run, center=0.42, ten=0.42 - gain) for run, gain in zip(runs, (0.014, 0.015, 0.016), strict=True)]
+    # Student's 4.303 * 0.1 / sqrt(3) points of the differences
+    assert row(claims_table(changes), "B4")[3] == "ten views less one: -1.50 ± 0.25 points of error"
+    assert row(claims_table(changes), "B4")[7] == "shown on ILSVRC"
+    # 1.96 * sqrt(0.42 * 0.58 + 0.405 * 0.595) / sqrt(50,000)
+    assert (
+        "ten views less one: -1.50 ± 0.61 points"
+        in row(claims_table([scored(runs[0], center=0.42, ten=0.405)]), "B4")[3]
+    )
+
+
+def averages(tmp_path: Path, shard_set: ShardSet, plain: int, pretrained: int, error: float) -> list[RunRecord]:
+    names = [*["t2b"] * plain, *["t2d"] * pretrained]
+    runs = [
+        finished(tmp_path / f"{name}-{i}", shard_set, name, error=0.4, training_errors=[0.5], seed=i)
+        for i, name in enumerate(names)
+    ]
+    runs = [scored(run, ten=0.407) for run in runs]
+    scores = {"ten": Scored(images=50_000, top1_error=error, split="val")}
+    average = Average(members=tuple(sorted(run.weights_sha256 for run in runs)), scores=scores)
+    return [replace(run, together=(average,)) for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("plain", "pretrained", "id", "error", "status"),
+    [
+        (5, 0, "T2b", 0.384, "reproduced"),
+        (5, 0, "T2b", 0.392, "not reproduced"),
+        (4, 0, "T2b", 0.381, "needs 5 networks together"),
+        (5, 2, "T2d", 0.367, "reproduced"),
+        (6, 1, "T2d", 0.367, "needs 7 networks together"),
+    ],
+)
+def test_averages_of_networks_are_judged_by_their_own_errors(
+    shard_set: ShardSet, tmp_path: Path, plain: int, pretrained: int, id: str, error: float, status: str
+) -> None:
+    records = averages(tmp_path, shard_set, plain, pretrained, error)
+    cells = row(claims_table(records), id)
+    assert cells[3].startswith(f"{plain + pretrained} networks together {100 * error:.2f} ± 0.4")
+    assert cells[4:6] == ["ILSVRC", str(plain + pretrained)] and cells[7] == status
+    # Without one of its runs an average is of unknown networks, and without any only single ones are left.
+    assert row(claims_table(records[1:]), id)[7] == f"needs {7 if id == 'T2d' else 5} networks together"
+
+
+def test_an_error_is_reproduced_only_on_the_split_and_data_that_it_is_of(shard_set: ShardSet, tmp_path: Path) -> None:
+    run = finished(tmp_path / "t1", shard_set, "t1", error=0.3, training_errors=[0.5])
+    for split, status in (("val", "needs --split test"), ("test", "reproduced"), ("", "needs --split test")):
+        cells = row(claims_table([scored(run, split, ten=0.375)]), "T1")
+        assert cells[7] == status and cells[3].endswith("ten views of val" if split == "val" else "ten views")
+    t3 = finished(tmp_path / "t3", shard_set, "t3", error=0.3, training_errors=[0.5])
+    assert row(claims_table([scored(t3, ten=0.674)]), "T3")[7] == "needs other data"
+    assert row(claims_table([replace(scored(t3, ten=0.674), data="10,184 classes")]), "T3")[7] == "reproduced"
 
 
 def test_figure_1_is_the_ratio_of_epochs_to_25_percent_each_at_its_best_rate(

@@ -255,6 +255,15 @@ def test_the_test_split_of_a_list_is_left_out_where_only_it_has_no_labels(folder
     assert [split.name for split in open_source(folder).splits] == ["train"]
 
 
+def test_columns_with_spaces_and_dots_are_kept(folder: Path) -> None:
+    (folder / "l.csv").write_text("path,label,image caption,exif.date\na/1.jpg,cat,a cat,1999\n")
+    (split,) = open_source(folder / "l.csv", SourceOptions(keep=("image caption", "exif.date"))).splits
+    assert [(one.ext, one.content) for one in split.images[0].extras] == [
+        ("exif-date.txt", b"1999"),
+        ("image-caption.txt", b"a cat"),
+    ]
+
+
 def test_labels_of_several_words_follow_a_tab(folder: Path) -> None:
     (folder / "l.txt").write_text("a/1.jpg\tgolden retriever\nb/1.jpg\tcat\n")
     (split,) = open_source(folder / "l.txt").splits
