@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import ParamSpec, Protocol, TextIO, TypeVar, runtime_checkable
 
@@ -144,6 +145,16 @@ def as_typed(text: str, *, of_disk: bool = False) -> str:
         end = r"(?![\w.-])" if is_copy and not of_disk else r"(?=(/(train|val|test))?(?![/\w]))"
         text = re.sub(re.escape(folder) + end, shown, text)
     return text
+
+
+def note_written(path: Path) -> None:
+    """Say where a file was written; of one in a copy the end of the command says where it is moved."""
+    context = click.get_current_context(silent=True)
+    copies = [
+        folder for folder, (_, is_copy) in (context.meta.get(_STANDS_FOR, {}) if context else {}).items() if is_copy
+    ]
+    if not any(path.is_relative_to(folder) for folder in copies):
+        note(f"wrote {path}")
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..prep.storage import StoreUrl
 from .arguments import choice, extensions, flag, number, whole_number
 from .arguments.device import find_decoder_load, find_device
-from .arguments.extras import check_extras
+from .arguments.extras import check_extras, check_labels
 from .arguments.replicas import find_replica
 from .augment import Augmentation
 from .backends import BackendOptions
@@ -84,7 +84,7 @@ class Loader:
         target: A function of an `Example`, called on the host for each sample; what it returns comes collated in
             `Batch.targets`.
         mix: Mixup and cutmix of every training batch on its device; `Batch.labels` are then probabilities.
-        sampling: `Subset`, `ClassBalanced`, `Weighted` or `Mixed`; None means all samples once an epoch.
+        sampling: `Subset` or, in training, `ClassBalanced`, `Weighted` or `Mixed`; None means all samples once.
         drop_last: Whether training drops the tail that fills no global batch, another one each epoch unless the order
             is fixed. Else the last batch is filled up from the start of the epoch, with `mask` False, so that replicas
             take as many steps.
@@ -149,7 +149,10 @@ class Loader:
                     "jitter='off', or a float dtype"
                 )
             self._samples = Samples(self.shard_sets)
-            drawn = None if sampling is None else sampling.drawn(self._samples.labels_N, self._samples.first_of_set)
+            labels_N = self._samples.labels_N
+            drawn = None if sampling is None else sampling.drawn(labels_N, self._samples.first_of_set)
+            allowed = None if drawn is None else drawn.allowed
+            check_labels(mix, labels_N, allowed)
             self._schedule = Schedule(
                 num_samples=len(self._samples),
                 batch_size=batch_size,
@@ -175,7 +178,6 @@ class Loader:
                 hw_decoder_load=decoder_load,
             )
             budget = max(LEAST_BUDGET, int(number("max_replaced", max_replaced, 0, 1) * len(self._samples)))
-            allowed = None if drawn is None else drawn.allowed
             self._samples.find(np.empty(0, np.int64))  # warm-up: Numba compiles now, not at the first batch
             flow = Flow(
                 self._schedule,

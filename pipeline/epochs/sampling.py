@@ -79,6 +79,11 @@ class ClassBalanced(Sampling):
     """Samples of an epoch; None means as many as there are."""
 
     def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
+        if num_none := int((labels_N < 0).sum()):
+            raise InputError(
+                f"ClassBalanced wants a class for every sample, and {num_none} have no label; leave them out by "
+                "Subset(where=lambda labels: labels >= 0), or choose Weighted"
+            )
         groups = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
         length = _length(self.num_samples, len(labels_N))
         weights = np.ones(len(groups))

@@ -98,23 +98,23 @@ def test_a_target_is_made_of_members_and_draws(draw_shards: Any) -> None:
 class Stumbles:
     """A target that raises once at one sample, as one that reads a member which is not there."""
 
-    def __init__(self, key: str, error: Exception) -> None:
+    def __init__(self, key: str, error: type[Exception]) -> None:
         self.key, self.error, self.seen = key, error, 0
 
     def __call__(self, example: Example) -> int:
         if example.key == self.key and not self.seen:
             self.seen += 1
-            raise self.error
+            raise self.error("not there")  # a new one: what a traceback holds is let go of with it
         return example.label
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(KeyError("facts"), KeyError), (OSError(5, "disk"), OSError), (StopIteration(), RuntimeError)],
+    [(KeyError, KeyError), (OSError, OSError), (StopIteration, RuntimeError)],
     ids=["KeyError", "OSError", "StopIteration"],
 )
 def test_batches_before_the_one_whose_target_fails_come_first(
-    draw_shards: Any, error: Exception, expected: type[Exception]
+    draw_shards: Any, error: type[Exception], expected: type[Exception]
 ) -> None:
     options: dict[str, Any] = {"batch_size": 8, "augment": CenterCrop(crop=56)}
     with Loader(draw_shards(), target=Stumbles("sample-0026", error), **options) as loader:
@@ -195,6 +195,8 @@ def test_stored_samples_are_a_map_style_dataset(draw_shards: Any, format: str) -
     with Loader(draw_shards(format=format), batch_size=8, augment=TRAIN) as loader:
         assert loader.classes[2] == "class 2" and loader.class_to_idx["class3"] == 3
         assert len(loader.dataset) == 40
+        labels = [loader.dataset[i].label for i in range(40)]
+        assert loader.class_counts.tolist() == [labels.count(number) for number in range(loader.num_classes)]
         image, label, key, where = loader.dataset[21]
         assert image.size == (64, 64) and label == 1 and key == "sample-0021" and "train-00001.tar" in where
         assert loader.dataset[-1].key == "sample-0039"

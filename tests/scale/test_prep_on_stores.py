@@ -17,6 +17,7 @@ from servers import ACCESS_KEY, SECRET_KEY
 from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import draw_image
+from ..hub_stand_in import hub
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +82,15 @@ def test_source_and_output_on_a_failing_store_give_the_local_set(
     assert len(proxy.faults) == 5 and not list(tmp_path.iterdir())
     again = alexprep("shard", remote_photos, "--out", f"{s3}/out", *OPTIONS, TMPDIR=str(tmp_path))
     assert again.returncode == 0 and "was complete" in again.stdout, again.stderr
+
+
+def test_an_output_below_its_source_is_never_read(remote_photos: str, expected: dict[str, str], tmp_path: Path) -> None:
+    command = ("shard", remote_photos, "--out", f"{remote_photos}/shards", *OPTIONS)
+    for said in ("train", "was complete"):
+        done = alexprep(*command, TMPDIR=str(tmp_path))
+        assert done.returncode == 0 and said in done.stdout, done.stderr
+    assert f"folders of shard sets: {remote_photos}/shards" in done.stderr
+    assert stored(f"{remote_photos}/shards") == expected
 
 
 def test_a_writer_of_another_set_is_refused(photos: Path, s3: str, expected: dict[str, str], tmp_path: Path) -> None:
@@ -202,6 +212,14 @@ def test_a_readme_of_ones_own_stays_and_the_cards_list_all_splits(photos: Path, 
     assert store_at(f"{s3}/mine").read("README.md") == b"mine"
     card = store_at(f"{s3}/ours").read("README.md").decode()
     assert "train/train-*.tar" in card and "val/val-*.tar" in card
+    with hub() as server:
+        settings = {"HF_ENDPOINT": server.address, "HF_TOKEN": "right", "HF_HUB_DISABLE_XET": "1"}
+        settings |= {"HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1", "TMPDIR": str(tmp_path)}
+        done = alexprep("push", f"{s3}/ours", "me/ours", **settings)
+        assert done.returncode == 0, done.stderr
+        sent = {path: digest(content) for (_, path), content in server.files.items()}
+    names = [name for name in stored(f"{s3}/ours") if "/" in name]
+    assert {name: sent[name] for name in names} == {name: stored(f"{s3}/ours")[name] for name in names}
 
 
 @pytest.mark.parametrize("case", ["bad signature", "missing", "no server"])

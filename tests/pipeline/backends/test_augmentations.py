@@ -163,12 +163,9 @@ def test_channels_that_do_not_vary_are_refused_by_name(tmp_path: Path) -> None:
             augment.plan(ShardSet.open(folder))
 
 
-@pytest.mark.parametrize("operators", [None, same], ids=["compiled", "dali"])
-@pytest.mark.parametrize("crop", [64, 63, (64, 60)], ids=str)
-def test_whole_images_are_cropped_anywhere_along_their_own_sides(
-    tmp_path_factory: pytest.TempPathFactory, operators: Any, crop: Any
-) -> None:
-    """Every offset is as likely as the others, whatever slack the square of the shorter side has."""
+@pytest.fixture(scope="module")
+def ramps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 images of 71 x 64 and 64 x 71 px, whose first two colors say where a pixel is."""
 
     def ramp(number: int, label: int, size_px: int) -> np.ndarray:
         image = np.zeros((size_px + 7, size_px, 3), np.uint8)
@@ -176,10 +173,16 @@ def test_whole_images_are_cropped_anywhere_along_their_own_sides(
         return image.transpose(1, 0, 2) if number % 2 else image
 
     folder = tmp_path_factory.mktemp("ramps") / "set"
-    write_shard_set(folder, num_samples=400, samples_per_shard=400, fit="shorter", format="png", draw=ramp)
+    return write_shard_set(folder, num_samples=400, samples_per_shard=400, fit="shorter", format="png", draw=ramp)
+
+
+@pytest.mark.parametrize("operators", [None, same], ids=["compiled", "dali"])
+@pytest.mark.parametrize("crop", [64, 63, (64, 60)], ids=str)
+def test_whole_images_are_cropped_anywhere_along_their_own_sides(ramps: Path, operators: Any, crop: Any) -> None:
+    """Every offset is as likely as the others, whatever slack the square of the shorter side has."""
     augment = TrainAugment(crop=crop, mean="none", jitter="off", flip=False)
     options: dict[str, Any] = {"operators": operators, "target": lambda example: example.offset}
-    with Loader(folder, batch_size=100, augment=augment, dtype=torch.uint8, **options) as loader:
+    with Loader(ramps, batch_size=100, augment=augment, dtype=torch.uint8, **options) as loader:
         batches = list(loader)
     indices, corners, offsets = (
         torch.cat([get(batch) for batch in batches]).numpy()
