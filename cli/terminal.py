@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import ParamSpec, TextIO, TypeVar
+from typing import ParamSpec, Protocol, TextIO, TypeVar, runtime_checkable
 
 import click
 
@@ -49,6 +49,15 @@ COMMON_OPTIONS = (
 )
 
 
+@runtime_checkable
+class Deferred(Protocol):
+    """A value of an argument that is fetched when the command runs: there its errors are one line, and SIGTERM and
+    whatever else ends the command removes it."""
+
+    def fetch(self, context: click.Context) -> object:
+        """What the command gets for it."""
+
+
 def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Decorate a command: what a user can get wrong ends in one clear line and a non-zero exit, never a traceback.
 
@@ -64,6 +73,9 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
         _start_logging()
         signal.signal(signal.SIGTERM, _interrupt)
         try:
+            for name, value in kwargs.items():
+                if isinstance(value, Deferred):
+                    kwargs[name] = value.fetch(click.get_current_context())
             return command(*args, **kwargs)
         except (InputError, OSError, ImportError) as error:
             ours = isinstance(error, ImportError) and (error.name or "").startswith("alexkit")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,6 +147,29 @@ def test_shards_on_a_store_are_a_source_and_are_verified_there(
     damaged = alexprep("verify", out, TMPDIR=str(tmp_path))
     assert damaged.returncode == 1 and f"{out}/{name}" in damaged.stdout
     assert f"alexprep repair {out} SOURCE" in damaged.stderr
+
+
+def test_no_copy_of_a_set_outlives_its_command(
+    through: Callable[..., FaultProxy], photos: Path, s3: str, tmp_path: Path
+) -> None:
+    out = f"{s3}/out"
+    assert alexprep("shard", str(photos), "--out", out, *OPTIONS, TMPDIR=str(tmp_path)).returncode == 0
+    through(latency_s=1.0)
+    command = [sys.executable, "-m", "alexkit.cli.alexprep", "verify", out]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as reader:
+            assert reader.stderr is not None
+            assert any("copied to" in line for line in reader.stderr)
+            reader.send_signal(number)
+            said = reader.stderr.read()
+        if number == signal.SIGTERM:
+            assert reader.returncode == 130 and "interrupted" in said and "Traceback" not in said, said
+            assert not list(tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == 1  # of what was killed; the next command removes it
+    missing = alexprep("verify", f"{s3}/nothing", TMPDIR=str(tmp_path))
+    assert missing.returncode == 1 and f"Error: {s3}/nothing: nothing there" in missing.stderr, missing.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_set_in_a_store_is_repaired_there_from_a_store(
