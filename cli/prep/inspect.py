@@ -6,7 +6,7 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import as_typed, examples, note, one_line_errors, progress
+from ..terminal import as_typed, examples, note, note_written, one_line_errors, progress
 from .arguments import OUT, SHARDS, WORKERS, place_of, sets_of
 
 
@@ -80,11 +80,11 @@ def inspect(shards: Path, png: bool, quick: bool, as_json: bool, out: Path | Non
     page = place / "inspect.html"
     with whole_file(page) as file:
         file.write(inspection_page(surveys, equal, alike).encode())
-    note(f"wrote {page}")
+    note_written(page)
     if png:
         for survey in surveys:
             folder = survey.shard_set.folder
             path = folder / "samples.png" if out is None else out / f"{survey.split}-samples.png"
             with whole_file(path) as file:
                 contact_sheet(survey).save(file, "PNG")
-            note(f"wrote {path}")
+            note_written(path)

@@ -7,7 +7,7 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import as_typed, examples, note, one_line_errors, progress
+from ..terminal import as_typed, examples, note, note_written, one_line_errors, progress
 from .arguments import ENGINE, OUT, SHARDS, WORKERS, place_of, train_set
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def pca(shards: Path, as_json: bool, out: Path | None, workers: int | None, engi
         file.write(json.dumps(report.to_json(), indent=1, sort_keys=True).encode() + b"\n")
     save_mean_image(place / "mean.png", sums.mean_image_HWC())
     for name in ("pca.json", "mean.png"):
-        note(f"wrote {place / name}")
+        note_written(place / name)
     try:
         require("matplotlib")
     except ImportError as error:
@@ -68,7 +68,7 @@ def pca(shards: Path, as_json: bool, out: Path | None, workers: int | None, engi
         mean_image_HWC=sums.mean_image_HWC(),
         pixels_PC=sample_pixels(shard_set),
     )
-    note(f"wrote {place / 'pca.png'}")
+    note_written(place / "pca.png")
 
 
 def _color_table(report: "ColorReport", num_images: int) -> str:

@@ -195,6 +195,8 @@ def test_stored_samples_are_a_map_style_dataset(draw_shards: Any, format: str) -
     with Loader(draw_shards(format=format), batch_size=8, augment=TRAIN) as loader:
         assert loader.classes[2] == "class 2" and loader.class_to_idx["class3"] == 3
         assert len(loader.dataset) == 40
+        labels = [loader.dataset[i].label for i in range(40)]
+        assert loader.class_counts.tolist() == [labels.count(number) for number in range(loader.num_classes)]
         image, label, key, where = loader.dataset[21]
         assert image.size == (64, 64) and label == 1 and key == "sample-0021" and "train-00001.tar" in where
         assert loader.dataset[-1].key == "sample-0039"
