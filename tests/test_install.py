@@ -159,10 +159,11 @@ def test_preparation_works_with_nothing_but_the_base_and_the_rest_says_what_it_n
     alexkit("prep demo-images images --train 20 --val 10")
     alexkit("prep shard images --size 64")
     assert "all good" in alexkit("prep verify shards")
-    for command in ("prep inspect shards", "prep pca shards"):
-        refused = alexkit(command, ok=False)
-        assert "pip install 'alexkit[report]'" in refused
-        assert "images/s" not in refused, "said after a pass over all images"
+    numbers = alexkit("prep pca shards")
+    assert "eigenvalue" in numbers and "no pca.png: drawing pictures needs Matplotlib" in numbers
+    refused = alexkit("prep inspect shards", ok=False)
+    assert "pip install 'alexkit[report]'" in refused
+    assert "images/s" not in refused, "said after a pass over all images"
     assert "training: pip install 'alexkit[train]'" in alexkit("train --shards shards", ok=False)
     assert "pip install 'alexkit[loader]'" in alexkit("eval --shards shards runs/original", ok=False)
     script = "from alexkit.pipeline import Loader"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN, complete_recipe
+from ..locations import SHARDS_TO_TRAIN, LocalPath, complete_recipe
 from ..memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ...model import TrainedNetwork
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
+PATH = LocalPath()
 
 run_argument = click.argument("run", type=PATH)
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from ...errors import InputError
+from ..locations import LocalPath
 from ..terminal import examples, one_line_errors, progress
 from .arguments import FOLDER, set_row
 
 
 @click.command(epilog=examples("alexprep adopt their-tars adopted", "alexprep adopt their-tars theirs --json"))
 @click.argument("tars", type=FOLDER)
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
@@ -21,7 +22,7 @@ from .arguments import FOLDER, set_row
     show_default=True,
     help="Which split the tars hold.",
 )
-@click.option("--classes", type=click.Path(path_type=Path), help="A text file with one class name a line, in order.")
+@click.option("--classes", type=LocalPath(), help="A text file with one class name a line, in order.")
 @click.option("--label-key", metavar="KEY", help="JSON key or member extension of the label.")
 @click.option("--json", "as_json", is_flag=True, help="Print what the set holds as JSON.")
 @one_line_errors

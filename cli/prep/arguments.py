@@ -1,5 +1,6 @@
 """What several alexprep commands take and print: folders, shard sets, numbers of workers."""
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...cores import num_cores
-from ..locations import SHARDS_TO_READ
-from ..terminal import progress
+from ..locations import SHARDS_TO_READ, LocalPath
+from ..terminal import progress, warn
 
 if TYPE_CHECKING:
     from ...prep.build.integrity.verify import Depth
     from ...prep.build.integrity.verify_shard import Finding
     from ...prep.format.manifest import Manifest
     from ...prep.format.shard_set import ShardSet
+    from ...prep.storage import Location
     from ...prep.workers import Engine
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FOLDER_OR_LIST = click.Path(path_type=Path)
+FOLDER = LocalPath(file_okay=False)
 SHARDS = click.argument("shards", type=SHARDS_TO_READ, default=Path("shards"), envvar="ALEXKIT_SHARDS")
 WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per CPU core]")
 ENGINE = click.option(
@@ -31,9 +32,30 @@ ENGINE = click.option(
 )
 
 
-def named_or_default(words: Sequence[str | Path]) -> Path:
+OUT = click.option("--out", type=FOLDER, help="Where the files go.  [default: beside the shards]")
+
+
+def place_of(folder: Path, out: Path | None, files: str) -> Path | None:
+    """Where a report's files go: `out` or `folder`; None, with a warning, where nothing may be written into `folder`.
+
+    Raises OSError, before the work, when `out` cannot be made or written to.
+    """
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    place = folder if out is None else out
+    if os.access(place, os.W_OK | os.X_OK):
+        return place
+    if out is not None:
+        raise OSError(errno.EACCES, "cannot be written to; name another folder by --out", str(out))
+    warn(f"{folder}: cannot be written to, so {files} will be missing; name a folder for them by --out")
+    return None
+
+
+def named_or_default(words: "Sequence[str | Location]") -> "Location":
     """SHARDS where another argument follows it: the first of `words` or, without, what `SHARDS` is by default."""
-    return Path(words[0] if words else os.environ.get("ALEXKIT_SHARDS") or "shards")
+    from ...prep.storage import parse_location
+
+    return parse_location(words[0] if words else os.environ.get("ALEXKIT_SHARDS") or "shards")
 
 
 def train_set(shards: Path) -> "ShardSet":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..locations import copy_of
 from ..terminal import examples, if_interrupted, is_set, one_line_errors
 from .arguments import named_or_default, sets_of
 
@@ -31,7 +32,8 @@ def push(words: tuple[str, ...], public: bool) -> None:
     if len(words) > 2:
         raise click.UsageError(f"name SHARDS and ORG/NAME, not {len(words)} things: {' '.join(words)}")
     name = words[-1]
-    folders = sets_of(named_or_default(words[:-1]))
+    shards = named_or_default(words[:-1])
+    folders = sets_of(shards if isinstance(shards, Path) else copy_of(shards, click.get_current_context()))
     shard_sets = [ShardSet.open(folder) for folder in folders]
     card = dataset_card(shard_sets, name)
     for folder in folders:

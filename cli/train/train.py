@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN, cache_options, complete_recipe
+from ..locations import SHARDS_TO_TRAIN, LocalPath, cache_options, complete_recipe
 from ..memory import keep_freed_memory
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .dry_run import bench_data, dry_run
@@ -65,7 +65,7 @@ def _name_below_runs(context: click.Context, parameter: click.Parameter, value: 
 @click.option("--name", callback=_name_below_runs, help="Name of the run folder.  [default: the recipe's name]")
 @click.option(
     "--runs",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     default=Path("runs"),
     show_default=True,
     help="Folder of the run folders.",

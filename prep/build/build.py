@@ -9,6 +9,7 @@ were written, and writes the manifest; the last act removes `.unfinished`.
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -16,11 +17,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...errors import InputError
-from ..format.dataset_card import write_dataset_card
-from ..format.files import create_once, remove_abandoned
+from ..format.dataset_card import CARD_NAME, write_dataset_card
+from ..format.files import create_once, no_writing, remove_abandoned
 from ..format.manifest import MANIFEST_NAME, Manifest
-from ..format.shard_set import ShardSet
-from ..format.timm_info import write_timm_info
+from ..format.shard_set import SPLITS, ShardSet
+from ..format.timm_info import TIMM_INFO_NAME, write_timm_info
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
 from ..workers import KeptWorkers
@@ -107,6 +108,14 @@ def build_shards(
             if work.exists() and not (work / PLAN_NAME).exists():
                 _remove(work)  # a listing without a plan, as `source_of_part` writes it
             raise
+        if shared is None and _needs_nothing(out, builds):
+            built = _build(builds, on_split)
+            try:
+                _describe(out, built)  # an older version may have said less
+            except OSError as error:
+                if not no_writing(error):
+                    raise
+            return built
         work.mkdir(parents=True, exist_ok=True)
         # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
         with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
@@ -118,14 +127,43 @@ def build_shards(
                 _refuse_what_does_not_fit(out, source, options, wanted, now)
             built = _build(_with_kept_listing(builds, source, work, shared), on_split)
             if len(built) == len(builds):
-                write_timm_info(out, [one.shard_set for one in built])
-                write_dataset_card(out, [one.shard_set for one in built])
+                if shared is not None:
+                    shared.pull_card()
+                _describe(out, built)
                 if shared is not None:
                     shared.finish()
                 _remove(work)
                 for folder in (out, *(build.folder for build in builds)):
                     remove_abandoned(folder)
         return built
+
+
+def _needs_nothing(out: Path, builds: list[SplitBuild]) -> bool:
+    """Whether all sets are complete and nothing is left to remove, or nothing may be: shared sets are read-only."""
+    complete = all((build.folder / MANIFEST_NAME).exists() for build in builds)
+    return complete and (not (out / WORK_FOLDER).exists() or not os.access(out, os.W_OK))
+
+
+def _describe(out: Path, built: list[BuiltSplit]) -> None:
+    """Write what describes all sets in `out`, where that is not there yet."""
+    shard_sets = _all_sets(out, built)
+    write_timm_info(out, shard_sets)
+    write_dataset_card(out, shard_sets)
+
+
+def _all_sets(out: Path, built: list[BuiltSplit]) -> list[ShardSet]:
+    """The sets of this run and those that other runs put beside them: what is in `out` describes all."""
+    found = {one.shard_set.manifest.split: one.shard_set for one in built}
+    for split in SPLITS:
+        if split not in found and (out / split / MANIFEST_NAME).exists():
+            try:
+                shard_set = ShardSet.open(out / split)
+                if shard_set.url is None:
+                    shard_set.sample_index()  # damage of a set that is not of this run shall not end it
+                found[split] = shard_set
+            except InputError as error:
+                logging.getLogger(__name__).warning("%s; left out of %s and %s", error, CARD_NAME, TIMM_INFO_NAME)
+    return [found[split] for split in SPLITS if split in found]
 
 
 def _with_kept_listing(

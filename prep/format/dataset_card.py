@@ -5,6 +5,8 @@ By its metadata `datasets.load_dataset(FOLDER)` finds the splits and calls the l
 
 import json
 import mmap
+import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,15 +14,17 @@ from pathlib import Path
 
 from ... import __version__
 from .files import whole_file
-from .manifest import ClassEntry
+from .manifest import UNLABELED, ClassEntry, Manifest
 from .pixel_options import IMAGE_EXTENSIONS
-from .shard import LABEL_EXT
+from .sample_index import SAMPLE_INDEX_NAME
+from .shard import END_BYTES, LABEL_EXT
 from .shard_set import ShardSet
 
 CARD_NAME = "README.md"
 MAX_CLASSES = 20
 # By these words a card is known to be ours, and may be written again.
 _MADE_BY = "<!-- made by alexkit; written again when splits are added -->"
+_LABEL_BYTES = 2 * tarfile.BLOCKSIZE  # of a label in a tar, its header and its digits
 _HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 # How `datasets` reads members by their last extension; it takes all others as bytes.
 _NUMBERS = ("cls", "cls2", "index", "inx", "id")
@@ -31,10 +35,14 @@ _STRUCTURES = ("json", "jsn", "ten", "tb", "mp", "msg", "npy", "npz", "cbor", "p
 def write_dataset_card(out: Path, shard_sets: Sequence[ShardSet]) -> None:
     """Write `out/README.md` for the shard sets in folders of `out`; a README that is not ours stays as it is."""
     path, content = out / CARD_NAME, dataset_card(shard_sets).encode("utf-8", "replace")
-    before = path.read_bytes() if path.exists() else None
-    if before is None or (before != content and _MADE_BY.encode() in before):
+    if not path.exists() or (is_our_card(path) and path.read_bytes() != content):
         with whole_file(path) as file:
             file.write(content)
+
+
+def is_our_card(path: Path) -> bool:
+    """Whether the README.md at `path` was made by alexkit."""
+    return _MADE_BY.encode() in path.read_bytes()
 
 
 def dataset_card(shard_sets: Sequence[ShardSet], name: str | None = None) -> str:
@@ -46,13 +54,15 @@ def dataset_card(shard_sets: Sequence[ShardSet], name: str | None = None) -> str
     """
     first = shard_sets[0].manifest
     splits = [one.manifest.split for one in shard_sets]
-    configs = "".join(f"  - split: {_HUB_SPLITS[split]}\n    path: {split}/{split}-*.tar\n" for split in splits)
+    manifests = [one.manifest for one in shard_sets]
+    configs = "".join(f"  - split: {_HUB_SPLITS[one.split]}\n    path: {pattern_of_tars(one)}\n" for one in manifests)
     rows = "".join(
         f"| {one.manifest.split} | {one.manifest.num_samples:,} | {len(one.manifest.shards):,} "
         f"| {sum(shard.num_bytes for shard in one.manifest.shards) / 1e6:,.1f} | {len(one.manifest.quarantined):,} |\n"
         for one in shard_sets
     )
     pixels, color = first.pixels, first.color
+    stored = dict.fromkeys(map(_how_stored, manifests))
     mean = ", ".join(f"{value:.3f}" for value in color.mean_C)
     sigma = ", ".join(f"{value:.3f}" for value in color.standard_deviations_K)
     shown = ", ".join(entry.name for entry in first.classes[:MAX_CLASSES])
@@ -73,7 +83,7 @@ configs:
 
 # {name.split("/")[-1] if name else "Images as WebDataset shards"}
 
-WebDataset shards of images with one class each: `KEY.{pixels.image_ext}` and `KEY.cls` in each tar, made by
+WebDataset shards of images with one class each: {_members(first)}
 alexkit {first.alexkit_version or __version__}.
 
 The license is that of the images; whoever uploaded them is answerable for sharing them.
@@ -81,9 +91,7 @@ The license is that of the images; whoever uploaded them is answerable for shari
 | split | images | shards | MB | left out |
 |---|---|---|---|---|
 {rows}
-- stored as: {pixels.format}, {pixels.size_px} px, fit {pixels.fit}, filter {pixels.filter}
-- shuffled with seed {first.seed}
-- mean color, gray levels 0-255: {mean}
+{"".join(stored)}- mean color, gray levels 0-255: {mean}
 - standard deviations along the principal colors: {sigma}
 - {len(first.classes):,} classes: {shown}{more}
 
@@ -100,18 +108,47 @@ with Loader("shards/{splits[0]}", batch_size=256, augment=augment, seed=0) as lo
 """
 
 
+def pattern_of_tars(manifest: Manifest) -> str:
+    """The pattern of the tars' names, below the folder that holds the splits."""
+    stems = [shard.name.removesuffix(".tar") for shard in manifest.shards]
+    # Adopted tars keep their names, whatever these are.
+    begin = re.sub("[0-9]+$", "", os.path.commonprefix(stems))  # noqa: RUF071 - letters, not steps of a path
+    return f"{manifest.split}/{begin if re.fullmatch('[A-Za-z0-9._-]*', begin) else ''}*.tar"
+
+
+def _members(manifest: Manifest) -> str:
+    image = f"`KEY.{manifest.pixels.image_ext}`"
+    return "tars made elsewhere, adopted by" if manifest.unknown else f"{image} and `KEY.cls` in each tar, made by"
+
+
+def _how_stored(manifest: Manifest) -> str:
+    """What is known of how the images were stored: of adopted tars, what the images themselves say."""
+    pixels = manifest.pixels
+    words = f"- stored as: {pixels.format}, {pixels.size_px} px"
+    if manifest.unknown:
+        return f"{words}\n"
+    return f"{words}, fit {pixels.fit}, filter {pixels.filter}\n- shuffled with seed {manifest.seed}\n"
+
+
 def _features(shard_sets: Sequence[ShardSet]) -> str:
     """The types of all members, in which `datasets` finds the class names.
 
-    Nothing for sets with members whose content says its own structure, such as JSON, which `datasets` has to look at.
+    Nothing for sets with members whose content says its own structure, such as JSON, which `datasets` has to look at,
+    for splits that differ in classes or members, and for adopted tars whose images or labels have other names.
     """
     first = shard_sets[0].manifest
+    tables = {one.manifest.classes for one in shard_sets if one.manifest.classes[0].id != UNLABELED}
+    formats = {one.manifest.pixels.image_ext for one in shard_sets}
+    if len(tables) > 1 or len(formats) > 1 or not all(map(_is_as_we_write, shard_sets)):
+        return ""
+    if any(map(_has_extras_in_a_store, shard_sets)):
+        return ""
     extras = sorted({ext for one in shard_sets for ext in _extra_exts(one)})
     last = {ext: ext.rpartition(".")[2] for ext in extras}
     if any(kind in _STRUCTURES for kind in last.values()):
         return ""
     # Of a set without labels the table names no class, and its labels are -1.
-    classes = max((one.manifest.classes for one in shard_sets), key=len)
+    classes = next(iter(tables), first.classes)
     names = "".join(f"          '{i}': {_quoted(name)}\n" for i, name in enumerate(_unique_names(classes)))
     image = "binary" if first.pixels.format == "raw" else "image"
     lines = [f"  - name: {first.pixels.image_ext}\n    dtype: {image}\n"]
@@ -122,6 +159,31 @@ def _features(shard_sets: Sequence[ShardSet]) -> str:
         lines.append(f"  - name: {_quoted(ext)}\n    dtype: {dtype}\n")
     lines += [f"  - name: {name}\n    dtype: string\n" for name in ("__key__", "__url__")]
     return f"dataset_info:\n  features:\n{''.join(lines)}"
+
+
+def _is_as_we_write(shard_set: ShardSet) -> bool:
+    """Whether members are called KEY.EXT and KEY.cls and labels are numbers, as in all sets but some adopted ones."""
+    manifest = shard_set.manifest
+    if not manifest.unknown:
+        return True
+    if not manifest.labels_are_indices or shard_set.url is not None:
+        return False
+    for number, shard in enumerate(manifest.shards):
+        index = shard_set.index(number)
+        if index.label_ext != LABEL_EXT:
+            return False
+        with (shard_set.folder / shard.name).open("rb") as file:
+            for start in index.image_offsets.tolist():
+                file.seek(start - tarfile.BLOCKSIZE)
+                member = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+                if _ext(member) != manifest.pixels.image_ext:
+                    return False
+    return True
+
+
+def _ext(member: tarfile.TarInfo) -> str:
+    """What `datasets` calls a member: all that follows the first dot of its name."""
+    return member.name.rpartition("/")[2].partition(".")[2]
 
 
 def _unique_names(classes: Sequence[ClassEntry]) -> Iterator[str]:
@@ -141,7 +203,7 @@ def _extra_exts(shard_set: ShardSet) -> Iterator[str]:
     if shard_set.url is not None:
         return
     index = shard_set.sample_index()
-    plain = 3 * tarfile.BLOCKSIZE  # the header and the digits of the label, and the header of the next image
+    plain = _LABEL_BYTES + tarfile.BLOCKSIZE  # and the header of the next image
     for number, entry in enumerate(shard_set.manifest.shards):
         path = shard_set.folder / entry.name
         first, last = int(index.first_S[number]), int(index.first_S[number + 1])
@@ -157,10 +219,29 @@ def _extra_exts(shard_set: ShardSet) -> Iterator[str]:
                     yield from _exts_between(content, end, stop)
 
 
+def _has_extras_in_a_store(shard_set: ShardSet) -> bool:
+    """Whether images of a set in a store have members of unknown names beside them: by the room between the images.
+
+    False where `index.bin` is not on this machine, as of sets that other runs made, and where only the last image of a
+    shard has one that fits in the padding of the tar's end.
+    """
+    if shard_set.url is None or not (shard_set.folder / SAMPLE_INDEX_NAME).exists():
+        return False
+    index = shard_set.sample_index()
+    for number, entry in enumerate(shard_set.manifest.shards):
+        rows = slice(int(index.first_S[number]), int(index.first_S[number + 1]))
+        ends_N = index.starts_N[rows] + index.sizes_N[rows]
+        ends_N += -ends_N % tarfile.BLOCKSIZE
+        if (index.starts_N[rows][1:] - tarfile.BLOCKSIZE - ends_N[:-1] > _LABEL_BYTES).any():
+            return True
+        if len(ends_N) and entry.num_bytes - int(ends_N[-1]) - _LABEL_BYTES - END_BYTES >= tarfile.RECORDSIZE:
+            return True
+    return False
+
+
 def _exts_between(content: mmap.mmap, position: int, stop: int) -> Iterator[str]:
     while position < stop and content[position]:
         member = tarfile.TarInfo.frombuf(content[position : position + tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
-        ext = member.name.rpartition("/")[2].partition(".")[2]
-        if ext != LABEL_EXT:
+        if (ext := _ext(member)) != LABEL_EXT:
             yield ext
         position += tarfile.BLOCKSIZE * (1 + -(-member.size // tarfile.BLOCKSIZE))

@@ -17,7 +17,7 @@ from typing import Any
 
 from ... import __version__
 from ...errors import InputError
-from .files import sha256_of, whole_file
+from .files import naming, sha256_of, whole_file
 from .originals import Originals
 from .pixel_options import PixelOptions
 from .sample_index import SampleRows, write_sample_index
@@ -124,6 +124,11 @@ class Manifest:
         """Damaged images that were kept by `lenient`."""
         return len(self.patched)
 
+    @property
+    def labels_are_indices(self) -> bool:
+        """Whether the label members hold class indices; those of adopted tars may hold names."""
+        return not self.unknown or all(entry.id == str(entry.index) for entry in self.classes)
+
     def write(self, folder: Path) -> None:
         """Write `folder/manifest.json`, whole."""
         data = asdict(self)
@@ -146,9 +151,10 @@ class Manifest:
         path = folder / MANIFEST_NAME
         restore = f"restore the file, or remove {folder} and shard the images again"
         try:
-            if path.stat().st_size > MAX_MANIFEST_BYTES:
-                raise InputError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
-            data = json.loads(path.read_bytes())
+            with naming(path):
+                if path.stat().st_size > MAX_MANIFEST_BYTES:
+                    raise InputError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
+                data = json.loads(path.read_bytes())
         except FileNotFoundError:
             if not folder.exists():
                 raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote") from None

@@ -108,6 +108,12 @@ class ColorStatistics:
         """Square roots of the eigenvalues, in gray levels."""
         return tuple(float(np.sqrt(max(value, 0.0))) for value in self.eigenvalues_K)
 
+    @property
+    def shares_K(self) -> tuple[float, ...]:
+        """Each eigenvalue as a fraction of their sum, the variance; zeros for pixels of one color, which have none."""
+        values_K = [max(value, 0.0) for value in self.eigenvalues_K]  # of gray pixels two are 0, give or take 1e-13
+        return tuple(value / (sum(values_K) or 1.0) for value in values_K)
+
     @classmethod
     def from_sums(cls, sums: PixelSums) -> "ColorStatistics":
         """Mean, population covariance and eigenpairs; integers until the last division."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..format.files import naming
 from ..format.pixel_options import PixelOptions
 from ..format.shard_set import ShardSet
 from ..images.geometry import central_square
@@ -29,6 +30,7 @@ MIN_CONTRAST = 8
 MAX_BUCKET = 500
 """Images that share 32 bits of their hashes with more others than this are of one plain kind, not copies."""
 _GRID = 9
+_DRAFT = 8  # an eighth of the size costs an eighth of the time; of fewer pixels than fields, the grid would be enlarged
 _BITS_SET = np.array([byte.bit_count() for byte in range(256)], np.int64)
 
 
@@ -76,7 +78,7 @@ def stored_bytes(shard_set: ShardSet, index: int) -> bytes:
     """The stored image of one sample."""
     rows = shard_set.sample_index()
     path = shard_set.folder / shard_set.manifest.shards[rows.shard_of(index)].name
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         file.seek(int(rows.starts_N[index]))
         return file.read(int(rows.sizes_N[index]))
 
@@ -130,11 +132,10 @@ def hash_one_shard(job: HashJob, heartbeat: Heartbeat, poisoned: dict[int, str])
 
 def perceptual_hash(data: bytes, pixels: PixelOptions) -> NDArray[np.uint32]:
     """(4,) uint32: the 128 bits of one stored image."""
-    if pixels.format == "jpeg" and pixels.fit == "crop":
+    draft_px = pixels.size_px // _DRAFT
+    if pixels.format == "jpeg" and pixels.fit == "crop" and draft_px >= _GRID:
         image: Image.Image = Image.open(io.BytesIO(data))
-        image.draft(
-            "L", (pixels.size_px // 8, pixels.size_px // 8)
-        )  # an eighth of the size costs an eighth of the time
+        image.draft("L", (draft_px, draft_px))
     else:
         image = Image.fromarray(np.ascontiguousarray(central_square(decode_stored(data, pixels))))
     small = np.asarray(image.convert("L").resize((_GRID, _GRID), Image.Resampling.BOX), np.int16)

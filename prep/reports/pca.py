@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ..format.files import naming
 from ..format.pixel_options import PixelOptions
 from ..format.sample_index import SampleIndex, SampleRows
 from ..format.shard import ShardEntry, index_path, read_index
@@ -113,14 +114,17 @@ def stored_sums(
 
 
 def sample_pixels(shard_set: ShardSet, *, num_images: int = 64, pixels_per_image: int = 64) -> NDArray[np.uint8]:
-    """A regular sample of stored pixels, uint8 (P, 3), for pictures: shards are shuffled, so the first will do."""
+    """A regular sample of stored pixels, uint8 (P, 3), for pictures.
+
+    Shards are shuffled, so the first that holds images will do; adopted ones may hold none.
+    """
     from ..images.stored import decode_stored
 
-    shard = shard_set.manifest.shards[0]
+    number, shard = next((i, one) for i, one in enumerate(shard_set.manifest.shards) if one.num_samples)
     if shard_set.manifest.index_sha256:
         rows = shard_set.sample_index().rows(0, min(num_images, shard.num_samples))
     else:
-        rows = shard_set.rows(0, read_images=False)
+        rows = shard_set.rows(number, read_images=False)
     content = np.memmap(shard_set.folder / shard.name, np.uint8, "r")
     pixels = []
     for i in range(min(num_images, len(rows))):
@@ -140,7 +144,7 @@ def sum_one_shard(job: SumJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -
 
     path, rows = job.folder / job.entry.name, job.rows()
     sums = RunningSums(job.pixels.size_px)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with naming(path), path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for i, key in enumerate(rows.keys):
             heartbeat(i)
             offset, size = int(rows.starts_N[i]), int(rows.sizes_N[i])

@@ -48,10 +48,9 @@ def save_pca_plot(
     cube = figure.add_subplot(grid[:, 1], projection="3d")
     _draw_cube(cube, color, pixels_PC)
 
-    share_K = np.array(color.eigenvalues_K) / sum(color.eigenvalues_K)
     for k in range(3):
         axes = figure.add_subplot(grid[k, 2])
-        _draw_swatch(axes, color, k, float(share_K[k]))
+        _draw_swatch(axes, color, k, color.shares_K[k])
     with whole_file(path) as file:
         figure.savefig(file, format="png", metadata={"Software": None})
 

@@ -151,7 +151,7 @@ class ObjectStore:
 
         S3 gets a SHA-256 to check. Where the answer's ETag is not the content's MD5, the object is read back.
         """
-        self._refuse_read_only()
+        self.refuse_read_only()
         data = content.read_bytes() if isinstance(content, Path) else content
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
 
@@ -171,7 +171,7 @@ class ObjectStore:
 
         The same content is taken for ours: after a lost answer nobody can tell.
         """
-        self._refuse_read_only()
+        self.refuse_read_only()
 
         def once() -> bool:
             from obstore.exceptions import AlreadyExistsError
@@ -187,7 +187,7 @@ class ObjectStore:
 
     def delete(self, name: str) -> None:
         """Remove an object; none there is fine."""
-        self._refuse_read_only()
+        self.refuse_read_only()
         try:
             self._repeat(lambda: self._client.delete(self._full(name)), name)
         except FileNotFoundError:
@@ -207,7 +207,8 @@ class ObjectStore:
                 "the store's own address (s3://, gs://, az://, hf://)"
             )
 
-    def _refuse_read_only(self) -> None:
+    def refuse_read_only(self) -> None:
+        """InputError for a store that can only be read."""
         if self.url.scheme in ("http", "https", "hf"):
             raise InputError(f"{self.url}: can only be read; write to a folder or to s3://, gs:// or az://")
 

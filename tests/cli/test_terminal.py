@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -15,7 +16,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from alexkit.cli import terminal
+from alexkit.cli import locations, terminal
 from alexkit.cli.alexeval import alexeval
 from alexkit.cli.alexprep import alexprep
 from alexkit.cli.alextrain import alextrain
@@ -73,6 +74,76 @@ def test_errors_and_warnings_name_the_address_in_place_of_the_folder_that_stands
         "Error: s3://bucket/set/train: no; s3://bucket/set: no; /cache/sets/1f/train/index.bin and 1ff are there"
         in said
     )
+
+
+def test_files_of_a_copy_that_ends_with_the_command_are_named_by_the_address() -> None:
+    def said_of(error: Exception) -> str:
+        @click.command()
+        @click.pass_context
+        @one_line_errors
+        def command(context: click.Context) -> None:
+            stands_for(context, "/tmp/alexkit-1/set", "s3://bucket/set", is_copy=True)
+            raise error
+
+        return CliRunner().invoke(command).output
+
+    words = "/tmp/alexkit-1/set/val/x.tar: gone; /tmp/alexkit-1/set: no; /tmp/alexkit-1/set-2/a and /tmp/alexkit-1/sets"
+    assert said_of(InputError(words)) == (
+        "Error: s3://bucket/set/val/x.tar: gone; s3://bucket/set: no; /tmp/alexkit-1/set-2/a and /tmp/alexkit-1/sets\n"
+    )
+    full = OSError(errno.ENOSPC, "No space left on device", "/tmp/alexkit-1/set/val/x.tar")
+    assert said_of(full).startswith("Error: /tmp/alexkit-1/set/val/x.tar: No space left")
+
+
+def test_what_is_written_beside_a_copy_comes_here_and_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("train-samples.png").write_text("mine")
+    Path("train-samples-2.png").write_text("mine too")
+    copied = set()
+    for number in range(2):
+        copy = tmp_path / f"{number}/set"
+        for name in ("train/samples.png", "val/samples.png", "inspect.html", "val/manifest.json"):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_text(f"{number} {name}")
+        copied.add(copy / "val/manifest.json")
+        locations._finish(copy.parent, copy, copied)
+        assert not copy.parent.exists()
+    found = {path.name: path.read_text() for path in Path().iterdir()}
+    assert found == {
+        "train-samples.png": "mine",
+        "train-samples-2.png": "mine too",
+        "train-samples-3.png": "0 train/samples.png",
+        "train-samples-4.png": "1 train/samples.png",
+        "val-samples.png": "0 val/samples.png",
+        "val-samples-2.png": "1 val/samples.png",
+        "inspect.html": "0 inspect.html",
+        "inspect-2.html": "1 inspect.html",
+    }
+    assert "train-samples-3.png: here, since the shard set is remote" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        (alexprep, "adopt s3://bucket/tars adopted"),
+        (alexprep, "adopt . s3://bucket/adopted"),
+        (alexprep, "demo-images s3://bucket/images"),
+        (alexeval, "curves s3://bucket/runs/original"),
+        (alextrain, "--runs s3://bucket/runs"),
+    ],
+)
+def test_an_address_is_refused_where_a_path_of_this_machine_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: click.Command, line: str
+) -> None:
+    """As a path it would be a folder called s3: below the current one."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(program, line.split())
+    assert result.exit_code == 2, result.output
+    assert ": is in a store; it must be on this machine: name a local path" in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())
 
 
 def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +216,7 @@ def test_on_a_terminal_the_count_is_whole_at_any_width_and_warnings_stand_above_
 ) -> None:
     script = """
 import logging
-from alexkit.cli import terminal
+from alexkit.cli import locations, terminal
 terminal._start_logging()
 with terminal.progress("training", 1_281_167, "images") as update:
     update(0)

@@ -66,6 +66,8 @@ class VerifyJob:
     """How the set's images are stored."""
     num_classes: int
     """Rows of the class table."""
+    labels_are_indices: bool
+    """Whether the label members hold class indices, as in all shards but some adopted ones."""
     decode: bool
     """Whether every image is decoded."""
 
@@ -73,23 +75,41 @@ class VerifyJob:
 def verify_one_shard(job: VerifyJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> list[Finding]:
     """The work of one worker; findings in the order of the shard, empty when it is what the manifest says."""
     path = job.folder / job.entry.name
-    lines = index_path(path).read_bytes()
-    findings, is_sound = [], hashlib.sha256(lines).hexdigest() == job.entry.index_sha256
-    if not is_sound:
-        findings.append(Finding(file=index_path(path).name, problem=OTHER_HASH))
+    findings, is_sound = [], False
+    try:
+        lines = index_path(path).read_bytes()
+        if not (is_sound := hashlib.sha256(lines).hexdigest() == job.entry.index_sha256):
+            findings.append(Finding(file=index_path(path).name, problem=OTHER_HASH))
+    except OSError as error:
+        findings.append(unreadable(index_path(path), error))
+    try:
+        return findings + _damage_of_shard(job, path, lines if is_sound else None, heartbeat, poisoned)
+    except OSError as error:
+        return [*findings, unreadable(path, error)]
+
+
+def unreadable(path: Path, error: OSError) -> Finding:
+    """A file of the set that the disk does not give: a finding like every other, so that the check goes on."""
+    return Finding(file=path.name, problem=f"cannot be read: {error.strerror or error}")
+
+
+def _damage_of_shard(
+    job: VerifyJob, path: Path, lines: bytes | None, heartbeat: Heartbeat, poisoned: dict[int, str]
+) -> list[Finding]:
+    """What is wrong with the shard itself; `lines` are those of its index, None where that is not sound."""
     equal = sha256_of(path) == job.entry.sha256
     if equal and not job.decode:
         # Without a look at the lines, whose compiled loops take longer to load than small shards to read.
-        return findings
-    index = parse_index(lines, index_path(path), shard_bytes=job.entry.num_bytes) if is_sound else None
+        return []
+    index = None if lines is None else parse_index(lines, index_path(path), shard_bytes=job.entry.num_bytes)
     rows = _rows(job, index)
     if rows is None:
-        return findings if equal else [*findings, Finding(file=path.name, problem=OTHER_HASH)]
+        return [] if equal else [Finding(file=path.name, problem=OTHER_HASH)]
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         damage = list(_damaged_samples(job, rows, index, content, heartbeat, poisoned))
         if not damage and not equal:
             damage = [_other_change(path.name, rows, content)]
-    return findings + damage
+    return damage
 
 
 def _other_change(name: str, rows: SampleRows, content: mmap.mmap) -> Finding:
@@ -167,14 +187,16 @@ def _image_problem(job: VerifyJob, image: bytes, heartbeat: Heartbeat, poisoned:
 
 
 def _label_problem(job: VerifyJob, index: ShardIndex, i: int, label: int, content: mmap.mmap, ours: bool) -> str | None:
-    """What is wrong with a label that is written as a number; adopted sets have names and JSON too."""
+    """What is wrong with a label that is written as a number; of names and JSON in adopted sets nothing is said."""
     offset, size = int(index.label_offsets[i]), int(index.label_sizes[i])
     found = content[offset : offset + size]
+    if not ours:
+        found = found.strip()  # others end the number with a line break
+    if not job.labels_are_indices or index.label_ext != LABEL_EXT:
+        return None
     if job.first_sample is None:
         wrong = found != b"%d" % NO_LABEL and (not found.isdigit() or int(found) >= job.num_classes)
         return f"label {found[:20]!r} is none of the {job.num_classes} classes" if wrong else None
-    if not ours and (index.label_ext != LABEL_EXT or not found.isdigit()):
-        return None  # a name or JSON
     return f"label {found[:20]!r}, {label} when it was written" if found != b"%d" % label else None
 
 

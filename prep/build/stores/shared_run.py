@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ...format.dataset_card import CARD_NAME, is_our_card
 from ...format.files import whole_file
 from ...format.manifest import MANIFEST_NAME
 from ...format.shard import ShardEntry, index_path
@@ -27,6 +28,7 @@ from ...sources.columns.listed import ListedImages, StoredListing
 from ...sources.inputs import SourceSplit
 from ...storage import Listed, ObjectStore, StoreUrl
 from ..kept_listing import PLAN_NAME, SUFFIX, WORK_FOLDER
+from .scratch import LOCK_NAME
 
 THREADS = 16
 
@@ -93,10 +95,16 @@ class SharedRun:
         destination = Destination(self.url / name, self.url / WORK_FOLDER / name)
         return SharedSplit(destination, self.scratch / name, self.scratch / WORK_FOLDER / name)
 
+    def pull_card(self) -> None:
+        """Copy the card that is there to the scratch folder, so that one of the user's own is known for it."""
+        self._copy(CARD_NAME, self.scratch / CARD_NAME)
+
     def finish(self) -> None:
         """All splits are complete: send what lies beside them, and remove what the run needed."""
         for path in self.scratch.iterdir():
-            if path.is_file() and path.name != "lock":
+            if path.name == CARD_NAME and not is_our_card(path):
+                continue
+            if path.is_file() and path.name != LOCK_NAME:
                 self._store.put_whole(path.name, path)
         names = [one.name for one in self._store.list_all(WORK_FOLDER)]
         with ThreadPoolExecutor(THREADS) as threads:

@@ -3,7 +3,7 @@
 EXIF blocks are TIFF files; the only thing taken from one is its orientation. A damaged block has none.
 """
 
-ORIENTATION_TAG, BITS_PER_SAMPLE_TAG = 0x0112, 0x0102
+ORIENTATION_TAG, BITS_PER_SAMPLE_TAG, PHOTOMETRIC_TAG = 0x0112, 0x0102, 0x0106
 _SHORT = 3
 
 

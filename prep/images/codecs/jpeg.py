@@ -18,7 +18,7 @@ from ....errors import InputError
 from ..decoded import Decoded
 from ..limits import MAX_SCANS, DecodeOptions
 from .jpeg_harmless import without_harmless_damage
-from .jpeg_header import END_OF_IMAGE, JpegHeader, read_jpeg_header
+from .jpeg_header import END_OF_IMAGE, JpegHeader, count_scans, read_jpeg_header
 from .messages import caught_messages
 
 SECOND_DECODER = "unusual chroma subsampling, decoded by Pillow"
@@ -30,7 +30,7 @@ def decode_jpeg(data: bytes, options: DecodeOptions) -> Decoded:
     """Decode a JPEG that starts with SOI, as stored or turned upright; InputError says in one line why not."""
     header = read_jpeg_header(data)
     options.check(header.width, header.height, header.bytes_per_pixel, "JPEG")
-    num_scans = data.count(b"\xff\xda", header.frame_offset) if header.may_have_many_scans else 1
+    num_scans = count_scans(data, header.frame_offset) if header.may_have_many_scans else 1
     if num_scans > MAX_SCANS:
         raise InputError(f"JPEG with {num_scans} scans, more than {MAX_SCANS}")
     reduction = _reduction(header, options)

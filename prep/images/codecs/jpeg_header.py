@@ -3,6 +3,7 @@
 Reads only the segments before the first scan and trusts none of their lengths.
 """
 
+import re
 from dataclasses import dataclass
 
 from ....errors import InputError
@@ -11,6 +12,8 @@ from .exif import exif_orientation
 SOI = b"\xff\xd8\xff"
 END_OF_IMAGE = b"\xff\xd9"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Not among them: what stands for a byte 0xFF inside a scan, restart markers, which have no length, and fill bytes.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
 START_OF_SCAN, _END, _APP1, _APP14, _JPEG_LS = 0xDA, 0xD9, 0xE1, 0xEE, 0xF7
 _PROGRESSIVE = frozenset((0xC2, 0xCA))
@@ -65,6 +68,16 @@ class JpegHeader:
         areas = [across * down for across, down in self.sampling]
         coefficients = -(-2 * sum(areas) // max(areas)) if self.process in _PROGRESSIVE else 0  # int16
         return pixels + max(6, coefficients)
+
+
+def count_scans(data: bytes, frame_offset: int) -> int:
+    """Scans from the frame header on to the end marker, where a decoder stops whatever follows."""
+    num_scans, position = 0, frame_offset
+    while (found := _MARKER.search(data, position)) is not None and found[0][1] != _END:
+        num_scans += found[0][1] == START_OF_SCAN
+        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
+        position = found.end() + length
+    return num_scans
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:

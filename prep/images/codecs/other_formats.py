@@ -30,10 +30,10 @@ from ....errors import InputError
 from ..decoded import Decoded
 from ..limits import ALPHA_BYTES_PER_PIXEL, BYTES_PER_PIXEL, DecodeOptions
 from .avif import without_exif
-from .exif import BITS_PER_SAMPLE_TAG, exif_orientation, first_number
+from .exif import BITS_PER_SAMPLE_TAG, PHOTOMETRIC_TAG, exif_orientation, first_number
 from .jpeg import upright
 from .messages import caught_messages
-from .png import SIGNATURE, plain_png, png_has_alpha, png_size
+from .png import SIGNATURE, PlainPng, plain_png, png_has_alpha, png_size, transparent_pixels
 
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -67,7 +67,10 @@ _FIRST_BYTES = {
     b"PF": "floating-point PNM",
     b"P7": "PAM",
 }
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC"}
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+_MAX_BRANDS_BYTES = 256
+_WHITE_IS_ZERO = 0  # of a TIFF's photometric interpretation
 # What Pillow raises for damaged data; RuntimeError is that of its AVIF decoder. MemoryError is not among them, nor is
 # the system's own OSError, which has a number: they are the caller's.
 _PILLOW_ERRORS = (
@@ -96,9 +99,19 @@ def kind_of(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12])
+        return _kind_by_brands(data)
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
         return "PNM"
+    return None
+
+
+def _kind_by_brands(data: bytes) -> str | None:
+    """By the major brand and those it is compatible with: `mif1`, the container, holds AVIF as well as HEIC."""
+    box = data[8 : min(int.from_bytes(data[:4], "big"), _MAX_BRANDS_BYTES)]
+    brands = [box[:4], *(box[begin : begin + 4] for begin in range(8, len(box), 4))]  # a version between them
+    for kind, known in (("AVIF", _AVIF_BRANDS), ("HEIC", _HEIC_BRANDS)):
+        if any(brand in known for brand in brands):
+            return kind
     return None
 
 
@@ -109,11 +122,12 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
         raise InputError(f"not an image of a known format (it starts with {data[:8]!r})")
     if kind not in _READERS:
         raise InputError(f"{kind} is not read; convert it")
-    found: tuple[str, ...] = ()
+    png: PlainPng | None = None
     orientation = 1
     if kind == "PNG":
         _check(options, *png_size(data), kind, has_alpha=png_has_alpha(data))
-        data, orientation, found = plain_png(data)
+        png = plain_png(data)
+        data, orientation = png.data, png.orientation
     if kind == "WebP":
         _check(options, *_webp_size(data), kind, has_alpha=False)  # Pillow takes the memory when it opens the file
     with warnings.catch_warnings():
@@ -130,19 +144,24 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
                 if kind != "TIFF":  # a TIFF's own orientation is applied while it is loaded
                     orientation = max(orientation, _orientation(image))
                 has_alpha = image.has_transparency_data
-                image_HWC = upright(_rgb(image, data), orientation)
+                image_HWC = _rgb(image, data)
         except InputError:
             raise
         except _PILLOW_ERRORS as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # no room for the messages of libtiff, no descriptor left
             raise InputError(_reason(kind, data, error)) from None
+    if png is not None and png.transparent is not None:
+        # By Pillow only 8-bit images: of others it compares the color with samples on another scale.
+        image_HWC[transparent_pixels(png, image_HWC)] = 255
+        has_alpha = True
+    image_HWC = upright(image_HWC, orientation)
     return Decoded(
         image_HWC=image_HWC,
         size_hw=image_HWC.shape[:2],
         orientation=orientation,
         has_alpha=has_alpha,
-        warnings=found,
+        warnings=png.warnings if png is not None else (),
     )
 
 
@@ -190,12 +209,19 @@ def _rgb(image: Image.Image, data: bytes) -> NDArray[np.uint8]:
         if int(values.min()) < 0 or int(values.max()) > 65535:
             raise InputError("integer pixels outside 0-65535")
         # 12 bits of a TIFF come as they are, everything else spread over 16.
-        bits = first_number(data, BITS_PER_SAMPLE_TAG) if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
+        is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+        bits = first_number(data, BITS_PER_SAMPLE_TAG) if is_tiff else 16
         gray = (values >> (4 if bits == 12 else 8)).astype(np.uint8)
+        if is_tiff and first_number(data, PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
+            if bits != 16:
+                raise InputError(f"TIFF with {bits} bits per sample in which 0 is white is not read; convert it")
+            gray = 255 - gray  # the high byte of 65535 - value; of 8 bits and fewer Pillow does it
         return np.repeat(gray[..., None], 3, axis=2)
     if image.mode == "F":
         raise InputError("floating-point pixels have no defined range")
     if image.has_transparency_data:
+        if image.mode == "La":
+            image = image.convert("LA")  # from gray multiplied by alpha Pillow knows no other way
         image = image.convert("RGBA")
         return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -7,6 +7,10 @@ Compressed data is unpacked here once, to check its sum, and handed on unpacked.
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ....errors import InputError
 from .exif import exif_orientation
@@ -16,11 +20,27 @@ ANCILLARY_CHECKSUM = "failing checksum of a PNG chunk that shapes no pixel"
 NO_END = "PNG without its end chunk"
 TOO_MUCH_DATA = "PNG with more data than pixels"
 
+_GRAY, _RGB = 0, 2  # color types of which one color may be transparent
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # First pixel and step of Adam7's passes, across and down.
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
 _UNPACK_BYTES = 2**26  # larger images are only checked: unpacked they would be held twice
 _BLOCK = 65535  # of a stored deflate block
+
+
+class PlainPng(NamedTuple):
+    """What `plain_png` makes of a PNG."""
+
+    data: bytes
+    """The PNG without what shapes no pixel, and without the chunk that `transparent` is from."""
+    orientation: int
+    """EXIF's, 1 to 8."""
+    warnings: tuple[str, ...]
+    """Why it is kept with a warning."""
+    depth: int
+    """Bits per sample."""
+    transparent: tuple[int, ...] | None
+    """The samples, one or three, of the color that is transparent in an image of gray or RGB; None without one."""
 
 
 def png_size(data: bytes) -> tuple[int, int]:
@@ -34,15 +54,15 @@ def png_has_alpha(data: bytes) -> bool:
     return data[25:26] in (b"\4", b"\6") or b"tRNS" in data[: data.find(b"IDAT")]
 
 
-def plain_png(data: bytes) -> tuple[bytes, int, tuple[str, ...]]:
-    """The PNG without what shapes no pixel, its EXIF orientation, and why it is kept with a warning.
+def plain_png(data: bytes) -> PlainPng:
+    """The PNG without what shapes no pixel.
 
     Raises InputError for data that is missing, or whose checksum is wrong. The header's size must have been checked.
     """
     kept: list[bytes] = [SIGNATURE]
     pixel_data: list[bytes] = []
     warnings: list[str] = []
-    orientation, header = 1, b""
+    orientation, header, transparent = 1, b"", None
     for kind, content, is_whole in _chunks(data):
         if kind == b"IEND":
             break
@@ -54,6 +74,9 @@ def plain_png(data: bytes) -> tuple[bytes, int, tuple[str, ...]]:
                 continue
             if kind == b"IHDR":
                 header = content
+            if kind == b"tRNS" and header[9:10] in (bytes([_GRAY]), bytes([_RGB])):
+                transparent = _transparent(header, content)
+                continue
             kept.append(_chunk(kind, content))
         elif kind[:1].isupper():
             raise InputError(f"PNG with a {kind.decode('ascii', 'replace')} chunk is not read; convert it")
@@ -74,7 +97,36 @@ def plain_png(data: bytes) -> tuple[bytes, int, tuple[str, ...]]:
     else:
         kept.append(_chunk(b"IDAT", b"".join(_stored(unpacked))))
     kept.append(_chunk(b"IEND", b""))
-    return b"".join(kept), orientation, tuple(dict.fromkeys(warnings))
+    return PlainPng(b"".join(kept), orientation, tuple(dict.fromkeys(warnings)), header[8], transparent)
+
+
+def _transparent(header: bytes, content: bytes) -> tuple[int, ...]:
+    num_samples = _CHANNELS[header[9]]
+    if len(content) != 2 * num_samples:
+        raise InputError(f"damaged PNG: its tRNS chunk has {len(content)} bytes, expected {2 * num_samples}")
+    # Of fewer than 16 bits the lowest count.
+    return tuple(value & (1 << header[8]) - 1 for value in struct.unpack(f">{num_samples}H", content))
+
+
+def transparent_pixels(png: PlainPng, image_HWC: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(H, W) bool: which pixels of a PNG have the transparent color, all bits of it.
+
+    Args:
+        png: A PNG with such a color.
+        image_HWC: Its pixels, 8 bits.
+    """
+    assert png.transparent is not None
+    samples: NDArray[np.generic] | None = image_HWC
+    color = [value * 255 // ((1 << png.depth) - 1) for value in png.transparent]
+    if png.depth == 16:
+        import cv2  # Pillow keeps the high bytes of RGB
+
+        samples = cv2.imdecode(np.frombuffer(png.data, np.uint8), cv2.IMREAD_UNCHANGED)
+        color = [*png.transparent[::-1]]  # OpenCV gives BGR
+    if samples is None or samples.itemsize != (png.depth + 7) // 8 or samples.shape[:2] != image_HWC.shape[:2]:
+        raise InputError("damaged PNG: OpenCV does not decode its 16 bits per sample")
+    is_equal = samples.reshape(*samples.shape[:2], -1) == np.array(color, samples.dtype)
+    return np.asarray(is_equal.all(axis=2), np.bool_)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:

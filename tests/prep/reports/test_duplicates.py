@@ -73,6 +73,18 @@ def test_a_picture_saved_again_smaller_or_brighter_is_the_same_and_another_is_no
     assert same_pictures([np.array(hashes)]) == truth
 
 
+@pytest.mark.parametrize("size_px", [32, 64, 72])
+def test_small_pictures_are_compared_by_their_own_pixels(size_px: int) -> None:
+    """An eighth of 32 pixels are 4: enlarged to 9 all pictures were the same."""
+    pixels = PixelOptions(size_px=size_px)
+    hashes = []
+    for number in range(40):
+        file = io.BytesIO()
+        Image.fromarray(photograph(number % 39, size_px)).save(file, "JPEG", quality=95)
+        hashes.append(perceptual_hash(file.getvalue(), pixels))
+    assert same_pictures([np.array(hashes)]) == [(where(0, 0), where(0, 39))]
+
+
 def test_plain_pictures_are_not_taken_for_copies_of_each_other() -> None:
     pixels = PixelOptions(size_px=64, format="raw")
     plain = [np.full((64, 64, 3), level, np.uint8).tobytes() for level in (0, 100, 255)]

@@ -1,15 +1,25 @@
 """Laws of the recomputed statistics and their pictures."""
 
+import io
 import shutil
+import tarfile
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
-from alexkit.prep import PixelSums, ShardSet
+from alexkit.cli.alexprep import alexprep
+from alexkit.prep import ColorStatistics, PixelOptions, PixelSums, ShardSet
+from alexkit.prep.build.adopt import adopt_webdataset
+from alexkit.prep.reports.inspect import inspection_page
 from alexkit.prep.reports.pca import report_colors, sample_pixels, stored_sums
 from alexkit.prep.reports.pca_plot import save_mean_image, save_pca_plot
+from alexkit.prep.reports.survey import survey_set
+
+from ...conftest import draw_image, encode, write_shard_set
 
 
 def recompute(folder: Path) -> tuple[ShardSet, PixelSums]:
@@ -60,3 +70,40 @@ def test_the_pictures_are_whole_images(draw_shards, tmp_path: Path) -> None:  # 
     assert np.abs(mean - sums.mean_image_HWC()).max() <= 0.5
     picture = np.asarray(Image.open(tmp_path / "pca.png").convert("RGB"))
     assert min(picture.shape[:2]) > 400 and picture.std() > 20
+
+
+def test_a_first_tar_without_samples_is_passed_over_for_pictures(tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    for name, members in (("a.tar", ()), ("b.tar", ("0.png", "0.cls", "1.png", "1.cls"))):
+        with tarfile.open(tmp_path / "tars" / name, "w") as tar:
+            for member in members:
+                content = encode(draw_image(1, 1, 32), PixelOptions(size_px=32, format="png"))
+                content = content if member.endswith("png") else member[:1].encode()
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    adopted = adopt_webdataset(tmp_path / "tars", tmp_path / "adopted")
+    assert sample_pixels(ShardSet.open(adopted)).shape[1] == 3
+    assert recompute(adopted)[1].num_images == 2
+    page = inspection_page([survey_set(adopted)], [], None)
+    assert "<td>a.tar" in page and "<td>b.tar" in page
+
+
+def test_pictures_of_one_color_have_no_direction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers come without Matplotlib too."""
+    folder = write_shard_set(
+        tmp_path / "set", size_px=32, num_samples=4, format="png", draw=lambda *_: np.full((32, 32, 3), 9, np.uint8)
+    )
+    drawn = CliRunner().invoke(alexprep, ["pca", str(folder), "--workers", "1"], catch_exceptions=False)
+    assert drawn.exit_code == 0 and drawn.stdout.count(" 0.00%") == 3 and "-0.00" not in drawn.stdout
+    assert (folder / "pca.png").exists()
+    (folder / "pca.png").unlink()
+    (folder / "pca.json").unlink()
+    monkeypatch.setattr("alexkit.extras.find_spec", lambda name: None)
+    result = CliRunner().invoke(alexprep, ["pca", str(folder), "--workers", "1"], catch_exceptions=False)
+    assert result.exit_code == 0 and result.stdout == drawn.stdout
+    assert "no pca.png: drawing pictures needs Matplotlib: pip install 'alexkit[report]'" in result.stderr
+    assert (folder / "pca.json").exists() and not (folder / "pca.png").exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ColorStatistics.from_sums(ShardSet.open(folder).sums()).shares_K == (0, 0, 0)

@@ -41,7 +41,8 @@ from alexkit.prep.reports.pca import SumJob, sum_one_shard
 from alexkit.prep.workers.heartbeat import Heartbeat, new_state
 found, heartbeat = ShardSet.open(Path(sys.argv[1])), Heartbeat(new_state(multiprocessing))
 job = {"folder": found.folder, "entry": found.manifest.shards[0], "first_sample": 0, "pixels": found.manifest.pixels}
-assert verify_one_shard(VerifyJob(**job, num_classes=4, decode=False), heartbeat, {}) == []
+to_verify = VerifyJob(**job, num_classes=4, labels_are_indices=True, decode=False)
+assert verify_one_shard(to_verify, heartbeat, {}) == []
 assert sum_one_shard(SumJob(**job), heartbeat, {}).num_images == job["entry"].num_samples
 """
 

@@ -260,6 +260,16 @@ def test_more_scans_than_any_encoder_writes_are_refused() -> None:
         decode_rgb(repeated)
 
 
+def test_what_follows_the_end_marker_is_no_scan_and_segments_hold_none() -> None:
+    progressive = jpeg(progressive=True)
+    scans = b"\xff\xda\x00\x08" * 4 * MAX_SCANS
+    comment = b"\xff\xfe" + (2 + len(scans)).to_bytes(2, "big") + scans
+    first = progressive.index(b"\xff\xda")
+    expected = decode_rgb(progressive)
+    for data in (progressive + scans, progressive[:first] + comment + progressive[first:]):
+        assert (decode_rgb(data) == expected).all()
+
+
 def test_memory_is_predicted_from_the_header() -> None:
     plain = read_jpeg_header(jpeg(subsampling=2))
     progressive = read_jpeg_header(jpeg(subsampling=2, progressive=True))

@@ -128,6 +128,37 @@ def test_an_interlaced_png_is_measured_by_its_passes() -> None:
     assert (decode_rgb(data) == gray[..., None]).all()
 
 
+@pytest.mark.parametrize(("color", "depth"), [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16)])
+def test_the_transparent_color_of_a_png_is_white_and_only_that(color: int, depth: int) -> None:
+    """Of 16 bits both bytes count; of fewer than 16 the chunk's higher bits do not."""
+    channels = 3 if color == 2 else 1
+    largest = 2**depth - 1
+    clear = [largest // 3, largest // 5, largest // 7][:channels]
+    pixels = np.full((2, 8, channels), largest // 2)
+    pixels[0, :3], pixels[1, 7] = clear, clear
+    pixels[1, 0] = [clear[0] + 1, *clear[1:]]  # of 16 bits the high byte is that of the transparent color
+    if depth < 8:
+        bits = np.unpackbits(pixels.astype(np.uint8), axis=2)[..., -depth:].reshape(2, -1)
+        rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in bits)
+    else:
+        rows = b"".join(b"\0" + row.astype(f">u{depth // 8}").tobytes() for row in pixels)
+    chunk_bits = 2**depth if depth < 16 else 0
+    transparent = chunk(b"tRNS", struct.pack(f">{channels}H", *(value | chunk_bits for value in clear)))
+    plain = raw_png(rows, width=8, height=2, depth=depth, color=color)
+    decoded = decode_image(plain[:33] + transparent + plain[33:], DecodeOptions())
+    expected = (pixels >> 8 if depth == 16 else pixels * 255 // largest) * np.ones(3, int)
+    expected[(pixels == clear).all(axis=2)] = 255
+    assert decoded.has_alpha and (decoded.image_HWC == expected).all()
+    assert (pixels == clear).all(axis=2).sum() >= 4
+
+
+@pytest.mark.parametrize(("color", "num_bytes"), [(0, 1), (0, 6), (2, 2)])
+def test_a_transparent_color_of_another_kind_of_png_is_refused(color: int, num_bytes: int) -> None:
+    plain = raw_png(bytes(8 * 31), width=10, height=8, depth=8, color=color)
+    with pytest.raises(InputError, match=f"its tRNS chunk has {num_bytes} bytes"):
+        decode_rgb(plain[:33] + chunk(b"tRNS", bytes(num_bytes)) + plain[33:])
+
+
 @pytest.mark.parametrize("exif", [b"garbage!", b"II*\0\x08\0\0\0\x05\0\x12\x01", b"MM\0*" + b"\xff" * 30])
 def test_a_damaged_exif_block_of_a_webp_is_ignored(exif: bytes) -> None:
     image = Image.fromarray(PIXELS)
@@ -174,29 +205,57 @@ def test_a_damaged_exif_block_of_an_avif_is_ignored_and_the_image_turned_as_its_
     assert decode_rgb(damaged).shape == (np.rot90(PIXELS) if turn == 6 else PIXELS).shape
 
 
-@pytest.mark.parametrize(("extra_samples", "color"), [(0, (100, 50, 0)), (1, (226, 176, 127)), (2, (177, 152, 127))])
-def test_transparency_of_a_tiff_is_laid_over_white(extra_samples: int, color: tuple[int, int, int]) -> None:
-    """0: not alpha; 1: alpha that the colors are multiplied by; 2: plain alpha."""
-    pixels = bytes([100, 50, 0, 128]) * 64
-    entries = [(256, 4, 8), (257, 4, 8), (258, 3, None), (259, 3, 1), (262, 3, 2), (273, 4, None), (277, 3, 4)]
-    entries += [(278, 4, 8), (279, 4, len(pixels)), (338, 3, extra_samples)]
-    bits = 8 + 2 + 12 * len(entries) + 4
+def raw_tiff(
+    pixels: bytes, *, bits: int, photometric: int, extra_samples: int | None = None, samples: int = 1
+) -> bytes:
+    """An uncompressed TIFF of 8 x 8 pixels."""
+    entries = [(256, 8), (257, 8), (258, bits), (259, 1), (262, photometric), (273, None), (277, samples), (278, 8)]
+    entries += [(279, len(pixels))] + ([] if extra_samples is None else [(338, extra_samples)])
+    end = 8 + 2 + 12 * len(entries) + 4
     data = b"II*\0" + struct.pack("<IH", 8, len(entries))
-    for tag, kind, value in entries:
-        count = 4 if tag == 258 else 1
-        data += struct.pack("<HHII", tag, kind, count, {258: bits, 273: bits + 8}.get(tag, value))  # type: ignore[arg-type]
-    data += bytes(4) + struct.pack("<4H", 8, 8, 8, 8) + pixels
-    assert np.abs(decode_rgb(data)[4, 4].astype(int) - color).max() <= 1
+    for tag, value in entries:
+        if tag == 258:
+            data += struct.pack("<HHI", tag, 3, samples)
+            data += struct.pack("<I", end) if samples > 2 else struct.pack("<HH", bits, bits * (samples - 1))
+        else:
+            kind = 4 if tag in (273, 279) else 3
+            data += struct.pack("<HHII", tag, kind, 1, end + 2 * samples if value is None else value)
+    return data + bytes(4) + struct.pack(f"<{samples}H", *[bits] * samples) + pixels
+
+
+@pytest.mark.parametrize(("extra_samples", "color"), [(0, (100, 50, 0)), (1, (226, 176, 127)), (2, (177, 152, 127))])
+@pytest.mark.parametrize("is_gray", [False, True])
+def test_transparency_of_a_tiff_is_laid_over_white(
+    extra_samples: int, color: tuple[int, int, int], is_gray: bool
+) -> None:
+    """0: not alpha; 1: alpha that the colors are multiplied by; 2: plain alpha."""
+    pixels = bytes([100, 128] if is_gray else [100, 50, 0, 128]) * 64
+    samples = 2 if is_gray else 4
+    data = raw_tiff(pixels, bits=8, photometric=1 if is_gray else 2, extra_samples=extra_samples, samples=samples)
+    assert np.abs(decode_rgb(data)[4, 4].astype(int) - (color[:1] if is_gray else color)).max() <= 1
 
 
 def test_twelve_bits_of_a_tiff_keep_their_high_byte() -> None:
     values = np.arange(0, 4096, 64, dtype=np.uint16)  # 8 x 8, packed as 12 bits each
     packed = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in values.reshape(-1, 2).tolist())
-    entries = [(256, 4, 8), (257, 4, 8), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8 + 2 + 12 * 9 + 4)]
-    entries += [(277, 3, 1), (278, 4, 8), (279, 4, len(packed))]
-    data = b"II*\0" + struct.pack("<IH", 8, len(entries))
-    data += b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries) + bytes(4) + packed
-    assert (decode_rgb(data)[..., 0] == (values >> 4).reshape(8, 8)).all()
+    assert (decode_rgb(raw_tiff(packed, bits=12, photometric=1))[..., 0] == (values >> 4).reshape(8, 8)).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_zero_of_a_tiff_is_black_or_white_as_it_says(bits: int) -> None:
+    values = np.arange(64, dtype="<u2") * 1000
+    pixels = values.tobytes() if bits == 16 else (values >> 8).astype(np.uint8).tobytes()
+    black, white = (decode_rgb(raw_tiff(pixels, bits=bits, photometric=photometric)) for photometric in (1, 0))
+    assert (black[..., 0] == (values >> 8).reshape(8, 8)).all() and (white == 255 - black).all()
+
+
+@pytest.mark.parametrize("brand", [b"mif1", b"msf1", b"miaf"])
+def test_an_avif_is_known_by_the_brands_it_is_compatible_with(brand: bytes) -> None:
+    data = encoded(Image.fromarray(PIXELS), "AVIF")
+    assert data[8:12] == b"avif" and b"avif" in data[16:32]
+    assert (decode_rgb(data[:8] + brand + data[12:]) == decode_rgb(data)).all()
+    with pytest.raises(InputError, match="HEIC is not read"):
+        decode_rgb(data[:8] + brand + data[12:].replace(b"avif", b"heic", 1))
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
