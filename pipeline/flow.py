@@ -254,7 +254,7 @@ class Flow:
         Raises InputError naming it, unless it is to be replaced, and BackendError when there is none, so that the
         mistake is elsewhere.
         """
-        corrupt = find_undecodable(batches, self._decodes)
+        corrupt = find_undecodable(batches, self._decoding_error)
         if not corrupt:
             where = self._samples.shard_sets[0].location
             raise BackendError(f"{where}: DALI failed on a batch of sound images: {error}") from error
@@ -262,9 +262,19 @@ class Flow:
             raise self._refusal(*min(corrupt.items())) from error
         self._corrupt.add(corrupt)
 
-    def _decodes(self, index: int) -> bool:
-        """Whether this sample alone is decoded, and has its size."""
-        options = replace(self._backend_options, batch_size=1, num_threads=1, operators=None)
+    def _decoding_error(self, index: int) -> BackendError | None:
+        """Why this sample alone is not decoded to its size; None if it is.
+
+        On a CPU, wherever batches are decoded: a GPU that is out of memory or fails would fail on every image.
+        """
+        options = replace(
+            self._backend_options,
+            batch_size=1,
+            num_threads=1,
+            operators=None,
+            device=torch.device("cpu"),
+            hw_decoder_load=0.0,
+        )
         plan = CenterCrop(crop=1, mean="none").plan(self._samples.shard_sets[0])
         indices = np.array([index])
         one = LocalBatch(epoch=0, numbers_B=indices, indices_B=indices, draws_B=indices, mask_B=np.ones(1, bool))
@@ -273,11 +283,11 @@ class Flow:
             images, _ = self._samples.find(indices)
             backend.start(images, plan.views(0, one, self._shapes(images)))
             backend.finish()
-        except BackendError:
-            return False
+        except BackendError as error:
+            return error
         finally:
             backend.close()
-        return True
+        return None
 
     def _refusal(self, index: int, reason: str) -> InputError:
         return InputError(
