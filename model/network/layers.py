@@ -60,9 +60,7 @@ def kept_units(key: MaskKey, layer: int, first_unit: int, num_units: int, rate: 
         return _kept_by_stream(key.indices_N, stream, first_unit, num_units, threshold)
     # Torch passes integers as int64. Only the seed's bits count, so other seeds keep their masks.
     seed = key.seed - 2**64 if key.seed >= 2**63 else key.seed
-    kept: Tensor = torch.ops.alexkit.kept_units(
-        key.indices_N, seed, key.step, layer, first_unit, num_units, threshold
-    )
+    kept: Tensor = torch.ops.alexkit.kept_units(key.indices_N, seed, key.step, layer, first_unit, num_units, threshold)
     return kept
 
 
