@@ -4,16 +4,20 @@ import contextlib
 import itertools
 import os
 import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import gettempdir
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from ..errors import InputError
-from .terminal import stands_for, words
+from .terminal import note, stands_for, words
+
+if TYPE_CHECKING:
+    from ..prep.storage import StoreUrl
 
 COPY_THREADS = 8
 
@@ -65,15 +69,25 @@ class ShardsToRead(click.Path):
         super().__init__(path_type=Path, file_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The folder."""
+        """The folder, or RemoteShards."""
         from ..prep.storage import StoreUrl, parse_location
 
-        if ctx is not None and ctx.resilient_parsing:
-            return Path(value)  # a shell asks for completions: nothing is fetched, made or refused
-        location = _parsed(parse_location, value)
+        location = value if isinstance(value, RemoteShards) else _parsed(parse_location, value)
         if not isinstance(location, StoreUrl):
-            return super().convert(value, param, ctx)
-        return copy_of(location, ctx)
+            return location if isinstance(location, RemoteShards) else super().convert(value, param, ctx)
+        return RemoteShards(location)
+
+
+@dataclass(frozen=True)
+class RemoteShards:
+    """Shard sets in a store, of which the command gets a copy."""
+
+    url: "StoreUrl"
+    """Where they lie."""
+
+    def fetch(self, context: click.Context) -> Path:
+        """The copy."""
+        return copy_of(self.url, context)
 
 
 class LocalPath(click.Path):
@@ -91,19 +105,20 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-def copy_of(url: Any, ctx: click.Context | None, *, keep_new: bool = True) -> Path:
-    """A copy of all that is below `url`, a StoreUrl, until the command ends.
+def copy_of(url: "StoreUrl", context: click.Context, *, keep_new: bool = True) -> Path:
+    """A copy of all that is below `url` until the running command ends.
 
     Files that the command writes beside it are moved to the current folder then, unless `keep_new` is False.
     """
-    folder = Path(tempfile.mkdtemp(prefix="alexkit-"))
-    copy: Path = folder / url.name
+    from ..prep.build.stores.scratch import temporary_folder
+
+    folder = context.with_resource(temporary_folder("alexkit-copy-"))
+    copy = folder / "set" / url.name
     copied: set[Path] = set()
-    if ctx is not None:
-        stands_for(ctx, copy, url, is_copy=True)
-        ctx.call_on_close(lambda: _finish(folder, copy, copied if keep_new else set()))
-    click.echo(f"{url}: copied to {copy} while this command runs", err=True)
-    copied |= _parsed(lambda url: _copy(url, copy), url)
+    stands_for(context, copy, url, is_copy=True)
+    context.call_on_close(lambda: _finish(folder, copy, copied if keep_new else set()))
+    note(f"{url}: copied to {copy} while this command runs")
+    copied |= _copy(url, copy)
     return copy
 
 
@@ -142,16 +157,15 @@ def cache_options(command: Any) -> Any:
 
 
 def _finish(folder: Path, copy: Path, copied: set[Path]) -> None:
-    """Move what was written beside the `copied` files to the current folder, and remove the copy."""
+    """Move what was written beside the `copied` files to the current folder."""
     try:
-        for path in sorted(folder.rglob("*")):
+        for path in sorted(copy.rglob("*")):
             if copied and path.is_file() and path not in copied:
                 name = _moved_here(path, "-".join(path.relative_to(copy).parts))
-                click.echo(f"{name}: here, since the shard set is remote", err=True)
+                note(f"{name}: here, since the shard set is remote")
     except OSError as error:
-        click.echo(f"Error: {words(error)}; what was written is in {folder}", err=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+        kept = folder.rename(folder.with_name(folder.name.replace("copy", "kept")))  # a name that nobody removes
+        click.echo(f"Error: {words(error)}; what was written is in {kept}", err=True)
 
 
 def _moved_here(path: Path, name: str) -> str:
@@ -168,15 +182,16 @@ def _moved_here(path: Path, name: str) -> str:
 
 def _copy(url: Any, folder: Path) -> set[Path]:
     """Copy all objects below `url`; the paths of the copies."""
+    from ..prep.format.files import free_bytes
     from ..prep.storage import ObjectStore
 
     store = ObjectStore(url)
     found = store.list_all()
     if not found:
         raise InputError(f"{url}: nothing there")
-    needed, free = sum(one.num_bytes for one in found), shutil.disk_usage(folder.parent).free
+    needed, free = sum(one.num_bytes for one in found), free_bytes(folder.parent)
     if needed > free:
-        raise InputError(f"{url}: {needed} bytes, and {folder.parent} has room for {free}; set TMPDIR to a larger disk")
+        raise InputError(f"{url}: {needed} bytes, and {gettempdir()} has room for {free}; set TMPDIR to a larger disk")
 
     def fetch(name: str) -> Path:
         path = folder / name

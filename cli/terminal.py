@@ -13,8 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import ParamSpec, TextIO, TypeVar
+from typing import ParamSpec, Protocol, TextIO, TypeVar, runtime_checkable
 
 import click
 
@@ -48,6 +49,15 @@ COMMON_OPTIONS = (
 )
 
 
+@runtime_checkable
+class Deferred(Protocol):
+    """A value of an argument that is fetched when the command runs: there its errors are one line, and SIGTERM and
+    whatever else ends the command removes it."""
+
+    def fetch(self, context: click.Context) -> object:
+        """What the command gets for it."""
+
+
 def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Decorate a command: what a user can get wrong ends in one clear line and a non-zero exit, never a traceback.
 
@@ -63,6 +73,9 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
         _start_logging()
         signal.signal(signal.SIGTERM, _interrupt)
         try:
+            for name, value in kwargs.items():
+                if isinstance(value, Deferred):
+                    kwargs[name] = value.fetch(click.get_current_context())
             return command(*args, **kwargs)
         except (InputError, OSError, ImportError) as error:
             ours = isinstance(error, ImportError) and (error.name or "").startswith("alexkit")
@@ -103,6 +116,11 @@ def note(words: str) -> None:
         click.echo(words, err=True)
 
 
+def warn(words: str) -> None:
+    """A line on stderr that --quiet shows too: what was left out, or could not be read."""
+    click.echo(as_typed(words), err=True)
+
+
 def if_interrupted(words: str) -> None:
     """What Ctrl-C or SIGTERM shall say from now on: what was kept, and how to go on."""
     click.get_current_context().meta[_KEPT] = words
@@ -127,6 +145,16 @@ def as_typed(text: str, *, of_disk: bool = False) -> str:
         end = r"(?![\w.-])" if is_copy and not of_disk else r"(?=(/(train|val|test))?(?![/\w]))"
         text = re.sub(re.escape(folder) + end, shown, text)
     return text
+
+
+def note_written(path: Path) -> None:
+    """Say where a file was written; of one in a copy the end of the command says where it is moved."""
+    context = click.get_current_context(silent=True)
+    copies = [
+        folder for folder, (_, is_copy) in (context.meta.get(_STANDS_FOR, {}) if context else {}).items() if is_copy
+    ]
+    if not any(path.is_relative_to(folder) for folder in copies):
+        note(f"wrote {path}")
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):

@@ -1,6 +1,7 @@
 """One batch, as the loader hands it over."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ class Batch:
     extras: dict[str, list[bytes | None]] = field(default_factory=dict)
     """By extension, the content of the tar members that were asked for; None where a sample has none."""
     targets: Any = None
-    """What the loader's `target` function made, collated; on the host. None without one."""
+    """What the loader's `target` function made, collated; on the host until `to`. None without one."""
 
     def __iter__(self) -> "Iterator[torch.Tensor]":
         yield self.images
@@ -39,7 +40,7 @@ class Batch:
         return len(self.labels)
 
     def to(self, device: "torch.device | str | int", non_blocking: bool = False) -> "Batch":
-        """The batch with its tensors on `device`; itself where they are there already."""
+        """The batch with its tensors on `device`, those of its targets too; itself where they are there already."""
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
@@ -51,6 +52,25 @@ class Batch:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def _with_tensors(self, change: Any) -> "Batch":
-        tensors = {name: value for name, value in self.as_dict().items() if hasattr(value, "pin_memory")}
-        changed = {name: change(tensor) for name, tensor in tensors.items()}
-        return self if all(changed[name] is tensors[name] for name in tensors) else replace(self, **changed)
+        names = ("images", "labels", "indices", "mask", "targets")
+        changed = {name: _with_tensors(getattr(self, name), change) for name in names}
+        return self if all(changed[name] is getattr(self, name) for name in names) else replace(self, **changed)
+
+
+def _with_tensors(value: Any, change: Any) -> Any:
+    """`value` with the tensors in its dicts, lists and tuples changed, at any depth; itself where none changes."""
+    if hasattr(value, "pin_memory"):
+        return change(value)
+    if isinstance(value, MutableMapping):
+        changed = {key: _with_tensors(item, change) for key, item in value.items()}
+        if all(changed[key] is item for key, item in value.items()):
+            return value
+        copied: Any = copy.copy(value)  # as torch's collate does, so that its type stays
+        copied.update(changed)
+        return copied
+    if isinstance(value, list | tuple):
+        items = [_with_tensors(item, change) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value

@@ -110,6 +110,11 @@ class BatchNumbers:
     def __init__(self, loader: Batches) -> None:
         self._loader = loader
 
+    @property
+    def sampler(self) -> "BatchNumbers":
+        """Itself: Lightning names epochs to a batch sampler's sampler, and to nothing else of a loader."""
+        return self
+
     def __len__(self) -> int:
         return len(self._loader)
 

@@ -92,7 +92,7 @@ class Flow:
         self._backend_options = backend
         self._options = options
         self._checks: deque[tuple[LocalBatch, Future[dict[int, str]]]] = deque()
-        self._failure: InputError | None = None  # of the batch at `_fed`
+        self._failure: Exception | None = None  # of the batch at `_fed`
         self._under_way: deque[UnderWay] = deque()
         self._fed = 0
         self._backend: Backend | None = self._new_backend()
@@ -100,16 +100,20 @@ class Flow:
     def next(self, position: int, stop: int | None) -> tuple[Batch, UnderWay]:
         """The batch that starts at `position`; nothing is begun at `stop` or after it.
 
-        Raises InputError for a corrupt image that is not to be replaced, and BackendError for operators that fail.
+        Raises InputError for a corrupt image that is not to be replaced, BackendError for operators that fail, and what
+        a target raises; batches before the one that is concerned come first.
         """
         while True:
             backend = self._backend_at(position)
             try:
-                while len(self._under_way) <= BATCHES_AHEAD and (stop is None or self._fed < stop):
-                    if self._failure or not self._feed(backend, position, stop):
-                        break
-                if self._failure and not self._under_way:
-                    raise self._failure  # now that the batches before it are out
+                while (
+                    self._failure is None
+                    and len(self._under_way) <= BATCHES_AHEAD
+                    and (stop is None or self._fed < stop)
+                ):
+                    self._feed_or_fail(backend, position, stop)
+                if self._failure is not None and not self._under_way:
+                    self._raise_failure()  # now that the batches before it are out
                 return self._receive(backend), self._under_way[0]
             except BackendError as error:
                 batches = [one.batch for one in self._under_way]
@@ -164,11 +168,33 @@ class Flow:
         return self._backend
 
     def _forget_checks(self) -> None:
+        for _, check in self._checks:
+            check.cancel()
         self._checks.clear()
         self._failure = None
 
-    def _feed(self, backend: Backend, received: int, stop: int | None) -> bool:
-        """Start the batch at `_fed`; returns while the backend works. False, with `_failure`, for a corrupt one."""
+    def _feed_or_fail(self, backend: Backend, received: int, stop: int | None) -> None:
+        """Start the batch at `_fed`, or keep in `_failure` why that cannot be."""
+        try:
+            self._feed(backend, received, stop)
+        except BackendError:
+            raise
+        except StopIteration as error:  # from a loop it would be the end of the epoch
+            self._failure = RuntimeError("target raised StopIteration")
+            self._failure.__cause__ = error
+        except Exception as error:
+            self._failure = error
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        assert failure is not None
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback holds this frame
+
+    def _feed(self, backend: Backend, received: int, stop: int | None) -> None:
+        """Start the batch at `_fed`; returns while the backend works. Raises InputError for a corrupt one."""
         schedule, options = self._schedule, self._options
         self._check_ahead(received, stop)
         batch, check = self._checks.popleft()
@@ -177,8 +203,7 @@ class Flow:
             corrupt = self._samples.check(batch.indices_B)
         if corrupt:
             if options.on_error == "raise":
-                self._failure = self._refusal(*min(corrupt.items()))
-                return False
+                raise self._refusal(*min(corrupt.items()))
             self._corrupt.add(corrupt)
         batch, num_replaced = self._corrupt.without(batch, training=schedule.training)
         images, labels_B = self._samples.find(batch.indices_B)
@@ -205,7 +230,6 @@ class Flow:
         )
         self._under_way.append(one)
         self._fed = one.end
-        return True
 
     def _check_ahead(self, received: int, stop: int | None) -> None:
         """Have the checksums of the next batches compared, and their bytes on their way."""
@@ -224,7 +248,7 @@ class Flow:
     def _shapes(self, images: Stored) -> NDArray[np.int64]:
         """Heights and widths of stored images in px; read from their headers only where these decide anything."""
         pixels = self._backend_options.pixels
-        if pixels.fit == "shorter" and self._plan.sampling != "stored":
+        if pixels.fit == "shorter" and self._plan.reads_shapes:
             return stored_shapes(self._samples.data, images, pixels.size_px)
         return np.full((len(images.starts_B), 2), pixels.size_px)
 
@@ -259,7 +283,7 @@ class Flow:
             where = self._samples.shard_sets[0].location
             raise BackendError(f"{where}: DALI failed on a batch of sound images: {error}") from error
         if self._options.on_error == "raise":
-            raise self._refusal(*min(corrupt.items())) from error
+            raise self._undecodable(min(corrupt)) from error
         self._corrupt.add(corrupt)
 
     def _decoding_error(self, index: int) -> BackendError | None:
@@ -294,4 +318,13 @@ class Flow:
             f"{self._samples.where(index)}: {reason}, so the disk or a copy went wrong; "
             "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' (--set data.on_error=replace) goes on "
             "without it"
+        )
+
+    def _undecodable(self, index: int) -> InputError:
+        """Of an image whose checksum, if it has one, was right: then no disk is to blame."""
+        if not self._samples.has_checksums:
+            return self._refusal(index, "it does not decode")
+        return InputError(
+            f"{self._samples.where(index)}: DALI does not decode it, although its checksum is right; 'alexprep verify "
+            "SHARDS --decode' says what it is, on_error='replace' (--set data.on_error=replace) goes on without it"
         )

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..prep.storage import StoreUrl
 from .arguments import choice, extensions, flag, number, whole_number
 from .arguments.device import find_decoder_load, find_device
-from .arguments.extras import check_extras
+from .arguments.extras import check_extras, check_labels
 from .arguments.replicas import find_replica
 from .augment import Augmentation
 from .backends import BackendOptions
@@ -33,7 +33,7 @@ from .flow import Flow, FlowOptions, OnError
 from .loops import Loops
 from .mixing import Mix
 from .remote import RemoteShards
-from .sets import open_sets, require_shuffled
+from .sets import closed_on_error, open_sets, require_shuffled
 from .state import identity_of, position_in
 from .storage import LEAST_BUDGET, CorruptSamples, Samples
 from .targets import Example
@@ -79,12 +79,13 @@ class Loader:
             `num_replaced` counts such rows.
         max_replaced: The fraction of the samples that may be corrupt before "replace" stops too; 10 always may.
         operators: A function of a DALI node that puts your own operators after the built-in ones; it sees one finished
-            view, as uint8 or float32. With a second parameter it is given a `SeededRandom`, whose numbers replay.
+            view, as uint8 or float32. With a second parameter, one without a default or called `random`, it is given a
+            `SeededRandom`, whose numbers replay.
         extras: Extensions of other tar members, which come as bytes in `Batch.extras`.
         target: A function of an `Example`, called on the host for each sample; what it returns comes collated in
             `Batch.targets`.
         mix: Mixup and cutmix of every training batch on its device; `Batch.labels` are then probabilities.
-        sampling: `Subset`, `ClassBalanced`, `Weighted` or `Mixed`; None means all samples once an epoch.
+        sampling: `Subset` or, in training, `ClassBalanced`, `Weighted` or `Mixed`; None means all samples once.
         drop_last: Whether training drops the tail that fills no global batch, another one each epoch unless the order
             is fixed. Else the last batch is filled up from the start of the epoch, with `mask` False, so that replicas
             take as many steps.
@@ -137,63 +138,66 @@ class Loader:
         seed = whole_number("seed", seed, at_least=0, at_most=2**64 - 1)
         order = choice("order", order, Order)
         self.shard_sets, remote = open_sets(folder, cache, cache_limit)
-        self.shard_set = self.shard_sets[0]
-        self._cache_limit = None if remote is None else remote.cache.limit_bytes
-        if order == "fixed" and augment.training:
-            require_shuffled(self.shard_sets)
-        plan = augment.plan(self.shard_set)
-        if dtype == torch.uint8 and plan.changes_pixels:
-            raise InputError(
-                "uint8 batches hold gray levels: choose mean='none', std='none', pixel_range='0-255' and jitter='off', "
-                "or a float dtype"
+        with closed_on_error(remote):
+            self.shard_set = self.shard_sets[0]
+            self._cache_limit = None if remote is None else remote.cache.limit_bytes
+            if order == "fixed" and augment.training:
+                require_shuffled(self.shard_sets)
+            plan = augment.plan(self.shard_set)
+            if dtype == torch.uint8 and plan.changes_pixels:
+                raise InputError(
+                    "uint8 batches hold gray levels: choose mean='none', std='none', pixel_range='0-255' and "
+                    "jitter='off', or a float dtype"
+                )
+            self._samples = Samples(self.shard_sets)
+            labels_N = self._samples.labels_N
+            drawn = None if sampling is None else sampling.drawn(labels_N, self._samples.first_of_set)
+            allowed = None if drawn is None else drawn.allowed
+            check_labels(mix, labels_N, allowed)
+            self._schedule = Schedule(
+                num_samples=len(self._samples),
+                batch_size=batch_size,
+                replica=found[0],
+                num_replicas=found[1],
+                seed=seed,
+                order=order,
+                training=augment.training,
+                drop_last=flag("drop_last", drop_last),
+                drawn=drawn,
+                first_sample_S=self._samples.first_of_shard,
             )
-        self._samples = Samples(self.shard_sets)
-        drawn = None if sampling is None else sampling.drawn(self._samples.labels_N, self._samples.first_of_set)
-        self._schedule = Schedule(
-            num_samples=len(self._samples),
-            batch_size=batch_size,
-            replica=found[0],
-            num_replicas=found[1],
-            seed=seed,
-            order=order,
-            training=augment.training,
-            drop_last=flag("drop_last", drop_last),
-            drawn=drawn,
-            first_sample_S=self._samples.first_of_shard,
-        )
-        if self._schedule.order in ("window", "shards"):
-            report_mixing(self._schedule)
-        backend = BackendOptions(
-            pixels=self.shard_set.manifest.pixels,
-            batch_size=batch_size,
-            device=self.device,
-            num_threads=threads,
-            dtype=dtype,
-            channels_last=flag("channels_last", channels_last),
-            operators=operators,
-            hw_decoder_load=decoder_load,
-        )
-        budget = max(LEAST_BUDGET, int(number("max_replaced", max_replaced, 0, 1) * len(self._samples)))
-        allowed = None if drawn is None else drawn.allowed
-        self._samples.find(np.empty(0, np.int64))  # warm-up: Numba compiles now, not at the first batch
-        flow = Flow(
-            self._schedule,
-            plan,
-            self._samples,
-            CorruptSamples(self._samples, budget=budget, allowed=allowed),
-            None if remote is None else RemoteShards(remote, self._schedule, self._samples),
-            backend,
-            FlowOptions(
-                on_error=choice("on_error", on_error, OnError),
-                extras=extensions("extras", extras),
-                target=target,
-                mix=mix,
-                # A set that fits into memory is there after the first epoch, and asking for it would only cost time.
-                reads_ahead=self._samples.num_bytes > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2,
-            ),
-        )
-        self._loops = Loops(flow, self._schedule)
-        self._identity = identity_of(self.shard_sets, self._schedule, "" if drawn is None else drawn.name)
+            if self._schedule.order in ("window", "shards"):
+                report_mixing(self._schedule)
+            backend = BackendOptions(
+                pixels=self.shard_set.manifest.pixels,
+                batch_size=batch_size,
+                device=self.device,
+                num_threads=threads,
+                dtype=dtype,
+                channels_last=flag("channels_last", channels_last),
+                operators=operators,
+                hw_decoder_load=decoder_load,
+            )
+            budget = max(LEAST_BUDGET, int(number("max_replaced", max_replaced, 0, 1) * len(self._samples)))
+            self._samples.find(np.empty(0, np.int64))  # warm-up: Numba compiles now, not at the first batch
+            flow = Flow(
+                self._schedule,
+                plan,
+                self._samples,
+                CorruptSamples(self._samples, budget=budget, allowed=allowed),
+                None if remote is None else RemoteShards(remote, self._schedule, self._samples),
+                backend,
+                FlowOptions(
+                    on_error=choice("on_error", on_error, OnError),
+                    extras=extensions("extras", extras),
+                    target=target,
+                    mix=mix,
+                    # A set that fits into memory is there after the first epoch; asking for it would only cost time.
+                    reads_ahead=self._samples.num_bytes > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2,
+                ),
+            )
+            self._loops = Loops(flow, self._schedule)
+            self._identity = identity_of(self.shard_sets, self._schedule, "" if drawn is None else drawn.name)
 
     @property
     def num_samples(self) -> int:
@@ -278,8 +282,7 @@ class Loader:
 
         Raises InputError, saying what differs, for the state of another shard set, seed, order or version.
         """
-        self._loops.move(position_in(state, self._identity, self._schedule))
-        self._loops.resumes = True
+        self._loops.move(position_in(state, self._identity, self._schedule), resumes=True)
 
     def set_epoch(self, epoch: int) -> None:
         """Stand at the start of `epoch`, unless the loader is within it already, as after `load_state_dict`.
@@ -289,13 +292,13 @@ class Loader:
         epoch = whole_number("epoch", epoch, at_least=0, at_most=2**32 - 1)
         self._loops.require_open()
         if epoch != self.epoch:
-            self._loops.move(epoch * self._schedule.epoch_samples)
+            self._loops.move(epoch * self._schedule.epoch_samples, resumes=False)
 
     def _batch(self, epoch: int, number: int) -> Batch:
         """The batch of this number in an epoch, wherever the loader stood."""
         position = epoch * self._schedule.epoch_samples + number * self._schedule.global_batch
         if position != self._loops.position:
-            self._loops.move(position)
+            self._loops.move(position, resumes=True)
         self._loops.resumes = True
         return next(self._loops.begin())
 

@@ -18,9 +18,8 @@ class Loops:
     def __init__(self, flow: Flow, schedule: Schedule) -> None:
         self._flow: Flow | None = flow
         self._schedule = schedule
-        self._progress = (0, 0)  # position and replaced rows, in one object so that they change in one instruction
-        self.resumes = False
-        """Whether the next loop of an evaluation starts where `move` said."""
+        # Position, replaced rows and `resumes`, in one object so that they change in one instruction.
+        self._progress = (0, 0, False)
         self._loop: weakref.ref[_Loop] = weakref.ref(_NO_LOOP)
         self._turn = threading.RLock()
         self._process = os.getpid()
@@ -36,9 +35,23 @@ class Loops:
         return self._progress[0] // self._schedule.epoch_samples
 
     @property
+    def end_of_epoch(self) -> int:
+        """The position after the epoch of the next batch."""
+        return (self.epoch + 1) * self._schedule.epoch_samples
+
+    @property
     def num_replaced(self) -> int:
         """Rows handed over so far in which another sample replaces a corrupt one."""
         return self._progress[1]
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the next loop of an evaluation starts at the position, and not at the start of a pass."""
+        return self._progress[2]
+
+    @resumes.setter
+    def resumes(self, resumes: bool) -> None:
+        self._progress = self.position, self.num_replaced, resumes
 
     def begin(self) -> Iterator[Batch]:
         """A loop to the end of the epoch, of an evaluation from the start of a pass; one before it is over."""
@@ -50,20 +63,23 @@ class Loops:
                 f"thread {before.thread.name!r} is iterating this loader, and a loader serves one loop; make one for "
                 f"thread {thread.name!r} too"
             )
-        if not self._schedule.training:
-            if not self.resumes and self.position % self._schedule.epoch_samples:
-                self.move(self.epoch * self._schedule.epoch_samples)
-            self.resumes = False
-        loop = _Loop(self, end=(self.epoch + 1) * self._schedule.epoch_samples)
+        if not self._schedule.training and not self.resumes and self.position % self._schedule.epoch_samples:
+            self.move(self.epoch * self._schedule.epoch_samples, resumes=False)
+        loop = _Loop(self)
         self._loop = weakref.ref(loop)
         return loop
 
-    def move(self, position: int) -> None:
-        """The next batch is the one that starts at `position`; running loops are over."""
+    def move(self, position: int, *, resumes: bool) -> None:
+        """The next batch is the one that starts at `position`; a loop that has given a batch is over.
+
+        One that has given none starts there: Lightning calls `iter` first and `set_epoch` then.
+        """
         flow = self.require_open()
-        self._loop = weakref.ref(_NO_LOOP)
+        loop = self._loop()
+        if loop is None or loop.has_given:
+            self._loop = weakref.ref(_NO_LOOP)
         flow.move(position)
-        self._progress = position, self.num_replaced
+        self._progress = position, self.num_replaced, resumes
 
     def close(self) -> None:
         """Release threads and memory, unless they are another process's."""
@@ -97,8 +113,9 @@ class Loops:
             batch, one = flow.next(self.position, None if self._schedule.training else loop.end)
         finally:
             self._turn.release()
-        # One store, and no call after it: an interrupt comes before, and the batch comes again, or after the return.
-        self._progress = one.end, self.num_replaced + one.num_replaced
+        # Two stores, and no call after them: an interrupt comes before, and the batch comes again, or after the return.
+        loop.has_given = True
+        self._progress = one.end, self.num_replaced + one.num_replaced, False
         return batch
 
     def serves(self, loop: "_Loop") -> bool:
@@ -112,17 +129,20 @@ class Loops:
 
 
 class _Loop(Iterator[Batch]):
-    """One `for` loop over a loader, to the end of an epoch."""
+    """One `for` loop over a loader, to the end of the epoch in which its first batch is."""
 
-    def __init__(self, loops: Loops, *, end: int) -> None:
+    def __init__(self, loops: Loops) -> None:
         self._loops = loops
-        self.end = end
+        self.end = 0
         self.is_open = True
+        self.has_given = False
         self.thread = threading.current_thread()
 
     def __next__(self) -> Batch:
         if not self.is_open:
             raise StopIteration
+        if not self.has_given:
+            self.end = self._loops.end_of_epoch
         if self._loops.position >= self.end and self._loops.serves(self):
             self.is_open = False
             self._loops.rest()
@@ -133,6 +153,7 @@ class _Loop(Iterator[Batch]):
 
 class _NoLoop:
     is_open = False
+    has_given = True
 
 
 _NO_LOOP: Any = _NoLoop()

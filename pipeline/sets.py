@@ -3,33 +3,41 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..prep import ShardSet
 from ..prep.storage import StoreUrl
-from .remote import open_set
+from .remote import RemoteSet, open_set
 
 
-def open_sets(folder: Any, cache: str | Path | None, cache_limit: str | int | None) -> tuple[list[ShardSet], Any]:
+def open_sets(
+    folder: Any, cache: str | Path | None, cache_limit: str | int | None
+) -> tuple[list[ShardSet], RemoteSet | None]:
     """The sets at `folder`, and the cache of a remote one.
 
     Raises InputError for what is no set or holds no images, and for sets whose classes or pixels differ.
     """
     if isinstance(folder, str | os.PathLike | StoreUrl):
         shard_set, remote = open_set(folder, cache, cache_limit)
-        require_images(shard_set)
+        with closed_on_error(remote):
+            require_images(shard_set)
         return [shard_set], remote
     if not isinstance(folder, Sequence) or isinstance(folder, bytes) or not folder:
         raise InputError(f"folder must be the path of a shard set, or a list of them, got {folder!r}")
-    opened = [open_set(one, cache, cache_limit) for one in folder]
-    first = opened[0][0]
-    for shard_set, remote in opened:
-        require_images(shard_set)
-        if remote is not None:
-            raise InputError(f"{shard_set.location}: only local shard sets can be loaded together; copy it first")
+    shard_sets: list[ShardSet] = []
+    for one in folder:
+        shard_set, remote = open_set(one, cache, cache_limit)
+        with closed_on_error(remote):
+            require_images(shard_set)
+            if remote is not None:
+                raise InputError(f"{shard_set.location}: only local shard sets can be loaded together; copy it first")
+        shard_sets.append(shard_set)
+    first = shard_sets[0]
+    for shard_set in shard_sets:
         a, b = first.manifest.pixels, shard_set.manifest.pixels
         if (a.size_px, a.format, a.fit) != (b.size_px, b.format, b.fit):
             raise InputError(
@@ -40,7 +48,18 @@ def open_sets(folder: Any, cache: str | Path | None, cache_limit: str | int | No
             raise InputError(
                 f"{shard_set.location}: has other classes than {first.location}; shard both from one class table"
             )
-    return [shard_set for shard_set, _ in opened], None
+    return shard_sets, None
+
+
+@contextmanager
+def closed_on_error(remote: RemoteSet | None) -> Iterator[None]:
+    """Let go of the cache of a remote set, if it is one, when what is begun with it fails."""
+    try:
+        yield
+    except BaseException:
+        if remote is not None:
+            remote.close()
+        raise
 
 
 def require_images(shard_set: ShardSet) -> None:

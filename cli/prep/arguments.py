@@ -1,5 +1,6 @@
 """What several alexprep commands take and print: folders, shard sets, numbers of workers."""
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 
 from ...cores import num_cores
 from ..locations import SHARDS_TO_READ, LocalPath
-from ..terminal import progress
+from ..terminal import progress, warn
 
 if TYPE_CHECKING:
     from ...prep.build.integrity.verify import Depth
@@ -29,6 +30,25 @@ ENGINE = click.option(
     show_default=True,
     help="Who works: this machine's processes, or a Ray cluster (RAY_ADDRESS).",
 )
+
+
+OUT = click.option("--out", type=FOLDER, help="Where the files go.  [default: beside the shards]")
+
+
+def place_of(folder: Path, out: Path | None, files: str) -> Path | None:
+    """Where a report's files go: `out` or `folder`; None, with a warning, where nothing may be written into `folder`.
+
+    Raises OSError, before the work, when `out` cannot be made or written to.
+    """
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    place = folder if out is None else out
+    if os.access(place, os.W_OK | os.X_OK):
+        return place
+    if out is not None:
+        raise OSError(errno.EACCES, "cannot be written to; name another folder by --out", str(out))
+    warn(f"{folder}: cannot be written to, so {files} will be missing; name a folder for them by --out")
+    return None
 
 
 def named_or_default(words: "Sequence[str | Location]") -> "Location":

@@ -6,8 +6,8 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import as_typed, examples, note, one_line_errors, progress
-from .arguments import SHARDS, WORKERS, sets_of
+from ..terminal import as_typed, examples, note, note_written, one_line_errors, progress
+from .arguments import OUT, SHARDS, WORKERS, place_of, sets_of
 
 
 @click.command(
@@ -19,10 +19,11 @@ from .arguments import SHARDS, WORKERS, sets_of
     "--quick", is_flag=True, help="Do not look for pictures that were saved again, which decodes every image."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print counts, mixing and duplicates as JSON.")
+@OUT
 @WORKERS
 @one_line_errors
-def inspect(shards: Path, png: bool, quick: bool, as_json: bool, workers: int | None) -> None:
-    """Write inspect.html into SHARDS: one page that shows them.
+def inspect(shards: Path, png: bool, quick: bool, as_json: bool, out: Path | None, workers: int | None) -> None:
+    """Write inspect.html into SHARDS, or --out: one page that shows them.
 
     It has samples of every class, counts, sizes, colors, mixing, duplicates within and across splits, and what was left
     out. SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
@@ -37,6 +38,7 @@ def inspect(shards: Path, png: bool, quick: bool, as_json: bool, workers: int | 
     from ...prep.reports.survey import survey_set
 
     require("matplotlib")  # now, not after a pass over all images
+    place = place_of(shards, out, "inspect.html and samples.png" if png else "inspect.html")
     surveys = [survey_set(folder) for folder in sets_of(shards)]
     sets = [survey.shard_set for survey in surveys]
     equal, alike = same_bytes(sets), None
@@ -49,9 +51,6 @@ def inspect(shards: Path, png: bool, quick: bool, as_json: bool, workers: int | 
                 )
             hashes.append(found)
         alike = same_pictures(hashes)
-    page = shards / "inspect.html"
-    with whole_file(page) as file:
-        file.write(inspection_page(surveys, equal, alike).encode())
     rows = [
         {
             "split": survey.split,
@@ -76,10 +75,16 @@ def inspect(shards: Path, png: bool, quick: bool, as_json: bool, workers: int | 
             )
         pictures = "" if alike is None else f", {len(alike)} of the same picture"
         click.echo(f"groups of duplicates: {len(equal)} of the same bytes{pictures}")
-    note(f"wrote {page}")
+    if place is None:
+        return
+    page = place / "inspect.html"
+    with whole_file(page) as file:
+        file.write(inspection_page(surveys, equal, alike).encode())
+    note_written(page)
     if png:
         for survey in surveys:
-            path = survey.shard_set.folder / "samples.png"
+            folder = survey.shard_set.folder
+            path = folder / "samples.png" if out is None else out / f"{survey.split}-samples.png"
             with whole_file(path) as file:
                 contact_sheet(survey).save(file, "PNG")
-            note(f"wrote {path}")
+            note_written(path)

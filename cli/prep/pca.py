@@ -7,8 +7,8 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import as_typed, examples, note, one_line_errors, progress
-from .arguments import ENGINE, SHARDS, WORKERS, train_set
+from ..terminal import as_typed, examples, note, note_written, one_line_errors, progress
+from .arguments import ENGINE, OUT, SHARDS, WORKERS, place_of, train_set
 
 if TYPE_CHECKING:
     from ...prep.reports.pca import ColorReport
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 @click.command(epilog=examples("alexprep pca", "alexprep pca shards/val --json"))
 @SHARDS
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, in place of the table.")
+@OUT
 @WORKERS
 @ENGINE
 @one_line_errors
-def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> None:
+def pca(shards: Path, as_json: bool, out: Path | None, workers: int | None, engine: "Engine") -> None:
     """Mean and principal colors of SHARDS, from the stored pixels.
 
     SHARDS is one set, or a folder of sets, of which train is taken; ./shards unless named here or in ALEXKIT_SHARDS.
     Prints a table, compares with the statistics written with the shards, and writes pca.json, pca.png and mean.png
-    beside the shards.
+    beside the shards or into --out.
     """
     note(f"adding up the pixels of {as_typed(str(shards))}")
     if engine == "local":
@@ -41,30 +42,33 @@ def pca(shards: Path, as_json: bool, workers: int | None, engine: "Engine") -> N
     from ...prep.reports.pca_plot import save_mean_image, save_pca_plot
 
     shard_set = train_set(shards)
+    place = place_of(shard_set.folder, out, "pca.json, pca.png and mean.png")
     manifest = shard_set.manifest
     with progress("adding up", manifest.num_samples, "images") as update:
         num_workers = num_cores() if workers is None else workers
         sums = stored_sums(shard_set, num_workers=num_workers, engine=engine, on_progress=update)
     report = report_colors(shard_set, sums)
-    with whole_file(shard_set.folder / "pca.json") as file:
-        file.write(json.dumps(report.to_json(), indent=1, sort_keys=True).encode() + b"\n")
-    save_mean_image(shard_set.folder / "mean.png", sums.mean_image_HWC())
     click.echo(json.dumps(report.to_json()) if as_json else _color_table(report, manifest.num_samples))
+    if place is None:
+        return
+    with whole_file(place / "pca.json") as file:
+        file.write(json.dumps(report.to_json(), indent=1, sort_keys=True).encode() + b"\n")
+    save_mean_image(place / "mean.png", sums.mean_image_HWC())
     for name in ("pca.json", "mean.png"):
-        note(f"wrote {shard_set.folder / name}")
+        note_written(place / name)
     try:
         require("matplotlib")
     except ImportError as error:
         note(f"no pca.png: {error}")
         return
     save_pca_plot(
-        shard_set.folder / "pca.png",
+        place / "pca.png",
         title=f"{manifest.num_samples} images, {manifest.split} split",
         color=report.stored,
         mean_image_HWC=sums.mean_image_HWC(),
         pixels_PC=sample_pixels(shard_set),
     )
-    note(f"wrote {shard_set.folder / 'pca.png'}")
+    note_written(place / "pca.png")
 
 
 def _color_table(report: "ColorReport", num_images: int) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ...cores import num_cores
 from ...errors import InputError
@@ -146,6 +147,7 @@ def shard(
     one is left as it is. Several machines share one run on a common disk: each writes its --part, or --engine ray
     spreads the work over a Ray cluster (RAY_ADDRESS).
     """
+    _refuse_what_is_of_jpegs(format_)
     if not dry_run and engine == "local":
         from ...prep.workers import start_ahead
 
@@ -185,6 +187,13 @@ def shard(
             _shard(source, folder, shared, options, reading, dry_run=dry_run, as_json=as_json)
         except InputError as error:  # what a person knows is the address
             raise InputError(str(error).replace(str(folder), str(out))) from None
+
+
+def _refuse_what_is_of_jpegs(format_: "ImageFormat") -> None:
+    context = click.get_current_context()
+    for name in ("quality", "chroma"):
+        if format_ != "jpeg" and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name} is for JPEG; leave it out with --format {format_}")
 
 
 def _shard(

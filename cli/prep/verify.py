@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..terminal import as_typed, examples, note, one_line_errors
+from ...errors import InputError
+from ..terminal import as_typed, examples, note, one_line_errors, words
 from .arguments import ENGINE, SHARDS, WORKERS, find_damage, sets_of
 
 if TYPE_CHECKING:
     from ...prep.build.integrity.verify import Depth
+    from ...prep.build.integrity.verify_shard import Finding
     from ...prep.workers import Engine
 
 
@@ -28,7 +30,8 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
 
     SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
 
-    Every finding names a file and, where it can be told, the sample and the byte. Exit code 1 if there is any.
+    Every finding names a file and, where it can be told, the sample and the byte. What cannot be read is a finding too,
+    and the check goes on. Exit code 1 if there is any.
     """
     if quick and decode:
         raise click.UsageError("--quick looks only at names and sizes, --decode at every image; give one of them")
@@ -43,8 +46,13 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
     import shlex
     from dataclasses import asdict
 
+    from ...prep.format.manifest import MANIFEST_NAME
+
     depth: Depth = "quick" if quick else "decode" if decode else "hashes"
-    findings = {as_typed(str(folder)): find_damage(folder, depth, workers, engine) for folder in sets_of(shards)}
+    sets = sets_of(shards)
+    findings = {
+        as_typed(str(folder)): _findings(folder, depth, workers, engine, alone=len(sets) == 1) for folder in sets
+    }
     num_findings = sum(map(len, findings.values()))
     if as_json:
         click.echo(json.dumps({folder: [asdict(one) for one in found] for folder, found in findings.items()}))
@@ -53,7 +61,22 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
             for finding in found:
                 click.echo(f"{folder}/{finding}")
         click.echo(f"findings: {num_findings}" if num_findings else "all good")
-        if num_findings:
+        if any(finding.file != MANIFEST_NAME for found in findings.values() for finding in found):
             repair = shlex.join(["alexprep", "repair", shown, "SOURCE"])
             note(f"to make again what is damaged, from the images it was made of: {repair}")
     raise SystemExit(1 if num_findings else 0)
+
+
+def _findings(folder: Path, depth: "Depth", workers: int | None, engine: "Engine", *, alone: bool) -> "list[Finding]":
+    """What is wrong with one set; a manifest that is no use is that, so that the other sets are checked too."""
+    from ...prep.build.integrity.verify_shard import Finding
+    from ...prep.format.manifest import MANIFEST_NAME, Manifest
+
+    try:
+        Manifest.read(folder)
+    except (InputError, OSError) as error:
+        if alone and isinstance(error, InputError) and not (folder / MANIFEST_NAME).exists():
+            raise  # another folder than was meant
+        problem = words(error).removeprefix(f"{folder / MANIFEST_NAME}: ").removeprefix(f"{folder}: ")
+        return [Finding(file=MANIFEST_NAME, problem=as_typed(problem))]
+    return find_damage(folder, depth, workers, engine)

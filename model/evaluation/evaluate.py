@@ -4,6 +4,8 @@ Several networks together are the mean of their probabilities, image by image (p
 or with weights searched on these images.
 """
 
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,11 +20,12 @@ from ...pipeline import Loader
 from ...pipeline.sets import require_images
 from ...pipeline.storage import Samples
 from ...prep import ShardSet
+from ...prep.format.files import free_bytes
 from ...prep.format.manifest import MANIFEST_NAME, ClassEntry
 from ...prep.format.manifest import UNLABELED as UNLABELED_CLASS
 from ..processes.layout import make_layout
 from ..runs.run import DataIdentity
-from .forward import captured, large_array, store_features, view_probabilities
+from .forward import IN_MEMORY_BYTES, captured, large_array, store_features, view_probabilities
 from .label_sets import LabelSets, read_label_sets
 from .result import BLOCK, UNLABELED, EvaluationResult, Predictions
 from .trained import TrainedNetwork
@@ -100,9 +103,10 @@ class Evaluation:
             self.label_sets = read_label_sets(Path(labels), self.keys, [entry.id for entry in self.classes])
         if self.searches and np.count_nonzero(self.labels_N >= 0) < 2:
             raise InputError(
-                f"{self.shard_set.folder}: weights are searched on labeled images, and this set has none; leave out "
-                "--search-weights, or give --labels"
+                f"{self.shard_set.folder}: weights are searched by the set's own labels, each half of the images "
+                "by the other's, and fewer than two images have one; leave out --search-weights"
             )
+        self._require_room()
         self.layout = make_layout(1, 1, self.device)
 
     @property
@@ -251,6 +255,21 @@ class Evaluation:
             if network.pixels is not None and network.pixels != self.shard_set.manifest.pixels:
                 notes.append(f"{network.name} was trained on images prepared otherwise than those of this set")
         return notes
+
+    def _require_room(self) -> None:
+        """InputError where the disk cannot hold the probabilities that are too many for memory."""
+        common = len(set.intersection(*map(set, self.views))) * (1 + self.searches) if len(self.networks) > 1 else 0
+        one = len(self.keys) * len(self.classes) * np.dtype(np.float32).itemsize
+        if one <= IN_MEMORY_BYTES:
+            return
+        arrays = sum(map(len, self.views)) + common
+        needed, folder = one * arrays * int(os.environ.get("LOCAL_WORLD_SIZE", 1)), Path(tempfile.gettempdir())
+        if needed > (free := free_bytes(folder)):
+            raise InputError(
+                f"{folder}: {needed / 1e9:.1f} GB of probabilities do not fit, {free / 1e9:.1f} GB are free "
+                f"({len(self.keys):,} images x {len(self.classes):,} classes, {arrays} times for networks and views); "
+                "set TMPDIR to a folder on a larger disk, or name fewer --views, networks or processes"
+            )
 
     def _own_labels(self, labels_N: NDArray[np.int32]) -> NDArray[np.int64]:
         """The set's labels as numbers of the networks' classes."""

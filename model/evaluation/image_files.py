@@ -1,13 +1,14 @@
 """Loose images as a network takes them: files, folders, addresses and standard input, streamed in batches."""
 
+import re
 import sys
 import urllib.request
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ EXTENSIONS = (
 MAX_DOWNLOAD_BYTES = 2**28
 TIMEOUT_S = 30.0
 BATCHES_AHEAD = 2
+_ADDRESS = re.compile("https?:", re.IGNORECASE)  # whether it is a sound one shows when it is read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +52,7 @@ def find_images(words: Iterable[str]) -> list[str]:
     found: list[str] = []
     for word in words:
         path = Path(word)
-        if word == "-" or urlsplit(word).scheme in ("http", "https"):
+        if word == "-" or _ADDRESS.match(word):
             found.append(word)
         elif path.is_dir():
             inner = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
@@ -68,10 +70,15 @@ def read_image(word: str) -> bytes:
     """The encoded bytes of one image that `find_images` named. Raises OSError or InputError."""
     if word == "-":
         return sys.stdin.buffer.read(MAX_DOWNLOAD_BYTES)
-    if urlsplit(word).scheme in ("http", "https"):
-        request = urllib.request.Request(word, headers={"User-Agent": "alexkit"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            content: bytes = answer.read(MAX_DOWNLOAD_BYTES + 1)
+    if _ADDRESS.match(word):
+        try:
+            request = urllib.request.Request(word, headers={"User-Agent": "alexkit"})
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+                content: bytes = answer.read(MAX_DOWNLOAD_BYTES + 1)
+        except ValueError as error:  # no address, or a host's name that none can have
+            raise InputError(f"not an address that can be read ({error})") from None
+        except HTTPException as error:  # also for a space in it, and for an answer that is cut off or not HTTP
+            raise InputError(f"{error or 'an answer that is not HTTP'}") from None
         if len(content) > MAX_DOWNLOAD_BYTES:
             raise InputError(f"more than {MAX_DOWNLOAD_BYTES} bytes; this is no image")
         return content

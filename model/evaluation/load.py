@@ -181,7 +181,12 @@ def _training_set(shards: Path) -> ShardSet:
 
 
 def _learn_data(trained: TrainedNetwork, shard_set: ShardSet) -> None:
-    """Fill in what the run or file does not know itself from its training set."""
+    """Fill in what the run or file does not know itself from its training set.
+
+    A run that knows all of it is not asked: the set beside the images may be of some of its classes.
+    """
+    if None not in (trained.classes, trained.pixels, trained.statistics):
+        return
     data = DataIdentity.of(shard_set)
     if len(data.class_ids) != trained.num_classes:
         raise InputError(

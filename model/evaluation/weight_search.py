@@ -33,16 +33,19 @@ def search_weights(own_MN: NDArray[np.floating]) -> NDArray[np.float64]:
 def cross_fitted_weights(
     own_MN: NDArray[np.floating], num_images: int, rows_N: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Weights for each image that were searched without it, (M, num_images): even images with the odd ones' weights.
+    """Weights for each image that were searched without it, (M, num_images).
 
-    So an error rate by them is one on images that the search has not seen.
+    Of the labeled images every second one has the weights of the others, so an error rate by them is one on images that
+    the search has not seen.
 
     Args:
         own_MN: the probability that each network gives the label of each labeled image.
         num_images: images of the set.
-        rows_N: where the labeled images are among them.
+        rows_N: where the labeled images are among them: two at least.
     """
     result = np.empty((len(own_MN), num_images))
+    half_N = np.arange(num_images) % 2
+    half_N[rows_N] = own_half_N = np.arange(len(rows_N)) % 2  # by labels: those of one parity alone may have any
     for half in (0, 1):
-        result[:, half::2] = search_weights(own_MN[:, rows_N % 2 != half])[:, None]
+        result[:, half_N == half] = search_weights(own_MN[:, own_half_N != half])[:, None]
     return result

@@ -116,7 +116,12 @@ class Trainer:
     @property
     def num_steps(self) -> int:
         """Steps of the whole run."""
-        return self.calendar.step_at(self.recipe.training.epochs)
+        return self.calendar.step_at(self.num_epochs)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of the whole run, with those that a change adds whose step is still to come."""
+        return self.run_folder.recipe_at().training.epochs
 
     @property
     def loader(self) -> Loader:
@@ -164,7 +169,7 @@ class Trainer:
 
     def _epoch_line(self) -> str:
         """The epoch just finished: training loss at its end and, where it was validated, errors in percent."""
-        words = [f"epoch {self.epoch}/{self.recipe.training.epochs}"]
+        words = [f"epoch {self.epoch}/{self.num_epochs}"]
         if self.train_loss is not None:
             words.append(f"train loss {self.train_loss:.2f}")
         last, best = self.progress.last_validation, self.progress.best

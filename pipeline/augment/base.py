@@ -138,8 +138,7 @@ class Augmentation(ABC):
         elif self.mean != "none":
             mean_C = np.broadcast_to(np.asarray(self.mean, np.float64) / unit, 3)
         if self.std == "channel":
-            covariance_CC = np.array(ColorStatistics.from_sums(self._statistics(shard_set).sums).covariance_CC)
-            std_C = unit * np.sqrt(np.diag(covariance_CC))
+            std_C = unit * self._channel_std_C(shard_set)
         elif self.std == "imagenet":
             std_C = unit * 255 * np.array(IMAGENET_STD)
         elif self.std != "none":
@@ -150,6 +149,18 @@ class Augmentation(ABC):
             residual_moves=self.mean == "crop",
             gain_C=(gain * unit / std_C).astype(np.float32),
         )
+
+    def _channel_std_C(self, shard_set: ShardSet) -> NDArray[np.float64]:
+        """The standard deviation of each channel in gray levels; InputError where one does not vary."""
+        where, sums = self._statistics(shard_set)
+        variance_C = np.diag(np.array(ColorStatistics.from_sums(sums).covariance_CC))
+        if flat := [name for name, variance in zip("RGB", variance_C, strict=True) if variance <= 0]:
+            raise InputError(
+                f"{where}: pixels do not vary in {', '.join(flat)}, so std='channel' would divide by 0; choose "
+                "std='imagenet', 'none' or numbers"
+            )
+        std_C: NDArray[np.float64] = np.sqrt(variance_C)
+        return std_C
 
     def _mean_image(
         self, statistics: Statistics, shard_set: ShardSet

@@ -12,18 +12,25 @@ _TRIES = 10  # as torchvision has them
 _GRAY = (0.299, 0.587, 0.114)  # of R, G, B, Rec. 601
 
 
-def normalized_offsets(offsets_N2: NDArray[np.int64], num_offsets_HW: tuple[int, int]) -> NDArray[np.float32]:
-    """Crop offsets in px of the stored square as fractions of the slack along each axis; without slack 0.5."""
+def normalized_offsets(
+    offsets_N2: NDArray[np.int64], num_offsets_HW: tuple[int, int] | NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Crop offsets in px as fractions of the slack along each axis, without slack 0.5; float32 (N, 2).
+
+    `num_offsets_HW` is one more than the slack, of all images or, (N, 2), of each.
+    """
     normalized_N2 = np.empty(offsets_N2.shape, np.float32)
-    _normalize(offsets_N2, num_offsets_HW[0] - 1, num_offsets_HW[1] - 1, normalized_N2)
+    slack_N2 = np.empty(offsets_N2.shape, np.int64)
+    slack_N2[:] = num_offsets_HW
+    _normalize(offsets_N2, slack_N2 - 1, normalized_N2)
     return normalized_N2
 
 
 @compiled
-def _normalize(offsets: NDArray[np.int64], slack_y: int, slack_x: int, normalized: NDArray[np.float32]) -> None:
+def _normalize(offsets: NDArray[np.int64], slack: NDArray[np.int64], normalized: NDArray[np.float32]) -> None:
     for i in range(len(offsets)):
-        normalized[i, 0] = offsets[i, 0] / slack_y if slack_y else 0.5
-        normalized[i, 1] = offsets[i, 1] / slack_x if slack_x else 0.5
+        for axis in range(2):
+            normalized[i, axis] = offsets[i, axis] / slack[i, axis] if slack[i, axis] else 0.5
 
 
 def mean_colors(

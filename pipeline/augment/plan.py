@@ -114,8 +114,13 @@ class PixelPlan(ABC):
     def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
         """The views of the samples of a batch: a pure function of the seed, and of the batch's epoch and samples.
 
-        `shapes_B2` are the heights and widths of the stored images in px; they matter where these are resized.
+        `shapes_B2` are the heights and widths of the stored images in px; they matter where `reads_shapes` is true.
         """
+
+    @property
+    def reads_shapes(self) -> bool:
+        """Whether views depend on the size of each stored image, where these are not all one square."""
+        return self.sampling != "stored"
 
     @property
     def twists_colors(self) -> bool:
@@ -191,7 +196,7 @@ class RandomViews(PixelPlan):
     centered: bool = False
     """Whether every view is the central crop instead of one at a random offset."""
     whole_images: bool = False
-    """As of `FixedViews`; it matters to central crops."""
+    """Whether images are larger than the square along one side: each is cropped anywhere along its own sides."""
     shift_KC: NDArray[np.float32] | None
     """Color shift in gray levels of a draw of 1 along principal component k, float32 (3, 3); None without jitter."""
     color: ColorJitter | None = None
@@ -204,6 +209,10 @@ class RandomViews(PixelPlan):
     @property
     def num_views(self) -> int:
         return 1
+
+    @property
+    def reads_shapes(self) -> bool:
+        return self.sampling != "stored" or (self.whole_images and not self.centered)
 
     @property
     def changes_pixels(self) -> bool:
@@ -222,10 +231,13 @@ class RandomViews(PixelPlan):
         from .kernels import mean_colors, normalized_offsets
 
         crop_numbers_B = batch.numbers_B // GROUP_SIZE if self.grouped else batch.draws_B
-        draws = draw(seed, batch.epoch, crop_numbers_B, batch.draws_B, self.num_offsets_HW)
+        num_offsets: tuple[int, int] | NDArray[np.int64] = self.num_offsets_HW
+        if self.whole_images and not self.centered:
+            num_offsets = np.maximum(shapes_B2 - self.crop_HW, 0) + 1
+        draws = draw(seed, batch.epoch, crop_numbers_B, batch.draws_B, num_offsets)
         if not self.flip:
             draws.mirror_B[:] = False
-        offsets_B2 = normalized_offsets(draws.crop_B2, self.num_offsets_HW)
+        offsets_B2 = normalized_offsets(draws.crop_B2, num_offsets)
         if self.centered:
             center_12 = (np.array([self.num_offsets_HW], np.int64) - 1) // 2
             offsets_B2[:] = _fixed_offsets(self, center_12, self.whole_images)

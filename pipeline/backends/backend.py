@@ -32,7 +32,7 @@ class BackendOptions:
     channels_last: bool = False
     """Memory format of the finished batch; its shape is the same."""
     operators: Callable[..., Any] | None = None
-    """A user's own operators: a function of a DALI node, and if it takes two arguments of a `SeededRandom`."""
+    """A user's own operators: a function of a DALI node, and if it takes a second argument of a `SeededRandom`."""
     hw_decoder_load: float = 0.0
     """The fraction of a batch's JPEGs that a GPU's JPEG unit decodes."""
 

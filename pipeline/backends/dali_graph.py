@@ -7,6 +7,7 @@ One definition serves the CPU (`device_id` None) and a GPU, where decoding is "m
 the GPU. `reference.py` says in NumPy what must be computed.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -126,7 +127,7 @@ def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: 
     device = "gpu" if options.device.type == "cuda" else "cpu"
     normalization = plan.normalization
     residual_HWC = normalization.residual_HWC if subtract_residual else None
-    takes_two = options.operators is not None and _takes_two(options.operators)
+    operators = None if options.operators is None else _with_random(options.operators, random)
     pipeline = _new_pipeline(options)
     with pipeline:
         image = _decoded(plan, options)
@@ -164,9 +165,9 @@ def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: 
             if erased is not None:
                 axes = (0, 1) if options.channels_last else (1, 2)
                 pixels = fn.erase(pixels, anchor=erased[0:2], shape=erased[2:4], axes=axes, fill_value=0.0)
-            if options.operators is None:
+            if operators is None:
                 return pixels
-            return options.operators(pixels, random) if takes_two else options.operators(pixels)
+            return operators(pixels)
 
         views = [
             finish(values[at], values[at + 1], fn.cast(values[at + 2], dtype=types.INT32))
@@ -177,10 +178,20 @@ def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: 
     return pipeline, random.num_used
 
 
-def _takes_two(operators: Callable[..., Any]) -> bool:
-    """Whether a function takes the images and a `SeededRandom`."""
+def _with_random(operators: Callable[..., Any], random: SeededRandom) -> Callable[[Any], Any]:
+    """A user's function as one of the images alone, given `random` if it has an argument for it.
+
+    That is one called `random`, or a second one without a default: one with a default is a setting of the user's own.
+    """
     try:
-        inspect.signature(operators).bind(None, None)
-    except (TypeError, ValueError):
-        return False
-    return True
+        parameters = list(inspect.signature(operators).parameters.values())
+    except (TypeError, ValueError):  # of a function in C
+        return operators
+    kinds = inspect.Parameter
+    named = kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY
+    if any(one.name == "random" and one.kind in named for one in parameters[1:]):
+        return functools.partial(operators, random=random)
+    places = [one for one in parameters if one.kind not in (kinds.KEYWORD_ONLY, kinds.VAR_KEYWORD)]
+    if (len(places) > 1 and places[1].default is kinds.empty) or (places and places[0].kind is kinds.VAR_POSITIONAL):
+        return lambda images: operators(images, random)
+    return operators

@@ -28,7 +28,7 @@ class Draws:
     """What was drawn for a batch of B samples."""
 
     crop_B2: NDArray[np.int64]
-    """Top and left of the crop in px of the stored square."""
+    """Top and left of the crop in px."""
     mirror_B: NDArray[np.bool_]
     """Whether the crop is mirrored."""
     alpha_B3: NDArray[np.float32]
@@ -40,7 +40,7 @@ def draw(
     epoch: int,
     crop_numbers_B: NDArray[np.int64],
     color_numbers_B: NDArray[np.int64],
-    num_offsets_HW: tuple[int, int],
+    num_offsets_HW: tuple[int, int] | NDArray[np.int64],
 ) -> Draws:
     """Draw for one batch: crops uniform on each axis, mirror images with probability 1/2, normal colors.
 
@@ -49,15 +49,17 @@ def draw(
         epoch: Counted from 0, below 2**32.
         crop_numbers_B: What crop and mirror are drawn for; samples with one number share them.
         color_numbers_B: Sample indices, which the colors are drawn for.
-        num_offsets_HW: Crop offsets along each axis: tops are in 0..num_offsets_HW[0]-1.
+        num_offsets_HW: Crop offsets along each axis: tops are in 0..num_offsets_HW[0]-1. Or those of each image, int64
+            (B, 2), where images differ in size.
     """
     n = len(crop_numbers_B)
     draws = Draws(
         crop_B2=np.empty((n, 2), np.int64), mirror_B=np.empty(n, np.bool_), alpha_B3=np.empty((n, 3), np.float32)
     )
     numbers = crop_numbers_B.astype(np.uint64), color_numbers_B.astype(np.uint64)
-    settings = np.uint64(epoch), np.uint64(seed), np.uint64(num_offsets_HW[0]), np.uint64(num_offsets_HW[1])
-    _draw(*numbers, *settings, draws.crop_B2, draws.mirror_B, draws.alpha_B3)
+    num_offsets_B2 = np.empty((n, 2), np.uint64)
+    num_offsets_B2[:] = num_offsets_HW
+    _draw(*numbers, np.uint64(epoch), np.uint64(seed), num_offsets_B2, draws.crop_B2, draws.mirror_B, draws.alpha_B3)
     return draws
 
 
@@ -67,8 +69,7 @@ def _draw(
     colors: NDArray[np.uint64],
     epoch: np.uint64,
     seed: np.uint64,
-    num_tops: np.uint64,
-    num_lefts: np.uint64,
+    num_offsets: NDArray[np.uint64],
     crop: NDArray[np.int64],
     mirror: NDArray[np.bool_],
     alpha: NDArray[np.float32],
@@ -76,7 +77,7 @@ def _draw(
     for i in range(len(crops)):
         top, left, side, _ = philox4x32((crops[i] & _LOW, crops[i] >> _32, epoch, CROP), (seed & _LOW, seed >> _32))
         # The high half of word * count is uniform but for a bias below count / 2**32.
-        crop[i, 0], crop[i, 1] = (top * num_tops) >> _32, (left * num_lefts) >> _32
+        crop[i, 0], crop[i, 1] = (top * num_offsets[i, 0]) >> _32, (left * num_offsets[i, 1]) >> _32
         mirror[i] = side >> _31 == 1
         words = philox4x32((colors[i] & _LOW, colors[i] >> _32, epoch, COLOR), (seed & _LOW, seed >> _32))
         # Box-Muller on float64; rounding to float32 hides last-place differences between math libraries.

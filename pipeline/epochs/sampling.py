@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..arguments import whole_number
 from .order import random_of
+from .proportions import divides_evenly, in_proportion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -69,16 +70,25 @@ class Subset(Sampling):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassBalanced(Sampling):
-    """Every class equally often: rare ones repeat within an epoch, frequent ones go on in the next."""
+    """Every class equally often: rare ones repeat within an epoch, frequent ones go on in the next.
+
+    Where an epoch's samples do not divide by the classes, these take turns in having one more.
+    """
 
     num_samples: int | None = None
     """Samples of an epoch; None means as many as there are."""
 
     def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
+        if num_none := int((labels_N < 0).sum()):
+            raise InputError(
+                f"ClassBalanced wants a class for every sample, and {num_none} have no label; leave them out by "
+                "Subset(where=lambda labels: labels >= 0), or choose Weighted"
+            )
         groups = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
         length = _length(self.num_samples, len(labels_N))
-        order = _in_proportion(groups, np.ones(len(groups)), length)
-        return Drawn(allowed=None, length=length, order=order, name=f"ClassBalanced {length}")
+        weights = np.ones(len(groups))
+        name = _name(f"ClassBalanced {length}", weights, length)
+        return Drawn(allowed=None, length=length, order=in_proportion(groups, weights, length), name=name)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,7 +115,10 @@ class Weighted(Sampling):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mixed(Sampling):
-    """Samples of several shard sets in fixed proportions: small sets repeat within an epoch, large ones go on."""
+    """Samples of several shard sets in fixed proportions: small sets repeat within an epoch, large ones go on.
+
+    Proportions hold over the epochs: a set that is due less than one sample an epoch comes in some epochs.
+    """
 
     weights: Sequence[float] | NDArray[Any]
     """One number for each set, 0 or more."""
@@ -114,36 +127,20 @@ class Mixed(Sampling):
 
     def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
         weights = _weights(self.weights, len(first_of_set) - 1, "shard sets")
-        groups = [np.arange(first, last) for first, last in itertools.pairwise(first_of_set)]
         length = _length(self.num_samples, len(labels_N))
+        groups = [np.arange(first, last) for first, last in itertools.pairwise(first_of_set)]
+        allowed = None if weights.all() else np.concatenate([groups[i] for i in np.flatnonzero(weights)])
         return Drawn(
-            allowed=None,
+            allowed=allowed,
             length=length,
-            order=_in_proportion(groups, weights, length),
-            name=f"Mixed {weights.tolist()} {length}",
+            order=in_proportion(groups, weights, length),
+            name=_name(f"Mixed {weights.tolist()} {length}", weights, length),
         )
 
 
-def _in_proportion(
-    groups: Sequence[NDArray[np.int64]], weights: NDArray[np.float64], length: int
-) -> Callable[[int, int], NDArray[np.int64]]:
-    """An order that walks through permutations of each group, from epoch to epoch without a gap, and shuffles them."""
-    counts = np.diff(np.round(np.cumsum([0, *weights]) / weights.sum() * length)).astype(int).tolist()
-
-    def order(seed: int, epoch: int) -> NDArray[np.int64]:
-        parts = []
-        for number, (group, count) in enumerate(zip(groups, counts, strict=True)):
-            start, end = epoch * count, (epoch + 1) * count
-            rounds = range(start // len(group), -(-end // len(group))) if count else range(0)
-            walks = [random_of(seed, (number + 1) * 2**32 + turn).permutation(group) for turn in rounds]
-            if walks:
-                first = start - rounds[0] * len(group)
-                parts.append(np.concatenate(walks)[first : first + count])
-        whole = np.concatenate(parts)
-        random_of(seed, epoch).shuffle(whole)
-        return whole
-
-    return order
+def _name(name: str, weights: NDArray[np.float64], length: int) -> str:
+    """Epochs that cannot be alike were other ones once, and states of these are refused by another name."""
+    return name if divides_evenly(weights, length) else f"{name}, in turn"
 
 
 def _mask(name: str, value: Any, num_samples: int) -> NDArray[np.bool_]:

@@ -50,7 +50,7 @@ class Schedule:
         training: Whether the order is shuffled and repeated.
         drop_last: Whether training drops the tail that fills no global batch; else the last batch is filled up from
             the start of the same epoch, with a mask, so that all replicas take as many steps.
-        drawn: A sampling, or None for all samples once.
+        drawn: A sampling, or None for all samples once; in an evaluation one that draws nothing.
         first_sample_S: Where shards start and, at its end, the number of samples; order "shards" needs it.
     """
 
@@ -83,6 +83,11 @@ class Schedule:
             )
         if order != "full" and drawn is not None:
             raise InputError(f"order={order!r} takes samples as they are stored; choose order='full' with a sampling")
+        if not training and drawn is not None and drawn.order is not None:
+            raise InputError(
+                f"an evaluation sees samples once each, but sampling={drawn.name.split()[0]} draws them; choose "
+                "sampling=Subset(...) or None"
+            )
         self.num_samples = length
         self.seed = seed
         self.order: str = order if training else "stored"

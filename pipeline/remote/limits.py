@@ -41,7 +41,7 @@ def cache_limit(given: str | int | None, folder: Path) -> int:
     Without any it is nine tenths of what the disk has room for, the cache's own files included.
     """
     limit = given if given is not None else os.environ.get(LIMIT_VARIABLE)
-    if limit:
+    if limit is not None and limit != "":
         return parse_size(limit, "cache limit")
     own = sum(file.stat().st_size for file in (folder / "shards").glob("*.tar"))
     return (free_bytes(folder) + own) * 9 // 10

@@ -91,5 +91,9 @@ def open_set(
         return shard_set, None
     where, name = cache_of(folder)
     own = ShardCache(where, limit_bytes=cache_limit(limit, where))
-    own.hold_set(name)
+    try:
+        own.hold_set(name)
+    except BaseException:
+        own.close()
+        raise
     return shard_set, RemoteSet(shard_set, own)

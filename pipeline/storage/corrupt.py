@@ -77,6 +77,7 @@ class CorruptSamples:
             candidate = candidate if allowed is None else int(allowed[candidate])
             if candidate in self._indices:
                 continue
+            self._samples.bring(np.array([candidate]))
             corrupt = self._samples.check(np.array([candidate]))
             if not corrupt:
                 return candidate

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from ...errors import InputError
 
 
-def find_member(piece: NDArray[np.uint8], name: str) -> bytes | None:
-    """The content of the member `name` in a piece of a tar that starts with a header; None when it is not there.
+def find_member(piece: NDArray[np.uint8], key: str, ext: str) -> bytes | None:
+    """The content of the member KEY.EXT in a piece of a tar that starts with a header; None when it is not there.
 
+    Capitals matter in the key, and not in the extension, as everywhere where tars are read.
     Names may be USTAR's with a prefix, GNU's long ones or PAX ones. A member that reaches past the end of the piece
     ends the search. Raises InputError where a header should be and is none.
     """
@@ -30,7 +31,9 @@ def find_member(piece: NDArray[np.uint8], name: str) -> bytes | None:
         elif member.type == XHDTYPE:
             long_name = _pax_path(content.tobytes()) or long_name
         else:
-            if (long_name or member.name) == name and member.type in REGULAR_TYPES:
+            name = long_name or member.name
+            is_it = name.startswith(f"{key}.") and name[len(key) + 1 :].lower() == ext.lower()
+            if is_it and member.type in REGULAR_TYPES:
                 return content.tobytes()
             long_name = ""
     return None

@@ -40,7 +40,7 @@ class Samples:
     """All samples of one shard set, or of several after each other. Index i is the i-th sample in stored order.
 
     `data` are the bytes of all shards side by side, each from a new page on. The shards of a remote set come and go:
-    `on_demand(shard)`, when it is set, is called before one is read that may not be there. Raises InputError, naming
+    `on_demand(shard)`, when it is set, is called by `bring` for one that may not be there. Raises InputError, naming
     the file, when an index does not fit its shards.
     """
 
@@ -73,6 +73,11 @@ class Samples:
         return len(self.data)
 
     @property
+    def has_checksums(self) -> bool:
+        """Whether every image has a checksum."""
+        return self._index.checksums_N is not None
+
+    @property
     def first_of_shard(self) -> NDArray[np.int64]:
         """Where each shard starts among the samples and, at its end, their number."""
         return np.array(self._index.first_S)  # a copy, which does not keep the file mapped
@@ -97,12 +102,12 @@ class Samples:
         return [content[start:end].tobytes().decode("utf-8", "replace") for start, end in spans]
 
     def check(self, indices_B: NDArray[np.int64]) -> dict[int, str]:
-        """Which of these images do not have their checksum, and what is wrong, in words; none without checksums."""
+        """Which of these images do not have their checksum, and what is wrong, in words; none without checksums.
+
+        Reads what is mapped: any thread may call it. Of a remote set `bring` the samples first that may not be there.
+        """
         if self._index.checksums_N is None:
             return {}
-        if self.on_demand is not None:
-            for shard in set((np.searchsorted(self._index.first_S, indices_B, side="right") - 1).tolist()):
-                self.on_demand(shard)
         stored, _ = self.find(indices_B)
         data, expected_B = self.data.data, self._index.checksums_N[indices_B].tolist()
         spans = zip(stored.starts_B.tolist(), (stored.starts_B + stored.sizes_B).tolist(), strict=True)
@@ -112,6 +117,12 @@ class Samples:
             for index, found, expected in zip(indices_B.tolist(), found_B, expected_B, strict=True)
             if found != expected
         }
+
+    def bring(self, indices_B: NDArray[np.int64]) -> None:
+        """Have the shards of these samples mapped. Not for several threads."""
+        if self.on_demand is not None:
+            for shard in set((np.searchsorted(self._index.first_S, indices_B, side="right") - 1).tolist()):
+                self.on_demand(shard)
 
     def extras(self, indices_B: NDArray[np.int64], ext: str) -> list[bytes | None]:
         """The content of each sample's member KEY.`ext`, None where there is none."""
@@ -128,7 +139,7 @@ class Samples:
         if index + 1 < last:
             end = base + int(starts_N[index + 1])
         try:
-            return find_member(self.data[start - (start - base) % -512 : end], f"{key}.{ext}")
+            return find_member(self.data[start - (start - base) % -512 : end], key, ext)
         except InputError as error:
             raise InputError(f"{self.where(index)}: {error}") from None
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...cores import num_cores
 from ...errors import InputError
-from ..format.files import PARTIAL_SUFFIX, whole_file
+from ..format.files import PARTIAL_SUFFIX, sha256_of, whole_file
 from ..format.manifest import (
     MANIFEST_NAME,
     QUARANTINE_NAME,
@@ -275,13 +275,11 @@ def _read_tar(
     num_bytes = tar.stat().st_size
     count(num_bytes - counted)
     parse_index(index, index_path(tar), shard_bytes=num_bytes)  # nothing shall be adopted that cannot be loaded
-    with tar.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     entry = ShardEntry(
         name=tar.name,
         num_samples=len(lines),
         num_bytes=num_bytes,
-        sha256=digest,
+        sha256=sha256_of(tar),
         index_sha256=hashlib.sha256(index).hexdigest(),
     )
     rows = SampleRows(

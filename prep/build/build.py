@@ -9,6 +9,7 @@ were written, and writes the manifest; the last act removes `.unfinished`.
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..format.dataset_card import CARD_NAME, write_dataset_card
-from ..format.files import create_once, remove_abandoned
+from ..format.files import create_once, no_writing, remove_abandoned
 from ..format.manifest import MANIFEST_NAME, Manifest
 from ..format.shard_set import SPLITS, ShardSet
 from ..format.timm_info import TIMM_INFO_NAME, write_timm_info
@@ -107,6 +108,14 @@ def build_shards(
             if work.exists() and not (work / PLAN_NAME).exists():
                 _remove(work)  # a listing without a plan, as `source_of_part` writes it
             raise
+        if shared is None and _needs_nothing(out, builds):
+            built = _build(builds, on_split)
+            try:
+                _describe(out, built)  # an older version may have said less
+            except OSError as error:
+                if not no_writing(error):
+                    raise
+            return built
         work.mkdir(parents=True, exist_ok=True)
         # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
         with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
@@ -118,17 +127,28 @@ def build_shards(
                 _refuse_what_does_not_fit(out, source, options, wanted, now)
             built = _build(_with_kept_listing(builds, source, work, shared), on_split)
             if len(built) == len(builds):
-                shard_sets = _all_sets(out, built)
-                write_timm_info(out, shard_sets)
                 if shared is not None:
                     shared.pull_card()
-                write_dataset_card(out, shard_sets)
+                _describe(out, built)
                 if shared is not None:
                     shared.finish()
                 _remove(work)
                 for folder in (out, *(build.folder for build in builds)):
                     remove_abandoned(folder)
         return built
+
+
+def _needs_nothing(out: Path, builds: list[SplitBuild]) -> bool:
+    """Whether all sets are complete and nothing is left to remove, or nothing may be: shared sets are read-only."""
+    complete = all((build.folder / MANIFEST_NAME).exists() for build in builds)
+    return complete and (not (out / WORK_FOLDER).exists() or not os.access(out, os.W_OK))
+
+
+def _describe(out: Path, built: list[BuiltSplit]) -> None:
+    """Write what describes all sets in `out`, where that is not there yet."""
+    shard_sets = _all_sets(out, built)
+    write_timm_info(out, shard_sets)
+    write_dataset_card(out, shard_sets)
 
 
 def _all_sets(out: Path, built: list[BuiltSplit]) -> list[ShardSet]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..format.files import create_once
+from ..format.files import create_once, no_writing
 from ..format.manifest import ClassEntry
 from ..format.shard_set import SPLITS
 from ..sources.columns.listed import ListedImages
@@ -44,7 +44,12 @@ def source_of_part(location: Location, options: SourceOptions | None, out: Path)
     Raises what `open_source` raises.
     """
     work, asked = out / WORK_FOLDER, asked_by(location, options)
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if not no_writing(error):
+            raise
+        return open_source(location, options, out=out)  # complete sets are still reported
     with waiting_lock(work / "listing.lock"):
         kept = kept_source(work, asked)
         if kept is not None:

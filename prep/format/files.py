@@ -61,7 +61,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 raise OSError(error.errno, error.strerror, str(path)) from None
         partial.replace(path)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a read-only disk, where there is none
+            partial.unlink()
         if isinstance(error, OSError) and error.filename in (str(partial), partial):
             raise type(error)(error.errno, error.strerror, str(path)) from None
         if isinstance(error, Exception) and raw is not None and (first := raw.error) is not None:
@@ -90,8 +91,13 @@ def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool
             _rename_once(partial, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.filename in (str(partial), partial):
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
     sync_folder(path.parent)
     return True
 
@@ -192,9 +198,25 @@ class _WrittenFile(io.BufferedRandom):
         raise io.UnsupportedOperation("fileno")
 
 
+def no_writing(error: OSError) -> bool:
+    """Whether an error says that nothing may be written there: a disk mounted read-only, a folder of another user."""
+    return error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let every OSError of the block name a file, `path` where it names none: those of a read do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """SHA-256 of a file, in hexadecimal; an OSError names the file."""
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

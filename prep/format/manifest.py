@@ -17,7 +17,7 @@ from typing import Any
 
 from ... import __version__
 from ...errors import InputError
-from .files import sha256_of, whole_file
+from .files import naming, sha256_of, whole_file
 from .originals import Originals
 from .pixel_options import PixelOptions
 from .sample_index import SampleRows, write_sample_index
@@ -151,9 +151,10 @@ class Manifest:
         path = folder / MANIFEST_NAME
         restore = f"restore the file, or remove {folder} and shard the images again"
         try:
-            if path.stat().st_size > MAX_MANIFEST_BYTES:
-                raise InputError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
-            data = json.loads(path.read_bytes())
+            with naming(path):
+                if path.stat().st_size > MAX_MANIFEST_BYTES:
+                    raise InputError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
+                data = json.loads(path.read_bytes())
         except FileNotFoundError:
             if not folder.exists():
                 raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote") from None

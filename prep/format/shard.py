@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from .files import whole_file
+from .files import naming, whole_file
 from .sample_index import NO_LABEL, SampleRows, image_checksum
 from .source_table import source_lines
 
@@ -195,7 +195,9 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Wri
 
 def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
     """The index at `path` of a shard that is `shard_bytes` long, checked as `parse_index` does."""
-    return parse_index(path.read_bytes(), path, shard_bytes=shard_bytes)
+    with naming(path):
+        content = path.read_bytes()
+    return parse_index(content, path, shard_bytes=shard_bytes)
 
 
 def parse_index(content: bytes, path: Path, *, shard_bytes: int) -> ShardIndex:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import InputError
 from ..storage import Location, StoreUrl
+from .files import naming, sha256_of
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
 from .sample_index import NO_LABEL, SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_checksum
 from .shard import ShardIndex, index_path, parse_index
@@ -94,7 +95,8 @@ class ShardSet:
         """The index of one shard, checked against the manifest's count and hash."""
         shard = self.manifest.shards[shard_number]
         path = index_path(self.folder / shard.name)
-        content = path.read_bytes()
+        with naming(path):
+            content = path.read_bytes()
         index = parse_index(content, path, shard_bytes=shard.num_bytes)
         if len(index) != shard.num_samples:
             raise InputError(f"{path}: lists {len(index)} samples, the manifest says {shard.num_samples}; {MEND}")
@@ -145,7 +147,7 @@ class ShardSet:
         index = self.index(shard_number)
         path = self.folder / self.manifest.shards[shard_number].name
         labels_N, checksums_N = np.zeros(len(index), np.int32), np.zeros(len(index), np.uint32)
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             for i, key in enumerate(index.keys):
                 if read_images:
                     image = os.pread(file.fileno(), int(index.image_sizes[i]), int(index.image_offsets[i]))
@@ -177,6 +179,6 @@ class ShardSet:
         path = self.folder / STATISTICS_NAME
         if not path.exists():
             raise InputError(f"{path}: missing; {MEND}")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != self.manifest.statistics_sha256:
+        if sha256_of(path) != self.manifest.statistics_sha256:
             raise InputError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; {MEND}")
         return PixelSums.load(path)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ...errors import InputError
-from .files import whole_file
+from .files import naming, whole_file
 
 SOURCES_NAME = "sources.jsonl"
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -60,7 +60,7 @@ def sources_at(folder: Path, indices: Collection[int]) -> dict[int, str]:
     path, wanted = folder / SOURCES_NAME, set(indices)
     if not path.exists():
         return {}
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return {index: _source_of(line, path) for index, line in enumerate(file) if index in wanted}
 
 

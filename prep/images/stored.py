@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.pixel_options import PixelOptions
+from .codecs import SOI
+from .codecs.png import SIGNATURE
 from .decode import decode_image
 from .limits import DecodeOptions
 
@@ -15,6 +17,7 @@ def decode_stored(data: bytes, options: PixelOptions) -> NDArray[np.uint8]:
         if len(data) != options.size_px**2 * 3:
             raise InputError(f"{len(data)} bytes, expected {options.size_px**2 * 3}")
         return np.frombuffer(data, np.uint8).reshape(options.size_px, options.size_px, 3)
+    _check_format(data)
     decoded = decode_image(data, DecodeOptions())
     # Loaders give the pixels as they lie in the file.
     if decoded.orientation != 1:
@@ -27,3 +30,14 @@ def decode_stored(data: bytes, options: PixelOptions) -> NDArray[np.uint8]:
         expected = "square" if options.fit == "crop" else "at the shorter side"
         raise InputError(f"{width} x {height} pixels, expected {options.size_px} {expected}")
     return image_HWC
+
+
+def _check_format(data: bytes) -> None:
+    """InputError for what loaders do not decode; which of the three an image is they see by its bytes, as we do."""
+    if data.startswith((SOI, SIGNATURE)):
+        return
+    from .codecs.other_formats import kind_of  # JPEG and PNG sets do without Pillow's codecs
+
+    kind = kind_of(data)
+    if kind not in (None, "WebP"):
+        raise InputError(f"{kind}, expected JPEG, PNG or WebP, which loaders decode")

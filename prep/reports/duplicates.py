@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..format.files import naming
 from ..format.pixel_options import PixelOptions
 from ..format.shard_set import ShardSet
 from ..images.geometry import central_square
@@ -77,7 +78,7 @@ def stored_bytes(shard_set: ShardSet, index: int) -> bytes:
     """The stored image of one sample."""
     rows = shard_set.sample_index()
     path = shard_set.folder / shard_set.manifest.shards[rows.shard_of(index)].name
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         file.seek(int(rows.starts_N[index]))
         return file.read(int(rows.sizes_N[index]))
 

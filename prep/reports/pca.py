@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ..format.files import naming
 from ..format.pixel_options import PixelOptions
 from ..format.sample_index import SampleIndex, SampleRows
 from ..format.shard import ShardEntry, index_path, read_index
@@ -143,7 +144,7 @@ def sum_one_shard(job: SumJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -
 
     path, rows = job.folder / job.entry.name, job.rows()
     sums = RunningSums(job.pixels.size_px)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with naming(path), path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for i, key in enumerate(rows.keys):
             heartbeat(i)
             offset, size = int(rows.starts_N[i]), int(rows.sizes_N[i])

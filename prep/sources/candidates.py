@@ -1,5 +1,6 @@
 """What in a folder could be a split, found by names and first looks, and how each would be read."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -170,7 +171,7 @@ def _table_in(folder: Folder, options: SourceOptions) -> Path | None:
 
 def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
     try:
-        found, *others = read_image_list(table, options, folder.remarks)
+        found, *others = read_image_list(table, options, folder.remarks, base=folder.address)
     except Unlabeled:
         folder.remarks.used.add(str(table))
         raise
@@ -181,7 +182,7 @@ def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions)
     folder.remarks.used.add(str(table))
     listed = {image.container for image in found.images}
     for file in folder.images():
-        if file.path not in listed:
+        if not listed & {file.path, os.path.normpath(file.path)}:
             folder.remarks.pass_over(f"images that {table.name} does not list", file.path)
     return replace(found, name=split)
 

@@ -1,5 +1,6 @@
 """What a person can say about a source where looking at it is not enough."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,6 +22,15 @@ Layout = Literal[
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MAX_CLASS_DEPTH = 2048
 """Folders in a path of 4096 bytes, which is the longest that Linux takes."""
+
+
+# The layouts that look at an option; `--unlabeled`, `--keep` and `--val-fraction` are of all.
+_READ_BY: dict[str, tuple[Layout, ...]] = {
+    "class_depth": ("class-folders", "kaggle"),
+    "label_key": ("webdataset", "img2dataset", "list", "parquet"),
+    "label_column": ("list", "parquet", "img2dataset"),
+    "image_column": ("list", "parquet", "webdataset"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,3 +68,12 @@ class SourceOptions:
             stored[stem] = name
             if name.lower() == "cls" or not name.strip() or "/" in name:
                 raise InputError(f"--keep: {name!r} cannot be kept; name further members or columns, as caption,json")
+
+    def refuse_unread(self, where: object, layouts: Collection[Layout]) -> None:
+        """InputError for an option that says nothing of a source whose splits are read as `layouts`."""
+        for name, readers in _READ_BY.items():
+            if getattr(self, name) is not None and not set(readers) & set(layouts):
+                raise InputError(
+                    f"{where}: --{name.replace('_', '-')} is for {', '.join(readers)}; this is read as "
+                    f"{', '.join(sorted(layouts))}: leave the option out"
+                )

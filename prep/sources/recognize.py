@@ -36,7 +36,7 @@ from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
-from .split_names import split_called
+from .split_names import missing_parts, split_called
 from .val_fraction import hold_out
 
 _WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -124,6 +124,7 @@ def _open_at(location: Location, path: Path, options: SourceOptions, out: Locati
     """The source at `location`; `path` is its own, or of one in a store that of the folder for copies."""
     remarks = Remarks()
     if isinstance(location, Path) and path.is_file() and path.suffix.lower() != ".zip":
+        options.refuse_unread(path, ["list"])
         description, splits = _read_list(path, options, remarks)
     else:
         folder = _folder_at(location, path, out, remarks)
@@ -190,6 +191,7 @@ def _read_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[st
 def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
     source, chosen, are_splits = _choose(source)
     remarks = source.remarks
+    source.options.refuse_unread(source.path, {candidate.layout for candidate in chosen})
     splits: list[SourceSplit] = []
     described: list[str] = []
     for candidate in chosen:
@@ -204,6 +206,8 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             raise InputError(f"{candidate.path}: holds no images; put some there, or remove it")
         if (missing := incomplete(candidate.path, split)) is not None:
             remarks.note(missing)
+        if (missing := missing_parts(file.name for file in candidate.files)) is not None:
+            remarks.note(f"{candidate.path}: {missing}; is the download complete?")
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
     names = source.devkit.names if source.devkit else class_names(source.path, remarks)
@@ -242,6 +246,8 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
 def _way_out(folder: Folder) -> str:
     zips = [file.path for file in folder.files if file.name.lower().endswith(".zip")]
     if zips:
+        if Path(zips[0]).is_file():
+            refuse_zipped_kaggle(open_zip(Path(zips[0]), Remarks()))
         return f"a zip of class folders is read when it is SOURCE itself: name {zips[0]}"
     return "'alexprep shard --help' lists the layouts"
 
@@ -289,7 +295,7 @@ def _lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
 
 def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
     try:
-        (found, *others) = read_image_list(path, source.options, source.remarks)
+        (found, *others) = read_image_list(path, source.options, source.remarks, base=source.folder.address)
     except Unlabeled:
         raise
     except InputError as error:
@@ -302,11 +308,12 @@ def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit 
 
 
 def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
-    """The only thing in `folder`, where that is a folder of folders: the one that holds the classes or splits."""
+    """The only folder in `folder`, where it holds folders, tars or parquet files, and so the classes or splits."""
     if len(folder.folders) != 1 or folder.has_images() or options.class_depth is not None:
         return None
     inner = folder.child(folder.folders[0])
-    return inner if inner.folders and not inner.has_images() else None
+    holds_any = inner.folders or any(file.name.endswith((".parquet", ".tar")) for file in inner.files)
+    return inner if holds_any and not inner.has_images() else None
 
 
 def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:

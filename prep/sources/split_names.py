@@ -1,7 +1,7 @@
 """What people call splits, in the names of folders, files and lists."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -14,6 +14,8 @@ EXPECTED = "; ".join(f"{split}: {', '.join(words)}" for split, words in SPLIT_WO
 _IN_FILE_NAME = re.compile(
     rf"(.*?)(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])[-_.]?", re.I
 )
+# Of a file in several; what follows may be another hash for each.
+_PART = re.compile(r"(.*-)(\d{5,6})-of-(\d{5,6})(?!\d)")
 # A whole name that means a split where another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`.
 _LIKE = re.compile(
     rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})"
@@ -45,3 +47,17 @@ def split_in(file_name: str) -> tuple[str, str] | None:
     """
     found = _IN_FILE_NAME.match(file_name)
     return (_SPLIT_OF[found[2].casefold()], found[0]) if found else None
+
+
+def missing_parts(file_names: Iterable[str]) -> str | None:
+    """What is missing of files called `…-00000-of-00002…`, in one line; None when nothing is."""
+    parts: dict[tuple[str, str], set[int]] = {}
+    for name in file_names:
+        if found := _PART.match(name):
+            parts.setdefault((found[1], found[3]), set()).add(int(found[2]))
+    for (before, total), numbers in sorted(parts.items()):
+        if (num_absent := int(total) - len(numbers)) > 0:
+            first = next(i for i in range(int(total)) if i not in numbers)
+            example = f"{before}{first:0{len(total)}}-of-{total}"
+            return f"{len(numbers)} of {int(total)} files; {num_absent} missing, e.g. {example}"
+    return None

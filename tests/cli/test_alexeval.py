@@ -238,6 +238,15 @@ def test_a_run_from_another_dataset_is_refused_in_one_line(
     assert result.exit_code == 1 and "this run is from another dataset" in result.output
 
 
+def test_a_run_is_evaluated_beside_a_training_set_of_some_of_its_classes(
+    draw_shards: Callable[..., Path], runs: list[Path], tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split).symlink_to(draw_shards(num_samples=20, size_px=32, num_classes=4, split=split))
+    result = call("--shards", tmp_path, runs[0], "--views", "center")
+    assert result.exit_code == 0 and "20 images" in result.output, result.output
+
+
 def test_weights_that_are_not_finite_are_refused_by_name(shards: Path, runs: list[Path], tmp_path: Path) -> None:
     (newest,) = sorted((runs[0] / "checkpoints").iterdir())[-1:]
     weights = load_file(newest / "weights.safetensors")
@@ -265,8 +274,10 @@ def test_predict_names_classes_of_loose_images_and_goes_on_after_a_bad_one(runs:
     for number in range(3):
         Image.fromarray(draw_image(number, 1, 48)).save(folder / f"{number}.png")
     (folder / "bad.jpg").write_bytes(b"no image")
-    result = call("predict", runs[0], folder, "--json", "--top", 2, "--picture", tmp_path / "p.png")
+    no_addresses = ["http://127.0.0.1/a b.jpg", "http://[bad", f"http://{'a' * 70}.org/x.jpg"]
+    result = call("predict", runs[0], *no_addresses, folder, "--json", "--top", 2, "--picture", tmp_path / "p.png")
     assert result.exit_code == 1 and "bad.jpg" in result.stderr
+    assert all(f"{address}: " in result.stderr for address in no_addresses)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [Path(line["image"]).name for line in lines] == ["0.png", "1.png", "2.png"]
     network = load_network(runs[0])
@@ -287,6 +298,13 @@ def test_the_nearest_neighbor_of_a_training_image_is_itself(shards: Path, runs: 
     found = json.loads(result.stdout)["neighbors"]
     assert found[0]["key"] == batch.keys[0] and len(found) == 3
     assert found[0]["distance"] < 0.5 * found[1]["distance"]
+    (kept,) = (path for path in (runs[0] / "features").iterdir() if path.name.startswith("local4-"))
+    whole = kept.read_bytes()
+    for damaged in (whole[:-1000], b""):
+        kept.write_bytes(damaged)
+        again = call("neighbors", runs[0], tmp_path / "first.png", *words)
+        assert again.exit_code == 0 and json.loads(again.stdout)["neighbors"] == found, again.output
+        assert kept.read_bytes() == whole
 
 
 def test_filters_are_drawn_and_their_color_is_counted(runs: list[Path], tmp_path: Path) -> None:
@@ -308,6 +326,10 @@ def test_codes_are_compared_with_the_exact_answer(shards: Path, runs: list[Path]
     before = kept.stat().st_mtime_ns
     assert call(*words).exit_code == 0 and kept.stat().st_mtime_ns == before
     assert call(*words, "--epochs", 1).exit_code == 0 and kept.stat().st_mtime_ns != before
+    codes = kept.read_bytes()
+    for path in (kept, kept.with_suffix(".safetensors")):  # damaged ones are made anew
+        path.write_bytes(path.read_bytes()[:-10])
+        assert call(*words, "--epochs", 1).exit_code == 0 and kept.read_bytes() == codes
 
 
 def test_exported_files_are_checked_in_the_same_command(shards: Path, runs: list[Path], tmp_path: Path) -> None:

@@ -122,6 +122,10 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("shard", "{source}", "--format", "tga"), "is not one of 'jpeg', 'png', 'raw'"),
         (("shard", "{source}", "--filter", "sinc"), "is not one of 'bilinear'"),
         (("shard", "{source}", "--quality", "101"), "'--quality': 101 is not in the range"),
+        (
+            ("shard", "{source}", "--quality", "90", "--format", "png"),
+            "--quality is for JPEG; leave it out",
+        ),
         (("shard", "{source}", "--seed", "-1"), "'--seed': -1 is not in the range"),
         (("shard", "{source}", "--images-per-shard", "0"), "'--images-per-shard': 0 is not in the range"),
         (("shard", "{source}", "--workers", "0"), "'--workers': 0 is not in the range x>=1"),
@@ -175,7 +179,13 @@ def test_a_damaged_manifest_is_one_line_that_says_how_to_go_on(sharded: Path, so
     manifest = tmp_path / "shards/train/manifest.json"
     manifest.write_bytes(manifest.read_bytes()[:1000])
     words = "restore the file, or remove shards/train and shard the images again"
-    assert_one_line(alexprep("verify", "shards", cwd=tmp_path), words)
+    (tmp_path / "shards/val/val-00001.idx").unlink()
+    checked = alexprep("verify", "shards", cwd=tmp_path)  # the other sets all the same
+    assert checked.returncode == 1 and "shards/train/manifest.json: not JSON" in checked.stdout, checked.stderr
+    assert words in checked.stdout and "shards/val/val-00001.idx: missing" in checked.stdout
+    findings = json.loads(alexprep("verify", "shards", "--json", cwd=tmp_path).stdout)
+    assert [[one["file"] for one in found] for found in findings.values()] == [["manifest.json"], ["val-00001.idx"]]
+    shutil.copy(sharded / "shards/val/val-00001.idx", tmp_path / "shards/val")
     assert_one_line(alexprep("shard", source, *SHARD, cwd=tmp_path), words)
     assert not (tmp_path / "shards/.unfinished").exists()
     shutil.rmtree(tmp_path / "shards/train")

@@ -58,6 +58,35 @@ def test_training_resumes_with_the_very_next_batch(shards: Path, tmp_path: Path,
     assert parts == whole
 
 
+@pytest.mark.parametrize("limit", [1.0, 3], ids=["whole epochs", "three batches of each"])
+def test_lightning_resumes_after_a_whole_epoch(shards: Path, tmp_path: Path, limit: float) -> None:
+    """Its own checkpoint at the end of an epoch: there it names the epoch, and loads no state of a loader."""
+    lightning = pytest.importorskip("pytorch_lightning")
+    program = example("lightning_training")
+
+    def seen(checkpoint: Path | None) -> Any:
+        callback = lightning.callbacks.ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+        trainer = lightning.Trainer(
+            max_epochs=3,
+            limit_train_batches=limit,
+            accelerator="cpu",
+            use_distributed_sampler=False,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=checkpoint is None,
+            callbacks=[callback] if checkpoint is None else [],
+        )
+        model = program.Classifier()
+        trainer.fit(model, datamodule=program.Images(str(shards)), ckpt_path=checkpoint, weights_only=False)
+        return model.seen
+
+    whole, batches = seen(None), 8 if limit == 1.0 else 3
+    assert len(whole) == 3 * batches and whole[0] != whole[batches]
+    for epoch in (0, 1):
+        assert seen(tmp_path / f"epoch={epoch}.ckpt") == whole[batches * (epoch + 1) :]
+
+
 def test_lightning_on_two_processes_resumes_with_the_very_next_batch(shards: Path, tmp_path: Path) -> None:
     pytest.importorskip("pytorch_lightning")
 

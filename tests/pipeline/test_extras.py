@@ -1,5 +1,6 @@
 """Operators with seeded randomness, targets, mixing, and the datasets of torch."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from alexkit.pipeline import (
     SeededRandom,
     TrainAugment,
 )
+from alexkit.pipeline.backends.dali_graph import _with_random
 from alexkit.pipeline.storage.members import find_member
 
 TRAIN = TrainAugment(crop=48, mean="none", jitter="off")
@@ -43,6 +45,41 @@ def test_operators_replay_and_resume_with_seeded_randomness(draw_shards: Any) ->
     assert len({round(ratio, 4) for ratio in ratios}) == len(ratios)
 
 
+def one(images: Any) -> Any:
+    return images
+
+
+def with_settings(images: Any, sigma: float = 2.0, levels: tuple[int, ...] = (1,)) -> Any:
+    assert sigma == 2.0 and levels == (1,)
+    return images
+
+
+def with_random_last(images: Any, sigma: float = 2.0, *, random: SeededRandom | None = None) -> Any:
+    assert sigma == 2.0 and random is not None
+    return images
+
+
+@pytest.mark.parametrize(
+    ("operators", "is_given"),
+    [
+        (one, False),
+        (with_settings, False),
+        (with_random_last, True),
+        (lambda images, noise: images if isinstance(noise, SeededRandom) else None, True),
+        (lambda images, random=None: images if isinstance(random, SeededRandom) else None, True),
+        (lambda *arguments: arguments[0] if len(arguments) == 2 else None, True),
+        (functools.partial(with_settings, levels=(1,)), False),
+        (dict, False),
+    ],
+    ids=["one", "settings", "keyword", "second", "default", "any", "partial", "C"],
+)
+def test_only_an_argument_for_it_is_given_random_numbers(operators: Any, is_given: bool) -> None:
+    """A second argument with a default is a setting of the user's own, unless it is called `random`."""
+    random, images = SeededRandom(), {"images": 1}
+    function = _with_random(operators, random)
+    assert function(images) == images and (function is not operators) == is_given
+
+
 def test_a_target_is_made_of_members_and_draws(draw_shards: Any) -> None:
     def target(example: Example) -> dict[str, Any]:
         assert example.extras == {"json": None} and example.key == f"sample-{example.index:04d}"
@@ -58,6 +95,37 @@ def test_a_target_is_made_of_members_and_draws(draw_shards: Any) -> None:
     assert len(boxes) == 4 and all(len(side) == 8 for side in boxes)
 
 
+class Stumbles:
+    """A target that raises once at one sample, as one that reads a member which is not there."""
+
+    def __init__(self, key: str, error: type[Exception]) -> None:
+        self.key, self.error, self.seen = key, error, 0
+
+    def __call__(self, example: Example) -> int:
+        if example.key == self.key and not self.seen:
+            self.seen += 1
+            raise self.error("not there")  # a new one: what a traceback holds is let go of with it
+        return example.label
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(KeyError, KeyError), (OSError, OSError), (StopIteration, RuntimeError)],
+    ids=["KeyError", "OSError", "StopIteration"],
+)
+def test_batches_before_the_one_whose_target_fails_come_first(
+    draw_shards: Any, error: type[Exception], expected: type[Exception]
+) -> None:
+    options: dict[str, Any] = {"batch_size": 8, "augment": CenterCrop(crop=56)}
+    with Loader(draw_shards(), target=Stumbles("sample-0026", error), **options) as loader:
+        loop = iter(loader)
+        given = [next(loop).indices.tolist() for _ in range(3)]
+        assert given == [list(range(start, start + 8)) for start in (0, 8, 16)]
+        with pytest.raises(expected):
+            next(loop)
+        assert [batch.indices[0] for batch in loop] == [24, 32]  # nothing is lost when it is asked again
+
+
 def test_members_are_found_behind_long_names(tmp_path: Path) -> None:
     import io
     import tarfile
@@ -66,13 +134,13 @@ def test_members_are_found_behind_long_names(tmp_path: Path) -> None:
     for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode="w", format=format) as tar:
-            for ext, content in (("cls", b"3"), ("json", b'{"a": 1}')):
+            for ext, content in (("cls", b"3"), ("JSON", b'{"a": 1}')):
                 member = tarfile.TarInfo(f"{long}.{ext}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
         piece = np.frombuffer(file.getvalue(), np.uint8)
-        assert json.loads(find_member(piece, f"{long}.json") or b"") == {"a": 1}
-        assert find_member(piece, f"{long}.txt") is None
+        assert json.loads(find_member(piece, long, "json") or b"") == {"a": 1}
+        assert find_member(piece, long, "txt") is None and find_member(piece, long.upper(), "json") is None
 
 
 @pytest.mark.parametrize("mix", [Mix(mixup=0.4), Mix(cutmix=1.0), Mix(mixup=0.4, cutmix=1.0)], ids=str)
@@ -127,6 +195,8 @@ def test_stored_samples_are_a_map_style_dataset(draw_shards: Any, format: str) -
     with Loader(draw_shards(format=format), batch_size=8, augment=TRAIN) as loader:
         assert loader.classes[2] == "class 2" and loader.class_to_idx["class3"] == 3
         assert len(loader.dataset) == 40
+        labels = [loader.dataset[i].label for i in range(40)]
+        assert loader.class_counts.tolist() == [labels.count(number) for number in range(loader.num_classes)]
         image, label, key, where = loader.dataset[21]
         assert image.size == (64, 64) and label == 1 and key == "sample-0021" and "train-00001.tar" in where
         assert loader.dataset[-1].key == "sample-0039"

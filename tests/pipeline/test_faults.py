@@ -15,6 +15,8 @@ from alexkit.pipeline import CenterCrop, Loader, TrainAugment, flow
 from alexkit.pipeline import loader as loader_module
 from alexkit.pipeline.backends import BackendError
 from alexkit.pipeline.backends.buffers import Buffers
+from alexkit.pipeline.epochs.schedule import LocalBatch
+from alexkit.pipeline.storage import CorruptSamples, Samples
 from alexkit.prep import Manifest, ShardSet
 from alexkit.prep.format.manifest import manifest_digest
 
@@ -48,6 +50,19 @@ def test_a_corrupt_image_is_named_with_shard_key_and_offset(copied: Path) -> Non
         pytest.raises(ValueError, match=rf"train-00001\.tar: sample 'sample-0021' at offset {offset}: .*on_error"),
     ):
         list(loader)
+
+
+def test_checksums_are_compared_without_touching_what_is_mapped(draw_shards: Any) -> None:
+    """In a thread of its own beside the loader, which alone may fetch and map shards of a remote set."""
+    samples, brought = Samples([ShardSet.open(draw_shards())]), []
+    samples.on_demand = brought.append
+    corrupt = CorruptSamples(samples, budget=10)
+    indices = np.arange(40)
+    batch = LocalBatch(epoch=0, numbers_B=indices, indices_B=indices, draws_B=indices, mask_B=np.ones(40, bool))
+    assert corrupt.check(batch).result() == {} and brought == []
+    corrupt.add({15: "its CRC32C is another"})
+    assert corrupt.without(batch, training=True)[0].indices_B[15] == 16 and brought == [1]
+    corrupt.close()
 
 
 def test_a_loader_goes_on_after_a_corrupt_image_was_named(copied: Path, draw_shards: Any) -> None:

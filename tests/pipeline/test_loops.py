@@ -8,12 +8,12 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from alexkit.pipeline import CenterCrop, Loader, TenViews, TrainAugment
+from alexkit.pipeline import CenterCrop, Example, Loader, TenViews, TrainAugment
 from alexkit.prep import adopt_webdataset
 
 TRAIN = TrainAugment(crop=56)
@@ -104,6 +104,32 @@ def test_set_epoch_moves_to_the_start_of_another_epoch_only(draw_shards: Any) ->
         assert indices(loader) == epochs[1][1:]
         with pytest.raises(ValueError, match="epoch must be"):
             loader.set_epoch(-1)
+
+
+def test_a_loop_that_has_given_nothing_starts_where_the_loader_is_moved_to(draw_shards: Any) -> None:
+    """Lightning makes the iterator, and names the epoch then."""
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader:
+        epochs = [indices(loader) for _ in range(3)]
+        state = loader.state_dict()
+        for epoch in (1, 0, 2):
+            loop = iter(loader)
+            loader.batch_sampler.sampler.set_epoch(epoch)
+            assert indices(loop) == epochs[epoch]
+        loop = iter(loader)
+        loader.load_state_dict({**state, "position": 16})
+        next(loop)
+        loader.set_epoch(2)
+        with pytest.raises(ValueError, match="or it was moved, so this loop is over"):
+            next(loop)
+    with Loader(draw_shards(), batch_size=16, augment=CenterCrop(crop=56)) as loader:
+        whole = indices(loader)
+        loop = iter(loader)
+        loader.set_epoch(3)
+        assert indices(loop) == whole
+        loop = iter(loader)
+        loader.load_state_dict({**loader.state_dict(), "position": 16})
+        next(loop)
+        assert indices(loader) == whole  # the state was for that loop
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -254,8 +280,17 @@ def test_the_replica_comes_from_the_launcher_when_training(
         Loader(folder, batch_size=4, augment=TRAIN)
 
 
+class Point(NamedTuple):
+    key: Any
+    offset: Any
+
+
+def nested(example: Example) -> Any:
+    return Point(example.key, torch.tensor(example.offset)), {"parts": [float(example.label), "text"]}
+
+
 def test_a_batch_unpacks_moves_and_names_its_fields(draw_shards: Any) -> None:
-    with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader:
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN, target=nested) as loader:
         for batch in loader:
             images, labels = batch
             assert images is batch.images and labels is batch.labels and len(batch) == 8
@@ -263,4 +298,7 @@ def test_a_batch_unpacks_moves_and_names_its_fields(draw_shards: Any) -> None:
             moved = batch.to("meta")
             assert moved.images.is_meta and moved.mask.is_meta and moved.keys == batch.keys
             assert batch.as_dict()["labels"] is labels
+            assert list(batch.targets[0].key) == batch.keys
+            assert moved.targets[0].offset.is_meta and moved.targets[1]["parts"][0].is_meta
+            assert type(moved.targets[0]) is Point and list(moved.targets[1]["parts"][1]) == ["text"] * 8
         assert "Loader(" in repr(loader) and "5 batches of 8 an epoch" in repr(loader) and "epoch 1" in repr(loader)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from alexkit.errors import InputError
-from alexkit.pipeline import CenterCrop, Loader
+from alexkit.pipeline import CenterCrop, ClassBalanced, Loader, Mix, TrainAugment
 from alexkit.prep import BuildOptions, PixelOptions, ShardSet, SourceOptions, build_shards, open_source, verify_set
 from alexkit.prep.build.integrity.repair import repair_set
 
@@ -28,6 +28,16 @@ def test_the_loader_gives_no_label(shards: Path) -> None:
     with Loader(shards / "test", batch_size=6, augment=CenterCrop(crop=32, mean="none")) as loader:
         (batch,) = loader
         assert batch.labels.tolist() == [-1] * 6 and loader.classes == ["unlabeled"]
+
+
+def test_what_needs_labels_refuses_them(shards: Path) -> None:
+    train = TrainAugment(crop=32, mean="none", jitter="off")
+    for change, words in (
+        ({"sampling": ClassBalanced()}, "ClassBalanced wants a class for every sample, and 6 have no label"),
+        ({"mix": Mix(mixup=0.2)}, "mix makes probabilities of labels, and 6 samples have none"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Loader(shards / "test", batch_size=2, augment=train, **change)  # type: ignore[arg-type]
 
 
 def test_they_are_checked_and_repaired_like_others(shards: Path) -> None:

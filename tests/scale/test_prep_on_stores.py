@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from servers import ACCESS_KEY, SECRET_KEY
 from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import draw_image
+from ..hub_stand_in import hub
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +84,15 @@ def test_source_and_output_on_a_failing_store_give_the_local_set(
     assert again.returncode == 0 and "was complete" in again.stdout, again.stderr
 
 
+def test_an_output_below_its_source_is_never_read(remote_photos: str, expected: dict[str, str], tmp_path: Path) -> None:
+    command = ("shard", remote_photos, "--out", f"{remote_photos}/shards", *OPTIONS)
+    for said in ("train", "was complete"):
+        done = alexprep(*command, TMPDIR=str(tmp_path))
+        assert done.returncode == 0 and said in done.stdout, done.stderr
+    assert f"folders of shard sets: {remote_photos}/shards" in done.stderr
+    assert stored(f"{remote_photos}/shards") == expected
+
+
 def test_a_writer_of_another_set_is_refused(photos: Path, s3: str, expected: dict[str, str], tmp_path: Path) -> None:
     out = f"{s3}/out"
     assert alexprep("shard", str(photos), "--out", out, *OPTIONS, TMPDIR=str(tmp_path)).returncode == 0
@@ -138,6 +149,29 @@ def test_shards_on_a_store_are_a_source_and_are_verified_there(
     assert f"alexprep repair {out} SOURCE" in damaged.stderr
 
 
+def test_no_copy_of_a_set_outlives_its_command(
+    through: Callable[..., FaultProxy], photos: Path, s3: str, tmp_path: Path
+) -> None:
+    out = f"{s3}/out"
+    assert alexprep("shard", str(photos), "--out", out, *OPTIONS, TMPDIR=str(tmp_path)).returncode == 0
+    through(latency_s=1.0)
+    command = [sys.executable, "-m", "alexkit.cli.alexprep", "verify", out]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as reader:
+            assert reader.stderr is not None
+            assert any("copied to" in line for line in reader.stderr)
+            reader.send_signal(number)
+            said = reader.stderr.read()
+        if number == signal.SIGTERM:
+            assert reader.returncode == 130 and "interrupted" in said and "Traceback" not in said, said
+            assert not list(tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == 1  # of what was killed; the next command removes it
+    missing = alexprep("verify", f"{s3}/nothing", TMPDIR=str(tmp_path))
+    assert missing.returncode == 1 and f"Error: {s3}/nothing: nothing there" in missing.stderr, missing.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_set_in_a_store_is_repaired_there_from_a_store(
     remote_photos: str, s3: str, expected: dict[str, str], tmp_path: Path
 ) -> None:
@@ -178,6 +212,14 @@ def test_a_readme_of_ones_own_stays_and_the_cards_list_all_splits(photos: Path, 
     assert store_at(f"{s3}/mine").read("README.md") == b"mine"
     card = store_at(f"{s3}/ours").read("README.md").decode()
     assert "train/train-*.tar" in card and "val/val-*.tar" in card
+    with hub() as server:
+        settings = {"HF_ENDPOINT": server.address, "HF_TOKEN": "right", "HF_HUB_DISABLE_XET": "1"}
+        settings |= {"HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1", "TMPDIR": str(tmp_path)}
+        done = alexprep("push", f"{s3}/ours", "me/ours", **settings)
+        assert done.returncode == 0, done.stderr
+        sent = {path: digest(content) for (_, path), content in server.files.items()}
+    names = [name for name in stored(f"{s3}/ours") if "/" in name]
+    assert {name: sent[name] for name in names} == {name: stored(f"{s3}/ours")[name] for name in names}
 
 
 @pytest.mark.parametrize("case", ["bad signature", "missing", "no server"])

@@ -11,7 +11,7 @@ from fault_proxy import FaultProxy
 from sets import hashes, upload
 
 from alexkit.errors import InputError
-from alexkit.pipeline import CenterCrop, Loader, TrainAugment
+from alexkit.pipeline import CenterCrop, Loader, Subset, TrainAugment
 from alexkit.pipeline.epochs.order import WINDOW_SHARDS
 from alexkit.prep import Manifest
 
@@ -248,6 +248,21 @@ def test_a_limit_that_is_too_small_is_refused_with_its_numbers(
     limit = limit_of(local, shards)
     with pytest.raises(InputError, match=rf"{words}.*cache limit of {limit} leaves"):
         training(remote=True, order=order, cache_limit=limit)
+
+
+def test_a_loader_that_cannot_be_made_lets_go_of_the_cache(url: str, local: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    view = CenterCrop(crop=28, mean="none")
+    for folder, change, words in (
+        (url, {"augment": CenterCrop(crop=40)}, "hold no crop"),
+        (url, {"sampling": Subset(limit=0)}, "limit must be"),
+        (url, {"extras": "json"}, "extras must be"),
+        (url, {"cache_limit": 0}, "cache limit must be at least 1 byte"),
+        ([local, url], {}, "only local shard sets"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Loader(folder, **{"batch_size": 8, "augment": view, "cache": cache, **change})  # type: ignore[arg-type]
+        assert list((cache / "leases").iterdir()) == []
 
 
 def test_a_cache_must_be_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from ....prep import ShardSet
 from ....prep.format.files import whole_file
 from ..trained import TrainedNetwork
 from .codes import AutoEncoder, CodeOptions, random_codes, train_codes
-from .feature_store import kept_file
+from .feature_store import kept_file, read_kept
 from .nearest import hamming_nearest, nearest, recall
 
 Answer = TypeVar("Answer")
@@ -79,7 +79,7 @@ def trained_codes(
         report: called with the images seen so far in training.
     """
     path = kept_file(network, shard_set, f"codes-{options.bits}", ".safetensors")
-    if path is not None and (kept := _read(path, base_ND.shape[1], options)) is not None:
+    if path is not None and (kept := _read(path, base_ND.shape, options)) is not None:
         return kept
     model = train_codes(base_ND, options, report)
     codes_NB = model.encode(base_ND)
@@ -154,17 +154,20 @@ def _write(path: Path, model: AutoEncoder, codes_NB: NDArray[np.uint8], options:
         file.write(save(model.state_dict(), {"options": json.dumps(asdict(options))}))
 
 
-def _read(path: Path, units: int, options: CodeOptions) -> tuple[AutoEncoder, NDArray[np.uint8]] | None:
-    """Kept codes; None where there are none, or of other options."""
-    from safetensors import safe_open
+def _read(path: Path, shape: tuple[int, ...], options: CodeOptions) -> tuple[AutoEncoder, NDArray[np.uint8]] | None:
+    """Kept codes of features of this shape; None where there are none, of other options, or damaged ones."""
+    from safetensors import SafetensorError, safe_open
 
-    if not (path.exists() and path.with_suffix(".npy").exists()):
+    codes_NB = read_kept(path.with_suffix(".npy"), (shape[0], options.bits // 8), np.uint8)
+    if codes_NB is None or not path.exists():
         return None
-    with safe_open(path, "pt") as file:
-        if (file.metadata() or {}).get("options") != json.dumps(asdict(options)):
-            return None
-        state: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    model = AutoEncoder(units, options)
-    model.load_state_dict(state)
-    codes_NB: NDArray[np.uint8] = np.load(path.with_suffix(".npy"), mmap_mode="r")
+    model = AutoEncoder(shape[1], options)
+    try:
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("options") != json.dumps(asdict(options)):
+                return None
+            state: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model.load_state_dict(state)
+    except (SafetensorError, RuntimeError):  # cut off; not the layers of this auto-encoder
+        return None
     return model.eval(), codes_NB

@@ -6,12 +6,14 @@ network's products, which `auto` chooses by the device.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ....pipeline import CenterCrop, Loader
 from ....prep import ShardSet
@@ -20,6 +22,7 @@ from ..forward import captured, large_array, store_features, view_probabilities
 from ..trained import TrainedNetwork
 
 FOLDER = "features"
+logger = logging.getLogger(__name__)
 
 
 def stored_features(
@@ -31,7 +34,8 @@ def stored_features(
 ) -> NDArray[np.floating]:
     """The last hidden activations of every image of a set, float16 (samples, units), mapped where they are kept.
 
-    A network from a run folder keeps them there; one from a weights file computes them anew.
+    A network from a run folder keeps them there; one from a weights file computes them anew. So does one whose file is
+    damaged, by a full disk or a copy that was cut off.
 
     Args:
         network: the network.
@@ -40,16 +44,28 @@ def stored_features(
         report: called with the images done so far, when they are computed.
     """
     path = kept_file(network, shard_set, network.network.sizes[-2].name, ".npy")
-    if path is not None and path.exists():
-        kept: NDArray[np.floating] = np.load(path, mmap_mode="r")
-        return kept
+    shape = (shard_set.manifest.num_samples, network.network.sizes[-1].inputs)
+    if path is not None and (found := read_kept(path, shape, np.float16)) is not None:
+        return found
     features_ND = compute_features(network, shard_set, batch_size=batch_size, report=report)
     if path is None:
         return features_ND
     with whole_file(path) as file:
         np.save(file, features_ND)
-    kept = np.load(path, mmap_mode="r")
+    kept: NDArray[np.floating] = np.load(path, mmap_mode="r")
     return kept
+
+
+def read_kept(path: Path, shape: tuple[int, int], dtype: DTypeLike) -> NDArray[Any] | None:
+    """The array of a `.npy` file, mapped; None where there is none, or one that is damaged or of another kind."""
+    try:
+        kept: NDArray[Any] = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError) as error:  # cut off, empty, or no such file
+        logger.warning("%s: damaged (%s); made anew", path, " ".join(str(error).split()))
+        return None
+    return kept if kept.shape == shape and kept.dtype == dtype else None
 
 
 def kept_file(network: TrainedNetwork, shard_set: ShardSet, name: str, suffix: str) -> Path | None:

@@ -17,7 +17,7 @@ from ...format.sample_index import SAMPLE_INDEX_NAME
 from ...format.shard import index_path
 from ...format.source_table import SOURCES_NAME
 from ...workers import Engine, run_jobs_by
-from .verify_shard import OTHER_HASH, Finding, VerifyJob, verify_one_shard
+from .verify_shard import OTHER_HASH, Finding, VerifyJob, unreadable, verify_one_shard
 
 Depth = Literal["quick", "hashes", "decode"]
 
@@ -39,7 +39,8 @@ def verify_set(
         engine: what runs them; on a cluster `folder` is the same folder on all nodes.
         on_progress: gets the samples done so far.
 
-    Raises InputError when there is no manifest or it cannot be read: then nothing can be said of the rest.
+    A file that the disk does not give is a finding. Raises InputError when there is no manifest or what it holds cannot
+    be understood, OSError when the disk does not give it: then nothing can be said of the rest.
     """
     assert depth in get_args(Depth)
     manifest = Manifest.read(folder)
@@ -78,10 +79,13 @@ def _check_names_and_sizes(folder: Path, manifest: Manifest) -> list[Finding]:
     findings = []
     for entry in manifest.shards:
         path = folder / entry.name
-        if not path.exists():
+        try:
+            if (num_bytes := path.stat().st_size) != entry.num_bytes:
+                findings.append(Finding(file=entry.name, problem=f"{num_bytes} bytes, expected {entry.num_bytes}"))
+        except FileNotFoundError:
             findings.append(Finding(file=entry.name, problem="missing"))
-        elif (num_bytes := path.stat().st_size) != entry.num_bytes:
-            findings.append(Finding(file=entry.name, problem=f"{num_bytes} bytes, expected {entry.num_bytes}"))
+        except OSError as error:
+            findings.append(unreadable(path, error))
         if not index_path(path).exists():
             findings.append(Finding(file=index_path(path).name, problem="missing"))
     findings += [Finding(file=name, problem="missing") for name in _hashed(manifest) if not (folder / name).exists()]
@@ -105,10 +109,16 @@ def _hashed(manifest: Manifest) -> dict[str, str]:
 def _check_small_files(folder: Path, manifest: Manifest) -> list[Finding]:
     findings = []
     for name, digest in _hashed(manifest).items():
-        if (folder / name).exists() and sha256_of(folder / name) != digest:
-            findings.append(Finding(file=name, problem=OTHER_HASH))
+        try:
+            if (folder / name).exists() and sha256_of(folder / name) != digest:
+                findings.append(Finding(file=name, problem=OTHER_HASH))
+        except OSError as error:
+            findings.append(unreadable(folder / name, error))
     quarantine = folder / QUARANTINE_NAME
     lines = [json.dumps(asdict(bad)) for bad in manifest.quarantined]
-    if not quarantine.exists() or quarantine.read_text(errors="replace").splitlines() != lines:
-        findings.append(Finding(file=QUARANTINE_NAME, problem="does not say what the manifest says"))
+    try:
+        if not quarantine.exists() or quarantine.read_text(errors="replace").splitlines() != lines:
+            findings.append(Finding(file=QUARANTINE_NAME, problem="does not say what the manifest says"))
+    except OSError as error:
+        findings.append(unreadable(quarantine, error))
     return findings

@@ -75,23 +75,41 @@ class VerifyJob:
 def verify_one_shard(job: VerifyJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> list[Finding]:
     """The work of one worker; findings in the order of the shard, empty when it is what the manifest says."""
     path = job.folder / job.entry.name
-    lines = index_path(path).read_bytes()
-    findings, is_sound = [], hashlib.sha256(lines).hexdigest() == job.entry.index_sha256
-    if not is_sound:
-        findings.append(Finding(file=index_path(path).name, problem=OTHER_HASH))
+    findings, is_sound = [], False
+    try:
+        lines = index_path(path).read_bytes()
+        if not (is_sound := hashlib.sha256(lines).hexdigest() == job.entry.index_sha256):
+            findings.append(Finding(file=index_path(path).name, problem=OTHER_HASH))
+    except OSError as error:
+        findings.append(unreadable(index_path(path), error))
+    try:
+        return findings + _damage_of_shard(job, path, lines if is_sound else None, heartbeat, poisoned)
+    except OSError as error:
+        return [*findings, unreadable(path, error)]
+
+
+def unreadable(path: Path, error: OSError) -> Finding:
+    """A file of the set that the disk does not give: a finding like every other, so that the check goes on."""
+    return Finding(file=path.name, problem=f"cannot be read: {error.strerror or error}")
+
+
+def _damage_of_shard(
+    job: VerifyJob, path: Path, lines: bytes | None, heartbeat: Heartbeat, poisoned: dict[int, str]
+) -> list[Finding]:
+    """What is wrong with the shard itself; `lines` are those of its index, None where that is not sound."""
     equal = sha256_of(path) == job.entry.sha256
     if equal and not job.decode:
         # Without a look at the lines, whose compiled loops take longer to load than small shards to read.
-        return findings
-    index = parse_index(lines, index_path(path), shard_bytes=job.entry.num_bytes) if is_sound else None
+        return []
+    index = None if lines is None else parse_index(lines, index_path(path), shard_bytes=job.entry.num_bytes)
     rows = _rows(job, index)
     if rows is None:
-        return findings if equal else [*findings, Finding(file=path.name, problem=OTHER_HASH)]
+        return [] if equal else [Finding(file=path.name, problem=OTHER_HASH)]
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         damage = list(_damaged_samples(job, rows, index, content, heartbeat, poisoned))
         if not damage and not equal:
             damage = [_other_change(path.name, rows, content)]
-    return findings + damage
+    return damage
 
 
 def _other_change(name: str, rows: SampleRows, content: mmap.mmap) -> Finding:

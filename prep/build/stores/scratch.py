@@ -1,4 +1,4 @@
-"""A folder of this machine for one run into a store, which does not outlive the run, or is removed by the next one."""
+"""Folders below TMPDIR that do not outlive their command: what a killed one leaves goes with the next one."""
 
 import contextlib
 import hashlib
@@ -9,21 +9,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...format.files import lock_file
+from ...format.files import NO_LOCKS, lock_file
 from ...storage import StoreUrl
 
-_LOCK_NAME = "lock"
+LOCK_NAME = ".lock"  # beside what the run makes, and no part of it
 
 
 @contextmanager
 def scratch_folder(url: StoreUrl) -> Iterator[Path]:
-    """A new folder below TMPDIR for a run into `url`; removed at the end, with those of runs that were killed."""
-    prefix = f"alexkit-out-{hashlib.sha256(str(url).encode()).hexdigest()[:16]}-"
+    """A new folder for a run into `url`."""
+    with temporary_folder(f"alexkit-out-{hashlib.sha256(str(url).encode()).hexdigest()[:16]}-") as folder:
+        yield folder
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A new folder whose name begins with `prefix`; removed at the end, with those of processes that were killed.
+
+    A lock in it says that its owner lives; where TMPDIR has no locks nothing is taken for abandoned.
+    """
     _remove_abandoned(prefix)
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
-    descriptor = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            lock_file(descriptor, folder / LOCK_NAME)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        if (folder / LOCK_NAME).exists():
+            break
+        os.close(descriptor)  # taken for abandoned before it was locked
     try:
-        lock_file(descriptor, folder / _LOCK_NAME)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -32,6 +49,6 @@ def scratch_folder(url: StoreUrl) -> Iterator[Path]:
 
 def _remove_abandoned(prefix: str) -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with contextlib.suppress(OSError), (folder / _LOCK_NAME).open("rb") as file:
-            lock_file(file, folder / _LOCK_NAME, wait=False)  # its owner, when it lives, holds it
+        with contextlib.suppress(OSError), (folder / LOCK_NAME).open("rb") as file:
+            lock_file(file, folder / LOCK_NAME, wait=False)  # its owner, when it lives, holds it
             shutil.rmtree(folder, ignore_errors=True)

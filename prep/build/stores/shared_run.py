@@ -28,6 +28,7 @@ from ...sources.columns.listed import ListedImages, StoredListing
 from ...sources.inputs import SourceSplit
 from ...storage import Listed, ObjectStore, StoreUrl
 from ..kept_listing import PLAN_NAME, SUFFIX, WORK_FOLDER
+from .scratch import LOCK_NAME
 
 THREADS = 16
 
@@ -103,7 +104,7 @@ class SharedRun:
         for path in self.scratch.iterdir():
             if path.name == CARD_NAME and not is_our_card(path):
                 continue
-            if path.is_file() and path.name != "lock":
+            if path.is_file() and path.name != LOCK_NAME:
                 self._store.put_whole(path.name, path)
         names = [one.name for one in self._store.list_all(WORK_FOLDER)]
         with ThreadPoolExecutor(THREADS) as threads:

@@ -8,6 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from ...storage import StoreUrl
 from ..inputs import Extra, is_folder, size_of
 from ..litter import is_image_name, is_other_name, is_system
 from ..remarks import Remarks
@@ -34,6 +35,8 @@ class Folder:
     remarks: Remarks
     out: Path | None = None
     """A folder below that is left out, because shard sets are written there."""
+    parent: "Folder | None" = field(default=None, repr=False)
+    """The folder through which it was reached."""
     children: dict[str, "Folder"] = field(default_factory=dict)
     beside: dict[frozenset[str], Beside] = field(default_factory=dict)
     """What lies beside images, by the extensions that were asked for."""
@@ -48,7 +51,9 @@ class Folder:
                 if is_system(name):
                     self.remarks.pass_over("names that systems leave behind", entry.path)
                 elif is_folder(entry):
-                    if self._is_output(Path(entry.path)):
+                    if entry.is_symlink() and self._is_above(Path(entry.path)):
+                        self.remarks.pass_over("links to a folder that holds them", entry.path)
+                    elif self._is_output(Path(entry.path)):
                         self.remarks.pass_over("folders of shard sets", entry.path)
                     else:
                         folders.append(name)
@@ -56,6 +61,15 @@ class Folder:
                     files.append(DiskFile(name, entry.path, size_of(entry)))
         files.sort(key=itemgetter(0))
         return Listing(tuple(sorted(folders)), tuple(files))
+
+    def _is_above(self, link: Path) -> bool:
+        """Whether `link` leads to this folder or one that holds it, so that following it would never end."""
+        if self.where.resolve().is_relative_to(link.resolve()):
+            return True
+        folder = self.parent
+        while folder is not None and not folder.where.samefile(link):
+            folder = folder.parent
+        return folder is not None
 
     def _is_output(self, folder: Path) -> bool:
         """Whether shard sets of ours lie in `folder`, or will."""
@@ -74,10 +88,15 @@ class Folder:
         """The files in it."""
         return self.listing.files
 
+    @property
+    def address(self) -> StoreUrl | None:
+        """Its address, where it is in a store."""
+        return None
+
     def child(self, name: str) -> "Folder":
         """The folder called `name` in it."""
         if name not in self.children:
-            self.children[name] = Folder(where=self.where / name, remarks=self.remarks, out=self.out)
+            self.children[name] = Folder(where=self.where / name, remarks=self.remarks, out=self.out, parent=self)
         return self.children[name]
 
     def forget(self, name: str) -> None:

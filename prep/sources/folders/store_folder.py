@@ -118,6 +118,11 @@ class StoreFolder(Folder):
         files = [*self.others, *self.packed.files(self.url, self.prefix)]
         return Listing(tuple(sorted(self.children)), tuple(sorted(files, key=lambda file: file.name)))
 
+    @property
+    def address(self) -> StoreUrl:
+        """As `Folder` says."""
+        return self.url / self.prefix
+
     def inner(self, name: str) -> "StoreFolder":
         """The folder called `name` in it, made when it is new."""
         if name not in self.children:

@@ -46,8 +46,10 @@ class _Listed(NamedTuple):
     extras: tuple[Extra, ...]
 
 
-def read_image_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[SourceSplit, ...]:
-    """The splits of a list, train first.
+def read_image_list(
+    path: Path, options: SourceOptions, remarks: Remarks, *, base: StoreUrl | None = None
+) -> tuple[SourceSplit, ...]:
+    """The splits of a list, train first; relative paths of the copy of a list in a store start at `base`.
 
     Raises InputError, naming file and line: no such image, a relative path that leaves the folder, an image twice, a
     field that is missing or empty, an unknown split, a line that cannot be read. A list without images is refused too.
@@ -68,11 +70,13 @@ def read_image_list(path: Path, options: SourceOptions, remarks: Remarks) -> tup
         url = _url(where, written)
         if url is not None:
             written = str(url)  # without what nobody may read
-        elif not Path(written).is_absolute() and os.pardir in Path(os.path.normpath(written)).parts:
+        elif base is not None and not _leaves(written) and not written.startswith("/"):
+            url = base / os.path.normpath(written.replace("\\", "/"))
+        elif not Path(written).is_absolute() and _leaves(written):
             raise InputError(f"{where}: {written} leads out of {path.parent}; write an absolute path if that is meant")
         elif "\\" in written and not (path.parent / written).exists():
             written = written.replace("\\", "/")  # written on Windows
-        opened = url or os.path.normpath(path.parent / written)
+        opened = url or _local(path.parent, written)
         if opened in lines:
             raise InputError(f"{where}: {written} again, first in line {lines[opened]}; list every image once")
         lines[opened] = number
@@ -191,6 +195,23 @@ def _url(where: str, written: str) -> StoreUrl | None:
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return location if isinstance(location, StoreUrl) else None
+
+
+def _leaves(written: str) -> bool:
+    """Whether a relative path leads out of the folder where it starts."""
+    return os.pardir in Path(os.path.normpath(written)).parts
+
+
+def _local(folder: Path, written: str) -> str:
+    """The path that is opened. One below the list's folder begins as that was named, whether it is absolute or not, so
+    that the same list gives the same paths of images below it wherever it is called from.
+    """
+    opened = os.path.normpath(folder / written)
+    if not folder.is_absolute() and opened.startswith("/"):
+        base = os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118 - once for every row
+        if opened.startswith(base):
+            return os.path.normpath(folder / opened[len(base) :])
+    return opened
 
 
 def _look_at(urls: list[StoreUrl]) -> dict[StoreUrl, Listed]:

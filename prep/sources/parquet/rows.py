@@ -26,6 +26,7 @@ from .pages import ENCODINGS, ColumnChunk
 # Of one file. Labels and paths of a million rows take some 500 MB; a footer that asks for more than this is none.
 MEMORY_BYTES = 2**32
 CPU_SECONDS = 600.0
+_SMALLEST_IMAGE = 40  # bytes; a GIF of one pixel has 43
 
 
 class _Columns(NamedTuple):
@@ -209,16 +210,20 @@ def _images_of(job: FileJob, file: Any, columns: _Columns) -> Iterator[tuple[Raw
 
 
 def _rows_without_bytes(file: Any, column: str) -> list[bool] | None:
-    """Which rows have no bytes; None when statistics say that none lacks them, so that no image need be read."""
+    """Which rows have no bytes; None when statistics say that none lacks them, so that no image need be read.
+
+    Without statistics only a group of rows is looked into that is too small to hold an image for each.
+    """
     schema = file.schema
     (number,) = (i for i in range(len(schema)) if schema.column(i).path == column)
     found: list[bool] = []
     for i in range(file.num_row_groups):
-        statistics = file.metadata.row_group(i).column(number).statistics
-        num_rows = file.metadata.row_group(i).num_rows
-        if statistics is None or not statistics.has_null_count or statistics.null_count == 0:
+        chunk, num_rows = file.metadata.row_group(i).column(number), file.metadata.row_group(i).num_rows
+        statistics = chunk.statistics
+        is_known = statistics is not None and statistics.has_null_count
+        if statistics.null_count == 0 if is_known else chunk.total_uncompressed_size >= num_rows * _SMALLEST_IMAGE:
             found += [False] * num_rows
-        elif statistics.null_count == num_rows:
+        elif is_known and statistics.null_count == num_rows:
             found += [True] * num_rows
         else:
             struct = file.read_row_group(i, [column], use_threads=False).column(0)

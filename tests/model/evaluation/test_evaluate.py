@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from alexkit.cli.alexprep import alexprep
 from alexkit.errors import InputError
-from alexkit.model import Network, Switches, TrainedNetwork, evaluate, load_network, wiring
+from alexkit.model import Evaluation, Network, Switches, TrainedNetwork, evaluate, load_network, wiring
+from alexkit.model.evaluation import evaluate as evaluate_module
 from alexkit.model.evaluation.report import write_report
 from alexkit.model.evaluation.report.tables import append_timm_rows
 from alexkit.model.processes.launch import _free_port
@@ -122,8 +123,29 @@ def test_a_set_without_labels_is_predicted_but_not_scored(
     assert set(table["label"]) == {""} and len(table["key"]) == 29
     write_report(tmp_path / "report", result, [network], ShardSet.open(shards / "test"))
     assert "This set has no labels" in (tmp_path / "report" / "index.html").read_text()
+    with pytest.raises(
+        InputError, match=r"weights are searched by the set's own labels, .*; leave out --search-weights"
+    ):
+        Evaluation([network, network], shards, split="test", weights="search")
     with pytest.raises(ValueError, match="has no labels, so there is nothing to append"):
         append_timm_rows(tmp_path / "timm.csv", result, [network])
+
+
+def test_probabilities_that_no_disk_holds_are_refused_before_any_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = load_network(folder / "w.safetensors", recipe=str(folder / "recipe.toml"), shards=folder)
+    monkeypatch.setattr(evaluate_module, "IN_MEMORY_BYTES", 0)
+    needed = 29 * 6 * 4 * 3  # two networks and their mean by one view
+    for free, fits in ((needed, True), (needed - 1, False)):
+        monkeypatch.setattr(evaluate_module, "free_bytes", lambda folder, free=free: free)
+        if fits:
+            Evaluation([network, network], folder, views=["center"]).close()
+        else:
+            with pytest.raises(
+                InputError, match=r"29 images x 6 classes, 3 times .*; set TMPDIR to a folder on a larger"
+            ):
+                Evaluation([network, network], folder, views=["center"])
 
 
 def test_five_classes_or_fewer_have_no_top5(draw_shards: DrawShards, tmp_path: Path) -> None:

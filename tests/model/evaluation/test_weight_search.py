@@ -26,6 +26,15 @@ def test_a_network_that_is_always_worse_gets_no_weight() -> None:
     assert search_weights(np.concatenate([p, 0.1 * p])) == pytest.approx([1, 0], abs=1e-3)
 
 
+def test_labels_on_every_second_image_are_halved_too() -> None:
+    p, rows = own(2, 20), np.arange(0, 40, 2)
+    weights = cross_fitted_weights(p, 40, rows)
+    assert np.isfinite(weights).all()
+    assert np.allclose(weights[:, 0], search_weights(p[:, 1::2])) and np.allclose(
+        weights[:, 2], search_weights(p[:, ::2])
+    )
+
+
 def test_each_half_is_weighed_by_the_other() -> None:
     p, rows = own(2, 40), np.arange(0, 80, 2) // 2 * 2 + np.arange(40) % 2  # labeled images of both halves
     weights = cross_fitted_weights(p, 81, rows)

@@ -13,6 +13,7 @@ import torch
 
 from alexkit.model.evaluation.load import load_network
 from alexkit.model.runs.load import change_recipe, load_recipe, load_start
+from alexkit.model.runs.recipe import RecipeChange
 from alexkit.model.runs.run import Run
 from alexkit.model.runs.weights import read_weights
 from alexkit.model.training.trainer import Trainer
@@ -80,6 +81,10 @@ def test_a_run_is_changed_by_hand_from_the_step_it_stands_at_and_replays_it(shar
     trainer.run()
     trainer.close()
     assert last_weights(tmp_path / "again") == last_weights(by_hand)
+    longer = RecipeChange(step=24, set={"training.epochs": 5})
+    trainer = Trainer(recipe, shards, tmp_path / "longer", device="cpu", history=(longer,))
+    trainer.close()
+    assert trainer.num_steps == 30
 
 
 def test_a_change_can_be_taken_back_and_one_that_waits_is_made_with_the_next(

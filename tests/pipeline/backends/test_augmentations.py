@@ -151,6 +151,57 @@ def test_a_channels_own_statistics_give_mean_0_and_deviation_1(draw_shards: Any)
     assert (images.std((0, 2, 3)) - 1).abs().max() < 1e-3
 
 
+def test_channels_that_do_not_vary_are_refused_by_name(tmp_path: Path) -> None:
+    def flat(number: int, label: int, size_px: int) -> np.ndarray:
+        image = draw_image(number, label, size_px)
+        image[..., 1:] = 90, 255
+        return image
+
+    folder = write_shard_set(tmp_path / "set", num_samples=4, samples_per_shard=4, format="png", draw=flat)
+    for augment in (TrainAugment(crop=8, std="channel"), CenterCrop(crop=8, mean="none", std="channel")):
+        with pytest.raises(ValueError, match=r"set: pixels do not vary in G, B, so std='channel' would divide by 0"):
+            augment.plan(ShardSet.open(folder))
+
+
+@pytest.fixture(scope="module")
+def ramps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 images of 71 x 64 and 64 x 71 px, whose first two colors say where a pixel is."""
+
+    def ramp(number: int, label: int, size_px: int) -> np.ndarray:
+        image = np.zeros((size_px + 7, size_px, 3), np.uint8)
+        image[..., 0], image[..., 1] = np.arange(size_px + 7)[:, None], np.arange(size_px)
+        return image.transpose(1, 0, 2) if number % 2 else image
+
+    folder = tmp_path_factory.mktemp("ramps") / "set"
+    return write_shard_set(folder, num_samples=400, samples_per_shard=400, fit="shorter", format="png", draw=ramp)
+
+
+@pytest.mark.parametrize("operators", [None, same], ids=["compiled", "dali"])
+@pytest.mark.parametrize("crop", [64, 63, (64, 60)], ids=str)
+def test_whole_images_are_cropped_anywhere_along_their_own_sides(ramps: Path, operators: Any, crop: Any) -> None:
+    """Every offset is as likely as the others, whatever slack the square of the shorter side has."""
+    augment = TrainAugment(crop=crop, mean="none", jitter="off", flip=False)
+    options: dict[str, Any] = {"operators": operators, "target": lambda example: example.offset}
+    with Loader(ramps, batch_size=100, augment=augment, dtype=torch.uint8, **options) as loader:
+        batches = list(loader)
+    indices, corners, offsets = (
+        torch.cat([get(batch) for batch in batches]).numpy()
+        for get in (lambda b: b.indices, lambda b: b.images[:, :, 0, 0], lambda b: torch.stack(b.targets, 1))
+    )
+    height, width = augment.crop_HW
+    for odd in (0, 1):
+        shape = np.array((64, 71) if odd else (71, 64))
+        tops_lefts = corners[indices % 2 == odd][:, [1, 0] if odd else [0, 1]].astype(int)
+        slack = shape - (height, width)
+        for axis in (0, 1):
+            counts = np.bincount(tops_lefts[:, axis], minlength=slack[axis] + 1)
+            assert len(counts) == slack[axis] + 1
+            # The chi-square of at most 11 degrees of freedom: exceeded once in 10,000 seeds.
+            assert ((counts - 200 / len(counts)) ** 2 / (200 / len(counts))).sum() < 37
+        expected = np.where(slack > 0, tops_lefts / np.maximum(slack, 1), 0.5)
+        assert np.abs(offsets[indices % 2 == odd] - expected).max() < 1e-6
+
+
 @pytest.mark.parametrize("shape", [(100, 200), (300, 90), (64, 64)])
 def test_boxes_are_drawn_as_torchvision_describes(shape: tuple[int, int]) -> None:
     numbers = np.arange(20_000)

@@ -21,10 +21,14 @@ def reference_batch(folder: Path, augment: Augmentation, seed: int, indices: lis
     plan = augment.plan(shard_set)
     pixels = shard_set.manifest.pixels
     numbers = np.array(indices)
-    draws = draw(seed, 0, numbers, numbers, plan.num_offsets_HW)
+    images = [decode(stored_bytes(shard_set, i), format=pixels.format, size_px=plan.size_px) for i in indices]
+    slack_B2 = np.tile(np.array(plan.num_offsets_HW) - 1, (len(images), 1))
+    if isinstance(plan, RandomViews):
+        slack_B2 = np.array([image.shape[:2] for image in images]) - plan.crop_HW
+    draws = draw(seed, 0, numbers, numbers, slack_B2 + 1)
     rows = []
-    for row, index in enumerate(indices):
-        image = decode(stored_bytes(shard_set, index), format=pixels.format, size_px=plan.size_px)
+    for row, image in enumerate(images):
+        slack = slack_B2[row]
         mean = plan.normalization.mean_C
         if isinstance(plan, RandomViews):
             mean = mean - (0 if plan.shift_KC is None else draws.alpha_B3[row] @ plan.shift_KC)
@@ -32,7 +36,6 @@ def reference_batch(folder: Path, augment: Augmentation, seed: int, indices: lis
         else:
             assert isinstance(plan, FixedViews)
             corners = [(view.top, view.left, view.mirror) for view in plan.fixed]
-        slack = np.array(plan.num_offsets_HW) - 1
         views = []
         for top, left, mirror in corners:
             offset = np.where(slack > 0, np.array([top, left]) / np.maximum(slack, 1), 0.5).astype(np.float32)

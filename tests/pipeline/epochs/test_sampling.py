@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from alexkit.pipeline import CenterCrop, ClassBalanced, Loader, Mixed, Subset, TrainAugment, Weighted
+from alexkit.pipeline.epochs.proportions import totals
+from alexkit.prep import ShardSet
 
 from ...conftest import write_shard_set
 
@@ -99,6 +101,57 @@ def test_sets_are_mixed_in_proportion_and_resume(draw_shards: Any) -> None:
         plain.load_state_dict(state)
     with pytest.raises(ValueError, match="stores 32 px"):
         Loader([draw_shards(), draw_shards(size_px=32)], batch_size=4, augment=TrainAugment(crop=16))
+
+
+@pytest.mark.parametrize(
+    ("weights", "length"),
+    [([1.0] * 10, 5), ([100.0, 1.0], 20), ([0.3, 0.0, 0.3, 0.4], 7), ([1e-300, 3e-300], 3), ([1.0] * 7, 9)],
+)
+def test_proportions_hold_over_the_epochs(weights: list[float], length: int) -> None:
+    """Where counts of an epoch round to nothing, groups take turns; each epoch is full, and no total shrinks."""
+    shares = np.array(weights) / sum(weights)
+    before = np.zeros(len(weights), np.int64)
+    for epoch in range(1, 200):
+        total = totals(np.array(weights), epoch * length)
+        counts = total - before
+        assert counts.sum() == length and counts.min() >= 0
+        assert np.abs(total - shares * epoch * length).max() <= 1
+        before = total
+    assert (before > 0).tolist() == [weight > 0 for weight in weights]
+
+
+def test_every_class_and_every_set_comes_in_time() -> None:
+    labels, bounds = (np.arange(40) % 10).astype(np.int32), np.array([0, 30, 40])
+    balanced = ClassBalanced(num_samples=5).drawn(labels, bounds).order
+    mixed = Mixed(weights=[100, 1], num_samples=20).drawn(labels, bounds).order
+    assert balanced is not None and mixed is not None
+    for epoch in (0, 2, 4):
+        pair = np.concatenate([balanced(1, epoch), balanced(1, epoch + 1)])
+        assert sorted(labels[pair]) == list(range(10))
+    assert len(np.unique(np.concatenate([balanced(1, epoch) for epoch in range(8)]))) == 40
+    counts = [int((mixed(1, epoch) >= 30).sum()) for epoch in range(101)]
+    assert sum(counts) == 20 and max(counts) == 1
+
+
+def test_a_set_of_weight_zero_replaces_nothing(draw_shards: Any, tmp_path: Path) -> None:
+    damaged = write_shard_set(tmp_path / "set")
+    row = ShardSet.open(damaged).sample_index()
+    with (damaged / "train-00002.tar").open("r+b") as shard:
+        shard.seek(int(row.starts_N[39]) + 300)
+        shard.write(b"XXXXXXXX")
+    sampling = Mixed(weights=[1, 0], num_samples=40)
+    with Loader([damaged, draw_shards()], batch_size=8, augment=TRAIN, sampling=sampling, on_error="replace") as loader:
+        assert max(indices(loader)) < 39 and loader.num_replaced == 1
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [ClassBalanced(), Weighted(weights=np.ones(40)), Mixed(weights=[1])],
+    ids=["balanced", "weighted", "mixed"],
+)
+def test_an_evaluation_refuses_what_draws(draw_shards: Any, sampling: Any) -> None:
+    with pytest.raises(ValueError, match=rf"sampling={type(sampling).__name__} draws them; choose sampling=Subset"):
+        Loader(draw_shards(), batch_size=8, augment=CenterCrop(crop=48), sampling=sampling)
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2, 3])

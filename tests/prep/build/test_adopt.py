@@ -176,6 +176,46 @@ def test_what_is_adopted_can_be_loaded(tmp_path: Path) -> None:
         assert next(iter(loader)).labels.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("format", "is_taken"), [("PNG", True), ("WEBP", True), ("GIF", False), ("AVIF", False)])
+def test_images_of_another_format_than_their_name_are_taken_where_they_load(
+    tmp_path: Path, format: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = io.BytesIO()
+    Image.fromarray(draw_image(1, 1, 32)).save(file, format)
+    members = {"a.cls": b"0", "a.jpg": encode(draw_image(0, 0, 32), PixelOptions(size_px=32))}
+    write_tar(tmp_path / "a.tar", {**members, "b.cls": b"1", "b.jpg": file.getvalue()})
+    view = CenterCrop(crop=32, mean="none")
+    if not is_taken:
+        with pytest.raises(
+            ValueError, match=rf"a\.tar: sample 'b': {format}, expected JPEG, PNG or WebP, which loaders"
+        ):
+            adopt_webdataset(tmp_path, tmp_path / "cache")
+        monkeypatch.setattr("alexkit.prep.images.stored._check_format", lambda data: None)  # as an earlier version did
+    adopted = adopt_webdataset(tmp_path, tmp_path / "cache")
+    with Loader(adopted, batch_size=2, augment=view) as loader:
+        if is_taken:
+            pixels = np.asarray(Image.open(file).convert("RGB"))
+            assert (next(iter(loader)).images[1].permute(1, 2, 0).numpy() == pixels).all()
+        else:
+            with pytest.raises(ValueError, match=r"'b' at offset 4608: DALI does not decode it, although its checksum"):
+                list(loader)
+    monkeypatch.undo()
+    assert [finding.key for finding in verify_set(adopted, depth="decode")] == ([] if is_taken else ["b"])
+
+
+def test_members_whose_names_have_capitals_are_extras_too(tmp_path: Path) -> None:
+    members = {"Key.CLS": b"0", "Key.JSON": b"{}", "Key.PNG": png(1), "Key.Seg.TXT": b"x", "key.txt": b"of another"}
+    write_tar(tmp_path / "a.tar", {**members, "key.cls": b"1", "key.png": png(2)})
+    with Loader(
+        adopt_webdataset(tmp_path, tmp_path / "cache"),
+        batch_size=2,
+        augment=CenterCrop(crop=32, mean="none"),
+        extras=["json", "seg.txt", "txt"],
+    ) as loader:
+        extras = next(iter(loader)).extras
+    assert extras == {"json": [b"{}", None], "seg.txt": [b"x", None], "txt": [None, b"of another"]}
+
+
 @pytest.mark.parametrize("name", ["elsewhere", "link", "other"])
 def test_no_tar_is_ever_touched(elsewhere: Path, tmp_path: Path, name: str) -> None:
     """The folder of the tars itself, a link to it, and a folder with something of the same name."""

@@ -1,6 +1,7 @@
 """Laws of interruption: whatever stops a run, only whole files have final names, and the same command ends the same."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -14,8 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from alexkit.cli.alexprep import alexprep
 from alexkit.prep.build.build import WORK_FOLDER, BuildOptions, build_shards
+from alexkit.prep.format.files import create_once, whole_file
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources.recognize import open_source
 
@@ -219,8 +223,36 @@ def test_a_full_disk_is_one_line_and_the_same_command_continues_when_there_is_ro
     assert not (out / WORK_FOLDER).exists()
 
 
-def test_a_read_only_disk_is_one_line(small_disk: Path, draw_source: Callable[..., Path]) -> None:
+def test_of_a_read_only_disk_complete_sets_are_reported_and_the_rest_is_one_line(
+    small_disk: Path, tmp_path: Path, draw_source: Callable[..., Path], tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    source, out = draw_source(images_per_class=2), small_disk / "out"
+    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    build_shards(open_source(source), out, BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=3))
+    before = tree_hashes(out)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    refused = finish(draw_source(), small_disk / "out")
-    assert refused.returncode == 1 and "Traceback" not in refused.stderr
-    assert "Read-only file system" in refused.stderr.splitlines()[-1]
+    again = finish(source, out)
+    assert again.returncode == 0 and again.stdout.count("(was complete)") == 2, again.stderr
+    assert finish(source, out, "--part", "0/2").returncode == 0
+    for options in ((), ("--part", "0/2")):
+        refused = finish(source, small_disk / "other", *options)
+        assert refused.returncode == 1 and "Traceback" not in refused.stderr and ".partial" not in refused.stderr
+        assert "Read-only file system" in refused.stderr.splitlines()[-1]
+
+    for command, names in (("pca", ["mean.png", "pca.json", "pca.png"]), ("inspect", ["inspect.html"])):
+        line = [command, str(out), "--json", "--workers", "1"]
+        shown = CliRunner().invoke(alexprep, line)
+        assert shown.exit_code == 0 and json.loads(shown.stdout), shown.stderr
+        assert f"cannot be written to, so {names[0] if len(names) == 1 else 'pca.json'}" in shown.stderr
+        assert CliRunner().invoke(alexprep, [*line, "--out", str(tmp_path / command)]).exit_code == 0
+        assert sorted(path.name for path in (tmp_path / command).iterdir()) == names
+        refused_out = CliRunner().invoke(alexprep, [*line, "--out", str(small_disk)])
+        assert refused_out.exit_code == 1 and not refused_out.stdout
+        assert "cannot be written to; name another folder by --out" in refused_out.stderr
+    with pytest.raises(OSError, match="Read-only") as error, whole_file(out / "file"):
+        pass
+    assert error.value.filename == str(out / "file")
+    with pytest.raises(OSError, match="Read-only") as error:
+        create_once(out / "file", b"")
+    assert error.value.filename == str(out / "file")
+    assert tree_hashes(out) == before

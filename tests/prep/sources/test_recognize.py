@@ -345,7 +345,7 @@ def test_classes_whose_names_hold_a_word_of_splits_are_classes(tmp_path: Path, n
         (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "the folder of a split inside the folder"),
         (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file that is called as an image"),
         (("Images/dog/1.jpg", "Lists/a.mat"), "Lists: class without images; .* name the folder that holds the class"),
-        (("all.zip",), r"a zip of class folders is read when it is SOURCE itself: name .*all\.zip"),
+        (("all.zip",), r"all\.zip: not a whole zip file"),
         (("1.jpg", "2.jpg", "labels.csv"), "without labels by --unlabeled; if .*labels.csv lists them, name that file"),
     ],
 )

@@ -20,6 +20,8 @@ from alexkit.prep.sources.recognize import open_source
 from alexkit.prep.workers.heartbeat import Heartbeat, new_state
 
 NUM_FLIPS = 300
+UNREADABLE = Path("/proc/self/mem")
+"""Every read from its start fails with EIO, as from a damaged disk."""
 
 
 @pytest.fixture
@@ -130,6 +132,32 @@ def test_every_changed_byte_of_a_small_file_is_found(built: tuple[Path, Path], n
 def test_a_missing_file_is_found_at_once(built: tuple[Path, Path], name: str) -> None:
     (built[1] / name).unlink()
     assert verify_set(built[1], depth="quick") == [Finding(file=name, problem="missing")]
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="has no file that cannot be read")
+def test_what_the_disk_does_not_give_is_a_finding_and_the_check_goes_on(built: tuple[Path, Path]) -> None:
+    source, folder = built
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    names = ["index.bin", "quarantine.jsonl", "sources.jsonl", "statistics.npz", "train-00001.idx"]
+    for name in names:
+        (folder / name).unlink()
+        (folder / name).symlink_to(UNREADABLE)
+    (folder / "train-00002.tar").unlink()  # found all the same
+    found = {finding.file: finding.problem for finding in verify_set(folder)}
+    assert found == dict.fromkeys(names, "cannot be read: Input/output error") | {"train-00002.tar": "missing"}
+    assert repair(folder, source) == sorted(found)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    (folder / "train-00001.tar").unlink()
+    (folder / "train-00001.tar").symlink_to(UNREADABLE)
+    assert check_shard(folder, 1) == [Finding(file="train-00001.tar", problem="cannot be read: Input/output error")]
+    (folder / "train-00001.idx").unlink()
+    (folder / "train-00001.idx").symlink_to(UNREADABLE)
+    with pytest.raises(OSError, match=r"train-00001\.idx"):
+        read_index(folder / "train-00001.idx", shard_bytes=1)
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").symlink_to(UNREADABLE)
+    with pytest.raises(OSError, match=r"manifest\.json"):
+        verify_set(folder)
 
 
 def test_a_stranger_among_the_shards_is_found(built: tuple[Path, Path]) -> None:

@@ -1,6 +1,7 @@
 """Laws of folders in stores, on obstore's own store of local files: what is listed, and what listing keeps."""
 
 import os
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -68,6 +69,31 @@ def test_outputs_below_a_source_are_left_out(store: Path, tmp_path: Path, marks:
     (tmp_path / "copies").mkdir()
     open_store_folder(URL, tmp_path / "copies", Remarks(), out=out)
     assert not (tmp_path / "copies/train/out").exists()
+
+
+@pytest.mark.parametrize("name", ["train/metadata.csv", "train.csv"])
+def test_lists_in_a_store_name_images_beside_them(store: Path, name: str) -> None:
+    for image in ("a/1.jpg", "b/2.jpg", "1.jpg", "2.jpg", "other.jpg"):
+        (store / "train" / image).parent.mkdir(parents=True, exist_ok=True)
+        (store / "train" / image).write_bytes(b"12345")
+    images = ("1.jpg", "2.jpg")
+    if name == "train.csv":
+        (store / "train").rename(store / "images")
+        images = ("images/a/1.jpg", "images/x/../b/2.jpg")
+    else:
+        shutil.rmtree(store / "train/a")
+        shutil.rmtree(store / "train/b")
+    (store / name).write_text(f"file_name,label\n{images[0]},cat\n{images[1]},dog\n")
+    found = open_source(URL)
+    assert [(image.name, image.read()) for image in found.splits[0].images] == [
+        ("cat/1.jpg", b"12345"),
+        ("dog/2.jpg", b"12345"),
+    ]
+    if name == "train/metadata.csv":
+        assert found.passed_over == (f"images that metadata.csv does not list: {URL}/train/other.jpg",)
+    (store / name).write_text("file_name,label\n../../x.jpg,cat\n")
+    with pytest.raises(InputError, match=rf"^{URL}/{name}, line 2: \.\./\.\./x.jpg leads out of {URL}"):
+        open_source(URL)
 
 
 def test_errors_and_remarks_name_addresses_and_no_copies(store: Path) -> None:

@@ -1,0 +1,37 @@
+"""Laws of temporary folders: none outlives its process beyond the next one, and none is taken from it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from alexkit.cli.alexprep import alexprep
+from alexkit.prep.build.stores.scratch import temporary_folder
+
+KILLED = """
+import os
+from alexkit.prep.build.stores.scratch import temporary_folder
+with temporary_folder("alexkit-test-"):
+    os._exit(9)
+"""
+
+
+def test_a_folder_goes_with_its_block_and_with_the_next_one_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    subprocess.run([sys.executable, "-c", KILLED], env={"PYTHONPATH": ":".join(sys.path), "TMPDIR": str(tmp_path)})
+    (left,) = tmp_path.iterdir()
+    (tmp_path / "alexkit-test-of-others").mkdir()  # without a lock: perhaps still being made
+    with temporary_folder("alexkit-test-") as one, temporary_folder("alexkit-test-") as other:
+        assert not left.exists() and one.exists() and other.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["alexkit-test-of-others"]
+
+
+def test_a_mistake_in_the_command_line_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    refused = CliRunner().invoke(alexprep, ["verify", "s3://nowhere/set", "--workers", "0"])
+    assert refused.exit_code == 2 and "--workers" in refused.stderr and not list(tmp_path.iterdir())
