@@ -283,7 +283,7 @@ class Flow:
             where = self._samples.shard_sets[0].location
             raise BackendError(f"{where}: DALI failed on a batch of sound images: {error}") from error
         if self._options.on_error == "raise":
-            raise self._undecodable(min(corrupt)) from error
+            raise self._undecodable(*min(corrupt.items())) from error
         self._corrupt.add(corrupt)
 
     def _decoding_error(self, index: int) -> BackendError | None:
@@ -320,11 +320,11 @@ class Flow:
             "without it"
         )
 
-    def _undecodable(self, index: int) -> InputError:
+    def _undecodable(self, index: int, reason: str) -> InputError:
         """Of an image whose checksum, if it has one, was right: then no disk is to blame."""
         if not self._samples.has_checksums:
-            return self._refusal(index, "it does not decode")
+            return self._refusal(index, reason)
         return InputError(
-            f"{self._samples.where(index)}: DALI does not decode it, although its checksum is right; 'alexprep verify "
-            "SHARDS --decode' says what it is, on_error='replace' (--set data.on_error=replace) goes on without it"
+            f"{self._samples.where(index)}: {reason}, although its checksum is right; 'alexprep verify SHARDS "
+            "--decode' says what it is, on_error='replace' (--set data.on_error=replace) goes on without it"
         )
