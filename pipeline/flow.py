@@ -23,7 +23,7 @@ from .epochs.schedule import LocalBatch, Schedule
 from .mixing import Mix
 from .remote import RemoteShards
 from .storage import CorruptSamples, Samples, Stored, find_undecodable, stored_shapes
-from .targets import Example, collate
+from .targets import Example, TargetError, collate
 
 BATCHES_AHEAD = 2
 CHECKS_AHEAD = 2  # batches whose checksums are compared before the backend gets them
@@ -177,13 +177,10 @@ class Flow:
         """Start the batch at `_fed`, or keep in `_failure` why that cannot be."""
         try:
             self._feed(backend, received, stop)
-        except BackendError:
-            raise
-        except StopIteration as error:  # from a loop it would be the end of the epoch
-            self._failure = RuntimeError("target raised StopIteration")
-            self._failure.__cause__ = error
-        except Exception as error:
+        except InputError as error:
             self._failure = error
+        except TargetError as error:  # what else is raised may be a signal's, and is not of this batch
+            self._failure = error.failure
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
