@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexkit.pipeline import CenterCrop, Loader, TrainAugment, flow
-from alexkit.pipeline import loader as loader_module
-from alexkit.pipeline.backends import BackendError
+from alexkit.pipeline import CenterCrop, Loader, TrainAugment
 from alexkit.pipeline.backends.buffers import Buffers
 from alexkit.pipeline.epochs.schedule import LocalBatch
 from alexkit.pipeline.storage import CorruptSamples, Samples
@@ -209,60 +207,6 @@ def test_a_batch_that_was_interrupted_comes_again(draw_shards: Any, monkeypatch:
     assert len(seen) == len(expected)
     for (images, labels), (images_again, labels_again) in zip(expected, seen, strict=True):
         assert torch.equal(images, images_again) and torch.equal(labels, labels_again)
-
-
-@pytest.mark.parametrize("on_error", ["raise", "replace"])
-def test_operators_that_fail_are_not_blamed_on_an_image(draw_shards: Any, on_error: str) -> None:
-    def too_large(node: Any) -> Any:
-        from nvidia.dali import fn
-
-        return fn.crop(node, crop=(1000, 1000))
-
-    options: dict[str, Any] = {"augment": EVALUATE, "operators": too_large, "on_error": on_error}
-    with (
-        Loader(draw_shards(), batch_size=8, **options) as loader,
-        pytest.raises(RuntimeError, match="failed on a batch of sound images"),
-    ):
-        list(loader)
-
-
-class OutOfMemory:
-    """What a GPU does that has no memory left."""
-
-    num_random = 0
-
-    def __init__(self) -> None:
-        self.started = 0
-
-    def __len__(self) -> int:
-        return self.started
-
-    def start(self, images: Any, views: Any) -> None:
-        self.started += 1
-
-    def finish(self) -> torch.Tensor:
-        raise BackendError("CUDA runtime API error cudaErrorMemoryAllocation (2):\nout of memory")
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize("on_error", ["raise", "replace"])
-def test_a_gpu_that_fails_is_not_blamed_on_an_image(
-    draw_shards: Any, on_error: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    new_backend = flow.new_backend
-
-    def on_the_card(plan: Any, data: Any, options: Any) -> Any:
-        return OutOfMemory() if options.device.type == "cuda" else new_backend(plan, data, options)
-
-    monkeypatch.setattr(flow, "new_backend", on_the_card)
-    monkeypatch.setattr(loader_module, "find_device", torch.device)  # which asks whether it is there
-    options: dict[str, Any] = {"device": "cuda:0", "hw_decoder_load": 0.65, "on_error": on_error}
-    with Loader(draw_shards(), batch_size=8, augment=EVALUATE, **options) as loader:
-        with pytest.raises(BackendError, match=r"sound images: CUDA .*\(2\):\sout of memory"):
-            next(iter(loader))
-        assert loader.num_replaced == 0
 
 
 def edit_manifest(folder: Path, change: Any) -> None:
