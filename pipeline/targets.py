@@ -32,6 +32,14 @@ class Example:
     """Top, left, height and width in px of the part of the stored image that was resized to the view, if any was."""
 
 
+class TargetError(Exception):
+    """Carries what a user's function raised to where it is its batch's turn."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
 def collate(
     target: Callable[[Example], Any],
     batch: LocalBatch,
@@ -40,7 +48,7 @@ def collate(
     extras: dict[str, list[bytes | None]],
     views: Views,
 ) -> Any:
-    """The targets of a batch, put together by torch's `default_collate`.
+    """The targets of a batch, put together by torch's `default_collate`; TargetError where `target` fails, or this.
 
     Args:
         target: The user's function.
@@ -50,21 +58,33 @@ def collate(
         extras: Their other members.
         views: What is cut out of them.
     """
-    found = []
-    for row, key in enumerate(keys):
-        top, left = views.offsets_BV2[row, 0].tolist()
-        box = None if views.boxes_B4 is None else views.boxes_B4[row].tolist()
-        found.append(
-            target(
-                Example(
-                    key=key,
-                    index=int(batch.indices_B[row]),
-                    label=int(labels_B[row]),
-                    extras={ext: contents[row] for ext, contents in extras.items()},
-                    mirror=bool(views.mirrors_BV[row, 0]),
-                    offset=(top, left),
-                    box=None if box is None else (box[0], box[1], box[2], box[3]),
-                )
-            )
-        )
-    return default_collate(found)
+    try:
+        rows = range(len(keys))
+        return default_collate([target(_example(row, batch, labels_B, keys, extras, views)) for row in rows])
+    except StopIteration as error:  # from a loop it would be the end of the epoch
+        failure = RuntimeError("target raised StopIteration")
+        failure.__cause__ = error
+        raise TargetError(failure) from None
+    except Exception as error:
+        raise TargetError(error) from None
+
+
+def _example(
+    row: int,
+    batch: LocalBatch,
+    labels_B: NDArray[np.int64],
+    keys: list[str],
+    extras: dict[str, list[bytes | None]],
+    views: Views,
+) -> Example:
+    top, left = views.offsets_BV2[row, 0].tolist()
+    box = None if views.boxes_B4 is None else views.boxes_B4[row].tolist()
+    return Example(
+        key=keys[row],
+        index=int(batch.indices_B[row]),
+        label=int(labels_B[row]),
+        extras={ext: contents[row] for ext, contents in extras.items()},
+        mirror=bool(views.mirrors_BV[row, 0]),
+        offset=(top, left),
+        box=None if box is None else (box[0], box[1], box[2], box[3]),
+    )

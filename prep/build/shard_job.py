@@ -1,7 +1,6 @@
 """The work of one worker on one shard: inputs to samples, their sums, and the reasons of what could not be stored."""
 
 import errno
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from ..format.shard import MAX_NAME_BYTES, Sample, WrittenShard, index_path, wri
 from ..format.stats import PixelSums
 from ..sources.extras import origin_of
 from ..sources.folders.read_ahead import read_in_order
-from ..sources.inputs import Extra, SourceImage
+from ..sources.inputs import SourceImage
+from ..sources.reader import Reader
 from ..workers import Heartbeat
 from .plan import sample_key
 
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
     from ..images.running_sums import RunningSums
 
 MAX_REASON = 300  # characters of an exception that nobody foresaw
-# A source that fails is asked again after so long: 7 s in all.
-RETRY_SECONDS = (0.5, 1.5, 5.0)
-# What says that an input is not there or not ours to read; everything else is its source's fault, and may pass.
-_OWN_FAULTS = frozenset(
-    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,14 +140,15 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
     from ..images.resize import use_one_thread
 
     use_one_thread()
-    memory_bytes = decode_options(job.pixels).memory_bytes
-    for i, (image, content) in enumerate(read_in_order(list(job.images), _read)):
+    memory_bytes, images = decode_options(job.pixels).memory_bytes, list(job.images)
+    reader = Reader(images)
+    for i, (image, content) in enumerate(read_in_order(images, reader.read)):
         heartbeat(i)
         try:
             if i in poisoned:
                 raise InputError(poisoned[i])
             data = content()
-            extras = tuple((extra.ext, _read(extra)) for extra in image.extras)
+            extras = tuple((extra.ext, reader.read(extra)) for extra in image.extras)
             with heartbeat.decoding(memory_bytes=memory_bytes):
                 prepared = _prepare(data, job.pixels)
         except InputError as error:
@@ -192,18 +187,3 @@ def _prepare(data: bytes, pixels: PixelOptions) -> "Prepared":
             raise
         found = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
         raise InputError(f"{found}; alexkit did not expect this of any image, so please report it") from error
-
-
-def _read(image: SourceImage | Extra) -> bytes:
-    """The content; InputError when the input itself cannot be read, OSError when its source fails again and again."""
-    for wait_s in (*RETRY_SECONDS, None):
-        try:
-            return image.read()
-        except OSError as error:
-            if error.errno in _OWN_FAULTS:
-                raise InputError(f"cannot be read: {error.strerror}") from None
-            if wait_s is None:
-                reason = f"the source fails: {error.strerror or error}; the same command continues when it does not"
-                raise OSError(error.errno or errno.EIO, reason, getattr(image, "name", image)) from error
-            time.sleep(wait_s)
-    raise AssertionError("unreachable")

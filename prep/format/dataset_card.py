@@ -16,13 +16,15 @@ from ... import __version__
 from .files import whole_file
 from .manifest import UNLABELED, ClassEntry, Manifest
 from .pixel_options import IMAGE_EXTENSIONS
-from .shard import LABEL_EXT
+from .sample_index import SAMPLE_INDEX_NAME
+from .shard import END_BYTES, LABEL_EXT
 from .shard_set import ShardSet
 
 CARD_NAME = "README.md"
 MAX_CLASSES = 20
 # By these words a card is known to be ours, and may be written again.
 _MADE_BY = "<!-- made by alexkit; written again when splits are added -->"
+_LABEL_BYTES = 2 * tarfile.BLOCKSIZE  # of a label in a tar, its header and its digits
 _HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 # How `datasets` reads members by their last extension; it takes all others as bytes.
 _NUMBERS = ("cls", "cls2", "index", "inx", "id")
@@ -139,6 +141,8 @@ def _features(shard_sets: Sequence[ShardSet]) -> str:
     formats = {one.manifest.pixels.image_ext for one in shard_sets}
     if len(tables) > 1 or len(formats) > 1 or not all(map(_is_as_we_write, shard_sets)):
         return ""
+    if any(map(_has_extras_in_a_store, shard_sets)):
+        return ""
     extras = sorted({ext for one in shard_sets for ext in _extra_exts(one)})
     last = {ext: ext.rpartition(".")[2] for ext in extras}
     if any(kind in _STRUCTURES for kind in last.values()):
@@ -199,7 +203,7 @@ def _extra_exts(shard_set: ShardSet) -> Iterator[str]:
     if shard_set.url is not None:
         return
     index = shard_set.sample_index()
-    plain = 3 * tarfile.BLOCKSIZE  # the header and the digits of the label, and the header of the next image
+    plain = _LABEL_BYTES + tarfile.BLOCKSIZE  # and the header of the next image
     for number, entry in enumerate(shard_set.manifest.shards):
         path = shard_set.folder / entry.name
         first, last = int(index.first_S[number]), int(index.first_S[number + 1])
@@ -213,6 +217,26 @@ def _extra_exts(shard_set: ShardSet) -> Iterator[str]:
                 stop = len(content) if is_last else int(index.starts_N[first + i + 1]) - tarfile.BLOCKSIZE
                 if is_last or stop + tarfile.BLOCKSIZE - end > plain:
                     yield from _exts_between(content, end, stop)
+
+
+def _has_extras_in_a_store(shard_set: ShardSet) -> bool:
+    """Whether images of a set in a store have members of unknown names beside them: by the room between the images.
+
+    False where `index.bin` is not on this machine, as of sets that other runs made, and where only the last image of a
+    shard has one that fits in the padding of the tar's end.
+    """
+    if shard_set.url is None or not (shard_set.folder / SAMPLE_INDEX_NAME).exists():
+        return False
+    index = shard_set.sample_index()
+    for number, entry in enumerate(shard_set.manifest.shards):
+        rows = slice(int(index.first_S[number]), int(index.first_S[number + 1]))
+        ends_N = index.starts_N[rows] + index.sizes_N[rows]
+        ends_N += -ends_N % tarfile.BLOCKSIZE
+        if (index.starts_N[rows][1:] - tarfile.BLOCKSIZE - ends_N[:-1] > _LABEL_BYTES).any():
+            return True
+        if len(ends_N) and entry.num_bytes - int(ends_N[-1]) - _LABEL_BYTES - END_BYTES >= tarfile.RECORDSIZE:
+            return True
+    return False
 
 
 def _exts_between(content: mmap.mmap, position: int, stop: int) -> Iterator[str]:

@@ -4,7 +4,8 @@
 an address. Needs obstore (`pip install 'alexkit[remote]'`), imported when a store is first opened.
 """
 
-from .store import ChangedError, Listed, ObjectStore
+from .failures import ChangedError, CredentialsError
+from .store import Listed, ObjectStore
 from .url import Location, StoreUrl, parse_location
 
-__all__ = ["ChangedError", "Listed", "Location", "ObjectStore", "StoreUrl", "parse_location"]
+__all__ = ["ChangedError", "CredentialsError", "Listed", "Location", "ObjectStore", "StoreUrl", "parse_location"]

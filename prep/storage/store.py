@@ -18,22 +18,18 @@ from urllib.parse import quote
 
 from ...errors import InputError
 from .client import client_for, hub_endpoint, hub_headers, hub_root
+from .failures import ATTEMPTS, Damaged, in_our_words
 from .url import StoreUrl
 
-ATTEMPTS = 5
 FIRST_PAUSE_S = 0.2  # doubled after every attempt, times 0.5 to 1.5
 # After 429 and 503. What their Retry-After says cannot be known: the client neither heeds it nor passes headers on.
 FIRST_BUSY_PAUSE_S = 2.0
 CHUNK_BYTES = 2**20
-_STATUS = re.compile(r"status code: (\d{3})")
-_TEMPORARY = (408, 425, 429)
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 T = TypeVar("T")
 
-
-class ChangedError(InputError):
-    """An object is not the version that was asked for."""
+_answered: set[tuple[str, str]] = set()  # scheme and host of the stores that this process had an answer of
 
 
 class Writable(Protocol):
@@ -54,14 +50,10 @@ class Listed(NamedTuple):
     e_tag: str | None
 
 
-class _Damaged(Exception):
-    """What came is not what was promised; worth another attempt."""
-
-
 class ObjectStore:
     """The objects under `url`. Names are relative to it, with slashes.
 
-    All methods raise FileNotFoundError, PermissionError or another OSError with the object's address and what to do;
+    All methods raise FileNotFoundError, CredentialsError or another OSError with the object's address and what to do;
     none repeats what the server or the client library said.
     """
 
@@ -87,7 +79,7 @@ class ObjectStore:
             content = bytes(result.bytes())
             expected = result.meta["size"] if range is None else range[1] - range[0]
             if len(content) != expected:
-                raise _Damaged(f"{len(content)} bytes came, expected {expected}")
+                raise Damaged(f"{len(content)} bytes came, expected {expected}")
             return content
 
         return self._repeat(once, name)
@@ -105,9 +97,9 @@ class ObjectStore:
                     break
                 file.write(chunk)
             if found != num_bytes:
-                raise _Damaged(f"{found} bytes, expected {num_bytes}")
+                raise Damaged(f"{found} bytes, expected {num_bytes}")
             if digest.hexdigest() != sha256:
-                raise _Damaged("its SHA-256 is not the one in the manifest")
+                raise Damaged("its SHA-256 is not the one in the manifest")
 
         self._repeat(once, name)
 
@@ -169,7 +161,7 @@ class ObjectStore:
             if found is None or found[1] != md5:
                 stored = bytes(self._client.get(self._full(name)).bytes())
                 if stored != data:
-                    raise _Damaged("what was stored is not what was sent")
+                    raise Damaged("what was stored is not what was sent")
             return e_tag
 
         return self._repeat(once, name)
@@ -234,60 +226,23 @@ class ObjectStore:
                     yield str(row["path"]).rpartition("/")[2]
 
     def _repeat(self, once: Callable[[], T], name: str) -> T:
-        where = str(self.url / name) if name else str(self.url)
-        attempt = 0
+        url = self.url / name if name else self.url
+        root, attempt = (self.url.scheme, self.url.host), 0
         while True:
             try:
-                return once()
+                result = once()
             except (TypeError, AttributeError, KeyError):
                 raise  # a mistake of ours
             except Exception as error:
-                failure = _in_our_words(error, where)
+                failure = in_our_words(error, url, self._full(name), has_answered=root in _answered)
+            else:
+                _answered.add(root)
+                return result
             attempt += 1
             if not failure.temporary or attempt == ATTEMPTS:
                 raise failure.error  # outside the handler, so that no chained error shows what the client said
             first = FIRST_BUSY_PAUSE_S if failure.is_busy else FIRST_PAUSE_S
             time.sleep(first * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
-
-
-class _Failure(NamedTuple):
-    error: Exception
-    temporary: bool
-    is_busy: bool = False  # the server asks for fewer requests
-
-
-def _in_our_words(error: Exception, where: str) -> _Failure:
-    """What to raise for an error of the client, and whether another attempt may help."""
-    if isinstance(error, _Damaged):
-        return _Failure(OSError(errno.EIO, f"damaged on its way in each of {ATTEMPTS} attempts ({error})", where), True)
-    if isinstance(error, (InputError, MemoryError)):
-        return _Failure(error, False)
-    if isinstance(error, OSError) and error.filename is not None and not isinstance(error, FileNotFoundError):
-        return _Failure(error, False)  # of the local disk
-    text, kind = str(error), type(error).__name__
-    status = _STATUS.search(text)
-    code = int(status[1]) if status else getattr(error, "code", 0) if kind == "HTTPError" else 0
-    if isinstance(error, FileNotFoundError) or code == 404:
-        return _Failure(FileNotFoundError(errno.ENOENT, "no such object", where), False)
-    if kind == "PreconditionError" or code == 412:
-        return _Failure(ChangedError(f"{where}: changed since it was listed; run the command again"), False)
-    if kind in ("PermissionDeniedError", "UnauthenticatedError") or code in (401, 403):
-        advice = "check the credentials in the environment, and what they may do (docs/scale.md, Credentials)"
-        return _Failure(PermissionError(errno.EACCES, f"access denied; {advice}", where), False)
-    if "169.254.169.254" in text or "credential" in text.lower() or "metadata.google.internal" in text:
-        advice = "set them in the environment (docs/scale.md, Credentials); for a public bucket AWS_SKIP_SIGNATURE=true"
-        return _Failure(PermissionError(errno.EACCES, f"no credentials found; {advice}", where), False)
-    on_the_way = code == 400 and ("BadDigest" in text or "Mismatch" in text)  # the server found its hash wrong
-    if 300 <= code < 500 and code not in _TEMPORARY and not on_the_way:
-        return _Failure(OSError(errno.EIO, f"the server refused the request (status {code})", where), False)
-    if code:
-        reason = f"the server answered with status {code}"
-    elif "timed out" in text.lower() or "timedout" in text.lower() or isinstance(error, TimeoutError):
-        reason = "the server stopped answering"
-    else:
-        reason = "the connection failed or broke"
-    error_of_all = OSError(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where)
-    return _Failure(error_of_all, True, is_busy=code in (429, 503))
 
 
 def _get_json(address: str) -> tuple[Any, str]:

@@ -81,6 +81,8 @@ def read_rows(job: FileJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> F
             "download it again"
         ) from None
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk or the store; pyarrow's own have no number
         words = " ".join(str(error).split())
         raise InputError(f"{path}: not a complete parquet file ({words}); download it again") from None
     return FileRows(rows, columns.class_ids, remarks.notes)

@@ -13,6 +13,8 @@ from alexkit.prep.build.shard_job import ShardJob, write_one_shard
 from alexkit.prep.images import prepare
 from alexkit.prep.images.decoded import Decoded
 from alexkit.prep.images.limits import DecodeOptions
+from alexkit.prep.sources import reader
+from alexkit.prep.storage import CredentialsError
 from alexkit.prep.workers import Heartbeat
 from alexkit.prep.workers.heartbeat import new_state
 
@@ -42,7 +44,7 @@ class Failing:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_job, "RETRY_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(reader, "RETRY_SECONDS", (0.0, 0.0, 0.0))
 
 
 def write(folder: Path, *images: Failing, lenient: bool = False) -> shard_job.ShardResult:
@@ -64,8 +66,47 @@ def test_a_source_that_goes_on_failing_ends_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EISDIR])
 def test_an_input_that_is_not_there_or_not_ours_is_quarantined(tmp_path: Path, number: int) -> None:
-    result = write(tmp_path, Failing([number], drawn_jpeg(1)), Failing([], drawn_jpeg(2), name="cat/2.jpg"))
+    result = write(tmp_path, Failing([number] * 9, drawn_jpeg(1)), Failing([], drawn_jpeg(2), name="cat/2.jpg"))
     assert [bad.reason for bad in result.quarantined] == ["cannot be read: it fails"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
+@pytest.mark.parametrize("num_read", [0, 3])
+def test_where_no_other_input_can_be_read_any_more_it_is_the_source(tmp_path: Path, number: int, num_read: int) -> None:
+    """A disk that was taken away, or a ticket of a network disk that expired, after `num_read` images."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    gone: list[int] = []
+
+    @dataclass
+    class OnDisk(Failing):
+        def read(self) -> bytes:
+            if len(gone) >= num_read:
+                raise OSError(number, "it fails")
+            gone.append(number)
+            return self.content
+
+    images = [OnDisk([], drawn_jpeg(i), f"cat/{i}.jpg", container=str(disk / f"cat/{i}.jpg")) for i in range(12)]
+    with pytest.raises(OSError, match="the source fails: it fails, and so do other images; the same command cont"):
+        write(tmp_path, *images)
+
+
+def test_of_a_small_job_the_folders_tell_whether_the_disk_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "cat"
+    image = Failing([errno.EACCES] * 99, b"", container=str(folder / "1.jpg"))
+    with pytest.raises(OSError, match="the source fails"):
+        write(tmp_path, image)
+    folder.mkdir()
+    assert [bad.reason for bad in write(tmp_path, image).quarantined] == ["cannot be read: it fails"]
+
+
+def test_credentials_that_a_store_refuses_are_no_fault_of_an_image(tmp_path: Path) -> None:
+    class Refused(Failing):
+        def read(self) -> bytes:
+            raise CredentialsError(errno.EACCES, "access denied", "s3://b/cat/1.jpg")
+
+    with pytest.raises(OSError, match="the source fails: access denied; the same command continues"):
+        write(tmp_path, Refused([]), Failing([], drawn_jpeg(2), name="cat/2.jpg"))
 
 
 def test_a_patched_image_is_named_with_its_rows_and_counts_as_bad(tmp_path: Path) -> None:

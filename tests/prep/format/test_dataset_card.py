@@ -17,6 +17,7 @@ from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.dataset_card import dataset_card, pattern_of_tars, write_dataset_card
 from alexkit.prep.format.manifest import ClassEntry
 from alexkit.prep.sources import SourceOptions, open_source
+from alexkit.prep.storage import StoreUrl
 
 from ...conftest import draw_image, encode
 
@@ -120,6 +121,19 @@ def test_splits_that_differ_in_classes_or_pixels_are_described_as_they_are(
     assert "class_label" not in dataset_card([train, other]) and "class_label" not in dataset_card([train, small])
     assert "- stored as: jpeg, 64 px" in dataset_card([train, small])
     assert "- stored as: png, 32 px" in dataset_card([train, small])
+
+
+@pytest.mark.parametrize("keep", [(), ("source",), ("txt",)])
+def test_members_whose_names_are_not_known_are_not_left_out_of_the_types(
+    draw_source: Callable[..., Path], tmp_path: Path, keep: tuple[str, ...]
+) -> None:
+    """Of a set in a store the shards are not here; in the last case only one image has a member beside it."""
+    source = draw_source(splits=("train",))
+    if keep == ("txt",):
+        next(iter(sorted(source.glob("train/*/*.JPEG")))).with_suffix(".txt").write_bytes(b"some")
+    (here,) = build(source, tmp_path / "out", keep)
+    remote = dataset_card([replace(here, url=StoreUrl.parse("s3://bucket/out/train"))])
+    assert "dataset_info" not in remote if keep else remote == dataset_card([here])
 
 
 def adopted(folder: Path, members: dict[str, bytes], **options: Any) -> ShardSet:

@@ -1,0 +1,90 @@
+"""Reading the inputs of a job: a source that fails is asked again, and an input is at fault only where others are not.
+
+A disk that is gone, a ticket that expired on a network disk and a web server that lets nobody in any more look, for one
+file, like a file that is not there or not ours to read. What tells them apart is whether others can be read still.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+from ...errors import InputError
+from ..storage import CredentialsError
+from ..storage.by_offset import is_in_store
+from .inputs import Extra, SourceImage
+
+# A source that fails is asked again after so long: 7 s in all.
+RETRY_SECONDS = (0.5, 1.5, 5.0)
+# Where so many others, spread over the job, cannot be read either, it is not the input.
+MAX_OTHERS = 8
+# What says that an input is not there or not ours to read; everything else is its source's fault, and may pass.
+_OWN_FAULTS = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
+)
+
+
+class Reader:
+    """Reads the inputs of one job; several threads may read at a time."""
+
+    def __init__(self, images: Sequence[SourceImage]) -> None:
+        self._images = images
+        self._could_be_read: SourceImage | None = None
+
+    def read(self, what: SourceImage | Extra) -> bytes:
+        """The content; InputError when the input itself cannot be read, OSError when its source fails again and again.
+
+        An own fault of the input counts only when it is there again after another input was read.
+        """
+        waits, others_can = iter(RETRY_SECONDS), False
+        while True:
+            try:
+                content = what.read()
+            except OSError as error:
+                is_own = error.errno in _OWN_FAULTS and not isinstance(error, CredentialsError)
+                if is_own and others_can:
+                    raise InputError(f"cannot be read: {error.strerror}") from None
+                others_can = is_own and self._can_read_another(what)
+                if others_can:
+                    continue
+                wait_s = next(waits, None)
+                if wait_s is None:
+                    also = ", and so do other images" if is_own else ""
+                    reason = f"the source fails: {error.strerror or error}{also}; "
+                    reason += "the same command continues when it does not"
+                    raise OSError(error.errno or errno.EIO, reason, getattr(what, "name", what)) from error
+                time.sleep(wait_s)
+            else:
+                if not isinstance(what, Extra):
+                    self._could_be_read = what
+                return content
+
+    def _can_read_another(self, what: SourceImage | Extra) -> bool:
+        """Whether another input can be read; of a job with few others also whether their folders can be listed."""
+        others = list(self._others(what))
+        for other in others:
+            try:
+                other.read()
+            except (OSError, InputError):
+                continue
+            self._could_be_read = other
+            return True
+        tried = others if isinstance(what, Extra) else [*others, what]
+        return len(others) < MAX_OTHERS and all(map(_folder_can_be_listed, tried))
+
+    def _others(self, what: SourceImage | Extra) -> Iterator[SourceImage]:
+        if self._could_be_read not in (None, what):
+            yield self._could_be_read
+        step = max(1, len(self._images) // (MAX_OTHERS + 1))
+        spread = [image for image in self._images[::step] if image not in (what, self._could_be_read)]
+        yield from spread[:MAX_OTHERS]
+
+
+def _folder_can_be_listed(image: SourceImage) -> bool:
+    if is_in_store(image.container):
+        return True
+    try:
+        with os.scandir(os.path.dirname(image.container) or "."):  # noqa: PTH120 - archives and links stay as written
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,150 @@
+"""What went wrong with a store, in our words: a client's own text can hold signed addresses and keys.
+
+Told apart are an object that is not there, one that changed, credentials that the store does not take (which is the
+fault of no object), and what may pass when it is tried again.
+"""
+
+import errno
+import os
+import re
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from ...errors import InputError
+from .url import StoreUrl
+
+ATTEMPTS = 5
+_TEMPORARY = (408, 425, 429)
+_STATUS = re.compile(r"non-2xx status code: (\d{3})")
+_REQUESTED = re.compile(r"Error performing [A-Z]+ (\S+) in ")
+_ADDRESS = re.compile(r"https?://\S+")
+_NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
+# S3 answers these with 400.
+_EXPIRED = re.compile(r"<Code>(ExpiredToken|InvalidToken|TokenRefreshRequired)</Code>")
+# Where clients ask for credentials, and not for objects.
+_GIVES_CREDENTIALS = re.compile(
+    r"https?://(169\.254\.\d+\.\d+|\[fd00:ec2::\w+\]|metadata(\.google\.internal)?|sts\.[^/]*|oauth2\.googleapis\.com"
+    r"|iamcredentials\.googleapis\.com|login\.microsoftonline\.[^/]*)[:/]"
+    r"|/latest/(api/token|meta-data/iam/)|/metadata/identity/oauth2/|/computeMetadata/"
+)
+
+
+class ChangedError(InputError):
+    """An object is not the version that was asked for."""
+
+
+class CredentialsError(PermissionError):
+    """A store does not take the credentials, or takes them no more, or none were found: the fault of no object."""
+
+
+class Damaged(Exception):
+    """What came is not what was promised; worth another attempt."""
+
+
+class Failure(NamedTuple):
+    """What to raise, and whether another attempt may help."""
+
+    error: Exception
+    temporary: bool
+    is_busy: bool = False
+    """Whether the server asks for fewer requests."""
+
+
+def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bool) -> Failure:
+    """What an error of the client is for us.
+
+    Args:
+        error: What the client raised.
+        url: What was asked for.
+        path: The name of the object in its store, as the client has it; it may be part of the client's text.
+        has_answered: Whether this process had an answer of the store before, so that there are credentials.
+    """
+    where = str(url)
+    if isinstance(error, Damaged):
+        return Failure(OSError(errno.EIO, f"damaged on its way in each of {ATTEMPTS} attempts ({error})", where), True)
+    if isinstance(error, (InputError, MemoryError)):
+        return Failure(error, False)
+    kind = type(error).__name__
+    of_hub = kind == "HTTPError"  # of urllib: an OSError whose `filename` is the address
+    of_disk = isinstance(error, OSError) and error.filename is not None
+    if of_disk and not of_hub and not isinstance(error, FileNotFoundError):
+        return Failure(error, False)
+    said = _Said.of(str(error), path)
+    code = getattr(error, "code", 0) if of_hub else said.status
+    if said.asked_for_credentials:
+        may_pass = code in _TEMPORARY or code >= 500 or (not code and has_answered)
+        return Failure(_no_credentials(where, code), may_pass, is_busy=code in (429, 503))
+    if isinstance(error, FileNotFoundError) or code == 404:
+        if _NO_BUCKET.search(said.body):
+            return Failure(OSError(errno.EIO, "its bucket or container does not exist (any more)", where), False)
+        return Failure(FileNotFoundError(errno.ENOENT, "no such object", where), False)
+    if kind == "PreconditionError" or code == 412:
+        return Failure(ChangedError(f"{where}: changed since it was listed; run the command again"), False)
+    denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or code in (401, 403)
+    if denied or (code == 400 and _EXPIRED.search(said.body)):
+        return Failure(_denied(url), False)
+    if not code and "credential" in said.words:
+        return Failure(_no_credentials(where, 0), has_answered)
+    return _of_the_way(error, said, code, where)
+
+
+def _of_the_way(error: Exception, said: "_Said", code: int, where: str) -> Failure:
+    """What is left: a server that is ill or refuses the request, and connections that break."""
+    found_another_hash = code == 400 and ("BadDigest" in said.body or "Mismatch" in said.body)
+    if 300 <= code < 500 and code not in _TEMPORARY and not found_another_hash:
+        return Failure(OSError(errno.EIO, f"the server refused the request (status {code})", where), False)
+    if code:
+        reason = f"the server answered with status {code}"
+    elif "timed out" in said.words or "timedout" in said.words or isinstance(error, TimeoutError):
+        reason = "the server stopped answering"
+    else:
+        reason = "the connection failed or broke"
+    error_of_all = OSError(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where)
+    return Failure(error_of_all, True, is_busy=code in (429, 503))
+
+
+class _Said(NamedTuple):
+    """A client's text, taken apart; names of objects and addresses, which can hold any word, are left out."""
+
+    status: int
+    """Of the server's answer; 0 where there was none."""
+    words: str
+    """The client's own, in small letters."""
+    body: str
+    """What the server answered."""
+    asked_for_credentials: bool
+    """Whether it was a request for credentials that failed."""
+
+    @classmethod
+    def of(cls, text: str, path: str) -> "_Said":
+        """Of the text of an exception about the object `path`."""
+        _, begins, rest = (text.partition(path)[2] or text).partition("Error performing") if path else ("", "", "")
+        text = begins + rest if begins else text
+        requested = _REQUESTED.search(text)
+        address = unquote(requested[1].partition("?")[0]).removesuffix(path) if requested else ""
+        own_source = os.environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+        status = _STATUS.search(text)
+        words, body = (text[: status.start()], text[status.end() :]) if status else (text, "")
+        if path and not requested:
+            words = words.replace(path, "")
+        return cls(
+            int(status[1]) if status else 0,
+            _ADDRESS.sub("", words).lower(),
+            body,
+            _GIVES_CREDENTIALS.search(address) is not None
+            or "Error performing token request" in words
+            or (own_source is not None and address.startswith(own_source)),
+        )
+
+
+def _denied(url: StoreUrl) -> OSError:
+    advice = "check the credentials in the environment, and what they may do (docs/scale.md, Credentials)"
+    # A web server may hide one of its files; where the credentials are those of a whole store, so is the refusal.
+    kind = PermissionError if url.scheme in ("http", "https") else CredentialsError
+    return kind(errno.EACCES, f"access denied; {advice}", str(url))
+
+
+def _no_credentials(where: str, code: int) -> CredentialsError:
+    found = f"who gives the credentials answered with status {code}" if code else "no credentials found"
+    advice = "set them in the environment (docs/scale.md, Credentials); for a public bucket AWS_SKIP_SIGNATURE=true"
+    return CredentialsError(errno.EACCES, f"{found}; {advice}", where)

@@ -1,0 +1,175 @@
+"""What a failing store is called: the status comes before the words, and credentials are no fault of an object."""
+
+import http.server
+import json
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("obstore")
+
+from alexkit.prep.sources import SourceOptions
+from alexkit.prep.storage import CredentialsError, ObjectStore, StoreUrl, client, store
+from alexkit.prep.workers import Heartbeat
+from alexkit.prep.workers.heartbeat import new_state
+
+Answer = Callable[[str, str], tuple[int, bytes]]
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers what `answer(method, path)` gives, and notes what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.address = f"http://127.0.0.1:{self.server_port}"
+        self.answer: Answer = lambda method, path: (200, b"ok")
+        self.asked: list[str] = []
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *args: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.server.asked.append(self.path)
+        status, body = self.server.answer(self.command, self.path)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_GET
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        for name, value in {
+            "AWS_ENDPOINT_URL": running.address,
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_REGION": "us-east-1",
+            "HF_ENDPOINT": running.address,
+            "HF_TOKEN": "c",
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(store.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(client, "CLIENT_RETRIES", 0)
+        monkeypatch.setattr(client, "_clients", {})
+        monkeypatch.setattr(store, "_answered", set())
+        yield running
+        running.shutdown()
+
+
+def read(url: str) -> bytes:
+    return ObjectStore(StoreUrl.parse(url)).read("x.jpg")
+
+
+def xml(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>as it says</Message></Error>".encode()
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "ExpiredToken"), (400, "ExpiredToken"), (401, "Unauthorized")])
+def test_refused_credentials_are_the_fault_of_no_object(server: Server, status: int, code: str) -> None:
+    server.answer = lambda method, path: (status, xml(code))
+    for act in (lambda: read("s3://bucket/folder"), ObjectStore(StoreUrl.parse("s3://bucket/folder")).list_all):
+        with pytest.raises(CredentialsError, match="access denied; check the credentials"):
+            act()
+
+
+def test_a_web_server_may_hide_one_of_its_files(server: Server) -> None:
+    server.answer = lambda method, path: (403, b"")
+    with pytest.raises(PermissionError, match="access denied") as caught:
+        read(f"{server.address}/folder")
+    assert not isinstance(caught.value, CredentialsError)
+
+
+@pytest.mark.parametrize("url", ["s3://credential-bucket/169.254.169.254", "s3://b/non-2xx status code: 404"])
+def test_a_status_is_heeded_before_words_of_an_address(server: Server, url: str) -> None:
+    server.answer = lambda method, path: (503, b"")
+    with pytest.raises(OSError, match="the server answered with status 503, in each of 5 attempts"):
+        read(url)
+    assert len(server.asked) == 5
+
+
+def test_a_bucket_that_is_gone_is_not_an_object_that_is_missing(server: Server) -> None:
+    server.answer = lambda method, path: (404, xml("NoSuchBucket"))
+    with pytest.raises(OSError, match="its bucket or container does not exist") as caught:
+        read("s3://bucket/folder")
+    assert not isinstance(caught.value, FileNotFoundError)
+    server.answer = lambda method, path: (404, xml("NoSuchKey"))
+    with pytest.raises(FileNotFoundError, match="no such object"):
+        read("s3://bucket/folder")
+
+
+@pytest.fixture
+def role(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Credentials come of a metadata service; the statuses that it answers with, first to last, before it is well."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", server.address)
+    statuses: list[int] = []
+    key = {"AccessKeyId": "a", "SecretAccessKey": "b", "Token": "t", "Expiration": "2999-01-01T00:00:00Z"}
+
+    def answer(method: str, path: str) -> tuple[int, bytes]:
+        if not path.startswith("/latest/"):
+            return 200, b"content"
+        if statuses:
+            return statuses.pop(0), b""
+        return 200, json.dumps(key).encode() if path.endswith("/role") else b"role"
+
+    server.answer = answer
+    return statuses
+
+
+def test_a_metadata_service_that_fails_for_a_while_costs_nothing(role: list[int]) -> None:
+    role += [503, 500, 429]
+    assert read("s3://bucket/folder") == b"content"
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_machine_without_a_role_is_the_fault_of_no_object(role: list[int], status: int) -> None:
+    role += [status] * 9
+    with pytest.raises(CredentialsError, match=f"who gives the credentials answered with status {status}; set them"):
+        read("s3://bucket/latest/api")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "words", "num_asked"),
+    [
+        (404, FileNotFoundError, "no such object", 1),
+        (401, CredentialsError, "access denied; check the credentials", 1),
+        (429, OSError, "the server answered with status 429, in each of 5 attempts", 5),
+        (503, OSError, "the server answered with status 503, in each of 5 attempts", 5),
+    ],
+)
+def test_errors_of_the_hubs_listing_are_told_apart_and_repeated(
+    server: Server, status: int, expected: type[OSError], words: str, num_asked: int
+) -> None:
+    server.answer = lambda method, path: (status, b"")
+    with pytest.raises(expected, match=words) as caught:
+        ObjectStore(StoreUrl.parse("hf://datasets/me/images/data")).list_all()
+    assert caught.value.filename == "hf://datasets/me/images/data" and len(server.asked) == num_asked
+
+
+def test_a_parquet_file_that_the_store_does_not_give_is_not_called_damaged(server: Server) -> None:
+    pytest.importorskip("pyarrow")
+    from alexkit.prep.sources.parquet.rows import FileJob, read_rows
+
+    server.answer = lambda method, path: (403, xml("ExpiredToken"))
+    job = FileJob(Path("x.parquet"), "s3://bucket/x.parquet\n1000 ", SourceOptions())
+    with pytest.raises(CredentialsError, match="access denied"):
+        read_rows(job, Heartbeat(new_state(multiprocessing.get_context("spawn"))), {})
