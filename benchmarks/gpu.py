@@ -36,6 +36,7 @@ from alexkit.cores import num_cores
 IMAGENET_IMAGES, EPOCHS = 1_281_167, 90
 TESTS = Path(__file__).parent.parent / "tests"
 LAWS = ("tests/pipeline/test_gpu.py", "tests/model/training/test_gpu.py")
+LAWS_LIMIT_S = 300.0
 RATIOS = (
     ("Loader on the device to bare DALI, JPEG", "load-jpeg", "load-jpeg-bare"),
     ("Loader with the JPEG unit to bare DALI, JPEG", "load-jpeg-unit", "load-jpeg-bare"),
@@ -151,8 +152,11 @@ def send_row(name: str, settings: gpu_rows.Settings, sender: Any) -> None:
 def laws() -> dict[str, Any]:
     """The tests that a GPU must pass."""
     files = [str(TESTS.parent / name) for name in LAWS]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", *files]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent, timeout=LAWS_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return {"passed": False, "summary": f"took more than {LAWS_LIMIT_S:.0f} s"}
     last = ((done.stdout.strip() or done.stderr.strip()).splitlines() or ["no output"])[-1]
     return {"passed": done.returncode == 0, "summary": last}
 

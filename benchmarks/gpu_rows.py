@@ -7,6 +7,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import torch
 import train as training
 
 from alexkit.cores import num_cores
+from alexkit.model.network.precision import use_device
 from alexkit.pipeline import TrainAugment
 
 
@@ -69,24 +71,39 @@ def _rate(batches: Any, settings: Settings) -> dict[str, float]:
     return {"images_per_s": rate, "core_us_per_image": core_us}
 
 
-def step(settings: Settings, make: Callable[[], Callable[[], None]], *, tf32: bool = False) -> dict[str, float]:
-    """Forward, backward and update; `make` builds the step after the precision of products is set."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+def alone(num_steps: int) -> int:
+    """One process takes as many steps as it wants."""
+    return num_steps
+
+
+def step(
+    settings: Settings, make: Callable[[], Callable[[], None]], agree: Callable[[int], int] = alone
+) -> dict[str, float]:
+    """Forward, backward and update, as many as the first ones say fit into the time; all at once, without a clock.
+
+    `agree` is given that number and returns the number that all processes take: one that stopped earlier would leave
+    the others waiting.
+    """
     run = make()
-    for _ in range(3 if settings.on_gpu else 1):
+    few = 3 if settings.on_gpu else 1
+    for _ in range(few):  # compiles, and fills what is kept
         run()
-    wait(settings.device)
+    num_steps = agree(max(math.ceil(settings.seconds * timed(run, few, settings) / settings.batch), 1))
     if settings.on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    begun, count = time.perf_counter(), 0
-    while count == 0 or time.perf_counter() - begun < settings.seconds:
-        for _ in range(5 if settings.on_gpu else 1):
-            run()
-            count += 1
-        wait(settings.device)
-    rate = settings.batch * count / (time.perf_counter() - begun)
+    rate = timed(run, num_steps, settings)
     peak = torch.cuda.max_memory_allocated() if settings.on_gpu else 0
     return {"images_per_s": rate, "peak_bytes": peak}
+
+
+def timed(run: Callable[[], None], num_steps: int, settings: Settings) -> float:
+    """Images/s of so many steps."""
+    wait(settings.device)
+    begun = time.perf_counter()
+    for _ in range(num_steps):
+        run()
+    wait(settings.device)
+    return settings.batch * num_steps / (time.perf_counter() - begun)
 
 
 def wait(device: torch.device) -> None:
@@ -100,6 +117,19 @@ def ours(settings: Settings, **changes: Any) -> Callable[[], Callable[[], None]]
     return lambda: training.ours(settings.batch, settings.device, **changes)
 
 
+def columns(settings: Settings) -> dict[str, float]:
+    """`alextrain`'s step with a process per column, each of which calls this."""
+    learner, constant = training.learner_and_batch(settings.batch, settings.device, precision="bf16", columns=2)
+
+    def agree(num_steps: int) -> int:
+        total, processes = learner.layout.add([float(num_steps), 1.0])
+        return max(round(total / processes), 1)
+
+    row = step(settings, lambda: lambda: training.void(learner.train_step(constant, 0.0001)), agree)
+    learner.layout.close()
+    return row
+
+
 def without_kernels(settings: Settings) -> Callable[[], Callable[[], None]]:
     """`alextrain`'s step with normalization and update as they are where Triton does not run."""
     from alexkit.model.network import norm
@@ -110,9 +140,14 @@ def without_kernels(settings: Settings) -> Callable[[], Callable[[], None]]:
 
 
 def control(settings: Settings, compile: bool) -> Callable[[], Callable[[], None]]:
-    """Plain PyTorch: bfloat16, channels last, torch's LocalResponseNorm; the whole step compiled if asked."""
+    """Plain PyTorch: bfloat16, channels last, torch's LocalResponseNorm; the whole step compiled if asked.
+
+    Its remaining products in TF32, and cuDNN's fastest algorithms, which it need not repeat bit for bit.
+    """
 
     def make() -> Callable[[], None]:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
         plain = training.control(settings.batch, settings.device, compile=compile)
         return plain
 
@@ -156,32 +191,29 @@ ROWS: dict[str, tuple[str, Callable[[Settings], dict[str, float]]]] = {
     "load-raw-bare": ("bare DALI, raw pixels", lambda s: bare_dali(s, "raw")),
     "load-raw-cpu": ("Loader, raw pixels on the CPU, then moved", lambda s: load(s, "raw", device=CPU)),
     "step-fp32": ("step, fp32", lambda s: step(s, ours(s, precision="fp32"))),
-    "step-tf32": ("step, TF32", lambda s: step(s, ours(s, precision="fp32"), tf32=True)),
-    "step-bf16": ("step, bf16", lambda s: step(s, ours(s, precision="bf16"), tf32=True)),
+    "step-tf32": ("step, TF32", lambda s: step(s, ours(s, precision="tf32" if s.on_gpu else "fp32"))),
+    "step-bf16": ("step, bf16", lambda s: step(s, ours(s, precision="bf16"))),
     "step-bf16-compiled": (
         "step, bf16, torch.compile",
-        lambda s: step(s, ours(s, precision="bf16", compile=True), tf32=True),
+        lambda s: step(s, ours(s, precision="bf16", compile=True)),
     ),
     "step-bf16-graph": (
         "step, bf16, forward and backward replayed from a CUDA graph",
-        lambda s: step(s, lambda: training.replayed(s.batch, s.device), tf32=True),
+        lambda s: step(s, lambda: training.replayed(s.batch, s.device)),
     ),
     "step-bf16-unread": (
         "step, bf16, loss and norm never read",
-        lambda s: step(s, lambda: training.unread(s.batch, s.device), tf32=True),
+        lambda s: step(s, lambda: training.unread(s.batch, s.device)),
     ),
     "step-bf16-no-kernels": (
         "step, bf16, torch's operations in place of Triton's kernels",
-        lambda s: step(s, without_kernels(s), tf32=True),
+        lambda s: step(s, without_kernels(s)),
     ),
-    "step-plain": ("plain PyTorch, bf16", lambda s: step(s, control(s, False), tf32=True)),
-    "step-plain-compiled": ("plain PyTorch, bf16, torch.compile", lambda s: step(s, control(s, True), tf32=True)),
-    "train-jpeg": ("step, bf16, from JPEG shards", lambda s: step(s, from_shards(s, "jpeg"), tf32=True)),
-    "train-raw": ("step, bf16, from raw shards", lambda s: step(s, from_shards(s, "raw"), tf32=True)),
-    "columns-2": (
-        "step, bf16, a process and a card per column",
-        lambda s: step(s, ours(s, precision="bf16", columns=2), tf32=True),
-    ),
+    "step-plain": ("plain PyTorch, bf16", lambda s: step(s, control(s, False))),
+    "step-plain-compiled": ("plain PyTorch, bf16, torch.compile", lambda s: step(s, control(s, True))),
+    "train-jpeg": ("step, bf16, from JPEG shards", lambda s: step(s, from_shards(s, "jpeg"))),
+    "train-raw": ("step, bf16, from raw shards", lambda s: step(s, from_shards(s, "raw"))),
+    "columns-2": ("step, bf16, a process and a card per column", columns),
 }
 CPU = torch.device("cpu")
 
@@ -195,8 +227,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    use_device(str(device))  # as alextrain does: its algorithms and products
     loading.BATCH = arguments.batch
     settings = Settings(work=arguments.work, device=device, batch=arguments.batch, seconds=arguments.seconds)
     print(json.dumps(ROWS[arguments.row][1](settings)))

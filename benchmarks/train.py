@@ -140,7 +140,7 @@ def update(learner: Any) -> None:
 
 def learner_and_batch(batch: int, device: torch.device, **changes: Any) -> tuple[Any, Any]:
     """`alextrain`'s learner, and a constant batch."""
-    from alexkit.model.network.precision import choose_precision
+    from alexkit.model.network.precision import use_precision
     from alexkit.model.network.tables import wiring
     from alexkit.model.processes.layout import make_layout
     from alexkit.model.runs.recipe import Recipe
@@ -153,7 +153,7 @@ def learner_and_batch(batch: int, device: torch.device, **changes: Any) -> tuple
     )
     table = wiring(recipe.network)
     layout = make_layout(table.columns, columns, device)
-    precision = choose_precision(recipe.training.precision, device)
+    precision = use_precision(recipe.training.precision, device)
     learner = Learner(recipe, table, NUM_CLASSES, layout=layout, device=device, precision=precision)
     images, labels = constant_batch(batch, device)
     constant = Batch(

@@ -275,17 +275,27 @@ class Flow:
         Raises InputError naming it, unless it is to be replaced, and BackendError when there is none, so that the
         mistake is elsewhere.
         """
-        corrupt = find_undecodable(batches, self._decodes)
+        corrupt = find_undecodable(batches, self._decoding_error)
         if not corrupt:
             where = self._samples.shard_sets[0].location
             raise BackendError(f"{where}: DALI failed on a batch of sound images: {error}") from error
         if self._options.on_error == "raise":
-            raise self._undecodable(min(corrupt)) from error
+            raise self._undecodable(*min(corrupt.items())) from error
         self._corrupt.add(corrupt)
 
-    def _decodes(self, index: int) -> bool:
-        """Whether this sample alone is decoded, and has its size."""
-        options = replace(self._backend_options, batch_size=1, num_threads=1, operators=None)
+    def _decoding_error(self, index: int) -> BackendError | None:
+        """Why this sample alone is not decoded to its size; None if it is.
+
+        On a CPU, wherever batches are decoded: a GPU that is out of memory or fails would fail on every image.
+        """
+        options = replace(
+            self._backend_options,
+            batch_size=1,
+            num_threads=1,
+            operators=None,
+            device=torch.device("cpu"),
+            hw_decoder_load=0.0,
+        )
         plan = CenterCrop(crop=1, mean="none").plan(self._samples.shard_sets[0])
         indices = np.array([index])
         one = LocalBatch(epoch=0, numbers_B=indices, indices_B=indices, draws_B=indices, mask_B=np.ones(1, bool))
@@ -294,11 +304,11 @@ class Flow:
             images, _ = self._samples.find(indices)
             backend.start(images, plan.views(0, one, self._shapes(images)))
             backend.finish()
-        except BackendError:
-            return False
+        except BackendError as error:
+            return error
         finally:
             backend.close()
-        return True
+        return None
 
     def _refusal(self, index: int, reason: str) -> InputError:
         return InputError(
@@ -307,11 +317,11 @@ class Flow:
             "without it"
         )
 
-    def _undecodable(self, index: int) -> InputError:
+    def _undecodable(self, index: int, reason: str) -> InputError:
         """Of an image whose checksum, if it has one, was right: then no disk is to blame."""
         if not self._samples.has_checksums:
-            return self._refusal(index, "it does not decode")
+            return self._refusal(index, reason)
         return InputError(
-            f"{self._samples.where(index)}: DALI does not decode it, although its checksum is right; 'alexprep verify "
-            "SHARDS --decode' says what it is, on_error='replace' (--set data.on_error=replace) goes on without it"
+            f"{self._samples.where(index)}: {reason}, although its checksum is right; 'alexprep verify SHARDS "
+            "--decode' says what it is, on_error='replace' (--set data.on_error=replace) goes on without it"
         )

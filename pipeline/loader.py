@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..cores import num_cores
+from ..cores import own_cores
 from ..errors import InputError
 from ..prep.storage import StoreUrl
 from .arguments import choice, extensions, flag, number, whole_number
@@ -68,7 +68,8 @@ class Loader:
             remote sets; or "fixed", the stored order in every epoch, as released in 2012 (see `order.py`).
         dtype: float32, float16, bfloat16, or uint8: gray levels, which needs mean="none", std="none" and jitter="off".
         channels_last: Give the images torch's channels_last memory format; their shape stays (B, 3, H, W).
-        num_threads: For decoding and cropping; None means one per core.
+        num_threads: For decoding and cropping; None means one per core, of those that the processes that torchrun
+            started on one machine share.
         hw_decoder_load: The fraction, 0 to 1, of a batch's JPEGs that a GPU's own JPEG unit decodes (A100, H100 and the
             like; DALI's default is 0.65); without effect on sets of other formats and GPUs without a unit, refused on a
             CPU. It rounds otherwise than CUDA does, and which images it takes depends on the batch: pixels then differ
@@ -129,7 +130,7 @@ class Loader:
         if dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
         batch_size = whole_number("batch_size", batch_size, at_least=1)
-        threads = num_cores() if num_threads is None else whole_number("num_threads", num_threads, at_least=1)
+        threads = own_cores() if num_threads is None else whole_number("num_threads", num_threads, at_least=1)
         found = find_replica(replica, num_replicas, training=augment.training, batch_size=batch_size)
         check_extras(augment, dtype, batch_size, operators, target, sampling, mix)
         self.device = find_device(device)

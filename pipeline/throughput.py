@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..cores import num_cores
+from ..cores import own_cores
 from ..errors import InputError
 from ..prep import ShardSet
 from ..prep.storage import StoreUrl, parse_location
@@ -84,7 +84,7 @@ def measure_throughput(
         batch_size: At most the samples of the set.
         augment: What is done to each image.
         device: "cpu", "cuda" or "cuda:N".
-        num_threads: None means one per core.
+        num_threads: None means one per core, as in `Loader`.
         seconds: For each of the four stages.
 
     Raises what `Loader` raises, and InputError for a remote set.
@@ -104,7 +104,7 @@ def measure_throughput(
         pixels=pixels,
         batch_size=batch_size,
         device=find_device(device),
-        num_threads=num_threads or num_cores(),
+        num_threads=num_threads or own_cores(),
     )
     random = np.random.default_rng(0)
 
@@ -118,7 +118,10 @@ def measure_throughput(
             samples.data[start : start + size : PAGESIZE].sum()
         samples.check(indices)
 
-    reading = _rate(read, batch_size, seconds)
+    def rate(one_batch: Callable[[], object]) -> float:
+        return _rate(one_batch, batch_size, seconds, options.device)
+
+    reading = rate(read)
 
     decoding = None
     if pixels.format != "raw":
@@ -131,7 +134,7 @@ def measure_throughput(
             decoder.start(images, views.geometry())
 
         one = _keep_busy(decoder, decode, decoder.outputs)
-        decoding = _rate(one, batch_size, seconds)
+        decoding = rate(one)
         decoder.close()
 
     num_bytes = pixels.size_px**2 * 3
@@ -140,18 +143,12 @@ def measure_throughput(
     data = random.integers(0, 256, batch_size * stride, np.uint8)
     rest = new_backend(plan, data, replace(options, pixels=replace(pixels, format="raw", fit="crop")))
     views = plan.views(0, _batch(some()), np.full((batch_size, 2), pixels.size_px))
-    graph = _rate(_keep_busy(rest, lambda: rest.start(images, views), rest.finish), batch_size, seconds)
+    graph = rate(_keep_busy(rest, lambda: rest.start(images, views), rest.finish))
     rest.close()
 
     with Loader(folder, batch_size=batch_size, augment=augment, device=device, num_threads=num_threads) as loader:
         batches = (batch for _ in itertools.count() for batch in loader)
-
-        def load() -> None:
-            next(batches)
-            if options.device.type == "cuda":
-                torch.cuda.current_stream(options.device).synchronize()
-
-        whole = _rate(load, batch_size, seconds)
+        whole = rate(lambda: next(batches))
     return Throughput(reading=reading, decoding=decoding, graph=graph, loader=whole)
 
 
@@ -169,12 +166,18 @@ def _keep_busy(under_way: Sized, start: Callable[[], None], take: Callable[[], o
     return one
 
 
-def _rate(one_batch: Callable[[], object], batch_size: int, seconds: float) -> float:
-    """Images per second, after the first batches."""
-    for _ in range(BATCHES_AHEAD):
+def _rate(one_batch: Callable[[], object], batch_size: int, seconds: float, device: torch.device) -> float:
+    """Images per second, after the first batches. A batch counts when `device` has it, not when the host has asked."""
+
+    def finish_one() -> None:
         one_batch()
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()
+
+    for _ in range(BATCHES_AHEAD):
+        finish_one()
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < seconds or count == 0:
-        one_batch()
+        finish_one()
         count += batch_size
     return count / (time.perf_counter() - start)

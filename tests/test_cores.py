@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from alexkit.cores import num_cores
+from alexkit.cores import num_cores, own_cores
 
 
 def test_cores_are_those_of_the_affinity_mask_or_all_where_the_system_has_none(
@@ -12,6 +12,17 @@ def test_cores_are_those_of_the_affinity_mask_or_all_where_the_system_has_none(
     assert num_cores(tmp_path) == len(os.sched_getaffinity(0)) >= num_cores()
     monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
     assert num_cores(tmp_path) == os.cpu_count()
+
+
+@pytest.mark.parametrize(("processes", "cores"), [(None, 8), ("1", 8), ("3", 2), ("16", 1)])
+def test_processes_that_torchrun_started_on_one_machine_share_its_cores(
+    processes: str | None, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexkit.cores.num_cores", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert own_cores() == cores
 
 
 V2 = "0::/jobs/seven\n"

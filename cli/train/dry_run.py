@@ -33,6 +33,7 @@ def bench_data(recipe: "Recipe", shards: Path, device: str, as_json: bool) -> No
 def dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int, as_json: bool) -> None:
     """Make a few steps beside `folder`, print the network's sizes and a forecast of the run, keep nothing."""
     from ...model import Trainer
+    from ...model.network.precision import precision_name
     from ...model.training.forecast import forecast, table
 
     # Beside the run's folder to be: where all processes of the run, on whatever machine, will meet.
@@ -53,17 +54,16 @@ def dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: 
                 folder.parent.rmdir()
     if not first:
         return
+    precision = precision_name(recipe.training.precision, trainer.precision)
     if as_json:
         row = {"recipe": recipe.to_json(), "layers": [asdict(size) for size in trainer.learner.network.sizes]}
-        row |= {"device": str(trainer.device), "precision": str(trainer.precision).removeprefix("torch.")}
+        row |= {"device": str(trainer.device), "precision": precision}
         click.echo(json.dumps({**row, "steps_per_epoch": len(trainer.loader), "forecast": asdict(expected)}))
         return
     click.echo(json.dumps(recipe.to_json(), indent=1))
     click.echo(table(trainer))
     training = recipe.training
-    click.echo(
-        f"{trainer.device}, {trainer.precision}, batch {training.batch_size}, {len(trainer.loader)} steps an epoch"
-    )
+    click.echo(f"{trainer.device}, {precision}, batch {training.batch_size}, {len(trainer.loader)} steps an epoch")
     click.echo(f"a step takes {expected.step_s:.3f} s: {training.batch_size / expected.step_s:.0f} images/s")
     click.echo(f"{training.epochs} epochs take about {expected.run_s / 3600:.1f} h, without validation")
     click.echo(f"memory at most {expected.memory}{', in each process' if columns > 1 else ''}")

@@ -58,9 +58,9 @@ def kept_units(key: MaskKey, layer: int, first_unit: int, num_units: int, rate: 
     if isinstance(key.step, Tensor):
         stream = _mix(_mix(_mix_int(key.seed) ^ key.step) ^ layer)
         return _kept_by_stream(key.indices_N, stream, first_unit, num_units, threshold)
-    kept: Tensor = torch.ops.alexkit.kept_units(
-        key.indices_N, key.seed, key.step, layer, first_unit, num_units, threshold
-    )
+    # Torch passes integers as int64. Only the seed's bits count, so other seeds keep their masks.
+    seed = key.seed - 2**64 if key.seed >= 2**63 else key.seed
+    kept: Tensor = torch.ops.alexkit.kept_units(key.indices_N, seed, key.step, layer, first_unit, num_units, threshold)
     return kept
 
 

@@ -14,10 +14,15 @@ GROWTH_STEPS = 2000
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is a GPU of this process's own where there is one, else the CPU. InputError for one that is not there."""
+    """`auto` is a GPU of this process's own where there is one, else the CPU. InputError for one that is not there.
+
+    Where torchrun or `launch` started several processes, `cuda` is this one's own too, and not the first for all.
+    """
+    local = os.environ.get("LOCAL_RANK")  # set by torchrun and `launch`
     if name == "auto":
-        local = os.environ.get("LOCAL_RANK", "0")  # set by torchrun and `launch`
-        name = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{local or 0}" if torch.cuda.is_available() else "cpu"
+    elif name == "cuda" and local is not None:
+        name = f"cuda:{local}"
     try:
         return find_device(name)
     except ValueError as error:
@@ -27,13 +32,19 @@ def choose_device(name: str) -> torch.device:
 def use_device(name: str) -> torch.device:
     """`choose_device`, made ready before the first large tensor: a GPU is the current one, host memory has large pages.
 
-    Torch is left no more threads than a container's quota pays for, unless OMP_NUM_THREADS says how many.
+    On a GPU, products of float32 are computed in float32 (see `use_precision`), and cuDNN and cuBLAS take algorithms
+    that give the same bits every time. Torch is left no more threads than a container's quota pays for, unless
+    OMP_NUM_THREADS says how many.
 
     Raises InputError like `choose_device`.
     """
     device = choose_device(name)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # else contexts of NCCL and of default streams land on the first GPU
+        _allow_tf32(False)
+        torch.backends.cudnn.benchmark = False  # which chooses algorithms by the clock
+        torch.backends.cudnn.deterministic = True
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
     # Read by torch at its first large allocation. A step frees and takes hundreds of MB, page by page.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_NUM_THREADS" not in os.environ and num_cores() < torch.get_num_threads():
@@ -44,14 +55,39 @@ def use_device(name: str) -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 where the hardware multiplies it faster than float32, else float32.
 
-    float16, for GPUs that are older, is chosen by name alone: it needs a loss scale and may overflow.
+    float16, for GPUs that are older, is chosen by name alone: it needs a loss scale and may overflow. `tf32` is
+    float32: how a GPU multiplies it is set by `use_precision`, for training.
     """
     if name == "auto":
         fast = (
             torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_multiplies_bf16()
         )
         return torch.bfloat16 if fast else torch.float32
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    return {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def use_precision(name: str, device: torch.device) -> torch.dtype:
+    """`choose_precision` for training on `device`; also sets how this process's GPU multiplies float32.
+
+    With `tf32` factors are rounded to 10 bits, with every other name products of float32 are float32's: torch by itself
+    rounds in convolutions and not in matrix products.
+
+    Raises InputError for `tf32` on a CPU, which has no such products.
+    """
+    if name == "tf32" and device.type != "cuda":
+        raise InputError(f"training.precision tf32: only GPUs multiply so, but the device is {device}; choose fp32")
+    if device.type == "cuda":
+        _allow_tf32(name == "tf32")
+    return choose_precision(name, device)
+
+
+def precision_name(name: str, precision: torch.dtype) -> str:
+    """What a recipe's `name` came to, in words: "tf32", or the dtype's name, "float32" for example."""
+    return "tf32" if name == "tf32" else str(precision).removeprefix("torch.")
+
+
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,6 +29,8 @@ TIMEOUT_VARIABLE = "ALEXKIT_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 600.0  # longer than any checkpoint takes to write
 # gloo raises plain RuntimeErrors, which name its source files or say one of these.
 GLOO_WORDS = ("gloo", "Application timeout", "Connection closed by peer")
+# What NCCL says when another process, or the way to it, is lost; else this one's call or its card failed.
+LOST_WORDS = ("remote", "timeout", "timed out", "connection", "peer", "socket", "abort")
 ROLL_CALL_S = 3.0  # for all who have lost somebody to say that they are still there
 
 
@@ -123,6 +125,9 @@ class ProcessLayout(Layout):
         try:
             self.store, rank, _ = next(rendezvous("env://", timeout=timeout))
             require_same(self.store, rank, world, {"--columns": str(processes_per_replica), **facts})
+            if device.type == "cuda":
+                card = str(torch.cuda.get_device_properties(device).uuid)
+                require_own_cards(self.store, rank, world, card, str(device))
         except dist.DistError:
             raise ConnectionError(
                 f"process {self.rank} of {world} has not met the others within {seconds:.0f} s; start all of them, "
@@ -168,17 +173,34 @@ class ProcessLayout(Layout):
 
     @contextmanager
     def contact(self) -> Iterator[None]:
-        """Turns a process that died, failed or did not answer in time into a ConnectionError that names it."""
+        """Turns a process that died, failed or did not answer in time into a ConnectionError that names it.
+
+        Where that is not what went wrong, it is a ConnectionError with NCCL's own words.
+        """
         try:
             yield
         except RuntimeError as error:
             if not isinstance(error, dist.DistError) and not any(words in str(error) for words in GLOO_WORDS):
                 raise
-            lost = ", ".join(f"process {rank}" for rank in self._silent()) or "another process"
+            here = f"process {self.rank} of {dist.get_world_size()}"
+            lines = [line for line in str(error).splitlines() if line.strip() not in ("", "Last error:")]
+            words = lines[-1].strip() if lines else type(error).__name__
+            is_own = isinstance(error, dist.DistBackendError) and not any(
+                word in str(error).lower() for word in LOST_WORDS
+            )
+            silent = [] if is_own else self._silent()
             end_torchrun_later()
+            if is_own:
+                raise ConnectionError(f"{here}: {words}") from error
+            if not silent:
+                raise ConnectionError(
+                    f"{here} lost the others, although all of them answer: {words}; the same command continues from "
+                    "the last checkpoint"
+                ) from error
+            lost = ", ".join(f"process {rank}" for rank in silent)
             raise ConnectionError(
-                f"process {self.rank} of {dist.get_world_size()} lost {lost}, which ended, failed or did not "
-                "answer in time; the same command continues from the last checkpoint"
+                f"{here} lost {lost}, which ended, failed or did not answer in time; the same command continues from "
+                "the last checkpoint"
             ) from error
 
     def _silent(self) -> list[int]:
@@ -242,6 +264,19 @@ def require_same(store: Any, rank: int, world: int, facts: Mapping[str, str]) ->
                     f"{theirs.get(key, 'nothing')} in process {other}; start all with the same command, data and "
                     "versions"
                 )
+
+
+def require_own_cards(store: Any, rank: int, world: int, card: str, device: str) -> None:
+    """Raise InputError in all processes when two share a GPU: `card` is its UUID, `device` its name in this process."""
+    store.set(f"card-{rank}", json.dumps([card, device]))
+    owners: dict[str, int] = {}
+    for other in range(world):
+        card, device = json.loads(store.get(f"card-{other}"))
+        if (owner := owners.setdefault(card, other)) != other:
+            raise InputError(
+                f"processes {owner} and {other} are both on {device} (GPU {card}); leave out --device: each process "
+                "takes its own card, and start no more processes than there are cards"
+            )
 
 
 def make_layout(

@@ -19,7 +19,7 @@ from .checked import from_data, to_data
 from .schedule import Schedule
 from .writers import WriterName
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 
 AtLeast0 = Annotated[float, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1, le=2**31 - 1)]

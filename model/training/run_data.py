@@ -1,13 +1,11 @@
 """What a run reads: its training batches, and the split that it is validated on."""
 
 import logging
-import os
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from ...cores import num_cores
 from ...errors import InputError
 from ...pipeline import CenterCrop, Loader, TrainAugment
 from ..processes.layout import Layout
@@ -161,5 +159,4 @@ class RunData:
             drop_last=self.recipe.data.drop_last,
             on_error=self.recipe.data.on_error,
             channels_last=True,
-            num_threads=max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1),
         )

@@ -88,7 +88,12 @@ class CorruptSamples:
         )
 
 
-def find_undecodable(batches: Iterable[LocalBatch], decodes: Callable[[int], bool]) -> dict[int, str]:
-    """The samples of these batches that do not decode by themselves, with the reason in words."""
-    indices = sorted({index for batch in batches for index in batch.indices_B.tolist()})
-    return {index: "it does not decode" for index in indices if not decodes(index)}
+def find_undecodable(
+    batches: Iterable[LocalBatch], decoding_error: Callable[[int], Exception | None]
+) -> dict[int, str]:
+    """The samples of these batches that do not decode by themselves, with the reason in one line."""
+    reasons = {}
+    for index in sorted({index for batch in batches for index in batch.indices_B.tolist()}):
+        if (error := decoding_error(index)) is not None:
+            reasons[index] = f"it does not decode ({' '.join(str(error).split())[:300]})"
+    return reasons

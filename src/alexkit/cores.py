@@ -16,6 +16,11 @@ def num_cores(root: Path = Path("/")) -> int:
     return min([cores, *(math.ceil(quota) for quota in _quotas(root))])
 
 
+def own_cores() -> int:
+    """This process's part of `num_cores` where torchrun or `launch` started several on this machine; at least 1."""
+    return max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+
+
 def _quotas(root: Path) -> Iterator[float]:
     """The quotas of this process's control groups, in cores; every group above limits the ones below."""
     for folder in _group_folders(root):

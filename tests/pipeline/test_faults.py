@@ -209,21 +209,6 @@ def test_a_batch_that_was_interrupted_comes_again(draw_shards: Any, monkeypatch:
         assert torch.equal(images, images_again) and torch.equal(labels, labels_again)
 
 
-@pytest.mark.parametrize("on_error", ["raise", "replace"])
-def test_operators_that_fail_are_not_blamed_on_an_image(draw_shards: Any, on_error: str) -> None:
-    def too_large(node: Any) -> Any:
-        from nvidia.dali import fn
-
-        return fn.crop(node, crop=(1000, 1000))
-
-    options: dict[str, Any] = {"augment": EVALUATE, "operators": too_large, "on_error": on_error}
-    with (
-        Loader(draw_shards(), batch_size=8, **options) as loader,
-        pytest.raises(RuntimeError, match="failed on a batch of sound images"),
-    ):
-        list(loader)
-
-
 def edit_manifest(folder: Path, change: Any) -> None:
     data = json.loads((folder / "manifest.json").read_text())
     change(data)

@@ -5,15 +5,83 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from alexkit.pipeline import CenterCrop, Loader, TenViews, TrainAugment
+from alexkit.pipeline import (
+    CenterCrop,
+    ColorJitter,
+    Loader,
+    Mix,
+    RandomErasing,
+    RandomResizedCrop,
+    SeededRandom,
+    TenViews,
+    TrainAugment,
+)
 from alexkit.prep import ShardSet
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+from ..conftest import draw_image
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 
+def draw_oblong(number: int, label: int, size_px: int) -> NDArray[np.uint8]:
+    image = draw_image(number, label, 2 * size_px)
+    return image[:size_px, : 80 + number] if number % 2 else image[: 80 + number, :size_px]
+
+
+def same(images: Any) -> Any:
+    return images
+
+
+def noisy(images: Any, random: SeededRandom) -> Any:
+    return images * random.uniform(0.5, 1.5) + random.normal(0, 10)
+
+
+COLOR = ColorJitter(brightness=0.4, contrast=0.3, saturation=0.5, hue=0.1)
+# Beside the stored pixels a pixel may be rounded otherwise where it is resized, and again where its color is mapped.
+STEPS: dict[str, tuple[dict[str, Any], float]] = {
+    "resized crops": ({"augment": RandomResizedCrop(crop=48)}, 4.0),
+    "resized center": ({"augment": CenterCrop(crop=48, resize=56, mean="imagenet", std="imagenet")}, 4.0),
+    "resized ten views": ({"augment": TenViews(crop=40, resize=51, mean="channel")}, 4.0),
+    "color": ({"augment": TrainAugment(crop=48, jitter="off", color=COLOR, grayscale=0.3)}, 8.0),
+    "resized color": ({"augment": RandomResizedCrop(crop=48, color=COLOR)}, 8.0),
+    "erasing": ({"augment": TrainAugment(crop=48, erasing=RandomErasing(probability=0.8))}, 1e-2),
+    "mixup": ({"augment": TrainAugment(crop=48), "mix": Mix(mixup=0.4)}, 1e-2),
+    "cutmix": ({"augment": TrainAugment(crop=48), "mix": Mix(cutmix=1.0)}, 1e-2),
+    "random operators": ({"augment": TrainAugment(crop=48), "operators": noisy}, 1e-2),
+}
+
+
+@pytest.mark.parametrize(
+    "place", [pytest.param("cuda:0", marks=needs_gpu), pytest.param("cpu", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("fit", ["crop", "shorter"])
+@pytest.mark.parametrize("format", ["jpeg", "png"])
+@pytest.mark.parametrize("name", STEPS)
+def test_dali_and_the_compiled_step_agree(draw_shards: Any, place: str, fit: str, format: str, name: str) -> None:
+    """On a CPU, where DALI does every step for an operator that changes nothing, this runs the test itself."""
+    options, tolerance = STEPS[name]
+    folder = draw_shards(fit=fit, format=format, **({"draw": draw_oblong} if fit == "shorter" else {}))
+    in_dali = options if place != "cpu" else {"operators": same, **options}
+    with (
+        Loader(folder, batch_size=8, seed=4, device=place, **in_dali) as one,
+        Loader(folder, batch_size=8, seed=4, device="cpu", **options) as other,
+    ):
+        gain_C = torch.from_numpy(options["augment"].plan(ShardSet.open(folder)).normalization.gain_C)
+        for a, b in zip(one, other, strict=True):
+            assert a.images.device == torch.device(place) and torch.equal(a.indices.cpu(), b.indices)
+            torch.testing.assert_close(a.labels.cpu(), b.labels)
+            levels = (a.images.cpu() - b.images).abs() / gain_C[:, None, None]
+            # Decoders of JPEG differ by up to three levels, which colors and random operators stretch.
+            decoded = 3 * (2 if "color" in name or "operators" in name else 1) * (format == "jpeg" and place != "cpu")
+            assert levels.max() <= tolerance + decoded and levels.mean() <= 0.6
+
+
+@needs_gpu
 @pytest.mark.parametrize(("format", "size_px"), [("jpeg", 64), ("png", 64), ("raw", 64), ("raw", 57)])
 @pytest.mark.parametrize(
     "options",
@@ -47,6 +115,7 @@ def test_gpu_and_cpu_agree_within_three_gray_levels(
             assert difference.max() <= (3 if format == "jpeg" else rounding) and difference.mean() <= 0.5
 
 
+@needs_gpu
 def test_a_gpu_names_a_corrupt_image_and_goes_on(draw_shards: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(draw_shards(), tmp_path / "set"))
     index = ShardSet.open(folder).index(0)
@@ -61,6 +130,7 @@ def test_a_gpu_names_a_corrupt_image_and_goes_on(draw_shards: Any, tmp_path: Pat
     assert sorted(seen) == [index for index in range(40) if index != 3]
 
 
+@needs_gpu
 def test_pixels_do_not_depend_on_the_images_decoded_beside_them(draw_shards: Any) -> None:
     found = []
     for batch_size in (1, 5, 16):
@@ -70,6 +140,7 @@ def test_pixels_do_not_depend_on_the_images_decoded_beside_them(draw_shards: Any
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
+@needs_gpu
 def test_a_gpu_loader_resumes_bit_for_bit(draw_shards: Any) -> None:
     with Loader(draw_shards(), batch_size=8, augment=TrainAugment(crop=56), device="cuda:0") as loader:
         whole = [batch.images for batch in loader]
@@ -79,6 +150,7 @@ def test_a_gpu_loader_resumes_bit_for_bit(draw_shards: Any) -> None:
             assert all(torch.equal(a, b) for a, b in zip(rest, whole[step:], strict=True))
 
 
+@needs_gpu
 def test_decoding_does_not_race_with_the_step_that_uses_it(draw_shards: Any) -> None:
     """The host never waits here, so that decoding runs into the steps if anything lets it."""
     with Loader(draw_shards(num_samples=96), batch_size=32, augment=TrainAugment(crop=56), device="cuda:0") as loader:

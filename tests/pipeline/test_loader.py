@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from alexkit.pipeline import Batch, CenterCrop, Loader, TenViews, TrainAugment
+from alexkit.pipeline import Batch, CenterCrop, Loader, TenViews, TrainAugment, flow
 from alexkit.prep import ShardSet
 
 TRAIN = TrainAugment(crop=56)
@@ -313,3 +313,19 @@ def test_a_mean_is_taken_from_statistics_without_their_shard_set(draw_shards: An
         with Loader(val, batch_size=6, augment=CenterCrop(crop=24, mean_from=mean_from)) as loader:
             given.append(next(iter(loader)).images)
     assert torch.equal(*given)
+
+
+def test_a_loader_leaves_the_other_processes_of_a_machine_their_cores(
+    draw_shards: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, new_backend = [], flow.new_backend
+
+    def seen(plan: Any, data: Any, options: Any) -> Any:
+        found.append(options.num_threads)
+        return new_backend(plan, data, options)
+
+    monkeypatch.setattr(flow, "new_backend", seen)
+    monkeypatch.setattr("alexkit.cores.num_cores", lambda: 9)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    Loader(draw_shards(), batch_size=8, augment=TRAIN).close()
+    assert found == [2]

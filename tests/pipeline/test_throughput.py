@@ -1,8 +1,9 @@
 from typing import Any
 
 import pytest
+import torch
 
-from alexkit.pipeline import CenterCrop, TrainAugment, measure_throughput
+from alexkit.pipeline import CenterCrop, TrainAugment, measure_throughput, throughput
 from alexkit.pipeline.throughput import Throughput
 
 
@@ -13,6 +14,18 @@ def test_every_stage_is_measured(draw_shards: Any, format: str, augment: Any) ->
     assert min(result.reading, result.graph, result.loader) > 0
     assert (result.decoding is None) == (format == "raw")
     assert result.lines()[-1] == result.limit()
+
+
+def test_a_batch_counts_when_the_gpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    class Stream:
+        def synchronize(self) -> None:
+            events.append("waited")
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    throughput._rate(lambda: events.append("asked"), 8, 0.0, torch.device("cuda:0"))
+    assert events == ["asked", "waited"] * (throughput.BATCHES_AHEAD + 1)
 
 
 def test_a_remote_set_is_refused() -> None:

@@ -1,7 +1,8 @@
 """Features of whole shard sets, computed once and kept in the run folder.
 
-`RUN/features/LAYER-WEIGHTS-SET.npy`: float16 (samples, units) by image index, for the last hidden layer and the center
-crop; WEIGHTS and SET begin the hashes of the weights and of the set's shards.
+`RUN/features/LAYER-WEIGHTS-SET-PRECISION.npy`: float16 (samples, units) by image index, for the last hidden layer and
+the center crop; WEIGHTS and SET begin the hashes of the weights and of the set's shards, PRECISION is the dtype of the
+network's products, which `auto` chooses by the device.
 """
 
 import hashlib
@@ -76,7 +77,8 @@ def kept_file(network: TrainedNetwork, shard_set: ShardSet, name: str, suffix: s
         return None
     folder = network.origin.path / FOLDER
     folder.mkdir(exist_ok=True)
-    return folder / f"{name}-{network.origin.sha256[:16]}-{_fingerprint(shard_set)[:16]}{suffix}"
+    precision = str(network.precision).removeprefix("torch.")
+    return folder / f"{name}-{network.origin.sha256[:16]}-{_fingerprint(shard_set)[:16]}-{precision}{suffix}"
 
 
 def compute_features(

@@ -51,10 +51,12 @@ def test_the_rate_is_the_share_of_zeroed_units(rate: float) -> None:
     assert abs(kept_units(key(), 1, 0, 4096, rate).double().mean() - (1 - rate)) < 0.005
 
 
-@pytest.mark.parametrize("step", [0, 1, 450_000, 2**40])
-def test_a_step_that_is_a_tensor_draws_the_same(step: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "step"), [(3, 0), (3, 1), (3, 450_000), (3, 2**40), (2**63 - 1, 1), (2**63, 1), (2**64 - 1, 1)]
+)
+def test_a_step_that_is_a_tensor_draws_the_same(seed: int, step: int) -> None:
     indices = torch.tensor([0, 1, 1_281_166])
-    keys = [MaskKey(seed=3, step=given, indices_N=indices) for given in (step, torch.tensor(step))]
+    keys = [MaskKey(seed=seed, step=given, indices_N=indices) for given in (step, torch.tensor(step))]
     assert torch.equal(*(kept_units(one, 6, 5, 4096, 0.5) for one in keys))
 
 

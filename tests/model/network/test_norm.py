@@ -28,7 +28,7 @@ def test_float32_agrees_with_the_printed_formula(
     groups: int, alpha: float, k: float, beta: float, scale: float, by_band: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if by_band:
-        monkeypatch.setattr(norm, "_compiled", norm._by_band)
+        monkeypatch.setattr(norm, "_compiled", norm.by_band)
     x = torch.randn(2, 24, 7, 9, generator=torch.Generator().manual_seed(0)) * scale
     settings = {"size": 5, "alpha": alpha, "beta": beta, "k": k, "groups": groups}
     expected = printed_formula(x, **settings)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def test_the_backward_pass_is_the_derivative(
     relu: bool, beta: float, by_band: bool, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if by_band:
-        monkeypatch.setattr(norm, "_compiled", norm._by_band)
+        monkeypatch.setattr(norm, "_compiled", norm.by_band)
     layer = ResponseNorm(6, size=size, alpha=1e-2, beta=beta, k=2.0, groups=2, relu=relu).double()
     x = torch.randn(2, 6, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 5
     assert torch.autograd.gradcheck(layer, (x.requires_grad_(),))

@@ -1,11 +1,22 @@
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from alexkit.model.network.precision import GROWTH_STEPS, LossScale, choose_device, choose_precision, use_device
+from alexkit.model.network import precision as device_and_format
+from alexkit.model.network.precision import (
+    GROWTH_STEPS,
+    LossScale,
+    choose_device,
+    choose_precision,
+    precision_name,
+    use_device,
+    use_precision,
+)
 from alexkit.model.network.tables import wiring
 from alexkit.model.processes.layout import Layout
 from alexkit.model.runs.load import load_recipe
@@ -34,7 +45,8 @@ def learner(precision: torch.dtype) -> Learner:
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+    ("name", "dtype"),
+    [("fp32", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
 )
 def test_a_precision_is_what_its_name_says(name: str, dtype: torch.dtype) -> None:
     assert choose_precision(name, CPU) == dtype
@@ -44,6 +56,61 @@ def test_a_precision_is_what_its_name_says(name: str, dtype: torch.dtype) -> Non
 def test_devices_that_are_not_there_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"--device {name}: "):
         choose_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "device"),
+    [("cuda", "1", "cuda:1"), ("cuda", None, "cuda:2"), ("auto", "1", "cuda:1"), ("auto", None, "cuda:0")],
+)
+def test_each_of_several_processes_takes_its_own_gpu(
+    name: str, rank: str | None, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert choose_device(name) == torch.device(device)
+
+
+@pytest.fixture
+def a_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """What is set for a GPU, without one; forgotten afterwards."""
+    card = torch.device("cuda:0")
+    monkeypatch.setattr(device_and_format, "choose_device", lambda name: card)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    yield card
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+def test_a_gpu_in_use_gives_the_same_bits_every_time(a_card: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
+    use_device("cuda:0")
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # what the user chose
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    use_device("cuda:0")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("fp32", False), ("tf32", True), ("bf16", False), ("fp16", False)])
+def test_only_tf32_rounds_the_factors_of_float32_products(a_card: torch.device, name: str, allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    use_device("cuda:0")
+    assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+    assert use_precision(name, a_card) == choose_precision(name, a_card)
+    assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == allowed
+
+
+def test_tf32_is_refused_on_a_cpu_and_has_its_own_name() -> None:
+    with pytest.raises(ValueError, match=r"training\.precision tf32: only GPUs .* the device is cpu; choose fp32"):
+        use_precision("tf32", CPU)
+    names = [precision_name(name, choose_precision(name, CPU)) for name in ("tf32", "fp32", "bf16")]
+    assert names == ["tf32", "float32", "bfloat16"]
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
+from alexkit.model.processes import layout as layout_module
 from alexkit.model.processes.launch import _free_port
-from alexkit.model.processes.layout import check_processes
+from alexkit.model.processes.layout import ProcessLayout, check_processes, require_own_cards
 
 SCRIPT = Path(__file__).with_name("column_script.py")
 STEPS = 20
@@ -187,3 +189,47 @@ def test_a_gradient_that_overflows_in_one_process_halves_the_scale_in_all(run: R
 def test_layouts_that_cannot_be_are_refused(world: int, per_replica: int, columns: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         check_processes(world, per_replica, columns)
+
+
+def test_two_processes_on_one_card_are_refused_in_both_by_name() -> None:
+    cards = [("GPU-1", "cuda:0"), ("GPU-2", "cuda:1"), ("GPU-1", "cuda:0")]
+    store = dist.HashStore()
+    for rank, card in enumerate(cards[1:], 1):
+        store.set(f"card-{rank}", json.dumps(card))
+    with pytest.raises(ValueError, match=r"processes 0 and 2 are both on cuda:0 \(GPU GPU-1\); leave out --device"):
+        require_own_cards(store, 0, 3, *cards[0])
+
+
+def test_cards_of_one_number_on_two_machines_are_two() -> None:
+    store = dist.HashStore()
+    store.set("card-0", json.dumps(["GPU-1", "cuda:0"]))
+    require_own_cards(store, 1, 2, "GPU-2", "cuda:0")
+
+
+NCCL = "NCCL error in: ProcessGroupNCCL.cpp:3356, {}, NCCL version 2.27.5\n{}"
+SHARED = "Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 1b000"
+INVALID = NCCL.format("invalid usage", f"ncclInvalidUsage: invalid usage.\nLast error:\n{SHARED}\n")
+REMOTE = NCCL.format("remote process exited", "ncclRemoteError: a remote process exited.\nLast error:\n")
+LATE = "Watchdog caught collective operation timeout: WorkNCCL(SeqNum=1) ran for 600000 milliseconds"
+
+
+@pytest.mark.parametrize(
+    ("text", "silent", "words"),
+    [
+        (INVALID, [0], f"process 1 of 2: {SHARED}$"),
+        (NCCL.format("unhandled cuda error", "Last error:\n"), [0], "process 1 of 2: NCCL error in: .* cuda error"),
+        (REMOTE, [0], "process 1 of 2 lost process 0, which ended, failed or did not answer in time; the same"),
+        (LATE, [0], "process 1 of 2 lost process 0, which ended"),
+        (LATE, [], "process 1 of 2 lost the others, although all of them answer: Watchdog .*; the same command"),
+    ],
+)
+def test_what_nccl_says_is_not_taken_for_a_lost_process_unless_it_is(
+    text: str, silent: list[int], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ProcessLayout.__new__(ProcessLayout)
+    own.rank = 1
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(ProcessLayout, "_silent", lambda self: silent)
+    monkeypatch.setattr(layout_module, "end_torchrun_later", lambda: None)
+    with pytest.raises(ConnectionError, match=words), own.contact():
+        raise dist.DistBackendError(text)

@@ -1,13 +1,16 @@
 """The same laws where a GPU is; skipped, visibly, elsewhere."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from alexkit.model.gpu.available import kernels_run
 from alexkit.model.network import norm
+from alexkit.model.network.precision import use_device, use_precision
 from alexkit.model.network.tables import wiring
 from alexkit.model.processes.layout import Layout
 from alexkit.model.runs.load import load_recipe
@@ -18,10 +21,10 @@ from alexkit.pipeline import Batch
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 
-def batch(device: str) -> Batch:
+def batch(device: str, px: int = 224) -> Batch:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(16) % 4
-    images = torch.randn(16, 3, 224, 224, generator=generator) * 60 + 20 * labels[:, None, None, None]
+    images = torch.randn(16, 3, px, px, generator=generator) * 60 + 20 * labels[:, None, None, None]
     return Batch(
         images=images.contiguous(memory_format=torch.channels_last).to(device),
         labels=labels.to(device),
@@ -38,13 +41,39 @@ def losses(device: str, precision: torch.dtype) -> list[float]:
     return [learner.train_step(batch(device), 0.001).loss for _ in range(4)]
 
 
-# TF32 and bfloat16 keep 10 and 7 bits of every factor; four steps add up what they lose.
-@pytest.mark.parametrize(
-    ("precision", "tolerance"), [(torch.float32, 0.01), (torch.bfloat16, 0.05), (torch.float16, 0.05)]
-)
-def test_a_gpu_learns_as_a_cpu_does(precision: torch.dtype, tolerance: float) -> None:
+# TF32 and float16 keep 10 bits of every factor, bfloat16 7; four steps add up what they lose.
+@pytest.mark.parametrize(("name", "tolerance"), [("fp32", 0.001), ("tf32", 0.01), ("bf16", 0.05), ("fp16", 0.05)])
+def test_a_gpu_learns_as_a_cpu_does(name: str, tolerance: float) -> None:
     expected = losses("cpu", torch.float32)
+    precision = use_precision(name, use_device("cuda:0"))
     assert losses("cuda:0", precision) == pytest.approx(expected, rel=tolerance)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_six_steps_are_three_and_a_checkpoint_and_three_to_every_bit(precision: torch.dtype, tmp_path: Path) -> None:
+    assert_resumes(use_device("cuda:0"), "quick", precision, tmp_path)
+
+
+def assert_resumes(device: torch.device, name: str, precision: torch.dtype, folder: Path) -> None:
+    recipe = load_recipe(name, ["training.batch_size=16"])
+    table = wiring(recipe.network)
+    images = batch(str(device), table.input_px)
+
+    def learner() -> Learner:
+        return Learner(recipe, table, 4, layout=Layout(table.columns), device=device, precision=precision)
+
+    whole, first, second = learner(), learner(), learner()
+    expected = [whole.train_step(images, 0.001).loss for _ in range(6)]
+    found = [first.train_step(images, 0.001).loss for _ in range(3)]
+    for part, tensors in (("weights", first.whole_weights()), ("momentum", first.whole_momentum())):
+        save_file({key: x.detach().cpu().contiguous() for key, x in tensors.items()}, folder / part)
+    second.load(load_file(folder / "weights"), load_file(folder / "momentum"))
+    second.step = 3
+    found += [second.train_step(images, 0.001).loss for _ in range(3)]
+    assert found == expected
+    for given in ("whole_weights", "whole_momentum"):
+        theirs = getattr(second, given)()
+        assert all(torch.equal(x, theirs[key]) for key, x in getattr(whole, given)().items()), given
 
 
 def test_the_host_waits_once_in_a_step() -> None:
@@ -72,7 +101,7 @@ def test_kernels_normalize_as_torchs_operations_do(dtype: torch.dtype, maps: int
     generator = torch.Generator().manual_seed(0)
     x, g = (torch.randn(1001, maps, generator=generator).to("cuda:0", dtype) * scale for scale in (30, 1))
     for gradient in (None, g):
-        found, expected = norm._by_triton(x, gradient, constants), norm._by_band(x, gradient, constants)
+        found, expected = norm._by_triton(x, gradient, constants), norm.by_band(x, gradient, constants)
         places = {torch.float32: 1e-4, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
         torch.testing.assert_close(found, expected, rtol=places, atol=1e-3)
 

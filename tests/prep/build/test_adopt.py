@@ -197,7 +197,7 @@ def test_images_of_another_format_than_their_name_are_taken_where_they_load(
             pixels = np.asarray(Image.open(file).convert("RGB"))
             assert (next(iter(loader)).images[1].permute(1, 2, 0).numpy() == pixels).all()
         else:
-            with pytest.raises(ValueError, match=r"'b' at offset 4608: DALI does not decode it, although its checksum"):
+            with pytest.raises(ValueError, match=r"'b' at offset 4608: it does not decode \(.*\), although its c"):
                 list(loader)
     monkeypatch.undo()
     assert [finding.key for finding in verify_set(adopted, depth="decode")] == ([] if is_taken else ["b"])
