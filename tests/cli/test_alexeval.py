@@ -295,8 +295,9 @@ def test_the_nearest_neighbor_of_a_training_image_is_itself(shards: Path, runs: 
         batch = next(iter(loader))
     Image.fromarray(batch.images[0].permute(1, 2, 0).numpy()).save(tmp_path / "first.png")
     words = ["--shards", shards, "--count", 3, "--json", "--picture", tmp_path / "n.png"]
-    result = call("neighbors", "-q", runs[0], tmp_path / "first.png", tmp_path / "none.jpg", *words)
-    assert result.exit_code == 1 and "none.jpg: no such file or folder" in result.stderr, result.output
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    result = call("neighbors", "-q", runs[0], tmp_path / "first.png", tmp_path / "bad.jpg", *words)
+    assert result.exit_code == 1 and "bad.jpg: " in result.stderr, result.output
     found = json.loads(result.stdout)["neighbors"]
     assert found[0]["key"] == batch.keys[0] and len(found) == 3
     assert found[0]["distance"] < 0.5 * found[1]["distance"]
