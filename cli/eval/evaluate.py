@@ -131,7 +131,7 @@ def evaluate(
         return
     say = note if as_json else click.echo  # stdout is for the numbers alone
     if as_json:
-        click.echo(json.dumps(result.metrics(), indent=1))
+        click.echo(json.dumps(result.metrics()))
     elif result.num_labeled:
         click.echo("\n".join(table(result)))
     for words in result.notes:
