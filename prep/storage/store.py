@@ -155,8 +155,8 @@ class ObjectStore:
         num_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
         if num_bytes > self.url.max_put_bytes:
             raise InputError(
-                f"{self.url / name}: {num_bytes} bytes, and the store takes {self.url.max_put_bytes} in one request; make "
-                "smaller shards (--images-per-shard)"
+                f"{self.url / name}: {num_bytes} bytes, and the store takes {self.url.max_put_bytes} in one request; "
+                "make smaller shards (--images-per-shard)"
             )
         data = content.read_bytes() if isinstance(content, Path) else content
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
