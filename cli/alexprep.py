@@ -12,10 +12,11 @@ from .prep.push import push
 from .prep.repair import repair
 from .prep.shard import shard
 from .prep.verify import verify
+from .streams import Program
 from .terminal import GROUP_SETTINGS, version_option
 
 
-@click.group(context_settings=GROUP_SETTINGS)
+@click.group(cls=Program, context_settings=GROUP_SETTINGS)
 @version_option
 def alexprep() -> None:
     """Prepare images: shards, statistics, checks."""

@@ -1,11 +1,13 @@
 """A command with verbs beside it: what is no verb goes to the default command."""
 
 import difflib
-from pathlib import Path
+import os
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
+
+from .streams import Program
 
 
 class _Nameless(click.Context):
@@ -16,7 +18,12 @@ class _Nameless(click.Context):
         return self.parent.command_path if self.parent else super().command_path
 
 
-class DefaultGroup(click.Group):
+def _exists(word: str) -> bool:
+    """Whether there is a file or folder of that name; False also for what can be none, a word of 300 letters."""
+    return os.path.exists(word)  # noqa: PTH110 - Path.exists raises for those
+
+
+class DefaultGroup(Program):
     """A group whose `default` command takes every command line that does not begin with another command's name.
 
     So `alextrain --shards S` and `alextrain recipes` live side by side. A file or folder that is called like a
@@ -33,7 +40,7 @@ class DefaultGroup(click.Group):
         if ctx.resilient_parsing and not args:
             return super().parse_args(ctx, args)  # the shell completes the first word, which may be a verb
         own = {name for option in self.get_params(ctx) for name in option.opts}
-        if args and args[0] not in self.commands and not args[0].startswith("-") and not Path(args[0]).exists():
+        if args and args[0] not in self.commands and not args[0].startswith("-") and not _exists(args[0]):
             meant = difflib.get_close_matches(args[0], self.commands, n=1, cutoff=0.75)
             if meant:
                 raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{meant[0]}'?", ctx)

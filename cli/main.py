@@ -5,10 +5,11 @@ import click
 from .alexeval import alexeval
 from .alexprep import alexprep
 from .alextrain import alextrain
+from .streams import Program
 from .terminal import GROUP_SETTINGS, version_option
 
 
-@click.group(context_settings=GROUP_SETTINGS)
+@click.group(cls=Program, context_settings=GROUP_SETTINGS)
 @version_option
 def alexkit() -> None:
     """ImageNet to shards, shards to batches, and the two-column AlexNet of 2012."""

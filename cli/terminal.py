@@ -199,7 +199,16 @@ def words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         room = "; make room, the same command continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return f"{error.filename}: {error.strerror}{room}"
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _is_somewhere():
+        return "the current folder was removed or moved away; change to one that is there, with cd"
     return (explain(error) if isinstance(error, ImportError) else None) or str(error) or repr(error)
+
+
+def _is_somewhere() -> bool:
+    try:
+        return bool(Path.cwd())
+    except OSError:
+        return False
 
 
 @contextmanager

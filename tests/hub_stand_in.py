@@ -1,11 +1,13 @@
 """A stand-in for the API of the Hugging Face Hub: repositories in memory, on a port that the system chooses."""
 
 import base64
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 
 class Hub(ThreadingHTTPServer):
@@ -31,7 +33,20 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.startswith("/api/whoami"):
             return self._answer({"name": "me", "type": "user", "orgs": []})
+        repository = "/".join(
+            self.path.removeprefix("/api").removeprefix("/datasets").removeprefix("/models").split("/")[1:3]
+        )
+        if self.path.startswith("/api/") and repository in self.server.private:
+            paths = [path for name, path in self.server.files if name == repository]
+            if "/tree/" in self.path:
+                return self._answer([{"type": "file", "path": path, "size": 1, "oid": "0" * 40} for path in paths])
+            return self._answer({"id": repository, "siblings": [{"rfilename": path} for path in paths]})
+        content = self.server.files.get((repository, unquote(self.path.partition("/resolve/main/")[2])))
+        if content is not None:
+            return self._send(content, 200, "application/octet-stream")
         return self._answer({"error": "not here"}, 404)
+
+    do_HEAD = do_GET
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -74,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
                 value = entry["value"]
                 if entry["key"] == "file":
                     self.server.files[repository, value["path"]] = base64.b64decode(value["content"])
+                elif entry["key"] == "deletedFile":
+                    del self.server.files[repository, value["path"]]
                 elif entry["key"] == "lfsFile":
                     self.server.files[repository, value["path"]] = self.server.blobs[value["oid"]]
             commit = {"commitOid": "0" * 40, "commitUrl": f"{self.server.address}/datasets/{repository}/commit/0"}
@@ -85,12 +102,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({})
 
     def _answer(self, data: object, status: int = 200, kind: str = "application/json") -> None:
-        content = json.dumps(data).encode()
+        self._send(json.dumps(data).encode(), status, kind)
+
+    def _send(self, content: bytes, status: int, kind: str) -> None:
         self.send_response(status)
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        if status == 404:
+            self.send_header("X-Error-Code", "RepoNotFound")
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import click
 
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN, cache_options
-from ..terminal import examples, note, one_line_errors, progress
+from ..terminal import examples, note, one_line_errors, progress, warn
 from .options import PATH, NetworkChoice, json_option, network_options, require_file, require_folder, split_option
 
 if TYPE_CHECKING:
@@ -131,11 +131,11 @@ def evaluate(
         return
     say = note if as_json else click.echo  # stdout is for the numbers alone
     if as_json:
-        click.echo(json.dumps(result.metrics(), indent=1))
+        click.echo(json.dumps(result.metrics()))
     elif result.num_labeled:
         click.echo("\n".join(table(result)))
     for words in result.notes:
-        note(words)
+        warn(words)
     if predictions:
         write_predictions(predictions, result, numbers_C)
         say(f"predictions: {predictions}")

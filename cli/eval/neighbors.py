@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ...errors import InputError
-from ..terminal import examples, note, one_line_errors, progress
+from ..terminal import examples, one_line_errors, progress, warn
 from .options import (
     PATH,
     NetworkChoice,
@@ -63,7 +63,7 @@ def neighbors(
     answers = list(answer_images(network, found, batch_size=choice.batch_size, with_features=True))
     for answer in answers:
         if answer.error:
-            note(f"{answer.name}: {answer.error}")
+            warn(f"{answer.name}: {answer.error}")
     readable = [answer for answer in answers if answer.features_D is not None]
     if not readable:
         raise InputError(f"no image could be read; the reason{'s' * (len(found) > 1)} above")

@@ -7,7 +7,7 @@ import click
 
 from ...errors import InputError
 from ..locations import SHARDS_TO_TRAIN
-from ..terminal import examples, note, one_line_errors
+from ..terminal import examples, one_line_errors, warn
 from .options import PATH, NetworkChoice, json_option, network_options, require_file, run_argument
 
 
@@ -51,7 +51,7 @@ def predict(
     for answer in answer_images(network, found, batch_size=choice.batch_size):
         if answer.probabilities_C is None:
             failed += 1
-            note(f"{answer.name}: {answer.error}")
+            warn(f"{answer.name}: {answer.error}")
             continue
         best = np.argsort(-answer.probabilities_C, kind="stable")[:top]
         pairs = [(names[k], float(answer.probabilities_C[k])) for k in best]

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ from .options import PATH, checkpoint_option, run_argument
 def push(run: Path, name: str, public: bool, metrics: Path | None, checkpoint: str | int) -> None:
     """Upload RUN to the Hugging Face Hub, private by default.
 
-    Sent are the recipe, one checkpoint, the log, the pictures, and a card made from the metrics. What arrives is a run
-    folder: 'hf download' brings one that alexeval reads and alextrain resumes.
+    Sent are the recipe, one checkpoint in place of others that are there, the log, the pictures, and a card made from
+    the metrics; a README.md of your own stays. What arrives is a run folder: 'hf download' brings one that alexeval
+    reads and alextrain resumes.
     """
-    from ...hub import push_folder
+    from ...hub import CARD, fetch, files_there, push_folder
     from ...model.evaluation.load import choose_checkpoint
-    from ...model.evaluation.report.card import model_card
+    from ...model.evaluation.report.card import is_our_card, model_card
     from ...model.runs.run import CHECKPOINTS, CONFIG, LOG, PICTURES, RESULT, STATISTICS, Run
 
     opened = Run.open(run)
@@ -47,8 +49,17 @@ def push(run: Path, name: str, public: bool, metrics: Path | None, checkpoint: s
     if is_set("quiet"):
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
     if_interrupted("what was sent is kept at the Hub; the same command goes on")
-    files = [CONFIG, STATISTICS, LOG, RESULT, *PICTURES, f"{CHECKPOINTS}/{chosen.folder.name}/*"]
-    click.echo(push_folder(run, name, kind="model", public=public, card=card, patterns=files))
+    there = files_there(name, kind="model")
+    shown: str | None = card
+    with tempfile.TemporaryDirectory(prefix="alexkit-push-") as folder:
+        if CARD in there and not is_our_card(fetch(name, CARD, Path(folder), kind="model").read_bytes()):
+            logging.getLogger("alexkit").warning("%s: its %s was not made by alexkit and stays as it is", name, CARD)
+            shown = None
+    sent = f"{CHECKPOINTS}/{chosen.folder.name}/"
+    files = [CONFIG, STATISTICS, LOG, RESULT, *PICTURES, *(f"{sent}{path.name}" for path in chosen.folder.iterdir())]
+    # Of several checkpoints the newest would be read, which the card may not describe.
+    old = [path for path in there if path.startswith(f"{CHECKPOINTS}/") and not path.startswith(sent)]
+    click.echo(push_folder(run, name, kind="model", public=public, card=shown, files=files, delete=old))
 
 
 def _read(path: Path, run: Path, checkpoint: Path) -> dict[str, Any]:

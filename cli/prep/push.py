@@ -2,13 +2,19 @@
 
 import logging
 import os
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..locations import copy_of
 from ..terminal import examples, if_interrupted, is_set, one_line_errors
 from .arguments import named_or_default, sets_of
+
+if TYPE_CHECKING:
+    from ...prep import ShardSet
 
 
 @click.command(epilog=examples("alexprep push my-name/my-images", "alexprep push shards/val my-name/my-images"))
@@ -20,14 +26,13 @@ def push(words: tuple[str, ...], public: bool) -> None:
 
     SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
 
-    A card is made from the manifests. sources.jsonl goes along, since the manifests hold its hash; where it names files
-    of this machine by whole paths, a warning says so before anything is sent. An interrupted upload goes on by the same
-    command.
+    A card is made from the manifests, also of splits that are there already; a README.md of your own stays. Tars of an
+    earlier set of the same split that SHARDS does not have are removed. sources.jsonl goes along, since the manifests
+    hold its hash; where it names files of this machine by whole paths, a warning says so before anything is sent. An
+    interrupted upload goes on by the same command.
     """
-    from ...hub import push_folder
+    from ...hub import files_there, push_folder
     from ...prep import ShardSet
-    from ...prep.format.dataset_card import dataset_card
-    from ...prep.format.source_table import SOURCES_NAME
 
     if len(words) > 2:
         raise click.UsageError(f"name SHARDS and ORG/NAME, not {len(words)} things: {' '.join(words)}")
@@ -35,21 +40,66 @@ def push(words: tuple[str, ...], public: bool) -> None:
     shards = named_or_default(words[:-1])
     folders = sets_of(shards if isinstance(shards, Path) else copy_of(shards, click.get_current_context()))
     shard_sets = [ShardSet.open(folder) for folder in folders]
-    card = dataset_card(shard_sets, name)
     for folder in folders:
         _warn_of_whole_paths(folder)
     if is_set("quiet"):
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
     if_interrupted("what was sent is kept at the Hub; the same command goes on")
+    there = files_there(name, kind="dataset")
+    card = _card(shard_sets, name, there)
     for shard_set in shard_sets:
         split = shard_set.manifest.split
-        files = ["manifest.json", "index.bin", SOURCES_NAME, "statistics.npz", "quarantine.jsonl"]
-        files += [shard.name for shard in shard_set.manifest.shards]
-        files += [f"{Path(shard.name).stem}.idx" for shard in shard_set.manifest.shards]
+        files = _files_of(shard_set)
+        old = [path.removeprefix(f"{split}/") for path in there if path.startswith(f"{split}/")]
         address = push_folder(
-            shard_set.folder, name, kind="dataset", public=public, card=card, patterns=files, into=split
+            shard_set.folder,
+            name,
+            kind="dataset",
+            public=public,
+            card=card,
+            files=files,
+            into=split,
+            delete=[file for file in old if file.endswith((".tar", ".idx")) and file not in files],
         )
     click.echo(address)
+
+
+def _files_of(shard_set: "ShardSet") -> list[str]:
+    """The names of all files that a set may have."""
+    from ...prep.format.source_table import SOURCES_NAME
+
+    files = ["manifest.json", "index.bin", SOURCES_NAME, "statistics.npz", "quarantine.jsonl"]
+    files += [shard.name for shard in shard_set.manifest.shards]
+    return files + [f"{Path(shard.name).stem}.idx" for shard in shard_set.manifest.shards]
+
+
+def _card(shard_sets: Sequence["ShardSet"], name: str, there: Sequence[str]) -> str | None:
+    """The card of all splits, those at the Hub too; None where the repository has one that is not ours."""
+    from ...hub import CARD, fetch
+    from ...prep import Manifest, ShardSet
+    from ...prep.format.dataset_card import dataset_card, is_our_card
+    from ...prep.format.shard_set import SPLITS
+    from ...prep.storage import StoreUrl
+
+    of_split = {one.manifest.split: one for one in shard_sets}
+    with tempfile.TemporaryDirectory(prefix="alexkit-push-") as folder:
+        if CARD in there and not is_our_card(fetch(name, CARD, Path(folder), kind="dataset")):
+            logging.getLogger("alexkit").warning(
+                "%s: its %s was not made by alexkit and stays as it is; 'datasets' may not find the splits by it",
+                name,
+                CARD,
+            )
+            return None
+        for split in SPLITS:
+            if split not in of_split and f"{split}/manifest.json" in there:
+                for file in ("manifest.json", "index.bin"):  # in the index is seen whether images have extras
+                    if f"{split}/{file}" in there:
+                        fetch(name, f"{split}/{file}", Path(folder), kind="dataset")
+                url = StoreUrl("hf", "datasets", f"{name}/{split}")
+                of_split[split] = ShardSet(
+                    folder=Path(folder, split), manifest=Manifest.read(Path(folder, split)), url=url
+                )
+        return dataset_card([of_split[split] for split in SPLITS if split in of_split], name)
 
 
 def _warn_of_whole_paths(folder: Path) -> None:

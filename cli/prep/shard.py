@@ -28,7 +28,8 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     if value is None:
         return None
     number, slash, count = value.partition("/")
-    if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
+    digits = all(len(word) < 10 and word.isascii() and word.isdecimal() for word in (number, count))
+    if not (slash and digits and int(number) < int(count)):
         raise click.BadParameter(f"expected I/N with I from 0 to N - 1, as 0/4, got {value!r}")
     return int(number), int(count)
 

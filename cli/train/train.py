@@ -93,7 +93,10 @@ def _name_below_runs(context: click.Context, parameter: click.Parameter, value: 
 @click.option("--dry-run", "only_forecast", is_flag=True, help="Print sizes and a measured forecast; keep nothing.")
 @click.option("--bench-data", "only_loading", is_flag=True, help="Measure loading, name the limit; train nothing.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as JSON: of the run, or of the two options above."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the result as JSON: of the run, or of the two options above; of --seeds a line each, then that of all.",
 )
 @one_line_errors
 def train(
@@ -121,6 +124,8 @@ def train(
     if change and (restart or only_forecast or only_loading or not overrides):
         raise click.UsageError("--change goes with --set KEY=VALUE, and not with --restart, --dry-run or --bench-data")
     chosen, history, folder = _recipe(recipe, name, runs, overrides, change)
+    if (only_loading or only_forecast) and (seeds > 1 or restart):
+        raise click.UsageError("--dry-run and --bench-data train nothing; leave out --seeds and --restart")
     if only_loading:
         if columns > 1 or only_forecast:
             raise click.UsageError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
@@ -162,7 +167,9 @@ def train(
     from ..eval.evaluate import evaluate
 
     words = ["--shards", str(shards), "--split", split, "--device", device, *map(str, folders.values())]
-    evaluate.main([*words, "--json"] if as_json else words, standalone_mode=False)
+    # As a part of this command: with its -q, -v and --debug, and the addresses that its folders stand for.
+    arguments = [*words, "--json"] if as_json else words
+    evaluate.main(arguments, standalone_mode=False, parent=click.get_current_context())
 
 
 def _require_train(shards: Path) -> None:

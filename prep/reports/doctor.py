@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def examine(out: Path) -> list[Check]:
     """All checks; `out` is where shards would go."""
     checks = [_python(), *map(check_base_library, needed_libraries()), *map(check_optional_library, OPTIONAL_LIBRARIES)]
     driver = check_driver()
-    checks += [driver, *_dali(torch_cuda())]
+    checks += [driver, *check_installed(), *_dali(torch_cuda())]
     if driver.found and not driver.fix:
         checks.append(check_cuda(torch_cuda(), dali_wheels(), driver_version(driver)))
     return [*checks, _open_files(), _shared_memory(), check_disk(out)]
@@ -104,19 +105,53 @@ def check_optional_library(distribution: str) -> Check:
 def _version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    except (importlib.metadata.PackageNotFoundError, OSError, ValueError, KeyError, TypeError):
+        return None  # or its installation is not whole
 
 
 def torch_cuda() -> str | None:
     """The CUDA version that PyTorch is built for, e.g. "12.8"; None for a CPU build or no PyTorch. Imports nothing."""
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        return None
-    found = re.search(
-        r"^cuda\b[^=\n]*= *'([\d.]+)'", (Path(spec.origin).with_name("version.py")).read_text(), re.MULTILINE
-    )
+    try:
+        spec = importlib.util.find_spec("torch")
+        if spec is None or spec.origin is None:
+            return None
+        text = Path(spec.origin).with_name("version.py").read_text("utf-8", "replace")
+    except (OSError, ValueError):
+        return None  # `check_installed` names it
+    found = re.search(r"^cuda\b[^=\n]*= *'([\d.]+)'", text, re.MULTILINE)
     return found.group(1) if found else None
+
+
+def check_installed() -> list[Check]:
+    """Installations that are not whole, as an interrupted pip leaves them; nothing when there are none."""
+    checks = []
+    for distribution in importlib.metadata.distributions():
+        if _name(distribution) is None:
+            path = getattr(distribution, "_path", "a package")
+            found, fix = f"{path} does not name its package", f"rm -r {shlex.quote(str(path))}"
+            checks.append(Check(name="packages", found=found, fix=fix))
+    try:
+        spec = importlib.util.find_spec("torch")
+        if spec and spec.origin and not Path(spec.origin).with_name("version.py").is_file():
+            raise FileNotFoundError("its version.py is missing")
+    except (OSError, ValueError) as error:
+        fix = "pip install --force-reinstall torch"
+        checks.append(Check(name="torch", found=f"not whole: {error}", fix=fix))
+    return checks
+
+
+def _name(distribution: importlib.metadata.Distribution) -> str | None:
+    """The name in an installed package's metadata, lower case; None where it has none or that cannot be read."""
+    try:
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    except (OSError, ValueError):
+        return None
+    found = re.search(r"^Name:\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
+    return found.group(1).lower() if found else None
+
+
+def _names() -> set[str]:
+    return {name for distribution in importlib.metadata.distributions() if (name := _name(distribution))}
 
 
 def check_driver() -> Check:
@@ -126,9 +161,12 @@ def check_driver() -> Check:
         return Check(name="GPU", found="no NVIDIA driver; everything runs on the CPU")
     query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=30)
+        answer = subprocess.run(query, capture_output=True, text=True, errors="replace", timeout=30)
     except subprocess.TimeoutExpired:
         return Check(name="GPU", found="nvidia-smi does not answer", fix="restart the NVIDIA driver, or the machine")
+    except OSError as error:
+        found = f"{program} cannot be started: {error.strerror}"
+        return Check(name="GPU", found=found, fix="reinstall the NVIDIA driver, then restart")
     if answer.returncode != 0:
         words = " ".join((answer.stderr or answer.stdout).split())[:120]
         return Check(name="GPU", found=f"nvidia-smi fails: {words}", fix="reinstall the NVIDIA driver, then restart")
@@ -143,8 +181,7 @@ def driver_version(driver: Check) -> int | None:
 
 def dali_wheels() -> list[str]:
     """The installed distributions of DALI, `nvidia-dali-cuda120` for example."""
-    names = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
-    return sorted(name for name in names if name.startswith("nvidia-dali-cuda"))
+    return sorted(name for name in _names() if name.startswith("nvidia-dali-cuda"))
 
 
 def check_cuda(torch: str | None, dali: list[str], driver: int | None) -> Check:
@@ -185,15 +222,18 @@ def _dali(cuda: str | None) -> list[Check]:
 
 
 def _decoders() -> list[str]:
-    names = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
-    return sorted(name for name in names if name.startswith("nvidia-nvimgcodec"))
+    return sorted(name for name in _names() if name.startswith("nvidia-nvimgcodec"))
 
 
 def _decodes(name: str, device: str, wheel: str) -> Check:
     """Decode one JPEG in a process of its own, since a broken driver can take the process with it."""
     code = DALI_DECODE.replace("DEVICE", device)
     try:
-        answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        answer = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, errors="replace", timeout=120
+        )
+    except OSError as error:
+        return Check(name=name, found=f"Python cannot be started: {error.strerror}", fix="reinstall Python")
     except subprocess.TimeoutExpired:
         return Check(name=name, found="no answer in 120 s", fix="restart the machine; then run alexprep doctor again")
     if answer.returncode == 0:
@@ -223,7 +263,10 @@ def _shared_memory() -> Check:
 
 def check_disk(out: Path) -> Check:
     """Whether ImageNet would fit where `out` is or will be."""
-    free = free_bytes(out)
+    try:
+        free = free_bytes(out)
+    except OSError as error:
+        return Check(name="disk", found=f"{out}: {error.strerror}", fix="name another folder with --out")
     found = f"{free / 1e9:.1f} GB free for {out}"
     fix = f"make room, or name a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
     return Check(name="disk", found=found, fix="" if free >= MIN_DISK_BYTES else fix)

@@ -19,16 +19,20 @@ from .url import StoreUrl
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 10
 WHOLE_TIMEOUT_S = 3600
+# The client hears nothing while it sends, so it waits as long as this slow a line takes. Workers share a line.
+MIN_UPLOAD_BYTES_PER_S = 50_000
 # obstore repeats a request, and resumes a body that broke; `store` repeats what is still wrong after that.
 CLIENT_RETRIES = 3
 
-_clients: dict[tuple[int, StoreUrl], Any] = {}
+_clients: dict[tuple[int, StoreUrl, int], Any] = {}
 _lock = threading.Lock()
 _forked_after_use = False
 
 
-def client_for(url: StoreUrl) -> tuple[Any, str]:
+def client_for(url: StoreUrl, *, upload_bytes: int = 0) -> tuple[Any, str]:
     """obstore's client for the store of `url`, and the name of `url` within it.
+
+    One to send `upload_bytes` is more patient; it serves up to twice as many, so that there are few.
 
     Raises ImportError without obstore, and InputError in a process that was forked from one with clients.
     """
@@ -38,10 +42,11 @@ def client_for(url: StoreUrl) -> tuple[Any, str]:
             "survive that; start processes by 'spawn', as multiprocessing.get_context('spawn') does"
         )
     root, name = _split(url)
-    key = (os.getpid(), root)
+    allowed = 1 << upload_bytes.bit_length() if upload_bytes else 0
+    key = (os.getpid(), root, allowed)
     with _lock:
         if key not in _clients:
-            _clients[key] = _connect(root)
+            _clients[key] = _connect(root, READ_TIMEOUT_S + allowed / MIN_UPLOAD_BYTES_PER_S)
         return _clients[key], name
 
 
@@ -72,14 +77,14 @@ def _split(url: StoreUrl) -> tuple[StoreUrl, str]:
     return StoreUrl(url.scheme, url.host, "", url.userinfo), url.path
 
 
-def _connect(root: StoreUrl) -> Any:
+def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
     with explained_imports():
         from obstore import store
     headers: dict[str, str] = {}
     options: Any = {
         "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
-        "read_timeout": timedelta(seconds=READ_TIMEOUT_S),
-        "timeout": timedelta(seconds=WHOLE_TIMEOUT_S),
+        "read_timeout": timedelta(seconds=read_timeout_s),
+        "timeout": timedelta(seconds=max(WHOLE_TIMEOUT_S, read_timeout_s)),
     }
     retries: Any = {
         "max_retries": CLIENT_RETRIES,

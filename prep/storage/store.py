@@ -152,11 +152,18 @@ class ObjectStore:
         S3 gets a SHA-256 to check. Where the answer's ETag is not the content's MD5, the object is read back.
         """
         self.refuse_read_only()
+        num_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
+        if num_bytes > self.url.max_put_bytes:
+            raise InputError(
+                f"{self.url / name}: {num_bytes} bytes, and the store takes {self.url.max_put_bytes} in one request; "
+                "make smaller shards (--images-per-shard)"
+            )
         data = content.read_bytes() if isinstance(content, Path) else content
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        sender, _ = client_for(self.url, upload_bytes=len(data))
 
         def once() -> str | None:
-            e_tag: str | None = self._client.put(self._full(name), data, use_multipart=False)["e_tag"]
+            e_tag: str | None = sender.put(self._full(name), data, use_multipart=False)["e_tag"]
             found = _MD5.fullmatch(e_tag or "")
             if found is None or found[1] != md5:
                 stored = bytes(self._client.get(self._full(name)).bytes())
@@ -172,12 +179,13 @@ class ObjectStore:
         The same content is taken for ours: after a lost answer nobody can tell.
         """
         self.refuse_read_only()
+        sender, _ = client_for(self.url, upload_bytes=len(content))
 
         def once() -> bool:
             from obstore.exceptions import AlreadyExistsError
 
             try:
-                self._client.put(self._full(name), content, mode="create", use_multipart=False)
+                sender.put(self._full(name), content, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return bytes(self._client.get(self._full(name)).bytes()) == content
             return True
@@ -231,7 +239,7 @@ class ObjectStore:
         while True:
             try:
                 result = once()
-            except (TypeError, AttributeError, KeyError):
+            except (TypeError, AttributeError, KeyError, NameError):
                 raise  # a mistake of ours
             except Exception as error:
                 failure = in_our_words(error, url, self._full(name), has_answered=root in _answered)

@@ -276,7 +276,9 @@ def test_predict_names_classes_of_loose_images_and_goes_on_after_a_bad_one(runs:
         Image.fromarray(draw_image(number, 1, 48)).save(folder / f"{number}.png")
     (folder / "bad.jpg").write_bytes(b"no image")
     no_addresses = ["http://127.0.0.1/a b.jpg", "http://[bad", f"http://{'a' * 70}.org/x.jpg"]
-    result = call("predict", runs[0], *no_addresses, folder, "--json", "--top", 2, "--picture", tmp_path / "p.png")
+    result = call(
+        "predict", "-q", runs[0], *no_addresses, folder, "--json", "--top", 2, "--picture", tmp_path / "p.png"
+    )
     assert result.exit_code == 1 and "bad.jpg" in result.stderr
     assert all(f"{address}: " in result.stderr for address in no_addresses)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
@@ -294,8 +296,9 @@ def test_the_nearest_neighbor_of_a_training_image_is_itself(shards: Path, runs: 
         batch = next(iter(loader))
     Image.fromarray(batch.images[0].permute(1, 2, 0).numpy()).save(tmp_path / "first.png")
     words = ["--shards", shards, "--count", 3, "--json", "--picture", tmp_path / "n.png"]
-    result = call("neighbors", runs[0], tmp_path / "first.png", *words)
-    assert result.exit_code == 0, result.output
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    result = call("neighbors", "-q", runs[0], tmp_path / "first.png", tmp_path / "bad.jpg", *words)
+    assert result.exit_code == 1 and "bad.jpg: " in result.stderr, result.output
     found = json.loads(result.stdout)["neighbors"]
     assert found[0]["key"] == batch.keys[0] and len(found) == 3
     assert found[0]["distance"] < 0.5 * found[1]["distance"]

@@ -61,6 +61,30 @@ def test_all_files_of_all_splits_arrive_with_a_card_in_a_private_repository(
         assert again.returncode == 0 and server.private == {"me/drawn": True}, "what is there stays as private as it is"
 
 
+def test_a_split_that_is_sent_later_joins_the_others(
+    shards: Path, tmp_path: Path, draw_shards: Callable[..., Path]
+) -> None:
+    """And what a smaller set replaces goes, while a README of one's own stays."""
+    adopted = tmp_path / "val"
+    shutil.copytree(draw_shards(num_samples=8, split="val"), adopted)
+    manifest = json.loads((adopted / "manifest.json").read_text())
+    with hub() as server:
+        assert push(server, tmp_path, shards / "train", "me/drawn").returncode == 0
+        server.files["me/drawn", "train/train-00007.tar"] = server.files["me/drawn", "train/train-00007.idx"] = b"old"
+        server.files["me/drawn", "train/notes.txt"] = b"mine"
+        assert push(server, tmp_path, adopted, "me/drawn").returncode == 0
+        card = server.files["me/drawn", "README.md"].decode()
+        assert "| train | 20 | 2 |" in card and "| val | 8 | 1 |" in card, card
+        splits = yaml.safe_load(card.split("---")[1])["configs"][0]["data_files"]
+        assert [one["split"] for one in splits] == ["train", "validation"] and manifest["split"] == "val"
+        server.files["me/drawn", "README.md"] = b"# Mine"
+        done = push(server, tmp_path, shards / "train", "me/drawn")
+        assert done.returncode == 0 and "README.md was not made by alexkit and stays" in done.stderr, done.stderr
+        names = {path.removeprefix("train/") for _, path in server.files if path.startswith("train/")}
+        assert names == {path.name for path in (shards / "train").iterdir()} | {"notes.txt"}
+        assert server.files["me/drawn", "README.md"] == b"# Mine"
+
+
 def test_public_is_asked_for_and_paths_of_this_machine_are_warned_of(shards: Path, tmp_path: Path) -> None:
     shutil.copytree(shards / "val", tmp_path / "val")
     rows = [
@@ -151,6 +175,31 @@ def test_a_card_without_metrics_shows_the_validation_of_the_run(run: Path, tmp_p
         assert "config.json: names /home/me/w.safetensors (training.start_from), for all who see" in done.stderr
         error = json.loads((run / "result.json").read_text())["top1_error"]
         assert f"| validation | 8 | center crop | {error:.2%} |" in server.files["me/tiny", "README.md"].decode()
+
+
+def test_one_checkpoint_is_at_the_hub_and_a_readme_of_ones_own_stays(run: Path, tmp_path: Path) -> None:
+    with hub() as server:
+        server.private["me/tiny"] = True
+        server.files["me/tiny", "README.md"] = b"# Mine"
+        server.files["me/tiny", "checkpoints/step-99999999/weights.safetensors"] = b"of a longer run"
+        done = push(server, tmp_path, run, "me/tiny", stage="eval")
+        assert done.returncode == 0 and "stays as it is" in done.stderr, done.stderr
+        assert server.files["me/tiny", "README.md"] == b"# Mine"
+        sent = [path for _, path in server.files if path.startswith("checkpoints/")]
+        assert sent and not any("99999999" in path for path in sent)
+
+
+def test_names_that_are_patterns_are_sent(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/shard[1].tar").write_bytes(b"1")
+    (tmp_path / "set/shard1.tar").write_bytes(b"another")
+    code = "import sys, pathlib; from alexkit.hub import push_folder; push_folder(pathlib.Path(sys.argv[1]), 'me/x', "
+    code += "kind='dataset', public=False, card=None, files=['shard[1].tar'], into='train')"
+    with hub() as server:
+        environment = {**os.environ, "HF_ENDPOINT": server.address, "HF_TOKEN": "right", "HF_HOME": str(tmp_path)}
+        environment |= {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+        subprocess.run([sys.executable, "-c", code, tmp_path / "set"], env=environment, check=True, timeout=120)
+        assert server.files == {("me/x", "train/shard[1].tar"): b"1"}
 
 
 def test_metrics_of_other_weights_are_not_shown(run: Path, tmp_path: Path) -> None:

@@ -78,7 +78,14 @@ def test_several_seeds_are_trained_and_evaluated_together_by_one_command(
     (tmp_path / "train").symlink_to(shards / "train")
     if split:  # which the recipe validates on, and the evaluation takes
         (tmp_path / split).symlink_to(shards / "val")
-    result = call("--shards", tmp_path, "--runs", tmp_path / "runs", *SMALL, "--set", "training.seed=7", "--seeds", 2)
+    words = ["--shards", tmp_path, "--runs", tmp_path / "runs", *SMALL, "--set", "training.seed=7", "--seeds", 2]
+    if split == "test":
+        result = call(*words, "--json", "-q")
+        assert result.exit_code == 0 and "evaluate" not in result.stderr, result.output
+        one, other, both = map(json.loads, result.stdout.splitlines())
+        assert one["run"].endswith("-seed7") and other["run"].endswith("-seed8") and len(both["rows"]) == 3
+        return
+    result = call(*words)
     assert result.exit_code == 0, result.output
     for seed in (7, 8):
         assert (tmp_path / f"runs/cifar10-19-seed{seed}/result.json").exists()
@@ -102,6 +109,8 @@ def test_a_run_is_changed_by_command(shards: Path, tmp_path: Path) -> None:
         (["--change", "--set", "training.rate=1", "--restart"], "and not with --restart"),
         (["--seeds", "2", "--columns", "2"], "--seeds trains in one process"),
         (["--seeds", "2", "--restart"], "--restart gives up one run"),
+        (["--seeds", "2", "--dry-run"], "--dry-run and --bench-data train nothing"),
+        (["--restart", "--bench-data"], "--dry-run and --bench-data train nothing"),
         (["--change", "--name", "none", "--set", "training.rate=1"], "no such file or folder; name a folder"),
     ],
 )

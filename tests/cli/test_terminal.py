@@ -110,7 +110,6 @@ def test_what_is_written_beside_a_copy_comes_here_and_replaces_nothing(
             (copy / name).write_text(f"{number} {name}")
         copied.add(copy / "val/manifest.json")
         locations._finish(copy.parent, copy, copied)
-        assert not copy.parent.exists()
     found = {path.name: path.read_text() for path in Path().iterdir()}
     assert found == {
         "train-samples.png": "mine",
@@ -299,3 +298,57 @@ def test_a_number_of_400_digits_is_a_mistake_of_the_user(program: click.Command,
     result = CliRunner().invoke(program, line.format(new=tmp_path / "new").replace("N", "9" * 400).split())
     assert isinstance(result.exception, SystemExit) and result.exit_code in (1, 2), result.exception
     assert "Error: " in result.output and not (tmp_path / "new").exists()
+
+
+PRINT = """
+import click
+from alexkit.cli.streams import Program
+from alexkit.cli.terminal import note, one_line_errors, progress
+@click.group(cls=Program)
+def group(): pass
+@group.command()
+@one_line_errors
+def command():
+    note("\\u2192 note")
+    with progress("packing", 1, "images") as update:
+        update(1)
+    click.echo("caf\\u00e9 \\u2192 \\u2026 \\udce9")
+    print(open("/dev/null").fileno() > 2)
+group()
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "streams", "printed"),
+    [
+        ("latin-1:strict", "", b"caf\xe9 ? ? ?\nTrue\n"),
+        ("utf-8:strict", "", "café → … ".encode() + b"\xe9\nTrue\n"),
+        ("utf-8", "2>&- <&-", "café → … ".encode() + b"\xe9\nTrue\n"),
+    ],
+)
+def test_closed_streams_and_letters_that_an_encoding_lacks_do_not_end_a_command(
+    encoding: str, streams: str, printed: bytes
+) -> None:
+    command = ["sh", "-c", f'"$0" -c "$1" command {streams}', sys.executable, PRINT]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True)
+    assert done.returncode == 0 and done.stdout == printed, done.stderr
+
+
+def test_a_word_that_is_no_name_of_a_file_is_one_line(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(alexeval, ["x" * 300, "--shards", str(tmp_path)])
+    assert refused.exit_code == 1 and isinstance(refused.exception, SystemExit) and "xxx" in refused.stderr
+
+
+@pytest.mark.parametrize("part", ["²/4", "١/4", "1/²", "9" * 5000 + "/4", "4/4", "-1/4", "1"])
+def test_a_part_is_two_plain_numbers(part: str) -> None:
+    refused = CliRunner().invoke(alexprep, ["shard", "photos", "--part", part])
+    assert refused.exit_code == 2 and "expected I/N with I from 0 to N - 1" in refused.stderr
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    refused = CliRunner().invoke(alexprep, ["shard", "photos"])
+    monkeypatch.chdir(tmp_path)
+    assert refused.exit_code == 1 and "the current folder was removed" in refused.stderr

@@ -13,6 +13,15 @@ Row = tuple[str, int, str, Mapping[str, float]]
 _VIEWS: dict[str, str] = {str(kind): title for kind, title in TITLES.items()}
 
 
+# By these words a card is known to be ours, and may be written again.
+_MADE_BY = "<!-- made by alexkit; written again by 'alexeval push' -->"
+
+
+def is_our_card(content: bytes) -> bool:
+    """Whether a README.md was made by alexkit."""
+    return _MADE_BY.encode() in content
+
+
 def model_card(run: Run, step: int, metrics: Mapping[str, Any] | None, name: str) -> str:
     """The README.md of a model repository, with the metadata that the Hub reads.
 
@@ -44,6 +53,8 @@ tags:
 - alexnet
 - image-classification
 {_index(short, rows)}---
+
+{_MADE_BY}
 
 # {short}
 

@@ -28,6 +28,7 @@ from ...format.shard import (
     index_path,
     parse_index,
 )
+from ...format.shard_set import MAX_LABEL_DIGITS
 from ...workers import Heartbeat
 
 OTHER_HASH = "its SHA-256 differs from the manifest's"
@@ -195,7 +196,9 @@ def _label_problem(job: VerifyJob, index: ShardIndex, i: int, label: int, conten
     if not job.labels_are_indices or index.label_ext != LABEL_EXT:
         return None
     if job.first_sample is None:
-        wrong = found != b"%d" % NO_LABEL and (not found.isdigit() or int(found) >= job.num_classes)
+        wrong = found != b"%d" % NO_LABEL and (
+            not found.isdigit() or len(found) > MAX_LABEL_DIGITS or int(found) >= job.num_classes
+        )
         return f"label {found[:20]!r} is none of the {job.num_classes} classes" if wrong else None
     return f"label {found[:20]!r}, {label} when it was written" if found != b"%d" % label else None
 

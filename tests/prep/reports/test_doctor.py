@@ -57,6 +57,7 @@ def test_a_missing_library_comes_with_its_install_command() -> None:
     ("script", "found", "fixes"),
     [
         ("echo 'NVIDIA H100, 555.42, 81559 MiB'", "NVIDIA H100, 555.42, 81559 MiB", False),
+        ("\0", "cannot be started: Exec format error", True),
         ("echo 'Driver/library version mismatch' >&2; exit 9", "fails: Driver/library version mismatch", True),
     ],
 )
@@ -64,7 +65,7 @@ def test_the_driver_is_asked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, found: str, fixes: bool
 ) -> None:
     program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.write_text(script if script == "\0" else f"#!/bin/sh\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IEXEC)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     check = doctor.check_driver()
@@ -102,6 +103,23 @@ def test_the_cuda_version_of_torch_is_read_without_importing_it() -> None:
         [sys.executable, "-c", "import torch; print(torch.version.cuda)"], capture_output=True, text=True, check=True
     )
     assert printed == [truth.stdout.strip(), "False"]
+
+
+def test_installations_that_are_not_whole_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert doctor.check_installed() == []
+    (tmp_path / "foo-1.0.dist-info").mkdir()
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    packages, torch = doctor.check_installed()
+    assert packages.fix == f"rm -r {tmp_path / 'foo-1.0.dist-info'}"
+    assert "version.py is missing" in torch.found and torch.fix == "pip install --force-reinstall torch"
+    assert doctor.torch_cuda() is None and doctor.dali_wheels() and doctor.check_base_library("foo").fix
+
+
+def test_a_folder_that_cannot_be_looked_at_is_a_line(tmp_path: Path) -> None:
+    assert doctor.check_disk(tmp_path / ("x" * 300)).fix == "name another folder with --out"
 
 
 def test_the_driver_version_is_read_from_what_nvidia_smi_says() -> None:

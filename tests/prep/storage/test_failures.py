@@ -4,6 +4,7 @@ import http.server
 import json
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.address = f"http://127.0.0.1:{self.server_port}"
         self.answer: Answer = lambda method, path: (200, b"ok")
         self.asked: list[str] = []
+        self.seconds_per_64k = 0.0
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -39,7 +41,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return
 
     def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        left = int(self.headers.get("Content-Length", "0"))
+        while left:
+            left -= len(self.rfile.read(min(left, 2**16)))
+            time.sleep(self.server.seconds_per_64k)
         self.server.asked.append(self.path)
         status, body = self.server.answer(self.command, self.path)
         self.send_response(status)
@@ -66,7 +71,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             "HF_TOKEN": "c",
         }.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(store.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(store, "FIRST_PAUSE_S", 0.001)
+        monkeypatch.setattr(store, "FIRST_BUSY_PAUSE_S", 0.001)
         monkeypatch.setattr(client, "CLIENT_RETRIES", 0)
         monkeypatch.setattr(client, "_clients", {})
         monkeypatch.setattr(store, "_answered", set())
@@ -173,3 +179,21 @@ def test_a_parquet_file_that_the_store_does_not_give_is_not_called_damaged(serve
     job = FileJob(Path("x.parquet"), "s3://bucket/x.parquet\n1000 ", SourceOptions())
     with pytest.raises(CredentialsError, match="access denied"):
         read_rows(job, Heartbeat(new_state(multiprocessing.get_context("spawn"))), {})
+
+
+def test_an_upload_may_take_as_long_as_a_slow_line_needs(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "READ_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(client, "MIN_UPLOAD_BYTES_PER_S", 300_000)
+    server.seconds_per_64k = 0.1
+    folder = ObjectStore(StoreUrl.parse("s3://bucket/folder"))
+    folder.create_once("manifest", bytes(700_000))
+    content = bytes(1_000_000)
+    server.answer = lambda method, path: (200, content if method == "GET" else b"")
+    folder.put_whole("x.tar", content)
+    assert len(server.asked) == 3  # one of them reads what was sent, since this server's mark is no MD5
+    server.seconds_per_64k = 9.0
+    monkeypatch.setattr(store, "ATTEMPTS", 1)
+    monkeypatch.setattr(client, "MIN_UPLOAD_BYTES_PER_S", 3_000_000)
+    monkeypatch.setattr(client, "_clients", {})
+    with pytest.raises(OSError, match="stopped answering"):
+        folder.put_whole("x.tar", content)
