@@ -25,7 +25,7 @@ from ..format.timm_info import TIMM_INFO_NAME, write_timm_info
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
 from ..workers import KeptWorkers
-from .forecast import Forecast, measure, refuse_without_room
+from .forecast import Forecast, measure, refuse_too_large_shards, refuse_without_room
 from .kept_listing import PLAN_NAME, WORK_FOLDER, keep_listing
 from .lock import exclusive_lock
 from .options import BuildOptions as BuildOptions
@@ -103,6 +103,8 @@ def build_shards(
                 if forecast is not None:
                     if shared is None:
                         refuse_without_room(out, forecast)
+                    else:
+                        refuse_too_large_shards(shared.url, new, forecast, images_per_shard=options.images_per_shard)
                     on_forecast(forecast)
         except InputError:
             if work.exists() and not (work / PLAN_NAME).exists():

@@ -15,6 +15,7 @@ from ..format.files import free_bytes
 from ..format.pixel_options import PixelOptions
 from ..format.shard import member_bytes
 from ..sources.inputs import SourceSplit
+from ..storage import StoreUrl
 from ..workers import Heartbeat, KeptWorkers, run_jobs
 from .shard_job import ShardJob, Tally, samples_of
 
@@ -83,4 +84,18 @@ def refuse_without_room(out: Path, forecast: Forecast) -> None:
         raise InputError(
             f"{out}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; make room, name another "
             "--out, or store less with --quality or --size"
+        )
+
+
+def refuse_too_large_shards(
+    url: StoreUrl, splits: Sequence[SourceSplit], forecast: Forecast, *, images_per_shard: int
+) -> None:
+    """InputError when a shard would be larger than what the store of `url` takes in one request."""
+    num_images = min(images_per_shard, max(len(split.images) for split in splits))
+    num_bytes = round(num_images * forecast.num_bytes / forecast.num_images * MARGIN)
+    if num_bytes > url.max_put_bytes:
+        fits = images_per_shard * url.max_put_bytes // num_bytes
+        raise InputError(
+            f"{url}: shards of {num_images} images would have about {num_bytes / 1e9:.1f} GB, and the store takes "
+            f"{url.max_put_bytes / 1e9:.1f} GB in one request; give --images-per-shard {fits} or less"
         )

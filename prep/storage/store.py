@@ -152,6 +152,12 @@ class ObjectStore:
         S3 gets a SHA-256 to check. Where the answer's ETag is not the content's MD5, the object is read back.
         """
         self.refuse_read_only()
+        num_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
+        if num_bytes > self.url.max_put_bytes:
+            raise InputError(
+                f"{self.url / name}: {num_bytes} bytes, and the store takes {self.url.max_put_bytes} in one request; "
+                "make smaller shards (--images-per-shard)"
+            )
         data = content.read_bytes() if isinstance(content, Path) else content
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         sender, _ = client_for(self.url, upload_bytes=len(data))

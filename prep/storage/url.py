@@ -17,6 +17,10 @@ SCHEMES: tuple[Scheme, ...] = ("s3", "gs", "az", "http", "https", "hf")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
+# What a store takes in one request.
+_MAX_PUT_BYTES = {"s3": 5 * 2**30, "az": 5000 * 2**20}
+
+
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
     """A prefix, or one object, in a store. `url / "train"` and `url.name` work as for a `Path`.
@@ -81,6 +85,11 @@ class StoreUrl:
     def name(self) -> str:
         """The last step of the path, or the host where there is none."""
         return self.path.rpartition("/")[2] or self.host
+
+    @property
+    def max_put_bytes(self) -> int:
+        """The bytes of the largest object that the store takes in one request."""
+        return _MAX_PUT_BYTES.get(self.scheme, 2**62)
 
     @property
     def parent(self) -> "StoreUrl":

@@ -13,6 +13,7 @@ from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.build.forecast import Forecast
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources.recognize import open_source
+from alexkit.prep.storage import StoreUrl
 from alexkit.prep.workers import pool
 
 OPTIONS = BuildOptions(pixels=PixelOptions(size_px=32, format="png"), images_per_shard=100, num_workers=2)
@@ -78,3 +79,20 @@ def test_a_source_that_does_not_answer_ends_the_pilot(large: Path, monkeypatch: 
     source = open_source(large)
     with pytest.raises(TimeoutError, match="the source does not answer"):
         forecast.measure(source.splits, OPTIONS.pixels, num_workers=2)
+
+
+def test_shards_that_a_store_does_not_take_are_refused_before_the_work() -> None:
+    told = Forecast(num_images=100_000, num_bytes=20 * 10**9, seconds=1.0)
+    splits = [SimpleNamespace(images=range(90_000)), SimpleNamespace(images=range(10_000))]
+
+    def refuse(url: str, size: int) -> None:
+        forecast.refuse_too_large_shards(StoreUrl.parse(url), splits, told, images_per_shard=size)  # type: ignore[arg-type]
+
+    refuse("s3://bucket/out", 25_000)
+    refuse("gs://bucket/out", 90_000)
+    with pytest.raises(
+        ValueError, match=r"shards of 30000 images would have about 6\.3 GB, .* --images-per-shard 25565 or"
+    ):
+        refuse("s3://bucket/out", 30_000)
+    with pytest.raises(ValueError, match=r"the store takes 5\.2 GB in one request"):
+        refuse("az://container/out", 30_000)
