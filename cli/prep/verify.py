@@ -46,13 +46,13 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
     import shlex
     from dataclasses import asdict
 
-    from ...prep.format.manifest import MANIFEST_NAME
+    from ...prep.format.manifest import MANIFEST_NAME, Manifest
 
     depth: Depth = "quick" if quick else "decode" if decode else "hashes"
     sets = sets_of(shards)
-    findings = {
-        as_typed(str(folder)): _findings(folder, depth, workers, engine, alone=len(sets) == 1) for folder in sets
-    }
+    if not any((folder / MANIFEST_NAME).exists() for folder in sets):
+        Manifest.read(sets[0])  # refuses it: another folder than was meant
+    findings = {as_typed(str(folder)): _findings(folder, depth, workers, engine) for folder in sets}
     num_findings = sum(map(len, findings.values()))
     if as_json:
         click.echo(json.dumps({folder: [asdict(one) for one in found] for folder, found in findings.items()}))
@@ -67,7 +67,7 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
     raise SystemExit(1 if num_findings else 0)
 
 
-def _findings(folder: Path, depth: "Depth", workers: int | None, engine: "Engine", *, alone: bool) -> "list[Finding]":
+def _findings(folder: Path, depth: "Depth", workers: int | None, engine: "Engine") -> "list[Finding]":
     """What is wrong with one set; a manifest that is no use is that, so that the other sets are checked too."""
     from ...prep.build.integrity.verify_shard import Finding
     from ...prep.format.manifest import MANIFEST_NAME, Manifest
@@ -75,8 +75,6 @@ def _findings(folder: Path, depth: "Depth", workers: int | None, engine: "Engine
     try:
         Manifest.read(folder)
     except (InputError, OSError) as error:
-        if alone and isinstance(error, InputError) and not (folder / MANIFEST_NAME).exists():
-            raise  # another folder than was meant
         problem = words(error).removeprefix(f"{folder / MANIFEST_NAME}: ").removeprefix(f"{folder}: ")
         return [Finding(file=MANIFEST_NAME, problem=as_typed(problem))]
     return find_damage(folder, depth, workers, engine)

@@ -40,11 +40,11 @@ def use_device(name: str) -> torch.device:
     """
     device = choose_device(name)
     if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
         torch.cuda.set_device(device)  # else contexts of NCCL and of default streams land on the first GPU
         _allow_tf32(False)
         torch.backends.cudnn.benchmark = False  # which chooses algorithms by the clock
         torch.backends.cudnn.deterministic = True
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
     # Read by torch at its first large allocation. A step frees and takes hundreds of MB, page by page.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_NUM_THREADS" not in os.environ and num_cores() < torch.get_num_threads():

@@ -22,6 +22,8 @@ IN_FLIGHT_PER_SLOT = 2
 SLOW_FACTOR = 3.0
 """A job that runs so many times longer than the median of the finished ones is given out once more."""
 MIN_SLOW_SECONDS = 60.0
+MAX_RETRIES = 4
+"""How often a job whose worker died or whose node was lost is given out again, before the run ends."""
 _POLL_SECONDS = 0.5
 _LOOK_SECONDS = 5.0
 
@@ -47,7 +49,8 @@ def run_jobs_on_ray(
         look: the result of a job where that can be seen without Ray, as by its file; a node that was cut off may have
             done its work before nobody heard of it.
 
-    Raises what a task raises, ConnectionError when no cluster answers, ImportError without Ray.
+    Raises what a task raises, InputError for a job whose workers died every time, ConnectionError when no cluster
+    answers, ImportError without Ray.
     """
     if num_workers < 1:
         raise InputError(f"workers must be at least 1, got {num_workers}")
@@ -56,7 +59,7 @@ def run_jobs_on_ray(
         return
     ray = _started(num_workers)
     folder = Path.cwd()
-    run_one = ray.remote(num_cpus=1, max_retries=-1)(_run_one)
+    run_one = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_run_one)
     waiting = list(range(len(all_jobs)))[::-1]
     started: dict[Any, tuple[int, float]] = {}
     finished: set[int] = set()
@@ -114,12 +117,19 @@ def _result(ray: Any, reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"a job was given out {1 + MAX_RETRIES} times, and its worker or node was lost each time ({lines[0]}); "
+            "where memory is short, give the nodes of the cluster fewer CPUs (ray start --num-cpus)"
+        ) from None
 
 
 def _started(num_workers: int) -> Any:
     """The library, connected to a cluster."""
     # Nothing is sent to Ray's makers; these variables are read when Ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # which Ray counts by themselves, without a limit
     is_local = not os.environ.get("RAY_ADDRESS")
     if is_local and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token" and not _has_token():
         # Known to this process and its children, and in no file of the home, which later clusters would take for a

@@ -158,7 +158,8 @@ def test_a_report_is_a_page_and_its_tables(shards: Path, runs: list[Path], tmp_p
     assert columns["probability_1"] == pytest.approx([float(row["probability_1"]) for row in rows], rel=1e-6)
     submitted = (tmp_path / "p.txt").read_text().splitlines()
     assert [f"class{int(line.split()[0]) - 1}" for line in submitted] == [row["class_1"] for row in rows]
-    assert (runs[0] / "features").is_dir()
+    kept = [path.stem.rpartition("-")[2] for path in (runs[0] / "features").iterdir()]
+    assert kept and set(kept) <= {"float32", "bfloat16"}  # by the precision that they were computed in
 
 
 def test_a_validation_set_is_evaluated_without_its_training_set(shards: Path, runs: list[Path], tmp_path: Path) -> None:

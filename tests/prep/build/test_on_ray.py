@@ -11,6 +11,26 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+DYING = """
+import os, signal
+from alexkit.errors import InputError
+from alexkit.prep.workers import ray_engine
+
+def die(job, heartbeat, poisoned):
+    with open("given-out", "a") as file:
+        file.write("once\\n")
+    with open(f"/proc/{os.getppid()}/status") as file:  # the process that started us, and its parent: Ray's worker
+        parent = next(int(line.split()[1]) for line in file if line.startswith("PPid:"))
+    os.kill(parent, signal.SIGKILL)
+
+if __name__ == "__main__":
+    from dying import die
+    try:
+        list(ray_engine.run_jobs_on_ray(die, [(0, 1)], num_workers=1, on_progress=lambda done: None))
+    except InputError as error:
+        print(error)
+"""
+
 OPTIONS = ("--size", "32", "--images-per-shard", "4", "--workers", "2")
 
 
@@ -57,3 +77,15 @@ def test_an_error_of_a_worker_is_one_line(draw_source: Callable[..., Path], tmp_
         path.write_bytes(b"no image")
     done = alexprep("shard", source, "--out", tmp_path / "out", *OPTIONS, "--engine", "ray", "--max-bad", "0")
     assert done.returncode == 1 and "bad inputs, more than 0" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_job_that_takes_every_worker_with_it_ends_the_run(tmp_path: Path) -> None:
+    """As one that needs more memory than the nodes have."""
+    (tmp_path / "dying.py").write_text(DYING)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "dying.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert "a job was given out 5 times, and its worker or node was lost each time" in done.stdout, done.stderr
+    assert (tmp_path / "given-out").read_text().count("once") == 5
