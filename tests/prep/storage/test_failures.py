@@ -183,9 +183,9 @@ def test_a_parquet_file_that_the_store_does_not_give_is_not_called_damaged(serve
 
 
 def test_an_upload_may_take_as_long_as_a_slow_line_needs(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "READ_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(client, "READ_TIMEOUT_S", 0.2)
     monkeypatch.setattr(client, "MIN_UPLOAD_BYTES_PER_S", 300_000)
-    server.seconds_per_64k = 0.1
+    server.seconds_per_64k = 0.05
     folder = ObjectStore(StoreUrl.parse("s3://bucket/folder"))
     folder.create_once("manifest", bytes(700_000))
     content = bytes(1_000_000)
