@@ -19,6 +19,7 @@ from urllib.parse import quote
 from ...errors import InputError
 from .client import client_for, hub_endpoint, hub_headers, hub_root
 from .failures import ATTEMPTS, Damaged, in_our_words
+from .interruptible import interruptible
 from .url import StoreUrl
 
 FIRST_PAUSE_S = 0.2  # doubled after every attempt, times 0.5 to 1.5
@@ -163,7 +164,8 @@ class ObjectStore:
         sender, _ = client_for(self.url, upload_bytes=len(data))
 
         def once() -> str | None:
-            e_tag: str | None = sender.put(self._full(name), data, use_multipart=False)["e_tag"]
+            sent = interruptible(lambda: sender.put(self._full(name), data, use_multipart=False))
+            e_tag: str | None = sent["e_tag"]
             found = _MD5.fullmatch(e_tag or "")
             if found is None or found[1] != md5:
                 stored = bytes(self._client.get(self._full(name)).bytes())
@@ -185,7 +187,7 @@ class ObjectStore:
             from obstore.exceptions import AlreadyExistsError
 
             try:
-                sender.put(self._full(name), content, mode="create", use_multipart=False)
+                interruptible(lambda: sender.put(self._full(name), content, mode="create", use_multipart=False))
             except AlreadyExistsError:
                 return bytes(self._client.get(self._full(name)).bytes()) == content
             return True

@@ -3,6 +3,7 @@
 import http.server
 import json
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -197,3 +198,27 @@ def test_an_upload_may_take_as_long_as_a_slow_line_needs(server: Server, monkeyp
     monkeypatch.setattr(client, "_clients", {})
     with pytest.raises(OSError, match="stopped answering"):
         folder.put_whole("x.tar", content)
+
+
+@pytest.mark.parametrize("act", [ObjectStore.put_whole, ObjectStore.create_once])
+def test_an_interrupt_is_heard_while_an_upload_takes_long(
+    server: Server, act: Callable[[ObjectStore, str, bytes], object]
+) -> None:
+    asked, release, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(method: str, path: str) -> tuple[int, bytes]:
+        asked.set()
+        release.wait(8)
+        answered.set()
+        return 200, b""
+
+    def interrupt() -> None:
+        asked.wait(8)
+        signal.raise_signal(signal.SIGINT)
+
+    server.answer = answer
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        act(ObjectStore(StoreUrl.parse("s3://bucket/folder")), "x", b"1")
+    assert not answered.is_set()
+    release.set()
