@@ -179,7 +179,7 @@ def _with_kept_listing(
         if shared is not None:
             kept = {name: shared.share(split) for name, split in kept.items()}
     except OSError:
-        if all((build.folder / MANIFEST_NAME).exists() for build in builds):
+        if all(build.is_complete() for build in builds):
             return builds  # another process completed the sets meanwhile
         raise
     return [replace(build, split=kept[build.split.name]) for build in builds]
@@ -210,9 +210,10 @@ def _build(builds: list[SplitBuild], on_split: Callable[[SourceSplit], OnProgres
         shard_set = None
         if build.split.name not in before:
             with _unless_complete([build]):
-                if build.num_finished() < build.plan.num_shards:
+                if build.num_finished() >= build.plan.num_shards:
+                    shard_set = finish_split(build, told.get(build.split.name, lambda done, num_bad: None))
+                elif not build.is_complete():  # by another process, which then removed the parts
                     continue
-                shard_set = finish_split(build, told.get(build.split.name, lambda done, num_bad: None))
         built.append(
             BuiltSplit(shard_set=shard_set or ShardSet.open(build.folder), already_complete=build.split.name in before)
         )
@@ -225,7 +226,7 @@ def _unless_complete(builds: list[SplitBuild]) -> Iterator[None]:
     try:
         yield
     except (OSError, InputError):
-        if not all((build.folder / MANIFEST_NAME).exists() for build in builds):
+        if not all(build.is_complete() for build in builds):
             raise
 
 

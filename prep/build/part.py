@@ -26,6 +26,7 @@ from ..format.stats import PixelSums
 from ..workers import Heartbeat
 from .probe import refuse_other_probe
 from .shard_job import ShardJob, ShardResult, write_one_shard
+from .stores.scratch import hold
 from .stores.shared_run import Destination, send_part, send_shard
 
 _DIGEST_BYTES = 64
@@ -71,6 +72,7 @@ def write_part(job: PartJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> 
     """
     refuse_other_probe(job.shard.pixels, job.probe)
     if job.destination is not None:  # another machine has not seen them yet
+        hold(job.shard.path.parent.parent)
         job.shard.path.parent.mkdir(parents=True, exist_ok=True)
         job.parts.mkdir(parents=True, exist_ok=True)
     result = write_one_shard(job.shard, heartbeat, poisoned)

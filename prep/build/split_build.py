@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...cores import num_cores
 from ...errors import InputError
 from ..format.files import sha256_of
-from ..format.manifest import Manifest, Patched, Quarantined, complete_set
+from ..format.manifest import MANIFEST_NAME, Manifest, Patched, Quarantined, complete_set
 from ..format.originals import Originals
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
@@ -72,6 +72,10 @@ class SplitBuild:
     def order(self) -> NDArray[np.int64]:
         """The inputs in stored order."""
         return self.plan.order()
+
+    def is_complete(self) -> bool:
+        """Whether the set is complete, in the store where it goes into one."""
+        return self.shared.is_complete() if self.shared else (self.folder / MANIFEST_NAME).exists()
 
     def job(self, number: int, folder: Path) -> ShardJob:
         """The job that writes shard `number` into `folder`."""

@@ -124,8 +124,10 @@ def remove_abandoned(folder: Path) -> None:
             path.unlink()
 
 
-def lock_file(file: int | BinaryIO | io.FileIO | io.BufferedIOBase, path: Path, *, wait: bool = True) -> None:
-    """Take the lock of an open file, which its end and that of the process give back.
+def lock_file(
+    file: int | BinaryIO | io.FileIO | io.BufferedIOBase, path: Path, *, wait: bool = True, shared: bool = False
+) -> None:
+    """Take the lock of an open file, which its end and that of the process give back; others have it too if `shared`.
 
     Raises BlockingIOError when another has it and we do not `wait`, and OSError that says so where the disk has none.
     Windows, where nothing is done, keeps open files from removal.
@@ -133,7 +135,8 @@ def lock_file(file: int | BinaryIO | io.FileIO | io.BufferedIOBase, path: Path, 
     if sys.platform == "win32":
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise

@@ -14,6 +14,13 @@ from fault_proxy import FaultProxy
 from PIL import Image
 from servers import ACCESS_KEY, SECRET_KEY
 
+from alexkit.errors import InputError
+from alexkit.prep import ShardSet
+from alexkit.prep.build.build import BuildOptions, _unless_complete
+from alexkit.prep.build.split_build import SplitBuild
+from alexkit.prep.build.stores.shared_run import SharedRun
+from alexkit.prep.format.pixel_options import PixelOptions
+from alexkit.prep.sources.recognize import open_source
 from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import draw_image
@@ -319,3 +326,30 @@ def test_a_cluster_writes_into_a_store(photos: Path, s3: str, expected: dict[str
     done = alexprep("shard", str(photos), "--out", f"{s3}/out", *OPTIONS, "--engine", "ray", RAY_ADDRESS="")
     assert done.returncode == 0, done.stderr
     assert stored(f"{s3}/out") == expected
+
+
+def test_a_set_counts_as_complete_when_the_store_has_it(photos: Path, s3: str, tmp_path: Path) -> None:
+    out = f"{s3}/out"
+    source = open_source(photos)
+    builds = []
+    for name in ("early", "late"):  # two machines that began before any set was complete
+        shared = SharedRun(StoreUrl.parse(out), tmp_path / name)
+        shared.pull()
+        options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=8)
+        split = source.splits[0]
+        of_split = shared.of_split(split.name)
+        folder, parts = tmp_path / name / split.name, tmp_path / name / ".unfinished"
+        builds.append(
+            SplitBuild(split=split, folder=folder, parts=parts, options=options, software={}, shared=of_split)
+        )
+    early, late = builds
+    early.folder.mkdir(parents=True)
+    (early.folder / "manifest.json").write_bytes(b"{}")  # written, and never sent
+    with pytest.raises(OSError, match="cut off"), _unless_complete([early]):
+        raise OSError("cut off")
+    assert alexprep("shard", str(photos), "--out", out, *OPTIONS, TMPDIR=str(tmp_path)).returncode == 0
+    with _unless_complete([late]):
+        raise OSError("a part that the other machine removed")
+    assert ShardSet.open(late.folder).manifest.num_samples == 30
+    with pytest.raises(InputError, match="another set"), _unless_complete([early]):
+        raise InputError("another set was written there meanwhile")

@@ -15,11 +15,40 @@ from ...storage import StoreUrl
 LOCK_NAME = ".lock"  # beside what the run makes, and no part of it
 
 
+_PREFIX = "alexkit-out-"
+_held: dict[Path, int] = {}
+
+
 @contextmanager
 def scratch_folder(url: StoreUrl) -> Iterator[Path]:
     """A new folder for a run into `url`."""
-    with temporary_folder(f"alexkit-out-{hashlib.sha256(str(url).encode()).hexdigest()[:16]}-") as folder:
+    _remove_abandoned(_PREFIX)
+    with temporary_folder(f"{_PREFIX}{hashlib.sha256(str(url).encode()).hexdigest()[:16]}-") as folder:
         yield folder
+
+
+def hold(folder: Path) -> None:
+    """Have the scratch folder of a run here, where a worker of it may be on another machine, while this process lives.
+
+    There all workers of the run share its lock, and the next run or worker on that machine removes what they left.
+    """
+    if folder in _held:
+        return
+    _remove_abandoned(_PREFIX)
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            lock_file(descriptor, folder / LOCK_NAME, wait=False, shared=True)
+        except BlockingIOError:  # its run is on this machine and has it, or it is being removed
+            pass
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        if (folder / LOCK_NAME).exists():
+            break
+        os.close(descriptor)
+    _held[folder] = descriptor
 
 
 @contextmanager

@@ -138,6 +138,22 @@ class SharedSplit:
     def _part_store(self) -> ObjectStore:
         return ObjectStore(self.destination.parts)
 
+    def is_complete(self) -> bool:
+        """Whether the set is in the store, perhaps completed by another process; then its manifest is here too."""
+        path = self._folder / MANIFEST_NAME
+        if not (self._folder / REMOTE_NAME).exists():
+            try:
+                content = self._shard_store.read(MANIFEST_NAME)
+            except FileNotFoundError:
+                return False  # perhaps ours is written, and was not sent
+            if path.exists() and path.read_bytes() != content:
+                return False  # another set
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as file:
+                file.write(content)
+            _mark_remote(self._folder, self.destination.shards)
+        return True
+
     def num_parts(self) -> int:
         """How many parts there are, sound or not."""
         return len(self._part_store.list_all())

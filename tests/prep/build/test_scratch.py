@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from alexkit.cli.alexprep import alexprep
-from alexkit.prep.build.stores.scratch import temporary_folder
+from alexkit.prep.build.stores.scratch import hold, temporary_folder
 
 KILLED = """
 import os
@@ -28,6 +28,34 @@ def test_a_folder_goes_with_its_block_and_with_the_next_one_after_a_kill(
     with temporary_folder("alexkit-test-") as one, temporary_folder("alexkit-test-") as other:
         assert not left.exists() and one.exists() and other.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["alexkit-test-of-others"]
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from alexkit.prep.build.stores.scratch import hold
+hold(Path(sys.argv[1]))
+print("held", flush=True)
+input()
+"""
+
+
+def test_a_folder_that_workers_made_on_another_machine_goes_after_the_last_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    command = [sys.executable, "-c", WORKER, str(tmp_path / "alexkit-out-1")]
+    environment = {"PYTHONPATH": ":".join(sys.path), "TMPDIR": str(tmp_path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as worker:  # type: ignore[call-overload]
+        assert worker.stdout.readline() == "held\n"
+        hold(tmp_path / "alexkit-out-2")
+        assert (tmp_path / "alexkit-out-1").exists()
+        worker.kill()
+    hold(tmp_path / "alexkit-out-3")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alexkit-out-2", "alexkit-out-3"]
+    with temporary_folder("alexkit-out-3-") as folder:
+        hold(folder)  # of a run on this machine, which has the lock
 
 
 def test_a_mistake_in_the_command_line_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
