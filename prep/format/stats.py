@@ -72,8 +72,11 @@ class PixelSums:
             with np.load(path, allow_pickle=False) as data:
                 sums = cls(num_images=int(data["num_images"]), image_HWC=data["image_HWC"], outer_CC=data["outer_CC"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            # Of what is no archive NumPy says that it is a pickle, and how to run it.
-            found = "no .npz archive of plain arrays" if "pickle" in str(error) else error
+            # Of what is no archive NumPy says that it is a pickle, and how to run it; of a damaged header Python
+            # repeats all of its bytes.
+            found: object = "no .npz archive of plain arrays" if "pickle" in str(error) else error
+            if isinstance(error, zipfile.BadZipFile):
+                found = "a damaged archive"
             raise InputError(f"{path}: not a statistics file ({found}); run the command that made it again") from error
         if sums.image_HWC.dtype != np.int64 or sums.image_HWC.ndim != 3 or sums.outer_CC.shape != (3, 3):
             raise InputError(

@@ -36,7 +36,6 @@ LINES = {
     "alexeval predict runs/one photo.jpg --picture new.png": 1,
     "alexeval runs/one --shards shards --predictions new.csv": 1,
     "alexeval runs/one --shards shards --predictions new.parquet": 1,
-    "alexeval runs/one --shards shards --predictions new.txt": 1,
     "alexeval runs/one --shards shards --results new.csv": 1,
     "alexeval runs/one --shards shards --picture new.png": 1,
     "alexeval runs/one --shards shards --report new --neighbors --codes": 3,

@@ -99,3 +99,16 @@ def test_a_damaged_file_is_no_reason_to_advise_unpickling(tmp_path: Path) -> Non
     (tmp_path / "x.npz").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"x\.npz: not a statistics file \(no \.npz archive of plain arrays\)"):
         PixelSums.load(tmp_path / "x.npz")
+
+
+def test_a_damaged_header_is_told_without_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "statistics.npz"
+    PixelSums.zero(32).save(path)
+    content = bytearray(path.read_bytes())
+    length_of_name = content.index(b"image_HWC.npy") - 4
+    content[length_of_name : length_of_name + 2] = b"\x00\x03"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"statistics.npz: not a statistics file \(a damaged archive\); run the command"
+    ):
+        PixelSums.load(path)
