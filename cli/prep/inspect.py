@@ -23,10 +23,11 @@ from .arguments import OUT, SHARDS, WORKERS, place_of, sets_of
 @WORKERS
 @one_line_errors
 def inspect(shards: Path, png: bool, quick: bool, as_json: bool, out: Path | None, workers: int | None) -> None:
-    """Write inspect.html into SHARDS, or --out: one page that shows them.
+    """Write inspect.html, one page that shows SHARDS.
 
-    It has samples of every class, counts, sizes, colors, mixing, duplicates within and across splits, and what was left
-    out. SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
+    It lies in SHARDS, or in --out, and has samples of every class, counts, sizes, colors, mixing, duplicates within and
+    across splits, and what was left out. SHARDS is one set or the folder of several; ./shards unless named here or in
+    ALEXKIT_SHARDS.
     """
     note(f"looking at {as_typed(str(shards))}")
     import json

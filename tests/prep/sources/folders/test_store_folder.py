@@ -23,7 +23,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "store/set"
     folder.mkdir(parents=True)
     root, _ = client._split(URL)
-    monkeypatch.setitem(client._clients, (os.getpid(), root), store.LocalStore(folder.parent))
+    monkeypatch.setitem(client._clients, (os.getpid(), root, 0), store.LocalStore(folder.parent))
     return folder
 
 
