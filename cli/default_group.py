@@ -18,11 +18,6 @@ class _Nameless(click.Context):
         return self.parent.command_path if self.parent else super().command_path
 
 
-def _exists(word: str) -> bool:
-    """Whether there is a file or folder of that name; False also for what can be none, a word of 300 letters."""
-    return os.path.exists(word)  # noqa: PTH110 - Path.exists raises for those
-
-
 class DefaultGroup(Program):
     """A group whose `default` command takes every command line that does not begin with another command's name.
 
@@ -40,7 +35,8 @@ class DefaultGroup(Program):
         if ctx.resilient_parsing and not args:
             return super().parse_args(ctx, args)  # the shell completes the first word, which may be a verb
         own = {name for option in self.get_params(ctx) for name in option.opts}
-        if args and args[0] not in self.commands and not args[0].startswith("-") and not _exists(args[0]):
+        is_word = bool(args) and args[0] not in self.commands and not args[0].startswith("-")
+        if is_word and not os.path.exists(args[0]):  # noqa: PTH110 - Path.exists raises for a word of 300 letters
             meant = difflib.get_close_matches(args[0], self.commands, n=1, cutoff=0.75)
             if meant:
                 raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{meant[0]}'?", ctx)

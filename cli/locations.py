@@ -1,6 +1,5 @@
 """Addresses where a command takes a folder: shard sets, sources and outputs may lie in an object store."""
 
-import contextlib
 import itertools
 import os
 import shutil
@@ -72,10 +71,10 @@ class ShardsToRead(click.Path):
         """The folder, or RemoteShards."""
         from ..prep.storage import StoreUrl, parse_location
 
-        location = value if isinstance(value, RemoteShards) else _parsed(parse_location, value)
-        if not isinstance(location, StoreUrl):
-            return location if isinstance(location, RemoteShards) else super().convert(value, param, ctx)
-        return RemoteShards(location)
+        if isinstance(value, RemoteShards):
+            return value  # converted before
+        location = _parsed(parse_location, value)
+        return RemoteShards(location) if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
 
 
 @dataclass(frozen=True)
@@ -169,14 +168,19 @@ def _finish(folder: Path, copy: Path, copied: set[Path]) -> None:
 
 
 def _moved_here(path: Path, name: str) -> str:
-    """Move a file to the current folder as `name`, or with a number where that is taken; how it is called there."""
+    """Copy a file to the current folder as `name`, or with a number where that is taken; how it is called there."""
+    stem = Path(name).stem
     for number in itertools.count(2):
-        with contextlib.suppress(FileExistsError), Path(name).open("xb") as target:
-            with path.open("rb") as file:
+        try:
+            with Path(name).open("xb") as target, path.open("rb") as file:
                 shutil.copyfileobj(file, target)
+        except FileExistsError:
+            name = f"{stem}-{number}{path.suffix}"
+        except OSError:
+            Path(name).unlink(missing_ok=True)  # half of it
+            raise
+        else:
             return name
-        stem = Path(name).stem.removesuffix(f"-{number - 1}") if number > 2 else Path(name).stem
-        name = f"{stem}-{number}{path.suffix}"
     raise AssertionError
 
 

@@ -7,7 +7,7 @@ import click
 
 from ...cores import num_cores
 from ...extras import require
-from ..terminal import as_typed, examples, note, note_written, one_line_errors, progress
+from ..terminal import as_typed, examples, note, note_written, one_line_errors, progress, warn
 from .arguments import ENGINE, OUT, SHARDS, WORKERS, place_of, train_set
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def pca(shards: Path, as_json: bool, out: Path | None, workers: int | None, engi
     try:
         require("matplotlib")
     except ImportError as error:
-        note(f"no pca.png: {error}")
+        warn(f"no pca.png: {error}")
         return
     save_pca_plot(
         place / "pca.png",

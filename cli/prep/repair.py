@@ -48,7 +48,7 @@ def repair(
     in_store = None if isinstance(location, Path) else location
     if in_store is not None:
         ObjectStore(in_store).refuse_read_only()
-    found_source = open_source(paths[-1], reading, out=location if isinstance(location, Path) else None)
+    found_source = open_source(paths[-1], reading, out=location)
     shards = location if isinstance(location, Path) else copy_of(location, click.get_current_context(), keep_new=False)
     repaired: dict[str, list[str]] = {}
     for folder in sets_of(shards):

@@ -78,7 +78,7 @@ def _name_below_runs(context: click.Context, parameter: click.Parameter, value: 
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Train so many runs from training.seed on, NAME-seed0 to NAME-seedN, and evaluate them together.",
+    help="Train so many runs, with training.seed and the seeds after it, as NAME-seed0 …; evaluate them together.",
 )
 @click.option("--change", is_flag=True, help="With --set: change the run that is there, from the step it stands at.")
 @click.option("--restart", is_flag=True, help="Give up what the run folder holds and begin anew.")
@@ -189,7 +189,7 @@ def _begun_before(folder: Path) -> bool:
     """Whether this command was started again by Slurm or torchrun, so that --restart would give up its own work."""
     again = [key for key in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT") if os.environ.get(key, "0") != "0"]
     if again and os.environ.get("RANK", "0") == "0":
-        note(f"{folder}: --restart held for the first start of this job; {again[0]} says that this is a later one")
+        note(f"{folder}: --restart is ignored: {again[0]} says that this job was started before")
     return bool(again)
 
 

@@ -1,10 +1,11 @@
 """Stored images one by one, by index, for looking at: of a local set, or through the cache of a remote one."""
 
-import os
+from pathlib import Path
 
 from ...errors import InputError
 from ...prep.format import ShardSet
 from ...prep.format.sample_index import SampleIndex, image_checksum
+from ...prep.storage.by_offset import opened
 from .face import cache_of
 from .remote_set import open_set
 
@@ -16,7 +17,7 @@ class StoredImages:
         self, shard_set: ShardSet, index: SampleIndex | None = None, *, cache_limit: int | None = None
     ) -> None:
         self.shard_set = shard_set
-        self.index = index or shard_set.sample_index()
+        self.index = shard_set.sample_index() if index is None else index
         self._cache_limit = cache_limit
 
     def content(self, i: int) -> bytes:
@@ -49,9 +50,6 @@ class StoredImages:
     def _is_damaged(self, content: bytes, i: int) -> bool:
         return self.index.checksums_N is not None and image_checksum(content) != int(self.index.checksums_N[i])
 
-    def _read(self, path: "os.PathLike[str]", i: int) -> bytes:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            return os.pread(descriptor, int(self.index.sizes_N[i]), int(self.index.starts_N[i]))
-        finally:
-            os.close(descriptor)
+    def _read(self, path: Path, i: int) -> bytes:
+        with opened(path) as file:
+            return file.read_at(int(self.index.starts_N[i]), int(self.index.sizes_N[i]))

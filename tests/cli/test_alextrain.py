@@ -67,7 +67,7 @@ def test_a_job_that_is_started_again_does_not_give_up_its_own_work(
     monkeypatch.setenv(key, "1")
     result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", runs, *SMALL, "--restart")
     assert result.exit_code == 0 and "is finished" in result.output
-    assert f"--restart held for the first start of this job; {key} says that this is a later one" in result.stderr
+    assert f"--restart is ignored: {key} says that this job was started before" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_on_a_terminal_the_count_is_whole_at_any_width_and_warnings_stand_above_
 ) -> None:
     script = """
 import logging
-from alexkit.cli import locations, terminal
+from alexkit.cli import terminal
 terminal._start_logging()
 with terminal.progress("training", 1_281_167, "images") as update:
     update(0)
@@ -313,7 +313,11 @@ def command():
     with progress("packing", 1, "images") as update:
         update(1)
     click.echo("caf\\u00e9 \\u2192 \\u2026 \\udce9")
-    print(open("/dev/null").fileno() > 2)
+    import subprocess, sys
+    right_numbers = [sys.stdin.fileno(), sys.stdout.fileno(), sys.stderr.fileno()] == [0, 1, 2]
+    inherited = "import os; [os.fstat(n) for n in range(3)]"
+    subprocess.run([sys.executable, "-c", inherited], check=True, close_fds=False)
+    print(open("/dev/null").fileno() > 2 and right_numbers)
 group()
 """
 
