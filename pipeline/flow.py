@@ -195,7 +195,8 @@ class Flow:
         schedule, options = self._schedule, self._options
         self._check_ahead(received, stop)
         batch, check = self._checks.popleft()
-        if (corrupt := check.result()) and self._remote is not None:
+        corrupt = check.result()
+        if self._remote is not None and not self._corrupt.knows(corrupt):
             self._remote.restore(corrupt)
             corrupt = self._samples.check(batch.indices_B)
         if corrupt:

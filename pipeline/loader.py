@@ -68,8 +68,8 @@ class Loader:
             remote sets; or "fixed", the stored order in every epoch, as released in 2012 (see `order.py`).
         dtype: float32, float16, bfloat16, or uint8: gray levels, which needs mean="none", std="none" and jitter="off".
         channels_last: Give the images torch's channels_last memory format; their shape stays (B, 3, H, W).
-        num_threads: For decoding and cropping; None means one per core, of those that the processes that torchrun
-            started on one machine share.
+        num_threads: For decoding and cropping; None means one per core, the cores divided by the processes that
+            torchrun started on this machine.
         hw_decoder_load: The fraction, 0 to 1, of a batch's JPEGs that a GPU's own JPEG unit decodes (A100, H100 and the
             like; DALI's default is 0.65); without effect on sets of other formats and GPUs without a unit, refused on a
             CPU. It rounds otherwise than CUDA does, and which images it takes depends on the batch: pixels then differ
@@ -221,7 +221,8 @@ class Loader:
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """Samples of each class by label, int64 (classes,)."""
+        """Stored samples of each class by label, whatever `sampling` takes of them, int64 (classes,)."""
+        self._loops.require_open()
         labels_N = self._samples.labels_N
         return np.bincount(labels_N[labels_N >= 0], minlength=self.num_classes)
 

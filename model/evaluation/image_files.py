@@ -78,7 +78,7 @@ def read_image(word: str) -> bytes:
         except ValueError as error:  # no address, or a host's name that none can have
             raise InputError(f"not an address that can be read ({error})") from None
         except HTTPException as error:  # also for a space in it, and for an answer that is cut off or not HTTP
-            raise InputError(f"{error or 'an answer that is not HTTP'}") from None
+            raise InputError(f"{type(error).__name__}: {error}") from None
         if len(content) > MAX_DOWNLOAD_BYTES:
             raise InputError(f"more than {MAX_DOWNLOAD_BYTES} bytes; this is no image")
         return content

@@ -31,7 +31,7 @@ def kernels_run(device: torch.device) -> bool:
 
 
 def try_kernels(device: torch.device) -> None:
-    """Run every kernel once, as training uses it; raises what Triton raises, RuntimeError for wrong numbers."""
+    """Run every kernel once, in bfloat16; raises what Triton raises, RuntimeError for wrong numbers."""
     from .norm import normalize, normalize_gradient
     from .update import Update
 

@@ -14,13 +14,11 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from .band import Constants
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 NUMBERS, WARPS = 2048, 4
 """Of one program: 16 numbers a thread."""
-
-
-Constants = tuple[int, float, float, float, int, bool]
-"""`network.norm.Constants`: size, alpha, beta, k, groups, relu."""
 
 
 def normalize(x_PC: Tensor, constants: Constants) -> Tensor:

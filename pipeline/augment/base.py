@@ -1,5 +1,6 @@
 """What all augmentations share: the size of a view and its normalization, checked when they are made."""
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -125,20 +126,21 @@ class Augmentation(ABC):
 
     def _normalization(self, shard_set: ShardSet, gain: float) -> Normalization:
         """Mean and gain in gray levels; statistics are read only by the choices that need them."""
+        statistics = functools.cache(lambda: self._statistics(shard_set))  # they may lie in a store
         unit = 1.0 if self.pixel_range == "0-255" else 1 / 255
         mean_C: NDArray[Any] = np.zeros(3)
         residual_HWC: NDArray[np.float32] | None = None
         std_C: NDArray[Any] = np.ones(3)
         if self.mean in ("center", "crop"):
-            mean_C, residual_HWC = self._mean_image(self._statistics(shard_set), shard_set)
+            mean_C, residual_HWC = self._mean_image(statistics(), shard_set)
         elif self.mean == "channel":
-            mean_C = np.array(ColorStatistics.from_sums(self._statistics(shard_set).sums).mean_C)
+            mean_C = np.array(ColorStatistics.from_sums(statistics().sums).mean_C)
         elif self.mean == "imagenet":
             mean_C = 255 * np.array(IMAGENET_MEAN)
         elif self.mean != "none":
             mean_C = np.broadcast_to(np.asarray(self.mean, np.float64) / unit, 3)
         if self.std == "channel":
-            std_C = unit * self._channel_std_C(shard_set)
+            std_C = unit * _channel_std_C(statistics())
         elif self.std == "imagenet":
             std_C = unit * 255 * np.array(IMAGENET_STD)
         elif self.std != "none":
@@ -149,18 +151,6 @@ class Augmentation(ABC):
             residual_moves=self.mean == "crop",
             gain_C=(gain * unit / std_C).astype(np.float32),
         )
-
-    def _channel_std_C(self, shard_set: ShardSet) -> NDArray[np.float64]:
-        """The standard deviation of each channel in gray levels; InputError where one does not vary."""
-        where, sums = self._statistics(shard_set)
-        variance_C = np.diag(np.array(ColorStatistics.from_sums(sums).covariance_CC))
-        if flat := [name for name, variance in zip("RGB", variance_C, strict=True) if variance <= 0]:
-            raise InputError(
-                f"{where}: pixels do not vary in {', '.join(flat)}, so std='channel' would divide by 0; choose "
-                "std='imagenet', 'none' or numbers"
-            )
-        std_C: NDArray[np.float64] = np.sqrt(variance_C)
-        return std_C
 
     def _mean_image(
         self, statistics: Statistics, shard_set: ShardSet
@@ -208,3 +198,16 @@ def _check_color(name: str, value: Any, names: Any) -> Any:
     if not all(map(math.isfinite, floats)):
         raise InputError(f"{name} must be finite, got {value!r}")
     return floats[0] if len(floats) == 1 else tuple(floats)
+
+
+def _channel_std_C(statistics: Statistics) -> NDArray[np.float64]:
+    """The standard deviation of each channel in gray levels; InputError where one does not vary."""
+    where, sums = statistics
+    variance_C = np.diag(np.array(ColorStatistics.from_sums(sums).covariance_CC))
+    if flat := [name for name, variance in zip("RGB", variance_C, strict=True) if variance <= 0]:
+        raise InputError(
+            f"{where}: pixels do not vary in {', '.join(flat)}, so std='channel' would divide by 0; choose "
+            "std='imagenet', 'none' or numbers"
+        )
+    std_C: NDArray[np.float64] = np.sqrt(variance_C)
+    return std_C

@@ -139,7 +139,7 @@ class Mixed(Sampling):
 
 
 def _name(name: str, weights: NDArray[np.float64], length: int) -> str:
-    """Epochs that cannot be alike were other ones once, and states of these are refused by another name."""
+    """The name in a loader's state. Where epochs differ in counts the order changed: the suffix refuses old states."""
     return name if divides_evenly(weights, length) else f"{name}, in turn"
 
 

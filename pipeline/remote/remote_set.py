@@ -1,6 +1,5 @@
 """A remote shard set, opened: its local face, and shards that come through the cache when they are asked for."""
 
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import BinaryIO
 
 from ...errors import InputError
 from ...prep.format import ShardSet
+from ...prep.format.files import sha256_of
 from ...prep.storage import ObjectStore, StoreUrl, parse_location
 from .cache import WAIT_S, ShardCache
 from .face import cache_of, local_face
@@ -41,9 +41,7 @@ class RemoteSet:
     def fetch_sound(self, number: int) -> Path:
         """As `fetch`, of a shard whose copy may have been damaged since: it is hashed, and fetched again if it was."""
         entry, path = self.shard_set.manifest.shards[number], self.fetch(number)
-        with path.open("rb") as file:
-            is_sound = hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
-        if is_sound:
+        if sha256_of(path) == entry.sha256:
             return path
         log.warning("%s: this copy of %s was damaged on the disk; it is fetched again", path, entry.name)
         self.cache.discard(entry.sha256)

@@ -43,6 +43,10 @@ class CorruptSamples:
         """
         return self._thread.submit(self._samples.check, batch.indices_B)
 
+    def knows(self, indices: Iterable[int]) -> bool:
+        """Whether all of these are replaced already."""
+        return self._indices.issuperset(indices)
+
     def add(self, reasons: dict[int, str]) -> None:
         """Replace these from now on. Raises InputError when there are more than the budget."""
         for index in sorted(reasons.keys() - self._indices):

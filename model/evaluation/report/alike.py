@@ -12,8 +12,8 @@ from ...network.tables import wiring
 from ...runs.load import built_in_recipes, load_recipe
 from ...runs.recipe import Recipe
 
-# What shapes no weights, or only as a seed does.
-BOOKKEEPING = ("name", "training.seed", "training.log", "training.checkpoint_minutes")
+# What shapes no weights, or only as a seed does; a recipe's name is in no section and is compared by itself.
+BOOKKEEPING = ("training.seed", "training.log", "training.checkpoint_minutes")
 
 
 def settings_of(recipe: Recipe, *, less: Collection[str] = ()) -> dict[str, Any]:

@@ -191,13 +191,15 @@ def test_layouts_that_cannot_be_are_refused(world: int, per_replica: int, column
         check_processes(world, per_replica, columns)
 
 
-def test_two_processes_on_one_card_are_refused_in_both_by_name() -> None:
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_two_processes_on_one_card_are_refused_in_all_by_name(rank: int) -> None:
     cards = [("GPU-1", "cuda:0"), ("GPU-2", "cuda:1"), ("GPU-1", "cuda:0")]
     store = dist.HashStore()
-    for rank, card in enumerate(cards[1:], 1):
-        store.set(f"card-{rank}", json.dumps(card))
+    for other, card in enumerate(cards):
+        if other != rank:
+            store.set(f"card-{other}", json.dumps(card))
     with pytest.raises(ValueError, match=r"processes 0 and 2 are both on cuda:0 \(GPU GPU-1\); leave out --device"):
-        require_own_cards(store, 0, 3, *cards[0])
+        require_own_cards(store, rank, 3, *cards[rank])
 
 
 def test_cards_of_one_number_on_two_machines_are_two() -> None:
