@@ -94,7 +94,7 @@ def refuse_too_large_shards(
     num_images = min(images_per_shard, max(len(split.images) for split in splits))
     num_bytes = round(num_images * forecast.num_bytes / forecast.num_images * MARGIN)
     if num_bytes > url.max_put_bytes:
-        fits = images_per_shard * url.max_put_bytes // num_bytes
+        fits = num_images * url.max_put_bytes // num_bytes
         raise InputError(
             f"{url}: shards of {num_images} images would have about {num_bytes / 1e9:.1f} GB, and the store takes "
             f"{url.max_put_bytes / 1e9:.1f} GB in one request; give --images-per-shard {fits} or less"

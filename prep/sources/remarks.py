@@ -25,8 +25,9 @@ class Remarks:
 
     def note(self, text: str) -> None:
         """Add `text` once."""
-        if text not in self.notes:
-            self.notes.append(text)
+        with self._lock:
+            if text not in self.notes:
+                self.notes.append(text)
 
     def pass_over(self, what: str, where: str, count: int = 1) -> None:
         """Count `where` among what was not read; `what` says in the plural what it is."""

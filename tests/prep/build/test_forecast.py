@@ -96,3 +96,5 @@ def test_shards_that_a_store_does_not_take_are_refused_before_the_work() -> None
         refuse("s3://bucket/out", 30_000)
     with pytest.raises(ValueError, match=r"the store takes 5\.2 GB in one request"):
         refuse("az://container/out", 30_000)
+    with pytest.raises(ValueError, match=r"shards of 90000 images .* --images-per-shard 25565 or"):
+        refuse("s3://bucket/out", 200_000)
