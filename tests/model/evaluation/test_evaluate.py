@@ -46,7 +46,7 @@ def test_caffes_weights_are_refused_under_a_recipe_of_another_network(tmp_path: 
     )
     with pytest.raises(InputError, match=words):
         load_network(tmp_path / "bvlc.caffemodel", recipe="b2")
-    with pytest.raises(InputError, match="no layer in it has weights"):
+    with pytest.raises(InputError, match="has no layer with weights"):
         load_network(tmp_path / "bvlc.caffemodel", recipe="caffe")
 
 
