@@ -132,8 +132,8 @@ def test_without_the_first_layer_the_second_reads_the_image_with_its_stride_and_
 @pytest.mark.parametrize(
     ("switches", "words"),
     [
-        (Switches(kind="cifar10-19", norm="none"), r"'cifar10-19' has the switches .*; remove norm from"),
-        (Switches(kind="owt", input="pad2"), r"'owt' has the switches .*; remove input from"),
+        (Switches(kind="cifar10-19", norm="none"), r"'cifar10-19' supports only the switches .*; remove norm from"),
+        (Switches(kind="owt", input="pad2"), r"'owt' supports only the switches .*; remove input from"),
         (Switches(kind="cifar10-13", input="pad2"), r"network.input = 'pad2': cifar10-13 supports only 'margin' and"),
         (Switches(input="crop24"), r"'crop24' is for the CIFAR-10 networks"),
     ],
