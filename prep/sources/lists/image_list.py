@@ -49,12 +49,12 @@ def read_image_list(
 ) -> tuple[SourceSplit, ...]:
     """The splits of a list, train first; relative paths of the copy of a list in a store start at `base`.
 
-    Some missing images are noted in `remarks` and quarantined when they are read, as in other layouts.
+    A missing image is noted in `remarks` and quarantined when it is read, as in other layouts.
 
-    Raises InputError, naming file and line: none of the images found, a folder in place of one, a relative path that leaves the folder, an image twice, a
-    field that is missing or empty, an unknown split, a line that cannot be read. A list without images is refused too.
-    Raises Unlabeled when no row of a split has a label, or every label is -1, unless `options.unlabeled`; such a test
-    split beside others is left out, and noted in `remarks`.
+    Raises InputError, naming file and line, if no image is found, if a path is a folder, leaves the list's folder or is
+    listed twice, if a field is missing or empty, for an unknown split and for a line that cannot be parsed; also for a
+    list without images. Raises Unlabeled if no row of a split has a label, or every label is -1, unless
+    `options.unlabeled`; such a test split beside others is skipped and noted in `remarks`.
     """
     by_split: dict[str, list[_Listed]] = {}
     lines: dict[str | StoreUrl, int] = {}
