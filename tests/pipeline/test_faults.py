@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,27 @@ def test_checksums_are_compared_without_touching_what_is_mapped(draw_shards: Any
     assert corrupt.check(batch).result() == {} and brought == []
     corrupt.add({15: "its CRC32C is another"})
     assert corrupt.without(batch, training=True)[0].indices_B[15] == 16 and brought == [1]
+    corrupt.close()
+
+
+def test_a_replacement_is_not_passed_over_because_of_a_damaged_copy(copied: Path) -> None:
+    """What replaces a sample depends on the set, not on this machine's cache of it."""
+    shard = copied / "train-00001.tar"
+    whole = shard.read_bytes()
+    spoil(copied, 16)
+    samples, fetched = Samples([ShardSet.open(copied)]), []
+
+    def fetch_again(indices: Iterable[int]) -> None:
+        fetched.extend(indices)
+        with shard.open("r+b") as file:
+            file.write(whole)
+
+    samples.on_corrupt = fetch_again
+    corrupt = CorruptSamples(samples, budget=10)
+    indices = np.arange(40)
+    batch = LocalBatch(epoch=0, numbers_B=indices, indices_B=indices, draws_B=indices, mask_B=np.ones(40, bool))
+    corrupt.add({15: "its CRC32C is another"})
+    assert corrupt.without(batch, training=True)[0].indices_B[15] == 16 and fetched == [16]
     corrupt.close()
 
 
