@@ -30,6 +30,10 @@ def copied(draw_shards: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(draw_shards(), tmp_path / "set"))
 
 
+INDICES_B = np.arange(40)
+FIRST_BATCH = LocalBatch(epoch=0, numbers_B=INDICES_B, indices_B=INDICES_B, draws_B=INDICES_B, mask_B=INDICES_B >= 0)
+
+
 def spoil(folder: Path, index: int, content: bytes | None = None) -> int:
     """Overwrite one stored image, by zeros unless said; returns its offset in its shard."""
     number, row = divmod(index, 16)
@@ -56,11 +60,9 @@ def test_checksums_are_compared_without_touching_what_is_mapped(draw_shards: Any
     samples, brought = Samples([ShardSet.open(draw_shards())]), []
     samples.on_demand = brought.append
     corrupt = CorruptSamples(samples, budget=10)
-    indices = np.arange(40)
-    batch = LocalBatch(epoch=0, numbers_B=indices, indices_B=indices, draws_B=indices, mask_B=np.ones(40, bool))
-    assert corrupt.check(batch).result() == {} and brought == []
+    assert corrupt.check(FIRST_BATCH).result() == {} and brought == []
     corrupt.add({15: "its CRC32C is another"})
-    assert corrupt.without(batch, training=True)[0].indices_B[15] == 16 and brought == [1]
+    assert corrupt.without(FIRST_BATCH, training=True)[0].indices_B[15] == 16 and brought == [1]
     corrupt.close()
 
 
@@ -78,10 +80,8 @@ def test_a_replacement_is_not_passed_over_because_of_a_damaged_copy(copied: Path
 
     samples.on_corrupt = fetch_again
     corrupt = CorruptSamples(samples, budget=10)
-    indices = np.arange(40)
-    batch = LocalBatch(epoch=0, numbers_B=indices, indices_B=indices, draws_B=indices, mask_B=np.ones(40, bool))
     corrupt.add({15: "its CRC32C is another"})
-    assert corrupt.without(batch, training=True)[0].indices_B[15] == 16 and fetched == [16]
+    assert corrupt.without(FIRST_BATCH, training=True)[0].indices_B[15] == 16 and fetched == [16]
     corrupt.close()
 
 
