@@ -22,16 +22,14 @@ from alexkit.prep.format.manifest import manifest_digest
 from ..conftest import write_shard_set
 
 EVALUATE = CenterCrop(crop=56)
+INDICES_B = np.arange(40)
+FIRST_BATCH = LocalBatch(epoch=0, numbers_B=INDICES_B, indices_B=INDICES_B, draws_B=INDICES_B, mask_B=INDICES_B >= 0)
 
 
 @pytest.fixture
 def copied(draw_shards: Any, tmp_path: Path) -> Path:
     """A shard set of 40 samples that a test may damage."""
     return Path(shutil.copytree(draw_shards(), tmp_path / "set"))
-
-
-INDICES_B = np.arange(40)
-FIRST_BATCH = LocalBatch(epoch=0, numbers_B=INDICES_B, indices_B=INDICES_B, draws_B=INDICES_B, mask_B=INDICES_B >= 0)
 
 
 def spoil(folder: Path, index: int, content: bytes | None = None) -> int:
@@ -75,8 +73,7 @@ def test_a_replacement_is_not_passed_over_because_of_a_damaged_copy(copied: Path
 
     def fetch_again(indices: Iterable[int]) -> None:
         fetched.extend(indices)
-        with shard.open("r+b") as file:
-            file.write(whole)
+        shard.write_bytes(whole)
 
     samples.on_corrupt = fetch_again
     corrupt = CorruptSamples(samples, budget=10)
