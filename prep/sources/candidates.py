@@ -14,6 +14,7 @@ from .folders.flat_labels import find_flat_labels
 from .folders.img2dataset import is_img2dataset, read_img2dataset
 from .folders.listing import Folder
 from .folders.tiny_imagenet import is_annotated, read_annotated
+from .folders.united import united
 from .ilsvrc import kaggle
 from .ilsvrc.archives import ARCHIVE_PATTERNS, read_validation_folder, read_validation_tar
 from .ilsvrc.devkit import Devkit, find_devkit
@@ -151,13 +152,7 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
     elif folder.folders == (INNER_FOLDER,) and folder.child(INNER_FOLDER).has_images():
         yield _flat(folder.child(INNER_FOLDER), split, source)
     elif folder.folders and options.layout != "flat":
-        yield Candidate(
-            split=split,
-            path=folder.where,
-            kind="class folders",
-            layout="class-folders",
-            read=lambda first: read_class_folders(folder, split, options, allow_empty=first is not None),
-        )
+        yield _class_folders(folder, split, source)
     elif folder.has_images():
         yield _flat(folder, split, source)
 
@@ -185,6 +180,18 @@ def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions)
         if not listed & {file.path, os.path.normpath(file.path)}:
             folder.remarks.pass_over(f"images that {table.name} does not list", file.path)
     return replace(found, name=split)
+
+
+def _class_folders(folder: Folder, split: str, source: SourceFolder, paths: tuple[Path, ...] = ()) -> Candidate:
+    """Class folders; `paths` are the folders that hold them, if `folder` is several."""
+    return Candidate(
+        split=split,
+        path=folder.where,
+        kind="class folders",
+        layout="class-folders",
+        read=lambda first: read_class_folders(folder, split, source.options, allow_empty=first is not None),
+        files=paths,
+    )
 
 
 def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
@@ -312,7 +319,13 @@ def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
         folder.child(name).folders or not folder.child(name).has_images() for name in named
     ):
         return  # a class called train, as in CIFAR-100, among other classes
+    of_split = {split: [name for name in named if named[name] == split] for split in named.values()}
+    parts = {split: one for split, names in of_split.items() if (one := united(folder, names))}
+    for split, whole in parts.items():
+        yield _class_folders(whole, split, source, paths=tuple(folder.where / name for name in of_split[split]))
     for name, split in named.items():
+        if split in parts:
+            continue
         child = folder.child(name)
         if child.folders == (name,) and not child.has_images():
             child = child.child(name)  # train/train/, as some archives unpack

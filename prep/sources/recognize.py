@@ -24,9 +24,9 @@ from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
+from .folders.class_names import class_names
 from .folders.listing import Folder
 from .folders.store_folder import open_store_folder
-from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
 from .ilsvrc.kaggle import refuse_zipped_kaggle
