@@ -21,6 +21,11 @@ _OPTIONS = (
     click.option("--image-column", metavar="NAME", help="Column of images in tables and lists, extension in tars."),
     click.option("--label-column", metavar="NAME", help="Column of labels in tables and lists."),
     click.option(
+        "--image-root",
+        metavar="FOLDER",
+        help="Folder or address where relative paths of a list start.  [default: the list's folder]",
+    ),
+    click.option(
         "--class-depth",
         type=click.IntRange(1, 2048),
         metavar="N",
@@ -47,6 +52,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         label_key: str | None,
         image_column: str | None,
         label_column: str | None,
+        image_root: str | None,
         class_depth: int | None,
         unlabeled: bool,
         val_fraction: float | None,
@@ -60,6 +66,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
             label_key=label_key,
             image_column=image_column,
             label_column=label_column,
+            image_root=image_root,
             class_depth=class_depth,
             unlabeled=unlabeled,
             val_fraction=val_fraction,

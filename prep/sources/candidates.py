@@ -219,6 +219,7 @@ def _lists_beside(folder: Folder, source: SourceFolder) -> str:
     """A way out where lists lie beside images that have no labels."""
     paths = [Path(file.path) for one in (folder, source.folder) for file in one.files]
     lists = [path for path in paths if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".txt"]
+    lists.sort(key=lambda path: "submission" in path.name.casefold())  # of Kaggle's, an example without labels
     return f"; if {lists[0]} lists them, name that file as SOURCE" if lists else ""
 
 

@@ -30,6 +30,7 @@ _READ_BY: dict[str, tuple[Layout, ...]] = {
     "label_key": ("webdataset", "img2dataset", "list", "parquet"),
     "label_column": ("list", "parquet", "img2dataset"),
     "image_column": ("list", "parquet", "webdataset"),
+    "image_root": ("list",),
 }
 
 
@@ -45,6 +46,9 @@ class SourceOptions:
     """The column (parquet, lists) or member extension (tars) that holds the image or its path."""
     label_column: str | None = None
     """The column (parquet, lists) that holds the label."""
+    image_root: str | None = None
+    """The folder or address where relative paths of a list start; None takes the list's folder or the one in it that
+    holds the images."""
     class_depth: int | None = None
     """How many folder names make a class id; None takes the whole path of the folder that holds the images."""
     unlabeled: bool = False

@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from ..options import SourceOptions
 from ..remarks import Remarks
 from ..split_names import EXPECTED, SPLIT_WORDS, split_called
 from .columns import IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, find_column
+from .image_root import SAMPLE_ROWS, image_root
 from .look_up import look_up
 from .text_table import csv_rows, path_and_label, text_lines
 
@@ -49,16 +51,18 @@ def read_image_list(
 ) -> tuple[SourceSplit, ...]:
     """The splits of a list, train first; relative paths of the copy of a list in a store start at `base`.
 
-    A missing image is noted in `remarks` and quarantined when it is read, as in other layouts.
+    Where relative paths start, `image_root` decides. A missing image is noted in `remarks` and quarantined when it is
+    read, as in other layouts.
 
-    Raises InputError, naming file and line, if no image is found, if a path is a folder, leaves the list's folder or is
-    listed twice, if a field is missing or empty, for an unknown split and for a line that cannot be parsed; also for a
-    list without images. Raises Unlabeled if no row of a split has a label, or every label is -1, unless
-    `options.unlabeled`; such a test split beside others is skipped and noted in `remarks`.
+    Raises InputError, naming file and line, if no image is found, if a path is a folder, leaves the folder where it
+    starts or is listed twice, if a field is missing or empty, for an unknown split and for a line that cannot be
+    parsed; also for a list without images. Raises Unlabeled if no row of a split has a label, or every label is -1,
+    unless `options.unlabeled`; such a test split beside others is skipped and noted in `remarks`.
     """
     by_split: dict[str, list[_Listed]] = {}
     lines: dict[str | StoreUrl, int] = {}
     whole = split_called(path.stem) or "train"
+    root = image_root(path, _relative_paths(path, options), options.image_root, base, remarks)
     for number, row in _rows(path, options):
         where = f"{path}, line {number}"
         label, written, split = _label(where, row), _text(where, row, "path"), whole
@@ -70,13 +74,17 @@ def read_image_list(
         url = _url(where, written)
         if url is not None:
             written = str(url)  # without what nobody may read
-        elif base is not None and not _leaves(written) and not written.startswith("/"):
-            url = base / os.path.normpath(written.replace("\\", "/"))
-        elif not Path(written).is_absolute() and _leaves(written):
-            raise InputError(f"{where}: {written} leads out of {path.parent}; write an absolute path if that is meant")
-        elif "\\" in written and not (path.parent / written).exists():
-            written = written.replace("\\", "/")  # written on Windows
-        opened = url or _local(path.parent, written)
+        elif not written.startswith("/"):
+            written = f"{root.prefix}{written}{root.extension}"
+            if _leaves(written):
+                raise InputError(
+                    f"{where}: {written} leads out of {root.start}; write an absolute path if that is meant"
+                )
+            if isinstance(root.start, StoreUrl):
+                url = root.start / os.path.normpath(written.replace("\\", "/"))
+            elif "\\" in written and not (root.start / written).exists():
+                written = written.replace("\\", "/")  # written on Windows
+        opened = url or _local(path.parent if isinstance(root.start, StoreUrl) else root.start, written)
         if opened in lines:
             raise InputError(f"{where}: {written} again, first in line {lines[opened]}; list every image once")
         lines[opened] = number
@@ -94,6 +102,13 @@ def read_image_list(
                 raise
             remarks.note(f"left out: {error}")
     return tuple(splits)
+
+
+def _relative_paths(path: Path, options: SourceOptions) -> list[str]:
+    """The first of them."""
+    written = (row.get("path") for _, row in _rows(path, options))
+    relative = (one for one in written if isinstance(one, str) and one and not one.startswith("/") and "://" not in one)
+    return list(islice(relative, SAMPLE_ROWS))
 
 
 def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, object]]]:
