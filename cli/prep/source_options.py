@@ -21,6 +21,11 @@ _OPTIONS = (
     click.option("--image-column", metavar="NAME", help="Column of images in tables and lists, extension in tars."),
     click.option("--label-column", metavar="NAME", help="Column of labels in tables and lists."),
     click.option(
+        "--label-pattern",
+        metavar="REGEX",
+        help="Take the labels of images in one folder from their names: '(.+)_[0-9]+' makes pug_12.jpg a pug.",
+    ),
+    click.option(
         "--image-root",
         metavar="FOLDER",
         help="Folder or address where relative paths of a list start.  [default: the list's folder]",
@@ -52,6 +57,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         label_key: str | None,
         image_column: str | None,
         label_column: str | None,
+        label_pattern: str | None,
         image_root: str | None,
         class_depth: int | None,
         unlabeled: bool,
@@ -66,6 +72,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
             label_key=label_key,
             image_column=image_column,
             label_column=label_column,
+            label_pattern=label_pattern,
             image_root=image_root,
             class_depth=class_depth,
             unlabeled=unlabeled,

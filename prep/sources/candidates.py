@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from .folders.class_folders import INNER_FOLDER, read_class_folders
-from .folders.flat import read_flat, read_unlabeled
+from .folders.flat import read_flat, read_named, read_unlabeled
 from .folders.flat_labels import find_flat_labels
 from .folders.img2dataset import is_img2dataset, read_img2dataset
 from .folders.listing import Folder
@@ -198,6 +198,8 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
     """Images without class folders."""
 
     def read(first: SourceSplit | None) -> SourceSplit:
+        if source.options.label_pattern is not None:
+            return read_named(folder, split, source.options.label_pattern, source.options)
         labels = find_flat_labels(split, folder, source.path)
         if labels is not None:
             ids = () if first is None else tuple(entry.id for entry in first.classes)
@@ -209,7 +211,8 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
         raise Unlabeled(
             f"{folder.where}: images without labels; it holds no class folders, and beside it lies no list "
             f"({split}.txt of lines PATH LABEL), no LOC_val_solution.csv and no devkit: put one there, move the images "
-            f"to class folders, or store them without labels by --unlabeled{_lists_beside(folder, source)}"
+            "to class folders, take the labels from the files' names by --label-pattern, or store them without labels "
+            f"by --unlabeled{_lists_beside(folder, source)}"
         )
 
     return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
