@@ -16,10 +16,11 @@ _IN_FILE_NAME = re.compile(
 )
 # Of a file in several; what follows may be another hash for each.
 _PART = re.compile(r"(.*-)(\d{5,6})-of-(\d{5,6})(?!\d)")
-# A whole name that means a split where another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`.
+# A whole name that means a split where another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`, and
+# `train.X1` of Kaggle's ImageNet-100.
 _LIKE = re.compile(
     rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})"
-    r"[ _-]?(?:(?:data)?set|data|images?|imgs?|folder|split)?[^a-z]*",
+    r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|folder|split|part)?|\.x)[^a-z]*",
     re.I,
 )
 

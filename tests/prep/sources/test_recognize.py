@@ -106,6 +106,22 @@ def test_the_only_folder_is_looked_into(tmp_path: Path) -> None:
     assert "read flowers/, the only folder in it" in source.notes[0]
 
 
+def test_the_only_folder_with_images_is_looked_into(tmp_path: Path) -> None:
+    """As `images/` of Food-101, CUB-200 and DTD, and `101_ObjectCategories/` of Caltech-101."""
+    put(tmp_path, "images/pie/1.jpg", "images/sushi/2.jpg", "meta/train.txt", "meta/more/classes.json", "README.txt")
+    source = open_source(tmp_path)
+    assert source.splits[0].images_per_class() == {"pie": 1, "sushi": 1}
+    assert "read images/, the only folder in it with images" in source.notes[0]
+    assert source.passed_over == (f"folders without images: {tmp_path}/meta",)
+    (tmp_path / "salad").mkdir()  # a class whose images are missing, perhaps
+    with pytest.raises(InputError, match="meta: class without images"):
+        open_source(tmp_path)
+    (tmp_path / "salad").rmdir()
+    put(tmp_path, "salad/1.jpg")
+    with pytest.raises(InputError, match="meta: class without images"):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize("where", ["", "train", "train/a"])
 @pytest.mark.parametrize(
     "litter",
@@ -342,9 +358,9 @@ def test_classes_whose_names_hold_a_word_of_splits_are_classes(tmp_path: Path, n
         (("train/cat.1.jpg", "train/dog.1.jpg", "test1/1.jpg"), "train: images without labels"),
         (("train2017/1.jpg", "val2017/1.jpg", "annotations/x.json"), "train2017: images without labels"),
         (("cat/train/1.jpg", "cat/val/2.jpg", "dog/train/1.jpg", "dog/val/2.jpg"), "put the splits outside, as train/"),
-        (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "the folder of a split inside the folder"),
+        (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "images/train: images without labels"),
         (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file that is called as an image"),
-        (("Images/dog/1.jpg", "Lists/a.mat"), "Lists: class without images; .* name the folder that holds the class"),
+        (("Images/dog/1.jpg", "Lists/a.tar"), "Lists: class without images; .* name the folder that holds the class"),
         (("all.zip",), r"all\.zip: not a whole zip file"),
         (("1.jpg", "2.jpg", "labels.csv"), "without labels by --unlabeled; if .*labels.csv lists them, name that file"),
     ],
