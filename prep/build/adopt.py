@@ -93,7 +93,7 @@ def adopt_webdataset(
         _refuse_other_tars(folder, tars)
         return folder
     if folder.exists() and not _is_left_over(folder, source, tars):
-        raise InputError(f"{folder}: not empty, and no shard set; name a new folder for the links to the tars")
+        raise InputError(f"{folder}: not empty, and not a shard set; choose a new folder for the links to the tars")
     _check_class_names(class_names)
     options = SourceOptions(label_key=label_key)
     pixels = _pixels_of(tars, options)
@@ -152,11 +152,11 @@ def tars_of(source: Path, split: str) -> list[Path]:
         others = ", ".join(sorted({name for name in said.values() if name}))
         inner = next((tar.parent for tar in sorted(source.glob("*/*.tar"))), None)
         hint = f"name the folder that holds the tars{f', e.g. {inner}' if inner else ''}"
-        hint = f"its tars are of {others}: say --split {others.split(', ')[0]}" if others else hint
-        raise InputError(f"{source}: no tar of the {split} split here; {hint}")
+        hint = f"its tars belong to {others}: use --split {others.split(', ')[0]}" if others else hint
+        raise InputError(f"{source}: no tars of the {split} split here; {hint}")
     if None in said.values() and len(set(said.values())) > 1:
         tar = next(tar for tar in tars if said[tar] is None)
-        raise InputError(f"{tar}: its name says no split, as those of others here do; move it away, or rename it")
+        raise InputError(f"{tar}: no split in its name, unlike other tars here; rename it or move it elsewhere")
     return kept
 
 
@@ -180,8 +180,8 @@ def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:
     now = {tar.name: tar.stat().st_size for tar in tars}
     if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
         raise InputError(
-            f"{folder}: made of {len(before)} tars, now there are {len(now)} and {changed[0]} is new, gone or of "
-            "another size; name a new folder, or remove this one (the tars stay)"
+            f"{folder}: made from {len(before)} tars, but there are {len(now)} now, and {changed[0]} is new, missing "
+            "or of a different size; choose a new folder, or remove this one (the tars stay)"
         )
 
 
@@ -189,10 +189,10 @@ def _check_class_names(names: Sequence[str] | None) -> None:
     """InputError for a class without a name, and for two of one name: labels may be names."""
     for i, name in enumerate(names or ()):
         if not name.strip():
-            raise InputError(f"--classes: line {i + 1} is empty; name every class, one a line, in order")
+            raise InputError(f"--classes: line {i + 1} is empty; name every class, one per line, in order")
     if names is not None and len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise InputError(f"--classes: two classes are called {twice!r}; give every class a name of its own")
+        raise InputError(f"--classes: two classes are called {twice!r}; give every class a different name")
 
 
 def _labeled(
@@ -210,7 +210,8 @@ def _labeled(
     largest = max((label for label in labels if isinstance(label, int)), default=-1)
     if class_names is not None and largest >= len(class_names):
         raise InputError(
-            f"{source}: label {largest}, but --classes names {len(class_names)}; name every class, one a line, in order"
+            f"{source}: label {largest} needs at least {largest + 1} class names, but --classes has "
+            f"{len(class_names)}; name every class, one per line, in order"
         )
     indices, ids, _ = class_indices(labels, where, table=class_names)
     are_numbers = class_names is not None and all(isinstance(label, int) for label in labels)
@@ -231,9 +232,9 @@ def _pixels_of(tars: Sequence[Path], options: SourceOptions) -> PixelOptions:
                 return PixelOptions(size_px=len(decode_rgb(_image(tar, sample))), format=FORMATS[sample.kind])
             except ValueError as error:
                 raise InputError(
-                    f"{tar}: sample {sample.key!r}: {error}; shard them again with 'alexprep shard'"
+                    f"{tar}: sample {sample.key!r}: {error}; shard the images again with 'alexprep shard'"
                 ) from None
-    raise InputError(f"{tars[0]}: holds no samples; expected KEY.jpg, KEY.png or KEY.webp, and KEY.{LABEL_EXT}")
+    raise InputError(f"{tars[0]}: contains no samples; expected KEY.jpg, KEY.png or KEY.webp, and KEY.{LABEL_EXT}")
 
 
 def _read_tar(
@@ -254,7 +255,7 @@ def _read_tar(
             sums.add(decode_stored(content, pixels))
         except ValueError as error:
             raise InputError(
-                f"{tar}: sample {sample.key!r}: {error}; take it out of the tar, or shard them again with "
+                f"{tar}: sample {sample.key!r}: {error}; remove it from the tar, or shard the images again with "
                 "'alexprep shard'"
             ) from None
         samples.append(sample)
@@ -264,8 +265,8 @@ def _read_tar(
         label_ext = _label_ext(sample)
         if label_ext != _label_ext(samples[0]):
             raise InputError(
-                f"{tar}: sample {sample.key!r} is labeled by its {label_ext}, {samples[0].key!r} is not; label all "
-                "samples of a tar in one way, or shard them again with 'alexprep shard'"
+                f"{tar}: sample {sample.key!r} is labeled by its {label_ext} member, but {samples[0].key!r} is not; "
+                "label all samples of a tar the same way, or shard the images again with 'alexprep shard'"
             )
         members = ((pixels.image_ext, sample.image), (label_ext, sample.label_member))
         lines.append(" ".join(f"{ext} {at.offset} {at.num_bytes} {sample.key}.{ext}" for ext, at in members))

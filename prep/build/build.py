@@ -250,7 +250,7 @@ def _refuse_what_does_not_fit(
 ) -> None:
     """Refuse sets and unfinished runs of something else, folders that are not ours, and a set inside a set."""
     if (out / MANIFEST_NAME).exists():
-        raise InputError(f"{out}: is a shard set itself; name the folder above, {out.parent}, or another --out")
+        raise InputError(f"{out}: is itself a shard set; use its parent folder, {out.parent}, or choose another --out")
     unfinished = out / WORK_FOLDER / PLAN_NAME
     for split in source.splits:
         folder = out / split.name
@@ -259,7 +259,7 @@ def _refuse_what_does_not_fit(
         # In this order: another part of the run may begin while we look.
         elif folder.exists() and any(folder.iterdir()) and not unfinished.exists():
             raise InputError(
-                f"{folder}: not empty, and neither a shard set nor an unfinished run; remove it, or name another --out"
+                f"{folder}: not empty, and neither a shard set nor an unfinished run; remove it or choose another --out"
             )
     try:
         before = json.loads(unfinished.read_bytes())
@@ -267,7 +267,7 @@ def _refuse_what_does_not_fit(
         return
     except ValueError:
         # The parts say themselves which plan they belong to, so nothing is lost.
-        logging.getLogger(__name__).warning("%s: damaged; made again", unfinished)
+        logging.getLogger(__name__).warning("%s: damaged; writing it again", unfinished)
         unfinished.unlink(missing_ok=True)
         return
     if not isinstance(before, dict):
@@ -275,8 +275,8 @@ def _refuse_what_does_not_fit(
     if changes := changed_lines(before, now):
         shown = "; ".join(changes[:4]) + (f"; and {len(changes) - 4} more" if len(changes) > 4 else "")
         raise InputError(
-            f"{out}: holds an unfinished run that differs ({shown}); repeat its command, name another --out, or remove "
-            f"{out} and start again"
+            f"{out}: contains an unfinished run that differs ({shown}); rerun its command, choose another --out, or "
+            f"remove {out} and start over"
         )
 
 
@@ -287,6 +287,6 @@ def _refuse_other_set(folder: Path, fingerprint: str, options: BuildOptions) -> 
     now = {**_description(options), "source": fingerprint}
     if changes := changed_lines(before, now):
         raise InputError(
-            f"{folder}: complete, but made differently ({'; '.join(changes)}); repeat the command that made it, or "
-            "name another --out"
+            f"{folder}: complete, but built differently ({'; '.join(changes)}); rerun the command that built it, or "
+            "choose another --out"
         )

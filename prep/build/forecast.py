@@ -82,7 +82,7 @@ def refuse_without_room(out: Path, forecast: Forecast) -> None:
     needed = round(forecast.num_bytes * MARGIN)
     if needed > free:
         raise InputError(
-            f"{out}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; make room, name another "
+            f"{out}: {free / 1e9:.2f} GB free, but about {needed / 1e9:.2f} GB needed; make room, choose another "
             "--out, or store less with --quality or --size"
         )
 
@@ -96,6 +96,6 @@ def refuse_too_large_shards(
     if num_bytes > url.max_put_bytes:
         fits = num_images * url.max_put_bytes // num_bytes
         raise InputError(
-            f"{url}: shards of {num_images} images would have about {num_bytes / 1e9:.1f} GB, and the store takes "
-            f"{url.max_put_bytes / 1e9:.1f} GB in one request; give --images-per-shard {fits} or less"
+            f"{url}: shards of {num_images} images would be about {num_bytes / 1e9:.1f} GB each, but the store accepts "
+            f"at most {url.max_put_bytes / 1e9:.1f} GB per request; set --images-per-shard to {fits} or less"
         )

@@ -102,7 +102,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], ListedImages]:
     try:
         images = ListedImages.open(path)
     except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error}); remove it, and the run goes on with a new one") from None
+        raise InputError(f"{path}: damaged ({error}); remove it and run the same command again") from None
     return images.about, images
 
 

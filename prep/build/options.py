@@ -28,7 +28,7 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         if self.pixels.format == "webp":
-            raise InputError("format webp is read where sets are adopted, not written; choose jpeg, png or raw")
+            raise InputError("format webp can be adopted but not written; choose jpeg, png or raw")
         if self.num_workers < 1:
             raise InputError(f"workers must be at least 1, got {self.num_workers}")
         check_engine(self.engine)

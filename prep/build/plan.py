@@ -122,10 +122,10 @@ _OPTIONS |= {
     name: f"--{name}" for name in ("chroma", "decode", "filter", "fit", "format", "lenient", "quality", "seed")
 }
 _SHA256_WORDS = {
-    "source": "SOURCE holds other files or labels than those it was made of",
-    "probe": "the image libraries of this machine make other bytes: install the same wheels",
+    "source": "SOURCE has different files or labels than the set was built from",
+    "probe": "the image libraries of this machine produce different bytes: install the same wheels",
 }
-_SHA256_WORDS |= {f"{split} files": f"SOURCE holds other {split} files than when it began" for split in SPLITS}
+_SHA256_WORDS |= {f"{split} files": f"SOURCE has different {split} files than when the run began" for split in SPLITS}
 
 
 def _shown(description: dict[str, object], name: str) -> str:

@@ -42,6 +42,6 @@ def refuse_other_probe(pixels: PixelOptions, expected: str) -> None:
     found = probe_digest(pixels)
     if found != expected:
         raise InputError(
-            f"this machine prepares the built-in image to other bytes ({found[:12]}…) than the one that began the run "
-            f"({expected[:12]}…); install the same image libraries, from the same wheels, on all machines"
+            f"the built-in test image becomes different bytes on this machine ({found[:12]}…) than on the one that "
+            f"began the run ({expected[:12]}…); install the same image libraries, from the same wheels, on all machines"
         )

@@ -156,7 +156,7 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
             continue
         except MemoryError:
             if heartbeat.memory_is_short:
-                reason = "a limit on address space (ulimit -v) leaves too little room to decode"
+                reason = "the limit on address space (ulimit -v) leaves too little memory to decode"
                 raise OSError(errno.ENOMEM, reason, image.name) from None
             reason = f"decoding takes more than {memory_bytes >> 20} MiB of memory"
             tally.quarantined.append(Quarantined(source=image.name, reason=reason))
@@ -186,4 +186,4 @@ def _prepare(data: bytes, pixels: PixelOptions) -> "Prepared":
         if isinstance(error, OSError) and error.errno is not None:
             raise
         found = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
-        raise InputError(f"{found}; alexkit did not expect this of any image, so please report it") from error
+        raise InputError(f"{found}; alexkit expects no such error from any image: report it as a bug") from error

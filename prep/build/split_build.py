@@ -141,7 +141,7 @@ class SplitBuild:
             return None
         result = load_part(path, self.plan_sha256, check=check)
         if result is None:
-            logging.getLogger(__name__).warning("%s: damaged or of another run; its shard is written again", path)
+            logging.getLogger(__name__).warning("%s: damaged or from another run; writing its shard again", path)
             path.unlink(missing_ok=True)
         if result and result.written:
             entry = result.written.entry
@@ -167,7 +167,7 @@ class SplitBuild:
     def _there(self, number: int, result: ShardResult | None) -> ShardResult:
         if result is None:
             name = self.folder / self.plan.shard_name(number)
-            raise InputError(f"{name}: was removed or changed while the run went on; the same command writes it again")
+            raise InputError(f"{name}: removed or changed during the run; run the same command to write it again")
         return result
 
     def remove_changed(self) -> set[int]:
@@ -291,7 +291,7 @@ class BegunSplit:
         limit = self.build.options.bad_limit(len(split.images))
         if first is not None and self.num_bad > limit:
             raise InputError(
-                f"{split.name}: {self.num_bad} bad inputs, more than {limit} of {len(split.images)}, e.g. "
+                f"{split.name}: {self.num_bad} bad inputs of {len(split.images)}, at most {limit} allowed, e.g. "
                 f"{first.source}: {first.reason}; check the source, or allow more with --max-bad"
             )
 

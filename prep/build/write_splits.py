@@ -48,8 +48,8 @@ def finish_split(build: SplitBuild, on_progress: OnProgress) -> ShardSet:
     if changed:
         name = build.folder / build.plan.shard_name(min(changed))
         raise InputError(
-            f"{name}: changed after it was written, twice; does another program write there? The same command "
-            "writes it again"
+            f"{name}: changed twice after it was written; check whether another program writes to this folder, then "
+            "run the same command to write it again"
         )
     shard_set = build.complete()
     if build.shared is None:

@@ -79,8 +79,8 @@ def draw_demo_images(
     for split, count in counts:
         if count < len(DEMO_CLASSES) or count % len(DEMO_CLASSES):
             raise InputError(
-                f"--{split} {count}: expected a multiple of {len(DEMO_CLASSES)}, as many images in each of the "
-                f"{len(DEMO_CLASSES)} classes"
+                f"--{split} {count}: expected a multiple of {len(DEMO_CLASSES)}, so that all {len(DEMO_CLASSES)} "
+                "classes get the same number of images"
             )
         for class_name in DEMO_CLASSES:
             for number in range(count // len(DEMO_CLASSES)):
@@ -91,7 +91,7 @@ def draw_demo_images(
     stray = next((x for x in images if x not in expected and not is_hidden(str(x.relative_to(folder)))), None)
     if stray is not None:
         raise InputError(
-            f"{stray}: no picture of this demo set; name an empty folder, or give the --seed, --train and --val "
+            f"{stray}: not an image of this demo set; choose an empty folder, or pass the --seed, --train and --val "
             "that it was drawn with"
         )
     for path in {path.parent for path in expected}:

@@ -24,9 +24,9 @@ def contact_sheet(survey: Survey) -> Image.Image:
     sheet = Image.new("RGB", (width, heading + len(rows) * row_px), "white")
     draw = ImageDraw.Draw(sheet)
     captions = {label: _caption(label, classes[label]) for label in rows}
-    words = f"{survey.split}: {len(classes)} classes" + ("" if step == 1 else f", one of {step} drawn")
+    words = f"{survey.split}: {len(classes)} classes" + ("" if step == 1 else f", 1 in {step} shown")
     if any(not is_name for _, is_name in captions.values()):
-        words += "; no installed font has the letters of some names (inspect.html shows them)"
+        words += "; some names have letters that no installed font has (inspect.html shows them)"
     draw.text((8, 10), words, "black", font=_font(words))
     for row, (label, (text, _)) in enumerate(captions.items()):
         top, font = heading + row * row_px, _font(text)

@@ -128,7 +128,7 @@ def check_installed() -> list[Check]:
     for distribution in importlib.metadata.distributions():
         if _name(distribution) is None:
             path = getattr(distribution, "_path", "a package")
-            found, fix = f"{path} does not name its package", f"rm -r {shlex.quote(str(path))}"
+            found, fix = f"{path} does not name a package", f"rm -r {shlex.quote(str(path))}"
             checks.append(Check(name="packages", found=found, fix=fix))
     try:
         spec = importlib.util.find_spec("torch")
@@ -136,7 +136,7 @@ def check_installed() -> list[Check]:
             raise FileNotFoundError("its version.py is missing")
     except (OSError, ValueError) as error:
         fix = "pip install --force-reinstall torch"
-        checks.append(Check(name="torch", found=f"not whole: {error}", fix=fix))
+        checks.append(Check(name="torch", found=f"incomplete installation: {error}", fix=fix))
     return checks
 
 
@@ -163,7 +163,7 @@ def check_driver() -> Check:
     try:
         answer = subprocess.run(query, capture_output=True, text=True, errors="replace", timeout=30)
     except subprocess.TimeoutExpired:
-        return Check(name="GPU", found="nvidia-smi does not answer", fix="restart the NVIDIA driver, or the machine")
+        return Check(name="GPU", found="nvidia-smi does not respond", fix="restart the NVIDIA driver, or the machine")
     except OSError as error:
         found = f"{program} cannot be started: {error.strerror}"
         return Check(name="GPU", found=found, fix="reinstall the NVIDIA driver, then restart")
@@ -190,12 +190,13 @@ def check_cuda(torch: str | None, dali: list[str], driver: int | None) -> Check:
     built = [int(name.removeprefix("nvidia-dali-cuda")[:2]) for name in dali]
     newest = max((cuda for cuda, first in CUDA_DRIVERS.items() if driver and driver >= first), default=None)
     found = f"PyTorch {torch or 'for the CPU'}, DALI {built[0] if built else 'not installed'}"
-    found += f", the driver up to {newest}" if newest else ""
+    found += f", driver up to {newest}" if newest else ""
     fix = ""
     if driver and major is None and _version("torch"):
-        fix = "pip install --force-reinstall torch  # this build uses no GPU"
+        fix = "pip install --force-reinstall torch  # this build cannot use the GPU"
     elif driver and major and newest and newest < major:
-        fix = f"update the driver to {CUDA_DRIVERS.get(major, 'the newest')}, or take PyTorch and alexkit[cu{newest}]"
+        fix = f"update the driver to {CUDA_DRIVERS.get(major, 'the newest')}, or install PyTorch for CUDA {newest} and "
+        fix += f"alexkit[cu{newest}]"
     elif driver and major and built and built[0] != major:
         fix = f"pip uninstall --yes {dali[0]} && pip install 'alexkit[cu{major}]'"
     return Check(name="CUDA", found=found, fix=fix)
@@ -205,7 +206,7 @@ def _dali(cuda: str | None) -> list[Check]:
     dali = dali_wheels()
     if not dali:
         if sys.platform != "linux":
-            return [Check(name="DALI", found="not installed: it exists only for Linux, and so does training")]
+            return [Check(name="DALI", found="not installed: DALI, and so training, needs Linux")]
         if _version("torch") is None:
             return [Check(name="DALI", found=f"not installed: {NEEDED['nvidia']}")]
         extra = "cu13" if cuda and cuda.startswith("13") else "cu12"
@@ -235,7 +236,7 @@ def _decodes(name: str, device: str, wheel: str) -> Check:
     except OSError as error:
         return Check(name=name, found=f"Python cannot be started: {error.strerror}", fix="reinstall Python")
     except subprocess.TimeoutExpired:
-        return Check(name=name, found="no answer in 120 s", fix="restart the machine; then run alexprep doctor again")
+        return Check(name=name, found="no response in 120 s", fix="restart the machine; then run alexprep doctor again")
     if answer.returncode == 0:
         return Check(name=name, found="yes")
     last = (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1][:160]
@@ -244,7 +245,7 @@ def _decodes(name: str, device: str, wheel: str) -> Check:
 
 def _open_files() -> Check:
     if sys.platform == "win32":
-        return Check(name="open files", found="no such limit")
+        return Check(name="open files", found="not limited")
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -255,7 +256,7 @@ def _open_files() -> Check:
 def _shared_memory() -> Check:
     folder = Path("/dev/shm")
     if not folder.is_dir():
-        return Check(name="shared memory", found="no /dev/shm here")
+        return Check(name="shared memory", found="no /dev/shm")
     total = shutil.disk_usage(folder).total
     fix = "" if total >= MIN_SHARED_BYTES else "mount -o remount,size=2g /dev/shm  # docker run --shm-size=2g"
     return Check(name="shared memory", found=f"{total / 1e9:.1f} GB", fix=fix)
@@ -266,7 +267,7 @@ def check_disk(out: Path) -> Check:
     try:
         free = free_bytes(out)
     except OSError as error:
-        return Check(name="disk", found=f"{out}: {error.strerror}", fix="name another folder with --out")
+        return Check(name="disk", found=f"{out}: {error.strerror}", fix="choose another folder with --out")
     found = f"{free / 1e9:.1f} GB free for {out}"
-    fix = f"make room, or name a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
+    fix = f"make room, or choose a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
     return Check(name="disk", found=found, fix="" if free >= MIN_DISK_BYTES else fix)

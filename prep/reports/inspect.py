@@ -92,8 +92,8 @@ def _set_section(survey: Survey) -> list[str]:
         f"<p>From {kilobytes.min():.1f} to {kilobytes.max():.1f} kB, mean {kilobytes.mean():.1f} kB.</p>",
         *_originals(survey),
         "<h3>How well batches are mixed</h3>",
-        f"<p>A batch of {min(BATCH, manifest.num_samples)} consecutive samples holds "
-        f"<b>{survey.distinct_mean:.1f}</b> distinct classes on average; a perfect shuffle is expected to give "
+        f"<p>A batch of {min(BATCH, manifest.num_samples)} consecutive samples contains "
+        f"<b>{survey.distinct_mean:.1f}</b> distinct classes on average; the expected number for a perfect shuffle is "
         f"<b>{survey.distinct_ideal:.1f}</b>.</p>",
         "<h3>Colors</h3>",
         "<div class='scroll'>",
@@ -111,8 +111,8 @@ def _originals(survey: Survey) -> list[str]:
     manifest = survey.shard_set.manifest
     originals, size_px = manifest.originals, manifest.pixels.size_px
     if not originals.shorter_px:
-        return ["<h3>The original images</h3><p>Their sizes were not recorded when this set was made.</p>"]
-    parts = ["<h3>The original images</h3>"]
+        return ["<h3>Original images</h3><p>Their sizes were not recorded when this set was built.</p>"]
+    parts = ["<h3>Original images</h3>"]
     for counts, edges, title, unit in (
         (originals.shorter_px, SHORTER_PX, "shorter side, px", " px"),
         (originals.aspect, ASPECTS, "width / height", ""),
@@ -122,13 +122,13 @@ def _originals(survey: Survey) -> list[str]:
         values = [counts.get(str(edges[i]), 0) for i in bins]
         names = [f"{edges[i]} to {edges[i + 1]}" if i + 1 < len(edges) else f"{edges[i]} and more" for i in bins]
         most = names[values.index(max(values))]
-        label = f"original images by {title}: most at {most}{unit}"
-        parts.append(bar_chart(values, names, label=label, x_label=f"{title}: from here to the next"))
+        label = f"original images by {title}: most common {most}{unit}"
+        parts.append(bar_chart(values, names, label=label, x_label=f"{title} (lower edge of each bin)"))
     enlarged = manifest.num_enlarged
     words = (
         f"<b>{enlarged:,}</b> of {manifest.num_samples:,} had a shorter side below {size_px} px and were enlarged."
         if enlarged
-        else f"None was enlarged: all shorter sides had at least {size_px} px."
+        else f"None were enlarged: every shorter side had at least {size_px} px."
     )
     return [*parts, f"<p>{words}</p>"]
 
@@ -140,7 +140,7 @@ def _in_words(pixels: PixelOptions) -> str:
         else (f"whole images, shorter side {pixels.size_px} px")
     )
     kind = {"jpeg": f"JPEG of quality {pixels.quality}, chroma 4:{pixels.chroma[1]}:{pixels.chroma[2]}"}
-    damaged = "damaged JPEGs kept as patched" if pixels.lenient else "damaged JPEGs left out"
+    damaged = "damaged JPEGs kept, patched by the decoder" if pixels.lenient else "damaged JPEGs left out"
     return f"{size}, {pixels.filter} filter, {kind.get(pixels.format, pixels.format.upper())}; {damaged}"
 
 
@@ -203,8 +203,8 @@ def _quarantine(survey: Survey) -> list[str]:
 def _duplicates_section(
     surveys: Sequence[Survey], same_bytes: Sequence[Group], same_pictures: Sequence[Group] | None
 ) -> list[str]:
-    parts = ["<section id='duplicates'><h2>Duplicates</h2><h3>The same bytes</h3>", *_groups(surveys, same_bytes)]
-    parts.append("<h3>The same picture, saved again</h3>")
+    parts = ["<section id='duplicates'><h2>Duplicates</h2><h3>Identical bytes</h3>", *_groups(surveys, same_bytes)]
+    parts.append("<h3>Same picture, different bytes</h3>")
     if same_pictures is None:
         return [*parts, "<p>Not compared (--quick).</p></section>"]
     exact = set(same_bytes)

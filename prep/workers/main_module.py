@@ -27,5 +27,5 @@ def _guard_needed(what: str) -> str:
     script = main_path() or sys.argv[0]  # while it is imported it is not yet there as a module
     return (
         f"alexkit.prep {what} {script}; worker processes import the script that starts them, so put "
-        "what it does under 'if __name__ == \"__main__\":'"
+        "its work under 'if __name__ == \"__main__\":'"
     )

@@ -155,8 +155,8 @@ def _new_worker(context: BaseContext) -> _Worker:
         except (EOFError, ConnectionError):
             _give_up_fork_server()
     raise ChildProcessError(
-        f"no worker process could be started in {MAX_DEATHS} attempts; is memory short? The same command continues, "
-        "perhaps with fewer --workers"
+        f"no worker process could be started in {MAX_DEATHS} attempts; if memory is short, use fewer --workers; the "
+        "same command continues"
     )
 
 
@@ -280,8 +280,8 @@ def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
         assignment.num_lost += 1
         if assignment.num_lost == MAX_DEATHS:
             raise TimeoutError(
-                f"the source does not answer: reading one input took more than {MAX_READ_SECONDS:.0f} s, {MAX_DEATHS} "
-                "times; the same command continues when it does"
+                f"the source does not respond: reading one input took more than {MAX_READ_SECONDS:.0f} s, {MAX_DEATHS} "
+                "times; once it responds, the same command continues"
             )
         return True
     worker.process.join()
@@ -297,8 +297,8 @@ def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
         assignment.num_lost += 1
         if assignment.num_lost == MAX_DEATHS:
             raise ChildProcessError(
-                f"one job lost {MAX_DEATHS} worker processes, the last one {_exit_words(code)}; is memory short? "
-                "The same command continues, perhaps with fewer --workers"
+                f"one job lost {MAX_DEATHS} worker processes, the last one {_exit_words(code)}; if memory is short, "
+                "use fewer --workers; the same command continues"
             )
     return True
 

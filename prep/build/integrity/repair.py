@@ -54,7 +54,7 @@ def repair_set(
     known = {entry.name for entry in manifest.shards}
     strangers = sorted(name for name in damaged if name.endswith(".tar") and name not in known)
     if strangers:
-        raise InputError(f"{folder / strangers[0]}: not in the manifest; move it away")
+        raise InputError(f"{folder / strangers[0]}: not in the manifest; move it out of this folder")
     entries = damaged_shards(manifest, findings)
     work = folder / WORK_FOLDER
     work.mkdir(exist_ok=True)
@@ -96,7 +96,7 @@ def _split_of(manifest: Manifest, source: Source, folder: Path) -> SourceSplit:
             return split
     raise InputError(
         f"{folder}: {source.description} is not the source of this {manifest.split} split: its files differ from those "
-        "that were packed; name the source it was made of"
+        "that were packed; pass the source it was built from"
     )
 
 
@@ -142,8 +142,8 @@ def _write_sources_again(work: Path, folder: Path, manifest: Manifest, build: Sp
 
     if write_source_table(work, (source_lines([row]) for row in rows())) != manifest.sources_sha256:
         raise InputError(
-            f"{folder / SOURCES_NAME}: made again it is another: SOURCE holds the same images under other paths; name "
-            "it in the layout that it had"
+            f"{folder / SOURCES_NAME}: rebuilt, it differs from the manifest: SOURCE has the same images under other "
+            "paths; pass it in its original layout"
         )
     (work / SOURCES_NAME).replace(folder / SOURCES_NAME)
 
@@ -151,6 +151,6 @@ def _write_sources_again(work: Path, folder: Path, manifest: Manifest, build: Sp
 def _refuse_other_bytes(path: Path, found: str, expected: str) -> None:
     if found != expected:
         raise InputError(
-            f"{path.name}: made again it has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…; the libraries "
-            f"differ from those in {MANIFEST_NAME}: install those versions, or shard the images again"
+            f"{path.name}: rebuilt, it has SHA-256 {found[:12]}…, but the manifest says {expected[:12]}…; the "
+            f"libraries differ from those in {MANIFEST_NAME}: install those versions, or shard the images again"
         )

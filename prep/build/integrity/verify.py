@@ -92,7 +92,7 @@ def _check_names_and_sizes(folder: Path, manifest: Manifest) -> list[Finding]:
     known = {entry.name for entry in manifest.shards}
     for path in sorted(folder.glob("*.tar")):
         if path.name not in known:
-            findings.append(Finding(file=path.name, problem="not in the manifest, but a reader of *.tar would read it"))
+            findings.append(Finding(file=path.name, problem="not in the manifest, but readers of *.tar would read it"))
     return findings
 
 
@@ -118,7 +118,7 @@ def _check_small_files(folder: Path, manifest: Manifest) -> list[Finding]:
     lines = [json.dumps(asdict(bad)) for bad in manifest.quarantined]
     try:
         if not quarantine.exists() or quarantine.read_text(errors="replace").splitlines() != lines:
-            findings.append(Finding(file=QUARANTINE_NAME, problem="does not say what the manifest says"))
+            findings.append(Finding(file=QUARANTINE_NAME, problem="differs from the manifest's list"))
     except OSError as error:
         findings.append(unreadable(quarantine, error))
     return findings

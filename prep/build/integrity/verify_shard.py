@@ -127,7 +127,7 @@ def _other_change(name: str, rows: SampleRows, content: mmap.mmap) -> Finding:
             break
         key = following
     # Without a break it is the last sample, which no mark follows.
-    return Finding(file=name, key=key, problem="a member kept with its image changed since it was written")
+    return Finding(file=name, key=key, problem="a member stored with its image changed since it was written")
 
 
 def _rows(job: VerifyJob, index: ShardIndex | None) -> SampleRows | None:
@@ -153,7 +153,7 @@ def _damaged_samples(
         heartbeat(i)
         start, end = starts[i], starts[i] + int(rows.sizes_N[i])
         if end > len(content):
-            yield Finding(file=name, key=key, offset=start, problem="ends outside the shard")
+            yield Finding(file=name, key=key, offset=start, problem="its image extends beyond the end of the shard")
             continue
         image = content[start:end]
         label = int(rows.labels_N[i])
@@ -199,8 +199,8 @@ def _label_problem(job: VerifyJob, index: ShardIndex, i: int, label: int, conten
         wrong = found != b"%d" % NO_LABEL and (
             not found.isdigit() or len(found) > MAX_LABEL_DIGITS or int(found) >= job.num_classes
         )
-        return f"label {found[:20]!r} is none of the {job.num_classes} classes" if wrong else None
-    return f"label {found[:20]!r}, {label} when it was written" if found != b"%d" % label else None
+        return f"label {found[:20]!r} is not one of the {job.num_classes} classes" if wrong else None
+    return f"label {found[:20]!r}, but it was written as {label}" if found != b"%d" % label else None
 
 
 def _is_ours(rows: SampleRows, content: mmap.mmap) -> bool:
@@ -228,7 +228,7 @@ def _damage_until(key: str, position: int, stop: int | None, content: mmap.mmap)
         if position == stop or (stop is None and not any(content[position : position + HEADER_BYTES])):
             return None
         if stop is not None and position > stop:
-            return position, "reaches into the next sample"
+            return position, "a member overlaps the next sample"
         if damage := _member_damage(key, position, content):
             return damage
         size = tarfile.TarInfo.frombuf(content[position : position + HEADER_BYTES], "utf-8", "surrogateescape").size

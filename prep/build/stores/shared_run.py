@@ -63,8 +63,8 @@ class SharedRun:
                 continue
             if not self._store.exists(f"{WORK_FOLDER}/{PLAN_NAME}"):
                 raise InputError(
-                    f"{self.url / split}: not empty, and neither a shard set nor an unfinished run; remove it, or name "
-                    "another --out"
+                    f"{self.url / split}: not empty, and neither a shard set nor an unfinished run; remove it or "
+                    "choose another --out"
                 )
 
     def settle_plan(self) -> bool:
@@ -208,8 +208,8 @@ class SharedSplit:
             self._shard_store.create_once(MANIFEST_NAME, (self._folder / MANIFEST_NAME).read_bytes())
         except FileExistsError:
             raise InputError(
-                f"{self.destination.shards / MANIFEST_NAME}: another set was written there meanwhile; name another "
-                "--out, or remove that set"
+                f"{self.destination.shards / MANIFEST_NAME}: another set was written there in the meantime; choose "
+                "another --out, or remove that set"
             ) from None
         _mark_remote(self._folder, self.destination.shards)
 
