@@ -1,7 +1,7 @@
-"""Shard sets that were not made by us: WebDataset tars get an index, statistics and a manifest of their own.
+"""Adopted shard sets: WebDataset tars made elsewhere get an index, statistics and a manifest.
 
-The tars stay where they are, unchanged: the new folder holds links to them. What the rest of this package reads is then
-a shard set like any other; only damage is placed less exactly, since the headers of the tars carry no marks of ours.
+The tars stay where they are, unchanged; the new folder contains links to them. To the rest of this package it is a
+shard set like any other, except that damage is located less exactly, since the tars' headers do not carry our marks.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from ..sources.options import SourceOptions
 from ..sources.split_names import split_in
 from ..sources.tars.samples import LabeledSample, labeled_samples
 
-# What tars made elsewhere do not say; the pixel options are fields of `pixels`.
+# Manifest fields that tars made elsewhere do not record; the pixel options are fields of `pixels`.
 UNKNOWN = (
     "pixels.filter",
     "pixels.quality",
@@ -51,7 +51,7 @@ FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", 
 
 
 class _Tar(NamedTuple):
-    """What was found in one tar: its index, its row of the manifest, and its samples, their labels as written."""
+    """The contents of one tar: its index, its manifest entry, and its samples with their labels as written."""
 
     lines: bytes
     entry: ShardEntry
@@ -68,24 +68,25 @@ def adopt_webdataset(
     label_key: str | None = None,
     on_progress: Callable[[int], None] = lambda num_bytes: None,
 ) -> Path:
-    """Make `folder` a shard set of the tars in `source`, once; later calls find it complete and return at once.
+    """Make `folder` a shard set of the tars in `source`; if it is already complete, return immediately.
 
-    Every sample needs one image (jpg, jpeg, png or webp, one format in the whole set) and one label: a `cls` member or
-    a key of a `json` member, which hold class indices or class names; other members stay available as extras. Names
-    are the rows of `class_names` or, without it, classes sorted as text. All images must be square, of one size,
-    upright and without transparency, since loaders show them as they lie in the file. Each is decoded once, for the
-    statistics, on all cores. What the tars do not say, such as the filter that resized them, is recorded as unknown.
-    Raises InputError naming tar and sample for anything else, for a `folder` that holds something else, as `source`
-    does, and for one that was made of other tars than are in `source` now; nothing is written then. What an interrupted
-    call left in `folder` is written anew.
+    Every sample needs one image (jpg, jpeg, png or webp, one format for the whole set) and one label, a class index or
+    a class name, in a `cls` member or under a key of a `json` member; other members stay available as extras. Class
+    names are looked up in `class_names` or, without it, become classes sorted as text. All images must be square, of
+    one size, upright and without transparency, since loaders use them as stored. Each image is decoded once, on all
+    cores, for the statistics. What the tars do not record, such as the filter that resized the images, is recorded as
+    unknown. Files that an interrupted call left in `folder` are written again.
+
+    Raises InputError, naming tar and sample, for any other tar; also if `folder` has other contents (`source` itself,
+    for example), or was made from other tars than `source` has now. Nothing is written then.
 
     Args:
-        source: the folder of the tars.
-        folder: the new folder, for links to them and what belongs to a shard set.
-        split: which split they are; where the tars' names say a split, only those of this one are taken.
-        class_names: the name of each class, in order; None calls them by their numbers, or by the labels.
-        label_key: the JSON key or the member that holds the label, where it is none of the usual ones.
-        on_progress: gets the bytes read so far.
+        source: the folder that contains the tars.
+        folder: the new folder, for links to the tars and the other files of a shard set.
+        split: the split of the set; of tars with a split in their names, only those of this split are used.
+        class_names: the name of each class, in order; if None, classes are named by their numbers or their labels.
+        label_key: the JSON key or the member that contains the label, if it is not one of the usual ones.
+        on_progress: called with the number of bytes read so far.
     """
     source, folder = Path(source), Path(folder)
     tars = tars_of(source, split)
@@ -114,14 +115,14 @@ def adopt_webdataset(
                 sums = sums + tar_sums
                 found.append(one)
         except BaseException:
-            stopped.set()  # else Ctrl-C would wait for the end of every tar begun
+            stopped.set()  # else Ctrl-C would wait until every tar in progress is read
             threads.shutdown(cancel_futures=True)
             raise
     classes, rows = _labeled(source, tars, found, class_names)
     folder.mkdir(parents=True, exist_ok=True)
     for tar, one in zip(tars, found, strict=True):
         link = folder / tar.name
-        link.unlink(missing_ok=True)  # of an interrupted call
+        link.unlink(missing_ok=True)  # left by an interrupted call
         link.symlink_to(tar.resolve())
         with whole_file(index_path(link)) as file:
             file.write(one.lines)
@@ -142,7 +143,10 @@ def adopt_webdataset(
 
 
 def tars_of(source: Path, split: str) -> list[Path]:
-    """The tars in `source` that are of `split`, or whose names say none; InputError where there are none."""
+    """The tars in `source` that belong to `split`; InputError if there are none.
+
+    If no tar has a split in its name, all belong to `split`; InputError if only some have one.
+    """
     tars = sorted(source.glob("*.tar"))
     said = {tar: found[0] if (found := split_in(tar.name)) else None for tar in tars}
     kept = [tar for tar in tars if said[tar] in (split, None)]
@@ -161,7 +165,7 @@ def tars_of(source: Path, split: str) -> list[Path]:
 
 
 def _is_left_over(folder: Path, source: Path, tars: Sequence[Path]) -> bool:
-    """Whether `folder` holds nothing but what a call that was interrupted, or met a full disk, left of these tars."""
+    """Whether `folder` contains only what a call for these tars left behind when interrupted or out of disk space."""
     if folder.samefile(source):
         return False
     links = {tar.name: tar.resolve() for tar in tars}
@@ -175,7 +179,7 @@ def _is_left_over(folder: Path, source: Path, tars: Sequence[Path]) -> bool:
 
 
 def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:
-    """InputError where `folder` was made of other tars than there are now, or of tars that had other sizes."""
+    """InputError if `folder` was made from other tars than `tars`, or if their sizes have changed."""
     before = {entry.name: entry.num_bytes for entry in Manifest.read(folder).shards}
     now = {tar.name: tar.stat().st_size for tar in tars}
     if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
@@ -186,7 +190,7 @@ def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:
 
 
 def _check_class_names(names: Sequence[str] | None) -> None:
-    """InputError for a class without a name, and for two of one name: labels may be names."""
+    """InputError for an empty or repeated class name: labels may be names."""
     for i, name in enumerate(names or ()):
         if not name.strip():
             raise InputError(f"--classes: line {i + 1} is empty; name every class, one per line, in order")
@@ -198,7 +202,7 @@ def _check_class_names(names: Sequence[str] | None) -> None:
 def _labeled(
     source: Path, tars: Sequence[Path], found: Sequence[_Tar], class_names: Sequence[str] | None
 ) -> tuple[tuple[ClassEntry, ...], list[SampleRows]]:
-    """The class table, and the rows of every tar with class indices in place of labels."""
+    """The class table, and the rows of every tar with their class indices filled in."""
     labels = [label for one in found for label in one.labels]
     sizes = [len(one.labels) for one in found]
     starts = np.cumsum([0, *sizes])
@@ -223,7 +227,7 @@ def _labeled(
 
 
 def _pixels_of(tars: Sequence[Path], options: SourceOptions) -> PixelOptions:
-    """Side and format of the first image, which all others must have too."""
+    """Side and format of the first image; all others must match them."""
     from ..images.decode import decode_rgb
 
     for tar in tars:
@@ -240,7 +244,7 @@ def _pixels_of(tars: Sequence[Path], options: SourceOptions) -> PixelOptions:
 def _read_tar(
     tar: Path, pixels: PixelOptions, options: SourceOptions, count: Callable[[int], None]
 ) -> tuple[_Tar, PixelSums]:
-    """Read every sample and check all that a loader will rely on; `count` is told how many bytes more were read."""
+    """Read every sample and check all that a loader will rely on; calls `count` with the bytes read since last time."""
     from ..images.running_sums import RunningSums
     from ..images.stored import decode_stored
 
@@ -260,7 +264,7 @@ def _read_tar(
             ) from None
         samples.append(sample)
         checksums.append(image_checksum(content))
-        # A .jpeg is indexed as .jpg: a set has one name for its images, and a shard one for its labels.
+        # A .jpeg is indexed as .jpg: a set has one extension for its images, and a shard one for its labels.
         assert sample.label_member is not None  # unlabeled samples were refused
         label_ext = _label_ext(sample)
         if label_ext != _label_ext(samples[0]):
@@ -275,7 +279,7 @@ def _read_tar(
     index = "\n".join([f"{INDEX_VERSION} {len(lines)}", *lines, ""]).encode()
     num_bytes = tar.stat().st_size
     count(num_bytes - counted)
-    parse_index(index, index_path(tar), shard_bytes=num_bytes)  # nothing shall be adopted that cannot be loaded
+    parse_index(index, index_path(tar), shard_bytes=num_bytes)  # do not adopt what cannot be loaded
     entry = ShardEntry(
         name=tar.name,
         num_samples=len(lines),
@@ -286,7 +290,7 @@ def _read_tar(
     rows = SampleRows(
         starts_N=np.array([sample.image.offset for sample in samples], np.int64),
         sizes_N=np.array([sample.image.num_bytes for sample in samples], np.uint32),
-        labels_N=np.full(len(samples), -1, np.int32),  # until those of all tars are known
+        labels_N=np.full(len(samples), -1, np.int32),  # until the labels of all tars are known
         checksums_N=np.array(checksums, np.uint32),
         keys=[sample.key for sample in samples],
     )
@@ -294,7 +298,7 @@ def _read_tar(
 
 
 def _check_key(tar: Path, sample: LabeledSample, pixels: PixelOptions) -> None:
-    """Refuse keys that are no plain word, which an index cannot take."""
+    """Refuse keys that an index cannot hold: empty, too long, or not visible ASCII."""
     from ..format.index_text import MAX_NAME
 
     most = MAX_NAME - 1 - max(len(pixels.image_ext), len(_label_ext(sample)))
@@ -305,7 +309,7 @@ def _check_key(tar: Path, sample: LabeledSample, pixels: PixelOptions) -> None:
 
 
 def _label_ext(sample: LabeledSample) -> str:
-    """What an index calls the member that holds the label."""
+    """The extension under which an index lists the member with the label."""
     is_json = sample.label_member is not None and sample.label_member.name.lower().endswith(".json")
     return "json" if is_json else LABEL_EXT
 

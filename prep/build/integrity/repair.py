@@ -1,4 +1,4 @@
-"""Damaged shards made again from the source, to the same bytes, or left alone."""
+"""Damaged files rebuilt from the source to the same bytes, or left as they are."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -35,11 +35,11 @@ def repair_set(
     on_progress: Callable[[int], None],
     engine: Engine = "local",
 ) -> list[str]:
-    """Make the files that `findings` name again; their names.
+    """Rebuild the files named in `findings`; returns their names.
 
-    Every file is made beside, compared with the manifest and only then moved into place. Raises InputError when the
-    source is not the one of this set, when what is made differs from the manifest, and for a damaged manifest, which
-    nothing can stand in for.
+    Files whose hash the manifest records are rebuilt in a work folder, compared with the manifest and only then moved
+    into place. Raises InputError if the source is not the one this set was built from, if a rebuilt file differs from
+    the manifest, and for a damaged manifest, which cannot be rebuilt.
     """
     manifest = Manifest.read(folder)
     damaged = {finding.file for finding in findings}
@@ -83,7 +83,7 @@ def repair_set(
 
 
 def damaged_shards(manifest: Manifest, findings: Sequence[Finding]) -> list[ShardEntry]:
-    """The shards that must be read from the source again: all of them when the statistics are damaged."""
+    """The shards to rebuild from the source: all of them if the statistics are damaged."""
     damaged = {finding.file for finding in findings}
     return [
         entry for entry in manifest.shards if {entry.name, index_path(Path(entry.name)).name, STATISTICS_NAME} & damaged
@@ -131,7 +131,7 @@ def _build_of(work: Path, split: SourceSplit, options: BuildOptions) -> SplitBui
 
 
 def _write_sources_again(work: Path, folder: Path, manifest: Manifest, build: SplitBuild) -> None:
-    """The table of sources anew: keys begin with the place of their input in the order of the plan."""
+    """Rebuild the source table: keys begin with the input's position in the plan's order."""
 
     def rows() -> Iterator[tuple[str, str]]:
         index = ShardSet(folder=folder, manifest=manifest).sample_index()
