@@ -1,7 +1,7 @@
-"""One page that shows what is in one or several shard sets: everything inline, nothing to install, nothing to fetch.
+"""A self-contained HTML page that shows the contents of one or more shard sets: everything is inline.
 
-It shows what a person checks before training: do labels and pictures agree, are classes even, are batches mixed, are
-pictures in there twice or in two splits, what was left out and why.
+It shows what to check before training: whether labels match the images, classes are balanced, batches are mixed, images
+appear twice or in two splits, and what was left out and why.
 """
 
 import base64
@@ -33,7 +33,8 @@ def inspection_page(
 ) -> str:
     """The page, as HTML that needs no other file.
 
-    `same_bytes` and `same_pictures` are what `duplicates` found among the sets; None when pictures were not compared.
+    `same_bytes` and `same_pictures` are the groups that `duplicates` found among the sets; `same_pictures` is None if
+    pictures were not compared.
     """
     title = ", ".join(f"{one.split}: {len(one.index):,} images" for one in surveys)
     parts = [f"<header><h1>Shard {'sets' if len(surveys) > 1 else 'set'}</h1><nav aria-label='Sections'>"]
@@ -43,7 +44,7 @@ def inspection_page(
         parts += _set_section(survey)
     parts += _duplicates_section(surveys, same_bytes, same_pictures)
     script_hash = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    # Nothing in a shard set can run or load here, whatever its names hold.
+    # No name in a shard set can make the page run or load anything.
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
@@ -107,7 +108,7 @@ def _set_section(survey: Survey) -> list[str]:
 
 
 def _originals(survey: Survey) -> list[str]:
-    """How large the images were before they were fitted, their shapes, and how many had to be enlarged."""
+    """The source images' sizes and aspect ratios, and how many were enlarged."""
     manifest = survey.shard_set.manifest
     originals, size_px = manifest.originals, manifest.pixels.size_px
     if not originals.shorter_px:
@@ -145,7 +146,7 @@ def _in_words(pixels: PixelOptions) -> str:
 
 
 def _samples(survey: Survey) -> list[str]:
-    """Every class with its samples, and a box that filters them."""
+    """Every class with its samples, and a search box to filter classes."""
     split, rows = _safe(survey.split), []
     for label, indices in enumerate(survey.shown):
         entry = survey.shard_set.manifest.classes[label]
