@@ -13,8 +13,8 @@ from .folders.flat import read_flat, read_named, read_unlabeled
 from .folders.flat_labels import find_flat_labels
 from .folders.img2dataset import is_img2dataset, read_img2dataset
 from .folders.listing import Folder
+from .folders.split_folders import named_splits, united
 from .folders.tiny_imagenet import is_annotated, read_annotated
-from .folders.united import united
 from .ilsvrc import kaggle
 from .ilsvrc.archives import ARCHIVE_PATTERNS, read_validation_folder, read_validation_tar
 from .ilsvrc.devkit import Devkit, find_devkit
@@ -25,7 +25,7 @@ from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
-from .split_names import SPLIT_WORDS, split_in, splits_among
+from .split_names import SPLIT_WORDS, split_in
 from .tars.class_tars import are_class_tars, read_class_tars, read_nested_tar
 from .tars.tar_index import members_of
 from .tars.webdataset import read_webdataset
@@ -317,7 +317,7 @@ def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
     folder = source.folder
     if any(layout.data == source.path for layout in kaggle.find_layouts(source.path)):
         return  # SOURCE is CLS-LOC itself
-    named = splits_among(folder.folders)
+    named = named_splits(folder)
     others = [name for name in folder.folders if name not in named]
     if any(folder.child(name).has_images() for name in others) and not any(
         folder.child(name).folders or not folder.child(name).has_images() for name in named

@@ -25,6 +25,10 @@ _LIKE = re.compile(
 )
 
 
+# A split as one word among others: `train_mini` of iNaturalist, `small-val`.
+_AMONG_OTHERS = re.compile(rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?:[^a-z].*)?", re.I)
+
+
 def split_called(name: str) -> str | None:
     """The split that a folder or a list calls `name`, in any case; None when it is no name of a split."""
     return _SPLIT_OF.get(name.strip().casefold())
@@ -39,6 +43,12 @@ def splits_among(names: Sequence[str]) -> dict[str, str]:
     like = {name: _SPLIT_OF[found[1].casefold()] for name in names if (found := _LIKE.fullmatch(name.strip()))}
     both = called | {name: split for name, split in like.items() if split not in called.values()}
     return both if "train" in both.values() and len(set(both.values())) > 1 else called
+
+
+def splits_within(names: Iterable[str]) -> dict[str, str]:
+    """The splits that names hold as one word among others, by name; it takes more than the name to be one."""
+    found = ((name, _AMONG_OTHERS.fullmatch(name.strip())) for name in names)
+    return {name: _SPLIT_OF[word[1].casefold()] for name, word in found if word}
 
 
 def split_in(file_name: str) -> tuple[str, str] | None:

@@ -13,12 +13,7 @@ from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
 
-
-def put(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(name.encode())
-    return folder
+from .trees import put
 
 
 def test_train_and_val_are_two_splits_with_one_class_table(tmp_path: Path) -> None:
@@ -323,33 +318,6 @@ def test_the_fingerprint_sees_every_change(tmp_path: Path) -> None:
     seen.append(fingerprint())
     assert len(set(seen)) == len(seen)
     assert fingerprint() == seen[-1]
-
-
-@pytest.mark.parametrize(
-    ("names", "counts", "passed_over"),
-    [
-        (("train_set/a/1.jpg", "test_set/a/2.jpg", "test_set/a/3.jpg"), {"train": 1, "test": 2}, 0),
-        (("Training Set/a/1.jpg", "Test Set/a/2.jpg"), {"train": 1, "test": 1}, 0),
-        (("train2017/a/1.jpg", "val2017/a/2.jpg"), {"train": 1, "val": 1}, 0),
-        (("seg_train/seg_train/a/1.jpg", "seg_test/seg_test/a/2.jpg", "seg_pred/3.jpg"), {"train": 1, "test": 1}, 1),
-        (("train/train/a/1.jpg", "test/test/a/2.jpg"), {"train": 1, "test": 1}, 0),
-        (("ILSVRC_train/a/1.jpg", "ILSVRC_val/a/2.jpg", "ILSVRC_test/a/2.jpg"), {"train": 1, "val": 1, "test": 1}, 0),
-    ],
-)
-def test_names_that_look_like_splits_are_splits_where_there_are_several(
-    tmp_path: Path, names: tuple[str, ...], counts: dict[str, int], passed_over: int
-) -> None:
-    source = open_source(put(tmp_path, *names))
-    assert {split.name: len(split.images) for split in source.splits} == counts
-    assert [entry.id for entry in source.splits[0].classes] == ["a"] and len(source.passed_over) == passed_over
-
-
-@pytest.mark.parametrize(
-    "names", [("train station/1.jpg", "test tube/1.jpg"), ("train_1/1.jpg", "car/1.jpg"), ("test_a/1.jpg", "x/1.jpg")]
-)
-def test_classes_whose_names_hold_a_word_of_splits_are_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
-    (split,) = open_source(put(tmp_path, *names)).splits
-    assert [entry.id for entry in split.classes] == sorted(name.partition("/")[0] for name in names)
 
 
 @pytest.mark.parametrize(

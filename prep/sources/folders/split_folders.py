@@ -1,4 +1,7 @@
-"""Numbered folders that together are one split, as `train.X1` to `train.X4` of Kaggle's ImageNet-100."""
+"""Which folders are splits, by their names and by what they hold.
+
+Numbered ones are one split together, as `train.X1` to `train.X4` of Kaggle's ImageNet-100.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,9 +10,25 @@ from functools import cached_property
 from itertools import pairwise
 
 from ....errors import InputError
+from ..split_names import splits_among, splits_within
 from .listing import Folder, Listing
 
 _NUMBERED = re.compile(r"(.*?)\d+")
+
+
+def named_splits(folder: Folder) -> dict[str, str]:
+    """The folders of splits in `folder`: their splits by their names.
+
+    A name with a split among its words, as `train_mini`, counts if it makes train and another split, if the folders of
+    both have class folders of the same names, and if no images are beside these.
+    """
+    named = splits_among(folder.folders)
+    within = {name: split for name, split in splits_within(folder.folders).items() if split not in named.values()}
+    both = named | within
+    classes = {name: set(folder.child(name).folders) for name in both}
+    of_train = {one for name, split in both.items() if split == "train" for one in classes[name]}
+    are_alike = all(classes[name] & of_train and not folder.child(name).has_images() for name in both)
+    return both if len(set(both.values())) > 1 and are_alike else named
 
 
 @dataclass(kw_only=True, eq=False)
