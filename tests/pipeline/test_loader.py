@@ -149,7 +149,7 @@ def test_evaluation_can_be_repeated(draw_shards: Any) -> None:
 
 def test_evaluation_of_another_split_needs_the_training_sets_mean(draw_shards: Any) -> None:
     val = draw_shards(split="val", num_samples=9)
-    with pytest.raises(ValueError, match="give its folder or address as mean_from"):
+    with pytest.raises(ValueError, match="pass its folder or address as mean_from"):
         Loader(val, batch_size=4, augment=CenterCrop(crop=56))
     with (
         Loader(val, batch_size=4, augment=CenterCrop(crop=56, mean_from=draw_shards())) as loader,
@@ -213,7 +213,7 @@ def test_central_crops_in_training_are_those_of_an_evaluation(draw_shards: Any, 
         ({"on_error": "ignore"}, "on_error must be one of raise, replace"),
         ({"dtype": torch.int32}, "dtype must be one of"),
         ({"dtype": torch.uint8}, "uint8 batches hold gray levels: choose mean='none'"),
-        ({"augment": TrainAugment(crop=65)}, "images of 64 px hold no crop of 65 px"),
+        ({"augment": TrainAugment(crop=65)}, "a crop of 65 px does not fit images of 64 px"),
     ],
     ids=str,
 )

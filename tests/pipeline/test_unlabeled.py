@@ -34,7 +34,7 @@ def test_what_needs_labels_refuses_them(shards: Path) -> None:
     train = TrainAugment(crop=32, mean="none", jitter="off")
     for change, words in (
         ({"sampling": ClassBalanced()}, "ClassBalanced wants a class for every sample, and 6 have no label"),
-        ({"mix": Mix(mixup=0.2)}, "mix makes probabilities of labels, and 6 samples have none"),
+        ({"mix": Mix(mixup=0.2)}, "mix turns labels into probabilities, but 6 samples have no label"),
     ):
         with pytest.raises(InputError, match=words):
             Loader(shards / "test", batch_size=2, augment=train, **change)  # type: ignore[arg-type]

@@ -254,7 +254,7 @@ def test_a_loader_that_cannot_be_made_lets_go_of_the_cache(url: str, local: Path
     cache = tmp_path / "cache"
     view = CenterCrop(crop=28, mean="none")
     for folder, change, words in (
-        (url, {"augment": CenterCrop(crop=40)}, "hold no crop"),
+        (url, {"augment": CenterCrop(crop=40)}, "does not fit images"),
         (url, {"sampling": Subset(limit=0)}, "limit must be"),
         (url, {"extras": "json"}, "extras must be"),
         (url, {"cache_limit": 0}, "cache limit must be at least 1 byte"),

@@ -268,7 +268,7 @@ def test_shapes_are_read_from_headers(whole_images: Path) -> None:
     ("make", "message"),
     [
         (lambda: RandomResizedCrop(mean="center"), "mean 'center' is an image"),
-        (lambda: RandomResizedCrop(scale=(0.5, 0.1)), "scale must be two numbers, the least first"),
+        (lambda: RandomResizedCrop(scale=(0.5, 0.1)), "scale must be two numbers, the minimum first"),
         (lambda: RandomResizedCrop(ratio=1.0), "ratio must be two numbers"),  # type: ignore[arg-type]
         (lambda: CenterCrop(resize=0), "resize must be"),
         (lambda: CenterCrop(std=0.0), "std must be above 0"),
@@ -300,5 +300,5 @@ def test_resizing_is_pillows_but_for_rounding(whole_images: Path) -> None:
 
 
 def test_a_mean_image_of_another_size_is_refused(draw_shards: Any) -> None:
-    with pytest.raises(ValueError, match="the mean image is of 64 px, but images are resized to 80 px"):
+    with pytest.raises(ValueError, match="the mean image has 64 px, but images are resized to 80 px"):
         Loader(draw_shards(), batch_size=8, augment=CenterCrop(crop=56, resize=80))
