@@ -33,7 +33,7 @@ def test_the_loader_gives_no_label(shards: Path) -> None:
 def test_what_needs_labels_refuses_them(shards: Path) -> None:
     train = TrainAugment(crop=32, mean="none", jitter="off")
     for change, words in (
-        ({"sampling": ClassBalanced()}, "ClassBalanced wants a class for every sample, and 6 have no label"),
+        ({"sampling": ClassBalanced()}, "ClassBalanced needs a class for every sample, but 6 have no label"),
         ({"mix": Mix(mixup=0.2)}, "mix turns labels into probabilities, but 6 samples have no label"),
     ):
         with pytest.raises(InputError, match=words):
