@@ -1,7 +1,6 @@
 """One owner per run folder: an exclusive lock that the system takes back when its owner ends, however it ends."""
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...errors import InputError
-from ...prep.format.files import NO_LOCKS
+from ...prep.format.files import lock_where_possible
 
 LOCK = ".lock"
 
@@ -51,14 +50,12 @@ class RunLock:
 
     def _take(self) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            has_locks = lock_where_possible(self._file.fileno(), self.path, wait=False)
         except BlockingIOError:
             raise InputError(
                 f"{self.folder}: {self._owner()} is training this run; wait for it, or choose another --name"
             ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+        if not has_locks:
             log.warning("%s: this file system has no locks; see to it that nobody else trains this run", self.folder)
 
     def _owner(self) -> str:

@@ -6,7 +6,7 @@ reach the limit on open files.
 """
 
 import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -40,8 +40,9 @@ class Samples:
     """All samples of one shard set, or of several one after the other. Index i is the i-th sample in stored order.
 
     `data` holds the bytes of all shards side by side, each starting at a new page. The shards of a remote set come and
-    go: if `on_demand` is set, `bring` calls `on_demand(shard)` for shards that may not be mapped. Raises InputError,
-    naming the file, if an index does not match its shards.
+    go: `bring` calls `on_demand(shard)`, if it is set, for shards that may not be mapped, and `check_again` calls
+    `on_corrupt(samples)` to download damaged copies again. Raises InputError, naming the file, if an index does not
+    match its shards.
     """
 
     def __init__(self, shard_sets: Sequence[ShardSet]) -> None:
@@ -52,6 +53,7 @@ class Samples:
         self._shard_ends = self.shard_starts + np.array(sizes, np.int64)
         self.data = np.frombuffer(self._mapped, np.uint8)
         self.on_demand: Callable[[int], None] | None = None
+        self.on_corrupt: Callable[[Iterable[int]], None] | None = None
         base = self.data.ctypes.data
         for (location, name), start, size in zip(self._paths.pairs, self.shard_starts.tolist(), sizes, strict=True):
             if isinstance(location, Path):
@@ -118,6 +120,16 @@ class Samples:
             for index, found, expected in zip(indices_B.tolist(), found_B, expected_B, strict=True)
             if found != expected
         }
+
+    def check_again(self, indices_B: NDArray[np.int64], corrupt: dict[int, str]) -> dict[int, str]:
+        """What is still corrupt, of the samples that `check` found `corrupt`, after fetching damaged copies again.
+
+        Only a remote set has copies to fetch. Not thread-safe. Raises OSError if the store cannot be read.
+        """
+        if self.on_corrupt is None:
+            return corrupt
+        self.on_corrupt(corrupt)
+        return self.check(indices_B)
 
     def bring(self, indices_B: NDArray[np.int64]) -> None:
         """Map the shards of these samples. Not thread-safe."""

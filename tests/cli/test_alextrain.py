@@ -152,6 +152,12 @@ def test_one_split_at_an_address_is_named_by_the_address(
         ShardSet.open(face / "val")
 
 
+def test_a_mistake_in_the_command_line_fetches_nothing() -> None:
+    """It once was told after the manifests had come, or never where the store did not answer."""
+    result = call("--shards", "http://127.0.0.1:9/set", "--columns", "3")
+    assert result.exit_code == 2 and "--columns" in one_line(result)
+
+
 @pytest.mark.parametrize("words", [["--shard", "x"], ["--shards", "x", "--columns", "3"], ["--epochs", "3"]])
 def test_unknown_options_are_refused(words: list[str]) -> None:
     result = call(*words)
