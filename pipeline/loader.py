@@ -55,7 +55,7 @@ class Loader:
 
     Args:
         folder: A shard set: the folder of one split, which holds its `manifest.json`, or its address in an object
-            store. Or a list of local folders with the same classes and pixel options, to load one after the other.
+            store. Or a list of local folders with the same classes and pixel options, whose samples are concatenated.
         batch_size: Samples per batch on this replica. The global batch size is batch_size * num_replicas.
         augment: The transform of each image: `TrainAugment`, `RandomResizedCrop`, `CenterCrop` or `TenViews`.
         device: "cpu", "cuda" or "cuda:N". Images are decoded there, and batches are tensors on that device.
@@ -80,10 +80,10 @@ class Loader:
         on_error: What to do with a stored image that fails its checksum, which is verified before each use, or does not
             decode. "raise" stops and names the image. "replace" logs it and uses the next intact one in stored order
             instead (masked out in an evaluation); `num_replaced` counts these rows.
-        max_replaced: Fraction of the samples that may be corrupt before "replace" stops as well; 10 always may.
+        max_replaced: Fraction of the samples that may be corrupt before "replace" stops as well; 10 samples always may.
         operators: A function that adds DALI operators after the built-in ones. It takes and returns a DALI node with
-            one finished view, uint8 or float32. If it has a second parameter without a default, or a later one named
-            `random`, it also receives a `SeededRandom`, whose numbers are reproducible.
+            one finished view, uint8 or float32. If its second parameter has no default, or any parameter after the
+            first is named `random`, it also receives a `SeededRandom`, whose numbers are reproducible.
         extras: Extensions of other tar members to read; `Batch.extras` holds their bytes.
         target: A function that makes a sample's target from an `Example`. It is called on the host for each sample;
             `Batch.targets` holds the collated results.
@@ -337,7 +337,7 @@ class Loader:
 
 def _unpickle(arguments: dict[str, Any], state: dict[str, Any], resumes: bool) -> Loader:
     loader = Loader(**arguments)
-    # A loader at its start needs no state; "auto" may find another number of replicas here, which would refuse one.
+    # A loader at its start needs no state, which would be refused if "auto" finds another number of replicas here.
     if state["position"]:
         loader.load_state_dict(state)
         loader._loops.resumes = resumes

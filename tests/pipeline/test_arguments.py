@@ -1,4 +1,4 @@
-"""Every impossible argument is refused before any work, by a message of ours that names it."""
+"""Every invalid argument is refused before any work, with a message of ours that names it."""
 
 import math
 from typing import Any

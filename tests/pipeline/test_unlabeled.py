@@ -30,7 +30,7 @@ def test_the_loader_gives_no_label(shards: Path) -> None:
         assert batch.labels.tolist() == [-1] * 6 and loader.classes == ["unlabeled"]
 
 
-def test_what_needs_labels_refuses_them(shards: Path) -> None:
+def test_options_that_need_labels_refuse_unlabeled_images(shards: Path) -> None:
     train = TrainAugment(crop=32, mean="none", jitter="off")
     for change, words in (
         ({"sampling": ClassBalanced()}, "ClassBalanced needs a class for every sample, but 6 have no label"),
