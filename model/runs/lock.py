@@ -1,4 +1,4 @@
-"""One owner per run folder: an exclusive lock that the system takes back when its owner ends, however it ends."""
+"""One owner per run folder: an exclusive lock, which the system releases however its owner exits."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class RunLock:
-    """The lock of `folder`, which is made if need be; InputError naming the owner when another process has it."""
+    """Lock `folder`, creating it if necessary. Raises InputError naming the owner if another process holds the lock."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / LOCK
@@ -34,7 +34,7 @@ class RunLock:
                 if os.fstat(self._file.fileno()).st_ino == self.path.stat().st_ino:
                     break
             except FileNotFoundError:
-                pass  # removed by an owner who ended in between
+                pass  # removed by an owner that exited in between
             self._file.close()
         try:
             self._sign()
@@ -56,7 +56,9 @@ class RunLock:
                 f"{self.folder}: {self._owner()} is training this run; wait for it, or choose another --name"
             ) from None
         if not has_locks:
-            log.warning("%s: this file system has no locks; see to it that nobody else trains this run", self.folder)
+            log.warning(
+                "%s: this file system has no locks; make sure that no other process trains this run", self.folder
+            )
 
     def _owner(self) -> str:
         self._file.seek(0)
@@ -67,14 +69,14 @@ class RunLock:
             return "another process"
 
     def release(self) -> None:
-        """Give the lock back, and remove the folder where nothing else has come into it."""
+        """Release the lock, and remove the folders that were created for it if they are still empty."""
         if self._file.closed:
             return
         self.path.unlink(missing_ok=True)  # while it is still ours
-        with contextlib.suppress(OSError):  # what a full disk did not take is tried once more
+        with contextlib.suppress(OSError):  # close() retries a write that failed on a full disk
             self._file.close()
         for folder in self._made:
             try:
                 folder.rmdir()
-            except OSError:  # something is in it
+            except OSError:  # not empty
                 break
