@@ -267,8 +267,8 @@ class Evaluation:
         if needed > (free := free_bytes(folder)):
             raise InputError(
                 f"{folder}: {needed / 1e9:.1f} GB of probabilities do not fit, {free / 1e9:.1f} GB are free "
-                f"({len(self.keys):,} images x {len(self.classes):,} classes x {arrays} networks and views); set TMPDIR "
-                "to a folder on a larger disk, or use fewer --views, networks or processes"
+                f"({len(self.keys):,} images x {len(self.classes):,} classes, {arrays} times for networks and views); "
+                "set TMPDIR to a folder on a larger disk, or use fewer --views, networks or processes"
             )
 
     def _own_labels(self, labels_N: NDArray[np.int32]) -> NDArray[np.int64]:
