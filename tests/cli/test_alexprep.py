@@ -142,7 +142,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("repair", "nowhere", "{source}"), "nowhere: no such folder"),
         (("verify", "{source}", "--quick", "--decode"), "give one of them"),
         (("verify", "nowhere"), "nowhere: no such folder"),
-        (("shard", "{source}", "--out", "{sharded}"), "is a shard set itself; name the folder above"),
+        (("shard", "{source}", "--out", "{sharded}"), "is itself a shard set; use its parent folder"),
         (("shard", "{source}", "--format", "raw", "--fit", "shorter"), "choose --fit crop or --format png"),
         (("demo-images", "new", "--train", "33"), "--train 33: expected a multiple of 10"),
         (("adopt", "nowhere", "new"), "nowhere: no such folder; name the folder that holds the tars"),

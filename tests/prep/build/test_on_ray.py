@@ -85,7 +85,7 @@ def test_an_error_of_a_worker_is_one_line(draw_source: Callable[..., Path], tmp_
     for path in source.rglob("*.JPEG"):
         path.write_bytes(b"no image")
     done = alexprep("shard", source, "--out", tmp_path / "out", *OPTIONS, "--engine", "ray", "--max-bad", "0")
-    assert done.returncode == 1 and "bad inputs, more than 0" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "at most 0 allowed" in done.stderr and "Traceback" not in done.stderr
 
 
 UNPREPARED = """
