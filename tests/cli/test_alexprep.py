@@ -151,7 +151,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
             ("adopt", "{sharded}", "new", "--split", "val", "--label-key", "no"),
             "name the label by --label-key; 'alexprep",
         ),
-        (("push", "{sharded}", "me/a--b"), "me/a--b: no name for a repository"),
+        (("push", "{sharded}", "me/a--b"), "me/a--b: not a valid repository name"),
     ],
 )
 def test_a_mistake_is_one_line(
