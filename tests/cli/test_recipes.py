@@ -34,7 +34,7 @@ def test_a_recipe_is_shown_with_what_it_reproduces_and_every_key() -> None:
     assert result.exit_code == 0, result.output
     assert "printed: 37.5 / 17.0 % on the test set" in result.output
     assert '* norm = "original"' in result.output and '  pooling = "3/2"' in result.output
-    assert "at_epochs = [22, 50, 77]" in result.output and "overlapping as in the paper" in result.output
+    assert "at_epochs = [22, 50, 77]" in result.output and "`3/2` overlaps, as in the paper" in result.output
 
 
 def test_recipes_are_given_as_json(tmp_path: Path) -> None:

@@ -118,7 +118,9 @@ def test_caffes_weights_are_refused_by_another_network_with_what_to_set(tmp_path
         require_network(tmp_path / "a.caffemodel", without)
     save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "a.safetensors")
     require_network(tmp_path / "a.safetensors", Switches(kind="owt", init="original"))
-    with pytest.raises(ValueError, match=r"torchvision's AlexNet is another .*; add --set network\.activation=relu$"):
+    with pytest.raises(
+        ValueError, match=r"torchvision's AlexNet is a different network .*; add --set network\.activation=relu$"
+    ):
         require_network(tmp_path / "a.safetensors", Switches(kind="owt", activation="tanh"))
     assert load_recipe("caffe").data.crop == 227 and load_recipe("caffe").data.mean == "crop"
 
