@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from alexkit.model.evaluation.report.effects import Estimate
-from alexkit.model.evaluation.report.run_records import RunRecord, read_record
+from alexkit.model.evaluation.claims.estimates import Estimate
+from alexkit.model.evaluation.claims.run_records import RunRecord, read_record
 
 PRECISIONS = ("fp32", "bf16")
 

@@ -35,9 +35,7 @@ def claims(
 
     RUN is the folder of a finished run, or a record that --store wrote.
     """
-    from ...model.evaluation.report.claims import claims_rows, claims_table
-    from ...model.evaluation.report.error_curves import draw_errors
-    from ...model.evaluation.report.run_records import read_record, store_record
+    from ...model.evaluation.claims import claims_rows, claims_table, draw_errors, read_record, store_record
 
     require_file("--picture", picture)
     records = [read_record(run, scores) for run in runs]

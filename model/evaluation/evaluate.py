@@ -153,6 +153,7 @@ class Evaluation:
         return EvaluationResult(
             shards=str(self.shard_set.folder),
             split=self.shard_set.manifest.split,
+            statistics_sha256=self.shard_set.manifest.statistics_sha256,
             keys=self.keys,
             classes=self.classes,
             labels_N=self.labels_N,

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from alexkit.cli.alexeval import alexeval
 from alexkit.model import load_network
-from alexkit.model.evaluation.report.run_records import read_record
+from alexkit.model.evaluation.claims.run_records import read_record
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.trainer import Trainer
 from alexkit.pipeline import CenterCrop, Loader
@@ -118,16 +118,28 @@ def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
     assert call("claims", stored / "one.json").stdout == printed.stdout  # the record says all that the run does
     rows = json.loads(call("claims", stored / "one.json", "--json").stdout)
     assert [row["ours"] for row in rows if row["id"] == "F3"] == [f"color in one: {100 * color:.0f} %"]
-    for key, value, words in (
-        ("split", "train", "on the training images"),
-        ("labels", "real.json", "labels of real.json"),
-    ):
-        scores.write_text(json.dumps({**json.loads(scores.read_text()), "split": "val", key: value}))
-        refused = call("claims", run, "--scores", scores)
-        assert refused.exit_code == 1 and words in refused.stderr
+    evaluation = json.loads(scores.read_text())
+    assert evaluation["statistics_sha256"] != json.loads((run / "config.json").read_text())["data"]["statistics_sha256"]
+    scores.write_text(json.dumps({**evaluation, "labels": "real.json"}))
+    refused = call("claims", run, "--scores", scores)
+    assert refused.exit_code == 1 and "labels of real.json" in refused.stderr
     (stored / "one.json").write_text('{"name": 1}')
     refused = call("claims", stored / "one.json")
     assert refused.exit_code == 1 and "one.json: name must be text, got 1" in refused.stderr
+
+
+def test_errors_on_the_training_images_are_recorded_apart_under_any_name_of_their_set(
+    shards: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    evaluation = json.loads(call("--shards", shards / "train", *runs, "--json").stdout)
+    printed = call("claims", runs[0]).stdout
+    for split in ("train", "val"):  # the training images as such, and a copy of them in a folder val
+        scores = tmp_path / f"{split}.json"
+        scores.write_text(json.dumps({**evaluation, "split": split}))
+        assert call("claims", runs[0], "--scores", scores, "--store", tmp_path).stdout == printed
+        record = read_record(tmp_path / "one.json")
+        assert record.train_scores["center"].top1_error == evaluation["rows"][0]["center"]["top1_error"]
+        assert record.scores == read_record(runs[0]).scores and record.together == ()
 
 
 def test_a_run_together_with_itself_is_itself(shards: Path, runs: list[Path]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from ....errors import InputError
 from ...runs.load import built_in_recipes, load_about
 from ..figures import new_figure, run_style, save_figure
-from .effects import TRAINING_ERROR_OF_FIGURE_1, Group, groups_of
+from .estimates import TRAINING_ERROR_OF_FIGURE_1, Group, groups_of
 from .run_records import EpochRecord, RunRecord
 
 Chart = tuple[str, Callable[[EpochRecord], float | None]]

@@ -5,6 +5,7 @@ them: two such runs are compared if both are changed from their recipes in the s
 listed.
 """
 
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -14,6 +15,15 @@ from ...runs.recipe import Recipe
 
 # Keys that do not affect the weights, or only as a seed does. The recipe's name is in no section; it is compared apart.
 BOOKKEEPING = ("training.seed", "training.log", "training.checkpoint_minutes")
+# Keys that do not make another experiment of a published one: rounding, validation, and where a predecessor is stored.
+INCIDENTAL = (
+    "training.precision",
+    "training.validate_every",
+    "training.start_from",
+    "data.validate_on",
+    "data.on_error",
+)
+MAX_VALUE = 20  # characters
 
 
 def settings_of(recipe: Recipe, *, less: Collection[str] = ()) -> dict[str, Any]:
@@ -22,6 +32,18 @@ def settings_of(recipe: Recipe, *, less: Collection[str] = ()) -> dict[str, Any]
     for section, value in recipe.to_json().items():
         flat |= {f"{section}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {}
     return {key: value for key, value in flat.items() if key not in BOOKKEEPING and key not in less}
+
+
+def changes_of(recipe: Recipe, *, less: Collection[str] = ()) -> dict[str, Any]:
+    """The settings changed from the built-in recipe as SECTION.KEY, except `less` and those that change nothing that
+    was published; all settings if there is no such recipe."""
+    return _changes(recipe, settings_of(recipe, less=(*less, *INCIDENTAL)))
+
+
+def changes_in_words(changes: dict[str, Any]) -> str:
+    """Changes as `--set` takes them, long values left out: `training.epochs=60, training.param_groups`."""
+    words = {key: json.dumps(value) for key, value in changes.items()}
+    return ", ".join(key if len(value) > MAX_VALUE else f"{key}={value}" for key, value in words.items())
 
 
 def also_different(one: Recipe, other: Recipe, compared: Collection[str]) -> list[str] | None:
