@@ -188,6 +188,21 @@ def test_a_dry_run_tells_what_would_be_and_leaves_nothing(shards: Path, tmp_path
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_of_a_chain_needs_no_predecessor(shards: Path, tmp_path: Path) -> None:
+    words = ["--shards", shards, "--recipe", "cifar10-19", *SMALL, "--runs", tmp_path, "--set"]
+    chain = ["training.start_from=first", "--set", "training.start_layers=['conv1']"]
+    (tmp_path / "first").mkdir()  # begun, and nothing is saved yet
+    (tmp_path / "first/config.json").write_text("{}")
+    result = call(*words, *chain, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    forecast = json.loads(result.stdout)
+    assert forecast["recipe"]["training"]["start_from"] == "first" and forecast["forecast"]["run_s"] > 0
+    assert "training.start_from = 'first': no weights there yet" in result.stderr
+    assert "the run itself needs them" in result.stderr
+    refused = call(*words, "training.start_from=second")
+    assert refused.exit_code == 1 and "start_from = 'second': no such file or run folder" in refused.output
+
+
 def test_bench_data_names_what_limits_loading_and_trains_nothing(shards: Path, tmp_path: Path) -> None:
     result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", tmp_path / "runs", "--bench-data", *SMALL)
     assert result.exit_code == 0, result.output
