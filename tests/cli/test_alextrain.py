@@ -109,7 +109,7 @@ def test_help_shows_the_recipe_option() -> None:
         (["--shards", "{shards}", "--set", "training.epoch=3"], "unknown key training.epoch; the nearest is"),
         (["--shards", "{shards}", "--device", "tpu"], "--device tpu: expected cpu or cuda:N, or auto"),
         (["--shards", "{shards}", "--device", "cuda:99"], "--device cuda:99: this machine has"),
-        (["--shards", "{shards}", "--recipe", "quick"], "images of 32 px hold no crop of 224 px"),
+        (["--shards", "{shards}", "--recipe", "quick"], "a crop of 224 px does not fit images of 32 px"),
         (
             ["--shards", "{shards}", "--recipe", "quick"],
             "(--recipe cifar10-19), make larger shards (alexprep shard --size 256)",
