@@ -139,8 +139,8 @@ def stands_for(context: click.Context, folder: object, address: object, *, is_co
 def as_typed(text: str, *, of_disk: bool = False) -> str:
     """`text` with local folders replaced by the addresses that `stands_for` recorded.
 
-    Only the folder itself and its splits are replaced, since other files are really there, and in a copy the files too,
-    unless the text is `of_disk`: about this machine's disk.
+    The folder itself and its splits are replaced; files below them keep their local paths, where they can be found. In
+    a copy, files are replaced too, unless the text is `of_disk`: about this machine's disk.
     """
     context = click.get_current_context(silent=True)
     for folder, (address, is_copy) in (context.meta.get(_STANDS_FOR, {}) if context else {}).items():

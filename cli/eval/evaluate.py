@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--search-weights",
     is_flag=True,
-    help="Fit ensemble weights of the RUNs to these images, for each half on the other.",
+    help="Fit ensemble weights on these images; each half is scored with the weights of the other.",
 )
 @click.option("--labels", type=PATH, help="Score against these labels: CSV (key,labels) or JSON such as ReaL's.")
 @click.option("--report", type=PATH, help="Write a page, metrics.json and tables to this folder.")
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--examples",
     multiple=True,
     metavar="KEY",
-    help="In the report: image to show, in place of automatic ones; may be repeated.",
+    help="In the report: key of an image to show, instead of a selection; may be repeated.",
 )
 @click.option(
     "--predictions", type=PATH, help="Write predictions to .csv or .parquet, or to .txt in ILSVRC's submission format."
@@ -119,7 +119,7 @@ def evaluate(
     train = shards / "train" if (shards / "train").is_dir() else None
     if neighbors and train is None:
         raise InputError(
-            f"--neighbors searches {shards / 'train'}, which does not exist; name a folder with train/ with --shards"
+            f"--neighbors searches {shards / 'train'}, which does not exist; pass a folder with train/ as --shards"
         )
     networks = [choice.load(run, train) for run in runs]
     evaluation = Evaluation(

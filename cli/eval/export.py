@@ -18,7 +18,7 @@ from .options import PATH, NetworkChoice, require_file, require_folder, run_argu
 @click.option("--torch-export", "torch_file", type=PATH, help="Write a torch.export program (.pt2).")
 @click.option("--timm", type=PATH, help="Write a folder that timm.create_model loads.")
 @click.option("--web", type=PATH, help="Write a folder with a page that runs the network in a browser.")
-@click.option("--shards", type=SHARDS_TO_TRAIN, help="Training shards, for a weights file.")
+@click.option("--shards", type=SHARDS_TO_TRAIN, help="Training shards; used only with a weights file.")
 @weights_options
 @one_line_errors
 def export(
@@ -32,8 +32,9 @@ def export(
 ) -> None:
     """Export RUN's network for use without alexkit, and compare the exported network with the original.
 
-    The exported network takes pixels from 0 to 255 (it subtracts the mean itself) and returns logits and probabilities.
-    A JSON file beside it describes the preprocessing and lists the classes. --web is written without a comparison.
+    --onnx and --torch-export write networks that take pixels from 0 to 255 (they subtract the mean themselves) and
+    return logits and probabilities; a JSON file beside each describes the preprocessing and lists the classes. The timm
+    model takes images prepared by timm's transforms. --web is written without a comparison.
     """
     from ...model.evaluation.export import (
         check_export,

@@ -85,9 +85,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
 )
 @WORKERS
 @ENGINE
-@click.option(
-    "--part", metavar="I/N", default=None, callback=_part, help="Write only part I of the shards, from 0 to N - 1."
-)
+@click.option("--part", metavar="I/N", default=None, callback=_part, help="Write only part I of N; I counts from 0.")
 @click.option("--max-bad", type=click.IntRange(0), help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
 @click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them, and count them.")
 @click.option("--dry-run", is_flag=True, help="Print what was found in SOURCE, and stop.")
@@ -102,7 +100,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     "--max-pixels",
     type=click.IntRange(1, 2**40),
     default=None,
-    help="Most pixels a source image may have.  [default: what fits in 1 GiB]",
+    help="Maximum number of pixels in a source image.  [default: what fits in 1 GiB]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
 @one_line_errors

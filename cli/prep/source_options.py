@@ -17,7 +17,7 @@ LAYOUTS = (
 SHOWN_CLASSES = 4
 _OPTIONS = (
     click.option("--layout", type=click.Choice(LAYOUTS), help="Layout of SOURCE, if more than one fits."),
-    click.option("--label-key", metavar="KEY", help="In tars, JSON key or member extension that holds the label."),
+    click.option("--label-key", metavar="KEY", help="JSON key, member extension or column that holds the label."),
     click.option(
         "--image-column",
         metavar="NAME",

@@ -30,8 +30,8 @@ PAPER_IMAGES_PER_S = 227
 @one_line_errors
 def list_recipes(rate: float, as_json: bool) -> None:
     """List the built-in recipes, the paper's claims that they test, and their cost."""
-    # The files are read without validation, since tests validate them: it would import pydantic, the loader's options
-    # and NumPy, which takes three times as long as the list itself.
+    # The files are read without validation, since tests validate them: validating here would import pydantic, the
+    # loader's options and NumPy, and take three times as long as the list itself.
     from ...model.runs.recipe_files import built_in_recipes, read_recipe, read_table
 
     rows: list[dict[str, Any]] = []

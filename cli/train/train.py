@@ -161,9 +161,7 @@ def train(
         _print_result(_train(chosen, shards, folder, device, columns, change, restart, history), folder, as_json)
         return
     if change or "WORLD_SIZE" in os.environ:
-        raise click.UsageError(
-            "--seeds trains in one process and does not change runs; use no --change and no torchrun"
-        )
+        raise click.UsageError("--seeds trains in one process and cannot change runs; leave out --change and torchrun")
     first = chosen.training.seed
     folders = {seed: folder.with_name(f"{folder.name}-seed{seed}") for seed in range(first, first + seeds)}
     for seed, own in folders.items():
