@@ -88,7 +88,7 @@ checkpoint_option = click.option(
     shell_complete=lambda context, parameter, typed: [one for one in ("last", "best") if one.startswith(typed)],
     default="last",
     show_default=True,
-    help="Checkpoint of a run folder to load.",
+    help="Checkpoint of a run folder to use.",
 )
 _WEIGHTS = (
     checkpoint_option,

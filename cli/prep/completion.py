@@ -19,7 +19,7 @@ COMMANDS = ("alexprep", "alextrain", "alexeval")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @one_line_errors
 def completion(shell: str) -> None:
-    """Print the script with which SHELL completes commands, options and recipes."""
+    """Print the script that lets a shell complete commands, options and recipes."""
     kind = get_completion_class(shell)
     assert kind is not None, "click knows the three shells"
     for name in COMMANDS:

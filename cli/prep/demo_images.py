@@ -20,7 +20,7 @@ from .arguments import FOLDER, WORKERS
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
-    help="Random seed; each seed draws other images.",
+    help="Random seed; different seeds draw different images.",
 )
 @click.option("--train", "num_train", default=1500, show_default=True, help="Training images, a multiple of 10.")
 @click.option("--val", "num_val", default=300, show_default=True, help="Validation images, a multiple of 10.")

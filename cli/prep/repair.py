@@ -35,8 +35,8 @@ def repair(
 
     SHARDS is a shard set or a folder of shard sets; the default is $ALEXKIT_SHARDS, else ./shards.
 
-    SHARDS and SOURCE may be in an object store; SHARDS is then copied to TMPDIR, and the rebuilt files are uploaded.
-    Options that control how SOURCE is read must be the same as for 'alexprep shard'.
+    SHARDS and SOURCE may be in an object store. SHARDS in a store is copied to TMPDIR, and its rebuilt files are
+    uploaded. Options that control how SOURCE is read must be the same as for 'alexprep shard'.
     """
     from ...prep import Manifest
     from ...prep.build.integrity.repair import damaged_shards, repair_set

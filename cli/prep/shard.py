@@ -65,7 +65,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     type=click.Choice(["bilinear", "bicubic", "lanczos", "area"]),
     default="bilinear",
     show_default=True,
-    help="Antialiased resizing filter; area was used in 2012.",
+    help="Antialiased resizing filter; area is the one of the 2012 preparation.",
 )
 @click.option(
     "--format",
