@@ -98,7 +98,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-_BEGIN_AGAIN = "run the same command again to continue or start over"
+_BEGIN_AGAIN = "the same command continues or starts over"
 
 
 def examples(*lines: str) -> str:
