@@ -1,5 +1,6 @@
 """What a source gives: splits of images, each image known by name, label and where its bytes are."""
 
+import errno
 import hashlib
 import os
 from collections import Counter
@@ -14,6 +15,10 @@ from ...errors import InputError
 from ..format.manifest import ClassEntry
 from ..storage.by_offset import opened, shown
 
+OWN_FAULTS = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
+)
+"""Errors that mean an input is missing or may not be read; any other is the fault of its source, and may pass."""
 MAX_INPUT_BYTES = 2**28
 MAX_EXTRA_BYTES = 2**24
 

@@ -1,4 +1,4 @@
-"""Calls that take minutes outside Python, during which Ctrl-C shall be heard."""
+"""Calls that spend minutes outside Python, without making Ctrl-C wait for them."""
 
 import threading
 from collections.abc import Callable

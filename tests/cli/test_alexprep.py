@@ -142,16 +142,16 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("repair", "nowhere", "{source}"), "nowhere: no such folder"),
         (("verify", "{source}", "--quick", "--decode"), "use one of them"),
         (("verify", "nowhere"), "nowhere: no such folder"),
-        (("shard", "{source}", "--out", "{sharded}"), "is a shard set itself; name the folder above"),
+        (("shard", "{source}", "--out", "{sharded}"), "is itself a shard set; use its parent folder"),
         (("shard", "{source}", "--format", "raw", "--fit", "shorter"), "choose --fit crop or --format png"),
         (("demo-images", "new", "--train", "33"), "--train 33: expected a multiple of 10"),
-        (("adopt", "nowhere", "new"), "nowhere: no such folder; name the folder that holds the tars"),
-        (("adopt", "{sharded}/..", "new"), "name the folder that holds the tars, e.g. "),
+        (("adopt", "nowhere", "new"), "nowhere: no such folder; pass the folder that contains the tars"),
+        (("adopt", "{sharded}/..", "new"), "pass the folder that contains the tars, e.g. "),
         (
             ("adopt", "{sharded}", "new", "--split", "val", "--label-key", "no"),
             "name the label by --label-key; 'alexprep",
         ),
-        (("push", "{sharded}", "me/a--b"), "me/a--b: no name for a repository"),
+        (("push", "{sharded}", "me/a--b"), "me/a--b: not a valid repository name"),
     ],
 )
 def test_a_mistake_is_one_line(

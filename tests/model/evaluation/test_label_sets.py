@@ -32,9 +32,9 @@ def test_each_format_gives_the_same_sets(name: str, content: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.csv", "image,labels\nx,1\n", "expected the columns key and labels in its first line, found"),
-        ("a.json", "[[0], [7]]", "has the label 7, which is no class id or number of this set"),
-        ("a.json", '{"other": 0}', "names none of the set's images; its first is 'other'"),
+        ("a.csv", "image,labels\nx,1\n", "expected the columns key and labels in the first line, found"),
+        ("a.json", "[[0], [7]]", "has the label 7, which is not a class id or number of this set"),
+        ("a.json", '{"other": 0}', "lists none of the set's images; its first is 'other'"),
         ("a.json", "{", "not JSON"),
         ("a.json", "5", "expected a JSON object or list, found int"),
     ],
