@@ -1,4 +1,4 @@
-"""alextrain recipes: what can be trained by name, what it reproduces, and what every key means."""
+"""alextrain recipes: list the built-in recipes; show what one reproduces and what its keys mean."""
 
 import json
 from dataclasses import fields, is_dataclass
@@ -14,26 +14,26 @@ from .cost import CORE_IMAGES_PER_S, COST_KEYS, PAPER_IMAGES_PER_S, about_and_ke
 _rate_option = click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="Images per second, as --dry-run measures them: the hours follow.  [default: 227, as the paper's GPUs; for the "
-    "CIFAR-10 networks what one CPU core was measured at]",
+    help="Images per second, as measured by --dry-run, to compute the hours.  [default: 227, the paper's; for CIFAR-10 "
+    "networks the rate of one CPU core]",
 )
 
 
 @click.command(
     "list",
-    short_help="List the recipes: the claims they serve, their cost.",
+    short_help="List the recipes, the claims they test, and their cost.",
     epilog=examples("alextrain recipes", "alextrain recipes --rate 1500", "alextrain recipes --json"),
 )
 @_rate_option
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON, in place of the table.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON instead of the table.")
 @one_line_errors
 def list_recipes(rate: float | None, as_json: bool) -> None:
-    """List the built-in recipes, the claims they serve and what they cost.
+    """List the built-in recipes, the paper's claims that they test, and their cost.
 
-    --rate is that of the networks for ImageNet; the hours of those for CIFAR-10 do not follow it.
+    --rate applies to the ImageNet networks only, since those for CIFAR-10 are far smaller.
     """
-    # The files as they are, which tests check: checking them here would import the checker, the loader's options and
-    # NumPy, three times as long as the list itself takes.
+    # The files are read without validation, since tests validate them: validating here would import pydantic, the
+    # loader's options and NumPy, and take three times as long as the list itself.
     from ...model.runs.recipe_files import OTHER_NAMES, built_in_recipes
 
     rows: list[dict[str, Any]] = []
@@ -55,9 +55,9 @@ def list_recipes(rate: float | None, as_json: bool) -> None:
     click.echo(_table(rows))
     slowest, fastest = min(CORE_IMAGES_PER_S.values()), max(CORE_IMAGES_PER_S.values())
     click.echo(
-        f"hours at {rate_in_words(rate or PAPER_IMAGES_PER_S)}; those of the networks for CIFAR-10 at the {slowest} to "
-        f"{fastest:,} images/s measured on one CPU core\n"
-        "'in all' includes the runs that a recipe starts from or is averaged with; 'alextrain recipes show NAME' names them"
+        f"hours at {rate_in_words(rate or PAPER_IMAGES_PER_S)}; CIFAR-10 networks at {slowest} to {fastest:,} images/s, "
+        "measured on one CPU core\n"
+        "in all: with the runs that the recipe starts from or is averaged with; for details: alextrain recipes show NAME"
     )
 
 
@@ -69,7 +69,12 @@ def _table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cost: tuple[object, ...] = ("", "any", "", "")
         if row["images"]:
-            cost = (row["networks"], f"{row['images'] / 1e6:.1f} M", f"{row['hours']:.1f}", f"{row['hours_in_all']:.1f}")
+            cost = (
+                row["networks"],
+                f"{row['images'] / 1e6:.1f} M",
+                f"{row['hours']:.1f}",
+                f"{row['hours_in_all']:.1f}",
+            )
         lines[row["recipe"]] = form.format(row["recipe"], " ".join(row["claims"]), row["epochs"], *cost, row["title"])
         lines |= {other: f"{other:17} another name of {row['recipe']}" for other in row["other_names"]}
     return "\n".join([form.format(*head), *(line for _, line in sorted(lines.items()))])
@@ -84,13 +89,13 @@ def _table(rows: list[dict[str, Any]]) -> str:
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the resolved recipe as JSON, as a run's config.json has it, with its cost.",
+    help="Print as JSON: `about`, `cost` and the resolved recipe, as in a run's config.json.",
 )
 @one_line_errors
 def show(name: str, rate: float | None, as_json: bool) -> None:
     """Show what a recipe reproduces, what it costs, and every key with its meaning.
 
-    NAME is a built-in recipe, a TOML file or a run's config.json. Keys that differ from the paper's text are marked.
+    NAME is a built-in recipe, a TOML file or a run's config.json. * marks keys that differ from the paper's text.
     """
     from ...model.runs.checked import to_data
     from ...model.runs.load import load_about, load_recipe
@@ -114,7 +119,7 @@ def show(name: str, rate: float | None, as_json: bool) -> None:
     for line in cost.lines() if cost else unknown:
         _say(line, "    ")
     _show(recipe, Recipe(), "")
-    click.echo("\n* differs from the paper's text, which is every key's default")
+    click.echo("\n* differs from the paper's text, the default of every key")
 
 
 def _say(words: str, indent: str) -> None:
@@ -124,7 +129,7 @@ def _say(words: str, indent: str) -> None:
 
 
 def _show(values: Any, defaults: Any, prefix: str) -> None:
-    """Print every key of a section with its value and its meaning."""
+    """Print every key of a section with its value and meaning."""
     meanings = _meanings(type(values))
     hints = get_type_hints(type(values))
     for item in fields(values):

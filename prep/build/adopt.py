@@ -151,11 +151,11 @@ def tars_of(source: Path, split: str) -> list[Path]:
     said = {tar: found[0] if (found := split_in(tar.name)) else None for tar in tars}
     kept = [tar for tar in tars if said[tar] in (split, None)]
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder; name the folder that holds the tars")
+        raise InputError(f"{source}: no such folder; pass the folder that contains the tars")
     if not kept:
         others = ", ".join(sorted({name for name in said.values() if name}))
         inner = next((tar.parent for tar in sorted(source.glob("*/*.tar"))), None)
-        hint = f"name the folder that holds the tars{f', e.g. {inner}' if inner else ''}"
+        hint = f"pass the folder that contains the tars{f', e.g. {inner}' if inner else ''}"
         hint = f"its tars belong to {others}: use --split {others.split(', ')[0]}" if others else hint
         raise InputError(f"{source}: no tars of the {split} split here; {hint}")
     if None in said.values() and len(set(said.values())) > 1:

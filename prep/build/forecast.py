@@ -64,7 +64,7 @@ def measure(
 
 
 def _measure_some(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> Forecast:
-    """The work of one worker: what `write_one_shard` does, without a shard."""
+    """A worker's task: what `write_one_shard` does, without writing a shard."""
     from ..images.running_sums import RunningSums
 
     tally = Tally(sums=RunningSums(job.pixels.size_px))

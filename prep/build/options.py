@@ -16,7 +16,7 @@ class BuildOptions:
     seed: int = 0
     """Seed of the shuffle, 0 to 2**63 - 1."""
     images_per_shard: int = 1000
-    """Inputs dealt to each shard."""
+    """Inputs per shard, before bad ones are left out; the last shard may get fewer."""
     num_workers: int = 2
     """Worker processes."""
     engine: Engine = "local"

@@ -23,7 +23,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardPlan:
-    """How many inputs a split has and how they are split into shards; the shuffle depends on `split` and `seed`."""
+    """How many inputs a split has and how they are divided into shards; the shuffle depends on `split` and `seed`."""
 
     split: str
     num_images: int

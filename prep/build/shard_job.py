@@ -186,4 +186,4 @@ def _prepare(data: bytes, pixels: PixelOptions) -> "Prepared":
         if isinstance(error, OSError) and error.errno is not None:
             raise
         found = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
-        raise InputError(f"{found}; alexkit expects no such error from any image: report it as a bug") from error
+        raise InputError(f"{found}; this error is unexpected: report it as an alexkit bug") from error

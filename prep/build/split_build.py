@@ -43,7 +43,7 @@ class SplitBuild:
     options: BuildOptions
     """How to build."""
     software: dict[str, str]
-    """Versions of the libraries that shape a pixel."""
+    """Versions of the libraries that affect the stored pixels."""
     kept: KeptWorkers | None = None
     """Idle workers, shared by the splits of a run."""
     plan_sha256: str = ""
@@ -60,7 +60,7 @@ class SplitBuild:
 
     @cached_property
     def plan(self) -> ShardPlan:
-        """How the inputs are dealt to shards."""
+        """How the inputs are divided into shards."""
         return ShardPlan(
             split=self.split.name,
             num_images=len(self.split.images),

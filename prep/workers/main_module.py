@@ -7,7 +7,7 @@ from ...errors import InputError
 
 
 def refuse_while_main_is_imported() -> None:
-    """InputError in a worker process that still imports the script that started it."""
+    """InputError in a worker process that is still importing the script that started it."""
     # The flag that multiprocessing itself checks; its own error takes six lines and does not name the script.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise InputError(_guard_needed("was called while a worker process imported"))

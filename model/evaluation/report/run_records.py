@@ -1,12 +1,12 @@
-"""What a run leaves for the table of claims: one small JSON file, from which the table can be made again at any time.
+"""The record of a run for the table of claims: one small JSON file, from which the table can always be regenerated.
 
-A record holds the recipe, what it was trained on, errors by epoch, errors by kind of views where they were evaluated,
-time, and how much of the first layer's energy is color, by column.
+A record holds the recipe, the training data, errors by epoch, errors by kind of views if they were evaluated, the
+training time, and the fraction of the first layer's energy that is color, by column.
 """
 
 from collections.abc import Sequence
 from dataclasses import field
-from math import ceil
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ from ...runs.recipe import Recipe
 from ...runs.run import CHECKPOINTS, LOG, Run, read_json, write_json
 from ..figures import color_fractions
 
-# The class folders of CIFAR-10, whatever it was unpacked by.
+# Training images of ILSVRC by year, to tell a whole set from others of 1,000 classes. A few may have been quarantined.
+ILSVRC_IMAGES = {"ILSVRC 2010": 1_261_406, "ILSVRC 2012": 1_281_167}
+MAX_QUARANTINED = 1_000
+CIFAR10_IMAGES = 50_000
+# The class names of CIFAR-10, whichever tool unpacked it.
 CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
 
 
@@ -33,13 +37,13 @@ class EpochRecord:
     """One epoch of a run's log."""
 
     epoch: int
-    """Counted from 1."""
+    """Number of the epoch, from 1."""
     train_loss: float
-    """Mean over its steps."""
+    """Mean loss over its steps."""
     train_error: float
-    """Top-1 on the images as they were shown, mean over its steps, 0-1."""
+    """Top-1 error on the images as augmented, mean over its steps, 0-1."""
     val_error: float | None = None
-    """Top-1 after it, one center view, 0-1; None where it was not validated."""
+    """Top-1 validation error after the epoch, center view, 0-1; None if it was not validated."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -49,11 +53,13 @@ class Scored:
     images: int
     """Images scored."""
     top1_error: float
-    """0-1."""
+    """Top-1 error, 0-1."""
     top5_error: float | None = None
-    """0-1; None where it says nothing."""
+    """Top-5 error, 0-1; None if it is meaningless."""
     split: str = ""
-    """The split that was scored, never `train`; "" where a validation or an older record does not say."""
+    """The split that was scored; "" if a validation or an older record does not tell."""
+    set_sha256: str = ""
+    """SHA-256 of the statistics of the set that was scored; "" if a validation or an older evaluation does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -63,7 +69,7 @@ class Average:
     members: tuple[str, ...]
     """SHA-256 of each network's weights, sorted."""
     scores: dict[str, Scored]
-    """By kind of views."""
+    """Error rates by kind of views."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -73,46 +79,56 @@ class RunRecord:
     name: str
     """The run folder's name."""
     recipe: Recipe
-    """With all changes that were made on the way."""
+    """The recipe, with all changes made during the run."""
     data: str
-    """What it was trained on, in words."""
+    """The training data, in words."""
     train_images: int
-    """Images of the training set; 0 for runs of older versions, which do not know."""
+    """Images in the training set; 0 if unknown, for runs of older versions."""
     epochs: tuple[EpochRecord, ...]
-    """The curve."""
+    """Losses and errors by epoch."""
     scores: dict[str, Scored] = field(default_factory=dict)
-    """By kind of views: `center` as the last validation had it, others as `alexeval --json` found them."""
+    """Error rates by kind of views, from `alexeval --json`; for `center`, otherwise from the last validation. Never of
+    images that the run was trained on."""
+    train_scores: dict[str, Scored] = field(default_factory=dict)
+    """Error rates on images that the run was trained on, by kind of views; no claim is judged by them."""
     together: tuple[Average, ...] = ()
-    """Averages that it was evaluated in."""
+    """Averages of networks in which it was evaluated."""
     weights_sha256: str = ""
-    """Of the weights that were scored; "" in records of older versions."""
+    """SHA-256 of the weights that were scored; "" in records of older versions."""
     seconds: float
-    """Of training, without validations."""
+    """Training time, without validations."""
     color_shares: tuple[float, ...] = ()
     """By column, the fraction of the first layer's energy that is color."""
     versions: dict[str, str] = field(default_factory=dict)
-    """alexkit and the libraries that shape numbers."""
+    """Versions of alexkit and of the libraries that affect the numbers."""
 
     @property
     def group(self) -> str:
         """The name without its seed."""
         return self.name.removesuffix(f"-seed{self.recipe.training.seed}")
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps per epoch; 0 if unknown."""
+        batches = self.train_images / self.recipe.training.batch_size
+        return floor(batches) if self.recipe.data.drop_last else ceil(batches)
+
     def epochs_to(self, train_error: float) -> int | None:
-        """The first epoch with a training error of at most this, None where there is none."""
+        """The first epoch with at most this training error, or None if there is none."""
         return next((one.epoch for one in self.epochs if one.train_error <= train_error), None)
 
 
 def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
-    """The record of a run folder, or one that was stored.
+    """Make the record of a run folder, or read a stored record.
 
     Args:
-        path: A run folder, or a JSON file that `store_record` wrote.
-        evaluations: Files with what `alexeval --json` printed; rows of this run's newest checkpoint add their scores,
-            and so do rows of several networks with it.
+        path: A run folder, or a JSON file written by `store_record`.
+        evaluations: Files with the output of `alexeval --json`; rows for this run's newest checkpoint add their scores,
+            and so do rows for several networks that include it. Scores of images that the run was trained on are kept
+            apart, in `train_scores`.
 
-    Raises InputError for what is neither, for a run that is not finished, and for evaluations of the training images or
-    by labels that are not the set's own.
+    Raises InputError if `path` is neither, if the run is not finished, and for evaluations with labels other than the
+    set's own.
     """
     if path.suffix == ".json" and path.is_file():
         record: RunRecord = from_data(RunRecord, read_json(path), where=str(path))
@@ -122,30 +138,31 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
     checkpoint = newest_checkpoint(path / CHECKPOINTS)
     if result is None:
         raise InputError(f"{path}: not finished; train it to its end first, by the same 'alextrain' command")
+    train_images = 0 if run.statistics is None else run.statistics.num_images
     epochs = _epochs(path, result)
     if not epochs:
-        raise InputError(f"{path / LOG}: no training in it; a run without its log makes no record")
+        raise InputError(f"{path / LOG}: has no training lines; a run without its log cannot be recorded")
     scores: dict[str, Scored] = {}
-    together: tuple[Average, ...] = ()
+    found = Evaluated()
     weights_sha256 = ""
     shares: tuple[float, ...] = ()
     if "images" in result:
         scores["center"] = _scored(result, "val" if recipe.data.validate_on == "val" else "")
     if checkpoint is not None:
         weights_sha256 = read_json(checkpoint.folder / STATE)["sha256"][WEIGHTS]
-        found, together = _evaluated(weights_sha256, evaluations)
-        scores |= found
+        found = _evaluated(run, weights_sha256, evaluations)
         table = wiring(recipe.network)
         kernels = checkpoint.weights()[f"{table.layers[0].name}.weight"].numpy()
         shares = tuple(round(share, 6) for share in color_fractions(kernels, table.columns))
     return RunRecord(
         name=path.resolve().name,
         recipe=recipe,
-        data=_data(run),
-        train_images=0 if run.statistics is None else run.statistics.num_images,
+        data=data_name(run.data.class_ids, train_images),
+        train_images=train_images,
         epochs=epochs,
-        scores=scores,
-        together=together,
+        scores=scores | found.scores,
+        train_scores=found.train_scores,
+        together=tuple(Average(members=members, scores=own) for members, own in sorted(found.together.items())),
         weights_sha256=weights_sha256,
         seconds=round(_seconds(path, recipe.training.batch_size), 1),
         color_shares=shares,
@@ -185,52 +202,76 @@ def _epochs(folder: Path, result: dict[str, Any]) -> tuple[EpochRecord, ...]:
 
 
 def _mean(lines: Sequence[dict[str, Any]], key: str) -> float:
-    """Over the steps that the lines sum up."""
+    """The mean of `key` over the steps that the lines cover."""
     return round(float(np.average([line[key] for line in lines], weights=[line["steps"] for line in lines])), 6)
 
 
-def _evaluated(weights_sha256: str, evaluations: Sequence[Path]) -> tuple[dict[str, Scored], tuple[Average, ...]]:
-    """Of these weights the errors by kind of views, and those of averages with them, in the files."""
-    scores: dict[str, Scored] = {}
-    together: dict[tuple[str, ...], dict[str, Scored]] = {}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluated:
+    """What evaluations say about one run's weights; dictionaries by kind of views."""
+
+    scores: dict[str, Scored] = field(default_factory=dict)
+    """Error rates on images that the run was not trained on."""
+    train_scores: dict[str, Scored] = field(default_factory=dict)
+    """Error rates on images that the run was trained on."""
+    together: dict[tuple[str, ...], dict[str, Scored]] = field(default_factory=dict)
+    """Error rates of averages that include the run, by the sorted SHA-256 of their members' weights."""
+
+
+def _evaluated(run: Run, weights_sha256: str, evaluations: Sequence[Path]) -> Evaluated:
+    result = Evaluated()
     for path in evaluations:
         evaluation = read_json(path)
-        split = evaluation.get("split", "")
+        trained_on = _trained_on(run, evaluation)
         for row in evaluation.get("rows", ()):
             members = tuple(sorted(one["sha256"] for one in row.get("members", ())))
             own = row.get("checkpoint", {}).get("sha256") == weights_sha256
-            if not own and (weights_sha256 not in members or "weights" in row):
+            if not own and (weights_sha256 not in members or "weights" in row or trained_on):
                 continue
-            _require_own_test_labels(path, split, evaluation.get("labels"))
-            into = scores if own else together.setdefault(members, {})
-            into |= {view: _scored(row[view], split) for view in ("center", "nine", "ten") if view in row}
-    return scores, tuple(Average(members=members, scores=found) for members, found in sorted(together.items()))
+            if evaluation.get("labels") is not None:
+                raise InputError(
+                    f"{path}: has errors by the labels of {evaluation['labels']}, which no claim is about; omit --labels"
+                )
+            alone = result.train_scores if trained_on else result.scores
+            into = alone if own else result.together.setdefault(members, {})
+            split, scored_set = evaluation.get("split", ""), evaluation.get("statistics_sha256", "")
+            into |= {view: _scored(row[view], split, scored_set) for view in ("center", "nine", "ten") if view in row}
+    return result
 
 
-def _require_own_test_labels(path: Path, split: str, labels: str | None) -> None:
-    if split == "train":
-        raise InputError(f"{path}: errors on the training images, which no claim is about; evaluate with --split val")
-    if labels is not None:
-        raise InputError(f"{path}: errors by the labels of {labels}, which no claim is about; leave out --labels")
-
-
-def _scored(found: dict[str, Any], split: str) -> Scored:
-    return Scored(
-        images=found["images"], top1_error=found["top1_error"], top5_error=found.get("top5_error"), split=split
+def _trained_on(run: Run, evaluation: dict[str, Any]) -> bool:
+    """Whether the run was trained on the evaluated images, whatever their folder is called."""
+    split = evaluation.get("split", "")
+    return (
+        split == "train"
+        or any(split == change.fold_in for change in run.recipe_at().training.folds)
+        or evaluation.get("statistics_sha256") == run.data.statistics_sha256
     )
 
 
-def _data(run: Run) -> str:
-    ids = run.data.class_ids
-    if set(ids) == CIFAR10:
-        return "CIFAR-10"
-    if len(ids) == 1000 and all(one.startswith("n") and one[1:].isdecimal() for one in ids):
-        return "ILSVRC"
-    return f"{len(ids):,} classes"
+def _scored(found: dict[str, Any], split: str, set_sha256: str = "") -> Scored:
+    return Scored(
+        images=found["images"],
+        top1_error=found["top1_error"],
+        top5_error=found.get("top5_error"),
+        split=split,
+        set_sha256=set_sha256,
+    )
+
+
+def data_name(class_ids: Sequence[str], train_images: int) -> str:
+    """A training set in words: a benchmark's name only if the set is the whole of it, by its classes and size."""
+    if set(class_ids) == CIFAR10:
+        return "CIFAR-10" if train_images in (0, CIFAR10_IMAGES) else f"CIFAR-10 ({train_images:,} images)"
+    if len(class_ids) == 1000 and all(one.startswith("n") and one[1:].isdecimal() for one in class_ids):
+        for name, whole in ILSVRC_IMAGES.items():
+            if whole - MAX_QUARANTINED <= train_images <= whole:
+                return name
+    return f"{len(class_ids):,} classes"
 
 
 def _seconds(folder: Path, batch_size: int) -> float:
-    """The sum of the log's intervals, each as long as its rate says; what a resumed run did twice counts once."""
+    """The sum of the log's intervals, computed from their images/s; steps repeated by a resumed run count once."""
     seconds, before = 0.0, 0
     for line in read_log(folder / LOG):
         if line["kind"] == "train":

@@ -36,7 +36,7 @@ OTHER_HASH = "its SHA-256 differs from the manifest's"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that is wrong."""
+    """One problem that was found."""
 
     file: str
     """The file's name in the set."""

@@ -41,7 +41,7 @@ class Destination(NamedTuple):
 
 
 class SharedRun:
-    """The run into `url`, with the scratch folder of this process. All methods raise OSError from the store."""
+    """The run into `url`, with the scratch folder of this process. Any method may raise OSError from the store."""
 
     def __init__(self, url: StoreUrl, scratch: Path) -> None:
         self.url, self.scratch = url, scratch

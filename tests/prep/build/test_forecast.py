@@ -91,10 +91,10 @@ def test_shards_that_a_store_does_not_take_are_refused_before_the_work() -> None
     refuse("s3://bucket/out", 25_000)
     refuse("gs://bucket/out", 90_000)
     with pytest.raises(
-        ValueError, match=r"shards of 30000 images would have about 6\.3 GB, .* --images-per-shard 25565 or"
+        ValueError, match=r"shards of 30000 images would be about 6\.3 GB each, .* --images-per-shard to 25565 or"
     ):
         refuse("s3://bucket/out", 30_000)
     with pytest.raises(ValueError, match=r"the store accepts at most 5\.2 GB per request"):
         refuse("az://container/out", 30_000)
-    with pytest.raises(ValueError, match=r"shards of 90000 images .* --images-per-shard 25565 or"):
+    with pytest.raises(ValueError, match=r"shards of 90000 images .* --images-per-shard to 25565 or"):
         refuse("s3://bucket/out", 200_000)
