@@ -9,8 +9,8 @@ from typing import Any
 
 # Of the paper's own run: 90 epochs in five to six days on two GTX 580.
 PAPER_IMAGES_PER_S = 227
-# Of the CIFAR-10 networks, to which the rate of AlexNet does not apply: medians in the logs of the runs in docs/claims, in
-# float32 on one core of an Intel Xeon with AVX512, beside other work.
+# The CIFAR-10 networks are far smaller. Medians of the training logs of the runs in docs/claims: float32 on one core of
+# an Intel Xeon with AVX512, beside other work.
 CORE_IMAGES_PER_S = {"cifar10-19": 1460, "cifar10-18": 1160, "cifar10-13": 790, "cifar10-11": 670}
 
 COST_KEYS = ("networks", "images", "images_per_s", "hours", "needs", "images_in_all", "hours_in_all")

@@ -55,9 +55,9 @@ def list_recipes(rate: float | None, as_json: bool) -> None:
     click.echo(_table(rows))
     slowest, fastest = min(CORE_IMAGES_PER_S.values()), max(CORE_IMAGES_PER_S.values())
     click.echo(
-        f"hours at {rate_in_words(rate or PAPER_IMAGES_PER_S)}; CIFAR-10 networks at {slowest} to {fastest:,} images/s, "
-        "measured on one CPU core\n"
-        "in all: with the runs that the recipe starts from or is averaged with; for details: alextrain recipes show NAME"
+        f"hours at {rate_in_words(rate or PAPER_IMAGES_PER_S)}; CIFAR-10 networks at {slowest} to {fastest:,} "
+        "images/s, measured on one CPU core\n"
+        "in all: with the runs that a recipe starts from or is averaged with; for details: alextrain recipes show NAME"
     )
 
 
@@ -69,12 +69,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cost: tuple[object, ...] = ("", "any", "", "")
         if row["images"]:
-            cost = (
-                row["networks"],
-                f"{row['images'] / 1e6:.1f} M",
-                f"{row['hours']:.1f}",
-                f"{row['hours_in_all']:.1f}",
-            )
+            hours = (f"{row[key]:.1f}" for key in ("hours", "hours_in_all"))
+            cost = (row["networks"], f"{row['images'] / 1e6:.1f} M", *hours)
         lines[row["recipe"]] = form.format(row["recipe"], " ".join(row["claims"]), row["epochs"], *cost, row["title"])
         lines |= {other: f"{other:17} another name of {row['recipe']}" for other in row["other_names"]}
     return "\n".join([form.format(*head), *(line for _, line in sorted(lines.items()))])
