@@ -21,14 +21,14 @@ def is_annotated(folder: Folder) -> bool:
 
 
 def read_annotated(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
-    """The split of the images in `images/`, labeled by the annotations; InputError as `read_flat` says."""
+    """The split of the images in `images/`, labeled by the annotations; raises InputError like `read_flat`."""
     if folder.folders != (INNER_FOLDER,):
-        raise InputError(f"{folder.where}: holds {', '.join(folder.folders)}; expected {TINY_NAME} and images/ alone")
+        raise InputError(f"{folder.where}: holds {', '.join(folder.folders)}; expected only {TINY_NAME} and images/")
     return read_flat(folder.child(INNER_FOLDER), split, read_tiny_annotations(folder.where / TINY_NAME), options)
 
 
 def class_names(source: Path, remarks: Remarks) -> dict[str, str]:
-    """What people call the classes, from `words.txt` beside `wnids.txt`; nothing without them."""
+    """Readable class names by class id, from `words.txt` beside `wnids.txt`; empty without them."""
     path = source / WORDS_NAME
     if not path.is_file() or not (source / IDS_NAME).is_file():
         return {}

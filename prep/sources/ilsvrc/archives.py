@@ -48,25 +48,25 @@ def _labeled(path: Path, devkit: Devkit, images: Iterable[SourceImage], split: s
         number = _NUMBERED.search(Path(image.name).stem)
         if number is None or not 1 <= int(number[1]) <= len(devkit.validation):
             raise InputError(
-                f"{path}: {image.name!r} is none of the {len(devkit.validation)} validation images of the devkit; move "
+                f"{path}: {image.name!r} is not one of the devkit's {len(devkit.validation)} validation images; move "
                 "it away, or put the devkit of the same year beside it"
             )
         class_number = devkit.validation[int(number[1]) - 1]
         if class_number not in devkit.ids:
             raise InputError(
-                f"{path}: {image.name!r} has class {class_number}, which the devkit's meta.mat lacks; download the "
-                "devkit again"
+                f"{path}: {image.name!r} has class {class_number}, which is not in the devkit's meta.mat; download "
+                "the devkit again"
             )
         rows.add(devkit.ids[class_number], image)
     return rows.split(split, lambda image: f"{path}: {image.name}")
 
 
 def incomplete(path: Path, split: SourceSplit) -> str | None:
-    """What is missing of an archive of 2012, in one line; None when nothing is."""
+    """Describe in one line what an archive of 2012 lacks; None if it is complete."""
     expected = COUNTS_2012.get(split.name)
     if expected is None or not path.name.startswith("ILSVRC2012"):
         return None
     counted = len(split.labels_used())
     if (len(split.images), counted) == (expected, 1000):
         return None
-    return f"{path.name}: {len(split.images)} images of {counted} classes; ILSVRC 2012 has {expected} of 1000"
+    return f"{path.name}: {len(split.images)} images of {counted} classes; ILSVRC 2012 has {expected} images of 1000"

@@ -1,4 +1,4 @@
-"""The devkit of ILSVRC: the classes by their number, and the class number of every validation image."""
+"""The ILSVRC devkit: the classes by number, and the class number of every validation image."""
 
 import gzip
 import re
@@ -15,7 +15,7 @@ from ..tars.tar_index import tar_members
 from .matlab import read_matlab
 
 DEVKIT_PATTERNS = ("ILSVRC20*devkit*.tar.gz", "devkit-*.tar.gz")
-MAX_DEVKIT_BYTES = 2**28  # unpacked; the real ones have a tenth of it
+MAX_DEVKIT_BYTES = 2**28  # unpacked; real ones are a tenth of this
 MAX_MEMBER_BYTES = 2**26
 _CHUNK = 2**20
 _META_NAME = "meta.mat"
@@ -24,18 +24,18 @@ _TRUTH = re.compile(r"ILSVRC20\d\d_validation_ground_truth\.txt")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Devkit:
-    """What a devkit knows."""
+    """The contents of a devkit."""
 
     ids: dict[int, str]
-    """The WordNet id of every class number."""
+    """WordNet id by class number."""
     names: dict[str, str]
-    """What people call the class of a WordNet id."""
+    """Readable class name by WordNet id."""
     validation: tuple[int, ...]
     """The class number of every validation image, in order."""
 
 
 def find_devkit(folder: Path, remarks: Remarks) -> Devkit | None:
-    """The devkit in `folder`, read, as an archive or unpacked; None without one."""
+    """Read the devkit in `folder`, an archive or unpacked; None if there is none."""
     path = next((path for pattern in DEVKIT_PATTERNS for path in sorted(folder.glob(pattern))), None)
     if path is not None:
         remarks.used.add(str(path))
@@ -49,13 +49,13 @@ def find_devkit(folder: Path, remarks: Remarks) -> Devkit | None:
 
 
 def open_devkit(path: Path) -> Devkit:
-    """The devkit at `path`: an archive, an unpacked one, or a folder with either. InputError where there is none."""
+    """Read the devkit at `path`: an archive, unpacked, or a folder with either. Raises InputError if there is none."""
     if path.is_file():
         return read_devkit(path)
     data = next((one for one in (path / "data", path) if (one / _META_NAME).is_file()), None)
     devkit = find_devkit(path, Remarks()) if data is None else _read_unpacked(path, data)
     if devkit is None:
-        raise InputError(f"{path}: no devkit; name an archive such as ILSVRC2012_devkit_t12.tar.gz, or where it is")
+        raise InputError(f"{path}: no devkit; pass an archive such as ILSVRC2012_devkit_t12.tar.gz, or its folder")
     return devkit
 
 
@@ -66,14 +66,15 @@ def _read_unpacked(path: Path, data: Path) -> Devkit:
         raise InputError(f"{path}: holds no validation ground truth in {data.name}/; unpack the devkit again")
     for one in (meta, truth):
         if one.stat().st_size > MAX_MEMBER_BYTES:
-            raise InputError(f"{one}: {one.stat().st_size} bytes; this is no devkit: unpack it again")
+            raise InputError(f"{one}: {one.stat().st_size} bytes; this is not a devkit: unpack it again")
     return _devkit(path, meta.read_bytes(), truth.read_bytes())
 
 
 def read_devkit(path: Path) -> Devkit:
     """Read `meta.mat` and the validation ground truth out of a devkit archive.
 
-    Takes as much memory as these two files, whatever the archive claims. InputError names what is missing or damaged.
+    Takes no more memory than these two files, whatever the archive claims. Raises InputError, saying what is missing or
+    damaged.
     """
     meta = truth = None
     with scratch_file() as unpacked:
@@ -84,7 +85,7 @@ def read_devkit(path: Path) -> Devkit:
             if not (is_truth or name == _META_NAME):
                 continue
             if member.num_bytes > MAX_MEMBER_BYTES:
-                raise InputError(f"{path}: {name} of {member.num_bytes} bytes; this is no devkit: download it again")
+                raise InputError(f"{path}: {name} of {member.num_bytes} bytes; this is not a devkit: download it again")
             unpacked.seek(member.offset)
             content = unpacked.read(member.num_bytes)
             meta, truth = (meta, content) if is_truth else (content, truth)
@@ -98,7 +99,7 @@ def _devkit(path: Path, meta: bytes, truth: bytes) -> Devkit:
     lines = truth.split()
     if wrong := next((line for line in lines if not re.fullmatch(rb"\d{1,9}", line)), None):
         found = wrong[:40].decode("utf-8", "replace")
-        raise InputError(f"{path}: a damaged ground truth ({found!r} is no class number); download the devkit again")
+        raise InputError(f"{path}: a damaged ground truth ({found!r} is not a class number); download the devkit again")
     return Devkit(
         ids={number: wordnet_id for number, wordnet_id, _ in rows},
         names={wordnet_id: words for _, wordnet_id, words in rows},
@@ -107,7 +108,7 @@ def _devkit(path: Path, meta: bytes, truth: bytes) -> Devkit:
 
 
 def read_meta(content: bytes, path: Path) -> list[tuple[int, str, str]]:
-    """Number, WordNet id and name of every row of `meta.mat`; InputError when it is damaged."""
+    """Number, WordNet id and name of every row of `meta.mat`; raises InputError if it is damaged."""
     try:
         synsets = read_matlab(content).get("synsets")
         if not isinstance(synsets, list) or not synsets:
@@ -130,14 +131,14 @@ def _row(row: object) -> tuple[int, str, str]:
 
 
 def _unpack(path: Path, unpacked: Any) -> int:
-    """Unpack a gzip file up to `MAX_DEVKIT_BYTES`; its size."""
+    """Unpack a gzip file of up to `MAX_DEVKIT_BYTES`; returns its unpacked size."""
     size = 0
     try:
         with gzip.open(path) as packed:
             while chunk := packed.read(_CHUNK):
                 size += len(chunk)
                 if size > MAX_DEVKIT_BYTES:
-                    raise InputError(f"{path}: unpacks to more than {MAX_DEVKIT_BYTES} bytes; this is no devkit")
+                    raise InputError(f"{path}: unpacks to more than {MAX_DEVKIT_BYTES} bytes; this is not a devkit")
                 unpacked.write(chunk)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not a devkit archive ({error}); download it again") from None

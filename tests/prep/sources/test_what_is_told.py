@@ -86,11 +86,11 @@ def test_what_is_missing_of_numbered_files_is_told(names: tuple[str, ...], told:
 def test_zip_files_in_a_folder_are_looked_into_before_they_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "imagenet.zip", "w") as archive:
         archive.writestr("train/cat/1.jpg", b"x")
-    with pytest.raises(InputError, match=r"a zip of class folders is read when .* SOURCE itself: name .*imagenet\.zip"):
+    with pytest.raises(InputError, match=r"to read a zip of class folders, pass it as SOURCE: .*imagenet\.zip"):
         open_source(tmp_path)
     with zipfile.ZipFile(tmp_path / "imagenet.zip", "w") as archive:
         archive.writestr("ILSVRC/Data/CLS-LOC/train/n01440764/1.JPEG", b"x")
-    with pytest.raises(InputError, match=r"imagenet\.zip: Kaggle's packing of ILSVRC, .* unpack it"):
+    with pytest.raises(InputError, match=r"imagenet\.zip: Kaggle's download of ILSVRC, .* unpack it"):
         open_source(tmp_path)
 
 

@@ -101,7 +101,7 @@ def test_labels_that_do_not_fit_are_refused_by_file_and_line(
 def test_unlabeled_validation_images_are_refused_with_the_ways_out(
     layouts: tuple[Path, Path, list[tuple[str, str]]],
 ) -> None:
-    words = r"val: images without labels; .* \(val.txt of lines PATH LABEL\), no LOC_val_solution.csv .* --unlabeled"
+    words = r"val: images without labels; .* \(val.txt with lines PATH LABEL\), no LOC_val_solution.csv .* --unlabeled"
     with pytest.raises(InputError, match=words):
         open_source(layouts[1])
 
@@ -152,7 +152,7 @@ def test_a_table_without_labels_leaves_out_its_test_split_and_no_labels_of_other
     train, test = open_source(tmp_path, SourceOptions(unlabeled=True)).splits
     assert train.images_per_class() == {"cat": 1, "dog": 1} and test.images_per_class() == {"unlabeled": 1}
     (tmp_path / "train/metadata.csv").write_text("id,caption\n0,a cat\n")
-    with pytest.raises(InputError, match="or read the images without it by --layout flat"):
+    with pytest.raises(InputError, match="or pass --layout flat to read the images without it"):
         open_source(tmp_path, SourceOptions(unlabeled=True))
     flat = SourceOptions(unlabeled=True, layout="flat")
     assert [split.images_per_class() for split in open_source(tmp_path, flat).splits] == [

@@ -182,7 +182,10 @@ def cut(path: Path, num_bytes: int) -> None:
         (lambda f: cut(f / "ILSVRC2012_img_val.tar", 512 * 20), "img_val.tar: .*not complete"),
         (lambda f: (f / "ILSVRC2012_img_train.tar").write_bytes(b"x" * 2048), "no tar header at byte 0"),
         (lambda f: (f / "ILSVRC2012_img_train.tar").write_bytes(tar_of({"a.jpg": b"x"})), "holds no class tars"),
-        (lambda f: (f / "ILSVRC2012_devkit_t12.tar.gz").unlink(), "its labels are in the devkit; put"),
+        (
+            lambda f: (f / "ILSVRC2012_devkit_t12.tar.gz").unlink(),
+            "its labels are in the devkit, which is missing; put",
+        ),
         (lambda f: cut(f / "ILSVRC2012_devkit_t12.tar.gz", 300), "not a devkit archive|no meta.mat"),
         (lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [1, 2]), "none of the 2 validation images"),
         (lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [77] * 15), "class 77, which the devkit"),

@@ -87,7 +87,7 @@ def test_classes_are_in_the_order_of_their_ids_and_named_by_the_mapping(layouts:
         (MAPPING, "n00000001", "n00000003 x\nn00000001", f"{MAPPING}, line 2: n00000003 has no folder"),
         (SOLUTION, "ImageId", "Image", f"{SOLUTION}, line 1: the header is"),
         (SOLUTION, "15,n", "15,m", f"{SOLUTION}, line 2: ILSVRC2012_val_00000015 has class 'm"),
-        (SOLUTION, "14,n", "14,,n", f"{SOLUTION}, line 3: 3 fields, the header has 2"),
+        (SOLUTION, "14,n", "14,,n", f"{SOLUTION}, line 3: 3 fields, but the header has 2"),
         (SOLUTION, "_00000014,", "_00000015,", f"{SOLUTION}, line 3: ILSVRC2012_val_00000015 again"),
         (SOLUTION, "_00000014,", "_00000016,", "ILSVRC2012_val_00000014.JPEG: has no row in"),
     ],
@@ -118,7 +118,7 @@ def test_without_the_mapping_classes_are_called_by_their_ids(layouts: tuple[Path
     (layouts[1] / MAPPING).unlink()
     source = open_source(layouts[1])
     assert [entry.name for entry in source.splits[1].classes] == sorted(WORDS)
-    assert f"{MAPPING}: no such file, so classes are called by their ids" in source.notes[0]
+    assert f"{MAPPING}: no such file, so classes are named by their ids" in source.notes[0]
 
 
 def test_xml_annotations_label_the_validation_images_as_the_solution_does(layouts: tuple[Path, Path]) -> None:
@@ -174,5 +174,7 @@ def test_any_folder_down_to_the_splits_may_be_named(
 
 def test_the_zip_of_kaggle_is_named_with_the_way_out(layouts: tuple[Path, Path], tmp_path: Path) -> None:
     packed = shutil.make_archive(str(tmp_path / "imagenet-object-localization-challenge"), "zip", layouts[1])
-    with pytest.raises(InputError, match=r"Kaggle's packing of ILSVRC, .*unzip imagenet-object-localization-challenge"):
+    with pytest.raises(
+        InputError, match=r"Kaggle's download of ILSVRC, .*unzip imagenet-object-localization-challenge"
+    ):
         open_source(Path(packed))
