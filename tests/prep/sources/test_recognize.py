@@ -68,7 +68,7 @@ def test_val_may_lack_classes_of_train_and_has_its_table(tmp_path: Path) -> None
     source = open_source(put(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/c/2.jpg", "val/b/x.txt"))
     train, val = source.splits
     assert val.classes == train.classes and [(image.name, image.label) for image in val.images] == [("c/2.jpg", 2)]
-    assert "val: 2 of 3 classes have no image: a, b" in source.notes
+    assert "val: 2 of 3 classes have no images: a, b" in source.notes
     assert any("class folders without images" in line for line in source.passed_over)
 
 
@@ -207,7 +207,7 @@ def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
     [
         (
             ("index.json", "shard.00000.mds"),
-            r"MosaicML shards .* \(shard.00000.mds\), which are not read in place",
+            r"MosaicML shards .* \(shard.00000.mds\), a format that is not read",
         ),
         (("index.json", "chunk-0-0.bin"), "litData chunks"),
         (("data.mdb", "lock.mdb"), "an LMDB database"),
@@ -342,9 +342,12 @@ def test_classes_whose_names_hold_a_word_of_splits_are_classes(tmp_path: Path, n
         (("train/cat.1.jpg", "train/dog.1.jpg", "test1/1.jpg"), "train: images without labels"),
         (("train2017/1.jpg", "val2017/1.jpg", "annotations/x.json"), "train2017: images without labels"),
         (("cat/train/1.jpg", "cat/val/2.jpg", "dog/train/1.jpg", "dog/val/2.jpg"), "put the splits outside, as train/"),
-        (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "the folder of a split inside the folder"),
+        (
+            ("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"),
+            "the folder of a split inside a class folder",
+        ),
         (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file with an image extension"),
-        (("Images/dog/1.jpg", "Lists/a.mat"), "Lists: class without images; .* name the folder that holds the class"),
+        (("Images/dog/1.jpg", "Lists/a.mat"), "Lists: class without images; .* pass the folder that holds the class"),
         (("all.zip",), r"all\.zip: not a complete zip file"),
         (("1.jpg", "2.jpg", "labels.csv"), "to store them without labels; if .*labels.csv lists them, pass that file"),
     ],
@@ -367,7 +370,7 @@ def test_one_parquet_file_as_source_is_answered_by_its_folder(tmp_path: Path) ->
 
 def test_one_class_is_noted(tmp_path: Path) -> None:
     assert open_source(put(tmp_path, "jpg/1.jpg")).notes == (
-        "there is only one class, jpg; if that is no class, name the folder that holds the classes",
+        "there is only one class, jpg; if that is not a class, pass the folder that holds the classes",
     )
 
 

@@ -187,8 +187,11 @@ def cut(path: Path, num_bytes: int) -> None:
             "its labels are in the devkit, which is missing; put",
         ),
         (lambda f: cut(f / "ILSVRC2012_devkit_t12.tar.gz", 300), "not a devkit archive|no meta.mat"),
-        (lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [1, 2]), "none of the 2 validation images"),
-        (lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [77] * 15), "class 77, which the devkit"),
+        (
+            lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [1, 2]),
+            "not one of the devkit's 2 validation images",
+        ),
+        (lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [77] * 15), "class 77, which is not in the devkit"),
         (lambda f: (f / "train/cat").mkdir(parents=True), "more than one training split: .* and train"),
     ],
 )
@@ -277,7 +280,7 @@ def test_a_row_of_meta_mat_that_is_damaged_is_one_line(field: str, value: object
 @pytest.mark.parametrize("line", ["9" * 5000, "-1", "n01440764", "1.5"])
 def test_a_damaged_ground_truth_is_one_line(tmp_path: Path, line: str) -> None:
     write_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", [1, line], do_compression=True)  # type: ignore[list-item]
-    with pytest.raises(InputError, match=r"a damaged ground truth \('.{1,40}' is no class number\)"):
+    with pytest.raises(InputError, match=r"a damaged ground truth \('.{1,40}' is not a class number\)"):
         read_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz")
 
 

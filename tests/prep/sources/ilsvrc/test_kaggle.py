@@ -134,7 +134,7 @@ def test_xml_annotations_label_the_validation_images_as_the_solution_does(layout
         (kaggle / f"ILSVRC/Annotations/CLS-LOC/val/{image}.xml").write_text(xml)
     assert open_source(kaggle).splits[1].fingerprint() == expected
     (kaggle / f"ILSVRC/Annotations/CLS-LOC/val/{image}.xml").write_text("<annotation></annotation>")
-    with pytest.raises(InputError, match=f"{image}.xml: names no object"):
+    with pytest.raises(InputError, match=f"{image}.xml: contains no object name"):
         open_source(kaggle)
     (kaggle / f"ILSVRC/Annotations/CLS-LOC/val/{image}.xml").unlink()
     with pytest.raises(InputError, match=f"{image}.xml: no such file, so .* has no label"):

@@ -97,7 +97,7 @@ def test_whole_numbers_are_class_indices_and_gaps_are_noted(folder: Path, name: 
     source = open_source(folder / name)
     assert [image.label for image in source.splits[0].images] == [2, 10]
     assert [entry.id for entry in source.splits[0].classes] == [str(i) for i in range(11)]
-    assert "train: 9 of 11 classes have no image: 0, 1, 3, …" in source.notes
+    assert "train: 9 of 11 classes have no images: 0, 1, 3, …" in source.notes
 
 
 def test_numbers_of_one_width_are_names(folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_columns_are_named_where_several_may_be_meant(folder: Path) -> None:
     options = SourceOptions(image_column="image", label_column="category")
     (split,) = open_source(folder / "l.csv", options).splits
     assert [(image.name, image.read()) for image in split.images] == [("y/1.jpg", b"b/1.jpg")]
-    with pytest.raises(InputError, match=r"no column 'img' .--image-column.; there are file, image, target, category"):
+    with pytest.raises(InputError, match=r"no column 'img' .--image-column.; found file, image, target, category"):
         open_source(folder / "l.csv", SourceOptions(image_column="img"))
 
 
@@ -211,7 +211,7 @@ def test_further_columns_are_kept_on_request(folder: Path) -> None:
         (
             "l.lst",
             "a/1.jpg x\n",
-            "a file, but no list of images; expected a folder, a .zip of class folders",
+            "a file, but not a list of images; expected a folder, a .zip of class folders",
         ),
         ("l.txt", "a/1.jpg\n", "l.txt: no row of train has a label .* --unlabeled"),
         ("l.txt", "a/1.jpg x\na/2.jpg\n", "line 2: label is missing; expected nonempty text .* in every row"),
@@ -277,7 +277,7 @@ def test_labels_of_several_words_follow_a_tab(folder: Path) -> None:
 def test_a_line_without_an_end_takes_little_memory(folder: Path) -> None:
     with (folder / "l.csv").open("wb") as file:
         file.truncate(2**34)  # sparse
-    with pytest.raises(InputError, match="line 1: longer than 1048576 bytes; this is no list"):
+    with pytest.raises(InputError, match="line 1: longer than 1048576 bytes; this is not a list"):
         open_source(folder / "l.csv")
 
 
