@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,30 +37,23 @@ class LocationType(click.Path):
 
 
 class ShardsToTrain(click.Path):
-    """A folder of shard sets, or their address, which becomes its local face in the cache (see `pipeline.remote`)."""
+    """A folder of shard sets, or their address: the command gets the folder that stands for it in the cache."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The folder."""
+        """The folder, or CachedShards."""
         from ..prep.storage import StoreUrl, parse_location
 
-        if ctx is not None and ctx.resilient_parsing:
-            return Path(value)  # a shell asks for completions: nothing is fetched, made or refused
+        if isinstance(value, CachedShards):
+            return value  # converted before
         location = _parsed(parse_location, value)
-        if not isinstance(location, StoreUrl):
-            return super().convert(value, param, ctx)
-        from ..pipeline.remote import cache_folder, local_face
-
-        face = _parsed(lambda url: local_face(url, cache_folder(None, where=url)), location)
-        if ctx is not None:
-            stands_for(ctx, face, location)
-        return face
+        return CachedShards(location) if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
 
 
 class ShardsToRead(click.Path):
-    """A folder of shard sets, or their address: then a copy of all of it, until the command ends.
+    """A folder of shard sets, or their address: the command gets a copy of all of it, which is removed at its end.
 
     What the command writes beside the copied files, pages and pictures, is moved to the current folder.
     """
@@ -68,21 +62,35 @@ class ShardsToRead(click.Path):
         super().__init__(path_type=Path, file_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The folder, or RemoteShards."""
+        """The folder, or CopiedShards."""
         from ..prep.storage import StoreUrl, parse_location
 
-        if isinstance(value, RemoteShards):
+        if isinstance(value, CopiedShards):
             return value  # converted before
         location = _parsed(parse_location, value)
-        return RemoteShards(location) if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
+        return CopiedShards(location) if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
 
 
 @dataclass(frozen=True)
-class RemoteShards:
-    """Shard sets in a store, of which the command gets a copy."""
+class CachedShards:
+    """Shard sets in a store that a command reads through the cache (see `pipeline.remote`)."""
 
     url: "StoreUrl"
-    """Where they lie."""
+
+    def fetch(self, context: click.Context) -> Path:
+        """The local folder with their manifests; shards are downloaded when they are read."""
+        from ..pipeline.remote import cache_folder, local_face
+
+        face = local_face(self.url, cache_folder(None, where=self.url))
+        stands_for(context, face, self.url)
+        return face
+
+
+@dataclass(frozen=True)
+class CopiedShards:
+    """Shard sets in a store that a command copies."""
+
+    url: "StoreUrl"
 
     def fetch(self, context: click.Context) -> Path:
         """The copy."""
@@ -156,7 +164,11 @@ def cache_options(command: Any) -> Any:
 
 
 def _finish(folder: Path, copy: Path, copied: set[Path]) -> None:
-    """Move what was written beside the `copied` files to the current folder."""
+    """Move what was written beside the `copied` files to the current folder.
+
+    Raises ClickException if that fails; if the command is ending with an error of its own, both are shown.
+    """
+    ending = sys.exc_info()[1]
     try:
         for path in sorted(copy.rglob("*")):
             if copied and path.is_file() and path not in copied:
@@ -164,7 +176,10 @@ def _finish(folder: Path, copy: Path, copied: set[Path]) -> None:
                 note(f"{name}: here, since the shard set is remote")
     except OSError as error:
         kept = folder.rename(folder.with_name(folder.name.replace("copy", "kept")))  # a name that nobody removes
-        click.echo(f"Error: {words(error)}; what was written is in {kept}", err=True)
+        failure = click.ClickException(f"{words(error)}; the written files are in {kept}")
+        if ending is None or (isinstance(ending, SystemExit) and not ending.code):
+            raise failure from None
+        failure.show()
 
 
 def _moved_here(path: Path, name: str) -> str:

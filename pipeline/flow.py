@@ -196,9 +196,8 @@ class Flow:
         self._check_ahead(received, stop)
         batch, check = self._checks.popleft()
         corrupt = check.result()
-        if self._remote is not None and not self._corrupt.knows(corrupt):
-            self._remote.restore(corrupt)
-            corrupt = self._samples.check(batch.indices_B)
+        if corrupt and not self._corrupt.knows(corrupt):
+            corrupt = self._samples.check_again(batch.indices_B, corrupt)
         if corrupt:
             if options.on_error == "raise":
                 raise self._refusal(*min(corrupt.items()))

@@ -334,7 +334,7 @@ def _common_classes(networks: Sequence[TrainedNetwork], shard_set: ShardSet) -> 
     data = DataIdentity.of(shard_set)
     labeled = data.class_ids != (UNLABELED_CLASS,)
     if labeled and len(data.class_ids) < 2:
-        raise InputError(f"{shard_set.folder}: has one class, so there is nothing to tell apart")
+        raise InputError(f"{shard_set.folder}: has only one class; an evaluation needs at least two")
     first = networks[0]
     table = first.classes or (data.classes if labeled else _numbered(first.num_classes))
     ids = [entry.id for entry in table]
@@ -344,7 +344,7 @@ def _common_classes(networks: Sequence[TrainedNetwork], shard_set: ShardSet) -> 
         unknown = [id for id in data.class_ids if id not in set(ids)] if labeled else []
         if unknown or len(ids) != network.num_classes:
             raise InputError(
-                f"{network.name}: this run is from another dataset ({_some(ids)}) than {shard_set.folder} "
+                f"{network.name}: this run was trained on another dataset ({_some(ids)}) than {shard_set.folder} "
                 f"({_some(data.class_ids)}); evaluate it on images of its own classes"
             )
     return table

@@ -1,6 +1,6 @@
-"""Weights out of a .caffemodel: the few fields of Caffe's protocol buffers that hold them, read by their numbers.
+"""Read weights from a .caffemodel: the few fields of Caffe's protocol buffers that hold them, by field number.
 
-Only numbers are taken from the file, nothing in it is executed, and no length that it claims is trusted.
+Only numbers are read from the file, nothing in it is executed, and no length stored in it is trusted.
 """
 
 from collections.abc import Iterator
@@ -15,22 +15,22 @@ from ...errors import InputError
 MAX_BYTES = 2**31  # protocol buffers can be no larger
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
-# Field numbers of caffe.proto: of a network, its layers; of a layer, its name and blobs. First those since 2014.
+# Field numbers of caffe.proto: a network's layers, a layer's name and blobs; first the current ones (since 2014).
 _NET_LAYER, _LAYER_NAME, _LAYER_BLOBS = 100, 1, 7
 _NET_LAYER_V1, _LAYER_NAME_V1, _LAYER_BLOBS_V1 = 2, 4, 6
-# Of a blob: four old sizes, the numbers, and the shape, which holds its sizes in field 1.
+# A blob's four sizes (old format), its numbers, and its shape, which holds the sizes in field 1.
 _BLOB_SIZES, _BLOB_DATA, _BLOB_SHAPE, _SHAPE_SIZES = (1, 2, 3, 4), 5, 7, 1
 
 Field = tuple[int, int | memoryview]
 
 
 def read_caffemodel(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Blobs by LAYER.weight and LAYER.bias, of the layers that have both; float32, in the shapes of the file.
+    """Read the blobs of the layers that have weights and biases, as LAYER.weight and LAYER.bias.
 
-    Raises InputError naming the file when it is anything else.
+    They are float32, in the file's shapes. Raises InputError naming the file if it is anything else.
     """
     if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES} bytes; this is no .caffemodel")
+        raise InputError(f"{path}: larger than {MAX_BYTES} bytes, so it is not a .caffemodel")
     blobs: dict[str, NDArray[np.float32]] = {}
     try:
         for number, layer in _fields(memoryview(path.read_bytes())):
@@ -41,7 +41,7 @@ def read_caffemodel(path: Path) -> dict[str, NDArray[np.float32]]:
     except (IndexError, ValueError) as error:
         raise InputError(f"{path}: not a .caffemodel ({error})") from None
     if not blobs:
-        raise InputError(f"{path}: no layer in it has weights; expected a .caffemodel of 2014 or later")
+        raise InputError(f"{path}: has no layer with weights; expected a .caffemodel of 2014 or later")
     return blobs
 
 
@@ -74,12 +74,12 @@ def _blob(blob: memoryview) -> NDArray[np.float32]:
 
 def _message(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise InputError("a number where a message should be")
+        raise InputError("found a number instead of a message")
     return value
 
 
 def _fields(message: memoryview) -> Iterator[Field]:
-    """Number and value of every field: an integer, or the bytes of anything else. IndexError where it is cut off."""
+    """Number and value of every field: an integer, or bytes. Raises IndexError or InputError if it is truncated."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -95,7 +95,7 @@ def _fields(message: memoryview) -> Iterator[Field]:
         else:
             raise InputError(f"a field of kind {kind}")
         if at + length > len(message):
-            raise InputError("it is cut off")
+            raise InputError("it is truncated")
         yield key >> 3, message[at : at + length]
         at += length
 

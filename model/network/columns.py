@@ -1,6 +1,7 @@
-"""Which columns this process holds: all of them, or one of several processes' one each.
+"""Which columns this process holds: all of them, or one of them.
 
-A network asks its `Columns` to join activations where the figure joins them, and nothing else about processes.
+A network asks its `Columns` to join activations where the columns meet in the paper's figure; otherwise it is unaware
+of processes.
 """
 
 from typing import Any
@@ -11,33 +12,33 @@ from torch import Tensor
 
 
 class Columns:
-    """All `number` columns in this process: there is nothing to join."""
+    """All `number` columns in this process: nothing to join."""
 
-    bytes_sent = 0  # to processes that hold other columns, forward and back
+    bytes_sent = 0  # to processes that hold other columns, forward and backward
 
     def __init__(self, number: int = 1) -> None:
         self.number = number
-        self.held = range(number)  # the columns whose weights live in this process
+        self.held = range(number)  # the columns whose weights are in this process
 
     def join(self, x: Tensor) -> Tensor:
-        """The activations of all columns along dimension 1, from those held here; gradients come back summed."""
+        """Join the activations of all columns along dimension 1; the backward pass sums the gradients."""
         return x
 
     def join_outputs(self, x: Tensor, num_outputs: int) -> Tensor:
-        """The network's outputs, of which every process then computes the same whole loss."""
+        """Join the network's outputs, from which every process then computes the same loss."""
         return x
 
     def own_slice(self, num_outputs: int) -> slice:
-        """Which of a layer's outputs, along dimension 0 of its whole weights, are held here."""
+        """The slice of a layer's outputs, along dimension 0 of its unsharded weights, that this process holds."""
         return slice(*(num_outputs * column // self.number for column in (self.held.start, self.held.stop)))
 
     def whole(self, own: Tensor, num_outputs: int) -> Tensor:
-        """A whole tensor of weights from the slices that the processes hold, without gradients."""
+        """Gather an unsharded weight tensor from the processes' slices, without gradients."""
         return own
 
 
 class ColumnProcesses(Columns):
-    """One column in this process and the others in the other processes of `group`, in the order of their ranks."""
+    """One column per process of `group`, in rank order."""
 
     def __init__(self, group: dist.ProcessGroup) -> None:
         super().__init__(dist.get_world_size(group))
@@ -45,25 +46,25 @@ class ColumnProcesses(Columns):
         self.held = range(self.column, self.column + 1)
 
     def join(self, x: Tensor) -> Tensor:
-        """All columns' activations along dimension 1. The others' gradients of this column's are added up."""
+        """Join along dimension 1. The backward pass sums all processes' gradients of this column's activations."""
         joined: Tensor = _Join.apply(x, self, None)  # type: ignore[no-untyped-call]
         return joined
 
     def join_outputs(self, x: Tensor, num_outputs: int) -> Tensor:
-        """All outputs. Each process computes the whole loss from them, so a gradient is taken, not added up."""
+        """Join all outputs. Each process computes the whole loss from them, so gradients are sliced, not summed."""
         joined: Tensor = _Join.apply(x, self, num_outputs)  # type: ignore[no-untyped-call]
         return joined
 
     def whole(self, own: Tensor, num_outputs: int) -> Tensor:
-        """The whole tensor, from all processes of the group; all must call."""
+        """Gather the unsharded tensor from all processes of the group; all must call this."""
         last_first = own.transpose(0, 1) if own.ndim > 1 else own[None]
         return self.gather(last_first, num_outputs).transpose(0, 1).reshape(num_outputs, *own.shape[1:])
 
     def gather(self, x: Tensor, total: int) -> Tensor:
-        """Join along dimension 1, where the columns' widths may differ by one."""
+        """Join along dimension 1; the columns' widths may differ by one."""
         widths = [(total * (i + 1)) // self.number - (total * i) // self.number for i in range(self.number)]
         widest = max(widths)
-        if x.shape[1] < widest:  # all_gather wants equal sizes
+        if x.shape[1] < widest:  # all_gather needs equal sizes
             x = torch.cat([x, x.new_zeros(len(x), widest - x.shape[1], *x.shape[2:])], dim=1)
         x = x.contiguous()
         gathered = [torch.empty_like(x) for _ in widths]
@@ -72,7 +73,7 @@ class ColumnProcesses(Columns):
         return torch.cat([one[:, :width] for one, width in zip(gathered, widths, strict=True)], dim=1)
 
     def exchange(self, chunks: list[Tensor]) -> list[Tensor]:
-        """Send chunk i to column i and receive one from each other column; the own chunk is left out."""
+        """Send chunk i to column i and return the chunks received from the other columns."""
         received = []
         operations = []
         for column in range(self.number):
@@ -108,6 +109,6 @@ class _Join(torch.autograd.Function):
 
 
 def memory_order(x: Tensor) -> torch.memory_format:
-    """Channels last for a tensor of four dimensions that lies so, else the usual order."""
+    """`torch.channels_last` if a 4-D tensor has that memory format, otherwise `torch.contiguous_format`."""
     last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format

@@ -1,7 +1,7 @@
-"""Single instructions for compiled loops that Numba has no word for; loops over them still become vectors.
+"""Instructions for compiled loops that Numba does not provide; loops that use them are still vectorized.
 
-`widened` and `stored` let one loop serve float32, float64 and bfloat16, whose bits are uint16: numbers are computed in
-float32 at least, and rounded once when they are stored.
+With `widened` and `stored`, one loop serves float32, float64 and bfloat16 (as uint16): numbers are computed in at least
+float32 and rounded once when stored.
 """
 
 from typing import Any
@@ -11,14 +11,14 @@ from numba.core import types
 from numba.extending import intrinsic
 
 WORD = ir.IntType(32)
-# Minus a quarter of a float's exponent: within 3.2 % of its inverse fourth root. Each of Newton's steps squares the
-# error, and after three it is 1.5e-7 (over four exponents, which repeat).
+# Dividing a float's bits by -4 from here gives its inverse fourth root to within 3.2 %. Each Newton step squares the
+# error; after three steps it is 1.5e-7 (measured over four exponents, after which the error repeats).
 _FIRST_GUESS = 0x4F584800
 _NEWTON_STEPS = 3
 
 
 def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c with one rounding, of three floats of one kind."""
+    """a * b + c with one rounding, for three floats of one type."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
@@ -28,7 +28,7 @@ def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _widened(typing_context: Any, value: Any) -> Any:
-    """The float32 of the bits of a bfloat16, which are the upper half of the word; a float as it is."""
+    """Convert the bits of a bfloat16, the upper half of a float32, to float32; a float is returned unchanged."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if value != types.uint16:
@@ -40,9 +40,9 @@ def _widened(typing_context: Any, value: Any) -> Any:
 
 
 def _rounded(typing_context: Any, value: Any) -> Any:
-    """The bits of the bfloat16 that is nearest to a float32, halfway the even one; NaN stays NaN.
+    """Round a float32 to the bits of the nearest bfloat16, ties to even; NaN stays NaN.
 
-    Written out since Numba would compute integers in 64 bits, half as many at a time.
+    Written in LLVM since Numba would use 64-bit integers, half as many per vector.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -52,7 +52,7 @@ def _rounded(typing_context: Any, value: Any) -> Any:
 
 
 def _stored(typing_context: Any, value: Any, like: Any) -> Any:
-    """A float as `like` is stored: rounded to bits of bfloat16, or as it is. What `like` holds does not matter."""
+    """Convert a float to the storage type of `like`: bfloat16 bits, or unchanged. The value of `like` is not used."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _nearest(builder, arguments[0]) if like == types.uint16 else arguments[0]
@@ -69,9 +69,9 @@ def _nearest(builder: Any, value: Any) -> Any:
 
 
 def _inverse_fourth_root(typing_context: Any, value: Any) -> Any:
-    """value^(-1/4) of a positive float: by two square roots, which float32 does without.
+    """value^(-1/4) of a positive float; 0 for infinity.
 
-    For float32 products and sums alone, in a third of the time of square roots and divisions. 0 for infinity.
+    float64 uses two square roots. float32 uses only products and sums, in a third of the time of roots and divisions.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -95,7 +95,7 @@ def _inverse_fourth_root(typing_context: Any, value: Any) -> Any:
     return kind(kind), generate
 
 
-# Any: type checkers take the compiler's own first argument for one of ours.
+# Any: type checkers would count the typing context, which the compiler passes, as an argument.
 fused: Any = intrinsic(_fused)
 widened: Any = intrinsic(_widened)
 rounded: Any = intrinsic(_rounded)

@@ -1,6 +1,6 @@
-"""What follows a layer's weights: pooling, same-map normalization, dropout; and locally connected weights.
+"""Modules that follow a layer's weights (pooling, same-map normalization, dropout), and locally connected layers.
 
-Modules see one tensor and know nothing of columns in other processes.
+Each module sees one tensor and is unaware of columns in other processes.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ DRAWS_PER_WORD = 64 // BITS_PER_DRAW
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskKey:
-    """What dropout masks are drawn by: the run's seed, the step and each image's index in the shard set, int64 (N,).
+    """The key of the dropout masks: the run's seed, the step, and each image's index in the shard set, int64 (N,).
 
-    A step that is a tensor of one int64 on the same device gives the same masks; a captured CUDA graph reads it anew in
-    every replay, where a number would stay what it was.
+    The step may also be a one-element int64 tensor on the same device, with the same masks: a captured CUDA graph reads
+    the tensor in every replay, while a Python number would be baked in.
     """
 
     seed: int
@@ -29,11 +29,11 @@ class MaskKey:
 
 
 class DropoutMask(nn.Module):
-    """Dropout whose masks depend on (seed, step, layer, image, unit) alone.
+    """Dropout whose masks depend only on (seed, step, layer, image, unit).
 
-    So they are the same on any number of processes, on any device and after a restart. `first_unit` is the index of
-    this process's first unit among all units of the layer. `inverted` divides when training instead of multiplying
-    when evaluating.
+    The masks are therefore the same with any number of processes, on any device and after a restart. `first_unit` is
+    the index of this process's first unit among all units of the layer. `inverted` divides in training instead of
+    multiplying in evaluation.
     """
 
     def __init__(self, *, rate: float, inverted: bool, layer: int, first_unit: int = 0) -> None:
@@ -42,7 +42,7 @@ class DropoutMask(nn.Module):
         self.key: MaskKey | None = None  # set by the network before each training step
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, ...) with each image's outputs zeroed with probability `rate`; when evaluating scaled instead."""
+        """Zero the elements of x (N, ...) with probability `rate` in training; scale x in evaluation."""
         if not self.training:
             return x if self.inverted else x * (1 - self.rate)
         if self.key is None:
@@ -58,7 +58,7 @@ def kept_units(key: MaskKey, layer: int, first_unit: int, num_units: int, rate: 
     if isinstance(key.step, Tensor):
         stream = _mix(_mix(_mix_int(key.seed) ^ key.step) ^ layer)
         return _kept_by_stream(key.indices_N, stream, first_unit, num_units, threshold)
-    # Torch passes integers as int64. Only the seed's bits count, so other seeds keep their masks.
+    # Torch passes integers as int64. Only the seed's bits matter, so wrapping it changes no masks.
     seed = key.seed - 2**64 if key.seed >= 2**63 else key.seed
     kept: Tensor = torch.ops.alexkit.kept_units(key.indices_N, seed, key.step, layer, first_unit, num_units, threshold)
     return kept
@@ -81,8 +81,8 @@ def _kept_by_stream(indices_N: Tensor, stream: int | Tensor, first_unit: int, nu
     return kept
 
 
-# An operator of its own, as in `norm.py`: torch's compiler cannot see words of 64 bits as four of 16. The step is
-# symbolic, so that not every step is compiled anew.
+# A custom operator, as in `norm.py`: torch.compile does not support viewing int64 as four int16. The step is symbolic,
+# so that steps do not trigger recompilation.
 _LIBRARY = torch.library.Library("alexkit", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define(  # type: ignore[no-untyped-call]
     "kept_units(Tensor indices, SymInt seed, SymInt step, int layer, int first_unit, int num_units, int threshold)"
@@ -95,14 +95,15 @@ _LIBRARY.impl("kept_units", _kept_units, "CompositeExplicitAutograd")  # type: i
 def _kept_like(
     indices: Tensor, seed: int, step: int, layer: int, first_unit: int, num_units: int, threshold: int
 ) -> Tensor:
-    """What it returns, without numbers: how compilers learn the shape."""
+    """The fake implementation, from which compilers learn the shape."""
     return indices.new_empty((indices.shape[0], num_units), dtype=torch.bool)
 
 
 torch.library.register_fake("alexkit::kept_units", _kept_like, lib=_LIBRARY)
 
 
-# The finalizer of the SplitMix64 generator (Steele, Lea and Flood, 2014), in signed arithmetic for torch's sake.
+# The finalizer of the SplitMix64 generator (Steele, Lea and Flood, 2014), in signed arithmetic because torch has no
+# unsigned.
 _ADD, _MULTIPLY_1, _MULTIPLY_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -112,7 +113,7 @@ def _signed(x: int) -> int:
 
 
 def _mix_int(x: int) -> int:
-    """The same function as `_mix`, of one Python integer, so that a key costs no kernels."""
+    """The same function as `_mix`, for a Python integer, so that computing a key launches no kernels."""
     x = (x + _ADD) & (2**64 - 1)
     x = ((x ^ (x >> 30)) * _MULTIPLY_1) & (2**64 - 1)
     x = ((x ^ (x >> 27)) * _MULTIPLY_2) & (2**64 - 1)
@@ -127,7 +128,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    """Unsigned shift to the right of int64."""
+    """Logical (unsigned) right shift of int64."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -139,14 +140,14 @@ class SameMapNorm(nn.Module):
         self.size, self.alpha, self.beta = size, alpha, beta
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any x (N, C, H, W); same shape and dtype, computed in float32 at least."""
+        """Any x (N, C, H, W); same shape and dtype, computed in at least float32."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         sums = F.avg_pool2d(wide.square(), self.size, 1, self.size // 2, divisor_override=1)
         return (wide * (1 + self.alpha * sums) ** -self.beta).to(x.dtype)
 
 
 class AbsTanh(nn.Module):
-    """|tanh(x)|, which the paper's section 3.1 cites (Jarrett et al., 2009)."""
+    """|tanh(x)| (Jarrett et al., 2009), cited in section 3.1 of the paper."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Any x; same shape."""
@@ -154,21 +155,21 @@ class AbsTanh(nn.Module):
 
 
 class Pooling(nn.Module):
-    """Max or average pooling without padding, the number of windows rounded up."""
+    """Max or average pooling without padding; the number of windows is rounded up."""
 
     def __init__(self, *, kind: str, size: int, stride: int) -> None:
         super().__init__()
         self.kind, self.size, self.stride = kind, size, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W); an average divides by the size of the window inside x."""
+        """x (N, C, H, W); average pooling divides by the part of the window inside x."""
         if self.kind == "max":
             return F.max_pool2d(x, self.size, self.stride, ceil_mode=True)
         return F.avg_pool2d(x, self.size, self.stride, ceil_mode=True, count_include_pad=False)
 
 
 class LocallyConnected2d(nn.Module):
-    """A convolution of stride 1 whose weights differ from position to position.
+    """A convolution of stride 1 with different weights at every position.
 
     `weight` (filters, inputs, H, W) with inputs = maps * kernel * kernel in that order, `bias` (filters, H, W).
     """
@@ -187,14 +188,14 @@ class LocallyConnected2d(nn.Module):
 
 
 class UndrawnLinear(nn.Linear):
-    """torch's layer with weights as memory had them: the network draws its own, and 60 million draws take a second."""
+    """`nn.Linear` with uninitialized weights: the network draws its own, and 60 million draws take a second."""
 
     def reset_parameters(self) -> None:
-        """Nothing is drawn."""
+        """Do nothing."""
 
 
 class UndrawnConv2d(nn.Conv2d):
-    """torch's layer with weights as memory had them; see `UndrawnLinear`."""
+    """`nn.Conv2d` with uninitialized weights; see `UndrawnLinear`."""
 
     def reset_parameters(self) -> None:
-        """Nothing is drawn."""
+        """Do nothing."""

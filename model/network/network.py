@@ -1,8 +1,7 @@
-"""A wiring table made into a torch module.
+"""A torch module built from a wiring table.
 
-Parameters are named LAYER.weight and LAYER.bias (`conv1.weight`, `fc8.bias`); a weight's first dimension is its
-outputs, column after column, so one column's weights are a plain slice of it, and whole weights are the one layout of
-checkpoints.
+Parameters are named LAYER.weight and LAYER.bias (`conv1.weight`, `fc8.bias`). The first dimension of a weight holds its
+outputs, column after column, so one column's weights are a plain slice. Checkpoints always hold unsharded weights.
 """
 
 from collections.abc import Callable
@@ -49,7 +48,7 @@ _ACTIVATIONS: dict[ActivationKind, Callable[[], nn.Module]] = {
 
 
 class Stage(NamedTuple):
-    """One layer of the table with the modules that compute it."""
+    """One layer of the table and the modules that compute it."""
 
     layer: Layer
     weights: nn.Module
@@ -57,14 +56,14 @@ class Stage(NamedTuple):
 
 
 class Network(nn.Module):
-    """The columns of `wiring` that `columns` holds; weights are drawn by `seed`, alike in every process layout."""
+    """The part of the network `wiring` held by `columns`, with weights drawn from `seed`, the same in every layout."""
 
     def __init__(self, wiring: Wiring, num_classes: int, *, columns: Columns | None = None, seed: int = 0) -> None:
         super().__init__()
         self.wiring, self.num_classes = wiring, num_classes
         self.columns = columns or Columns(wiring.columns)
         if self.columns.number != wiring.columns:
-            raise InputError(f"the network has {wiring.columns} columns, the processes hold {self.columns.number}")
+            raise InputError(f"the network has {wiring.columns} columns, but the processes hold {self.columns.number}")
         self.sizes = sizes(wiring, num_classes)
         self.stages: list[Stage] = []
         for number, (layer, size) in enumerate(zip(wiring.layers, self.sizes, strict=True)):
@@ -74,7 +73,7 @@ class Network(nn.Module):
         self.operations = nn.ModuleList(operation for stage in self.stages for operation in stage.operations)
         self.dropouts = [operation for operation in self.operations if isinstance(operation, DropoutMask)]
         self.draw_weights(seed)
-        # Channels last is half as fast again as NCHW on a CPU, and what GPUs like.
+        # Channels last is 1.5 times as fast as NCHW on a CPU, and preferred on GPUs.
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _weights(self, layer: Layer, size: Size) -> nn.Module:
@@ -85,7 +84,7 @@ class Network(nn.Module):
         maps = size.inputs // layer.kernel**2
         if isinstance(layer, LocallyConnected):
             return LocallyConnected2d(maps, outputs, kernel=layer.kernel, pad=layer.pad, out_px=size.px)
-        # Columns that live together and read only themselves are the groups of one convolution.
+        # Columns in the same process that read only themselves are the groups of one convolution.
         groups = held if layer.reads == "own column" else 1
         shape = (maps * groups, outputs, layer.kernel, layer.stride, layer.pad)
         return UndrawnConv2d(*shape, groups=groups)
@@ -101,7 +100,7 @@ class Network(nn.Module):
                         raise InputError("norm_scope = 'all' reads both columns; use --columns 1")
                     rectify = bool(modules) and isinstance(modules[-1], nn.ReLU)
                     if rectify:
-                        modules.pop()  # one pass over memory instead of two
+                        modules.pop()  # fused into the normalization: one pass over memory instead of two
                     modules.append(
                         ResponseNorm(
                             own.stop - own.start,
@@ -127,14 +126,14 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def draw_weights(self, seed: int) -> None:
-        """Draw all weights anew: Gaussian, with the table's deviation, by (seed, layer); biases are its constants."""
+        """Initialize all weights: Gaussian with the table's deviations, drawn from (seed, layer); constant biases."""
         for number, stage in enumerate(self.stages):
-            # numpy's sequences of seeds keep (1, 0) apart from (0, 1); torch's generator takes one integer.
+            # NumPy's SeedSequence distinguishes (1, 0) from (0, 1); torch's generator takes a single integer.
             generator = torch.Generator().manual_seed(layer_seed(seed, number))
             name = stage.layer.name
             weight, bias = self.get_parameter(f"{name}.weight"), self.get_parameter(f"{name}.bias")
             size = self.sizes[number].maps
-            # Of all columns, whichever are held here, so that every layout draws the same.
+            # Drawn for all columns, whichever are held here, so that every layout draws the same.
             in_place = (
                 len(weight) == size and weight.is_cpu and weight.is_contiguous() and weight.dtype == torch.float32
             )
@@ -145,7 +144,7 @@ class Network(nn.Module):
             bias.fill_(stage.layer.bias)
 
     def forward(self, images_NCHW: Tensor, masks: MaskKey | None = None) -> Tensor:
-        """Logits (N, classes) of float images, 0-255 less the mean, (N, 3, input_px, input_px).
+        """Compute the logits (N, classes) of float images (N, 3, input_px, input_px), gray levels 0-255 minus the mean.
 
         Training with dropout needs `masks`. Raises InputError for images of another size.
         """
@@ -169,7 +168,7 @@ class Network(nn.Module):
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer outside autocast: in bfloat16 classes would tie that float32 tells apart."""
+    """Run a layer outside autocast: classes that differ in float32 could tie in bfloat16."""
     if not torch.is_autocast_enabled(x.device.type):
         result: Tensor = layer(x)
         return result
@@ -179,7 +178,7 @@ def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def layer_seed(seed: int, layer: int) -> int:
-    """A seed for one layer's weights, from the pair and not from its sum."""
+    """A seed for one layer's weights, derived from the pair, not from its sum."""
     import numpy as np
 
     return int(np.random.SeedSequence([seed, layer]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,12 +1,13 @@
-"""Local response normalization across maps (paper, section 3.3), with its own backward pass.
+"""Local response normalization across maps (paper, section 3.3), with a custom backward pass.
 
-b = a / scale^beta, scale = k + alpha * (sum of a^2 over a window of maps, cut at the ends and at column borders).
+b = a / scale^beta, scale = k + alpha * (sum of a^2 over a window of maps, clipped at the ends and at column borders).
 
     da = g * scale^-beta - 2 * alpha * beta * a * window sum of (g * b / scale)
 
-torch's own takes ten passes over memory, and a pow per element, where the arithmetic is next to nothing. Kernels read
-and write once, on a CPU those of `norm_kernels.py`, on a GPU those of `gpu/norm.py`. Where the latter cannot run, and
-for float64, the window sum is a product with a small band matrix and the paper's beta two reciprocal square roots.
+torch's implementation makes ten passes over memory and computes a pow per element, although there is little arithmetic.
+The kernels here read and write once: those of `norm_kernels.py` on a CPU, those of `gpu/norm.py` on a GPU. If the
+latter cannot run, and for float64, the window sum is a product with a small band matrix, and the power for the paper's
+beta is computed by two reciprocal square roots.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from ..gpu.band import by_band
 
 
 class Constants(NamedTuple):
-    """The numbers of one layer's formula, as both passes take them; see `ResponseNorm`."""
+    """The constants of one layer's formula, as passed to both passes; see `ResponseNorm`."""
 
     size: int
     alpha: float
@@ -34,10 +35,10 @@ class Constants(NamedTuple):
 
 
 class ResponseNorm(nn.Module):
-    """Normalize x (N, maps, H, W) over windows of `size` maps that never cross into another of `groups` equal groups.
+    """Normalize x (N, maps, H, W) over windows of `size` maps that never cross between the `groups` equal groups.
 
-    With `relu` the input is rectified first, in the same pass. Raises InputError for a window without a middle and for
-    maps that cannot be dealt to the groups.
+    With `relu`, the input is rectified first, in the same pass. Raises InputError if `size` is even or the maps do not
+    divide into the groups.
     """
 
     def __init__(
@@ -45,23 +46,23 @@ class ResponseNorm(nn.Module):
     ) -> None:
         super().__init__()
         if groups < 1 or maps % groups:
-            raise InputError(f"{maps} maps cannot be dealt to {groups} groups")
+            raise InputError(f"{maps} maps cannot be divided into {groups} groups")
         if size < 1 or size % 2 == 0:
-            raise InputError(f"a window of {size} maps has no middle; use an odd size of 1 or more")
+            raise InputError(f"a window of {size} maps has no center; use an odd size of 1 or more")
         self.maps = maps
         self.constants = Constants(size=size, alpha=alpha, beta=beta, k=k, groups=groups, relu=relu)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Same shape and dtype; sums are taken in float32 (float64 for float64). InputError for other maps."""
+        """Same shape and dtype; sums are in float32 (float64 for float64). Raises InputError for another shape."""
         if x_NCHW.ndim != 4 or x_NCHW.shape[1] != self.maps:
             raise InputError(f"this layer normalizes (N, {self.maps}, H, W), got {tuple(x_NCHW.shape)}")
         result: Tensor = torch.ops.alexkit.response_norm(x_NCHW, *self.constants)
         return result
 
 
-# Operators of their own, so that torch.compile, torch.export and torch.jit.trace take them as one node each instead of
-# failing at the compiled loops behind them. Not `torch.library.custom_op`, whose first call imports the compiler: three
-# seconds of every start.
+# Custom operators, so that torch.compile, torch.export and torch.jit.trace treat each as one node instead of failing at
+# the compiled loops inside. Not `torch.library.custom_op`, whose first call imports the compiler, which adds three
+# seconds to every start.
 _LIBRARY = torch.library.Library("alexkit", "FRAGMENT")  # type: ignore[no-untyped-call]
 _NUMBERS = "int size, float alpha, float beta, float k, int groups, bool relu"
 
@@ -80,7 +81,7 @@ def _response_norm_gradient(
 
 
 def _like(x: Tensor, *others: Any) -> Tensor:
-    """What both return, without numbers: how compilers learn the shape."""
+    """The fake implementation of both, from which compilers learn the shape."""
     return _maps(x.new_empty(x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]), x)
 
 
@@ -106,19 +107,19 @@ torch.library.register_autograd("alexkit::response_norm", _backward, setup_conte
 
 
 def plain_decompositions() -> dict[Any, Any]:
-    """The operator in torch's own ones, as `run_decompositions` takes it: for files that run without alexkit."""
+    """The operator in terms of torch's own, for `run_decompositions`, so that exported files run without alexkit."""
     return {torch.ops.alexkit.response_norm.default: _plain}
 
 
 def _plain(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int, relu: bool) -> Tensor:
     a = x.relu() if relu else x
-    # torch's own divides alpha by the window and knows no columns.
+    # torch's own divides alpha by the window size and does not know columns.
     parts = [F.local_response_norm(part, size, alpha * size, beta, k) for part in a.chunk(groups, dim=1)]
     return torch.cat(parts, dim=1) if groups > 1 else parts[0]
 
 
 def _rows(x_NCHW: Tensor) -> Tensor:
-    """(pixels, maps); a view when channels come last."""
+    """(pixels, maps); a view if the memory format is channels last."""
     return x_NCHW.permute(0, 2, 3, 1).reshape(-1, x_NCHW.shape[1])
 
 
@@ -128,10 +129,10 @@ def _maps(rows_PC: Tensor, like_NCHW: Tensor) -> Tensor:
 
 
 def _compiled(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:
-    """The normalized rows, or for the gradient `g_PC` of them the gradient of `x_PC`."""
+    """The normalized rows, or, given their gradient `g_PC`, the gradient of `x_PC`."""
     from .norm_kernels import normalize, normalize_gradient, team
 
-    # bfloat16 is read and written as it is; float16, which is for GPUs, goes through float32.
+    # bfloat16 is read and written directly; float16, which is meant for GPUs, is converted to float32.
     is_bf16 = x_PC.dtype == torch.bfloat16
     wide = torch.bfloat16 if is_bf16 else torch.promote_types(x_PC.dtype, torch.float32)
     inputs = [rows.detach().to(wide).contiguous() for rows in (x_PC, g_PC) if rows is not None]

@@ -1,10 +1,10 @@
-"""Response normalization on a CPU: one pass over memory forward, one backward, all that lies between in the cache.
+"""Response normalization on a CPU: one pass over memory forward, one backward, with all intermediates in the cache.
 
-Rows are pixels, columns maps: `x`, `y`, `g`, `dx` are (pixels, maps), float32, float64 or the bits of bfloat16, which
-is widened in the cache and rounded once when it is written. `constants` are alpha, beta and k in the type that is
-computed in. The scale is computed again in the backward pass, which is cheaper than writing and reading it. Loops run
-over whole rows: groups of 48 maps would leave a third of each to a loop of single numbers. The loop that reads a row
-stands in both kernels: as a function of its own it made them slower (benchmarks/README.md).
+Rows are pixels, columns are maps: `x`, `y`, `g`, `dx` are (pixels, maps), float32, float64 or the bits of bfloat16,
+which is widened in the cache and rounded once when written. `constants` are alpha, beta and k in the compute dtype. The
+backward pass recomputes the scale, which is cheaper than writing and reading it. Loops run over whole rows: with groups
+of 48 maps, a third of each would fall to a scalar remainder loop. The loop that reads a row is repeated in both
+kernels: as a function of its own it made them slower (benchmarks/README.md).
 """
 
 import functools
@@ -31,9 +31,11 @@ def normalize(x: Rows, y: Rows, constants: Floats, group: int, size: int, relu: 
     alpha, beta, k = constants[0], constants[1], constants[2]
     maps, half, zero = x.shape[1], size // 2, constants.dtype.type(0)
     a, sums = np.empty(maps, constants.dtype), np.empty(maps, constants.dtype)
-    # Zeros at both ends, so that windows there are like all others.
+    # Padded with zeros at both ends, so that windows there need no special case.
     squares = np.zeros(maps + 2 * half, constants.dtype)
-    middle = squares[half : half + maps]  # without its own name an index could be negative, and loops no vectors
+    middle = squares[
+        half : half + maps
+    ]  # a separate array: with indices that might be negative, loops do not vectorize
     for pixel in range(first, end):
         for i in range(maps):
             value = widened(x[pixel, i])
@@ -90,7 +92,7 @@ def normalize_gradient(
 
 @compiled
 def _window_sums(padded: Floats, sums: Floats, group: int, size: int) -> None:
-    """sums[i] of the `size` numbers around padded[size // 2 + i] that belong to the group of map i."""
+    """Set sums[i] to the sum of the `size` numbers around padded[size // 2 + i] that belong to the group of map i."""
     maps, half = len(sums), size // 2
     if size == 5:  # the paper's
         for i in range(maps):
@@ -103,7 +105,7 @@ def _window_sums(padded: Floats, sums: Floats, group: int, size: int) -> None:
     if size == 5 and group >= 5:
         for border in range(group, maps, group):
             left = padded[border] + padded[border + 1]  # the last two maps before the border
-            right = padded[border + 2] + padded[border + 3]  # and the first two behind it
+            right = padded[border + 2] + padded[border + 3]  # and the first two after it
             sums[border - 2] = padded[border - 2] + padded[border - 1] + left
             sums[border - 1] = padded[border - 1] + left
             sums[border] = right + padded[border + 4]

@@ -1,4 +1,4 @@
-"""Which device and number format a run uses when nobody says; and the scale that keeps float16 from vanishing."""
+"""The default device and precision of a run, and the loss scale that keeps float16 gradients from underflowing."""
 
 import os
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ GROWTH_STEPS = 2000
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is a GPU of this process's own where there is one, else the CPU. InputError for one that is not there.
+    """Choose a device; `auto` is this process's own GPU if there is one, otherwise the CPU.
 
-    Where torchrun or `launch` started several processes, `cuda` is this one's own too, and not the first for all.
+    If torchrun or `launch` started several processes, `cuda` also means this process's own GPU, not the first for all.
+    Raises InputError for a device that does not exist.
     """
     local = os.environ.get("LOCAL_RANK")  # set by torchrun and `launch`
     if name == "auto":
@@ -30,33 +31,33 @@ def choose_device(name: str) -> torch.device:
 
 
 def use_device(name: str) -> torch.device:
-    """`choose_device`, made ready before the first large tensor: a GPU is the current one, host memory has large pages.
+    """Choose a device as `choose_device` does and set it up; call this before the first large tensor is allocated.
 
-    On a GPU, products of float32 are computed in float32 (see `use_precision`), and cuDNN and cuBLAS take algorithms
-    that give the same bits every time. Torch is left no more threads than a container's quota pays for, unless
-    OMP_NUM_THREADS says how many.
+    A GPU becomes the current device, its float32 products are computed in float32 (see `use_precision`), and cuDNN and
+    cuBLAS use deterministic algorithms. On the host, torch uses huge pages and, unless OMP_NUM_THREADS is set, no more
+    threads than the container's CPU quota allows.
 
-    Raises InputError like `choose_device`.
+    Raises InputError as `choose_device` does.
     """
     device = choose_device(name)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
-        torch.cuda.set_device(device)  # else contexts of NCCL and of default streams land on the first GPU
+        torch.cuda.set_device(device)  # otherwise contexts of NCCL and of default streams are created on the first GPU
         _allow_tf32(False)
-        torch.backends.cudnn.benchmark = False  # which chooses algorithms by the clock
+        torch.backends.cudnn.benchmark = False  # it chooses algorithms by timing them
         torch.backends.cudnn.deterministic = True
-    # Read by torch at its first large allocation. A step frees and takes hundreds of MB, page by page.
+    # Read by torch at its first large allocation. A step frees and reallocates hundreds of MB, page by page.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_NUM_THREADS" not in os.environ and num_cores() < torch.get_num_threads():
-        torch.set_num_threads(num_cores())  # by itself it looks at the affinity mask alone
+        torch.set_num_threads(num_cores())  # torch itself considers only the affinity mask
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the hardware multiplies it faster than float32, else float32.
+    """Choose a dtype; `auto` is bfloat16 if the hardware multiplies it faster than float32, otherwise float32.
 
-    float16, for GPUs that are older, is chosen by name alone: it needs a loss scale and may overflow. `tf32` is
-    float32: how a GPU multiplies it is set by `use_precision`, for training.
+    float16, for older GPUs, is never chosen automatically: it needs a loss scale and may overflow. `tf32` gives
+    float32; `use_precision` sets how the GPU multiplies it in training.
     """
     if name == "auto":
         fast = (
@@ -67,22 +68,22 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def use_precision(name: str, device: torch.device) -> torch.dtype:
-    """`choose_precision` for training on `device`; also sets how this process's GPU multiplies float32.
+    """Choose a dtype for training as `choose_precision` does, and set how this process's GPU multiplies float32.
 
-    With `tf32` factors are rounded to 10 bits, with every other name products of float32 are float32's: torch by itself
-    rounds in convolutions and not in matrix products.
+    With `tf32`, factors are rounded to 10 mantissa bits; with every other name, float32 products are full float32. (By
+    default torch rounds in convolutions but not in matrix products.)
 
-    Raises InputError for `tf32` on a CPU, which has no such products.
+    Raises InputError for `tf32` on a CPU, which does not support it.
     """
     if name == "tf32" and device.type != "cuda":
-        raise InputError(f"training.precision tf32: only GPUs multiply so, but the device is {device}; choose fp32")
+        raise InputError(f"training.precision tf32: only GPUs support it, but the device is {device}; choose fp32")
     if device.type == "cuda":
         _allow_tf32(name == "tf32")
     return choose_precision(name, device)
 
 
 def precision_name(name: str, precision: torch.dtype) -> str:
-    """What a recipe's `name` came to, in words: "tf32", or the dtype's name, "float32" for example."""
+    """The name of the precision in use: "tf32", or the name of the dtype, for example "float32"."""
     return "tf32" if name == "tf32" else str(precision).removeprefix("torch.")
 
 
@@ -92,10 +93,10 @@ def _allow_tf32(allowed: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossScale:
-    """What the loss is multiplied by before the backward pass and the gradients are divided by after it.
+    """The factor by which the loss is multiplied before the backward pass and the gradients are divided after it.
 
-    Powers of two, so that nothing but the range changes. float16 cannot hold gradients below 6e-8; its scale is halved
-    when a gradient overflows, and doubled after `GROWTH_STEPS` steps without an overflow, of which `steps` are done.
+    It is a power of two, so that only the range changes. float16 cannot represent gradients below 6e-8. Its scale is
+    halved when a gradient overflows and doubled after `GROWTH_STEPS` steps without overflow, counted in `steps`.
     """
 
     factor: float = 1.0
@@ -103,7 +104,7 @@ class LossScale:
 
     @classmethod
     def of(cls, precision: torch.dtype) -> "LossScale":
-        """The scale to start with: 1 for all but float16."""
+        """The initial scale: 1 for everything except float16."""
         return cls(factor=2.0**16 if precision == torch.float16 else 1.0)
 
     def after_step(self) -> "LossScale":
@@ -113,13 +114,13 @@ class LossScale:
         return LossScale(factor=2 * self.factor)
 
     def after_overflow(self) -> "LossScale | None":
-        """The scale to try the same step with again; None when no smaller one can help."""
+        """The scale with which to retry the step, or None if no smaller one can help."""
         return LossScale(factor=self.factor / 2) if self.factor > 2.0 else None
 
 
 def _cpu_multiplies_bf16() -> bool:
-    # Without matrix units it does not pay, measured on whole steps: emulated it has half the speed of float32, and with
-    # the dot products of AVX512-BF16 the same speed (11.1 and 10.6 images/s on two cores of an AMD EPYC).
+    # It does not pay without matrix units, measured on whole steps: emulated bfloat16 has half the speed of float32,
+    # and the dot products of AVX512-BF16 give the same speed (11.1 and 10.6 images/s on two cores of an AMD EPYC).
     try:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""The networks that the switches can name, as tables."""
+"""The wiring tables of the networks that the switches can select."""
 
 from dataclasses import fields, replace
 
@@ -19,23 +19,22 @@ from .wiring import (
     Wiring,
 )
 
-# Layers whose biases the paper starts at 1 are not the sixth convolution, which its text does not describe.
-_CAFFE_BIAS = 0.1
+_CAFFE_BIAS = 0.1  # where the paper's biases start at 1
 _CIFAR_SWITCHES = ("kind", "input", "activation", "without")
 
 
 def wiring(switches: Switches) -> Wiring:
-    """The table of the network that the switches describe; InputError when they contradict each other."""
+    """The table of the network that the switches describe. Raises InputError if they contradict each other."""
     if switches.kind.startswith("cifar10"):
         _require_defaults(switches, _CIFAR_SWITCHES)
         if switches.input not in ("margin", "crop24"):
-            raise InputError(f"network.input = {switches.input!r}: {switches.kind} reads 32 px, or 'crop24'")
+            raise InputError(f"network.input = {switches.input!r}: {switches.kind} supports only 'margin' and 'crop24'")
         table = cifar10(switches)
     elif switches.kind == "owt":
         _require_defaults(switches, ("kind", "activation", "without"))
         table = one_weird_trick(switches)
     elif switches.input == "crop24":
-        raise InputError("network.input = 'crop24' belongs to the CIFAR-10 networks; choose margin, valid227 or pad2")
+        raise InputError("network.input = 'crop24' is for the CIFAR-10 networks; choose margin, valid227 or pad2")
     else:
         table = alexnet(switches)
     return without(table, switches.without)
@@ -46,14 +45,14 @@ def alexnet(switches: Switches) -> Wiring:
     act = Activation(kind=switches.activation)
     norm, order_1 = _norm(switches), switches.norm_order == "original"
     pool = Pool(size=3) if switches.pooling == "3/2" else Pool(size=2)
-    small = switches.pooling == "2/2"  # its paddings keep conv5's output at 6x6 (layers-147.cfg)
+    small = switches.pooling == "2/2"  # smaller paddings keep conv5's output at 6x6 (layers-147.cfg)
     map_norm = (MapNorm(size=5, alpha=0.001 / 25),) if switches.map_norm and norm else ()
     drop = () if switches.dropout == "off" else (Dropout(kind=switches.dropout),)
     c1, c2, c3, c4, c5 = (48, 128, 192, 192, 256) if switches.kind == "one-gpu" else (96, 256, 384, 384, 256)
-    # The paper does not say how the sixth convolution starts; the released code as the other late ones.
+    # The paper does not specify the initialization of conv6; the released code initializes it like the other late ones.
     sixth = Conv(name="conv6", filters=256, kernel=3, pad=1, reads="both columns", then=(act,),
                  bias=0.0 if switches.init == "paper" else 1.0)  # fmt: skip
-    # fc1a and fc1b of layers-146-2011.cfg: beside each other, one on each GPU, both reading all of fc7.
+    # fc1a and fc1b of layers-146-2011.cfg: side by side, one on each GPU, both reading all of fc7.
     linear = Linear(name="linear", units=2048, reads="both columns")
 
     layers: tuple[Layer, ...] = (
@@ -97,7 +96,7 @@ def one_weird_trick(switches: Switches) -> Wiring:
 
 
 def cifar10(switches: Switches) -> Wiring:
-    """The CIFAR-10 networks of cuda-convnet by their test error: 19, 18, 13 and 11 % (`layers-*.cfg`)."""
+    """The CIFAR-10 networks of cuda-convnet, named by their test error: 19, 18, 13 and 11 % (`layers-*.cfg`)."""
     kind: Kind = switches.kind
     act, largest, mean = Activation(kind=switches.activation), Pool(kind="max"), Pool(kind="average")
     own: Reads = "own column"
@@ -128,13 +127,13 @@ def cifar10(switches: Switches) -> Wiring:
 
 
 def without(table: Wiring, names: tuple[str, ...]) -> Wiring:
-    """The table less the named layers, as `Switches.without` describes; InputError for one that must stay."""
+    """Remove the named layers, as described in `Switches.without`. Raises InputError for one that cannot be removed."""
     layers = list(table.layers)
     for name in names:
         known = [layer.name for layer in layers]
         removable = known[:-1] if isinstance(layers[1], Conv) else known[1:-1]
         if name not in removable:
-            raise InputError(f"without = {name!r}: choose among {', '.join(removable)}; the last layer must stay")
+            raise InputError(f"network.without: {name!r} cannot be removed; choose from {', '.join(removable)}")
         at = known.index(name)
         removed = layers.pop(at)
         kept = tuple(step for step in removed.then if isinstance(step, Norm | MapNorm | Pool))
@@ -150,11 +149,13 @@ def without(table: Wiring, names: tuple[str, ...]) -> Wiring:
 
 
 def _norm(switches: Switches) -> tuple[Norm, ...]:
-    # Section 3.3 prints a plain sum; the released code and Caffe divide alpha by the window, and Caffe has k = 1.
+    # Section 3.3 prints a plain sum; the released code and Caffe divide alpha by the window size, and Caffe has k = 1.
     if switches.norm == "none":
         return ()
     alpha = 1e-4 if switches.norm == "paper" else 1e-4 / 5
-    scope: NormScope = switches.norm_scope if switches.kind == "two-column" else "column"  # one column is all there is
+    scope: NormScope = (
+        switches.norm_scope if switches.kind == "two-column" else "column"
+    )  # other networks have one column
     return (Norm(alpha=alpha, k=1.0 if switches.norm == "caffe" else 2.0, scope=scope),)
 
 
@@ -172,6 +173,6 @@ def _require_defaults(switches: Switches, allowed: tuple[str, ...]) -> None:
     changed = [item.name for item in fields(Switches) if getattr(switches, item.name) != getattr(default, item.name)]
     if refused := [name for name in changed if name not in allowed]:
         raise InputError(
-            f"network {switches.kind!r} has the switches {', '.join(allowed)} alone; remove {', '.join(refused)} from "
-            "[network]"
+            f"network {switches.kind!r} supports only the switches {', '.join(allowed)}; remove {', '.join(refused)} "
+            "from [network]"
         )

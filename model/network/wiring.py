@@ -1,8 +1,8 @@
-"""A network as a table that reads like the paper's figure; the modules are built from the table and nothing else.
+"""A network as a table that reads like the paper's figure; the modules are built only from this table.
 
-An entry is one layer with weights: what it reads (its own column or both) and which operations follow it, in order.
-Sizes, parameter counts and the traffic between columns are computed from the table, so they cannot differ from the
-network. The tables themselves are in `tables`.
+Each entry is a layer with weights: what it reads (its own column or both) and which operations follow it, in order.
+Sizes, parameter counts and the traffic between columns are also computed from the table, so they cannot disagree with
+the network. The tables themselves are in `tables`.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Activation:
     """A nonlinearity, applied to every output."""
 
     kind: ActivationKind = "relu"
-    """The paper's ReLU, or one of those it compares: tanh, |tanh|, the logistic function (section 3.1)."""
+    """The paper's ReLU, or one that section 3.1 compares it with: tanh, |tanh| or the logistic function."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,13 +31,13 @@ class Norm:
     size: int = 5
     """Maps in a window; odd."""
     alpha: float = 1e-4
-    """Factor on the sum itself, as the paper prints it; torch and Caffe divide theirs by `size` first."""
+    """Factor on the sum, as printed in the paper; torch and Caffe divide theirs by `size`."""
     beta: float = 0.75
     """The exponent."""
     k: float = 2.0
     """The constant."""
     scope: NormScope = "column"
-    """Windows within one column, or across all maps of the layer."""
+    """Whether windows stay within one column or extend across all maps of the layer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,10 +54,10 @@ class MapNorm:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pool:
-    """Pooling over `size` x `size` windows, their count rounded up; an average divides by the clipped window."""
+    """Pooling over `size` x `size` windows; their count is rounded up, and averages divide by the clipped window."""
 
     kind: Literal["max", "average"] = "max"
-    """What is taken of a window."""
+    """The reduction over a window."""
     size: int = 3
     """Side of the window in px."""
     stride: int = 2
@@ -66,10 +66,10 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dropout:
-    """Outputs set to zero at random while training (paper, section 4.2)."""
+    """Outputs are set to zero at random in training (paper, section 4.2)."""
 
     kind: Literal["mask", "inverted"] = "mask"
-    """`mask`: multiplied by 1 - rate when evaluating, as in the paper; `inverted`: divided by it when training."""
+    """`mask`: multiplied by 1 - rate in evaluation, as in the paper; `inverted`: divided by 1 - rate in training."""
     rate: float = 0.5
     """Probability of a zero."""
 
@@ -82,15 +82,15 @@ class _Layer:
     name: str
     """Parameters are called NAME.weight and NAME.bias."""
     reads: Reads
-    """Whose outputs of the layer before it sees."""
+    """What the layer reads: the image, or the previous layer's outputs in its own column or in both."""
     then: tuple[Operation, ...] = ()
-    """What follows, in order."""
+    """The operations that follow, in order."""
     std: float = 0.01
     """Standard deviation of the initial weights, whose mean is 0."""
     bias: float = 0.0
     """Initial value of the biases."""
     decay: float = 0.0005
-    """Weight decay, unless the recipe names another."""
+    """Weight decay, unless the recipe sets another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +109,7 @@ class Conv(_Layer):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocallyConnected(_Layer):
-    """Like a convolution of stride 1, but with weights of its own at every position."""
+    """Like a convolution of stride 1, but with separate weights at every position."""
 
     filters: int
     """Output maps of both columns together."""
@@ -135,18 +135,18 @@ class Wiring:
     """A whole network."""
 
     layers: tuple[Layer, ...]
-    """In order, from the image to the classes."""
+    """The layers in order, from the image to the classes."""
     columns: int = 1
-    """Into how many equal columns the maps are divided."""
+    """Number of equal columns into which the maps are divided."""
     input_px: int = 224
     """Side of the image in px."""
     margin_px: int = 0
-    """Rows and columns of zeros added below and to the right of it."""
+    """Rows and columns of zeros added at the bottom and right of the image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Size:
-    """What one layer computes, columns together."""
+    """The size of one layer, all columns together."""
 
     name: str
     """The layer's name."""
@@ -157,15 +157,15 @@ class Size:
     pooled_px: int
     """The same after pooling."""
     inputs: int
-    """Numbers that one output reads."""
+    """Inputs of one output."""
     weights: int
     """Parameters without the biases."""
     biases: int
     """Bias parameters."""
     multiply_adds: int
-    """Of one image, forward."""
+    """Multiply-adds per image, in the forward pass."""
     crossing: int
-    """Numbers per image that cross between the columns to feed this layer, both directions together."""
+    """Activations per image sent between the columns to feed this layer, both directions together."""
 
     @property
     def neurons(self) -> int:
@@ -176,8 +176,7 @@ class Size:
 def sizes(wiring: Wiring, num_classes: int) -> list[Size]:
     """The size of every layer.
 
-    Raises InputError naming the layer where the image has become too small or the maps cannot be divided among the
-    columns.
+    Raises InputError naming a layer whose input is too small or whose outputs cannot be divided among the columns.
     """
     result = []
     maps, px = 3, wiring.input_px + wiring.margin_px
@@ -194,7 +193,7 @@ def sizes(wiring: Wiring, num_classes: int) -> list[Size]:
             out_px = (px + 2 * layer.pad - layer.kernel) // stride + 1
             inputs = read_maps * layer.kernel**2
             if out_px < 1:
-                raise InputError(f"{layer.name}: its {layer.kernel} px windows do not fit an input of {px} px")
+                raise InputError(f"{layer.name}: its kernels of {layer.kernel} px do not fit an input of {px} px")
         positions = out_px**2
         copies = positions if isinstance(layer, LocallyConnected) else 1
         pooled_px = out_px

@@ -1,1 +1,1 @@
-"""The processes of a run: which columns and replicas each holds, how they start, how they stop."""
+"""The processes of a run: which columns and replicas each holds, and how they start and stop."""

@@ -1,4 +1,4 @@
-"""Starts the processes of one machine and ends them together; torchrun does the same for several machines."""
+"""Start the processes of a run on one machine and end them together; torchrun does the same for several machines."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ from ...prep.workers.parent import end_with_parent
 from .stopping import heard_signals
 
 NOTICE_S = 5.0  # for a process to notice that another has ended
-GRACE_S = 15.0  # for a process that was told to end
+GRACE_S = 15.0  # for a process to exit after SIGTERM
 
 
 def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
-    """Run `python -m module arguments` in `num_processes` processes that find each other; the exit status.
+    """Run `python -m module arguments` in `num_processes` connected processes and return the exit status.
 
-    SIGTERM, SIGHUP and Ctrl-C are passed on; when this process is killed, the others are sent SIGTERM. Raises
-    ConnectionError naming the process when one ends badly; the others are ended first.
+    SIGTERM, SIGHUP and Ctrl-C are forwarded; if this process is killed, the others receive SIGTERM. If a process fails,
+    the others are ended and its exit status is returned; if a signal killed it, ConnectionError names it.
     """
     environment = {
         **os.environ,
@@ -32,17 +32,17 @@ def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
     }
-    # Processes that all use all cores wait for each other: half the speed on two cores, measured.
+    # Processes that each use all cores wait for each other: measured at half the speed on two cores.
     environment.setdefault("OMP_NUM_THREADS", str(max(num_cores() // num_processes, 1)))
     processes: list[subprocess.Popen[bytes]] = []
     with ExitStack() as files:
-        # The first process speaks for all. What another says is shown when it was the first to fail.
+        # Only the first process writes to stderr. The stderr of another one is shown if it was the first to fail.
         words = [None, *(files.enter_context(tempfile.TemporaryFile()) for _ in range(1, num_processes))]
         try:
             for rank in range(num_processes):
                 own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
                 command = [sys.executable, "-m", module, *arguments]
-                # A session of their own: Ctrl-C reaches this process alone, which passes it on.
+                # Each in its own session, so that Ctrl-C reaches only this process, which forwards it.
                 processes.append(
                     subprocess.Popen(
                         command,
@@ -64,14 +64,14 @@ def launch(module: str, arguments: Sequence[str], num_processes: int) -> int:
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Wait until all have ended, or the first has failed: its number, else None."""
+    """Wait until all have ended or the first has failed; return the rank of the failed one, or None."""
     while True:
         codes = [process.poll() for process in processes]
         for rank, code in enumerate(codes):
             if code is not None and code < 0:
                 raise ConnectionError(
-                    f"process {rank} of {len(processes)} was ended by {signal.Signals(-code).name}; the others were "
-                    "stopped too, and the same command continues from the last checkpoint"
+                    f"process {rank} of {len(processes)} was killed by {signal.Signals(-code).name}; the others were "
+                    "stopped too; run the same command again to continue from the last checkpoint"
                 )
             if code:
                 return rank
@@ -96,7 +96,7 @@ def _passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Let all end by themselves, which they do when they miss another; make those end that do not."""
+    """Wait for all to exit on their own, as they do when they lose another; end those that do not."""
     for seconds, make_end in ((NOTICE_S, subprocess.Popen.terminate), (GRACE_S, subprocess.Popen.kill)):
         deadline = time.monotonic() + seconds
         while any(process.poll() is None for process in processes) and time.monotonic() < deadline:

@@ -1,8 +1,8 @@
-"""How many processes train one network, and what each of them holds, reads and adds up.
+"""How many processes train one network, and what each of them holds, reads and reduces.
 
-A replica is a whole network in one process, or in one process per column. Replicas see different local batches and add
-up their gradients; the processes of one replica see the same images. Each decodes all of them: decoding 32 more images
-takes 20 ms of a core, and exchanging them over a machine's own network took 200 ms.
+A replica is a whole network in one process, or in one process per column. Replicas see different local batches and sum
+their gradients; the processes of one replica see the same images. Each of these decodes all of them: decoding 32 more
+images takes one core 20 ms, while exchanging them over the loopback network took 200 ms.
 """
 
 import json
@@ -27,11 +27,12 @@ from .torchrun import end_torchrun_later
 
 TIMEOUT_VARIABLE = "ALEXKIT_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 600.0  # longer than any checkpoint takes to write
-# gloo raises plain RuntimeErrors, which name its source files or say one of these.
+# gloo raises plain RuntimeErrors whose messages name its source files or contain one of these.
 GLOO_WORDS = ("gloo", "Application timeout", "Connection closed by peer")
-# What NCCL says when another process, or the way to it, is lost; else this one's call or its card failed.
+# Words in NCCL's messages when another process or the connection to it is lost; otherwise this process's own call or
+# GPU failed.
 LOST_WORDS = ("remote", "timeout", "timed out", "connection", "peer", "socket", "abort")
-ROLL_CALL_S = 3.0  # for all who have lost somebody to say that they are still there
+ROLL_CALL_S = 3.0  # for all processes that lost another to report that they are alive
 
 
 Request = Literal["save", "stop"]
@@ -39,10 +40,10 @@ REQUESTS: tuple[Request, ...] = get_args(Request)
 
 
 class Layout:
-    """One process with all columns: nothing to add up.
+    """One process with all columns: nothing to reduce.
 
-    Any process may `request` that all of them save or stop together. Requests travel with the next `add`, so they cost
-    no communication of their own.
+    Any process may `request` that all of them save or stop together. Requests are sent with the next `add`, so they
+    need no communication of their own.
     """
 
     rank = 0
@@ -56,26 +57,26 @@ class Layout:
         self._agreed: set[Request] = set()
 
     def request(self, what: Request) -> None:
-        """Ask all processes to save, or to save and stop, after the step under way."""
+        """Ask all processes to save, or to save and stop, after the current step."""
         self._asked.add(what)
 
     def agreed_requests(self) -> set[Request]:
-        """What any process had asked for at the last `add`, the same in all of them; each is returned once."""
+        """The requests of any process up to the last `add`, the same in all processes; each is returned only once."""
         agreed, self._agreed = self._agreed, set()
         return agreed
 
     def add_gradients(self, network: nn.Module) -> None:
-        """Replace every gradient by its sum over the replicas."""
+        """Replace every gradient with its sum over the replicas."""
 
     def add(self, numbers: Sequence[float]) -> list[float]:
-        """Sums of plain numbers over all processes, the same in all of them."""
+        """Sum plain numbers over all processes; the result is the same in all of them."""
         asked, self._asked = self._asked, set()
         *sums, save, stop = self._all_reduce([*numbers, *(float(what in asked) for what in REQUESTS)])
         self._agreed |= {what for what, count in zip(REQUESTS, (save, stop), strict=True) if count}
         return sums
 
     def add_on_device(self, numbers: Tensor) -> tuple[list[float], list[float]]:
-        """`add` of float64 numbers (N,) on this process's device, and its own ones beside: read by the host at once."""
+        """Like `add`, of float64 numbers (N,) on this process's device; also returns its own, in the same host read."""
         asked, self._asked = self._asked, set()
         flags = [float(what in asked) for what in REQUESTS]
         (*sums, save, stop), own = self._all_reduce_on_device(numbers, flags)
@@ -90,26 +91,27 @@ class Layout:
         return [*own, *more], own
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have reached this point."""
 
     def whole(self, tensors: Iterable[tuple[str, Tensor]], sizes: dict[str, int]) -> dict[str, Tensor]:
-        """Whole tensors by name, from the slices held in the processes; `sizes` are the whole first dimensions."""
+        """Unsharded tensors by name, gathered from the processes' slices; `sizes` are their first dimensions."""
         return {name: self.columns.whole(x.detach(), sizes[name]) for name, x in tensors}
 
     @contextmanager
     def contact(self) -> Iterator[None]:
-        """Turns a lost process into a ConnectionError that says so."""
+        """Turn the loss of a process into a ConnectionError; a single process has none to lose."""
         yield
 
     def close(self) -> None:
-        """Leave the group of processes."""
+        """Leave the process group."""
 
 
 class ProcessLayout(Layout):
-    """This process is one of several, started by torchrun or by `launch`; it joins the others here.
+    """This process as one of several, started by torchrun or by `launch`; the constructor joins the others.
 
-    `processes_per_replica` processes hold one network: 1 or one per column. Raises InputError when the processes cannot
-    be divided so, or when one of them was started with other `facts`; ConnectionError when one does not come.
+    Each network is held by `processes_per_replica` processes: 1, or one per column. Raises InputError if the processes
+    do not divide into such groups or if one was started with other `facts`, and ConnectionError if one does not join in
+    time.
     """
 
     def __init__(
@@ -130,12 +132,12 @@ class ProcessLayout(Layout):
                 require_own_cards(self.store, rank, world, card, str(device))
         except dist.DistError:
             raise ConnectionError(
-                f"process {self.rank} of {world} has not met the others within {seconds:.0f} s; start all of them, "
-                "with the same MASTER_ADDR and MASTER_PORT"
+                f"process {self.rank} of {world} could not connect to the others within {seconds:.0f} s; start all of "
+                "them, with the same MASTER_ADDR and MASTER_PORT"
             ) from None
         dist.init_process_group(backend, store=self.store, rank=rank, world_size=world, timeout=timeout)
         grid = torch.arange(world).view(-1, processes_per_replica)
-        # Not init_device_mesh: its groups wait for thirty minutes, whatever the timeout of the processes.
+        # Not init_device_mesh: its groups have a timeout of thirty minutes, whatever that of the process group.
         groups = [_own_group(members, timeout) for members in (grid.T, grid)]
         mesh = DeviceMesh.from_group(groups, device.type, mesh=grid, mesh_dim_names=("replica", "column"))
         self.processes_per_replica = processes_per_replica
@@ -168,14 +170,14 @@ class ProcessLayout(Layout):
         return result[: len(total)], result[len(total) :]
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have reached this point."""
         self._all_reduce([0.0])
 
     @contextmanager
     def contact(self) -> Iterator[None]:
-        """Turns a process that died, failed or did not answer in time into a ConnectionError that names it.
+        """Raise ConnectionError naming the processes that died, failed or did not answer in time.
 
-        Where that is not what went wrong, it is a ConnectionError with NCCL's own words.
+        Other failures of NCCL raise ConnectionError with NCCL's own message.
         """
         try:
             yield
@@ -194,17 +196,17 @@ class ProcessLayout(Layout):
                 raise ConnectionError(f"{here}: {words}") from error
             if not silent:
                 raise ConnectionError(
-                    f"{here} lost the others, although all of them answer: {words}; the same command continues from "
-                    "the last checkpoint"
+                    f"{here} lost the connection to the others, although all of them are alive: {words}; run the same "
+                    "command again to continue from the last checkpoint"
                 ) from error
             lost = ", ".join(f"process {rank}" for rank in silent)
             raise ConnectionError(
-                f"{here} lost {lost}, which ended, failed or did not answer in time; the same command continues from "
-                "the last checkpoint"
+                f"{here} lost {lost}, which ended, failed or did not answer in time; run the same command again to "
+                "continue from the last checkpoint"
             ) from error
 
     def _silent(self) -> list[int]:
-        """The processes that do not answer when all who have lost somebody call out their numbers."""
+        """The ranks that do not answer when every process that lost another reports its own rank."""
         silent = [rank for rank in range(dist.get_world_size()) if rank != self.rank]
 
         def call_out() -> None:
@@ -216,29 +218,29 @@ class ProcessLayout(Layout):
                     time.sleep(0.1)
                     silent = [rank for rank in silent if not self.store.check([f"still-there-{rank}"])]
             except RuntimeError:
-                # The numbers are kept by process 0. It is the lost one, unless it has answered and then left.
+                # Process 0 hosts the store, so it is the lost one, unless it answered and then left.
                 silent = [0] if 0 in silent else silent
 
-        # A process 0 that stands still answers nothing, and the store has no timeout for that: ask in a thread.
+        # If process 0 hangs, the store does not answer and has no timeout for that, so ask in a thread.
         thread = threading.Thread(target=call_out, daemon=True)
         thread.start()
         thread.join(ROLL_CALL_S + 2.0)
         return [0] if thread.is_alive() and self.rank else silent
 
     def close(self) -> None:
-        """Leave the group of processes."""
+        """Leave the process group."""
         dist.destroy_process_group()
 
 
 def _own_group(members: Tensor, timeout: timedelta) -> dist.ProcessGroup:
-    """The group of this process when the world is divided into the rows of `members`; all must call."""
+    """This process's group when the world is divided into the rows of `members`; all processes must call this."""
     own, _ = dist.new_subgroups_by_enumeration(members.tolist(), timeout=timeout)  # type: ignore[no-untyped-call]
     assert isinstance(own, dist.ProcessGroup)
     return own
 
 
 def check_processes(world: int, processes_per_replica: int, num_columns: int) -> None:
-    """Raise InputError when `world` processes cannot be divided into networks, or columns not among processes."""
+    """Raise InputError if `world` processes do not divide into networks, or the columns not among the processes."""
     if processes_per_replica not in (1, num_columns):
         raise InputError(
             f"--columns {processes_per_replica}: this network has {num_columns} column{'s' * (num_columns > 1)}; use "
@@ -252,7 +254,7 @@ def check_processes(world: int, processes_per_replica: int, num_columns: int) ->
 
 
 def require_same(store: Any, rank: int, world: int, facts: Mapping[str, str]) -> None:
-    """Raise InputError in all processes when one has other facts, naming the first key that differs and both values."""
+    """Raise InputError in all processes if one has other facts, naming the first key that differs and both values."""
     store.set(f"facts-{rank}", json.dumps(dict(facts)))
     first: dict[str, str] = json.loads(store.get("facts-0"))
     for other in range(1, world):
@@ -267,24 +269,24 @@ def require_same(store: Any, rank: int, world: int, facts: Mapping[str, str]) ->
 
 
 def require_own_cards(store: Any, rank: int, world: int, card: str, device: str) -> None:
-    """Raise InputError in all processes when two share a GPU: `card` is its UUID, `device` its name in this process."""
+    """Raise InputError in all processes if two share a GPU. `card` is its UUID, `device` its name in this process."""
     store.set(f"card-{rank}", json.dumps([card, device]))
     owners: dict[str, int] = {}
     for other in range(world):
         card, device = json.loads(store.get(f"card-{other}"))
         if (owner := owners.setdefault(card, other)) != other:
             raise InputError(
-                f"processes {owner} and {other} are both on {device} (GPU {card}); leave out --device: each process "
-                "takes its own card, and start no more processes than there are cards"
+                f"processes {owner} and {other} are both on {device} (GPU {card}); omit --device, so that each process "
+                "takes its own GPU, and start no more processes than there are GPUs"
             )
 
 
 def make_layout(
     num_columns: int, processes_per_replica: int, device: torch.device, facts: Mapping[str, str] | None = None
 ) -> Layout:
-    """The layout of this process: by the environment of torchrun where there is one, else a single process.
+    """The layout of this process, from torchrun's environment variables if they are set, otherwise a single process.
 
-    `facts` are what all processes must have alike; see `require_same`.
+    `facts` must be the same in all processes; see `require_same`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         check_processes(1, processes_per_replica, num_columns)

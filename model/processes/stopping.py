@@ -1,4 +1,4 @@
-"""Signals as requests that are heard between steps: save, then end."""
+"""Handle signals as requests that are checked between steps: save, then exit."""
 
 import logging
 import os
@@ -12,28 +12,28 @@ from types import FrameType
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Schedulers send a signal to every process, and launchers pass theirs on: copies of one request arrive one by one.
+# Schedulers signal every process, and launchers forward the signals they get, so one request may arrive several times.
 ONE_REQUEST_S = 5.0
 
 
 class StopRequest:
-    """Whether this process shall save and end: a signal has asked for it, or the process that started it is gone."""
+    """Whether this process should save and exit: because of a signal, or because its parent process is gone."""
 
     def __init__(self) -> None:
         self._asked_at: float | None = None
-        # torchrun and `launch` say so; a process that a shell started may outlive it.
+        # Only under torchrun or `launch`, which set WORLD_SIZE; a process started by a shell may outlive the shell.
         self._parent = os.getppid() if "WORLD_SIZE" in os.environ else None
 
     def is_set(self) -> bool:
-        """Whether to end."""
+        """Whether to save and exit."""
         return self._asked_at is not None or (self._parent is not None and os.getppid() != self._parent)
 
     def hear(self, number: int, frame: FrameType | None = None) -> None:
-        """Take a signal; KeyboardInterrupt for a second request, later than copies of the first one come."""
+        """Handle a signal. Raises KeyboardInterrupt for a second request, one that arrives too late to be a copy."""
         if self._asked_at is None:
             self._asked_at = time.monotonic()
             logger.warning(
-                "stopping after this step and saving; Ctrl-C again after %.0f s ends at once, without saving",
+                "stopping after this step and saving; press Ctrl-C again after %.0f s to exit at once, without saving",
                 ONE_REQUEST_S,
             )
         elif time.monotonic() - self._asked_at > ONE_REQUEST_S:
@@ -41,9 +41,9 @@ class StopRequest:
 
 
 def heard_signals() -> list[signal.Signals]:
-    """The signals to hear: all, but SIGHUP where it is ignored, as under nohup.
+    """The signals to handle: all of them, except SIGHUP if it is ignored, as under nohup.
 
-    Shells that start a command in the background ignore SIGINT for it, which nobody means for training.
+    SIGINT is handled even if it is ignored: shells ignore it for background commands, which is not meant for training.
     """
     hangup_is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in SIGNALS if number != signal.SIGHUP or not hangup_is_ignored]
@@ -51,13 +51,13 @@ def heard_signals() -> list[signal.Signals]:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """A request that SIGTERM, SIGHUP or Ctrl-C sets, so that a step is never cut in two.
+    """Make SIGTERM, SIGHUP and Ctrl-C set a request, so that no step is interrupted.
 
-    SIGHUP stays ignored where it was, as under nohup.
+    SIGHUP stays ignored if it was, as under nohup.
     """
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may catch signals
+        yield stop  # only the main thread may handle signals
         return
     before = {number: signal.signal(number, stop.hear) for number in heard_signals()}
     try:

@@ -1,8 +1,8 @@
-"""Ends a torchrun that would wait forever for a host that cannot be reached any more.
+"""End a torchrun that would wait forever for a host that is no longer reachable.
 
-torchrun asks the store of the first host again and again. When the network to it breaks, PyTorch's `TCPStore` gives up
-a question after its time, but then waits without a limit for the answer to "give up". So a process that has lost the
-others, and says so, leaves a watcher behind that ends its torchrun if that has not ended by itself.
+torchrun polls the store on the first host. When the connection breaks, PyTorch's `TCPStore` cancels a request after its
+timeout, but then waits without limit for the answer to the cancellation. So a process that has lost the others starts a
+watcher, which kills its torchrun if that has not exited on its own.
 """
 
 import os
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-GRACE_S = 20.0  # for torchrun to see that its process ended, and to end the others of its host
+GRACE_S = 20.0  # for torchrun to notice that its process exited and to end the others on its host
 
 _WATCHER = """
 import os, pathlib, signal, sys, time
@@ -25,12 +25,12 @@ except OSError:
 
 
 def end_torchrun_later(grace_s: float = GRACE_S) -> None:
-    """Have the torchrun that started this process, if one did, ended in `grace_s` seconds unless it has by then."""
+    """Kill the torchrun that started this process, if any, in `grace_s` seconds unless it has exited by then."""
     if "TORCHELASTIC_RUN_ID" not in os.environ or not Path("/proc/self/stat").exists():
         return
     parent = os.getppid()
     try:
-        # The process's start time tells it from a later one of the same number.
+        # The start time distinguishes the process from a later one with the same pid.
         born = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return

@@ -1,1 +1,1 @@
-"""What lies in a run folder: recipe, configuration, checkpoints, log."""
+"""The contents of a run folder: recipe, configuration, checkpoints, log."""

@@ -1,4 +1,4 @@
-"""What a recipe says about itself: the claim of the paper that it reproduces, and what that takes."""
+"""The description of a recipe: which claims of the paper it reproduces, and what it needs."""
 
 from pydantic.dataclasses import dataclass
 
@@ -7,19 +7,19 @@ from ..network.switches import CHECKED
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class About:
-    """The [about] of a recipe; nothing in it shapes the run."""
+    """The [about] section of a recipe; it does not affect the run."""
 
     title: str = ""
-    """What it trains, in a few words."""
+    """What the recipe trains, in a few words."""
     claims: tuple[str, ...] = ()
-    """Ids of the paper's claims that it serves, as docs/claims/index.md lists them."""
+    """Ids of the paper's claims that it helps to test, as listed in docs/claims/index.md."""
     data: str = ""
-    """Which data it needs."""
+    """The data it needs."""
     train_images: int = 0
-    """Images of its training set, from which its cost follows."""
+    """Number of training images, from which its cost is computed."""
     printed: str = ""
-    """The number to compare with, where it is printed or logged."""
+    """The published or logged result to compare with, if there is one."""
     source: str = ""
     """Where its settings are recorded."""
     departs: str = ""
-    """Where it departs from its source."""
+    """How it differs from its source."""

@@ -1,7 +1,7 @@
-"""Plain data to dataclasses that check themselves, with errors in a user's words.
+"""Convert plain data to self-checking dataclasses, with readable errors.
 
-pydantic checks types, bounds and choices and says where in the data something is wrong; here its findings become one
-sentence that names the key, what was found, what was expected, and for an unknown key the nearest known one.
+pydantic checks types, bounds and choices and locates errors in the data. This module turns its first error into one
+sentence that names the key, the value found and the value expected; for an unknown key, also the nearest known one.
 """
 
 import difflib
@@ -34,12 +34,13 @@ _BOUNDS = {
 
 
 def from_data(cls: type[T], data: Any, *, where: str) -> T:
-    """Build a checked dataclass from plain data, as TOML and JSON give it.
+    """Build a checked dataclass from plain data, as read from TOML or JSON.
 
-    Raises InputError naming `where`, the key, what was found and what was expected.
+    Raises InputError naming `where`, the key, the value found and the value expected.
     """
     try:
-        # By way of JSON: in it a list may be a tuple and a table a dataclass, while 1 is no text and true no number.
+        # Strict validation of JSON accepts a list as a tuple and a table as a dataclass, but not 1 as a string or true
+        # as a number.
         value: T = TypeAdapter(cls).validate_json(json.dumps(data))
     except ValidationError as error:
         raise InputError(f"{where}: {_words(cls, error)}") from None
@@ -49,28 +50,28 @@ def from_data(cls: type[T], data: Any, *, where: str) -> T:
 
 
 def to_data(value: Any) -> Any:
-    """The plain data of a checked dataclass; `from_data` is the inverse."""
+    """Convert a checked dataclass to plain data; `from_data` is the inverse."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number of a size that floats have."""
+    """Whether a JSON value is a finite number within the range of a float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def in_words(error: Exception) -> str:
-    """What is wrong in a file of ours, for a message; not in Python's own words."""
+    """Describe, for an error message, what is wrong with one of alexkit's files, without Python's wording."""
     if isinstance(error, KeyError):
-        return f"no {error.args[0]!r} in it"
+        return f"{error.args[0]!r} is missing"
     if isinstance(error, OverflowError):
-        return "a number in it is infinite or too large"
+        return "it contains a number that is infinite or too large"
     if isinstance(error, RecursionError):
-        return "it is nested too deep"
+        return "it is nested too deeply"
     return " ".join(str(error).split())[:300]
 
 
 def _words(cls: type, error: ValidationError) -> str:
-    """The first finding, in words; those of a union's alternatives are one finding."""
+    """The first error, in words; the errors of a union's alternatives count as one."""
     findings = error.errors(include_url=False)
     keys = [tuple(str(part) for part in finding["loc"] if _is_key(part)) for finding in findings]
     found, key = findings[0], ".".join(keys[0])
@@ -92,7 +93,7 @@ def _words(cls: type, error: ValidationError) -> str:
     if kind == "tuple_type":
         return f"{key} must be {_LIST}, got {value}"
     if kind in ("dataclass_type", "dict_type"):
-        return f"{key or 'all of it'} must be a table of keys, got {value}"
+        return f"{key or 'the whole'} must be a table of keys, got {value}"
     choices = [_expected(finding) for finding in alternatives]
     return f"{key} must be {' or '.join(choices)}, got {value}"
 
@@ -107,12 +108,12 @@ def _expected(finding: Any) -> str:
 
 
 def _is_key(part: str | int) -> bool:
-    """Whether a part of pydantic's location is a key of ours; positions in lists and the names of types are none."""
+    """Whether a part of pydantic's location is one of our keys, not a list position or a type name."""
     return isinstance(part, str) and "[" not in part and part not in ("float", "str", "int", "bool")
 
 
 def nearest(cls: type, key: Sequence[str]) -> str:
-    """The known key that was probably meant: the same word in another section, else the likeliest of its own."""
+    """The known key that was probably meant: the same name in another section, or else the closest in its own."""
     *sections, last = key
     for section, inner in _sections(cls).items():
         if last in (item.name for item in fields(inner)):
@@ -124,7 +125,7 @@ def nearest(cls: type, key: Sequence[str]) -> str:
 
 
 def _sections(cls: type) -> Mapping[str, Any]:
-    """The fields of a dataclass that are dataclasses themselves, or lists of them."""
+    """The fields of a dataclass that are themselves dataclasses or lists of them."""
     sections = {}
     for name, hint in get_type_hints(cls).items():
         inner = get_args(hint)[0] if get_origin(hint) is tuple else hint

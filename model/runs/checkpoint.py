@@ -1,8 +1,8 @@
-"""Checkpoints: folders of safetensors and JSON that appear whole or not at all. Nothing in them is ever executed.
+"""Checkpoints: folders of safetensors and JSON files, written atomically. Nothing in them is ever executed.
 
-`step-00000120/` holds `weights.safetensors` and `momentum.safetensors` (whole layers by the names of `network`) and
-`state.json`: the step, the run's progress, the loader's state, and the SHA-256 of all three. A checkpoint that does not
-match its hashes is passed over for the one before.
+`step-00000120/` holds `weights.safetensors` and `momentum.safetensors` (unsharded tensors, named as in `network`) and
+`state.json`: the step, the run's progress, the loader's state, and the SHA-256 of all three files. A checkpoint that
+does not match its hashes is skipped in favor of the previous one.
 """
 
 import hashlib
@@ -33,23 +33,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A checkpoint on the disk whose files have been seen to match their hashes."""
+    """A checkpoint on disk whose files match their hashes."""
 
     folder: Path
     step: int
     state: dict[str, Any]
 
     def weights(self) -> dict[str, Tensor]:
-        """Whole weights by name, float32 on the CPU."""
+        """Unsharded weights by name, float32 on the CPU."""
         return load_tensors(self.folder / WEIGHTS)
 
     def momentum(self) -> dict[str, Tensor]:
-        """Whole momentum buffers by name, float32 on the CPU."""
+        """Unsharded momentum buffers by name, float32 on the CPU."""
         return load_tensors(self.folder / MOMENTUM)
 
 
 class VersionError(InputError):
-    """A checkpoint that another version of alexkit wrote."""
+    """A checkpoint whose format version this alexkit does not read."""
 
 
 def save_checkpoint(
@@ -60,14 +60,14 @@ def save_checkpoint(
     state: Mapping[str, Any],
     keep: int | None = None,
 ) -> None:
-    """Write `folder/step-N`, then remove all but it, the one before and the one of step `keep`.
+    """Write `folder/step-N`, then remove all checkpoints except this one, the previous one and that of step `keep`.
 
-    Later ones are those of a future that is given up: they were damaged, so the run went on from an earlier one.
-    OSError names the file that could not be written, and leaves no half of a checkpoint.
+    Checkpoints of later steps are removed too: they were damaged, so the run was resumed from an earlier one. Raises
+    OSError naming a file that could not be written; no partial checkpoint is left behind.
     """
     final = folder / f"step-{step:08d}"
     partial = final.with_suffix(".partial")
-    for unfinished in folder.glob("step-*.partial"):  # of a run that was killed while it saved
+    for unfinished in folder.glob("step-*.partial"):  # left by a run that was killed while saving
         shutil.rmtree(unfinished)
     partial.mkdir(parents=True)
     try:
@@ -75,7 +75,7 @@ def save_checkpoint(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    shutil.rmtree(final, ignore_errors=True)  # a damaged one of the same step
+    shutil.rmtree(final, ignore_errors=True)  # a damaged checkpoint of the same step
     partial.replace(final)
     sync_folder(folder)
     there = checkpoint_folders(folder)
@@ -99,10 +99,10 @@ def _write(
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose hashes match, None when there is none; damaged ones are named in a warning.
+    """The newest checkpoint whose hashes match, or None if there are no checkpoints; damaged ones are logged.
 
-    Raises InputError when all are damaged and VersionError for one of another version, so that such a run is not begun
-    anew over its checkpoints.
+    Raises InputError when all are damaged, and VersionError for one of another version, so that such a run is not
+    restarted from scratch over its checkpoints.
     """
     candidates = checkpoint_folders(folder)
     for candidate in reversed(candidates):
@@ -111,11 +111,11 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
         except VersionError:
             raise
         except (OSError, ValueError) as error:
-            log.warning("%s; passing over this checkpoint for the one before", error)
+            log.warning("%s; skipping this checkpoint and trying the previous one", error)
     if candidates:
         raise InputError(
             f"{folder}: all checkpoints are damaged ({', '.join(path.name for path in candidates)}); restore one, or "
-            "begin anew with 'alextrain --restart'"
+            "start over with 'alextrain --restart'"
         )
     return None
 
@@ -123,11 +123,11 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Check one checkpoint's hashes and read its state.
 
-    InputError names the file that does not match, VersionError the version found and expected.
+    Raises InputError naming the file that does not match, or VersionError naming the version found and expected.
     """
     path = folder / STATE
     if path.stat().st_size > MAX_STATE_BYTES:
-        raise InputError(f"{path}: larger than {MAX_STATE_BYTES} bytes; this is no checkpoint of ours")
+        raise InputError(f"{path}: larger than {MAX_STATE_BYTES} bytes, so it was not written by alexkit")
     try:
         state = json.loads(path.read_bytes())
         version, step, hashes = state["version"], int(state["step"]), dict(state.pop("sha256"))
@@ -135,19 +135,19 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise InputError(f"{path}: damaged ({in_words(error)})") from None
     if version != STATE_VERSION:
         raise VersionError(
-            f"{path}: version {version!r:.80}, this alexkit reads {STATE_VERSION}; continue with the one that "
-            "wrote it, or train under another --name"
+            f"{path}: version {version!r:.80}, but this alexkit reads version {STATE_VERSION}; continue with the "
+            "alexkit that wrote it, or train under another --name"
         )
     if hashes.get(STATE) != _sha256_of_state(state):
-        raise InputError(f"{path}: damaged, its content does not have the SHA-256 it names")
+        raise InputError(f"{path}: damaged; its content does not match the SHA-256 stored in it")
     for name in (WEIGHTS, MOMENTUM):
         if _sha256(folder / name) != hashes.get(name):
-            raise InputError(f"{folder / name}: its SHA-256 is not the one in {STATE}")
+            raise InputError(f"{folder / name}: damaged; its SHA-256 is not the one stored in {STATE}")
     return Checkpoint(folder=folder, step=step, state=state)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file; InputError names the file when it is anything else."""
+    """Load all tensors of a safetensors file. Raises InputError naming the file if it is anything else."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -162,7 +162,7 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     from safetensors.torch import save_file
 
     path.touch()
-    mode = path.stat().st_mode  # as the umask has it; save_file gives 0600
+    mode = path.stat().st_mode  # follows the umask; save_file would set 0600
     try:
         save_file({name: x.detach().cpu().contiguous() for name, x in tensors.items()}, path)
     except SafetensorError as error:
@@ -186,11 +186,11 @@ def _sha256(path: Path) -> str:
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
-    """What lies in `folder` as checkpoints, whole or damaged, oldest first."""
+    """The checkpoint folders in `folder`, intact or damaged, oldest first."""
     paths = (path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir())
     return sorted(paths, key=step_of)
 
 
 def step_of(folder: Path) -> int:
-    """The finished steps of a checkpoint, by its folder's name."""
+    """The number of finished steps, from the name of a checkpoint's folder."""
     return int(folder.name.removeprefix("step-"))

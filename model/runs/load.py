@@ -1,7 +1,7 @@
-"""Recipes by name or from files, with single keys overridden.
+"""Load recipes by name or from files, and override single keys.
 
-A file names only what departs from the defaults, or from the recipe that it names as its `base`; `KEY.NAME=VALUE`
-overrides come last.
+A file lists only the keys that differ from the defaults, or from the recipe named as its `base`; `SECTION.KEY=VALUE`
+overrides are applied last.
 """
 
 import tomllib
@@ -18,10 +18,10 @@ __all__ = ["built_in_recipes", "change_recipe", "load_about", "load_base", "load
 
 
 def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A built-in recipe by name, a TOML file, or a run's `config.json`, with overrides `section.key=value` applied.
+    """Load a built-in recipe by name, a TOML file or a run's `config.json`, and apply overrides `section.key=value`.
 
-    Of a run it is the recipe with all that was changed by hand on the way; `load_start` says when. Raises InputError
-    when there is no such recipe, the file is not TOML or JSON, or a key or value is wrong.
+    For a run, this is the recipe with all changes that were made by hand during training; `load_start` tells at which
+    steps. Raises InputError if there is no such recipe, the file is not TOML or JSON, or a key or value is wrong.
     """
     data = read_recipe(name_or_file)
     for override in overrides:
@@ -30,10 +30,10 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_start(name_or_file: str, overrides: Sequence[str] = ()) -> tuple[Recipe, tuple[RecipeChange, ...]]:
-    """The recipe that a run starts with, and what it changes at which step: what trains a run again.
+    """The recipe a run starts with and the changes at later steps: all that is needed to repeat the run.
 
-    Only a run's `config.json` has changes; those of a key that is overridden are left out. InputError as in
-    `load_recipe`.
+    Only a run's `config.json` has changes; changes to an overridden key are left out. Raises InputError as
+    `load_recipe` does.
     """
     data, history = read_start(name_or_file)
     for override in overrides:
@@ -45,14 +45,14 @@ def load_start(name_or_file: str, overrides: Sequence[str] = ()) -> tuple[Recipe
         left = {key: value for key, value in values.items() if key not in typed}
         changes += [RecipeChange(step=step, set=left)] if left else []
     made = with_changes(recipe.to_json(), [(change.step, change.set) for change in changes], where=name_or_file)
-    Recipe.from_json(made, where=name_or_file)  # which checks them
+    Recipe.from_json(made, where=name_or_file)  # checks the changes
     return recipe, tuple(changes)
 
 
 def load_base(name_or_file: str) -> Recipe:
-    """What a recipe departs from: its `base`, or the defaults. InputError as in `load_recipe`.
+    """The recipe that another one modifies: its `base`, or the defaults. Raises InputError as `load_recipe` does.
 
-    A run's `config.json` holds every key, so it departs from nothing and is its own base.
+    A run's `config.json` holds every key, so it is its own base.
     """
     if name_or_file.endswith(".json"):
         return load_start(name_or_file)[0]
@@ -61,12 +61,12 @@ def load_base(name_or_file: str) -> Recipe:
 
 
 def load_about(name_or_file: str) -> About:
-    """What a recipe says about itself in its [about]; empty where it says nothing. InputError as in `load_recipe`."""
+    """A recipe's [about] section, empty if it has none. Raises InputError as `load_recipe` does."""
     return from_data(About, read_table(name_or_file).get("about", {}), where=f"{name_or_file}: [about]")
 
 
 def change_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """`recipe` with overrides `section.key=value` applied; InputError when one is wrong."""
+    """Apply overrides `section.key=value` to `recipe`. Raises InputError if one is wrong."""
     data = recipe.to_json()
     for override in overrides:
         _override(data, override)
@@ -80,7 +80,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        value = text  # a bare word needs no quotes on a command line
+        value = text  # a bare word may be unquoted on the command line
     *sections, last = key.strip().split(".")
     for section in sections:
         data = data.setdefault(section, {})

@@ -1,7 +1,6 @@
-"""One owner per run folder: an exclusive lock that the system takes back when its owner ends, however it ends."""
+"""One owner per run folder: an exclusive lock, which the system releases however its owner exits."""
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...errors import InputError
-from ...prep.format.files import NO_LOCKS
+from ...prep.format.files import lock_where_possible
 
 LOCK = ".lock"
 
@@ -18,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class RunLock:
-    """The lock of `folder`, which is made if need be; InputError naming the owner when another process has it."""
+    """Lock `folder`, creating it if necessary. Raises InputError naming the owner if another process holds the lock."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / LOCK
@@ -35,7 +34,7 @@ class RunLock:
                 if os.fstat(self._file.fileno()).st_ino == self.path.stat().st_ino:
                     break
             except FileNotFoundError:
-                pass  # removed by an owner who ended in between
+                pass  # removed by an owner that exited in between
             self._file.close()
         try:
             self._sign()
@@ -51,15 +50,15 @@ class RunLock:
 
     def _take(self) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            has_locks = lock_where_possible(self._file.fileno(), self.path, wait=False)
         except BlockingIOError:
             raise InputError(
                 f"{self.folder}: {self._owner()} is training this run; wait for it, or choose another --name"
             ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            log.warning("%s: this file system has no locks; see to it that nobody else trains this run", self.folder)
+        if not has_locks:
+            log.warning(
+                "%s: this file system has no locks; make sure that no other process trains this run", self.folder
+            )
 
     def _owner(self) -> str:
         self._file.seek(0)
@@ -70,14 +69,14 @@ class RunLock:
             return "another process"
 
     def release(self) -> None:
-        """Give the lock back, and remove the folder where nothing else has come into it."""
+        """Release the lock, and remove the folders that were created for it if they are still empty."""
         if self._file.closed:
             return
         self.path.unlink(missing_ok=True)  # while it is still ours
-        with contextlib.suppress(OSError):  # what a full disk did not take is tried once more
+        with contextlib.suppress(OSError):  # close() retries a write that failed on a full disk
             self._file.close()
         for folder in self._made:
             try:
                 folder.rmdir()
-            except OSError:  # something is in it
+            except OSError:  # not empty
                 break

@@ -1,4 +1,4 @@
-"""What a run writes about itself: one JSON line per interval and per epoch, and the same numbers for its writers."""
+"""The log of a run: one JSON line per interval and per epoch; the same numbers go to its writers."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from .checked import is_number
 from .run import DAMAGED_LOG, LOG
 from .writers import WriterName, Writers
 
-# What a line of each kind has at least, besides its kind.
+# The keys that a line of each kind must have, besides its kind.
 _KEYS = {
     "train": {"step", "loss", "top1_error", "rate"},
     "val": {"step", "loss", "top1_error"},
@@ -22,15 +22,16 @@ logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Appends to `log.jsonl` and tells the run's writers. Lines of a killed run after `step` are dropped first.
+    """Append to `log.jsonl` and pass the numbers to the run's writers.
 
-    Damaged lines are moved to `log.damaged`, with a warning: a log is a record, never needed to resume.
+    Lines that a killed run logged after `step` are dropped first. Damaged lines are moved to `log.damaged`, with a
+    warning: the log is a record, never needed to resume.
 
     Args:
-        folder: the run folder; without one nothing is written: the log of all processes but the first.
+        folder: the run folder; None, as in all processes but the first, writes nothing.
         step: finished steps.
-        writers: what `training.log` names.
-        config: the resolved recipe, which the writers show.
+        writers: the writers listed in `training.log`.
+        config: the resolved recipe, shown by the writers.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class RunLog:
             return
         path = folder / LOG
         if step and not path.exists():
-            logger.warning("%s: gone; it begins again after step %d", path, step)
+            logger.warning("%s: missing; starting a new log after step %d", path, step)
         sound, damaged = read_lines(path)
         if damaged:
             moved = path.with_name(DAMAGED_LOG)
@@ -60,7 +61,7 @@ class RunLog:
         self.file = path.open("a")
 
     def write(self, kind: str, step: int, **numbers: float) -> None:
-        """One line: `kind` is "train" (an interval of steps) or "val" (an epoch's validation)."""
+        """Write one line; `kind` is "train" (an interval of steps) or "val" (the validation of an epoch)."""
         if self.file is None:
             return
         try:
@@ -71,7 +72,7 @@ class RunLog:
         self.writers.scalars(kind, step, numbers)
 
     def image(self, name: str, step: int, path: Path) -> None:
-        """A PNG for the writers; in the run folder it is already."""
+        """Pass a PNG file, which is already in the run folder, to the writers."""
         if self.file is not None:
             self.writers.image(name, step, path)
 
@@ -87,12 +88,12 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All sound lines of a log; it is a record, so what is damaged is left out."""
+    """All intact lines of a log; damaged ones are left out, since the log is only a record."""
     return read_lines(path)[0]
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """The sound lines of a log, read, and the damaged ones as they are. A last line cut off by a kill is neither."""
+    """The intact lines of a log, parsed, and the damaged ones as bytes; an unfinished last line is in neither."""
     if not path.exists():
         return [], []
     *whole, _cut_off = path.read_bytes().split(b"\n")

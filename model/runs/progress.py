@@ -1,4 +1,4 @@
-"""How far a run has come and what it has seen: what a checkpoint keeps besides tensors and the loader's position."""
+"""The progress of a run: what a checkpoint stores besides tensors and the loader's position."""
 
 from dataclasses import field, replace
 from typing import Any
@@ -13,23 +13,23 @@ from .schedule import Plateau
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class IntervalSums:
-    """Sums over the steps since the last log line, so that a resumed run logs what one never stopped would."""
+    """Sums over the steps since the last log line, so that a resumed run logs the same as an uninterrupted one."""
 
     loss: float = 0.0
-    """Of the steps' mean losses."""
+    """Sum of the steps' mean losses."""
     gradient_norm: float = 0.0
-    """Of the steps' gradient norms."""
+    """Sum of the steps' gradient norms."""
     wrong: int = 0
     """Images whose first guess was wrong."""
     images: int = 0
     """Images seen."""
     steps: int = 0
-    """Steps made."""
+    """Steps summed over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Validation:
-    """What a validation found."""
+    """The result of a validation."""
 
     images: int
     """Images scored."""
@@ -37,7 +37,7 @@ class Validation:
     """Loss and error rates, as they are logged."""
 
     def to_json(self) -> dict[str, float]:
-        """One flat table."""
+        """Plain data, as one flat table."""
         return {"images": self.images, **self.rates}
 
 
@@ -46,38 +46,38 @@ class Best:
     """The validation with the lowest top-1 error so far."""
 
     error: float
-    """Its error, 0-1."""
+    """The top-1 error, 0-1."""
     step: int
-    """The step it was made at, whose checkpoint is kept."""
+    """The step at which it was measured; the checkpoint of this step is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Progress:
-    """The state of a run between two steps; a new one replaces it when something has happened."""
+    """The state of a run between two steps; immutable, so every update makes a new one."""
 
     plateau: Plateau = field(default_factory=Plateau)
-    """The plateau schedule's memory."""
+    """The state of the plateau schedule."""
     best: Best | None = None
     """None before the first validation."""
     validated: int = 0
-    """The last epoch after which all that follows an epoch is done."""
+    """The last epoch whose end-of-epoch work (validation, checkpoint) has been done."""
     last_validation: Validation | None = None
     """None before the first."""
     interval: IntervalSums = field(default_factory=IntervalSums)
-    """Of the next log line."""
+    """Sums for the next log line."""
     epoch_wrong: int = 0
-    """Images of this epoch whose first guess was wrong, up to the last log line."""
+    """Images of this epoch, up to the last log line, whose first guess was wrong."""
     epoch_images: int = 0
-    """Images of this epoch up to the last log line."""
+    """Images of this epoch, up to the last log line."""
     loss_scale: LossScale = field(default_factory=LossScale)
-    """float16's."""
+    """The loss scale of float16."""
     guessing_since: int = 0
-    """The last step whose loss was better than guessing."""
+    """The last logged step at which the network did better than guessing."""
     stall_reported: bool = False
-    """Whether it has been said that the network only guesses."""
+    """Whether the warning about a stalled network has been logged."""
 
     def counted(self, sums: IntervalSums) -> "Progress":
-        """With the steps of a log line counted into the epoch."""
+        """Add the images of a log line to the counts of the epoch."""
         return replace(self, epoch_wrong=self.epoch_wrong + sums.wrong, epoch_images=self.epoch_images + sums.images)
 
     def to_json(self) -> dict[str, Any]:
@@ -87,5 +87,5 @@ class Progress:
 
     @classmethod
     def from_json(cls, data: Any, *, where: str) -> "Progress":
-        """Check and build. Raises InputError naming `where` and the key that is wrong."""
+        """Check and build. Raises InputError naming `where` and the wrong key."""
         return from_data(cls, data, where=where)

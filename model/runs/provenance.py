@@ -1,4 +1,4 @@
-"""Under what a run was started and resumed: `starts.jsonl`, one line each time. A record, never needed to resume."""
+"""When and how a run was started and resumed: one line each time in `starts.jsonl`, a record never needed to resume."""
 
 import json
 import platform
@@ -17,9 +17,9 @@ LIBRARIES = ("numpy", "numba")
 
 
 def software_versions() -> dict[str, str]:
-    """alexkit and the libraries that shape a run's numbers; what is not installed is left out.
+    """Versions of alexkit and of the libraries that affect a run's numbers; libraries not installed are left out.
 
-    torch's version names its build, as 2.13.0+cu130 does, which its package on PyPI leaves out.
+    The version of torch includes its build, as in 2.13.0+cu130, which the metadata of its PyPI package omits.
     """
     import torch
 
@@ -33,14 +33,14 @@ def software_versions() -> dict[str, str]:
 
 
 def record_start(folder: Path, *, step: int, device: str, precision: str, processes: int) -> None:
-    """Append one line to `folder/starts.jsonl`: when, by which command, with what, on what.
+    """Append one line to `folder/starts.jsonl`: time, command, versions and hardware.
 
     Args:
         folder: the run folder.
         step: finished steps.
-        device: what the first process computes on, "cpu" or "cuda:N".
-        precision: of the multiplications, "float32" for example.
-        processes: how many processes train together.
+        device: device of the first process, "cpu" or "cuda:N".
+        precision: precision of the multiplications, for example "float32".
+        processes: number of processes that train together.
     """
     line = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,7 +58,7 @@ def record_start(folder: Path, *, step: int, device: str, precision: str, proces
 
 
 def device_name(device: str) -> str:
-    """What the device is called, "Intel(R) Xeon(R) ..." for example; empty where that cannot be told."""
+    """The device's name, for example "Intel(R) Xeon(R) ..."; empty if unknown."""
     if device.startswith("cuda"):
         import torch
 
@@ -71,9 +71,9 @@ def device_name(device: str) -> str:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit that is checked out in the repository `folder` lies in, `-dirty` where tracked files differ from it.
+    """The commit checked out in the repository that contains `folder`, with `-dirty` appended if tracked files differ.
 
-    None where there is no repository, no git, or no answer within seconds.
+    None if there is no repository, git is not installed, or it does not answer within 5 seconds.
     """
     command: list[Any] = ["git", "-C", folder, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:

@@ -1,6 +1,6 @@
-"""What recipe files say, as plain data: by name or path, with what they take from the recipe they name as `base`.
+"""Read recipe files, by name or path, as plain data, merged with the recipe they name as their `base`.
 
-No key is checked here, so that a list of recipes loads nothing but the files.
+Keys are not checked here, so that listing recipes loads nothing but the files.
 """
 
 import difflib
@@ -17,13 +17,13 @@ Changes = list[tuple[int, dict[str, Any]]]  # finished steps, and new values by 
 
 
 def built_in_recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Names of the recipes included in the package."""
     folder = files("alexkit.model.recipes")
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def read_recipe(name_or_file: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The keys of a recipe, those of its `base` included. InputError for what is no recipe, or its own base."""
+    """The keys of a recipe, including those of its `base`. Raises InputError if it is not a recipe or its own base."""
     if name_or_file in seen:
         raise InputError(f"{name_or_file}: is its own base ({' → '.join([*seen, name_or_file])})")
     data = read_table(name_or_file, where=f"{seen[-1]}: base: " if seen else "")
@@ -34,15 +34,15 @@ def read_recipe(name_or_file: str, seen: tuple[str, ...] = ()) -> dict[str, Any]
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `own` put in, table by table."""
+    """Merge the keys of `own` into `base`, table by table."""
     inner = {key: _merged(base[key], own[key]) for key in own if isinstance(own[key], dict) and key in base}
     return {**base, **own, **inner}
 
 
 def read_table(name_or_file: str, where: str = "") -> dict[str, Any]:
-    """The keys of one recipe as its file has them, a run's with all that was changed by hand.
+    """The keys in one recipe's file; for a run's `config.json`, after all changes made by hand.
 
-    InputError, which `where` begins, for what is no recipe.
+    Raises InputError, whose message begins with `where`, if it is not a recipe.
     """
     path = Path(name_or_file)
     if name_or_file in built_in_recipes():
@@ -60,15 +60,15 @@ def read_table(name_or_file: str, where: str = "") -> dict[str, Any]:
 
 
 def _no_recipe(name_or_file: str) -> str:
-    """Why this is none, and what was probably meant."""
+    """Why this is not a recipe, and what was probably meant."""
     path = Path(name_or_file)
     if path.suffix in (".toml", ".json"):
-        return f"no such file {name_or_file!r}; 'alextrain recipes' lists the recipes that come with alexkit"
+        return f"no such file {name_or_file!r}; 'alextrain recipes' lists the built-in recipes"
     if path.exists():
-        return f"{name_or_file!r} is no recipe; name a .toml file, or the config.json of a run folder"
+        return f"{name_or_file!r} is not a recipe; name a .toml file or the config.json of a run folder"
     near = ", ".join(difflib.get_close_matches(name_or_file, built_in_recipes(), n=3, cutoff=0.5))
-    meant = f"perhaps {near}; " if near else ""
-    return f"no recipe {name_or_file!r}; {meant}'alextrain recipes' lists all, and the name of a file ends in .toml"
+    meant = f"did you mean {near}? " if near else ""
+    return f"no recipe {name_or_file!r}; {meant}'alextrain recipes' lists all; a recipe file must end in .toml"
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
@@ -82,34 +82,34 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
 
 
 def read_start(name_or_file: str) -> tuple[dict[str, Any], Changes]:
-    """What a run that is trained again starts with, and what is changed at which step.
+    """The initial recipe of a run that is repeated, and its changes by step.
 
-    A `config.json` has the changes that were made by hand; any other recipe is `read_recipe`, without changes.
+    A `config.json` holds the changes made by hand; any other recipe is read by `read_recipe` and has none.
     """
     path = Path(name_or_file)
     if path.suffix != ".json":
         return read_recipe(name_or_file), []
-    read_table(name_or_file)  # which says what is wrong with it
+    read_table(name_or_file)  # raises if something is wrong with the file
     return _parsed_config(path.read_text(encoding="utf-8"), path)
 
 
 def with_changes(recipe: dict[str, Any], changes: Changes, *, where: str) -> dict[str, Any]:
-    """A recipe after these changes; InputError, which `where` begins, for one of a key that it does not have."""
+    """A recipe after these changes. Raises InputError, beginning with `where`, for a key that the recipe lacks."""
     changed = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in recipe.items()}
     for _, values in changes:
         for key, value in values.items():
             section, _, name = key.partition(".")
             if not isinstance(table := changed.get(section), dict) or name not in table:
                 raise InputError(
-                    f"{where}: damaged field (history changes {key[:80]!r}, which is no key of a recipe); restore the "
-                    "file"
+                    f"{where}: damaged field (history changes {key[:80]!r}, which is not a key of a recipe); restore "
+                    "the file"
                 )
             table[name] = value
     return changed
 
 
 def read_changes(history: Any) -> Changes:
-    """The `history` of a config.json; KeyError, TypeError or ValueError where it is none."""
+    """Parse the `history` of a config.json. Raises KeyError, TypeError or ValueError if it is malformed."""
     return [(int(entry["step"]), dict(entry["set"])) for entry in history]
 
 
@@ -119,7 +119,7 @@ def _parsed_config(text: str, path: Path) -> tuple[dict[str, Any], Changes]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
-        raise InputError(f"{path}: holds no recipe; name the config.json of a run folder")
+        raise InputError(f"{path}: contains no recipe; name the config.json of a run folder")
     try:
         return config["recipe"], read_changes(config.get("history", ()))
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -1,8 +1,9 @@
-"""A run folder: what was asked for, on which data, how it went and how it ended.
+"""A run folder: the recipe, the data, the progress and the result of a run.
 
-`config.json` (the resolved recipe, what was changed in it on the way, and the data's identity), `statistics.npz` (the
-training set's, so that the network can be fed without it), `checkpoints/`, and the records `log.jsonl`, `tensorboard/`,
-`starts.jsonl`, `curves.png`, `filters.png` and `result.json` once it is finished: nothing of these is needed to resume.
+It holds `config.json` (the resolved recipe, the changes made to it during the run, and the identity of the data),
+`statistics.npz` (those of the training set, so that the network can be used without the set), `checkpoints/`, and
+records that are never needed to resume: `log.jsonl`, `tensorboard/`, `starts.jsonl`, `curves.png`, `filters.png` and,
+once the run is finished, `result.json`.
 """
 
 import json
@@ -28,7 +29,7 @@ STATISTICS, DAMAGED_LOG = "statistics.npz", "log.damaged"
 PICTURES = ("curves.png", "filters.png")
 CONFIG_VERSION = 1
 MAX_JSON_BYTES = 2**26
-# What makes another run of it: keys, and whole sections, that cannot change on the way.
+# Keys, and whole sections, that cannot change during a run.
 FIXED = ("name", "network", "data.crop", "data.mean", "data.order", "data.drop_last", "training.batch_size",
          "training.seed", "training.precision", "training.start_from", "training.start_layers")  # fmt: skip
 
@@ -37,20 +38,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataIdentity:
-    """Which training set, and how its images were prepared."""
+    """The identity of a training set, and how its images were prepared."""
 
     class_ids: tuple[str, ...]
     """The class ids in the order of labels."""
     statistics_sha256: str
     """The hash of the set's statistics."""
     class_names: tuple[str, ...] = ()
-    """What people call the classes; empty in runs of older versions."""
+    """Human-readable class names; empty in runs of older versions."""
     pixels: PixelOptions | None = None
-    """How an image is prepared; None in runs of older versions."""
+    """How images are prepared; None in runs of older versions."""
 
     @classmethod
     def of(cls, shard_set: ShardSet) -> "DataIdentity":
-        """The identity of this training set."""
+        """The identity of a training set."""
         manifest = shard_set.manifest
         return cls(
             class_ids=tuple(entry.id for entry in manifest.classes),
@@ -61,7 +62,7 @@ class DataIdentity:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "DataIdentity":
-        """The inverse of `to_json`; KeyError, TypeError or ValueError when a field is missing or wrong."""
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError if a field is missing or wrong."""
         class_ids = _texts("class_ids", data["class_ids"])
         class_names = _texts("class_names", data.get("class_names", []))
         if class_names and len(class_names) != len(class_ids):
@@ -93,10 +94,10 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    """What the run was started with."""
+    """The recipe that the run was started with."""
     data: DataIdentity
     history: tuple[RecipeChange, ...] = ()
-    """What was changed since, in the order of steps."""
+    """Later changes to the recipe, in the order of their steps."""
 
     @classmethod
     def start_or_resume(
@@ -109,14 +110,14 @@ class Run:
         restart: bool = False,
         history: tuple[RecipeChange, ...] = (),
     ) -> "Run":
-        """Begin a run on the training set `shard_set` in `folder`, or resume the one that is there.
+        """Start a run on the training set `shard_set` in `folder`, or resume the run that is there.
 
-        A run that ended before its first checkpoint is begun anew. With `change` a recipe that differs in keys that may
-        change on the way takes effect from the step that the run stands at; a finished run may go on for more epochs
-        without it. With `restart` what the folder holds is given up. A run that is begun makes the changes of `history`
-        at their steps: another run's, which it repeats.
+        A run that ended before its first checkpoint is started over. With `change`, a recipe that differs only in keys
+        that may change during a run takes effect from the run's current step; a finished run can be extended by more
+        epochs without it. `restart` discards what the folder holds. `history` holds the changes that a new run makes at
+        given steps, to repeat another run.
 
-        Raises InputError when the folder holds a run on other data or with another recipe, or something else.
+        Raises InputError if the folder holds a run on other data or with another recipe, or is not a run.
         """
         data = DataIdentity.of(shard_set)
         begun = bool(checkpoint_folders(folder / CHECKPOINTS)) or (folder / RESULT).exists()
@@ -125,13 +126,14 @@ class Run:
             run.require(data)
             return run._with(recipe, change)
         if change:
-            raise InputError(f"{folder}: no run with a checkpoint is here to be changed; start one without --change")
+            raise InputError(f"{folder}: has no run with a checkpoint to change; start one without --change")
         ours = {CONFIG, STATISTICS, LOG, DAMAGED_LOG, STARTS, RESULT, CHECKPOINTS, LOCK, "tensorboard"}
         if not (folder / CONFIG).exists() and folder.exists():
             others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
             if others:
                 raise InputError(
-                    f"{folder}: holds {', '.join(others[:3])} but no {CONFIG}, so it is no run; choose another --name"
+                    f"{folder}: holds {', '.join(others[:3])} but no {CONFIG}, so it is not a run; choose another "
+                    "--name"
                 )
         statistics = shard_set.sums()
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,9 +146,9 @@ class Run:
 
     @classmethod
     def recipe_to_resume(cls, folder: Path, recipe: Recipe) -> Recipe:
-        """The recipe in force where the run in `folder` stands, when `recipe` would resume it; else `recipe`.
+        """The recipe in effect at the current step of the run in `folder` if `recipe` resumes it, otherwise `recipe`.
 
-        Only names of checkpoints are looked at: where the newest is damaged, the run stands at an earlier one.
+        Only the names of the checkpoints are read; if the newest is damaged, the run resumes from an earlier step.
         """
         if not (checkpoints := checkpoint_folders(folder / CHECKPOINTS)):
             return recipe
@@ -155,15 +157,15 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
-        """Read a run's configuration; InputError when the folder is not a run."""
+        """Read a run's configuration. Raises InputError if the folder is not a run."""
         if not (folder / CONFIG).exists():
-            found = f"no {CONFIG} here" if folder.exists() else "no such file or folder"
+            found = f"has no {CONFIG}" if folder.exists() else "no such file or folder"
             raise InputError(f"{folder}: {found}; name a folder that 'alextrain' wrote, e.g. runs/original")
         config = read_json(folder / CONFIG)
         if config.get("version") != CONFIG_VERSION:
             raise InputError(
-                f"{folder / CONFIG}: version {config.get('version')!r:.80}, this alexkit reads {CONFIG_VERSION}; "
-                "use the one that wrote it"
+                f"{folder / CONFIG}: version {config.get('version')!r:.80}, but this alexkit reads version "
+                f"{CONFIG_VERSION}; use the alexkit that wrote it"
             )
         try:
             recipe_json = config["recipe"]
@@ -174,11 +176,11 @@ class Run:
         recipe = Recipe.from_json(recipe_json, where=str(folder / CONFIG))
         history = tuple(RecipeChange(step=step, set=values) for step, values in changes)
         run = cls(folder=folder, recipe=recipe, data=data, history=history)
-        run.recipe_at()  # whose changes are checked so
+        run.recipe_at()  # checks the changes
         return run
 
     def recipe_at(self, step: int | None = None) -> Recipe:
-        """The recipe in force after `step` finished steps; None for all changes that were made."""
+        """The recipe in effect after `step` finished steps; None applies all changes."""
         changes = [(change.step, change.set) for change in self.history if step is None or change.step <= step]
         if not changes:
             return self.recipe
@@ -186,14 +188,14 @@ class Run:
         return Recipe.from_json(with_changes(self.recipe.to_json(), changes, where=where), where=where)
 
     def next_change(self, step: int) -> int | None:
-        """The step of the first change after `step`, None when there is none."""
+        """The step of the first change after `step`, or None if there is none."""
         return min((change.step for change in self.history if change.step > step), default=None)
 
     def _with(self, recipe: Recipe, change: bool) -> "Run":
         """This run, resumed with `recipe`.
 
-        What is asked for by hand holds from this step on: a change that waits for a later step, since the checkpoints
-        after it are lost, is made now too or, where it was taken back, not at all.
+        The given recipe takes effect from the current step on. If checkpoints were lost, the history may hold changes
+        at later steps; they are discarded, and what `recipe` keeps of them takes effect now.
         """
         current = self.recipe_at()
         if not change and recipe in (self.recipe, current):
@@ -203,20 +205,20 @@ class Run:
         if not change and not (goes_on and self.result):
             difference = first_difference(self.recipe.to_json(), recipe.to_json())
             raise InputError(
-                f"{self.folder}: this run was started with {difference}; choose another --name, or the same settings, "
-                "or change it on the way with --change"
+                f"{self.folder}: this run was started with {difference}; choose another --name, use the same settings, "
+                "or change them during the run with --change"
             )
         if recipe.training.folds != current.training.folds:
             raise InputError(
-                "training.changes.fold_in cannot be changed on the way; start another run under another --name"
+                "training.changes.fold_in cannot be changed during a run; start another run under another --name"
             )
         for key in changed:
             if key.partition(".")[0] in FIXED or key in FIXED:
-                raise InputError(f"{key} cannot be changed on the way; start another run under another --name")
+                raise InputError(f"{key} cannot be changed during a run; start another run under another --name")
         checkpoint = newest_checkpoint(self.folder / CHECKPOINTS)
         if checkpoint is None:
             raise InputError(
-                f"{self.folder / CHECKPOINTS}: no checkpoint is left to go on from; restore one, or begin anew with "
+                f"{self.folder / CHECKPOINTS}: no checkpoint left to resume from; restore one, or start over with "
                 "--restart"
             )
         made = tuple(earlier for earlier in self.history if earlier.step <= checkpoint.step)
@@ -238,39 +240,39 @@ class Run:
         write_json(self.folder / CONFIG, config)
 
     def require(self, data: DataIdentity) -> None:
-        """Raise InputError when this run was trained on other data."""
+        """Raise InputError if this run was trained on other data."""
         if self.data.class_ids != data.class_ids:
             raise InputError(
-                f"{self.folder}: this run is from another dataset ({_some(self.data.class_ids)}) than --shards "
+                f"{self.folder}: this run was trained on another dataset ({_some(self.data.class_ids)}) than --shards "
                 f"({_some(data.class_ids)}); choose another --name or other --shards"
             )
         if self.data.statistics_sha256 != data.statistics_sha256:
             raise InputError(
-                f"{self.folder}: this run is from another dataset than --shards: same classes, other images or other "
-                "preparation (the statistics differ); choose another --name or other --shards"
+                f"{self.folder}: this run was trained on another dataset than --shards: the classes are the same, but "
+                "images or preparation differ (as the statistics show); choose another --name or other --shards"
             )
 
     @property
     def statistics(self) -> PixelSums | None:
-        """The training set's statistics; None in runs of older versions."""
+        """The statistics of the training set; None in runs of older versions."""
         return PixelSums.load(self.folder / STATISTICS) if (self.folder / STATISTICS).exists() else None
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What `finish` wrote; None while the run is not finished, or when it is damaged: it is only a record."""
+        """What `finish` wrote; None if the run is not finished or the file is damaged, since it is only a record."""
         path = self.folder / RESULT
         if not path.exists():
             return None
         try:
             result = read_json(path)
         except InputError as error:
-            log.warning("%s; it is written again", error)
+            log.warning("%s; rewriting it", error)
             return None
         scored = {"loss", "top1_error", "best_top1_error"} if "images" in result else set()
         if missing := sorted(
             key for key in {"epochs", "steps"} | scored if not is_number(result.get(key)) or result[key] < 0
         ):
-            log.warning("%s: no %s in it; it is written again", path, ", ".join(missing))
+            log.warning("%s: %s missing or invalid; rewriting it", path, ", ".join(missing))
             return None
         return result
 
@@ -280,15 +282,15 @@ class Run:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file, whole."""
+    """Write a JSON file atomically."""
     with whole_file(path) as file:
         file.write(json.dumps(data, indent=1).encode() + b"\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; InputError names the file when it is anything else."""
+    """Read a JSON object. Raises InputError naming the file if it is anything else."""
     if path.stat().st_size > MAX_JSON_BYTES:
-        raise InputError(f"{path}: larger than {MAX_JSON_BYTES} bytes; this is no file of ours")
+        raise InputError(f"{path}: larger than {MAX_JSON_BYTES} bytes, so it was not written by alexkit")
     try:
         data = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -300,12 +302,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _texts(name: str, values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError(f"{name} must be a list of texts, got {str(values)[:80]}")
+        raise ValueError(f"{name} must be a list of strings, got {str(values)[:80]}")
     return tuple(values)
 
 
 def _changed_keys(old: Recipe, new: Recipe) -> dict[str, Any]:
-    """The new values of all keys `section.key` that differ."""
+    """The new values of all keys that differ, by `section.key`."""
     before, after = old.to_json(), new.to_json()
     changed = {}
     for section, keys in after.items():
@@ -318,8 +320,8 @@ def _changed_keys(old: Recipe, new: Recipe) -> dict[str, Any]:
 
 
 def first_difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str | None:
-    """The first key that differs, with both values, in words; None when there is none."""
-    for key in old | new:  # a table such as training.rates holds only what somebody named
+    """The first key that differs, with both values, in words; None if there is none."""
+    for key in old | new:  # a table such as training.rates holds only the keys that were set
         if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
             inner = first_difference(old[key], new[key], f"{prefix}{key}.")
             if inner:

@@ -1,4 +1,4 @@
-"""Learning rates over a run, as pure functions of what has been seen so far."""
+"""Learning rate schedules, as pure functions of the progress so far."""
 
 from math import cos, pi
 from typing import Annotated, Literal
@@ -17,43 +17,43 @@ READ_BY: dict[str, tuple[ScheduleKind, ...]] = {
     "min_gain": ("plateau",),
     "at_epochs": ("steps",),
 }
-"""The kinds of schedule that read a key, where not all of them do."""
+"""The kinds of schedule that use a key, for keys that not all of them use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Schedule:
-    """How `training.rate` falls from its start. Raises ValueError for numbers that make no schedule."""
+    """How the learning rate decays from `training.rate`. Raises ValueError for inconsistent settings."""
 
     kind: ScheduleKind = "plateau"
-    """`plateau`: divided when the validation error has stopped falling (the paper's rule, with the eye replaced by
-    numbers). `steps`: divided after the epochs `at_epochs`. `quarters`: four equal quarters of the run, each with the
-    rate of the one before divided. `cosine` and `linear`: from the full rate to none, step by step. `constant`: not
-    at all."""
+    """`plateau`: divided when the validation error stops improving (the paper's rule, with numbers in place of the
+    eye). `steps`: divided after the epochs in `at_epochs`. `quarters`: divided after each quarter of the run. `cosine`
+    and `linear`: decayed step by step from the full rate to zero. `constant`: not changed."""
     divide_by: Annotated[float, Field(gt=1)] = 10.0
     """What the rate is divided by; 6.3 in the released net 170."""
     drops: Annotated[int, Field(ge=0)] = 3
-    """`plateau`: how often the rate is divided at most."""
+    """`plateau`: how many times the rate is divided at most."""
     patience: Annotated[int, Field(ge=1)] = 5
-    """`plateau`: validations in a row without a gain before the rate is divided. While the network only guesses, with
-    an error no lower than of always answering the commonest class and a loss about that of class sizes, ln(classes)
-    where they are equal, none is counted: it has not begun to learn."""
+    """`plateau`: consecutive validations without improvement before the rate is divided. None are counted while the
+    network only guesses and has not begun to learn: its error is no lower than that of always predicting the most
+    common class, and its loss is about that of predicting class frequencies, ln(classes) for classes of equal size."""
     min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.005
-    """`plateau`: how much lower than the best, relative to it, an error rate must be to count as a gain."""
+    """`plateau`: how much lower than the best error rate, relative to it, an error rate must be to count as an
+    improvement."""
     at_epochs: tuple[int, ...] = ()
-    """`steps`: finished epochs after which the rate is divided, increasing."""
+    """`steps`: numbers of finished epochs after which the rate is divided, in increasing order."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-    """Epochs in which the rate first rises linearly from almost nothing."""
+    """Length of the linear warmup from almost zero, in epochs."""
 
     def __post_init__(self) -> None:
         if list(self.at_epochs) != sorted(set(self.at_epochs)) or min(self.at_epochs, default=0) < 0:
-            raise InputError(f"schedule.at_epochs must rise from 0 or more, got {list(self.at_epochs)}")
+            raise InputError(f"schedule.at_epochs must increase and be at least 0, got {list(self.at_epochs)}")
         if self.kind == "steps" and not self.at_epochs:
             raise InputError("schedule 'steps' needs at_epochs, e.g. at_epochs = [24, 50, 78]")
 
     def factor(self, *, epoch: float, epochs: int, drops: int) -> float:
-        """What the starting rate is multiplied by at `epoch` (fractions count steps) of `epochs`.
+        """The factor on the initial rate at the fractional `epoch` of `epochs`.
 
-        `drops` is the number of plateaus so far; only the plateau schedule reads it.
+        `drops` is the number of plateaus so far; only the plateau schedule uses it.
         """
         if epoch < self.warmup_epochs:
             return max(epoch / self.warmup_epochs, 1e-3)
@@ -75,20 +75,20 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
 class Plateau:
-    """The plateau schedule's memory."""
+    """The state of the plateau schedule."""
 
     best: float = 1.0
-    """The last error rate that was a real gain, 0-1."""
+    """The last error rate that counted as an improvement, 0-1."""
     waited: int = 0
     """Validations since then, or since the last drop."""
     drops: int = 0
-    """How often the rate has been divided."""
+    """How many times the rate has been divided."""
 
     def after(self, error: float, schedule: Schedule, *, guessing: bool = False) -> "Plateau":
-        """The memory after a validation with this error rate.
+        """The state after a validation with this error rate.
 
-        While the network is only `guessing` nothing has been learned yet, so nothing can have stopped: a network that
-        stalls at its start keeps its rate.
+        A network that is only `guessing` has not learned anything yet, so it cannot have reached a plateau: a network
+        that stalls at the start keeps its rate.
         """
         if guessing:
             return self

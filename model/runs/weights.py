@@ -1,7 +1,7 @@
-"""Weights from elsewhere: another run's checkpoint, a safetensors file, torchvision's and Caffe's AlexNets.
+"""Load weights from another run's checkpoint, a safetensors file, or torchvision's or Caffe's AlexNet.
 
-Names are those of `network`: LAYER.weight, LAYER.bias. Other layouts are converted to networks of our table, input
-scale and channel order included, so that our loaders feed them: gray levels 0-255, RGB, less a mean.
+Names are those of `network`: LAYER.weight, LAYER.bias. Other layouts are converted, including input scale and channel
+order, so that our loaders can feed the network: gray levels 0-255, RGB, minus a mean.
 """
 
 import json
@@ -25,7 +25,7 @@ from .run import CHECKPOINTS, CONFIG, RESULT
 log = logging.getLogger(__name__)
 Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
-# torchvision.transforms.Normalize of its models, on pixels of 0-1.
+# As in torchvision.transforms.Normalize for torchvision's models, on pixels of 0-1.
 TORCHVISION_STD = (0.229, 0.224, 0.225)
 _TORCHVISION_NAMES = {
     "conv1": "features.0",
@@ -44,15 +44,15 @@ _CAFFE_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Whole weights of a run folder's newest checkpoint, of a safetensors file in our layout or torchvision's, or of
-    Caffe's AlexNet as a .caffemodel.
+    """Read unsharded weights from a run folder's newest checkpoint, a safetensors file in our layout or torchvision's,
+    or Caffe's AlexNet as a .caffemodel.
 
-    Raises InputError when the path is none of these.
+    Raises InputError if the path is none of these.
     """
     if (path / CONFIG).exists():
         checkpoint = newest_checkpoint(path / CHECKPOINTS)
         if checkpoint is None:
-            raise InputError(f"{path}: no checkpoint yet; train it with 'alextrain' first")
+            raise InputError(f"{path}: this run has no checkpoint yet; train it with 'alextrain' first")
         if not (path / RESULT).exists():
             log.warning(
                 "training.start_from = %s: this run is not finished; starting from its checkpoint of step %d",
@@ -70,8 +70,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         save = "import torch; from safetensors.torch import save_file; "
         save += f"save_file(torch.load({old}, weights_only=True), {new})"
         raise InputError(
-            f"training.start_from = {str(path)!r}: a PyTorch pickle, which is never opened here since it can run code; "
-            f"convert a file that you trust once: {shlex.join(['python', '-c', save])}"
+            f"training.start_from = {str(path)!r}: a PyTorch pickle, which alexkit never opens since it can run code; "
+            f"if you trust the file, convert it: {shlex.join(['python', '-c', save])}"
         )
     if path.suffix == ".caffemodel":
         weights = {name: torch.from_numpy(blob) for name, blob in read_caffemodel(path).items()}
@@ -88,10 +88,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's `alexnet` state as weights of network.kind = "owt".
+    """Convert the state of torchvision's `alexnet` to weights of network.kind = "owt".
 
-    The division by 255 and by the standard deviation moves into conv1; subtract 255 * (0.485, 0.456, 0.406), which is
-    ImageNet's mean color (data.mean = "channel"). Raises InputError for weights of another network.
+    The division by 255 and by the standard deviation moves into conv1. The mean to subtract from the images is 255 *
+    (0.485, 0.456, 0.406), ImageNet's mean color (data.mean = "channel"). Raises InputError for weights of another
+    network.
     """
     converted = _renamed(weights, _TORCHVISION_NAMES, "torchvision's alexnet")
     _require_shape(converted, "conv1.weight", (64, 3, 11, 11), "torchvision's alexnet")
@@ -101,15 +102,15 @@ def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """BVLC AlexNet's blobs, named LAYER.weight and LAYER.bias, as weights of `CAFFE_NETWORK`.
+    """Convert BVLC AlexNet's blobs, named LAYER.weight and LAYER.bias, to weights of `CAFFE_NETWORK`.
 
-    Images that go with them: data.crop = 227, data.mean = "crop", as in the recipe `caffe`. Caffe's images are BGR:
+    They expect images with data.crop = 227 and data.mean = "crop", as in the recipe `caffe`. Caffe's images are BGR, so
     conv1's channels are reversed. Raises InputError for weights of another network.
     """
     converted = _renamed(blobs, {name: name for name in _CAFFE_LAYERS}, "Caffe's AlexNet")
     _require_shape(converted, "conv1.weight", (96, 3, 11, 11), "Caffe's AlexNet")
     converted["conv1.weight"] = converted["conv1.weight"].flip(1)
-    # Old Caffe files have blobs of four dimensions throughout.
+    # In old Caffe files all blobs have four dimensions.
     for name in _CAFFE_LAYERS:
         converted[f"{name}.bias"] = converted[f"{name}.bias"].flatten()
         if name.startswith("fc"):
@@ -121,9 +122,9 @@ def from_caffe(blobs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_start(start_from: str, runs: Path) -> Path:
-    """The file or folder that a recipe's `start_from` names: as it stands, or a run in the folder `runs`.
+    """The file or folder that a recipe's `start_from` names: the path itself, or a run in the folder `runs`.
 
-    A folder that is no run does not hide one of the same name there.
+    A folder that is not a run does not hide a run of the same name in `runs`.
     """
     path, beside = Path(start_from), runs / start_from
     is_weights = path.is_file() or (path / CONFIG).exists()
@@ -131,7 +132,7 @@ def find_start(start_from: str, runs: Path) -> Path:
 
 
 def is_torchvisions(path: Path) -> bool:
-    """Whether a file is torchvision's AlexNet, by the names of its tensors."""
+    """Whether a file holds torchvision's AlexNet, judged by the names of its tensors."""
     if path.suffix != ".safetensors" or not path.is_file():
         return False
     from safetensors import SafetensorError, safe_open
@@ -139,19 +140,19 @@ def is_torchvisions(path: Path) -> bool:
     try:
         with safe_open(path, "pt") as file:
             return "features.0.weight" in file.keys()  # noqa: SIM118
-    except SafetensorError:  # `read_weights` says what is wrong with it
+    except SafetensorError:  # `read_weights` reports what is wrong
         return False
 
 
 def require_network(path: Path, network: Switches, *, recipe: str | None = None) -> None:
-    """Raise InputError when weights of this file, Caffe's or torchvision's, belong to another network than `network`.
+    """Raise InputError if the file holds weights of Caffe or torchvision that belong to another network than `network`.
 
-    Their layers may have the same shapes all the same, as Caffe's and ours have.
+    The shapes alone do not tell: the layers of Caffe's network have the same shapes as ours.
 
     Args:
-        path: the weights.
-        network: what they are to be loaded into.
-        recipe: the --recipe that is to feed the file; None where training starts from it, and switches can be set.
+        path: the file with the weights.
+        network: the network to load them into.
+        recipe: the --recipe given to evaluate the file; None when training starts from it, where switches can be set.
     """
     if path.suffix == ".caffemodel":
         whose, theirs = "Caffe's", CAFFE_NETWORK
@@ -159,7 +160,7 @@ def require_network(path: Path, network: Switches, *, recipe: str | None = None)
         whose, theirs = "torchvision's", TORCHVISION_NETWORK
     else:
         return
-    drawn = ("init", "bias")  # how weights start that are replaced
+    drawn = ("init", "bias")  # the initialization, which the weights replace
     values = {name: value for name, value in to_data(theirs).items() if name not in drawn}
     needed = {name: value for name, value in values.items() if getattr(theirs, name) != getattr(network, name)}
     if not needed:
@@ -168,12 +169,12 @@ def require_network(path: Path, network: Switches, *, recipe: str | None = None)
     settings = settings.replace('"', "")
     if recipe is not None:
         raise InputError(
-            f"--recipe {recipe}: {path} holds {whose} AlexNet, which is another network than this recipe's (it needs "
-            f"{settings.replace('--set ', '')}); leave --recipe out"
+            f"--recipe {recipe}: {path} holds {whose} AlexNet, a different network from this recipe's (it needs "
+            f"{settings.replace('--set ', '')}); omit --recipe"
         )
     first = "use --recipe caffe, or " if theirs is CAFFE_NETWORK else ""
     raise InputError(
-        f"training.start_from = {str(path)!r}: {whose} AlexNet is another network than this recipe's; {first}"
+        f"training.start_from = {str(path)!r}: {whose} AlexNet is a different network from this recipe's; {first}"
         f"add {settings}"
     )
 
@@ -181,15 +182,16 @@ def require_network(path: Path, network: Switches, *, recipe: str | None = None)
 def for_fine_tuning(
     weights: Mapping[str, Tensor], own: Mapping[str, Tensor], layers: Sequence[str], source: str
 ) -> dict[str, Tensor]:
-    """`own` weights with those of `layers` replaced by `weights`.
+    """Replace the weights of `layers` in `own` by those in `weights`.
 
     Args:
-        weights: Whole weights by name.
+        weights: Unsharded weights by name.
         own: All weights of this network.
-        layers: Names of layers; `*` stands for anything.
-        source: What `weights` were read from, for messages.
+        layers: Names of layers; `*` matches anything.
+        source: Where `weights` were read from, for messages.
 
-    Raises InputError naming the layer that is missing there or of another shape, or the pattern that matches none.
+    Raises InputError naming a parameter that is missing from `weights` or has another shape, or a pattern that matches
+    no layer.
     """
     names = {name.rpartition(".")[0] for name in own}
     for pattern in layers:
@@ -201,9 +203,9 @@ def for_fine_tuning(
             result[name] = mine
             continue
         if name not in weights or weights[name].shape != mine.shape:
-            found = f"shape {tuple(weights[name].shape)}" if name in weights else "nothing"
+            found = f"has shape {tuple(weights[name].shape)}" if name in weights else "is missing"
             raise InputError(
-                f"training.start_from = {source!r}: {name} has {found}, this network needs {tuple(mine.shape)}; "
+                f"training.start_from = {source!r}: {name} {found}, but this network needs {tuple(mine.shape)}; "
                 "choose the same [network] switches"
             )
         result[name] = weights[name]
@@ -212,7 +214,7 @@ def for_fine_tuning(
 
 def _require_shape(weights: Mapping[str, Tensor], name: str, shape: tuple[int, ...], what: str) -> None:
     if weights[name].shape != shape:
-        raise InputError(f"{name} has shape {tuple(weights[name].shape)}, expected {shape}, as {what} has it")
+        raise InputError(f"{name} has shape {tuple(weights[name].shape)}, expected {shape}, as in {what}")
 
 
 def _renamed(weights: Mapping[str, Tensor], names: Mapping[str, str], what: str) -> dict[str, Tensor]:
@@ -220,6 +222,6 @@ def _renamed(weights: Mapping[str, Tensor], names: Mapping[str, str], what: str)
     for ours, theirs in names.items():
         for kind in ("weight", "bias"):
             if f"{theirs}.{kind}" not in weights:
-                raise InputError(f"no {theirs}.{kind} among these weights; expected the layout of {what}")
+                raise InputError(f"{theirs}.{kind} is missing; expected the weights of {what}")
             result[f"{ours}.{kind}"] = weights[f"{theirs}.{kind}"].float()
     return result

@@ -1,7 +1,7 @@
-"""Where a run's numbers and pictures go besides `log.jsonl`: TensorBoard, Weights & Biases, trackio.
+"""Writers for a run's numbers and pictures besides `log.jsonl`: TensorBoard, Weights & Biases, trackio.
 
-A record is never needed to resume a run, and a tracking service that cannot be reached does not end one: the first
-thing that a writer raises after its start is logged, and it gets no more of that run.
+Their records are never needed to resume a run, and an unreachable tracking service does not end one: the first
+exception that a writer raises after its start is logged, and that writer is disabled for the rest of the run.
 """
 
 import logging
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
     pass
 
 WriterName = Literal["tensorboard", "wandb", "trackio"]
-"""The writers that `training.log` may name."""
+"""The writers that `training.log` may list."""
 
 PROJECT = "alexkit"
 HPARAM_METRICS = ("val/top1_error", "val/loss", "train/loss")
-"""The scalars that TensorBoard shows beside the hyperparameters of runs."""
+"""The scalars that TensorBoard shows beside the runs' hyperparameters."""
 logger = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
-    """What a run tells a tracker, in this order: `start`, any number of the next two, `finish`."""
+    """The interface of a tracker, called in this order: `start`, any number of `scalars` and `image`, `finish`."""
 
     def start(self, config: Mapping[str, Any]) -> None:
-        """Begin, or go on with, the record of a run with this resolved recipe."""
+        """Start or resume the record of a run with this resolved recipe."""
 
     def scalars(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
-        """Numbers of one step; `kind` is "train" or "val"."""
+        """Record the numbers of one step; `kind` is "train" or "val"."""
 
     def image(self, name: str, step: int, path: Path) -> None:
-        """A PNG file, as it is at this step."""
+        """Record a PNG file as of this step."""
 
     def finish(self) -> None:
-        """End the record, or this process's part of it."""
+        """Close the record."""
 
 
 class TensorBoardWriter:
-    """Event files in `folder/tensorboard`; what a killed run wrote after `step` is hidden."""
+    """Event files in `folder/tensorboard`; events that a killed run wrote after `step` are hidden."""
 
     def __init__(self, folder: Path, step: int) -> None:
         with explained_imports():
@@ -50,11 +50,11 @@ class TensorBoardWriter:
         self._board: SummaryWriter = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
     def start(self, config: Mapping[str, Any]) -> None:
-        """Show the recipe as a table among the texts, and its keys among the hyperparameters, to sort runs by."""
+        """Show the recipe as a table among the texts, and its keys as hyperparameters for sorting runs."""
         from torch.utils.tensorboard.summary import hparams
 
         keys = {k: x if isinstance(x, bool | int | float | str) else str(x) for k, x in flat(config).items()}
-        # Not add_hparams, which makes another run of them, without the curves.
+        # add_hparams would create a separate run for them, without the curves.
         for summary in hparams(keys, dict.fromkeys(HPARAM_METRICS)):  # type: ignore[no-untyped-call]
             self._board._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
         rows = "".join(f"|{key}|{value}|\n" for key, value in flat(config).items())
@@ -75,7 +75,7 @@ class TensorBoardWriter:
 
 
 class TrackedRun:
-    """A run of Weights & Biases or of trackio, which have one interface; it is called like the run's folder.
+    """A run in Weights & Biases or trackio, which share an interface; it is named after the run folder.
 
     Args:
         module: "wandb" or "trackio".
@@ -106,7 +106,7 @@ class TrackedRun:
 
 
 class Writers:
-    """Several writers as one. The first thing that fails silences its writer, with a warning, and not the run."""
+    """Several writers as one. A writer's first failure disables that writer, with a warning; the run continues."""
 
     def __init__(self, names: Sequence[WriterName], folder: Path, step: int) -> None:
         self._writers: dict[str, Writer] = {}
@@ -114,23 +114,23 @@ class Writers:
             self._writers[name] = TensorBoardWriter(folder, step) if name == "tensorboard" else TrackedRun(name, folder)
 
     def start(self, config: Mapping[str, Any]) -> None:
-        """Begin all records. Raises InputError when one does not start: wrong credentials are known before the run."""
+        """Start all records. Raises InputError if one does not start, so that wrong credentials show before the run."""
         for name, writer in self._writers.items():
             try:
                 writer.start(config)
             except Exception as error:  # a tracker may raise anything
-                raise InputError(f"training.log: {name} does not start ({error}); set it up or leave it out") from error
+                raise InputError(f"training.log: {name} does not start ({error}); set it up or omit it") from error
 
     def scalars(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
-        """Give numbers to all."""
+        """Pass numbers to all writers."""
         self._each("scalars", kind, step, numbers)
 
     def image(self, name: str, step: int, path: Path) -> None:
-        """Give a picture to all."""
+        """Pass a picture to all writers."""
         self._each("image", name, step, path)
 
     def finish(self) -> None:
-        """End all records."""
+        """Close all records."""
         self._each("finish")
         self._writers.clear()
 
@@ -139,12 +139,12 @@ class Writers:
             try:
                 getattr(writer, method)(*arguments)
             except Exception as error:  # a tracker may raise anything; its record is not worth the run
-                logger.warning("%s gets no more of this run: %s", name, error)
+                logger.warning("%s is disabled for the rest of this run: %s", name, error)
                 del self._writers[name]
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, `training.rate` for the key `rate` in `training`."""
+    """Flatten nested tables; the key `rate` in `training` becomes `training.rate`."""
     result: dict[str, Any] = {}
     for key, value in config.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

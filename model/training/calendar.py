@@ -1,4 +1,4 @@
-"""Steps and epochs of a run, whose epochs become longer when another split is folded into its training set."""
+"""Steps and epochs of a run, whose epochs become longer when another split is folded into the training set."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +10,16 @@ from ..runs.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """Epochs of one length, up to the next phase."""
+    """Consecutive epochs of equal length."""
 
     epoch: int
-    """Finished epochs when it begins."""
+    """Finished epochs when the phase begins."""
     step: int
-    """Finished steps when it begins."""
+    """Finished steps when the phase begins."""
     steps_per_epoch: int
-    """Steps of each of its epochs."""
+    """Steps in each epoch."""
     splits: tuple[str, ...]
-    """What its epochs hold."""
+    """The splits that are trained on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,26 +29,26 @@ class Calendar:
     phases: tuple[Phase, ...]
 
     def of_step(self, step: int) -> Phase:
-        """The phase that the step after `step` finished ones belongs to."""
+        """The phase of the step that follows `step` finished steps."""
         return next(phase for phase in reversed(self.phases) if phase.step <= step)
 
     def epoch(self, step: int) -> float:
-        """Finished epochs after `step` steps; fractions count steps."""
+        """Finished epochs after `step` steps, including the fraction of the current one."""
         phase = self.of_step(step)
         return phase.epoch + (step - phase.step) / phase.steps_per_epoch
 
     def finished(self, step: int) -> int:
-        """Whole epochs after `step` steps."""
+        """Completely finished epochs after `step` steps."""
         phase = self.of_step(step)
         return phase.epoch + (step - phase.step) // phase.steps_per_epoch
 
     def within(self, step: int) -> int:
-        """Steps of the current epoch that are done; 0 at its start."""
+        """Finished steps of the current epoch; 0 at its start."""
         phase = self.of_step(step)
         return (step - phase.step) % phase.steps_per_epoch
 
     def step_at(self, epoch: int) -> int:
-        """Steps before `epoch` epochs are finished."""
+        """Steps after which `epoch` epochs are finished."""
         phase = next(phase for phase in reversed(self.phases) if phase.epoch <= epoch)
         return phase.step + (epoch - phase.epoch) * phase.steps_per_epoch
 
@@ -56,7 +56,7 @@ class Calendar:
 def calendar_of(recipe: Recipe, shards: Path) -> Calendar:
     """The calendar of a recipe on the sets in `shards`.
 
-    Raises InputError for a split to be folded in that is not there, or that the run is validated on.
+    Raises InputError if a split to be folded in does not exist.
     """
     phases: list[Phase] = []
     starts: list[tuple[int, tuple[str, ...]]] = [(0, ("train",))]
@@ -73,6 +73,6 @@ def calendar_of(recipe: Recipe, shards: Path) -> Calendar:
 def _num_samples(shards: Path, split: str) -> int:
     if split != "train" and not (shards / split).is_dir():
         raise InputError(
-            f"{shards}: has no {split}, but training.changes folds it in; make one with 'alexprep shard --val-fraction'"
+            f"{shards}: has no {split}, which training.changes folds in; make one with 'alexprep shard --val-fraction'"
         )
     return ShardSet.open(shards / split).manifest.num_samples

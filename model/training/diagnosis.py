@@ -1,6 +1,6 @@
-"""Why does it not learn? Numbers that tell a stalled network from a slow one.
+"""Diagnose why a network does not learn, and tell a stalled network from a slow one.
 
-The paper's printed initialization is known to stall at the loss of guessing, ln(classes), for many epochs.
+The initialization printed in the paper is known to stall at the loss of guessing, ln(classes), for many epochs.
 """
 
 from collections.abc import Iterator
@@ -18,29 +18,29 @@ from ...pipeline import Batch
 from ..network.wiring import Activation
 from .learner import Learner
 
-STALL_STEPS = 400  # so long without having learned anything is a stall
-STALL_MARGIN = 0.01  # relative: how much better than a baseline counts as learned
-DIVERGING_MARGIN = 0.1  # relative: a network that guesses, with a rate too high for its biases, strays by less
+STALL_STEPS = 400  # steps without learning anything that count as a stall
+STALL_MARGIN = 0.01  # relative: how much better than the baseline counts as learning
+DIVERGING_MARGIN = 0.1  # relative: a network that only guesses, at a rate too high for its biases, deviates by less
 
 Verdict = Literal["learning", "guessing", "diverging"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
-    """What networks score that give every image the same probabilities: those that have learned at most class sizes."""
+    """Scores of networks that predict the same probabilities for every image, that is, learned class sizes at most."""
 
     loss: float
-    """The lowest mean loss that one of them can have, in nats: the entropy of the labels."""
+    """The lowest mean loss of such a network, in nats: the entropy of the labels."""
     highest_loss: float
-    """The loss of equal probabilities, or of the training set's class sizes: the higher one."""
+    """The loss of predicting equal probabilities or the class frequencies of the training set, whichever is higher."""
     error: float
-    """The lowest top-1 error that one of them can have, 0-1: of answering the commonest class."""
+    """The lowest top-1 error of such a network, 0-1: that of always predicting the most common class."""
 
     @classmethod
     def of(cls, train_C: NDArray[np.int64], scored_C: NDArray[np.int64]) -> "Baseline":
-        """The baseline on images of these numbers by class, for a network trained on those."""
+        """The baseline on images with class counts `scored_C`, for a network trained on class counts `train_C`."""
         scored = scored_C / scored_C.sum()
-        learned = (train_C + 1) / (train_C + 1).sum()  # where a class is scored that is not trained
+        learned = (train_C + 1) / (train_C + 1).sum()  # + 1 for classes that are scored but not trained on
         present = scored[scored > 0]
         return cls(
             loss=float(-(present * np.log(present)).sum()),
@@ -49,11 +49,11 @@ class Baseline:
         )
 
     def verdict(self, *, loss: float, error: float, num_images: int) -> Verdict:
-        """What a mean loss and a top-1 error over so many images say of a network.
+        """Judge a network by its mean loss and top-1 error over `num_images` images.
 
-        It is `learning` when either is better than the baseline's: a network that overfits has a loss above that of
-        guessing, but not its error, and where one class is common a loss tells more than an error. Else it is
-        `guessing`, or `diverging` with a loss that is higher still.
+        It is `learning` if either is better than the baseline: an overfitted network may have a higher loss than
+        guessing, but not a higher error; and if one class is common, the loss is more informative than the error.
+        Otherwise it is `guessing`, or `diverging` if its loss is higher still.
         """
         by_chance = 3 * sqrt(self.error * (1 - self.error) / num_images)  # three standard errors
         if error < self.error - max(STALL_MARGIN * self.error, by_chance) or loss < (1 - STALL_MARGIN) * self.loss:
@@ -63,7 +63,7 @@ class Baseline:
 
 @torch.no_grad()
 def dead_fractions(learner: Learner, images_NCHW: Tensor) -> dict[str, float]:
-    """By layer with a ReLU, the fraction of its maps or units held here that are 0 at every position of every image."""
+    """By ReLU layer, the fraction of maps or units in this process that are 0 at every position of every image."""
     fractions: dict[str, float] = {}
     network = learner.network
 
@@ -88,7 +88,7 @@ def dead_fractions(learner: Learner, images_NCHW: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def update_ratios(learner: Learner) -> dict[str, float]:
-    """By layer, the norm of the last update over the norm of the weights; about 0.001 when all is well."""
+    """By layer, the norm of the last update divided by the norm of the weights; about 0.001 in healthy training."""
     result = {}
     for name, parameter in learner.network.named_parameters():
         layer, _, kind = name.rpartition(".")
@@ -99,7 +99,7 @@ def update_ratios(learner: Learner) -> dict[str, float]:
 
 
 def diagnose(learner: Learner, batch: Batch) -> list[str]:
-    """Sentences about a stalled network, the likeliest cause first."""
+    """Sentences about a stalled network, the most likely cause first."""
     words = []
     num_classes = learner.network.num_classes
     spread = float(batch.images.float().std())
@@ -112,16 +112,18 @@ def diagnose(learner: Learner, batch: Batch) -> list[str]:
     entropy = abs(float((present * present.log()).sum()))
     possible = log(min(num_classes, len(batch.labels)))
     if entropy < 0.5 * possible:
-        words.append(f"the labels of a batch have an entropy of {entropy:.2f} of {possible:.2f} possible: few classes")
+        words.append(
+            f"the labels of a batch have an entropy of {entropy:.2f} out of a possible {possible:.2f}: few classes"
+        )
     dead = {name: fraction for name, fraction in dead_fractions(learner, batch.images).items() if fraction > 0.5}
     if dead:
         listed = ", ".join(f"{name} {fraction:.0%}" for name, fraction in dead.items())
-        words.append(f"units that are 0 for every image: {listed}; lower training.rate or start again")
+        words.append(f"units that are 0 for every image: {listed}; lower training.rate or start over")
     ratios = update_ratios(learner)
     smallest = min(ratios, key=ratios.__getitem__)
-    words.append(f"updates over weights: {', '.join(f'{name} {ratio:.1e}' for name, ratio in ratios.items())}")
+    words.append(f"ratio of updates to weights: {', '.join(f'{name} {ratio:.1e}' for name, ratio in ratios.items())}")
     if ratios[smallest] < 1e-5:
-        words.append(f"{smallest} hardly moves: network.init = 'original' or 'quick' lets the signal through")
+        words.append(f"{smallest} hardly changes; network.init = 'original' or 'quick' preserves the signal")
     return words
 
 

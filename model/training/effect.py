@@ -1,7 +1,7 @@
-"""Which keys of a recipe change nothing, so that a person who types one is told so.
+"""Find recipe keys that have no effect, so that a user who sets one is told.
 
-Nothing is listed by hand but which schedule reads which key: two recipes are the same where they make the same network,
-give every parameter the same rates and decays, and agree in all else that a run reads.
+Two recipes are equivalent if they build the same network, give every parameter the same rates and decays, and agree in
+everything else a run reads. Only the table of which schedule uses which key is written by hand.
 """
 
 from typing import Any
@@ -16,32 +16,30 @@ _DECIDED_BY_GROUPS = ("weight_decay", "bias_rate", "decay_biases", "rates", "par
 
 
 def refuse_idle_keys(before: Recipe, after: Recipe, *, where: str) -> None:
-    """Raise InputError, beginning with `where`, for a key that differs from `before` and changes nothing in `after`.
+    """Raise InputError, beginning with `where`, for a key that differs from `before` but has no effect in `after`.
 
-    `where` is what was typed: a recipe's file, or `--set`.
+    `where` is where the key was set: a recipe's file, or `--set`.
     """
     old, new = before.to_json(), after.to_json()
     effect = _effect(after)
     for section in ("network", "data", "training", "schedule"):
         for key, value in new[section].items():
             if value == old[section][key] or (key, value) == ("kind", "constant"):
-                continue  # what does nothing may be called constant
+                continue  # a schedule without effect may be called constant
             other = old[section][key]
-            if other is None:  # left out it may mean what is now said, so it is compared with another value
+            if other is None:  # the default may mean the very value that was set, so compare with a different one
                 other = value + 1
             without = {**new, section: {**new[section], key: other}}
             try:
                 same = _effect(Recipe.from_json(without)) == effect
             except InputError:
-                continue  # the others need it
+                continue  # other keys require it
             if same:
-                raise InputError(
-                    f"{where}: {section}.{key} changes nothing here: {_why(after, section, key)}; leave it out"
-                )
+                raise InputError(f"{where}: {section}.{key} has no effect here: {_why(after, section, key)}; remove it")
 
 
 def _effect(recipe: Recipe) -> tuple[Any, ...]:
-    """All that a run does with the recipe."""
+    """Everything that a run derives from the recipe."""
     rest = recipe.to_json()
     table = wiring(recipe.network)
     settings = group_settings(recipe, table)
@@ -67,11 +65,11 @@ def _all_have_own_rates(settings: dict[str, GroupSettings]) -> bool:
 def _why(recipe: Recipe, section: str, key: str) -> str:
     if section == "schedule" and not _all_have_own_rates(group_settings(recipe, wiring(recipe.network))):
         readers = " and ".join(map(repr, READ_BY[key]))
-        return f"schedule.kind is {recipe.schedule.kind!r}, and it belongs to {readers}"
+        return f"schedule.kind is {recipe.schedule.kind!r}, but only {readers} use{'s' * (len(READ_BY[key]) == 1)} it"
     if section == "network":
         return "the network is the same with and without it"
     if key == "start_layers":
-        return "it names what to take from training.start_from, which is empty"
+        return "it selects layers of training.start_from, which is empty"
     if key == "validate_every":
         return "data.validate_on is 'none'"
-    return "training.param_groups gives every parameter that it is about a rate or decay of its own"
+    return "training.param_groups sets the rate or decay of every parameter that it applies to"

@@ -1,4 +1,4 @@
-"""What all processes of a run must agree on before the first step, as plain texts that can be compared."""
+"""The facts that all processes of a run must agree on before the first step, as strings that can be compared."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from ..runs.run import CHECKPOINTS, CONFIG
 def run_facts(
     recipe: Recipe, shards: Path, validated: str | None, folder: Path, precision: torch.dtype
 ) -> dict[str, str]:
-    """By key: recipe, data, versions, and what the run folder holds. InputError for a set that cannot be opened."""
+    """Recipe, data, versions and state of the run folder, by key. Raises InputError if a set cannot be opened."""
     facts = {f"--set {key}": value for key, value in _flat(recipe.to_json()).items() if key != "name"}
     facts["precision"] = str(precision).removeprefix("torch.")
     folded = [change.fold_in for change in recipe.training.folds]

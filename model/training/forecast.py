@@ -1,4 +1,4 @@
-"""What a run would be: sizes, memory and time, from building everything and making a few steps of it."""
+"""Forecast the sizes, memory and time of a run by building everything and making a few steps."""
 
 import resource
 import sys
@@ -15,23 +15,23 @@ TIMED_STEPS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunForecast:
-    """What a run would take, measured on a few steps of it in this process."""
+    """The cost of a run, measured on a few steps in this process."""
 
     step_s: float
-    """Seconds of a step."""
+    """Seconds per step."""
     run_s: float
-    """Seconds of the whole run without its validations."""
+    """Seconds for the whole run, without validations."""
     memory: str
-    """The most memory that was seen, in words."""
+    """Peak memory, in words."""
     sent_bytes: int
-    """Activations and their gradients sent to other columns in a step."""
+    """Bytes of activations and their gradients sent to other columns per step."""
 
 
 def forecast(trainer: Trainer) -> RunForecast:
-    """Make three steps, the first to warm up, in all processes; the trainer is spent afterwards."""
+    """Make three steps, the first as a warm-up, in all processes; the trainer cannot be used afterwards."""
     columns = trainer.layout.columns
     with trainer.layout.contact():
-        # A rate of nearly nothing: the work is the same, and no start is too wild for it.
+        # A rate of almost zero: the work is the same, and no initialization can diverge.
         trainer.learner.train_step(_next(trainer), 1e-12)
         begun, sent = time.perf_counter(), columns.bytes_sent
         for _ in range(TIMED_STEPS):
@@ -46,26 +46,26 @@ def forecast(trainer: Trainer) -> RunForecast:
 
 
 def _next(trainer: Trainer) -> Batch:
-    """The next batch, be it of the next epoch: a small set has fewer in one."""
+    """The next batch, from the next epoch if necessary: an epoch of a small set has fewer batches than are needed."""
     return next(iter(trainer.loader))
 
 
 def memory(device: torch.device) -> str:
-    """The most memory that this process has used, in words; of a GPU, what can be known, and whose it is."""
+    """The peak memory of this process, in words; for a GPU, what can be measured, and who uses it."""
     if device.type == "cuda":
         tensors = torch.cuda.max_memory_allocated(device)
         free, total = torch.cuda.mem_get_info(device)
-        # Only torch counts its own: DALI's pools and the contexts of CUDA show as memory that is not free.
+        # Only torch counts its allocations; DALI's pools and the CUDA contexts just show as memory that is not free.
         return (
-            f"{tensors / 1e9:.1f} GB of the GPU in torch's tensors; with DALI, CUDA and other programs "
-            f"{(total - free) / 1e9:.1f} of {total / 1e9:.1f} GB are taken"
+            f"{tensors / 1e9:.1f} GB of GPU memory in torch's tensors; including DALI, CUDA and other programs, "
+            f"{(total - free) / 1e9:.1f} of {total / 1e9:.1f} GB are in use"
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f"{(peak if sys.platform == 'darwin' else peak * 1024) / 1e9:.1f} GB"
 
 
 def table(trainer: Trainer) -> str:
-    """Figure 2 as text: output, neurons, parameters, multiply-adds, and what crosses between columns, per image."""
+    """Figure 2 as a table: output, neurons, parameters, multiply-adds and numbers that cross columns, per image."""
     sizes = trainer.learner.network.sizes
     rows: list[tuple[str, ...]] = [("layer", "output", "neurons", "parameters", "multiply-adds", "crossing")]
     for size in sizes:

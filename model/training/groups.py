@@ -1,4 +1,4 @@
-"""Every parameter's learning rate and weight decay, as the recipe and the network's table have them."""
+"""Every parameter's learning rate and weight decay, from the recipe and the network's table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,39 +10,39 @@ from ..runs.recipe import ParamGroup, Recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupSettings:
-    """What one parameter learns by."""
+    """The learning rate and weight decay of one parameter."""
 
     factor: float
-    """Factor on the run's learning rate, where the parameter follows it: its layer's, and the biases'."""
+    """Factor on the run's learning rate, if the parameter follows it: its layer's, times `bias_rate` for biases."""
     weight_decay: float
     """The decay inside the update."""
     own: ParamGroup | None = None
-    """The recipe's group whose absolute rates the parameter has instead."""
+    """The recipe's parameter group whose absolute rates replace the run's, if any."""
     own_factor: float = 1.0
-    """Factor on those rates: its layer's, so that 0 freezes any layer."""
+    """Factor on those absolute rates: that of the layer, so that 0 freezes any layer."""
 
     def lr(self, rate: float, epoch: float) -> float:
-        """The learning rate at `epoch` (fractions count steps), `rate` being the run's."""
+        """The learning rate at the fractional `epoch`, when `rate` is the run's."""
         own = None if self.own is None else self.own.rate_at(epoch)
         return rate * self.factor if own is None else own * self.own_factor
 
 
 def group_settings(recipe: Recipe, wiring: Wiring) -> dict[str, GroupSettings]:
-    """The settings of every parameter by name.
+    """The settings of every parameter, by name.
 
-    Raises InputError when the recipe names a layer or a parameter that the network does not have.
+    Raises InputError if the recipe names a layer or a parameter that the network does not have.
     """
     training = recipe.training
     layers = [layer.name for layer in wiring.layers]
     names = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
     for name in training.rates:
         if name not in layers:
-            raise InputError(f"training.rates.{name}: this network has the layers {', '.join(layers)}")
+            raise InputError(f"training.rates.{name}: no such layer; this network has {', '.join(layers)}")
     for group in training.param_groups:
         if not any(group.matches(name) for name in names):
             raise InputError(
                 f"training.param_groups: {list(group.match)} matches no parameter; this network has LAYER.weight and "
-                f"LAYER.bias of {', '.join(layers)}"
+                f"LAYER.bias for the layers {', '.join(layers)}"
             )
     result = {}
     for layer in wiring.layers:
@@ -55,13 +55,13 @@ def group_settings(recipe: Recipe, wiring: Wiring) -> dict[str, GroupSettings]:
 
 
 def shown_rate(settings: Mapping[str, GroupSettings], sizes: Mapping[str, int], rate: float, epoch: float) -> float:
-    """The learning rate of a log line: the run's or, where no parameter follows it, the one that most weights have.
+    """The learning rate to log: the run's or, if no parameter follows it, the rate shared by the most weights.
 
     Args:
-        settings: Of every parameter by name.
-        sizes: Numbers of weights by the same names.
+        settings: The settings of every parameter, by name.
+        sizes: The sizes of the parameters, by the same names.
         rate: The run's learning rate.
-        epoch: Finished epochs; fractions count steps.
+        epoch: Finished epochs, including the fraction of the current one.
     """
     if any(one.own is None for one in settings.values()):
         return rate

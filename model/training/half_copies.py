@@ -1,8 +1,8 @@
-"""A network's parameters in bfloat16, to compute with, beside the float32 ones that learn.
+"""bfloat16 copies of a network's parameters for computing, beside the float32 master weights that are updated.
 
-An update is often smaller than the last place of a bfloat16 weight, so float32 masters keep it. The network's own
-parameters are the masters: evaluation, checkpoints and everything else read them and know nothing of copies. Compared
-with torch.autocast nothing is cast in a step: the update writes the copies, and gradients stay as they come.
+An update is often too small to change a bfloat16 weight, so it is applied to float32 masters. The network's own
+parameters are the masters: evaluation, checkpoints and everything else use them and are unaware of the copies. Unlike
+torch.autocast, a step casts nothing: the update writes the copies, and gradients stay in bfloat16.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from .optimizer import flat
 
 
 class HalfCopies:
-    """Copies in bfloat16 of all parameters of `network`, each in the memory order of its master."""
+    """bfloat16 copies of all parameters of `network`, each with the memory format of its master."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -27,24 +27,24 @@ class HalfCopies:
         self._by_name = {name: self.by_master[master] for name, master in network.named_parameters()}
 
     def forward(self, images_NCHW: Tensor, masks: MaskKey) -> Tensor:
-        """Logits in bfloat16 of float images, computed by the copies; a backward pass leaves its gradients there."""
+        """bfloat16 logits of float images, computed with the copies; a backward pass leaves the gradients in them."""
         logits: Tensor = functional_call(self._network, self._by_name, (images_NCHW.bfloat16(), masks))
         return logits
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Round the masters into the copies: after the masters were changed by anything but the optimizer."""
+        """Round the masters into the copies; needed after anything but the optimizer has changed the masters."""
         for master, copy in self.by_master.items():
             copy.copy_(master)
 
     def forget_gradients(self) -> None:
-        """Leave no copy a gradient."""
+        """Clear the gradients of the copies."""
         for copy in self.by_master.values():
             copy.grad = None
 
     @torch.no_grad()
     def move_gradients(self) -> None:
-        """Add the copies' gradients to the masters' in float32, where several are summed up."""
+        """Add the copies' gradients to the masters' in float32; used when several gradients are summed."""
         for master, copy in self.by_master.items():
             if copy.grad is not None:
                 wide = copy.grad.float()
@@ -53,7 +53,7 @@ class HalfCopies:
 
 
 def squared_norm(gradients: list[Tensor]) -> Tensor:
-    """Sum of squares of all numbers, float32: of bfloat16 on a CPU in one pass, where torch takes six times as long."""
+    """Sum of squares of all elements, float32; bfloat16 on a CPU takes one pass, six times as fast as torch."""
     if not all(g.is_cpu and g.dtype == torch.bfloat16 for g in gradients):
         dtype = torch.float32 if gradients[0].dtype == torch.bfloat16 else None
         return torch.stack(torch._foreach_norm(gradients, 2, dtype)).square().sum()

@@ -1,4 +1,4 @@
-"""The steps since the last log line: their sums, and where their time went."""
+"""The steps since the last log line: sums of their results, and where the time went."""
 
 import time
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from .learner import StepResult
 
 
 class Interval:
-    """Begins where `sums` were taken; the clock always begins anew."""
+    """Accumulates steps, starting from `sums`; the clock always starts at zero."""
 
     def __init__(self, sums: IntervalSums | None = None) -> None:
         self.sums = sums or IntervalSums()
         self.timed_images, self.wait_s, self.start = 0, 0.0, time.monotonic()
 
     def timed(self, loader: Loader) -> Iterator[Batch]:
-        """The loader's batches; the time spent waiting for them is counted."""
+        """Yield the loader's batches and measure the time spent waiting for them."""
         batches = iter(loader)
         while True:
             asked = time.monotonic()
@@ -38,12 +38,12 @@ class Interval:
         )
 
     def restart(self) -> None:
-        """Begin anew after a log line."""
+        """Reset after a log line."""
         self.sums = IntervalSums()
         self.timed_images, self.wait_s, self.start = 0, 0.0, time.monotonic()
 
     def numbers(self) -> dict[str, float]:
-        """Mean loss and gradient norm, error rate of the first guess, images/s, fraction of time waiting for data."""
+        """Mean loss and gradient norm, top-1 error, images/s, and the fraction of time spent waiting for data."""
         seconds = max(time.monotonic() - self.start, 1e-9)
         return {
             "loss": self.sums.loss / self.sums.steps,

@@ -1,4 +1,4 @@
-"""One network that learns: its weights, their optimizer, and the step that changes them."""
+"""A network in training: its weights, their optimizer, and the training step."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,30 +25,30 @@ from .optimizer import PaperSGD
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """One step over the whole global batch, the same in all processes."""
+    """The result of one step over the whole global batch, the same in all processes."""
 
     loss: float
-    """Mean over the images, in nats."""
+    """Mean loss over the images, in nats."""
     wrong: int
     """Images whose first guess was wrong."""
     images: int
-    """Images of the batch."""
+    """Images in the batch."""
     gradient_norm: float
-    """Euclidean norm of the whole gradient, without the loss scale."""
+    """L2 norm of the whole gradient, without the loss scale."""
 
 
 class Learner:
-    """A network of `wiring`, and its update by `recipe`, in one process or in this process's place among several.
+    """The network of `wiring` and its update by `recipe`, or this process's part of it.
 
     Args:
-        recipe: Seed, batch, momentum, rates and decays.
+        recipe: Seed, batch size, momentum, rates and decays.
         wiring: The network's table.
         num_classes: Outputs of the network.
         layout: Which columns and which replica this process holds.
-        device: Where the network lives.
-        precision: Of the multiplications; weights and updates are float32. In bfloat16 the network computes with
-            copies of its weights, which every update writes.
-        network: That of the other arguments, drawn before; None draws it here.
+        device: The device of the network.
+        precision: Precision of the multiplications; weights and updates are float32. In bfloat16 the network computes
+            with copies of its weights, which every update writes.
+        network: A network already built from the other arguments; None builds it here.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Learner:
         self.step = 0
 
     def follow(self, recipe: Recipe) -> None:
-        """Learn by this recipe's rates, decays and momentum from the next step on."""
+        """Use this recipe's rates, decays and momentum from the next step on."""
         self.recipe = recipe
         self.settings = group_settings(recipe, self.network.wiring)
         for group in self.optimizer.param_groups:
@@ -85,23 +85,23 @@ class Learner:
             group["momentum"] = recipe.training.momentum
 
     def shown_rate(self, rate: float, epoch: float) -> float:
-        """The learning rate to log, `rate` being the run's: see `groups.shown_rate`."""
+        """The learning rate to log when `rate` is the run's; see `groups.shown_rate`."""
         sizes: dict[str, int] = {}
         for size in self.network.sizes:
             sizes |= {f"{size.name}.weight": size.weights, f"{size.name}.bias": size.biases}
         return shown_rate(self.settings, sizes, rate, epoch)
 
     def train_step(self, batch: Batch, rate: float, epoch: float = 0.0, *, num_images: int | None = None) -> StepResult:
-        """One update from this replica's local batch; the result is the same in all processes.
+        """Make one update from this replica's local batch; the result is the same in all processes.
 
-        `rate` is the run's learning rate; parameters with rates of their own have those of `epoch`, whose fractions
-        count steps. `num_images` is given for a short batch: the images of the global batch that count, those whose
-        mask is True; the others only fill the replicas' local batches. Raises InputError in all processes, with all
-        weights as they were, when the loss or a gradient of any of them is not finite.
+        `rate` is the run's learning rate; parameters with absolute rates use those of the fractional `epoch`.
+        `num_images` is given for a short batch: the number of images in the global batch whose mask is True; the others
+        only pad the replicas' local batches. If the loss or a gradient of any process is not finite, raises InputError
+        in all processes and leaves the weights unchanged.
         """
         self.network.train()
         result = None
-        while result is None:  # once, but for float16 whose gradients overflow: then again with a smaller loss scale
+        while result is None:  # once, unless float16 gradients overflow: then again with a smaller loss scale
             sums = self._gradients(batch, num_images)
             self.layout.add_gradients(self.network)
             result = self._agree(sums, num_images or len(batch.labels) * self.layout.num_replicas, batch.keys)
@@ -115,9 +115,9 @@ class Learner:
     def _gradients(
         self, batch: Batch, num_images: int | None, step: int | Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Leave this replica's scaled gradients in the network; sum of losses, number of wrong guesses.
+        """Compute this replica's scaled gradients; return the sum of the losses and the number of wrong guesses.
 
-        Masks are those of `step`, this one unless said: a tensor where a CUDA graph is captured.
+        Dropout masks are those of `step`, by default the current one; a tensor if a CUDA graph is captured.
         """
         training = self.recipe.training
         self.network.zero_grad()
@@ -153,9 +153,9 @@ class Learner:
         return logits
 
     def _agree(self, sums: tuple[Tensor, Tensor], num_images: int, keys: list[str]) -> StepResult | None:
-        """All-reduce of loss and gradient norm; the only point of a step where the host waits for the device.
+        """All-reduce loss and gradient norm; the only point of a step where the host waits for the device.
 
-        None when a gradient of any of them has overflowed and a smaller loss scale may help; it is then in force.
+        Returns None if a gradient in any process overflowed and a smaller loss scale may help, and sets that scale.
         """
         own = torch.stack([self._squared_gradient_norm(), *sums]).double()
         squared_and_loss, wrong_1 = own[:2], own[2:]
@@ -170,8 +170,8 @@ class Learner:
         if num_losses or num_gradients:
             where = f" (samples {', '.join(keys[:4])}, …)" if mine[0] or mine[1] else ""
             raise InputError(
-                f"step {self.step}: the loss or a gradient is not finite{where}; the step was not applied: lower "
-                "training.rate, or change network.init"
+                f"step {self.step}: the loss or a gradient is not finite{where}, so the step was not applied; lower "
+                "training.rate or change network.init"
             )
         # The processes of a replica all report its images; the replicas all report the sum of their gradients.
         processes, replicas = self.layout.processes_per_replica, self.layout.num_replicas
@@ -183,7 +183,7 @@ class Learner:
         )
 
     def _squared_gradient_norm(self) -> Tensor:
-        """Of the gradients as they are without the loss scale, which is taken off here."""
+        """The squared norm of the gradients, after dividing them by the loss scale."""
         found = [self.optimizer.gradient(parameter) for parameter in self.network.parameters()]
         gradients = [gradient for gradient in found if gradient is not None]
         if self.scale.factor != 1.0:
@@ -191,17 +191,17 @@ class Learner:
         return squared_norm(gradients)
 
     def whole_weights(self) -> dict[str, Tensor]:
-        """Whole weights by name; all processes of a replica must call."""
+        """Unsharded weights by name; all processes of a replica must call this."""
         return self.layout.whole(self.network.named_parameters(), self.whole_sizes())
 
     def whole_momentum(self) -> dict[str, Tensor]:
-        """Whole momentum buffers by name; all processes of a replica must call."""
+        """Unsharded momentum buffers by name; all processes of a replica must call this."""
         buffers = ((name, self.optimizer.momentum_buffer(x)) for name, x in self.network.named_parameters())
         return self.layout.whole(buffers, self.whole_sizes())
 
     @torch.no_grad()
     def load(self, weights: dict[str, Tensor], momentum: dict[str, Tensor] | None) -> None:
-        """Take this process's slice of whole weights and momentum buffers (None: they start at zero)."""
+        """Load this process's slice of unsharded weights and momentum buffers; None leaves the momentum as it is."""
         sizes = self.whole_sizes()
         for name, parameter in self.network.named_parameters():
             own = self.layout.columns.own_slice(sizes[name])
@@ -212,18 +212,18 @@ class Learner:
             self.copies.refresh()
 
     def whole_sizes(self) -> dict[str, int]:
-        """The first dimension of every parameter with all columns together."""
+        """The first dimension of every unsharded parameter, by name."""
         return {f"{size.name}.{kind}": size.maps for size in self.network.sizes for kind in ("weight", "bias")}
 
 
 def begin_learner(
     recipe: Recipe, wiring: Wiring, train_set: Path, layout: Layout, device: torch.device, precision: torch.dtype
 ) -> Callable[[], Learner]:
-    """Begin to make a learner, in a thread; what is returned waits for it and gives it.
+    """Start building a learner in a thread; the returned function waits for it and returns it.
 
-    Drawing 60 million weights, and having the system clear the memory of as many momenta, takes as long as importing
-    DALI and Numba, which can be done meanwhile. Arguments are those of `Learner`; its outputs are the classes of
-    `train_set`. For a GPU weights are drawn in the thread, and the rest is made by the one that asks for the learner.
+    Drawing 60 million weights and zeroing as many momenta takes as long as importing DALI and Numba, which can happen
+    at the same time. The arguments are those of `Learner`; the outputs are the classes of `train_set`. For a GPU, the
+    thread draws the weights, and the rest is built when the returned function is called.
     """
     num_classes = len(ShardSet.open(train_set).manifest.classes)
 
@@ -239,5 +239,5 @@ def begin_learner(
     thread = ThreadPoolExecutor(1, "alexkit-weights")
     network = thread.submit(Network, wiring, num_classes, columns=layout.columns, seed=recipe.training.seed)
     begun = thread.submit(with_momenta) if device.type == "cpu" else None
-    thread.shutdown(wait=False)  # it ends with the work
+    thread.shutdown(wait=False)  # it exits when the work is done
     return begun.result if begun else lambda: learner(network.result())

@@ -1,6 +1,6 @@
 """The paper's update: v <- momentum * v - rate * (decay * w + g), w <- w + v (section 5).
 
-torch.optim.SGD keeps a sum of gradients and multiplies by the rate outside; the two agree while the rate is constant,
+torch.optim.SGD accumulates gradients and multiplies by the rate afterwards. The two agree while the rate is constant,
 but after a drop the paper's velocity still carries the old, larger steps.
 """
 
@@ -18,35 +18,35 @@ from ..gpu.available import kernels_run
 from ..gpu.part import Factors, Part
 from ..network.columns import memory_order
 
-# Below this many numbers threads cost more than they save.
+# With fewer elements per thread, threads cost more than they save.
 NUMBERS_PER_THREAD = 2**16
 
 
 class PaperSGD(Optimizer):
-    """Momentum and weight decay as section 5 prints them, for any parameters.
+    """SGD with momentum and weight decay as printed in section 5, for any parameters.
 
     Args:
-        params: Parameters, pairs of name and parameter, or groups of them, as all optimizers of torch take them.
-        lr: The learning rate, at least 0; a group at 0 stands still, its momentum too.
-        momentum: What remains of the last update, at least 0 and below 1.
+        params: Parameters, (name, parameter) pairs, or groups of them, as for all torch optimizers.
+        lr: The learning rate, at least 0; at 0, a group's parameters and momentum stay unchanged.
+        momentum: The fraction of the last update that is kept, at least 0 and below 1.
         weight_decay: The decay inside the update, at least 0.
 
-    The state of a parameter is `momentum_buffer`, its last update. Raises InputError for a number out of range.
+    The state of a parameter is `momentum_buffer`, its last update. Raises InputError if a number is out of range.
 
-    A parameter in float32 may have a copy in bfloat16 that a network computes with, see `copies`; the parameter then is
-    the master that keeps what bfloat16 would round away.
+    A float32 parameter may have a bfloat16 copy that the network computes with; see `copies`. The parameter is then the
+    master, which keeps what bfloat16 would round away.
     """
 
-    # torch wraps these so that torch.compile leaves them alone, and imports the compiler, three seconds, to do so.
+    # torch wraps these to exclude them from torch.compile, for which it imports the compiler; that takes three seconds.
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     state_dict = inspect.unwrap(Optimizer.state_dict)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
 
     copies: dict[Tensor, Tensor]
-    """By parameter, its copy in bfloat16: the gradient is taken from it, where the parameter has none of its own, and
-    every update rounds the parameter into it."""
-    _launches: Any = None  # how parameters on a GPU are updated
+    """bfloat16 copies by parameter. If a parameter has no gradient, that of its copy is used, and every update rounds
+    the parameter into the copy."""
+    _launches: Any = None  # updates parameters on a GPU
 
     def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
         for name, value, below in (("lr", lr, None), ("momentum", momentum, 1), ("weight_decay", weight_decay, None)):
@@ -56,7 +56,7 @@ class PaperSGD(Optimizer):
         self.copies = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """After a copy or a pickle, in which torch keeps nothing but groups and state."""
+        """Restore from a copy or a pickle, in which torch keeps only groups and state."""
         super().__setstate__(state)
         self.__dict__.setdefault("copies", {})
 
@@ -68,7 +68,7 @@ class PaperSGD(Optimizer):
         buffer: Tensor = state["momentum_buffer"]
         order = memory_order(parameter)
         if not buffer.is_contiguous(memory_format=order) and parameter.is_contiguous(memory_format=order):
-            # Loaded from a file that was written by a network in another memory order.
+            # Loaded from a file written by a network with another memory format.
             buffer = state["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
         return buffer
 
@@ -80,7 +80,7 @@ class PaperSGD(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -94,22 +94,22 @@ class PaperSGD(Optimizer):
         return loss
 
     def gradient(self, parameter: Tensor) -> Tensor | None:
-        """What the next step learns from: the parameter's own gradient or that of its copy."""
+        """The gradient that the next step uses: the parameter's own or that of its copy."""
         copy = self.copies.get(parameter)
         return parameter.grad if copy is None or parameter.grad is not None else copy.grad
 
     def _parts(self) -> Iterator[Part]:
-        """What the update reads and writes, for every parameter that has a gradient and is not frozen."""
+        """The tensors of the update, for every parameter that has a gradient and is not frozen."""
         for group in self.param_groups:
             factors = (group["momentum"], -group["lr"] * group["weight_decay"], -group["lr"])
             for parameter in group["params"] if group["lr"] else ():
                 if (gradient := self.gradient(parameter)) is None:
                     continue
                 copy, order, v = self.copies.get(parameter), memory_order(parameter), self.momentum_buffer(parameter)
-                if not parameter.is_contiguous(memory_format=order):  # a transposed weight, which is updated as it is
+                if not parameter.is_contiguous(memory_format=order):  # e.g. a transposed weight: not flattened
                     yield Part(parameter, v, gradient, copy, factors)
                     continue
-                # Gradients of channels-last weights come channels-last: the same memory order, so flat views agree.
+                # Gradients of channels-last weights are made channels-last too, so that flat views match.
                 g = flat(gradient.contiguous(memory_format=order), order)
                 flat_copy = None if copy is None else flat(copy, order)
                 yield Part(flat(parameter), flat(v, order), g, flat_copy, factors)
@@ -139,9 +139,9 @@ def _update(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: Facto
 
 
 def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: Factors) -> None:
-    """Update flat weights and momentum on a CPU, float32, by a gradient in float32 or bfloat16.
+    """Update flat float32 weights and momentum on a CPU with a float32 or bfloat16 gradient.
 
-    `copy`, bfloat16, becomes the rounded weights. `factors` are of the momentum, the weights and the gradient.
+    `copy` receives the weights rounded to bfloat16. `factors` apply to the momentum, the weights and the gradient.
     """
     from ..network.norm_kernels import team
     from .update_kernels import update, update_rounded
@@ -160,11 +160,11 @@ def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: F
 
 
 def is_flat(x: Tensor) -> bool:
-    """Whether it is one line of numbers, without gaps."""
+    """Whether `x` is one-dimensional and contiguous."""
     return x.ndim == 1 and x.is_contiguous()
 
 
 def flat(x: Tensor, order: torch.memory_format | None = None) -> Tensor:
-    """All numbers of a dense tensor in memory order, as a view."""
+    """A flat view of a dense tensor, in memory order."""
     order = order or memory_order(x)
     return x.permute(0, 2, 3, 1).reshape(-1) if order is torch.channels_last else x.view(-1)

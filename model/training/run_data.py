@@ -1,4 +1,4 @@
-"""What a run reads: its training batches, and the split that it is validated on."""
+"""The data of a run: its training batches, and the split it is validated on."""
 
 import logging
 from functools import cached_property
@@ -16,25 +16,25 @@ from .labels import require_classes, require_labels
 
 logger = logging.getLogger(__name__)
 
-# By `data.validate_on`; the first one that is there is taken.
+# By `data.validate_on`; the first split that exists is used.
 _SPLITS = {"val": ("val",), "test": ("test", "val"), "none": ()}
 
 
 def validation_split(recipe: Recipe, shards: Path) -> str | None:
-    """The split of the sets in `shards` to validate on, None where there is none."""
+    """The split in `shards` to validate on, or None if there is none."""
     return next((split for split in _SPLITS[recipe.data.validate_on] if (shards / split).is_dir()), None)
 
 
 def require_validation(recipe: Recipe, shards: Path) -> str | None:
-    """`validation_split`, with a warning where there is none that says why.
+    """Like `validation_split`, but log a warning with the reason if there is none.
 
-    InputError where the schedule needs one, and where the only one that is there is folded into the training set.
+    Raises InputError if the schedule needs one, or if the split found is folded into the training set.
     """
     split = validation_split(recipe, shards)
     if split is not None and any(split == change.fold_in for change in recipe.training.folds):
         raise InputError(
-            f"{shards} has no {_SPLITS[recipe.data.validate_on][0]}, so {split} would be scored, which "
-            "training.changes folds into the training set; shard a test set, or --set data.validate_on=none"
+            f"{shards}: has no {_SPLITS[recipe.data.validate_on][0]}, so {split} would be scored, but training.changes "
+            "folds it into the training set; shard a test set, or use --set data.validate_on=none"
         )
     if split is not None:
         return split
@@ -42,7 +42,7 @@ def require_validation(recipe: Recipe, shards: Path) -> str | None:
     why = f"{shards} has no {' and no '.join(splits)}" if splits else "data.validate_on = 'none'"
     if recipe.schedule.kind == "plateau":
         raise InputError(
-            f"{why}, but schedule.kind = 'plateau' lowers the rate by the validation error; choose another "
+            f"{why}, but schedule.kind = 'plateau' needs the validation error to lower the rate; choose another "
             "schedule, e.g. --recipe original, or shard a validation set"
         )
     logger.warning("nothing is validated: %s", why)
@@ -50,17 +50,17 @@ def require_validation(recipe: Recipe, shards: Path) -> str | None:
 
 
 class RunData:
-    """The loaders of a run in one of its processes; they are made anew where the recipe has changed what they show.
+    """The loaders of a run in one process; they are recreated when a recipe change affects what they return.
 
     Args:
-        recipe: That of the run's first step here.
-        split: The split to validate on, as `require_validation` has found it.
-        shards: Folder of the sets.
-        calendar: When which splits are trained on.
-        layout: This process's place.
-        device: Where batches lie.
+        recipe: The recipe in effect at the first step of this process.
+        split: The split to validate on, from `require_validation`.
+        shards: Folder that holds the sets.
+        calendar: Which splits are trained on in which epochs.
+        layout: The process layout.
+        device: Device of the batches.
 
-    Raises InputError for sets that cannot be opened, do not fit each other, or hold nothing to learn.
+    Raises InputError if a set cannot be opened, the sets do not fit each other, or there is nothing to learn.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RunData:
         self.augment, self.splits = recipe.data.augment(), calendar.phases[0].splits
         self.validation: Loader | None = None
         self.loader = self._loader(self.splits, self.augment)
-        try:  # a start that is refused leaves nothing open
+        try:  # a refused start leaves nothing open
             require_labels(self.loader.shard_set)
             self._open_validation()
         except BaseException:
@@ -86,12 +86,12 @@ class RunData:
             raise
 
     def follow(self, recipe: Recipe, step: int) -> None:
-        """Show what `recipe` has for the step after `step` finished ones."""
+        """Switch to the settings of `recipe` for the step that follows `step` finished steps."""
         before, self.recipe = self.recipe, recipe
         changed = recipe.data.on_error != before.data.on_error
         augment, splits = recipe.at(self.calendar.finished(step)).data.augment(), self.calendar.of_step(step).splits
         if changed or (augment, splits) != (self.augment, self.splits):
-            # The old loader has begun this epoch's first batches, with the old augmentation.
+            # The old loader has already started on the first batches of this epoch, with the old augmentation.
             state = self.loader.state_dict()
             self.loader.close()
             folded, self.augment, self.splits = splits != self.splits, augment, splits
@@ -107,17 +107,17 @@ class RunData:
 
     @cached_property
     def baseline(self) -> Baseline:
-        """What guessing scores on the training batches."""
+        """The scores of guessing on the training batches."""
         return Baseline.of(self.loader.class_counts, self.loader.class_counts)
 
     @cached_property
     def validation_baseline(self) -> Baseline:
-        """What guessing scores on the split that is validated on."""
+        """The scores of guessing on the validation split."""
         assert self.validation is not None
         return Baseline.of(self.loader.class_counts, self.validation.class_counts)
 
     def close(self) -> None:
-        """Release the loaders' threads and files."""
+        """Release the threads and files of the loaders."""
         self.loader.close()
         if self.validation is not None:
             self.validation.close()
@@ -144,7 +144,7 @@ class RunData:
         batch_size, rest = divmod(self.recipe.training.batch_size, num_replicas)
         if rest:
             raise InputError(
-                f"training.batch_size {self.recipe.training.batch_size} does not divide among {num_replicas} replicas; "
+                f"training.batch_size {self.recipe.training.batch_size} is not divisible by {num_replicas} replicas; "
                 f"choose a multiple of {num_replicas}"
             )
         return Loader(

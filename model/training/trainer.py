@@ -1,8 +1,8 @@
-"""Training: one recipe on one shard set into one run folder, started, resumed or found finished.
+"""Training: one recipe on one shard set, in one run folder that is started, resumed or already finished.
 
 Everything random is a function of the recipe's seed and of the position, so a run that was killed and resumed on the
-same machine gives the same numbers, bit for bit, as one that was not. Tests show that on a CPU; on a GPU the same
-algorithms are chosen every time, which `tests/model/training/test_gpu.py` would show.
+same machine gives the same numbers, bit for bit, as one that was not. Tests verify this on a CPU. On a GPU the same
+algorithms are chosen every time; `tests/model/training/test_gpu.py` would verify it.
 """
 
 import logging
@@ -45,20 +45,20 @@ SECONDS_BETWEEN_PLOTS = 60.0
 
 
 class Trainer:
-    """Builds everything a run needs and goes to its newest checkpoint; `run` then trains to the end.
+    """Builds everything a run needs and loads its newest checkpoint; `run` then trains to the end.
 
     Args:
         recipe: What to train, and how.
         shards: Folder that holds `train/` and the split to validate on.
-        folder: The run folder, which this process owns until `close`; a run that is there is resumed.
+        folder: The run folder, owned by this process until `close`; an existing run is resumed.
         device: `auto`, `cpu` or `cuda:N`.
         processes_per_replica: 1, or one per column; see `make_layout`.
-        change: Change the recipe of the run that is there, from the step it stands at; see `Run.start_or_resume`.
-        restart: Give up what the run folder holds and begin anew.
-        history: Changes that a new run makes at their steps, see `alexkit.model.runs.load.load_start`.
+        change: Change the recipe of an existing run from its current step on; see `Run.start_or_resume`.
+        restart: Discard what the run folder holds and start over.
+        history: Changes that a new run makes at given steps; see `alexkit.model.runs.load.load_start`.
 
-    Raises InputError, before any training, for what does not fit: recipe and data, run folder and data, run folder and
-    recipe, a run folder that another process owns, processes that were started differently.
+    Raises InputError, before any training, if the recipe does not fit the data, the run folder holds a run on other
+    data or with another recipe, another process owns the run folder, or the processes were started differently.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Trainer:
         restart: bool = False,
         history: tuple[RecipeChange, ...] = (),
     ) -> None:
-        # What was typed begins the run, or is its own; in force is what was changed in it since.
+        # The typed recipe starts the run or matches its own; in effect is the recipe with all changes made since.
         typed, recipe = recipe, recipe if change or restart else Run.recipe_to_resume(folder, recipe)
         self.recipe = recipe
         self.device = use_device(device)
@@ -81,12 +81,12 @@ class Trainer:
         crop, table = recipe.data.crop, wiring(recipe.network)
         if table.input_px != crop:
             raise InputError(
-                f"data.crop is {crop} px, but the network {recipe.network.kind} reads {table.input_px} px; --set "
+                f"data.crop is {crop} px, but the network {recipe.network.kind} reads {table.input_px} px; use --set "
                 f"data.crop={table.input_px}, or choose another network.kind or network.input"
             )
         split = require_validation(recipe, shards)
         self.calendar = calendar_of(recipe, shards)
-        with ExitStack() as stack:  # a start that is refused leaves nothing open
+        with ExitStack() as stack:  # a refused start leaves nothing open
             facts = run_facts(typed, shards, split, folder, self.precision)
             self.layout = make_layout(table.columns, processes_per_replica, self.device, facts)
             stack.callback(self.layout.close)
@@ -101,7 +101,7 @@ class Trainer:
             self.learner = learner()
             self.progress = Progress(loss_scale=self.learner.scale)
             self.interval = Interval()
-            self.train_loss: float | None = None  # of the last log line, for the line of an epoch
+            self.train_loss: float | None = None  # from the last log line, for the summary of an epoch
             self.validated_now = False
             self.saved = self.drawn = time.monotonic()
             self._resume()
@@ -115,17 +115,17 @@ class Trainer:
 
     @property
     def num_steps(self) -> int:
-        """Steps of the whole run."""
+        """Steps in the whole run."""
         return self.calendar.step_at(self.num_epochs)
 
     @property
     def num_epochs(self) -> int:
-        """Epochs of the whole run, with those that a change adds whose step is still to come."""
+        """Epochs in the whole run, including those added by a change whose step has not been reached yet."""
         return self.run_folder.recipe_at().training.epochs
 
     @property
     def loader(self) -> Loader:
-        """The training batches."""
+        """The loader of the training batches."""
         return self.data.loader
 
     @property
@@ -134,11 +134,11 @@ class Trainer:
         return self.calendar.finished(self.step)
 
     def run(self, report: Report | None = None, on_epoch: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Train until the last epoch and return the result, which is also left in the run folder.
+        """Train to the last epoch and return the result, which is also written to the run folder.
 
-        `report` is called after every step with the images seen so far and a line of numbers, `on_epoch` after every
-        epoch with a line that sums it up. SIGTERM or Ctrl-C ends with a checkpoint of the step it came in, and
-        KeyboardInterrupt.
+        `report` is called after every step with the number of images seen so far and a line of numbers, `on_epoch`
+        after every epoch with a line that summarizes it. After SIGTERM, SIGHUP or Ctrl-C, the current step is finished,
+        a checkpoint is saved, and KeyboardInterrupt is raised.
         """
         if self.run_folder.result:
             return self.run_folder.result
@@ -168,7 +168,7 @@ class Trainer:
         return result
 
     def _epoch_line(self) -> str:
-        """The epoch just finished: training loss at its end and, where it was validated, errors in percent."""
+        """A summary of the finished epoch: training loss at its end and, if it was validated, errors in percent."""
         words = [f"epoch {self.epoch}/{self.num_epochs}"]
         if self.train_loss is not None:
             words.append(f"train loss {self.train_loss:.2f}")
@@ -181,11 +181,11 @@ class Trainer:
         if self._learned_enough:
             enough = self.recipe.training.stop_at_train_error
             error = self.progress.epoch_wrong / self.progress.epoch_images
-            words.append(f"training error {error:.1%}, at most {enough:.1%}: stopping")
+            words.append(f"training error {error:.1%} is at most {enough:.1%}: stopping")
         return "  ".join(words)
 
     def _train_epoch(self, log: RunLog, stop: StopRequest, report: Report | None) -> None:
-        """Train to the end of the epoch, or to a change made by hand, from wherever it stands."""
+        """Train from the current step to the end of the epoch, or to the next change made by hand."""
         training, interval, note = self.recipe.training, self.interval, ""
         change = self.run_folder.next_change(self.step)
         if self.calendar.within(self.step) == 0:
@@ -222,13 +222,13 @@ class Trainer:
                 return
 
     def _images_of_short_batch(self) -> int | None:
-        """Images of the next global batch where it is an epoch's last and short one, else None."""
+        """Images in the next global batch if it is the short last one of an epoch, otherwise None."""
         done = self.calendar.within(self.step) * self.recipe.training.batch_size
         left = self.loader.num_samples - done
         return left if left < self.recipe.training.batch_size else None
 
     def _follow_recipe(self) -> bool:
-        """Put what the recipe has for this step into force; whether it has more epochs."""
+        """Apply the recipe in effect at this step; return whether there are more epochs to train."""
         recipe = self.run_folder.recipe_at(self.step)
         if recipe != self.recipe:
             self.recipe = recipe
@@ -238,20 +238,20 @@ class Trainer:
 
     @property
     def _learned_enough(self) -> bool:
-        """Whether the epoch just finished ends the run by its training error."""
+        """Whether the training error of the finished epoch ends the run."""
         enough, seen = self.recipe.training.stop_at_train_error, self.progress
         if enough is None or not seen.epoch_images or self.calendar.within(self.step):
             return False
         return seen.epoch_wrong <= enough * seen.epoch_images
 
     def rate(self, epoch: float) -> float:
-        """The run's learning rate at `epoch`, whose fractions count steps."""
+        """The run's learning rate at the fractional `epoch`."""
         training = self.recipe.training
         drops = self.progress.plateau.drops
         return training.rate * self.recipe.schedule.factor(epoch=epoch, epochs=training.epochs, drops=drops)
 
     def save(self) -> None:
-        """Write a checkpoint of this very step; all processes must call."""
+        """Write a checkpoint of the current step; all processes must call this."""
         self.progress = replace(self.progress, interval=self.interval.sums, loss_scale=self.learner.scale)
         if self.layout.replica == 0:
             weights, momentum = self.learner.whole_weights(), self.learner.whole_momentum()
@@ -268,14 +268,14 @@ class Trainer:
         self.saved = time.monotonic()
 
     def close(self) -> None:
-        """Release the loaders' threads and files and the run folder, and leave the other processes."""
+        """Close the loaders, release the run folder, and leave the process group."""
         self._resources.close()
 
     def _open_run(self, folder: Path, recipe: Recipe, **options: Any) -> Run:
         with self.layout.contact():
             if self.layout.rank == 0:
                 run = Run.start_or_resume(folder, recipe, self.loader.shard_set, **options)
-            self.layout.barrier()  # the others wait until the folder is there
+            self.layout.barrier()  # the others wait until the folder exists
         return run if self.layout.rank == 0 else Run.open(folder)
 
     def _log(self) -> RunLog:
@@ -303,12 +303,12 @@ class Trainer:
         self.progress = Progress.from_json(checkpoint.state.get("progress"), where=str(checkpoint.folder))
         self.learner.step, self.learner.scale = checkpoint.step, self.progress.loss_scale
         self.interval = Interval(self.progress.interval)
-        self._follow_recipe()  # to the loader of its phase, at the phase's start
+        self._follow_recipe()  # opens the loader of this phase, at the start of the phase
         if self.step != self.calendar.of_step(self.step).step:
             self.loader.load_state_dict(checkpoint.state.get("loader", {}))
 
     def _finish_epoch(self, log: RunLog, stop: StopRequest) -> None:
-        """Validate the network of this epoch, where that is due; save; draw."""
+        """Validate the network if due, save a checkpoint, and draw the pictures."""
         training = self.recipe.training
         last = self.epoch == training.epochs or self._learned_enough
         due = last or self.epoch % training.validate_every == 0
@@ -320,7 +320,7 @@ class Trainer:
         self._draw(log, last)
 
     def _validate(self, loader: Loader, log: RunLog, stop: StopRequest) -> None:
-        """Score the validation split, and let the schedule draw its conclusion."""
+        """Score the validation split and update the schedule and the best result."""
         mine = Score()
         for batch, probabilities in predict(self.learner.network, loader, self.precision):
             mine = mine + score(probabilities[batch.mask], batch.labels[batch.mask])
@@ -330,7 +330,7 @@ class Trainer:
             if "stop" in self.layout.agreed_requests():
                 self.save()
                 raise KeyboardInterrupt
-        # The processes of a replica have all scored its images.
+        # Every process of a replica has scored the replica's images.
         sums = [x / self.layout.processes_per_replica for x in self.layout.add(astuple(mine))]
         total = Score(num_images=round(sums[0]), wrong_1=sums[1], wrong_5=sums[2], loss_sum=sums[3])
         verdict = self.data.validation_baseline.verdict(
@@ -347,7 +347,7 @@ class Trainer:
         log.write("val", self.step, epoch=self.epoch, **rates)
 
     def _watch_for_stall(self, numbers: dict[str, float], batch: Batch) -> None:
-        """Say once, with the likely reasons, when nothing has been learned for long."""
+        """Warn once, with the likely reasons, if the network has not learned anything for many steps."""
         verdict = self.data.baseline.verdict(
             loss=numbers["loss"], error=numbers["top1_error"], num_images=self.interval.sums.images
         )
@@ -358,7 +358,7 @@ class Trainer:
             with self.layout.contact():
                 reasons = "; ".join(diagnose(self.learner, batch))
             if self.layout.rank == 0:
-                like = "that of guessing" if verdict == "guessing" else "above that of guessing, so it diverges"
+                like = "that of guessing" if verdict == "guessing" else "above that of guessing: it diverges"
                 logger.warning("step %d: for %d steps the loss has been %s: %s", self.step, STALL_STEPS, like, reasons)
 
     def _draw(self, log: RunLog, last: bool) -> None:
@@ -372,6 +372,6 @@ class Trainer:
                     draw_filters(folder / "filters.png", kernels, self.layout.columns.number)
                     log.image("filters", self.step, folder / "filters.png")
                 log.image("curves", self.step, folder / "curves.png")
-            except OSError as error:  # pictures are no reason to stop
-                logger.warning("%s: no pictures (%s)", folder, error)
+            except OSError as error:  # a failure to draw does not stop the run
+                logger.warning("%s: pictures not drawn (%s)", folder, error)
             self.drawn = time.monotonic()

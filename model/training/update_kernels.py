@@ -1,11 +1,11 @@
-"""The paper's update on a CPU in one pass: gradient, weight and momentum are read once, the two latter written once.
+"""The paper's update on a CPU in one pass: gradient, weight and momentum are read once, the latter two written once.
 
-All arrays are flat and equally long. With `lr` and `weight_decay` taken together once, as PaperSGD does in torch:
+All arrays are flat and of equal length. `decay` is the product of `lr` and `weight_decay`, as in PaperSGD:
 
     v <- momentum * v, then v + decay * w, then v + rate * g; w <- w + v
 
-each arrow and each "then" rounded once to float32, product and sum together. Where torch's own additions are fused
-(all processors with AVX2) every bit is the same.
+Each arrow and each "then" is rounded once to float32, with product and sum fused. If torch's own additions are fused
+too (on all processors with AVX2), the results are bit-identical.
 """
 
 import numpy as np
@@ -18,14 +18,14 @@ Floats = NDArray[np.float32]
 Bits = NDArray[np.unsignedinteger]
 Number = np.floating
 BLOCK = 2**12
-"""Squares are summed in float32 in blocks of so many: the same blocks for any number of threads."""
+"""Number of elements per block in which squares are summed in float32; the same for any number of threads."""
 
 
 @compiled
 def update(
     w: Floats, v: Floats, g: Floats, momentum: Number, decay: Number, rate: Number, first: int, end: int
 ) -> None:
-    """The update of float32 weights by float32 gradients; `decay` and `rate` are negative."""
+    """Update float32 weights with float32 gradients; `decay` and `rate` are negative."""
     for i in range(first, end):
         step = fused(rate, g[i], fused(decay, w[i], momentum * v[i]))
         v[i] = step
@@ -36,9 +36,9 @@ def update(
 def update_rounded(
     w: Floats, v: Floats, g: Bits, copy: Bits, momentum: Number, decay: Number, rate: Number, first: int, end: int
 ) -> None:
-    """The update of float32 weights by bfloat16 gradients; `copy` becomes the new weights in bfloat16.
+    """Update float32 weights with bfloat16 gradients; `copy` receives the new weights in bfloat16.
 
-    `g` and `copy` are the bits of bfloat16.
+    `g` and `copy` hold bfloat16 numbers as uint16.
     """
     for i in range(first, end):
         step = fused(rate, widened(g[i]), fused(decay, w[i], momentum * v[i]))
@@ -49,7 +49,7 @@ def update_rounded(
 
 @compiled_reassociated
 def sum_squares(g: Bits, sums: Floats, first: int, end: int) -> None:
-    """sums[i] of the squares of block i of bfloat16 numbers, for blocks `first` to `end`."""
+    """Set sums[i] to the sum of the squares of block i of the bfloat16 numbers `g`, for blocks `first` to `end` - 1."""
     for block in range(first, end):
         total = np.float32(0)
         for i in range(block * BLOCK, min((block + 1) * BLOCK, len(g))):

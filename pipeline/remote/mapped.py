@@ -44,7 +44,7 @@ class RemoteShards:
             remote.close()
             raise
         self._addresses = (samples.data.ctypes.data + samples.shard_starts).tolist()
-        samples.on_demand = self._require
+        samples.on_demand, samples.on_corrupt = self._require, self._restore
         self._mapped: set[int] = set()
         self._coming: dict[int, Future[Path]] = {}
         self._in_flight: deque[tuple[int, set[int]]] = deque()
@@ -76,14 +76,6 @@ class RemoteShards:
         self._fetch(needed, wanted)
         for number in sorted(needed - self._mapped):
             self._map(number, self._await(number))
-
-    def restore(self, indices: Iterable[int]) -> None:
-        """Map the shards of these samples anew, fetched again where the copy in the cache was damaged.
-
-        Raises OSError when that fails.
-        """
-        for number in set((np.searchsorted(self._first_sample_S, list(indices), side="right") - 1).tolist()):
-            self._map(number, self.remote.fetch_sound(number))
 
     def rest(self) -> None:
         """Drop everything: no batch is under way, and the next one may be long in coming."""
@@ -134,6 +126,11 @@ class RemoteShards:
             self._in_flight[-1][1].add(number)
             self._fetch({number}, [])
             self._map(number, self._await(number))
+
+    def _restore(self, indices: Iterable[int]) -> None:
+        """Map the shards of these samples anew, fetched again if the copy in the cache was damaged."""
+        for number in set((np.searchsorted(self._first_sample_S, list(indices), side="right") - 1).tolist()):
+            self._map(number, self.remote.fetch_sound(number))
 
     def _collect(self, useful: set[int]) -> None:
         """Map what has come; what is of no use any more is let go of."""

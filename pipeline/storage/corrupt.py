@@ -83,6 +83,8 @@ class CorruptSamples:
                 continue
             self._samples.bring(np.array([candidate]))
             corrupt = self._samples.check(np.array([candidate]))
+            if corrupt:
+                corrupt = self._samples.check_again(np.array([candidate]), corrupt)
             if not corrupt:
                 return candidate
             self.add(corrupt)

@@ -6,7 +6,7 @@ into the limit on those.
 """
 
 import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -40,8 +40,9 @@ class Samples:
     """All samples of one shard set, or of several after each other. Index i is the i-th sample in stored order.
 
     `data` are the bytes of all shards side by side, each from a new page on. The shards of a remote set come and go:
-    `on_demand(shard)`, when it is set, is called by `bring` for one that may not be there. Raises InputError, naming
-    the file, when an index does not fit its shards.
+    `on_demand(shard)`, when it is set, is called by `bring` for one that may not be there, and `on_corrupt(samples)`
+    by `check_again`, to download damaged copies again. Raises InputError, naming the file, when an index does not fit
+    its shards.
     """
 
     def __init__(self, shard_sets: Sequence[ShardSet]) -> None:
@@ -52,6 +53,7 @@ class Samples:
         self._shard_ends = self.shard_starts + np.array(sizes, np.int64)
         self.data = np.frombuffer(self._mapped, np.uint8)
         self.on_demand: Callable[[int], None] | None = None
+        self.on_corrupt: Callable[[Iterable[int]], None] | None = None
         base = self.data.ctypes.data
         for (location, name), start, size in zip(self._paths.pairs, self.shard_starts.tolist(), sizes, strict=True):
             if isinstance(location, Path):
@@ -117,6 +119,16 @@ class Samples:
             for index, found, expected in zip(indices_B.tolist(), found_B, expected_B, strict=True)
             if found != expected
         }
+
+    def check_again(self, indices_B: NDArray[np.int64], corrupt: dict[int, str]) -> dict[int, str]:
+        """What of `check`'s finding `corrupt` remains once damaged local copies of remote shards were replaced.
+
+        Not for several threads. Raises OSError when the store cannot be read.
+        """
+        if self.on_corrupt is None:
+            return corrupt
+        self.on_corrupt(corrupt)
+        return self.check(indices_B)
 
     def bring(self, indices_B: NDArray[np.int64]) -> None:
         """Have the shards of these samples mapped. Not for several threads."""

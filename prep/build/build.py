@@ -142,7 +142,7 @@ def build_shards(
 
 def _needs_nothing(out: Path, builds: list[SplitBuild]) -> bool:
     """Whether all sets are complete and nothing is left to remove, or nothing may be: shared sets are read-only."""
-    complete = all((build.folder / MANIFEST_NAME).exists() for build in builds)
+    complete = all(build.is_complete() for build in builds)
     return complete and (not (out / WORK_FOLDER).exists() or not os.access(out, os.W_OK))
 
 

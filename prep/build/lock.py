@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import InputError
-from ..format.files import NO_LOCKS, lock_file
+from ..format.files import lock_where_possible
 from ..workers import refuse_while_main_is_imported
 
 log = logging.getLogger(__name__)
@@ -26,16 +26,14 @@ def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            lock_file(descriptor, path, wait=False)
+            has_locks = lock_where_possible(descriptor, path, wait=False)
         except BlockingIOError:
             owner = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
             os.close(descriptor)
             raise InputError(
                 f"{path.parent.parent}: {owner} is {doing} there; wait for it or name another folder"
             ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+        if not has_locks:
             log.warning("%s: this disk has no file locks; see to it that nobody else is %s", path.parent.parent, doing)
         if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
             break
@@ -60,11 +58,7 @@ def waiting_lock(path: Path) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            lock_file(descriptor, path)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+        lock_where_possible(descriptor, path)
         yield
     finally:
         os.close(descriptor)

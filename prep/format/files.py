@@ -25,7 +25,7 @@ if sys.platform != "win32":
 _BUFFER_BYTES = 2**20
 PARTIAL_SUFFIX = ".partial"
 """Suffix of files that are being written; one whose writer is gone is abandoned and may be removed."""
-NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
+_NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
 """Errors of file systems without locks: Lustre mounted without `-o flock`, some network file systems."""
 _NO_HARD_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))  # exFAT, SMB
 _OURS = re.compile(r"[.-][0-9a-f]{12}" + re.escape(PARTIAL_SUFFIX) + "$")
@@ -119,7 +119,8 @@ def remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
         if not _OURS.search(path.name):
             continue
-        with contextlib.suppress(OSError), path.open("rb") as file:  # locked, finished meanwhile, or without locks
+        with contextlib.suppress(OSError), path.open("r+b") as file:  # locked, finished meanwhile, or without locks
+            # Open for writing: NFS gives no exclusive lock otherwise.
             lock_file(file, path, wait=False)
             path.unlink()
 
@@ -138,10 +139,23 @@ def lock_file(
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if error.errno not in _NO_LOCKS:
             raise
         reason = "this disk has no file locks; choose a folder on another disk (Lustre has locks with '-o flock')"
         raise OSError(error.errno, reason, str(path)) from None
+
+
+def lock_where_possible(
+    file: int | BinaryIO | io.FileIO | io.BufferedIOBase, path: Path, *, wait: bool = True, shared: bool = False
+) -> bool:
+    """Lock like `lock_file`, but tolerate a disk without locks; returns whether the disk has them."""
+    try:
+        lock_file(file, path, wait=wait, shared=shared)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
 
 
 class _NamedFile(io.FileIO):
@@ -155,11 +169,7 @@ class _NamedFile(io.FileIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x+")
-        try:
-            lock_file(self, path)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+        lock_where_possible(self, path)
         if not path.exists():  # removed as abandoned before it was locked
             self.close()
             self.__init__(path)  # type: ignore[misc]

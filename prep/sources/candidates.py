@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ...errors import InputError
 from .folders.class_folders import INNER_FOLDER, read_class_folders
-from .folders.flat import read_flat, read_unlabeled
+from .folders.flat import read_flat, read_named, read_unlabeled
 from .folders.flat_labels import find_flat_labels
 from .folders.img2dataset import is_img2dataset, read_img2dataset
 from .folders.listing import Folder
+from .folders.split_folders import named_splits, united
 from .folders.tiny_imagenet import is_annotated, read_annotated
 from .ilsvrc import kaggle
 from .ilsvrc.archives import ARCHIVE_PATTERNS, read_validation_folder, read_validation_tar
@@ -24,7 +25,7 @@ from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
-from .split_names import SPLIT_WORDS, split_in, splits_among
+from .split_names import SPLIT_WORDS, split_in
 from .tars.class_tars import are_class_tars, read_class_tars, read_nested_tar
 from .tars.tar_index import members_of
 from .tars.webdataset import read_webdataset
@@ -152,13 +153,7 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
     elif folder.folders == (INNER_FOLDER,) and folder.child(INNER_FOLDER).has_images():
         yield _flat(folder.child(INNER_FOLDER), split, source)
     elif folder.folders and options.layout != "flat":
-        yield Candidate(
-            split=split,
-            path=folder.where,
-            kind="class folders",
-            layout="class-folders",
-            read=lambda first: read_class_folders(folder, split, options, allow_empty=first is not None),
-        )
+        yield _class_folders(folder, split, source)
     elif folder.has_images():
         yield _flat(folder, split, source)
 
@@ -188,10 +183,24 @@ def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions)
     return replace(found, name=split)
 
 
+def _class_folders(folder: Folder, split: str, source: SourceFolder, paths: tuple[Path, ...] = ()) -> Candidate:
+    """Class folders; `paths` are the folders that hold them, if `folder` is several."""
+    return Candidate(
+        split=split,
+        path=folder.where,
+        kind="class folders",
+        layout="class-folders",
+        read=lambda first: read_class_folders(folder, split, source.options, allow_empty=first is not None),
+        files=paths,
+    )
+
+
 def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
     """Images without class folders."""
 
     def read(first: SourceSplit | None) -> SourceSplit:
+        if source.options.label_pattern is not None:
+            return read_named(folder, split, source.options.label_pattern, source.options)
         labels = find_flat_labels(split, folder, source.path)
         if labels is not None:
             ids = () if first is None else tuple(entry.id for entry in first.classes)
@@ -203,7 +212,8 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
         raise Unlabeled(
             f"{folder.where}: images without labels; found no class folders, no list ({split}.txt with lines PATH "
             "LABEL), no LOC_val_solution.csv and no devkit: put one of these beside it, move the images into class "
-            f"folders, or pass --unlabeled to store them without labels{_lists_beside(folder, source)}"
+            "folders, take the labels from file names with --label-pattern, or pass --unlabeled to store them without "
+            f"labels{_lists_beside(folder, source)}"
         )
 
     return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
@@ -213,6 +223,7 @@ def _lists_beside(folder: Folder, source: SourceFolder) -> str:
     """Further advice if there are lists beside images without labels."""
     paths = [Path(file.path) for one in (folder, source.folder) for file in one.files]
     lists = [path for path in paths if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".txt"]
+    lists.sort(key=lambda path: "submission" in path.name.casefold())  # Kaggle's example, without labels
     return f"; if {lists[0]} lists them, pass that file as SOURCE" if lists else ""
 
 
@@ -311,13 +322,19 @@ def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
     folder = source.folder
     if any(layout.data == source.path for layout in kaggle.find_layouts(source.path)):
         return  # SOURCE is CLS-LOC itself
-    named = splits_among(folder.folders)
+    named = named_splits(folder)
     others = [name for name in folder.folders if name not in named]
     if any(folder.child(name).has_images() for name in others) and not any(
         folder.child(name).folders or not folder.child(name).has_images() for name in named
     ):
         return  # a class called train, as in CIFAR-100, among other classes
+    of_split = {split: [name for name in named if named[name] == split] for split in named.values()}
+    parts = {split: one for split, names in of_split.items() if (one := united(folder, names))}
+    for split, whole in parts.items():
+        yield _class_folders(whole, split, source, paths=tuple(folder.where / name for name in of_split[split]))
     for name, split in named.items():
+        if split in parts:
+            continue
         child = folder.child(name)
         if child.folders == (name,) and not child.has_images():
             child = child.child(name)  # train/train/, as some archives unpack

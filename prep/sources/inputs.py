@@ -1,5 +1,6 @@
 """What a source provides: splits of images, and the name, label and location of each image."""
 
+import errno
 import hashlib
 import os
 from collections import Counter
@@ -14,6 +15,10 @@ from ...errors import InputError
 from ..format.manifest import ClassEntry
 from ..storage.by_offset import opened, shown
 
+OWN_FAULTS = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
+)
+"""Errors of a missing or forbidden input; all others are its source's fault and may be temporary."""
 MAX_INPUT_BYTES = 2**28
 MAX_EXTRA_BYTES = 2**24
 

@@ -1,5 +1,6 @@
 """The user's options for reading a source whose layout cannot be recognized automatically."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -30,6 +31,8 @@ _READ_BY: dict[str, tuple[Layout, ...]] = {
     "label_key": ("webdataset", "img2dataset", "list", "parquet"),
     "label_column": ("list", "parquet", "img2dataset"),
     "image_column": ("list", "parquet", "webdataset"),
+    "image_root": ("list",),
+    "label_pattern": ("flat",),
 }
 
 
@@ -45,6 +48,11 @@ class SourceOptions:
     """The column (parquet, lists) or member extension (tars) that holds the image or its path."""
     label_column: str | None = None
     """The column (parquet, lists) that holds the label."""
+    label_pattern: str | None = None
+    """A regular expression, matched from the start of a flat image's file name, whose one group is the label."""
+    image_root: str | None = None
+    """The folder or address where relative paths of a list start; None takes the list's folder, or the folder in it
+    that holds the images."""
     class_depth: int | None = None
     """Number of folder names, from the first, that form a class id; None takes the whole path to the images' folder."""
     unlabeled: bool = False
@@ -61,6 +69,8 @@ class SourceOptions:
             raise InputError(f"class depth must be 1 to {MAX_CLASS_DEPTH}, got {self.class_depth}")
         if self.val_fraction is not None and not 0 < self.val_fraction < 1:
             raise InputError(f"val fraction must be between 0 and 1, got {self.val_fraction}")
+        if self.label_pattern is not None:
+            _check_pattern(self.label_pattern)
         stored: dict[str, str] = {}
         for name in self.keep:
             if (other := stored.get(stem := member_name(name).casefold())) is not None:
@@ -79,3 +89,14 @@ class SourceOptions:
                     f"{where}: --{name.replace('_', '-')} is for {', '.join(readers)}, but the source is read as "
                     f"{', '.join(sorted(layouts))}; leave the option out"
                 )
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        num_groups = re.compile(pattern).groups
+    except re.error as error:
+        raise InputError(f"--label-pattern '{pattern}': not a regular expression ({error})") from None
+    if num_groups != 1:
+        raise InputError(
+            f"--label-pattern '{pattern}': {num_groups} groups; expected one, which is the label, as in '(.+)_[0-9]+'"
+        )

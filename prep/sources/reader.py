@@ -12,16 +12,12 @@ from collections.abc import Iterator, Sequence
 from ...errors import InputError
 from ..storage import CredentialsError
 from ..storage.by_offset import is_in_store
-from .inputs import Extra, SourceImage
+from .inputs import OWN_FAULTS, Extra, SourceImage
 
 # Waits before a failing source is tried again: 7 s in all.
 RETRY_SECONDS = (0.5, 1.5, 5.0)
 # If this many others, spread over the job, cannot be read either, the input is not to blame.
 MAX_OTHERS = 8
-# Errors of a missing or forbidden input; all others are the source's fault and may be temporary.
-_OWN_FAULTS = frozenset(
-    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
-)
 
 
 class Reader:
@@ -41,7 +37,7 @@ class Reader:
             try:
                 content = what.read()
             except OSError as error:
-                is_own = error.errno in _OWN_FAULTS and not isinstance(error, CredentialsError)
+                is_own = error.errno in OWN_FAULTS and not isinstance(error, CredentialsError)
                 if is_own and others_can:
                     raise InputError(f"cannot be read: {error.strerror}") from None
                 others_can = is_own and self._can_read_another(what)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from shlex import quote
 
@@ -23,21 +24,22 @@ from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
+from .folders.class_names import class_names
 from .folders.listing import Folder
 from .folders.store_folder import open_store_folder
-from .folders.tiny_imagenet import class_names
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
 from .ilsvrc.kaggle import refuse_zipped_kaggle
 from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
 from .lists.image_list import SUFFIXES, read_image_list
-from .litter import is_of_shard_set
+from .litter import is_of_shard_set, is_other_name
 from .options import Layout, SourceOptions
 from .remarks import Remarks
 from .split_names import missing_parts, split_called
 from .val_fraction import hold_out
 
+_HOLD_IMAGES = (".tar", ".parquet", ".zip")
 _WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -237,7 +239,11 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
             f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; {_way_out(folder)}"
         )
     if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, source.options)):
-        source.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it")
+        which = "" if len(folder.folders) == 1 else " with images"
+        source.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it{which}")
+        for name in folder.folders:
+            if name != inner.where.name:
+                source.remarks.pass_over("folders without images", str(folder.where / name))
         return _choose(SourceFolder(folder=inner, options=source.options, remarks=source.remarks))
     one = _the_one(source, "train", found)
     assert one is not None
@@ -310,12 +316,29 @@ def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit 
 
 
 def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
-    """The only folder in `folder`, if it holds folders, tars or parquet files, and so the classes or splits."""
-    if len(folder.folders) != 1 or folder.has_images() or options.class_depth is not None:
+    """The only folder in `folder` that holds classes or splits, as folders, tars or parquet files.
+
+    Beside it there may be folders of files that are not images, as `meta/` beside `images/` in Food-101; but not an
+    empty one, which may be a class whose images are missing.
+    """
+    if folder.has_images() or options.class_depth is not None:
         return None
-    inner = folder.child(folder.folders[0])
+    names = folder.folders
+    if len(names) > 1:
+        names = tuple(islice((name for name in names if not _holds_others_alone(folder.child(name))), 2))
+    if len(names) != 1:
+        return None
+    inner = folder.child(names[0])
     holds_any = inner.folders or any(file.name.endswith((".parquet", ".tar")) for file in inner.files)
     return inner if holds_any and not inner.has_images() else None
+
+
+def _holds_others_alone(folder: Folder) -> bool:
+    """Whether the folder has contents, and the names of all files in it and below show that they hold no images."""
+    files = [file.name for file in folder.files]
+    inner = [folder.child(name) for name in folder.folders]
+    others = all(is_other_name(name) and not name.endswith(_HOLD_IMAGES) for name in files)
+    return bool(files or inner) and others and all(map(_holds_others_alone, inner))
 
 
 def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:

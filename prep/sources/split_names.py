@@ -16,12 +16,17 @@ _IN_FILE_NAME = re.compile(
 )
 # One of several files; what follows may be a hash that differs between them.
 _PART = re.compile(r"(.*-)(\d{5,6})-of-(\d{5,6})(?!\d)")
-# A whole name that means a split if another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`.
+# A whole name that means a split if another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`, and
+# `train.X1` in Kaggle's ImageNet-100.
 _LIKE = re.compile(
     rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})"
-    r"[ _-]?(?:(?:data)?set|data|images?|imgs?|folder|split)?[^a-z]*",
+    r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|folder|split|part)?|\.x)[^a-z]*",
     re.I,
 )
+
+
+# A split as one word among others: iNaturalist's `train_mini`, `small-val`.
+_AMONG_OTHERS = re.compile(rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?:[^a-z].*)?", re.I)
 
 
 def split_called(name: str) -> str | None:
@@ -39,6 +44,12 @@ def splits_among(names: Sequence[str]) -> dict[str, str]:
     like = {name: _SPLIT_OF[found[1].casefold()] for name in names if (found := _LIKE.fullmatch(name.strip()))}
     both = called | {name: split for name, split in like.items() if split not in called.values()}
     return both if "train" in both.values() and len(set(both.values())) > 1 else called
+
+
+def splits_within(names: Iterable[str]) -> dict[str, str]:
+    """The split of each name that contains one as a word among others; the name alone does not make it a split."""
+    found = ((name, _AMONG_OTHERS.fullmatch(name.strip())) for name in names)
+    return {name: _SPLIT_OF[word[1].casefold()] for name, word in found if word}
 
 
 def split_in(file_name: str) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Lets Ctrl-C interrupt calls that take minutes outside Python."""
+"""Calls that spend minutes outside Python, without making Ctrl-C wait for them."""
 
 import threading
 from collections.abc import Callable

@@ -164,7 +164,7 @@ class ObjectStore:
         sender, _ = client_for(self.url, upload_bytes=len(data))
 
         def once() -> str | None:
-            sent = interruptible(lambda: sender.put(self._full(name), data, use_multipart=False))
+            sent = sender.put(self._full(name), data, use_multipart=False)
             e_tag: str | None = sent["e_tag"]
             found = _MD5.fullmatch(e_tag or "")
             if found is None or found[1] != md5:
@@ -187,7 +187,7 @@ class ObjectStore:
             from obstore.exceptions import AlreadyExistsError
 
             try:
-                interruptible(lambda: sender.put(self._full(name), content, mode="create", use_multipart=False))
+                sender.put(self._full(name), content, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return bytes(self._client.get(self._full(name)).bytes()) == content
             return True
@@ -240,7 +240,7 @@ class ObjectStore:
         root, attempt = (self.url.scheme, self.url.host), 0
         while True:
             try:
-                result = once()
+                result = interruptible(once)
             except (TypeError, AttributeError, KeyError, NameError):
                 raise  # a bug of ours
             except Exception as error:

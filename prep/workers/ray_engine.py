@@ -118,10 +118,23 @@ def _result(ray: Any, reference: Any) -> Any:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        # Between the first and the last line there may be a traceback.
+        lines = str(error).strip().splitlines() or ["no details"]
+        found = f"{type(error).__name__}: {' '.join(dict.fromkeys((lines[0].strip(), lines[-1].strip())))}"
+        lost = (
+            ray.exceptions.WorkerCrashedError,
+            ray.exceptions.NodeDiedError,
+            ray.exceptions.OutOfMemoryError,
+            ray.exceptions.ObjectLostError,
+        )
+        if isinstance(error, lost):
+            raise InputError(
+                f"a job was submitted {1 + MAX_RETRIES} times, and its worker or node died each time ({found}); "
+                "if memory is short, give the nodes of the cluster fewer CPUs (ray start --num-cpus)"
+            ) from None
         raise InputError(
-            f"a job was given out {1 + MAX_RETRIES} times, and its worker or node was lost each time ({lines[0]}); "
-            "where memory is short, give the nodes of the cluster fewer CPUs (ray start --num-cpus)"
+            f"the Ray cluster could not run a job ({found}); finished shards are kept: repair the cluster and run "
+            "the same command again"
         ) from None
 
 

@@ -236,7 +236,7 @@ def test_a_run_from_another_dataset_is_refused_in_one_line(
 ) -> None:
     (tmp_path / "val").symlink_to(draw_shards(num_samples=32, size_px=32, num_classes=8, split="val"))
     result = call("--shards", tmp_path, runs[0])
-    assert result.exit_code == 1 and "this run is from another dataset" in result.output
+    assert result.exit_code == 1 and "this run was trained on another dataset" in result.output
 
 
 def test_a_run_is_evaluated_beside_a_training_set_of_some_of_its_classes(

@@ -117,7 +117,7 @@ def test_weights_that_are_not_finite_are_named(command: str, call: Callable[...,
 @pytest.mark.parametrize("command", ["evaluate", "report", "predictions"])
 @pytest.mark.parametrize(
     ("shards", "words"),
-    [("one", "has one class, so there is nothing to tell apart"), ("others", "this run is from another dataset")],
+    [("one", "has only one class"), ("others", "this run was trained on another dataset")],
 )
 def test_a_set_of_one_class_or_of_others_is_not_scored(
     command: str, shards: str, words: str, call: Callable[..., Result]

@@ -105,7 +105,7 @@ def test_help_shows_the_recipe_option() -> None:
         (["--shards", "{shards}", "--name", "/x"], "'--name': expected the name of a folder in --runs, got '/x'"),
         (["--shards", "{shards}", "--name", ""], "'--name': expected the name of a folder in --runs, got ''"),
         ([], "--shards shards: no such folder; name one that 'alexprep shard' wrote"),
-        (["--shards", "{shards}", "--recipe", "papper"], "no recipe 'papper'; perhaps paper"),
+        (["--shards", "{shards}", "--recipe", "papper"], "no recipe 'papper'; did you mean paper?"),
         (["--shards", "{shards}", "--set", "training.epoch=3"], "unknown key training.epoch; the nearest is"),
         (["--shards", "{shards}", "--device", "tpu"], "--device tpu: expected cpu or cuda:N, or auto"),
         (["--shards", "{shards}", "--device", "cuda:99"], "--device cuda:99: this machine has"),
@@ -152,6 +152,12 @@ def test_one_split_at_an_address_is_named_by_the_address(
         ShardSet.open(face / "val")
 
 
+def test_a_mistake_in_the_command_line_fetches_nothing() -> None:
+    """It once was told after the manifests had come, or never where the store did not answer."""
+    result = call("--shards", "http://127.0.0.1:9/set", "--columns", "3")
+    assert result.exit_code == 2 and "--columns" in one_line(result)
+
+
 @pytest.mark.parametrize("words", [["--shard", "x"], ["--shards", "x", "--columns", "3"], ["--epochs", "3"]])
 def test_unknown_options_are_refused(words: list[str]) -> None:
     result = call(*words)
@@ -164,7 +170,7 @@ def test_a_run_from_another_dataset_is_refused_in_one_line(
     (tmp_path / "train").symlink_to(draw_shards(num_samples=60, size_px=32, num_classes=3))
     (tmp_path / "val").symlink_to(draw_shards(num_samples=30, size_px=32, num_classes=3, split="val"))
     words = one_line(call("--shards", tmp_path, "--recipe", "cifar10-19", "--runs", runs, *SMALL))
-    assert "this run is from another dataset" in words
+    assert "this run was trained on another dataset" in words
 
 
 def test_two_processes_are_refused_for_a_network_of_one_column(shards: Path, tmp_path: Path) -> None:

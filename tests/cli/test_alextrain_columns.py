@@ -83,7 +83,7 @@ def test_a_killed_column_ends_the_run_in_words_and_leaves_nothing_running(shards
     os.kill(pids[1], signal.SIGKILL)
     _, words = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "process 1 of 2 was ended by SIGKILL" in words and "Traceback" not in words
+    assert "process 1 of 2 was killed by SIGKILL" in words and "Traceback" not in words
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
@@ -106,7 +106,7 @@ def test_a_column_that_stands_still_is_named_and_ended(shards: Path, tmp_path: P
     _, words = process.communicate(timeout=120)  # it would stand still for ever
     assert process.returncode == 1
     assert "process 0 of 2 lost process 1, which ended, failed or did not answer in time" in words
-    assert "the same command continues" in words and "Traceback" not in words
+    assert "run the same command again to continue" in words and "Traceback" not in words
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 

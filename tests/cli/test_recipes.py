@@ -57,7 +57,7 @@ def test_the_list_says_what_the_checked_recipes_say() -> None:
 
 def test_an_unknown_recipe_is_refused_with_those_that_are_there() -> None:
     result = call("recipes", "show", "t9")
-    assert result.exit_code == 1 and "no recipe 't9'; perhaps t3, t1" in result.output
+    assert result.exit_code == 1 and "no recipe 't9'; did you mean t3, t1" in result.output
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_run_is_changed_by_command(shards: Path, tmp_path: Path) -> None:
     changed = call(*train, "--set", "training.epochs=2", "--set", "training.rate=0.001", "--change")
     assert changed.exit_code == 0 and "20 images after 2 epochs" in changed.output, changed.output
     refused = call(*train, "--set", "training.batch_size=8", "--change")
-    assert refused.exit_code == 1 and "training.batch_size cannot be changed on the way" in refused.output
+    assert refused.exit_code == 1 and "training.batch_size cannot be changed during a run" in refused.output
 
 
 @pytest.mark.parametrize(

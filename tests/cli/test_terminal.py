@@ -5,6 +5,7 @@ import logging
 import os
 import pty
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -122,6 +123,36 @@ def test_what_is_written_beside_a_copy_comes_here_and_replaces_nothing(
         "inspect-2.html": "1 inspect.html",
     }
     assert "train-samples-3.png: here, since the shard set is remote" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("own", "lines"), [(None, 1), (0, 1), (1, 1), ("verify: 2 findings", 2)])
+def test_a_command_whose_pages_the_disk_does_not_take_fails_and_keeps_them(
+    own: int | str | None, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once ended with 0. `own` is how the command itself ends."""
+    monkeypatch.chdir(tmp_path)
+    copy = tmp_path / "alexkit-copy-1/set"
+    copy.mkdir(parents=True)
+    (copy / "inspect.html").write_bytes(bytes(8192))
+
+    @click.command()
+    @click.pass_context
+    def inspect(context: click.Context) -> None:
+        context.call_on_close(lambda: locations._finish(copy.parent, copy, {copy / "train.tar"}))
+        if isinstance(own, str):
+            raise click.ClickException(own)
+        if own is not None:
+            raise SystemExit(own)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        result = CliRunner().invoke(inspect)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.exit_code == 1 and result.stderr.count("Error: ") == lines, result.stderr
+    assert "File too large; the written files are in" in result.stderr
+    assert (tmp_path / "alexkit-kept-1/set/inspect.html").stat().st_size == 8192
 
 
 @pytest.mark.parametrize(

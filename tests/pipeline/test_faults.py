@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from alexkit.prep.format.manifest import manifest_digest
 from ..conftest import write_shard_set
 
 EVALUATE = CenterCrop(crop=56)
+INDICES_B = np.arange(40)
+FIRST_BATCH = LocalBatch(epoch=0, numbers_B=INDICES_B, indices_B=INDICES_B, draws_B=INDICES_B, mask_B=INDICES_B >= 0)
 
 
 @pytest.fixture
@@ -55,11 +58,27 @@ def test_checksums_are_compared_without_touching_what_is_mapped(draw_shards: Any
     samples, brought = Samples([ShardSet.open(draw_shards())]), []
     samples.on_demand = brought.append
     corrupt = CorruptSamples(samples, budget=10)
-    indices = np.arange(40)
-    batch = LocalBatch(epoch=0, numbers_B=indices, indices_B=indices, draws_B=indices, mask_B=np.ones(40, bool))
-    assert corrupt.check(batch).result() == {} and brought == []
+    assert corrupt.check(FIRST_BATCH).result() == {} and brought == []
     corrupt.add({15: "its CRC32C is another"})
-    assert corrupt.without(batch, training=True)[0].indices_B[15] == 16 and brought == [1]
+    assert corrupt.without(FIRST_BATCH, training=True)[0].indices_B[15] == 16 and brought == [1]
+    corrupt.close()
+
+
+def test_a_replacement_is_not_passed_over_because_of_a_damaged_copy(copied: Path) -> None:
+    """What replaces a sample depends on the set, not on this machine's cache of it."""
+    shard = copied / "train-00001.tar"
+    whole = shard.read_bytes()
+    spoil(copied, 16)
+    samples, fetched = Samples([ShardSet.open(copied)]), []
+
+    def fetch_again(indices: Iterable[int]) -> None:
+        fetched.extend(indices)
+        shard.write_bytes(whole)
+
+    samples.on_corrupt = fetch_again
+    corrupt = CorruptSamples(samples, budget=10)
+    corrupt.add({15: "its CRC32C is another"})
+    assert corrupt.without(FIRST_BATCH, training=True)[0].indices_B[15] == 16 and fetched == [16]
     corrupt.close()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...format.files import NO_LOCKS, lock_file
+from ...format.files import lock_file, lock_where_possible
 from ...storage import StoreUrl
 
 LOCK_NAME = ".lock"  # beside what the run makes, and no part of it
@@ -38,16 +38,8 @@ def hold(folder: Path) -> None:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            lock_file(descriptor, folder / LOCK_NAME, wait=False, shared=True)
-        except BlockingIOError:  # its run is on this machine and has it, or it is being removed
-            pass
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        if (folder / LOCK_NAME).exists():
+        if _is_held(descriptor, folder):
             break
-        os.close(descriptor)
     _held[folder] = descriptor
 
 
@@ -61,14 +53,8 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix))
         descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            lock_file(descriptor, folder / LOCK_NAME)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        if (folder / LOCK_NAME).exists():
+        if _is_held(descriptor, folder):
             break
-        os.close(descriptor)  # taken for abandoned before it was locked
     try:
         yield folder
     finally:
@@ -76,8 +62,21 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def _is_held(descriptor: int, folder: Path) -> bool:
+    """Take the folder's lock together with all others that use it; False, and closed, if it was removed meanwhile.
+
+    Users share the lock, so this waits only for a process that is removing the folder as abandoned.
+    """
+    lock_where_possible(descriptor, folder / LOCK_NAME, shared=True)
+    if (folder / LOCK_NAME).exists():
+        return True
+    os.close(descriptor)
+    return False
+
+
 def _remove_abandoned(prefix: str) -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with contextlib.suppress(OSError), (folder / LOCK_NAME).open("rb") as file:
-            lock_file(file, folder / LOCK_NAME, wait=False)  # its owner, when it lives, holds it
+        # NFS gives an exclusive lock only for a file that is open for writing.
+        with contextlib.suppress(OSError), (folder / LOCK_NAME).open("r+b") as file:
+            lock_file(file, folder / LOCK_NAME, wait=False)  # fails while any user of the folder is alive
             shutil.rmtree(folder, ignore_errors=True)

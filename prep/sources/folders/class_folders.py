@@ -77,6 +77,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
             "away, or pass the folder that holds the class folders as SOURCE"
         )
     _note_depths(folder, written)
+    _note_same_names(folder, written)
     ids = sorted(index_of)
     listed = images.images()
     if ids != list(index_of):
@@ -145,5 +146,18 @@ def _note_depths(folder: Folder, written: dict[str, str]) -> None:
             folder.remarks.note(
                 f"{folder.where}: {class_id} is inside {outer} and both hold images, so they are two classes; "
                 f"--class-depth {outer.count('/') + 1} makes them one"
+            )
+            return
+
+
+def _note_same_names(folder: Folder, written: dict[str, str]) -> None:
+    """Note if two folders hold classes of the same names, as splits with unusual names do."""
+    holders: dict[str, str] = {}
+    for class_id in sorted(written):
+        first, _, rest = class_id.partition("/")
+        if rest and (other := holders.setdefault(rest, first)) != first:
+            folder.remarks.note(
+                f"{folder.where}: {other}/{rest} and {first}/{rest} are two classes; if {other} and {first} are "
+                "splits, name them train, val or test"
             )
             return

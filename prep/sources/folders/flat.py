@@ -1,5 +1,6 @@
-"""Images of one split in one flat folder, labeled by a file, or unlabeled."""
+"""Images of one split in one flat folder, labeled by a file, by their names, or not at all."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 from ....errors import InputError
 from ...format.manifest import UNLABELED
 from ..inputs import SourceSplit
-from ..labels import LabeledImages, RawLabel, check_number
+from ..labels import LabeledImages, RawLabel, Unlabeled, check_number, raw_label
 from ..litter import is_image_name
 from ..options import SourceOptions
 from .files import File
@@ -81,6 +82,26 @@ def _refuse_other_name(row: Row, file: File, path: Path) -> None:
             f"{path}, line {row.line}: {row.file_name!r} does not match {file.path}; if the label contains spaces, put "
             "a tab between path and label"
         )
+
+
+def read_named(folder: Folder, split: str, pattern: str, options: SourceOptions) -> SourceSplit:
+    """The images in `folder`, labeled by the part of the file name that the group of a regular expression matches.
+
+    Raises Unlabeled if no name matches, InputError if only some do.
+    """
+    rows, unlike = LabeledImages(), ""
+    for file in folder.images(options.keep):
+        found = re.match(pattern, file.name)
+        label = raw_label(found[1]) if found else None
+        if label is None:
+            unlike = unlike or file.path
+        else:
+            rows.add(label, file.image(file.name, folder.files_beside(file, options.keep)))
+    if unlike:
+        raise (InputError if len(rows) else Unlabeled)(
+            f"{unlike}: --label-pattern '{pattern}' finds no label in its name; write a pattern that fits all names"
+        )
+    return rows.split(split, lambda image: f"{folder.where}, image {image.name}")
 
 
 def read_unlabeled(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:

@@ -11,18 +11,17 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from stat import S_ISREG
 from typing import NamedTuple
 
 import numpy as np
 
 from ....errors import InputError
 from ...format.manifest import UNLABELED
-from ...storage import Listed, ObjectStore, StoreUrl, parse_location
+from ...storage import StoreUrl, parse_location
 from ..extras import column_extras
-from ..folders.store_folder import LIST_THREADS, StoreImage
+from ..folders.store_folder import StoreImage
 from ..inputs import Extra, FileImage, SourceImage, SourceSplit
 from ..labels import LabeledImages, RawLabel, Unlabeled, raw_label
 from ..litter import is_image_name
@@ -30,6 +29,8 @@ from ..options import SourceOptions
 from ..remarks import Remarks
 from ..split_names import EXPECTED, SPLIT_WORDS, split_called
 from .columns import IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, find_column
+from .image_root import SAMPLE_ROWS, image_root
+from .look_up import look_up
 from .text_table import csv_rows, path_and_label, text_lines
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
@@ -42,7 +43,6 @@ class _Listed(NamedTuple):
     label: RawLabel | None
     written: str
     path: str | StoreUrl
-    num_bytes: int
     extras: tuple[Extra, ...]
 
 
@@ -51,14 +51,18 @@ def read_image_list(
 ) -> tuple[SourceSplit, ...]:
     """The splits of a list, train first; for a local copy of a list in a store, relative paths start at `base`.
 
-    Raises InputError, naming file and line, for a missing image, a relative path that leaves the folder, an image that
-    is listed twice, a missing or empty field, an unknown split, a line that cannot be read, and a list without images.
-    Raises Unlabeled if no row of a split has a label, or every label is -1, unless `options.unlabeled`; such a test
-    split beside others is left out and noted in `remarks`.
+    `image_root` decides where relative paths start. A missing image is noted in `remarks`, and quarantined when it is
+    read, as in other layouts.
+
+    Raises InputError, naming file and line, if no image is found, if a path is a folder, leaves the folder where it
+    starts or is listed twice, if a field is missing or empty, for an unknown split and for a line that cannot be
+    parsed; also for a list without images. Raises Unlabeled if no row of a split has a label, or every label is -1,
+    unless `options.unlabeled`; such a test split beside others is skipped and noted in `remarks`.
     """
     by_split: dict[str, list[_Listed]] = {}
     lines: dict[str | StoreUrl, int] = {}
     whole = split_called(path.stem) or "train"
+    root = image_root(path, _relative_paths(path, options), options.image_root, base, remarks)
     for number, row in _rows(path, options):
         where = f"{path}, line {number}"
         label, written, split = _label(where, row), _text(where, row, "path"), whole
@@ -70,33 +74,41 @@ def read_image_list(
         url = _url(where, written)
         if url is not None:
             written = str(url)  # without a password or query
-        elif base is not None and not _leaves(written) and not written.startswith("/"):
-            url = base / os.path.normpath(written.replace("\\", "/"))
-        elif not Path(written).is_absolute() and _leaves(written):
-            raise InputError(f"{where}: {written} leads out of {path.parent}; if intended, write an absolute path")
-        elif "\\" in written and not (path.parent / written).exists():
-            written = written.replace("\\", "/")  # written on Windows
-        opened = url or _local(path.parent, written)
+        elif not written.startswith("/"):
+            written = f"{root.prefix}{written}{root.extension}"
+            if _leaves(written):
+                raise InputError(f"{where}: {written} leads out of {root.start}; if intended, write an absolute path")
+            if isinstance(root.start, StoreUrl):
+                url = root.start / os.path.normpath(written.replace("\\", "/"))
+            elif "\\" in written and not (root.start / written).exists():
+                written = written.replace("\\", "/")  # written on Windows
+        opened = url or _local(path.parent if isinstance(root.start, StoreUrl) else root.start, written)
         if opened in lines:
             raise InputError(
                 f"{where}: {written} is listed again, first in line {lines[opened]}; list every image once"
             )
         lines[opened] = number
         extras = tuple(sorted(column_extras(options.keep, row))) if options.keep else ()
-        num_bytes = _size(where, opened) if isinstance(opened, str) else 0
-        listed = _Listed(number, label, written, opened, num_bytes, extras)
+        listed = _Listed(number, label, written, opened, extras)
         by_split.setdefault(split, []).append(listed)
     if not by_split:
         raise InputError(f"{path}: lists no images; expected one path and label per line")
     splits, is_alone = [], len(by_split) == 1
     for name in (name for name in SPLIT_WORDS if name in by_split):
         try:
-            splits.append(_split_of(path, name, by_split.pop(name), lines, options))
+            splits.append(_split_of(path, name, by_split.pop(name), lines, options, remarks))
         except Unlabeled as error:
             if name != "test" or is_alone:
                 raise
             remarks.note(f"left out: {error}")
     return tuple(splits)
+
+
+def _relative_paths(path: Path, options: SourceOptions) -> list[str]:
+    """The first of them."""
+    written = (row.get("path") for _, row in _rows(path, options))
+    relative = (one for one in written if isinstance(one, str) and one and not one.startswith("/") and "://" not in one)
+    return list(islice(relative, SAMPLE_ROWS))
 
 
 def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, object]]]:
@@ -216,23 +228,6 @@ def _local(folder: Path, written: str) -> str:
     return opened
 
 
-def _look_at(urls: list[StoreUrl]) -> dict[StoreUrl, Listed]:
-    """Size and version of every object, requested concurrently."""
-    with ThreadPoolExecutor(LIST_THREADS) as threads:
-        return dict(zip(urls, threads.map(lambda url: ObjectStore(url).stat(), urls), strict=True))
-
-
-def _size(where: str, path: str) -> int:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{where}: {path}: {reason}; correct the path or remove the line") from None
-    if not S_ISREG(status.st_mode):
-        raise InputError(f"{where}: {path}: not a file; list images, not folders")
-    return status.st_size
-
-
 def _is_unlabeled(path: Path, name: str, listed: list[_Listed], options: SourceOptions) -> bool:
     """Whether no row of a split has a label; raises InputError if only some do, Unlabeled if that is not allowed."""
     if any(row.label not in (None, -1) for row in listed):
@@ -262,22 +257,26 @@ def _alike(listed: list[_Listed]) -> set[int]:
 
 
 def _split_of(
-    path: Path, name: str, listed: list[_Listed], lines: dict[str | StoreUrl, int], options: SourceOptions
+    path: Path,
+    name: str,
+    listed: list[_Listed],
+    lines: dict[str | StoreUrl, int],
+    options: SourceOptions,
+    remarks: Remarks,
 ) -> SourceSplit:
     if _is_unlabeled(path, name, listed, options):
         listed[:] = (row._replace(label=UNLABELED) for row in listed)
     # CLASS/FILE as in class folders, so that the same images give the same shards; the whole path if two images would
     # have the same name.
     alike = _alike(listed)
-    versions = _look_at([row.path for row in listed if not isinstance(row.path, str)])
+    sizes, e_tags = look_up(path, [(row.line, row.path) for row in listed], remarks)
     rows = LabeledImages()
-    for i, row in enumerate(listed):
+    for i, (row, num_bytes) in enumerate(zip(listed, sizes, strict=True)):
         image_name = row.written if i in alike else Path(row.written).name
         if isinstance(row.path, str):
-            rows.add(row.label, FileImage(image_name, 0, row.path, row.num_bytes, 0, row.extras))
+            rows.add(row.label, FileImage(image_name, 0, row.path, num_bytes, 0, row.extras))
         else:
-            _, num_bytes, e_tag = versions[row.path]
-            rows.add(row.label, StoreImage(image_name, 0, row.path, num_bytes, e_tag, row.extras))
+            rows.add(row.label, StoreImage(image_name, 0, row.path, num_bytes, e_tags.get(row.path), row.extras))
     listed.clear()  # the columns hold everything; sorting needs the memory
 
     def where(image: SourceImage) -> str:

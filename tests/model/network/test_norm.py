@@ -86,13 +86,13 @@ def test_memory_order_does_not_change_the_numbers() -> None:
 
 @pytest.mark.parametrize("size", [4, 0, -1])
 def test_a_window_without_a_middle_is_refused(size: int) -> None:
-    with pytest.raises(ValueError, match=f"window of {size} maps has no middle; use an odd size"):
+    with pytest.raises(ValueError, match=f"window of {size} maps has no center; use an odd size"):
         ResponseNorm(8, size=size, alpha=1e-4, beta=0.75, k=2.0)
 
 
 @pytest.mark.parametrize("groups", [3, 0, -1])
 def test_groups_that_cannot_share_the_maps_are_refused(groups: int) -> None:
-    with pytest.raises(ValueError, match=f"8 maps cannot be dealt to {groups} groups"):
+    with pytest.raises(ValueError, match=f"8 maps cannot be divided into {groups} groups"):
         ResponseNorm(8, size=5, alpha=1e-4, beta=0.75, k=2.0, groups=groups)
 
 

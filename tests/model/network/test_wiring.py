@@ -117,7 +117,7 @@ def test_without_normalization_no_layer_normalizes_within_a_map_either() -> None
 
 @pytest.mark.parametrize("name", ["fc8", "conv9"])
 def test_layers_that_must_stay_cannot_be_removed(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"without = '{name}'.*conv1, conv2, conv3"):
+    with pytest.raises(ValueError, match=rf"without: '{name}'.*conv1, conv2, conv3"):
         wiring(Switches(without=(name,)))
 
 
@@ -132,10 +132,10 @@ def test_without_the_first_layer_the_second_reads_the_image_with_its_stride_and_
 @pytest.mark.parametrize(
     ("switches", "words"),
     [
-        (Switches(kind="cifar10-19", norm="none"), r"'cifar10-19' has the switches .*; remove norm from"),
-        (Switches(kind="owt", input="pad2"), r"'owt' has the switches .*; remove input from"),
-        (Switches(kind="cifar10-13", input="pad2"), r"network.input = 'pad2': cifar10-13 reads 32 px, or 'crop24'"),
-        (Switches(input="crop24"), r"'crop24' belongs to the CIFAR-10 networks"),
+        (Switches(kind="cifar10-19", norm="none"), r"'cifar10-19' supports only the switches .*; remove norm from"),
+        (Switches(kind="owt", input="pad2"), r"'owt' supports only the switches .*; remove input from"),
+        (Switches(kind="cifar10-13", input="pad2"), r"network.input = 'pad2': cifar10-13 supports only 'margin' and"),
+        (Switches(input="crop24"), r"'crop24' is for the CIFAR-10 networks"),
     ],
 )
 def test_switches_that_a_network_does_not_have_are_refused(switches: Switches, words: str) -> None:

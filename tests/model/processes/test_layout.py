@@ -198,7 +198,7 @@ def test_two_processes_on_one_card_are_refused_in_all_by_name(rank: int) -> None
     for other, card in enumerate(cards):
         if other != rank:
             store.set(f"card-{other}", json.dumps(card))
-    with pytest.raises(ValueError, match=r"processes 0 and 2 are both on cuda:0 \(GPU GPU-1\); leave out --device"):
+    with pytest.raises(ValueError, match=r"processes 0 and 2 are both on cuda:0 \(GPU GPU-1\); omit --device"):
         require_own_cards(store, rank, 3, *cards[rank])
 
 
@@ -220,9 +220,9 @@ LATE = "Watchdog caught collective operation timeout: WorkNCCL(SeqNum=1) ran for
     [
         (INVALID, [0], f"process 1 of 2: {SHARED}$"),
         (NCCL.format("unhandled cuda error", "Last error:\n"), [0], "process 1 of 2: NCCL error in: .* cuda error"),
-        (REMOTE, [0], "process 1 of 2 lost process 0, which ended, failed or did not answer in time; the same"),
+        (REMOTE, [0], "process 1 of 2 lost process 0, which ended, failed or did not answer in time; run the same"),
         (LATE, [0], "process 1 of 2 lost process 0, which ended"),
-        (LATE, [], "process 1 of 2 lost the others, although all of them answer: Watchdog .*; the same command"),
+        (LATE, [], "process 1 of 2 lost the connection to the others, although .* alive: Watchdog .*; run the same"),
     ],
 )
 def test_what_nccl_says_is_not_taken_for_a_lost_process_unless_it_is(

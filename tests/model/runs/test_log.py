@@ -62,7 +62,7 @@ def test_a_damaged_line_is_moved_aside_and_said(
 
 def test_a_lost_log_is_said_and_begun_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_steps(tmp_path, range(8, 9))
-    assert "log.jsonl: gone; it begins again after step 7" in caplog.text
+    assert "log.jsonl: missing; starting a new log after step 7" in caplog.text
     assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [8]
 
 

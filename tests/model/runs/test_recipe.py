@@ -75,7 +75,7 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
         ("training", r"expected section.key=value"),
         ("training.changes=[{jitter='off'}]", r"training.changes.epoch is missing; it has no default"),
         ("training.changes=[{epoch=0}]", r"training.changes.epoch must be at least 1, got 0"),
-        ("training.changes=[{epoch=5}, {epoch=5}]", r"epochs must rise"),
+        ("training.changes=[{epoch=5}, {epoch=5}]", r"epochs must increase"),
         (
             "training.changes=[{epoch=5, jiter='off'}]",
             r"unknown key training.changes.jiter; the nearest .*changes.jitter",
@@ -86,7 +86,7 @@ def test_a_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
             "training.param_groups=[{match=['*'], rates=[[0, -1]]}]",
             r"training.param_groups.rates must be at least 0, got -1",
         ),
-        ("training.param_groups=[{match=['*'], rates=[[1, 1]]}]", r"rates: their epochs must rise and begin at 0"),
+        ("training.param_groups=[{match=['*'], rates=[[1, 1]]}]", r"rates: epochs must increase and start at 0"),
         ("data=3", r"data must be a table of keys, got 3"),
         (
             "data.mean=centr",
@@ -117,7 +117,7 @@ def test_wrong_overrides_are_refused_in_words(override: str, words: str) -> None
 
 
 def test_a_recipe_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match=r"no recipe 'papper'; perhaps paper; 'alextrain recipes' lists all"):
+    with pytest.raises(ValueError, match=r"no recipe 'papper'; did you mean paper\? 'alextrain recipes' lists all"):
         load_recipe("papper")
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("{", "not JSON"), ("[]", "holds no recipe"), ('{"recipe": {"x": 1}}', "unknown key x")]
+    ("text", "words"), [("{", "not JSON"), ("[]", "contains no recipe"), ('{"recipe": {"x": 1}}', "unknown key x")]
 )
 def test_a_json_file_that_is_no_run_is_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "config.json").write_text(text)
@@ -167,7 +167,7 @@ def test_a_recipe_that_is_no_text_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../../x", "/x", "a/b", "..", ""])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "mine.toml").write_text(f"name = {name!r}\n")
-    with pytest.raises(ValueError, match="expected a plain name, since the run folder is called so"):
+    with pytest.raises(ValueError, match="expected a plain name, since it becomes the name of the run folder"):
         load_recipe(str(tmp_path / "mine.toml"))
 
 

@@ -60,8 +60,8 @@ def test_schedules_have_their_factors(schedule: Schedule, factors: dict[float, f
     ("settings", "words"),
     [
         ({"kind": "steps"}, "needs at_epochs"),
-        ({"kind": "steps", "at_epochs": (5, 3)}, "must rise"),
-        ({"kind": "steps", "at_epochs": (-3, 5)}, r"at_epochs must rise from 0 or more, got \[-3, 5\]"),
+        ({"kind": "steps", "at_epochs": (5, 3)}, "must increase"),
+        ({"kind": "steps", "at_epochs": (-3, 5)}, r"at_epochs must increase and be at least 0, got \[-3, 5\]"),
         ({"divide_by": 1.0}, "divide_by\n.* greater than 1"),
         ({"divide_by": inf}, "divide_by\n.*finite number"),
         ({"drops": -1}, "drops\n.*greater than or equal to 0"),

@@ -126,9 +126,9 @@ def test_caffes_weights_are_refused_by_another_network_with_what_to_set(tmp_path
 def test_a_pickle_is_named_as_such_with_the_line_that_converts_it(tmp_path: Path) -> None:
     for name in ("alexnet.pth", 'Alex\'s "net"', "unnamed"):
         torch.save({"x": torch.zeros(1)}, tmp_path / name)
-        with pytest.raises(ValueError, match=r"a PyTorch pickle, which is never opened here.*save_file") as error:
+        with pytest.raises(ValueError, match=r"a PyTorch pickle, which alexkit never opens.*save_file") as error:
             read_weights(tmp_path / name)
-        python, option, code = shlex.split(str(error.value).split("trust once: ")[1])
+        python, option, code = shlex.split(str(error.value).split("convert it: ")[1])
         assert (python, option) == ("python", "-c")
         exec(code)
         assert load_file((tmp_path / name).with_suffix(".safetensors"))["x"].shape == (1,)
@@ -163,7 +163,7 @@ def test_caffes_weights_read_bgr_and_blobs_of_four_dimensions() -> None:
 
 @pytest.mark.parametrize("convert", [from_torchvision, from_caffe])
 def test_other_layouts_are_refused(convert: object) -> None:
-    with pytest.raises(ValueError, match=r"among these weights; expected the layout of"):
+    with pytest.raises(ValueError, match=r"is missing; expected the weights of"):
         convert({"layer.weight": torch.zeros(1)})  # type: ignore[operator]
 
 
@@ -222,7 +222,7 @@ def test_fine_tuning_copies_all_layers_but_the_last() -> None:
 
 def test_fine_tuning_from_another_network_is_refused_naming_the_layer() -> None:
     other = Network(wiring(Switches(kind="cifar10-13")), 10)
-    with pytest.raises(ValueError, match=r"'runs/x': conv1.weight has shape \(64, 3, 5, 5\), this network needs"):
+    with pytest.raises(ValueError, match=r"'runs/x': conv1.weight has shape \(64, 3, 5, 5\), but this network needs"):
         for_fine_tuning(other.state_dict(), learner(3, 1).whole_weights(), ["conv1"], "runs/x")
 
 
@@ -233,7 +233,9 @@ def test_rates_by_layer_reach_the_update() -> None:
 
 
 def test_rates_of_a_layer_that_is_not_there_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"training.rates.fc8: this network has the layers conv1, conv2, conv3, fc10"):
+    with pytest.raises(
+        ValueError, match=r"training.rates.fc8: no such layer; this network has conv1, conv2, conv3, fc10"
+    ):
         learner(3, 0, "training.rates.fc8=10")
 
 

@@ -106,7 +106,9 @@ def test_a_tracker_that_fails_is_named_once_and_left_alone(
         writers.image("curves", 60, picture)
         writers.finish()
     assert failing.calls == ["start", "scalars 20", "scalars 40"]
-    assert [record.message for record in caplog.records] == ["wandb gets no more of this run: the service is gone"]
+    assert [record.message for record in caplog.records] == [
+        "wandb is disabled for the rest of this run: the service is gone"
+    ]
 
 
 class NotLoggedIn(Failing):

@@ -96,9 +96,9 @@ def test_a_run_stopped_about_the_fold_resumes_bit_for_bit(
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (["data.validate_on=val"], "trains on what data.validate_on = 'val' scores"),
+        (["data.validate_on=val"], "trains on the split that data.validate_on = 'val' scores"),
         (["data.order=fixed"], "fold_in needs data.order = 'full', got 'fixed'"),
-        (['training.changes=[{epoch=1,fold_in="val"},{epoch=2,fold_in="val"}]'], "can be folded in once"),
+        (['training.changes=[{epoch=1,fold_in="val"},{epoch=2,fold_in="val"}]'], "can be folded in only once"),
         (['training.changes=[{epoch=1,fold_in="test"}]'], "fold_in must be one of val"),
     ],
 )
@@ -115,10 +115,10 @@ def test_a_fold_is_refused_where_the_split_is_not_and_where_the_run_has_begun(
     with pytest.raises(ValueError, match=r"has no val, but training.changes folds it in"):
         train(tmp_path, tmp_path / "run", FOLDED)
     (tmp_path / "test").rename(tmp_path / "val")
-    with pytest.raises(ValueError, match=r"has no test, so val would be scored, which training.changes folds into"):
+    with pytest.raises(ValueError, match=r"has no test, so val would be scored, but training.changes folds it into"):
         train(tmp_path, tmp_path / "run", FOLDED)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ValueError, match=r"training.changes.fold_in cannot be changed on the way"):
+    with pytest.raises(ValueError, match=r"training.changes.fold_in cannot be changed during a run"):
         trainer = Trainer(
             load_recipe("cifar10-19", [*OVERRIDES, "data.validate_on=test"]), three_splits, whole, change=True
         )

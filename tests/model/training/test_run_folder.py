@@ -148,7 +148,7 @@ def test_a_predecessor_that_is_not_finished_is_named(
 @pytest.mark.parametrize("key", ["training.batch_size=8", "network.without=['conv3']", "training.seed=1"])
 def test_what_makes_another_run_cannot_be_changed_on_the_way(shards: Path, finished: Path, key: str) -> None:
     before = (finished / "config.json").read_bytes()
-    with pytest.raises(ValueError, match=f"{key.partition('=')[0]} cannot be changed on the way"):
+    with pytest.raises(ValueError, match=f"{key.partition('=')[0]} cannot be changed during a run"):
         change(shards, finished, [key])
     assert (finished / "config.json").read_bytes() == before
 
@@ -181,7 +181,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_unless_told(
         path.write_bytes(path.read_bytes()[:-1])
     (folder / "result.json").unlink()
     log = (folder / "log.jsonl").read_bytes()
-    with pytest.raises(ValueError, match=r"all checkpoints are damaged \(step-.*begin anew with 'alextrain --restart'"):
+    with pytest.raises(ValueError, match=r"all checkpoints are damaged \(step-.*start over with 'alextrain --restart'"):
         train(shards, folder)
     assert (folder / "log.jsonl").read_bytes() == log
     trainer = Trainer(load_recipe("cifar10-19", OVERRIDES), shards, folder, device="cpu", restart=True)
@@ -200,7 +200,7 @@ def test_a_damaged_log_and_result_are_no_reason_to_stop(
     lines = (folder / "log.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "log.jsonl").write_bytes(b"".join([lines[0], b"\xff\n", *lines[1:]]))
     assert train(shards, folder) == json.loads((finished / "result.json").read_text())
-    assert "it is written again" in caplog.text and "moved to log.damaged" in caplog.text
+    assert "rewriting it" in caplog.text and "moved to log.damaged" in caplog.text
 
 
 def test_without_a_validation_set_nothing_is_validated_and_that_is_said(
@@ -212,7 +212,7 @@ def test_without_a_validation_set_nothing_is_validated_and_that_is_said(
     assert result == {"epochs": 4, "steps": 24}
     assert "nothing is validated" in caplog.text and "has no test and no val" in caplog.text
     assert last_weights(tmp_path / "run") == last_weights(finished)  # validating draws nothing
-    with pytest.raises(ValueError, match=r"schedule.kind = 'plateau' lowers the rate by the validation error"):
+    with pytest.raises(ValueError, match=r"schedule.kind = 'plateau' needs the validation error to lower the rate"):
         train(tmp_path / "alone", tmp_path / "other", [*OVERRIDES, "schedule.kind=plateau"])
     assert not (tmp_path / "other").exists()
 
@@ -254,7 +254,7 @@ def test_a_run_ends_after_the_first_epoch_with_the_training_error_it_was_to_reac
     lines: list[str] = []
     result = train(shards, tmp_path / "whole", enough, on_epoch=lines.append)
     assert (result["epochs"], result["steps"], result["images"]) == (2, 12, 40)
-    assert lines[1].endswith(f"training error {errors[1]:.1%}, at most {(errors[0] + errors[1]) / 2:.1%}: stopping")
+    assert lines[1].endswith(f"training error {errors[1]:.1%} is at most {(errors[0] + errors[1]) / 2:.1%}: stopping")
     assert train(shards, tmp_path / "whole", enough) == result  # it is finished
     # Stopped within the epoch, it has not forgotten what it saw of it.
     with pytest.raises(Stopped):

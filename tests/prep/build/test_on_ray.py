@@ -45,6 +45,15 @@ def alexprep(*words: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
+def script(folder: Path, name: str, text: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    (folder / name).write_text(text)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | variables
+    environment["PYTHONPATH"] = os.pathsep.join([str(folder), *sys.path])
+    return subprocess.run(
+        [sys.executable, name], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
 def test_a_cluster_gives_what_this_machine_gives(
     draw_source: Callable[..., Path], tmp_path: Path, tree_hashes: Callable[[Path], dict[str, str]]
 ) -> None:
@@ -79,13 +88,32 @@ def test_an_error_of_a_worker_is_one_line(draw_source: Callable[..., Path], tmp_
     assert done.returncode == 1 and "bad inputs, more than 0" in done.stderr and "Traceback" not in done.stderr
 
 
+UNPREPARED = """
+import ray
+from alexkit.errors import InputError
+from alexkit.prep.workers import ray_engine
+
+def work(job, heartbeat, poisoned):
+    return job
+
+if __name__ == "__main__":
+    from unprepared import work
+    ray.init(num_cpus=1, include_dashboard=False, _node_ip_address="127.0.0.1", runtime_env={"conda": "no-such-one"})
+    try:
+        list(ray_engine.run_jobs_on_ray(work, [(0, 1)], num_workers=1, on_progress=lambda done: None))
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_what_ray_says_of_a_job_it_could_not_start_is_not_taken_for_a_lost_worker(tmp_path: Path) -> None:
+    done = script(tmp_path, "unprepared.py", UNPREPARED, RAY_AUTH_MODE="disabled")
+    assert "the Ray cluster could not run a job (RuntimeEnvSetupError: " in done.stdout, done.stderr
+    assert len(done.stdout.splitlines()) == 1 and "died" not in done.stdout
+
+
 def test_a_job_that_takes_every_worker_with_it_ends_the_run(tmp_path: Path) -> None:
     """As one that needs more memory than the nodes have."""
-    (tmp_path / "dying.py").write_text(DYING)
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "dying.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert "a job was given out 5 times, and its worker or node was lost each time" in done.stdout, done.stderr
+    done = script(tmp_path, "dying.py", DYING)
+    assert "a job was submitted 5 times, and its worker or node died each time" in done.stdout, done.stderr
     assert (tmp_path / "given-out").read_text().count("once") == 5

@@ -1,14 +1,18 @@
 """Laws of temporary folders: none outlives its process beyond the next one, and none is taken from it."""
 
+import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from alexkit.cli.alexprep import alexprep
-from alexkit.prep.build.stores.scratch import hold, temporary_folder
+from alexkit.prep.build.stores.scratch import LOCK_NAME, hold, temporary_folder
+from alexkit.prep.format.files import lock_file
 
 KILLED = """
 import os
@@ -56,6 +60,21 @@ def test_a_folder_that_workers_made_on_another_machine_goes_after_the_last_of_th
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alexkit-out-2", "alexkit-out-3"]
     with temporary_folder("alexkit-out-3-") as folder:
         hold(folder)  # of a run on this machine, which has the lock
+
+
+def test_a_worker_waits_for_whoever_is_removing_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once took the remover for the owner, and worked on in a folder that was going."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / "alexkit-out-4"
+    folder.mkdir()
+    with (folder / LOCK_NAME).open("w+b") as remover, ThreadPoolExecutor(1) as thread:
+        lock_file(remover, folder / LOCK_NAME)
+        held = thread.submit(hold, folder)
+        time.sleep(0.2)
+        shutil.rmtree(folder)
+        remover.close()
+        held.result()
+    assert (folder / LOCK_NAME).exists()
 
 
 def test_a_mistake_in_the_command_line_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

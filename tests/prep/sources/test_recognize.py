@@ -13,12 +13,7 @@ from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
 
-
-def put(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(name.encode())
-    return folder
+from .trees import put
 
 
 def test_train_and_val_are_two_splits_with_one_class_table(tmp_path: Path) -> None:
@@ -104,6 +99,22 @@ def test_the_only_folder_is_looked_into(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, "flowers/train/a/1.jpg", "flowers/val/a/2.jpg", "readme.txt"))
     assert [split.name for split in source.splits] == ["train", "val"]
     assert "read flowers/, the only folder in it" in source.notes[0]
+
+
+def test_the_only_folder_with_images_is_looked_into(tmp_path: Path) -> None:
+    """As `images/` of Food-101, CUB-200 and DTD, and `101_ObjectCategories/` of Caltech-101."""
+    put(tmp_path, "images/pie/1.jpg", "images/sushi/2.jpg", "meta/train.txt", "meta/more/classes.json", "README.txt")
+    source = open_source(tmp_path)
+    assert source.splits[0].images_per_class() == {"pie": 1, "sushi": 1}
+    assert "read images/, the only folder in it with images" in source.notes[0]
+    assert source.passed_over == (f"folders without images: {tmp_path}/meta",)
+    (tmp_path / "salad").mkdir()  # a class whose images are missing, perhaps
+    with pytest.raises(InputError, match="meta: class without images"):
+        open_source(tmp_path)
+    (tmp_path / "salad").rmdir()
+    put(tmp_path, "salad/1.jpg")
+    with pytest.raises(InputError, match="meta: class without images"):
+        open_source(tmp_path)
 
 
 @pytest.mark.parametrize("where", ["", "train", "train/a"])
@@ -310,44 +321,14 @@ def test_the_fingerprint_sees_every_change(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "counts", "passed_over"),
-    [
-        (("train_set/a/1.jpg", "test_set/a/2.jpg", "test_set/a/3.jpg"), {"train": 1, "test": 2}, 0),
-        (("Training Set/a/1.jpg", "Test Set/a/2.jpg"), {"train": 1, "test": 1}, 0),
-        (("train2017/a/1.jpg", "val2017/a/2.jpg"), {"train": 1, "val": 1}, 0),
-        (("seg_train/seg_train/a/1.jpg", "seg_test/seg_test/a/2.jpg", "seg_pred/3.jpg"), {"train": 1, "test": 1}, 1),
-        (("train/train/a/1.jpg", "test/test/a/2.jpg"), {"train": 1, "test": 1}, 0),
-        (("ILSVRC_train/a/1.jpg", "ILSVRC_val/a/2.jpg", "ILSVRC_test/a/2.jpg"), {"train": 1, "val": 1, "test": 1}, 0),
-    ],
-)
-def test_names_that_look_like_splits_are_splits_where_there_are_several(
-    tmp_path: Path, names: tuple[str, ...], counts: dict[str, int], passed_over: int
-) -> None:
-    source = open_source(put(tmp_path, *names))
-    assert {split.name: len(split.images) for split in source.splits} == counts
-    assert [entry.id for entry in source.splits[0].classes] == ["a"] and len(source.passed_over) == passed_over
-
-
-@pytest.mark.parametrize(
-    "names", [("train station/1.jpg", "test tube/1.jpg"), ("train_1/1.jpg", "car/1.jpg"), ("test_a/1.jpg", "x/1.jpg")]
-)
-def test_classes_whose_names_hold_a_word_of_splits_are_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
-    (split,) = open_source(put(tmp_path, *names)).splits
-    assert [entry.id for entry in split.classes] == sorted(name.partition("/")[0] for name in names)
-
-
-@pytest.mark.parametrize(
     ("names", "words"),
     [
         (("train/cat.1.jpg", "train/dog.1.jpg", "test1/1.jpg"), "train: images without labels"),
         (("train2017/1.jpg", "val2017/1.jpg", "annotations/x.json"), "train2017: images without labels"),
         (("cat/train/1.jpg", "cat/val/2.jpg", "dog/train/1.jpg", "dog/val/2.jpg"), "put the splits outside, as train/"),
-        (
-            ("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"),
-            "the folder of a split inside a class folder",
-        ),
+        (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "images/train: images without labels"),
         (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file with an image extension"),
-        (("Images/dog/1.jpg", "Lists/a.mat"), "Lists: class without images; .* pass the folder that holds the class"),
+        (("Images/dog/1.jpg", "Lists/a.tar"), "Lists: class without images; .* pass the folder that holds the class"),
         (("all.zip",), r"all\.zip: not a complete zip file"),
         (("1.jpg", "2.jpg", "labels.csv"), "to store them without labels; if .*labels.csv lists them, pass that file"),
     ],

@@ -10,13 +10,7 @@ from alexkit.prep.sources import SourceOptions, open_source
 from alexkit.prep.sources.extras import origin_of
 from alexkit.prep.sources.split_names import missing_parts
 
-
-def put(folder: Path, *names: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(name.encode())
-    return folder
+from .trees import put
 
 
 @pytest.mark.parametrize("absolute", [False, True])

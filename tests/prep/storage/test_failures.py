@@ -200,10 +200,16 @@ def test_an_upload_may_take_as_long_as_a_slow_line_needs(server: Server, monkeyp
         folder.put_whole("x.tar", content)
 
 
-@pytest.mark.parametrize("act", [ObjectStore.put_whole, ObjectStore.create_once])
-def test_an_interrupt_is_heard_while_an_upload_takes_long(
-    server: Server, act: Callable[[ObjectStore, str, bytes], object]
-) -> None:
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda folder: folder.put_whole("x", b"1"),
+        lambda folder: folder.create_once("x", b"1"),
+        lambda folder: folder.read("x"),
+        lambda folder: folder.list_all(),
+    ],
+)
+def test_an_interrupt_is_heard_while_the_store_takes_long(server: Server, act: Callable[[ObjectStore], object]) -> None:
     asked, release, answered = threading.Event(), threading.Event(), threading.Event()
 
     def answer(method: str, path: str) -> tuple[int, bytes]:
@@ -219,6 +225,6 @@ def test_an_interrupt_is_heard_while_an_upload_takes_long(
     server.answer = answer
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        act(ObjectStore(StoreUrl.parse("s3://bucket/folder")), "x", b"1")
+        act(ObjectStore(StoreUrl.parse("s3://bucket/folder")))
     assert not answered.is_set()
     release.set()

@@ -57,6 +57,48 @@ def test_annotations_of_tiny_imagenet_that_do_not_fit_are_refused(
         open_source(folder)
 
 
+def imagenet100(folders: Path, folder: Path) -> Path:
+    """The first class in one part, the second in another, images of the third in both."""
+    for number, path in enumerate(sorted((folders / "train").rglob("*.JPEG"))):
+        part = {"n00000000": 1, "n00000001": 2}.get(path.parent.name, 1 + number % 2)
+        inner = folder / f"train.X{part}" / path.parent.name
+        inner.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, inner)
+    shutil.copytree(folders / "val", folder / "val.X")
+    return folder
+
+
+def test_imagenet_100_is_read_as_kaggle_packs_it(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
+    """Its four training folders, and the validation folder, were once taken for folders of classes."""
+    folders = draw_source()
+    folder = imagenet100(folders, tmp_path / "in100")
+    (folder / "Labels.json").write_text(json.dumps({f"n0000000{i}": f"name of {i}" for i in range(3)}))
+    source = open_source(folder)
+    assert fingerprints(source) == fingerprints(open_source(folders)) and source.passed_over == ()
+    assert [entry.name for entry in source.splits[0].classes] == ["name of 0", "name of 1", "name of 2"]
+    with zipfile.ZipFile(tmp_path / "in100.zip", "w") as archive:
+        for path in sorted(folder.rglob("*.JPEG")):
+            archive.write(path, path.relative_to(folder))
+    zipped = open_source(tmp_path / "in100.zip")
+    assert [len(split.images) for split in zipped.splits] == [len(split.images) for split in source.splits]
+
+
+def test_numbered_folders_that_share_an_image_are_no_parts(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
+    """Alternative splits share images, or their names."""
+    folder = imagenet100(draw_source(), tmp_path / "in100")
+    shared = next((folder / "train.X1/n00000000").iterdir())
+    (folder / "train.X2/n00000000").mkdir()
+    shutil.copy(shared, folder / "train.X2/n00000000")
+    with pytest.raises(
+        InputError, match=rf"train.X1/n00000000/{shared.name} and .*train.X2.*: numbered folders are read"
+    ):
+        open_source(folder)
+    shutil.rmtree(folder / "train.X2/n00000000")
+    (folder / "Labels.json").write_text("[]")
+    with pytest.raises(InputError, match=r"Labels\.json: expected an object of class ids and names"):
+        open_source(folder)
+
+
 def img2dataset(folders: Path, folder: Path, row: dict[str, object]) -> Path:
     for number, path in enumerate(sorted((folders / "train").rglob("*.JPEG"))):
         shard = folder / f"{number // 8:05d}"

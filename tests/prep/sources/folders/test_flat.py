@@ -161,3 +161,31 @@ def test_a_table_without_labels_leaves_out_its_test_split_and_no_labels_of_other
         {"unlabeled": 2},
         {"unlabeled": 1},
     ]
+
+
+def test_names_label_them_by_a_pattern(draw_source: Callable[..., Path], tmp_path: Path) -> None:
+    """Kaggle's Dogs vs. Cats: `train/cat.0.jpg`, and `test1/1.jpg` without labels."""
+    folders = draw_source(splits=("train",))
+    (tmp_path / "flat/train").mkdir(parents=True)
+    (tmp_path / "flat/test1").mkdir()
+    (tmp_path / "flat/test1/1.JPEG").write_bytes(b"image")
+    for path in folders.rglob("*.JPEG"):
+        (tmp_path / "flat/train" / f"{path.parent.name}.{path.name}").write_bytes(path.read_bytes())
+
+    def read(pattern: str) -> Source:
+        return open_source(tmp_path / "flat", SourceOptions(label_pattern=pattern))
+
+    source = read(r"(n\d+)\.")
+    (split,), (expected,) = source.splits, open_source(folders).splits
+    assert split.images_per_class() == expected.images_per_class()
+    assert "left out: " in source.notes[0] and "test1/1.JPEG: --label-pattern '(n\\d+)\\.' finds no" in source.notes[0]
+    with pytest.raises(
+        InputError, match=r"train/n00000001\S+: --label-pattern '.*' finds no label in its name; write one"
+    ):
+        read("(n00000000)")
+    with pytest.raises(InputError, match=r"--label-pattern '\(n': not a regular expression \(missing \)"):
+        read("(n")
+    with pytest.raises(InputError, match="0 groups; expected one, which is the label"):
+        read("n")
+    with pytest.raises(InputError, match="--label-pattern is for flat; this is read as class-folders: leave"):
+        open_source(folders, SourceOptions(label_pattern="(n)"))

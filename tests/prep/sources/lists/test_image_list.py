@@ -1,6 +1,9 @@
 """Laws of lists of images: CSV and JSONL say the same, and every wrong line is named."""
 
+import functools
+import http.server
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
 from alexkit.prep.sources.labels import Unlabeled
 from alexkit.prep.sources.lists import image_list
+from alexkit.prep.sources.reader import Reader
 
 Row = tuple[str, str, str]
 
@@ -176,6 +180,44 @@ def test_further_columns_are_kept_on_request(folder: Path) -> None:
     assert kept == {"caption.txt": b"a thing", "boxes.json": b"[[1, 2]]"}
     with pytest.raises(InputError, match="--keep width: no image has a member, column or file of that name"):
         open_source(folder / "l.jsonl", SourceOptions(keep=("width",)))
+
+
+def test_a_missing_image_is_a_note_and_one_quarantined_input(draw_source: Callable[..., Path], tmp_path: Path) -> None:
+    """It once ended the run at its line, one missing image at a time."""
+    folder = draw_source(splits=("train",))
+    one, other = (path.relative_to(folder) for path in sorted(folder.rglob("*.JPEG"))[:2])
+    (folder / "l.csv").write_text(f"path,label\n{one},x\nx/8.JPEG,x\n{other},y\ny/9.JPEG,y\n")
+    source = open_source(folder / "l.csv")
+    (note,) = source.notes
+    assert (
+        note.startswith("2 of 4 listed images are missing") and "l.csv, line 3: " in note and "8.JPEG: No such" in note
+    )
+    (built,) = build_shards(source, tmp_path / "out", BuildOptions(pixels=PixelOptions(size_px=32), num_workers=1))
+    manifest = built.shard_set.manifest
+    assert manifest.num_samples == 2
+    assert {one.source: one.reason for one in manifest.quarantined} == {
+        "x/8.JPEG": "cannot be read: No such file or directory",
+        "y/9.JPEG": "cannot be read: No such file or directory",
+    }
+
+
+def test_a_dead_link_is_quarantined_like_a_missing_file(folder: Path) -> None:
+    files = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = f"http://127.0.0.1:{server.server_port}"
+        (folder / "l.csv").write_text(f"path,label\n{at}/a/1.jpg,x\n{at}/a/9.jpg,x\n")
+        source = open_source(folder / "l.csv")
+        reader = Reader(source.splits[0].images)
+        first, second = source.splits[0].images
+        assert reader.read(first) == (folder / "a/1.jpg").read_bytes()
+        with pytest.raises(InputError, match="cannot be read: no such object"):
+            reader.read(second)
+        (folder / "l.csv").write_text(f"path,label\n{at}/a/9.jpg,x\n")
+        with pytest.raises(InputError, match=r"line 2: .*a/9.jpg: no such object; correct the path"):
+            open_source(folder / "l.csv")
+        server.shutdown()
+    assert source.notes[0].startswith("1 of 2 listed images are missing") and f"line 3: {at}/a/9.jpg" in source.notes[0]
 
 
 @pytest.mark.parametrize(

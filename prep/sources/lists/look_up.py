@@ -1,0 +1,75 @@
+"""Looks up the paths and addresses of a list: sizes and versions, and which images are missing.
+
+Whether a missing image is at fault is decided when it is read; a list without any image that exists has wrong paths.
+"""
+
+import os
+from array import array
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from stat import S_ISREG
+
+from ....errors import InputError
+from ...storage import CredentialsError, Listed, ObjectStore, StoreUrl
+from ..folders.store_folder import LIST_THREADS
+from ..inputs import OWN_FAULTS
+from ..remarks import Remarks
+
+
+def look_up(
+    path: Path, listed: Sequence[tuple[int, str | StoreUrl]], remarks: Remarks
+) -> tuple["array[int]", dict[StoreUrl, str | None]]:
+    """The size in bytes of every listed image, 0 if it is missing, and the ETags of those in stores.
+
+    Objects are looked up in parallel. Missing images are noted in `remarks`. Raises InputError if all are missing, or
+    if one is a folder.
+
+    Args:
+        path: The list.
+        listed: The line and the path or address of every image.
+        remarks: Receives the note.
+    """
+    urls = [image for _, image in listed if not isinstance(image, str)]
+    with ThreadPoolExecutor(LIST_THREADS) as threads:
+        objects = dict(zip(urls, threads.map(_object, urls), strict=True))
+    sizes, first, num_missing = array("Q"), "", 0
+    for line, image in listed:
+        where = f"{path}, line {line}: {image}"
+        found = _size(where, image) if isinstance(image, str) else objects[image]
+        if isinstance(found, OSError):
+            first, num_missing = first or f"{where}: {found.strerror}", num_missing + 1
+            sizes.append(0)
+        else:
+            sizes.append(found.num_bytes if isinstance(found, Listed) else found)
+    if num_missing == len(listed):
+        raise InputError(f"{first}; correct the path or remove the line")
+    if num_missing:
+        remarks.note(
+            f"{num_missing:,} of {len(listed):,} listed images are missing, e.g. {first}; those still missing when "
+            "they are read will be quarantined"
+        )
+    return sizes, {url: one.e_tag for url, one in objects.items() if isinstance(one, Listed)}
+
+
+def _object(url: StoreUrl) -> Listed | OSError:
+    try:
+        return ObjectStore(url).stat()
+    except CredentialsError:
+        raise
+    except (FileNotFoundError, PermissionError) as error:
+        return error
+
+
+def _size(where: str, path: str) -> int | OSError:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; correct the path or remove the line") from None
+    except OSError as error:
+        if error.errno not in OWN_FAULTS:
+            raise
+        return error
+    if not S_ISREG(status.st_mode):
+        raise InputError(f"{where}: not a file; list images, not folders")
+    return status.st_size
