@@ -39,7 +39,7 @@ class UnitedFolder(Folder):
 
     @cached_property
     def listing(self) -> Listing:
-        """The contents of all parts; raises InputError if two have a file of the same name, as alternative splits do."""
+        """The contents of all parts. Raises InputError if two have a file of the same name, like alternative splits."""
         files = sorted((file for part in self.parts for file in part.files), key=lambda file: file.name)
         for one, other in pairwise(files):
             if one.name == other.name:

@@ -180,7 +180,7 @@ def test_names_label_them_by_a_pattern(draw_source: Callable[..., Path], tmp_pat
     assert split.images_per_class() == expected.images_per_class()
     assert "left out: " in source.notes[0] and "test1/1.JPEG: --label-pattern '(n\\d+)\\.' finds no" in source.notes[0]
     with pytest.raises(
-        InputError, match=r"train/n00000001\S+: --label-pattern '.*' finds no label in its name; write one"
+        InputError, match=r"train/n00000001\S+: --label-pattern '.*' finds no label in its name; write a pattern"
     ):
         read("(n00000000)")
     with pytest.raises(InputError, match=r"--label-pattern '\(n': not a regular expression \(missing \)"):

@@ -50,7 +50,7 @@ def test_a_list_may_be_anywhere(kaggle: tuple[Path, Path], tmp_path: Path) -> No
         opened(moved)
     with pytest.raises(InputError, match=r"line 2: .*No such file"):  # a folder that is named is not searched
         opened(moved, folder)
-    with pytest.raises(InputError, match=r"--image-root .*gone: no such folder; name the folder where the paths of"):
+    with pytest.raises(InputError, match=r"--image-root .*gone: no such folder; pass the folder where the paths of"):
         opened(moved, folder / "gone")
     with pytest.raises(InputError, match="--image-root is for list; this is read as class-folders"):
         open_source(folders, SourceOptions(image_root=str(folder)))
@@ -61,7 +61,9 @@ def test_images_that_may_be_in_two_folders_are_not_guessed(kaggle: tuple[Path, P
     (folder / "small").mkdir()
     for path in (folder / "train").iterdir():
         (folder / "small" / path.name).write_bytes(b"image")
-    with pytest.raises(InputError, match=r"its images may be .*/small/\S+ and .*/train/\S+; name .* by --image-root"):
+    with pytest.raises(
+        InputError, match=r"its images may be .*/small/\S+ and .*/train/\S+; choose .* with --image-root"
+    ):
         opened(folder / "labels.csv")
     (folder / "small" / path.name).unlink()
     assert f"its images are in {folder}/train" in opened(folder / "labels.csv").notes[0]  # which alone has all
