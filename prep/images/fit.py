@@ -11,7 +11,7 @@ from .resize import resize
 
 MAX_STORED_PIXELS = 2**26
 MAX_STORED_SIDE = {"jpeg": 65_500, "webp": 16_383}
-"""Longest side that the encoders of libjpeg-turbo and libwebp allow, pixels; for PNG and raw only `MAX_STORED_PIXELS` counts."""
+"""Longest side that the encoders of libjpeg-turbo and libwebp allow, pixels; else only `MAX_STORED_PIXELS` counts."""
 
 
 def fit_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> NDArray[np.uint8]:

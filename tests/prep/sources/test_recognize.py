@@ -210,7 +210,7 @@ def test_one_name_in_two_normalizations_is_one_class(tmp_path: Path) -> None:
 
 def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, *(f"{i}/1.jpg" for i in range(12))))
-    assert source.notes[0].startswith("class ids are sorted as text, so class 2 is '10'; rename the classes")
+    assert source.notes[0].startswith("class ids are sorted as text, so class 2 is '10'; to sort them by number")
 
 
 @pytest.mark.parametrize(

@@ -124,5 +124,5 @@ def test_options_that_say_nothing_of_a_source_are_refused(tmp_path: Path, option
     with pytest.raises(InputError, match=words):
         open_source(tmp_path / "set", SourceOptions(**options))  # type: ignore[arg-type]
     (tmp_path / "set/list.csv").write_text("path,label\ncat/1.jpg,cat\n")
-    with pytest.raises(InputError, match=r"list.csv: --class-depth is for class-folders, kaggle; .* read as list"):
+    with pytest.raises(InputError, match=r"list.csv: --class-depth is for class-folders, kaggle, .* read as list"):
         open_source(tmp_path / "set/list.csv", SourceOptions(class_depth=1))

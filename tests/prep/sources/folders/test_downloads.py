@@ -95,7 +95,7 @@ def test_numbered_folders_that_share_an_image_are_no_parts(tmp_path: Path, draw_
         open_source(folder)
     shutil.rmtree(folder / "train.X2/n00000000")
     (folder / "Labels.json").write_text("[]")
-    with pytest.raises(InputError, match=r"Labels\.json: expected an object of class ids and names"):
+    with pytest.raises(InputError, match=r"Labels\.json: expected a JSON object of class ids and names"):
         open_source(folder)
 
 

@@ -143,8 +143,8 @@ def test_the_source_says_what_it_is_and_what_is_missing(layouts: dict[str, Path]
     assert "the training archive of ILSVRC in" in source.description and "ILSVRC2012_img_val.tar" in source.description
     assert [entry.name for entry in source.splits[0].classes] == [WORDS[id_] for id_ in sorted(WORDS)]
     assert source.notes == (
-        "ILSVRC2012_img_train.tar: 15 images of 3 classes; ILSVRC 2012 has 1281167 of 1000",
-        "ILSVRC2012_img_val.tar: 15 images of 3 classes; ILSVRC 2012 has 50000 of 1000",
+        "ILSVRC2012_img_train.tar: 15 images of 3 classes; ILSVRC 2012 has 1281167 images of 1000 classes",
+        "ILSVRC2012_img_val.tar: 15 images of 3 classes; ILSVRC 2012 has 50000 images of 1000 classes",
     )
     assert open_source(layouts["folders"]).notes == ()
 

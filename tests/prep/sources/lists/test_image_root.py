@@ -72,7 +72,7 @@ def test_images_that_may_be_in_two_folders_are_not_guessed(kaggle: tuple[Path, P
 def test_a_path_may_not_leave_the_folder_where_it_starts(kaggle: tuple[Path, Path]) -> None:
     folder, _ = kaggle
     (folder / "labels.csv").write_text("id,breed\n../labels.csv,x\n")
-    with pytest.raises(InputError, match=r"line 2: \.\./labels.csv leads out of .*train; write an absolute path"):
+    with pytest.raises(InputError, match=r"line 2: \.\./labels.csv leads out of .*train; if intended, write"):
         opened(folder / "labels.csv", folder / "train")
 
 
@@ -81,7 +81,7 @@ def test_the_hint_beside_unlabeled_images_names_the_list_and_no_example_of_a_sub
 ) -> None:
     folder, _ = kaggle
     (folder / "example_submission.csv").write_text("id,beagle,pug\n")
-    with pytest.raises(InputError, match=r"if .*dogs/labels.csv lists them, name that file as SOURCE"):
+    with pytest.raises(InputError, match=r"if .*dogs/labels.csv lists them, pass that file as SOURCE"):
         open_source(folder)
 
 
