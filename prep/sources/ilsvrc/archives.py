@@ -69,4 +69,5 @@ def incomplete(path: Path, split: SourceSplit) -> str | None:
     counted = len(split.labels_used())
     if (len(split.images), counted) == (expected, 1000):
         return None
-    return f"{path.name}: {len(split.images)} images of {counted} classes; ILSVRC 2012 has {expected} images of 1000 classes"
+    found = f"{len(split.images)} images of {counted} classes"
+    return f"{path.name}: {found}; ILSVRC 2012 has {expected} images of 1000 classes"

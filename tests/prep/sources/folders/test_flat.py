@@ -187,5 +187,5 @@ def test_names_label_them_by_a_pattern(draw_source: Callable[..., Path], tmp_pat
         read("(n")
     with pytest.raises(InputError, match="0 groups; expected one, which is the label"):
         read("n")
-    with pytest.raises(InputError, match="--label-pattern is for flat; this is read as class-folders: leave"):
+    with pytest.raises(InputError, match="--label-pattern is for flat, but the source is read as class-folders; leave"):
         open_source(folders, SourceOptions(label_pattern="(n)"))
