@@ -52,7 +52,7 @@ def test_a_list_may_be_anywhere(kaggle: tuple[Path, Path], tmp_path: Path) -> No
         opened(moved, folder)
     with pytest.raises(InputError, match=r"--image-root .*gone: no such folder; pass the folder where the paths of"):
         opened(moved, folder / "gone")
-    with pytest.raises(InputError, match="--image-root is for list; this is read as class-folders"):
+    with pytest.raises(InputError, match="--image-root is for list, but the source is read as class-folders"):
         open_source(folders, SourceOptions(image_root=str(folder)))
 
 
