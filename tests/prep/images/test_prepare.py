@@ -84,7 +84,7 @@ def test_shrinking_does_not_alias(filter_: str) -> None:
 
 
 def test_the_geometry_of_earlier_versions_is_no_longer_made() -> None:
-    with pytest.raises(InputError, match="crop-then-resize was that of earlier versions"):
+    with pytest.raises(InputError, match="crop-then-resize is that of earlier versions"):
         fit_image(PHOTO, PixelOptions(geometry="crop-then-resize"))
 
 
