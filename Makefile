@@ -1,6 +1,6 @@
-# `make demo` shows the whole line on drawn images; `make test` runs the tests, `make slow` the long ones,
-# `make faults` the fault suite whole (kills, full disks, mutations), `make docs` builds the site. All install into .venv
-# first.
+# `make demo` runs the whole pipeline on drawn images, `make test` the quick tests, `make slow` the slow ones,
+# `make faults` the whole fault suite (kills, full disks, mutations); `make docs` builds the site. Each target first
+# installs into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
@@ -35,9 +35,9 @@ docs: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "alexkit needs Python 3.11 or newer; say which: make PYTHON=python3.11 ..."; exit 1; }
+		{ echo "alexkit needs Python 3.11 or newer; select one with: make PYTHON=python3.11 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
-		{ echo "this Python cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+		{ echo "this Python cannot create virtual environments; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Gather what a GPU machine without a network needs to run benchmarks/gpu.py, for Python 3.12 on Linux x86-64:
+# Download what a GPU machine without network access needs to run benchmarks/gpu.py, for Python 3.12 on Linux x86-64:
 #     bash benchmarks/gpu-wheels.sh FOLDER
-# and there:
+# and on that machine:
 #     python3.12 -m venv gpu && gpu/bin/pip install --no-index --find-links FOLDER 'alexkit[cu13,train,report]' \
 #         pytest webdataset hypothesis
-# The machine also needs a C compiler and Python's header files, with which Triton builds what calls its kernels.
+# The machine also needs a C compiler and Python's header files: Triton compiles the launchers of its kernels with them.
 set -euo pipefail
 folder=${1:?name a folder for the wheels}
 root=$(cd "$(dirname "$0")/.." && pwd)

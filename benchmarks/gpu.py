@@ -1,16 +1,16 @@
-"""Everything that one GPU is measured for, in one command: a table and a file of numbers.
+"""All GPU measurements in one command: a table and a file of numbers.
 
     python benchmarks/gpu.py [--minutes 8] [--photos PHOTOS] [--batch 256] [--out benchmarks] [--rehearse] [--rows A,B]
 
 Loading from JPEG and raw shards against bare DALI and against decoding on the CPU; the training step in fp32, TF32 and
 bf16 against plain PyTorch in bf16 (channels last, torch's LocalResponseNorm), also under torch.compile; ours in bf16
-also compiled, from a CUDA graph, without reading its loss and without Triton's kernels; what of loading is hidden
-behind the step; columns on one card and, where there are two, on two; peak memory; the laws of the GPU tests.
-Each row runs in a process of its own (`gpu_rows.py`), so one that fails is a line in the table and not the end. Writes
-`gpu-NAME.json` and `gpu-NAME.md` for the card's name.
+also compiled, from a CUDA graph, without reading its loss and without Triton's kernels; how much of loading overlaps
+with the step; columns on one GPU and, if there are two, on two; peak memory; the laws of the GPU tests. Each row runs
+in its own process (`gpu_rows.py`), so a row that fails is a line in the table and does not stop the others. Writes
+`gpu-NAME.json` and `gpu-NAME.md`, where NAME is that of the GPU.
 
-`--rehearse` runs every row on the CPU with next to nothing to do: it measures nothing, and finds what a CPU can find.
-Without `--photos`, drawn images stand in for photographs, which makes decoding look cheaper than it is.
+`--rehearse` runs every row on the CPU with minimal work: it measures nothing, and finds the errors a CPU can find.
+Without `--photos`, synthetic images replace photographs, which makes decoding look cheaper than it is.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def prepare(work: Path, photos: Path | None, num_samples: int) -> None:
 
 
 def run_row(name: str, arguments: argparse.Namespace, work: Path, device: str, seconds: float) -> dict[str, Any]:
-    """One row in fresh processes: its numbers, or why there are none."""
+    """Run one row in fresh processes and return its numbers, or the reason why there are none."""
     processes = 2 if name == "columns-2" else 1
     if device == "cpu" and processes == 1:
         return rehearsed(
@@ -122,7 +122,7 @@ def run_row(name: str, arguments: argparse.Namespace, work: Path, device: str, s
 
 
 def rehearsed(name: str, settings: gpu_rows.Settings) -> dict[str, Any]:
-    """One row in a fork of this process, whose imports would take most of a row's time.
+    """Run one row in a fork of this process, since imports would take most of a row's time.
 
     The row of the columns starts its processes as on a GPU.
     """
@@ -150,7 +150,7 @@ def send_row(name: str, settings: gpu_rows.Settings, sender: Any) -> None:
 
 
 def laws() -> dict[str, Any]:
-    """The tests that a GPU must pass."""
+    """Run the tests that a GPU must pass."""
     files = [str(TESTS.parent / name) for name in LAWS]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     try:
@@ -162,7 +162,7 @@ def laws() -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The numbers as Markdown."""
+    """Return the numbers as Markdown."""
     lines = [f"{result['card']}, torch {result['torch']}, batch {result['batch']}, {result['cores']} cores", ""]
     lines += ["| row | images/s | core-µs/image | peak memory, MB | hours for 90 epochs |", "|---|---|---|---|---|"]
     for name, row in result["rows"].items():
@@ -185,14 +185,14 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8.0, help="for all rows; one that has no time left is skipped")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for all rows; rows without time left are skipped")
     parser.add_argument("--photos", type=Path, help="a folder of photographs")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--samples", type=int, default=4096, help="images of a set")
     parser.add_argument("--rows", help="comma-separated subset of " + ", ".join(gpu_rows.ROWS))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--rehearse", action="store_true")
-    parser.add_argument("--row-limit", type=float, default=180.0, help="seconds after which a row is given up")
+    parser.add_argument("--row-limit", type=float, default=180.0, help="seconds after which a row is aborted")
     arguments = parser.parse_args()
     if not arguments.rehearse and not torch.cuda.is_available():
         raise SystemExit("no GPU here; --rehearse runs every row on the CPU")
@@ -200,7 +200,7 @@ def main() -> None:
         arguments.batch, arguments.samples, arguments.row_limit = 2, 16, 600.0
     device = "cpu" if arguments.rehearse else "cuda:0"
     names = arguments.rows.split(",") if arguments.rows else list(gpu_rows.ROWS)
-    # Starting takes about half of a row's time: imports, CUDA, the first steps.
+    # Start-up takes about half of a row's time: imports, CUDA, the first steps.
     seconds = 0.01 if arguments.rehearse else arguments.minutes * 60 * 0.4 / len(names)
     begun = time.monotonic()
     rows: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The rows of `gpu.py`: each measures one thing in a process of its own and prints one line of JSON.
+"""The rows of `gpu.py`: each measures one thing in its own process and prints one line of JSON.
 
     python benchmarks/gpu_rows.py ROW --work FOLDER --device cuda:0 [--batch 256] [--seconds 10]
 
@@ -37,9 +37,9 @@ class Settings:
     device: torch.device
     """What is measured."""
     batch: int
-    """Images of a batch."""
+    """Batch size."""
     seconds: float
-    """How long after the warm-up."""
+    """Duration of the measurement after the warm-up."""
 
     @property
     def on_gpu(self) -> bool:
@@ -48,7 +48,7 @@ class Settings:
 
 
 def load(settings: Settings, format: str, *, device: torch.device | None = None, unit: float = 0.0) -> dict[str, float]:
-    """Batches of `Loader`, decoded on `device`, a part `unit` by its JPEG unit, and then on the measured one."""
+    """Batches of `Loader`, decoded on `device` (a fraction `unit` by its JPEG unit), moved to the measured one."""
     source = device or settings.device
     augment = TrainAugment(crop=loading.CROP, mean="center", jitter="paper")
     folder = settings.work / format / "train"
@@ -60,7 +60,7 @@ def load(settings: Settings, format: str, *, device: torch.device | None = None,
 
 
 def bare_dali(settings: Settings, format: str) -> dict[str, float]:
-    """The loader that DALI's documentation leads to, with the card's JPEG unit where there is one."""
+    """The loader that DALI's documentation suggests, with the GPU's hardware JPEG decoder if there is one."""
     folder = settings.work / format / "train"
     threads = num_cores()
     return _rate(loading.control_batches(folder, format, settings.device, threads), settings)
@@ -72,21 +72,21 @@ def _rate(batches: Any, settings: Settings) -> dict[str, float]:
 
 
 def alone(num_steps: int) -> int:
-    """One process takes as many steps as it wants."""
+    """With one process, any number of steps will do."""
     return num_steps
 
 
 def step(
     settings: Settings, make: Callable[[], Callable[[], None]], agree: Callable[[int], int] = alone
 ) -> dict[str, float]:
-    """Forward, backward and update, as many as the first ones say fit into the time; all at once, without a clock.
+    """Run as many steps as should fit into the time, judging by the first ones, without looking at the clock.
 
-    `agree` is given that number and returns the number that all processes take: one that stopped earlier would leave
-    the others waiting.
+    A step is forward, backward and update. `agree` gets this process's number of steps and returns the number that
+    all processes run: one that stopped earlier would leave the others waiting.
     """
     run = make()
     few = 3 if settings.on_gpu else 1
-    for _ in range(few):  # compiles, and fills what is kept
+    for _ in range(few):  # compiles and fills caches
         run()
     num_steps = agree(max(math.ceil(settings.seconds * timed(run, few, settings) / settings.batch), 1))
     if settings.on_gpu:
@@ -97,7 +97,7 @@ def step(
 
 
 def timed(run: Callable[[], None], num_steps: int, settings: Settings) -> float:
-    """Images/s of so many steps."""
+    """Images/s over this many steps."""
     wait(settings.device)
     begun = time.perf_counter()
     for _ in range(num_steps):
@@ -107,7 +107,7 @@ def timed(run: Callable[[], None], num_steps: int, settings: Settings) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -118,7 +118,7 @@ def ours(settings: Settings, **changes: Any) -> Callable[[], Callable[[], None]]
 
 
 def columns(settings: Settings) -> dict[str, float]:
-    """`alextrain`'s step with a process per column, each of which calls this."""
+    """`alextrain`'s step with one process per column; each process calls this."""
     learner, constant = training.learner_and_batch(settings.batch, settings.device, precision="bf16", columns=2)
 
     def agree(num_steps: int) -> int:
@@ -131,7 +131,7 @@ def columns(settings: Settings) -> dict[str, float]:
 
 
 def without_kernels(settings: Settings) -> Callable[[], Callable[[], None]]:
-    """`alextrain`'s step with normalization and update as they are where Triton does not run."""
+    """`alextrain`'s step with the normalization and update that are used without Triton."""
     from alexkit.model.network import norm
     from alexkit.model.training import optimizer
 
@@ -142,7 +142,7 @@ def without_kernels(settings: Settings) -> Callable[[], Callable[[], None]]:
 def control(settings: Settings, compile: bool) -> Callable[[], Callable[[], None]]:
     """Plain PyTorch: bfloat16, channels last, torch's LocalResponseNorm; the whole step compiled if asked.
 
-    Its remaining products in TF32, and cuDNN's fastest algorithms, which it need not repeat bit for bit.
+    The remaining products are in TF32, and cuDNN uses its fastest algorithms, deterministic or not.
     """
 
     def make() -> Callable[[], None]:

@@ -2,11 +2,11 @@
 
     python benchmarks/large_photos.py PHOTOS [--count 60] [--turns 3]
 
-PHOTOS holds class folders; `--count` of them are enlarged to phones' and cameras' sizes, with noise so that they
-compress as such photographs do. `pillow` reduces by `Image.draft` to at least twice the target, then resizes by
-bicubic; `img2dataset` is what that tool does: OpenCV decodes everything and resizes by area. One process, by turns,
-CPU time; peak memory is that of a process of its own. Differences are of the stored pixels to those of the whole
-decode.
+PHOTOS holds class folders; `--count` of the photographs are enlarged to the sizes of phones and cameras, with noise so
+that they compress like real ones. `pillow` reduces with `Image.draft` to at least twice the target, then resizes with
+the bicubic filter; `img2dataset` does what that tool does: OpenCV decodes everything and resizes by area. CPU time is
+measured by turns in one process, peak memory in separate processes. Differences compare the stored pixels with those
+of the full decode.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def enlarge(photo: Path, megapixels: float, seed: int) -> bytes:
 
 
 def alexkit(decode: str) -> Callable[[bytes], None]:
-    """The whole work on one image, but for hashing and writing."""
+    """All work on one image except hashing and writing."""
     from alexkit.prep import PixelOptions
     from alexkit.prep.images import prepare_image
     from alexkit.prep.images.resize import use_one_thread
@@ -91,7 +91,7 @@ NAMES = ("alexkit full", "alexkit scaled", "pillow", "img2dataset")
 
 
 def measure(name: str, files: list[Path]) -> dict[str, float]:
-    """CPU milliseconds an image and peak megabytes of this process."""
+    """CPU milliseconds per image and peak megabytes of this process."""
     work = contestant(name)
     work(files[0].read_bytes())
     seconds = 0.0
@@ -100,13 +100,13 @@ def measure(name: str, files: list[Path]) -> dict[str, float]:
         start = time.process_time()
         work(data)
         seconds += time.process_time() - start
-    # Not `getrusage`: its maximum is inherited from the process that started this one.
+    # Not `getrusage`: its maximum is inherited from the parent process.
     status = Path("/proc/self/status").read_text()
     return {"ms": 1e3 * seconds / len(files), "peak_mb": int(status.split("VmHWM:")[1].split()[0]) / 1024}
 
 
 def differences(files: list[Path]) -> list[float]:
-    """Mean difference of each image's stored pixels when it is reduced while decoding, in gray levels."""
+    """Mean difference of each image's stored pixels, in gray levels, between scaled and full decoding."""
     from alexkit.prep import PixelOptions
     from alexkit.prep.images import prepare_image
 

@@ -4,11 +4,11 @@
         [--threads 2]
 
 PHOTOS is a folder of photographs; their central 256x256 crops become shards in a temporary folder. The control is the
-loader that DALI's documentation leads to: native webdataset reader, decode, random crop and mirror, color noise and
-channel mean in one crop_mirror_normalize. The DataLoader has the webdataset library, Pillow and NumPy in `--threads`
-processes, for the same pixels. Everything gives batches of 256, 224x224, float32 NCHW unless said. A machine is never
-quiet, so each round runs all of them in turn; the table shows medians of the rates, of the processor time of this
-process (not of the DataLoader's), and of the ratios to the control in the same round.
+loader that DALI's documentation suggests: native webdataset reader, decode, random crop and mirror, color noise and
+channel mean in one crop_mirror_normalize. The DataLoader uses the webdataset library, Pillow and NumPy in `--threads`
+processes, for the same pixels. All return batches of 256, 224x224, float32 NCHW unless stated otherwise. No machine is
+ever quiet, so each round runs all of them in turn; the table shows medians of the rates, of the CPU time of this
+process (without the DataLoader's), and of the ratios to the control in the same round.
 """
 
 import argparse
@@ -138,7 +138,7 @@ def control_batches(folder: Path, format: str, device: torch.device, threads: in
 
 
 def augmented(sample: dict[str, Any], format: str) -> NDArray[np.float32]:
-    """What the control does to an image, by Pillow and NumPy."""
+    """The control's operations on an image, with Pillow and NumPy."""
     if format == "raw":
         pixels = np.frombuffer(sample["raw"], np.uint8).reshape(SIZE, SIZE, 3)
     else:
@@ -174,7 +174,7 @@ def loader_batches(folder: Path, augment: TrainAugment, threads: int, **options:
 
 
 def measure(batches: Batches, seconds: float) -> tuple[float, float]:
-    """Images per second, and core-microseconds per image; starts and ends with as many batches under way."""
+    """Images per second and core-microseconds per image; starts and ends with equally many batches in flight."""
     for _ in range(3):
         last = next(batches)
     wait_for(last)
@@ -187,13 +187,13 @@ def measure(batches: Batches, seconds: float) -> tuple[float, float]:
 
 
 def wait_for(batch: torch.Tensor) -> None:
-    """Until a GPU has computed it."""
+    """Wait until a GPU has computed it."""
     if batch.is_cuda:
         torch.cuda.current_stream(batch.device).synchronize()
 
 
 def host_us(folder: Path, threads: int, **options: Any) -> float:
-    """Microseconds of the calling thread per image, when there is next to nothing to compute."""
+    """Microseconds of the calling thread per image, with almost nothing to compute."""
     if not folder.exists():
         tiny = PixelOptions(size_px=8, format="raw")
         samples = [Sample(key=f"tiny-{i}", image=bytes(8 * 8 * 3), label=i % 10) for i in range(8192)]
@@ -241,7 +241,7 @@ def main() -> None:
                 rate, cost = measure(batches, options.seconds)
                 rates[title].append(rate)
                 costs[title].append(cost)
-            # Its processes would work ahead into the others' turns: they are made for this one and end with it.
+            # Its processes would prefetch during the others' turns, so they run only for this turn.
             peer = torch_batches(folder, options.format, options.device, options.threads)
             rates[PEER].append(measure(peer, options.seconds)[0])
             peer.close()
@@ -270,7 +270,7 @@ def main() -> None:
         )
     print("the calling thread takes " + ", ".join(f"{us:.1f} us per image {title}" for title, us in host.items()))
     sys.stdout.flush()
-    os._exit(0)  # the pipelines' threads are still at work on batches that nobody will take
+    os._exit(0)  # the pipelines' threads are still working on batches that will not be used
 
 
 if __name__ == "__main__":

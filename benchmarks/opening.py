@@ -3,12 +3,11 @@
     python benchmarks/opening.py [--samples 1281167] [--folder DIR] [--turns 3]
     python benchmarks/opening.py --grow 10000,100000,1281167,5000000,15000000 [--json docs/pictures/growth.json]
 
-`--grow` opens sets of several sizes, and says how close processor's seconds and memory are to a line; `--json` keeps
-what `docs/pictures/draw.py` draws of them.
+`--grow` opens sets of several sizes and reports how close CPU seconds and memory are to a line; `--json` writes the
+numbers that `docs/pictures/draw.py` plots.
 
-The set is synthetic: raw 256x256 images in sparse tars that take no room on the disk, but with true indexes (60 MB for
-a million samples), which the loader reads, hashes and checks one and all. The child process that is measured does
-nothing else.
+The set is synthetic: raw 256x256 images in sparse tars that take no space on the disk, but with real indexes (60 MB per
+million samples), all of which the loader reads, hashes and checks. The measured child process does nothing else.
 """
 
 import argparse
@@ -91,19 +90,19 @@ def write_sparse_set(folder: Path, num_samples: int) -> None:
 
 
 def memory_kb(kind: str) -> int:
-    """`RssAnon`, memory of this process alone, where mapped files are shared by all that open the set; or `VmHWM`, the
-    largest of both, which `ru_maxrss` would begin with that of the process that started this one."""
+    """`RssAnon`, the private memory of this process, without mapped files, which all processes share; or `VmHWM`, the
+    peak of both. `ru_maxrss` would start at the peak of the parent process."""
     return int(Path("/proc/self/status").read_text().partition(f"{kind}:")[2].split()[0])
 
 
 def measure(folder: Path, small: Path) -> dict[str, float]:
-    """Open the set and take one batch, in a process that has opened a small set, and so has loaded every library."""
+    """Open the set and load one batch, in a process that has loaded every library by opening a small set before."""
     from alexkit.pipeline import Loader, TrainAugment
 
     start = time.perf_counter()
     Loader(small, batch_size=BATCH, augment=TrainAugment(crop=224)).close()
     libraries_s = time.perf_counter() - start
-    Path("/proc/self/clear_refs").write_text("5")  # the largest begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, private = memory_kb("VmHWM"), memory_kb("RssAnon")
     start, cpu = time.perf_counter(), time.process_time()
     loader = Loader(folder, batch_size=BATCH, augment=TrainAugment(crop=224))
@@ -121,10 +120,10 @@ def measure(folder: Path, small: Path) -> dict[str, float]:
 
 
 def open_set(folder: Path, num_samples: int, turns: int) -> list[dict[str, float]]:
-    """Write the set unless it is there, and open it in fresh processes."""
+    """Write the set unless it exists, and open it in fresh processes."""
     if not folder.exists():
         write_sparse_set(folder, num_samples)
-        os.sync()  # the disk shall not be busy with it while the loader reads
+        os.sync()  # so that the disk is not busy writing while the loader reads
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         small = Path(temporary) / "small"
@@ -143,7 +142,7 @@ def open_set(folder: Path, num_samples: int, turns: int) -> list[dict[str, float
 
 
 def grow(sizes: list[int], turns: int, to: Path | None) -> None:
-    """Open sets of several sizes, the least of `turns` each, and say how straight the growth is."""
+    """Open sets of several sizes, take the minimum of `turns` each, and report how linear the growth is."""
     rows: list[dict[str, float]] = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as temporary:
@@ -161,10 +160,10 @@ def grow(sizes: list[int], turns: int, to: Path | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=1_281_167)
-    parser.add_argument("--folder", type=Path, help="where the sparse set goes and stays; temporary without")
+    parser.add_argument("--folder", type=Path, help="where the sparse set is written and kept (default: temporary)")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--grow", help="numbers of samples, comma-separated: sets of all these sizes")
-    parser.add_argument("--json", type=Path, help="where --grow keeps its numbers")
+    parser.add_argument("--grow", help="comma-separated numbers of samples, one set for each")
+    parser.add_argument("--json", type=Path, help="where --grow writes its numbers")
     parser.add_argument("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:

@@ -1,12 +1,12 @@
-"""How fast images become shards: alexkit beside two controls, by turns in one sitting.
+"""How fast images become shards: alexkit against two controls, by turns in one session.
 
     python benchmarks/prep.py PHOTOS [--repeat 8] [--pairs 3] [--workers 2] [--source jpeg|png|webp|parquet]
 
 PHOTOS holds class folders; every photograph is used `--repeat` times (by hard links), as it is, as PNG, as lossy
-WebP, or in parquet files of 100 rows a group. `opencv` is what a careful engineer writes in an afternoon: simplejpeg,
-OpenCV's area filter, plain tar. `pillow` is the plain way: Pillow's bicubic filter and webdataset's writer. Neither
-decodes strictly, hashes, indexes, shuffles or counts statistics; alexkit does all of it. Absolute figures do not
-travel between machines, and this one may be busy: read the ratios.
+WebP, or in parquet files of 100 rows per group. `opencv` is what a careful engineer writes in an afternoon: simplejpeg,
+OpenCV's area filter, plain tar. `pillow` is the straightforward way: Pillow's bicubic filter and webdataset's writer.
+Neither decodes strictly, hashes, indexes, shuffles or computes statistics; alexkit does all of this. Absolute numbers
+do not carry over to other machines, and this one may be busy: compare the ratios.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def pillow_control(items: Sequence[Item], path: str) -> int:
 
 
 def run_control(work: Callable[[Sequence[Item], str], int], photos: Path, out: Path, workers: int) -> int:
-    """Deal the photographs to a pool of processes; the number of images."""
+    """Distribute the photographs over a pool of processes and return the number of images."""
     classes = sorted(path for path in photos.iterdir() if path.is_dir())
     items = [(str(file), label) for label, folder in enumerate(classes) for file in sorted(folder.iterdir())]
     items += [(str(file), 0) for file in sorted(photos.glob("*.parquet"))]
@@ -101,7 +101,7 @@ def run_control(work: Callable[[Sequence[Item], str], int], photos: Path, out: P
 
 
 def run_alexkit(photos: Path, out: Path, workers: int) -> int:
-    """The whole work of `alexprep shard`; the number of images."""
+    """Do all the work of `alexprep shard` and return the number of images."""
     from alexkit.prep.build.build import BuildOptions, build_shards
     from alexkit.prep.sources.recognize import open_source
 
@@ -119,7 +119,7 @@ def measure(name: str, photos: Path, out: Path, workers: int) -> dict[str, float
         num_images = run_control({"opencv": opencv_control, "pillow": pillow_control}[name], photos, out, workers)
     seconds = time.monotonic() - start
     if name == "alexkit":
-        # Workers are children of the server they were forked from; they count when it has ended.
+        # Workers are children of the fork server; their usage is counted when it has exited.
         multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
@@ -130,7 +130,7 @@ def measure(name: str, photos: Path, out: Path, workers: int) -> dict[str, float
 
 
 def extras_share(photos: Path) -> float:
-    """Statistics and hashing as a share of all the work on an image, over up to 300 photographs in this process."""
+    """Fraction of the work on an image that is statistics and hashing, over up to 300 photographs in this process."""
     import hashlib
 
     from alexkit.prep.format.pixel_options import PixelOptions
@@ -192,7 +192,7 @@ def main() -> None:
     """Measure by turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
-    # 500 photographs make four whole shards: two workers end together, as they do on a large set.
+    # 500 photographs make four full shards, so two workers finish together, as on a large set.
     parser.add_argument("--repeat", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)

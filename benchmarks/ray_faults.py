@@ -1,16 +1,16 @@
-"""What Ray survives, on three hosts that are namespaces of this machine: the bytes and the time of every trial.
+"""Which faults Ray survives, on three hosts that are namespaces of this machine: bytes and time of every trial.
 
     python benchmarks/ray_faults.py [--seeds 25] [--kinds node cable] [--lanes 3] [--results FILE.jsonl]
 
-A trial is `alexprep shard --engine ray` of drawn images while one thing happens at a moment that the seed chooses:
-a worker process is killed; a host is lost; the driver is killed, and its command given again; a cable is cut for a
-minute. Control: the same command undisturbed on the same hosts, and a run without Ray for the bytes. Every file's
-SHA-256 must be the control's; the time should stay below twice the undisturbed one plus 30 s.
+A trial is `alexprep shard --engine ray` on synthetic images with one fault at a moment that the seed chooses: a worker
+process is killed; a host is lost; the driver is killed and its command repeated; a cable is cut for a minute. Controls:
+the same command without a fault on the same hosts, and a run without Ray for the bytes. Every file's SHA-256 must equal
+the control's; the time should stay below twice that without a fault plus 30 s.
 
-Most of a trial is waiting, so `--lanes` trials run side by side, each lane with three hosts of its own; times are then
-those of a shared machine, and `--lanes 1` is for times. One line of JSON for each trial goes to stdout. With
-`--results` it is also appended to a file, and trials whose bytes were equal there are not made again, so that a long
-run can be made in several sittings. Works as root, or where users may make namespaces.
+Most of a trial is waiting, so `--lanes` trials run in parallel, each lane with its own three hosts. Times are then
+those of a shared machine; use `--lanes 1` to measure times. One line of JSON per trial goes to stdout. With `--results`
+it is also appended to a file, and trials whose bytes were equal there are not repeated, so that a long run can be split
+into several sessions. Needs root, or permission for users to create namespaces.
 """
 
 import argparse
@@ -47,7 +47,7 @@ SLACK_S = 30.0
 IMAGES_PER_SHARD = 8
 TIMEOUT_S = 1200
 MAX_FAILED_STARTS = 3
-# A driver that tells on request how many nodes live, and how many of their CPUs are free.
+# A driver that reports on request how many nodes are alive, and how many of their CPUs are free.
 WATCHER = """
 import ray, sys, time
 for attempt in range(60):
@@ -63,7 +63,7 @@ for _ in sys.stdin:
 
 
 def draw_photos(folder: Path, count: int) -> Path:
-    """Class folders of noisy JPEG files, so large that a shard of eight takes about a second."""
+    """Class folders of noisy JPEG files, large enough that a shard of eight takes about a second."""
     import numpy as np
     from PIL import Image
 
@@ -101,7 +101,7 @@ class Cluster:
     watcher: "subprocess.Popen[str]"
 
     def wait_until_idle(self) -> None:
-        """Return when all nodes are alive with nothing to do; RuntimeError after two minutes."""
+        """Wait until all nodes are alive and idle; RuntimeError after two minutes."""
         assert self.watcher.stdin and self.watcher.stdout
         answer = ""
         for _ in range(240):
@@ -140,7 +140,7 @@ def cluster(logs: Path) -> Iterator[Cluster]:
 
 
 def _wait_until_started(log: Path) -> None:
-    """Return when the head is up: nodes that come earlier give up. RuntimeError after three minutes."""
+    """Wait until the head is up, since nodes started earlier give up; RuntimeError after three minutes."""
     for _ in range(1800):
         if "Ray runtime started" in log.read_text():
             return
@@ -175,7 +175,7 @@ def workers_of(host: Host) -> dict[int, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """What every trial is compared with."""
+    """The result that every trial is compared with."""
 
     photos: str
     expected: dict[str, str]
@@ -183,7 +183,7 @@ class Control:
     num_shards: int
 
     def undisturbed(self, on: Cluster, logs: Path) -> dict[str, object]:
-        """The same command on a cluster while nothing happens."""
+        """The same command on a cluster without a fault."""
         begin = time.monotonic()
         code = run_on(on.hosts[0], Path(self.photos), logs / "calm", logs / "driver.log").wait(TIMEOUT_S)
         seconds = time.monotonic() - begin
@@ -192,13 +192,13 @@ class Control:
 
 
 def trial(kind: str, seed: int, on: Cluster, control: Control, undisturbed_s: float, logs: Path) -> dict[str, object]:
-    """One disturbed run, and what became of it."""
+    """One run with a fault, and its result."""
     draws = random.Random(f"{kind} {seed}")
     out, photos = logs / f"out-{kind}-{seed}", Path(control.photos)
     victim, wanted = on.hosts[draws.randrange(1, NUM_HOSTS)], draws.randrange(round(0.8 * control.num_shards))
     begin = time.monotonic()
     driver = run_on(on.hosts[0], photos, out, logs / "driver.log")
-    # The moment: so many shards are finished, and a part of the time that one takes has passed.
+    # The moment: a number of finished shards plus a fraction of the time of one shard.
     while len(list(out.rglob("*.part"))) < wanted and driver.poll() is None:
         time.sleep(0.02)
     time.sleep(draws.uniform(0, 1))
@@ -245,9 +245,9 @@ def _log_of(code: int, logs: Path) -> dict[str, object]:
 
 
 def make_trials(control: Control) -> None:
-    """Make the trials that stdin names, one a line, as [kind, seed, undisturbed seconds]; a row of JSON for each.
+    """Run the trials given on stdin, one [kind, seed, undisturbed seconds] per line; print a row of JSON for each.
 
-    A cluster that lost no host is kept for the next trial.
+    A cluster that lost no host is reused for the next trial.
     """
     line = sys.stdin.readline()
     failed_starts = 0
@@ -265,14 +265,14 @@ def make_trials(control: Control) -> None:
                     print(json.dumps(row), flush=True)
                     is_whole = kind not in ("node", "cable")
                     line = sys.stdin.readline()
-        except RuntimeError:  # the cluster did not start, which is not what is tried here
+        except RuntimeError:  # the cluster did not start, which is not under test here
             failed_starts += 1
             if failed_starts == MAX_FAILED_STARTS:
                 raise
 
 
 class Lane:
-    """A process in namespaces of its own that makes one trial after the other."""
+    """A process in its own namespaces that runs one trial after another."""
 
     def __init__(self, control: Path) -> None:
         words, pipe = in_namespaces([sys.executable, __file__, "--lane", str(control)]), subprocess.PIPE
@@ -289,7 +289,7 @@ class Lane:
         self._process.wait(60)
 
     def make(self, kind: str, seed: int, undisturbed_s: float = 1.0) -> dict[str, object]:
-        """The row of a trial; RuntimeError when the process ended."""
+        """The row of a trial; RuntimeError if the process has exited."""
         assert self._process.stdin and self._process.stdout
         try:
             self._process.stdin.write(json.dumps([kind, seed, undisturbed_s]) + "\n")
@@ -300,7 +300,7 @@ class Lane:
 
 
 def done_before(results: Path | None) -> set[tuple[str, int]]:
-    """The trials of earlier sittings whose bytes were equal."""
+    """The trials of earlier sessions whose bytes were equal."""
     if results is None or not results.exists():
         return set()
     rows = [json.loads(line) for line in results.read_text().splitlines()]
@@ -318,11 +318,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="A file that every row is appended to.")
     parser.add_argument("--lane", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that hosts are ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that hosts are stopped
     if options.lane:
         make_trials(Control(**json.loads(options.lane.read_text())))
         return
-    # One token for all nodes and drivers: where a token file lies in the home, Ray asks for one.
+    # One token for all nodes and drivers: Ray requires one if there is a token file in the home directory.
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     done = done_before(options.results)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
@@ -353,7 +353,7 @@ def main() -> None:
             try:
                 list(threads.map(make_all, lanes))
             finally:
-                trials.clear()  # stopped: those under way are made to their end
+                trials.clear()  # stopped: trials in progress run to completion
     raise SystemExit(0 if all(row["equal"] for row in rows) else 1)
 
 

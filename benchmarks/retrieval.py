@@ -1,10 +1,10 @@
-"""Exact nearest neighbors of many images: our search against products of all units by torch, by turns.
+"""Exact nearest neighbors of many images: our search against full matrix products in torch, by turns.
 
 `python benchmarks/retrieval.py [--base 100000] [--units 4096] [--queries 10000] [--turns 1]`
 
-Features are drawn, float16 in a mapped file, of two kinds: `network`, above zero and mostly in few directions, as those
-of trained networks are, and `even`, alike in all directions, of which no bound can rule anything out: the worst case.
-Both searches read the file; both answers are compared. Memory is what the process has beside mapped files.
+Features are synthetic, float16 in a mapped file, of two kinds: `network`, positive and mostly along few directions,
+like those of trained networks, and `even`, equal in all directions, for which no bound can rule anything out: the worst
+case. Both searches read the file, and their results are compared. Memory excludes mapped files.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def products(base_ND: Features, queries_QD: Features) -> NDArray[np.int64]:
 
 @contextmanager
 def peak_of_memory() -> Iterator[list[float]]:
-    """While open, follow the process's memory that is no mapped file; then [GB above the start]."""
+    """While open, sample the process's memory without mapped files; afterwards, [GB above the start]."""
 
     def anonymous() -> float:
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
@@ -81,7 +81,7 @@ def peak_of_memory() -> Iterator[list[float]]:
 
 
 def timed(call: Callable[..., Any], *arguments: object) -> tuple[Any, float, float]:
-    """What a call returns, its seconds, and the processor's seconds, which other work hardly changes."""
+    """The result of a call, its seconds, and its CPU seconds, which other programs hardly change."""
     start, cpu = time.perf_counter(), time.process_time()
     result = call(*arguments)
     return result, time.perf_counter() - start, time.process_time() - cpu

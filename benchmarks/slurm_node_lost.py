@@ -1,11 +1,11 @@
-"""A job array of `alexprep shard --part` on a real Slurm that loses a node: every file must be a local run's.
+"""A job array of `alexprep shard --part` on a real Slurm that loses a node: all files must equal a local run's.
 
     sudo unshare --net --mount python benchmarks/slurm_node_lost.py [--seeds 3]
 
-Three hosts that are namespaces of this machine run Debian's slurmd, the first also slurmctld, which want to be root
-(`apt-get install slurmd slurmctld slurm-client munge`). While the array is under way the last host ends as by a power
-cut; Slurm notices, and queues what it had again. Then the command without --part finishes. One line of JSON for each
-seed goes to stdout.
+Three hosts that are namespaces of this machine run Debian's slurmd, the first also slurmctld; both need root
+(`apt-get install slurmd slurmctld slurm-client munge`). While the array runs, the last host dies as in a power cut;
+Slurm notices and requeues its tasks. Then the command without --part completes the set. One line of JSON per seed goes
+to stdout.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def start_slurm(all_hosts: list[Host], folder: Path) -> dict[str, str]:
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    """Look until something holds; TimeoutError with `what` when it does not in time."""
+    """Poll until a condition holds; TimeoutError with `what` if it does not in time."""
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:
@@ -100,7 +100,7 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float = 120) -> No
 
 
 def trial(seed: int, photos: Path, expected: dict[str, str], scratch: Path) -> dict[str, object]:
-    """One array with a node lost, and what became of it."""
+    """One array with a node lost, and its result."""
     out, folder = scratch / f"out{seed}", scratch / f"slurm{seed}"
     draws = random.Random(seed)
     with hosts(NUM_HOSTS) as all_hosts:

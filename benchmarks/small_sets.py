@@ -1,11 +1,11 @@
-"""What a small set costs beside its images: start-up, listing, splits, in fresh processes by turns.
+"""The cost of a small set apart from its images: start-up, listing, splits, in fresh processes by turns.
 
     python benchmarks/small_sets.py PHOTOS [--images 1000] [--workers 2] [--turns 5]
 
 PHOTOS holds class folders. `alexprep shard` makes two splits of 16 photographs and two of `--images`, nine tenths of
-them train. The control of the first is the import of the libraries that prepare images, which no program can do
-without; what is above it is start-up. The control of the second is a plain loop over the same photographs in one
-process that has all imported, divided by the number of workers: what is above it is start-up and idle workers.
+them train. The control of the first is importing the libraries that prepare images, which no program can avoid; the
+rest is start-up. The control of the second is a plain loop over the same photographs in one process that has imported
+everything, divided by the number of workers; the rest is start-up and idle workers.
 """
 
 import argparse
@@ -43,7 +43,7 @@ print(time.perf_counter() - begun)
 
 
 def lay_out(photos: Path, folder: Path, num_images: int) -> Path:
-    """Two splits of four classes: links to photographs, each photograph as often as it takes."""
+    """Two splits of four classes: links to photographs, each repeated as often as needed."""
     paths = sorted(path for path in photos.rglob("*") if path.is_file())
     for i in range(num_images):
         photo = paths[i % len(paths)]
@@ -55,19 +55,19 @@ def lay_out(photos: Path, folder: Path, num_images: int) -> Path:
 
 
 class Spent(NamedTuple):
-    """Seconds of a command with all processes that it began: by the clock and of the processor."""
+    """Wall-clock and CPU seconds of a command with all processes that it started."""
 
     clock: float
     processor: float
 
 
 def spent_by(command: list[str]) -> Spent:
-    """Run a command to the end of the last of its processes."""
+    """Run a command until the last of its processes has exited."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     clock = time.perf_counter() - begun
-    with contextlib.suppress(ChildProcessError):  # servers of processes, which are ours since their parent ended
+    with contextlib.suppress(ChildProcessError):  # fork servers, which became our children when their parent exited
         while True:
             os.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -2,14 +2,14 @@
 
     python benchmarks/starting.py [--turns 5] [--fresh]
 
-The control of an import is `import torch` alone; what is ours is the difference of the medians, of which all is paid
-once a process. A verb is timed from its start to its first line on either stream. The first step is the second half of
-the process that makes it: from the moment torch is there to the end of one update, with DALI, Numba, the weights of the
-network and the first batch in between. `--fresh` makes it also with an empty cache, as on a new machine or in a new
-container, where the loops are compiled first.
+The control of an import is `import torch` alone; our part is the difference of the medians, paid once per process. A
+command is timed from its start to its first line on stdout or stderr. The first step is the second half of its process:
+from the moment torch is imported to the end of one update, with DALI, Numba, the network's weights and the first batch
+in between. `--fresh` also measures it with an empty cache, as on a new machine or in a new container, where the loops
+are compiled first.
 
-Where other programs run beside it, read the processor's seconds. Those of the main thread are what no second core can
-take off: a first step is never faster by the clock.
+If other programs are running, compare the CPU seconds. Those of the main thread cannot be moved to a second core, so
+they are a lower bound for the wall-clock time of the first step.
 """
 
 import argparse
@@ -51,7 +51,7 @@ print(json.dumps([time.perf_counter() - begun, time.process_time() - used, time.
 
 
 def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds of a whole process by the clock, and of the processor."""
+    """Wall-clock and CPU seconds of a whole process."""
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, env=environment, check=True, capture_output=True)
     seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -59,7 +59,7 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float
 
 
 def first_line(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds by the clock until a command has written a line, and of the processor until it ended."""
+    """Wall-clock seconds until a command has written a line, and CPU seconds until it has exited."""
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
@@ -73,7 +73,7 @@ def first_line(command: list[str], environment: dict[str, str]) -> tuple[float, 
 
 
 def first_step(shards: Path, scratch: Path, environment: dict[str, str]) -> dict[str, tuple[float, float]]:
-    """Seconds by the clock and of the processor, from torch to the end of the first update."""
+    """Wall-clock and CPU seconds from the import of torch to the end of the first update."""
     run = tempfile.mkdtemp(dir=scratch)
     command = [sys.executable, "-c", FIRST_STEP, str(shards), f"{run}/run"]
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--fresh", action="store_true", help="also the first step with an empty cache")
-    parser.add_argument("--no-warm-up", action="store_true", help="count the first turn too, which fills caches")
+    parser.add_argument("--no-warm-up", action="store_true", help="also count the first turn, which fills caches")
     arguments = parser.parse_args()
     kit = [sys.executable, "-m", "alexkit"]
     with tempfile.TemporaryDirectory() as name:
@@ -97,7 +97,7 @@ def main() -> None:
         )
         environment = dict(os.environ)
         found: dict[str, list[tuple[float, float]]] = {}
-        for turn in range(arguments.turns + (not arguments.no_warm_up)):  # the first fills caches and does not count
+        for turn in range(arguments.turns + (not arguments.no_warm_up)):  # the first fills caches and is not counted
             row: dict[str, tuple[float, float]] = {}
             for title, code in IMPORTS.items():
                 row[title] = timed([sys.executable, "-c", code], environment)

@@ -4,8 +4,8 @@
 
 A step is forward, backward and update on 224 px images. The control is AlexNet as most people write it: grouped
 convolutions, torch.nn.LocalResponseNorm, torch.optim.SGD, NCHW float32; on a GPU in bfloat16 and channels last, since
-anything else would be unfair there. Every case runs in a process of its own, so that peak memory is its own too; turns
-go round all cases, and the median over turns is reported, so that a busy machine disturbs all alike.
+anything else would be unfair there. Every case runs in its own process, so that its peak memory is its own. Each turn
+runs all cases, and the median over turns is reported, so that a busy machine affects all cases alike.
 """
 
 import argparse
@@ -33,12 +33,12 @@ NUM_CLASSES = 1000
 
 
 def compiler(device: torch.device) -> str:
-    """torch's own compiler; where nothing is measured, only its capture, which is what a CPU can show."""
+    """torch's compiler; if nothing is measured, only graph capture, which is all that a CPU can show."""
     return "inductor" if device.type == "cuda" else "aot_eager"
 
 
 def control(batch: int, device: torch.device, *, compile: bool = False) -> Callable[[], None]:
-    """One training step of the plain network, forward and backward under torch.compile if asked."""
+    """One training step of the plain network, optionally with forward and backward under torch.compile."""
 
     def norm() -> nn.Module:
         return nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
@@ -74,9 +74,9 @@ def control(batch: int, device: torch.device, *, compile: bool = False) -> Calla
 
 
 def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]:
-    """One step of `alextrain`'s learner on a constant batch; `changes` go into the recipe.
+    """One step of `alextrain`'s learner on a constant batch; `changes` are applied to the recipe.
 
-    With `compile`, forward and backward under torch.compile, of bfloat16 alone.
+    With `compile`, forward and backward run under torch.compile, in bfloat16 only.
     """
     compile = changes.pop("compile", False)
     learner, constant = learner_and_batch(batch, device, **changes)
@@ -88,8 +88,8 @@ def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]
 def replayed(batch: int, device: torch.device) -> Callable[[], None]:
     """One step in bfloat16 whose forward and backward pass are replayed from a CUDA graph.
 
-    On a CPU, which has none, they are computed. The norm that the step is judged by and the update are launched each
-    time, since the host decides between them.
+    On a CPU, which has no CUDA graphs, they are computed. The gradient norm and the update are launched each time,
+    since the host decides between them whether to apply the step.
     """
     learner, constant = learner_and_batch(batch, device, precision="bf16")
     step = torch.zeros((), dtype=torch.int64, device=device)
@@ -97,7 +97,7 @@ def replayed(batch: int, device: torch.device) -> Callable[[], None]:
     if device.type == "cuda":
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # kernels are compiled and chosen before the capture
+        with torch.cuda.stream(side):  # kernels are compiled and selected before the capture
             for _ in range(3):
                 learner._gradients(constant, None, step)
         torch.cuda.current_stream().wait_stream(side)
@@ -119,7 +119,7 @@ def replayed(batch: int, device: torch.device) -> Callable[[], None]:
 
 
 def unread(batch: int, device: torch.device) -> Callable[[], None]:
-    """One step in bfloat16 whose loss and norm are not read: what reading them later could gain at most."""
+    """One step in bfloat16 whose loss and norm are not read: the upper bound of what reading them later could gain."""
     learner, constant = learner_and_batch(batch, device, precision="bf16")
 
     def run() -> None:
@@ -131,7 +131,7 @@ def unread(batch: int, device: torch.device) -> Callable[[], None]:
 
 
 def update(learner: Any) -> None:
-    """What follows once a step is found good."""
+    """Apply the step after it was found finite."""
     for group in learner.optimizer.param_groups:
         group["lr"] = 0.0001
     learner.optimizer.step()
@@ -182,7 +182,7 @@ def void(_: object) -> None:
 
 
 def constant_batch(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Noise of the spread of photographs less their mean, and labels."""
+    """Noise with the spread of mean-subtracted photographs, and labels."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, 3, 224, 224, generator=generator) * 60
     return images.to(device), torch.randint(0, NUM_CLASSES, (batch,), generator=generator).to(device)
@@ -230,7 +230,7 @@ CASES: dict[str, tuple[str, Case]] = {
 
 
 def run_turn(name: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """Run a case in fresh processes: one, or for the columns two that share the cores."""
+    """Run a case in a fresh process, or, for the columns, in two that share the cores."""
     command = [
         sys.executable,
         __file__,
@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--shards", type=Path, help="folder with train/ and val/ at 256 px: also time training from it")
+    parser.add_argument("--shards", type=Path, help="folder with train/ and val/ at 256 px; also time training from it")
     parser.add_argument("--cases", help="comma-separated subset of " + ", ".join(CASES))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--case", help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
-"""Shards to batches: pure order, pure randomness, decoding by DALI on CPU and GPU.
+"""From shards to batches: deterministic order, deterministic augmentation, decoding with DALI on CPU and GPU.
 
-`Loader` and `measure_throughput` need torch and DALI, which are imported when one of the two is first asked for.
+`Loader` and `measure_throughput` need torch and DALI, which are imported when either name is first accessed.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Raw memory addresses, and what makes each use of one safe. No other module of the pipeline computes with them."""
+"""Mapping files to raw memory addresses and reading there, with the conditions under which each use is safe."""
 
 import ctypes
 import mmap
@@ -15,10 +15,10 @@ _MAP_FIXED = 0x10  # Linux; DALI runs nowhere else
 
 
 def reserve(sizes: Sequence[int]) -> tuple[mmap.mmap, NDArray[np.int64]]:
-    """A range of addresses with room for files of these sizes side by side, and where each starts in it.
+    """Reserve a range of addresses for files of these sizes side by side. Returns it and where each file starts in it.
 
-    Reserved address space costs nothing; it reads as zeros until `map_file` puts something there. When the last view of
-    the range is gone, Python unmaps it, and whatever files were put over it. Starts are multiples of the page size.
+    Reserved address space costs no memory and reads as zeros until `map_file` maps a file there. When the last view of
+    the range is gone, Python unmaps it together with the files in it. Starts are multiples of the page size.
     """
     pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
     starts = np.cumsum([0, *pages])
@@ -27,18 +27,18 @@ def reserve(sizes: Sequence[int]) -> tuple[mmap.mmap, NDArray[np.int64]]:
 
 
 def map_file(address: int, path: str | Path, size: int) -> None:
-    """Put the first `size` bytes of a file at `address`, read-only.
+    """Map the first `size` bytes of a file at `address`, read-only.
 
-    Safe within a range that `reserve` gave and that is still alive: MAP_FIXED replaces pages of the reservation and
-    nothing else. A file that is cut short while it is mapped still ends the process by SIGBUS.
+    Safe within a range from `reserve` that is still alive: MAP_FIXED replaces pages of the reservation and nothing
+    else. A file that is truncated while it is mapped still ends the process with SIGBUS.
 
-    Raises InputError for a file shorter than `size`, and OSError when the system refuses.
+    Raises InputError for a file shorter than `size`, and OSError if the system refuses the mapping.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         # Past the end of a shorter file every access would kill the process.
         if os.fstat(descriptor).st_size < size:
-            raise InputError(f"{path}: shorter than the {size} bytes of the manifest; restore the shard")
+            raise InputError(f"{path}: shorter than the {size} bytes that the manifest lists; restore the shard")
         if size:
             _map_fixed(address, size, mmap.MAP_SHARED, descriptor, str(path))
     finally:
@@ -46,9 +46,9 @@ def map_file(address: int, path: str | Path, size: int) -> None:
 
 
 def map_empty(address: int, size: int) -> None:
-    """Take away what `map_file` put there, so that the addresses read as zeros; safe as `map_file` is.
+    """Undo `map_file`, so that the addresses read as zeros; safe under the same conditions.
 
-    The caller sees to it that nobody reads there meanwhile.
+    The caller must ensure that nothing reads there meanwhile.
     """
     if size:
         _map_fixed(address, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, "a shard's addresses")
@@ -62,14 +62,14 @@ def _map_fixed(address: int, size: int, flags: int, descriptor: int, what: str) 
 def span(addresses_N: NDArray[np.int64], sizes_N: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """One array of bytes from the lowest to the highest of N allocations, and where each starts in it.
 
-    Between the allocations lies memory that nobody may touch. Safe for a caller that reads only `sizes_N` bytes from
-    each start, and only while it keeps the allocations alive: the array does not.
+    The memory between the allocations must not be touched. Safe for a caller that reads only `sizes_N` bytes from each
+    start, and only while it keeps the allocations alive: the array does not.
     """
     first, end = int(addresses_N.min()), int((addresses_N + sizes_N).max())
     return np.ctypeslib.as_array((ctypes.c_uint8 * (end - first)).from_address(first)), addresses_N - first
 
 
-# The C function: Python's own keeps a file open for every mapping and cannot choose the address.
+# The C function: Python's mmap keeps a file open for every mapping and cannot choose the address.
 _mmap = ctypes.CDLL(None, use_errno=True).mmap
 _mmap.restype = ctypes.c_size_t
 _mmap.argtypes = [ctypes.c_size_t, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_longlong]

@@ -1,4 +1,4 @@
-"""One batch, as the loader hands it over."""
+"""A batch, as the loader yields it."""
 
 import copy
 from collections.abc import Iterator, MutableMapping
@@ -11,40 +11,40 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Batch:
-    """B samples on one device. `images, labels = batch` unpacks the two that every loop needs.
+    """A batch of B samples on one device. `images, labels = batch` unpacks the two tensors that every loop needs.
 
-    `to` and `pin_memory` are what Lightning, accelerate and torch's own pinning look for.
+    Lightning, accelerate and torch's own pinning look for the methods `to` and `pin_memory`.
     """
 
     images: "torch.Tensor"
     """(B, 3, H, W), or (B, 10, 3, H, W) for ten views, in the loader's dtype; floats are normalized gray levels."""
     labels: "torch.Tensor"
-    """Class numbers, int64 (B,); with `mix` the probabilities of the classes, float32 (B, classes)."""
+    """Class numbers, int64 (B,); with `mix`, class probabilities, float32 (B, classes)."""
     indices: "torch.Tensor"
     """Sample indices in the shard set, int64 (B,)."""
     mask: "torch.Tensor"
-    """bool (B,), False where the row only fills the last batch of an evaluation, or replaces a corrupt image in one."""
+    """bool (B,). False for rows that pad the last batch, and for rows of an evaluation that replace a corrupt image."""
     keys: list[str]
-    """The samples' names."""
+    """The samples' names in the tars."""
     extras: dict[str, list[bytes | None]] = field(default_factory=dict)
-    """By extension, the content of the tar members that were asked for; None where a sample has none."""
+    """Contents of the requested tar members, by extension; None for samples without that member."""
     targets: Any = None
-    """What the loader's `target` function made, collated; on the host until `to`. None without one."""
+    """Collated results of the loader's `target` function, on the host until `to` is called; None without `target`."""
 
     def __iter__(self) -> "Iterator[torch.Tensor]":
         yield self.images
         yield self.labels
 
     def __len__(self) -> int:
-        """Rows, padding included."""
+        """Number of rows, including padding."""
         return len(self.labels)
 
     def to(self, device: "torch.device | str | int", non_blocking: bool = False) -> "Batch":
-        """The batch with its tensors on `device`, those of its targets too; itself where they are there already."""
+        """The batch with its tensors, including those in `targets`, on `device`; itself if they are already there."""
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """The batch with its tensors in page-locked memory, from which copies to a GPU need not wait."""
+        """The batch with its tensors in page-locked memory, which allows asynchronous copies to a GPU."""
         return self._with_tensors(lambda tensor: tensor.pin_memory())
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,14 +58,14 @@ class Batch:
 
 
 def _with_tensors(value: Any, change: Any) -> Any:
-    """`value` with the tensors in its dicts, lists and tuples changed, at any depth; itself where none changes."""
+    """`value` with `change` applied to tensors in its dicts, lists and tuples, at any depth; itself if unchanged."""
     if hasattr(value, "pin_memory"):
         return change(value)
     if isinstance(value, MutableMapping):
         changed = {key: _with_tensors(item, change) for key, item in value.items()}
         if all(changed[key] is item for key, item in value.items()):
             return value
-        copied: Any = copy.copy(value)  # as torch's collate does, so that its type stays
+        copied: Any = copy.copy(value)  # preserves the type, as torch's collate does
         copied.update(changed)
         return copied
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""Datasets of torch: stored samples one by one, and a loader inside a `DataLoader` for projects that insist on one.
+"""torch datasets: stored samples one by one, and a loader wrapped for projects that require a torch `DataLoader`.
 
-Hugging Face's Trainer resumes by accelerate's `skip_first_batches`, which makes a `DataLoader` of a loader's `dataset`
-and of its `batch_sampler` without the first items. These items are numbers of batches here, so that what is skipped is
+Hugging Face's Trainer resumes with accelerate's `skip_first_batches`, which builds a `DataLoader` from a loader's
+`dataset` and its `batch_sampler` without the first items. Here these items are batch numbers, so skipped batches are
 never decoded.
 """
 
@@ -21,33 +21,33 @@ from .storage import Samples
 
 
 class Batches(Protocol):
-    """What is asked of a `Loader` here, which itself imports this module."""
+    """The part of `Loader` that this module uses; `Loader` itself imports this module."""
 
     @property
     def epoch(self) -> int:
-        """The epoch in which it stands."""
+        """The epoch of the next batch."""
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """Batches per epoch."""
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from where it stands."""
+        """Batches from its position."""
 
     def _batch(self, epoch: int, number: int) -> Batch:
-        """One batch, after which it stands."""
+        """One batch; the loader then continues after it."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch."""
+        """Move to the start of an epoch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands."""
+        """Its position."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to where it stood."""
+        """Move to a saved position."""
 
 
 class StoredSample(NamedTuple):
-    """One stored sample, decoded as it is."""
+    """One stored sample, decoded without augmentation."""
 
     image: Image.Image
     """RGB."""
@@ -56,11 +56,11 @@ class StoredSample(NamedTuple):
     key: str
     """Its name in the tar."""
     where: str
-    """Shard, key and offset in words."""
+    """Shard, key and offset, as text for messages."""
 
 
 class StoredSamples(Dataset[StoredSample]):
-    """Map-style: `loader.dataset[i]` is sample i in stored order, decoded by Pillow. For looking, not for training."""
+    """A map-style dataset: `loader.dataset[i]` is sample i in stored order, decoded by Pillow. Not for training."""
 
     def __init__(self, samples: Samples, cache_limit: int | None) -> None:
         self._samples = samples
@@ -72,7 +72,7 @@ class StoredSamples(Dataset[StoredSample]):
 
     def __getitem__(self, index: int) -> StoredSample:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
+            raise IndexError(f"sample index {index} is out of range; the dataset has {len(self)} samples")
         index %= len(self)
         samples = self._samples
         number = int(np.searchsorted(samples.first_of_set, index, side="right")) - 1
@@ -86,33 +86,33 @@ class StoredSamples(Dataset[StoredSample]):
         return StoredSample(image=image, label=int(samples.labels_N[index]), key=key, where=samples.where(index))
 
     def __getitems__(self, indices: "Sequence[int] | BatchNumber") -> "list[StoredSample] | Batch":
-        """What a `DataLoader` asks for: the samples at some indices, or the batch of a number."""
+        """Called by `DataLoader`: the samples at these indices, or the batch with this number."""
         return indices.batch() if isinstance(indices, BatchNumber) else [self[index] for index in indices]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchNumber:
-    """Stands for a batch of a loader until it is needed."""
+    """A loader's batch by number, loaded when it is needed."""
 
     loader: Batches
     epoch: int
     number: int
-    """Batches of the epoch before this one."""
+    """Number of batches before it in the epoch."""
 
     def batch(self) -> Batch:
-        """The batch, after which the loader stands."""
+        """Load the batch; the loader then continues after it."""
         return self.loader._batch(self.epoch, self.number)
 
 
 class BatchNumbers:
-    """The numbers of the batches of the epoch in which a loader stands, always from the first."""
+    """The numbers of all batches of a loader's current epoch, starting with the first."""
 
     def __init__(self, loader: Batches) -> None:
         self._loader = loader
 
     @property
     def sampler(self) -> "BatchNumbers":
-        """Itself: Lightning names epochs to a batch sampler's sampler, and to nothing else of a loader."""
+        """Itself, because Lightning calls `set_epoch` on the sampler of a batch sampler."""
         return self
 
     def __len__(self) -> int:
@@ -123,14 +123,14 @@ class BatchNumbers:
         return (BatchNumber(loader=self._loader, epoch=epoch, number=number) for number in range(len(self)))
 
     def set_epoch(self, epoch: int) -> None:
-        """The loader's."""
+        """Call the loader's `set_epoch`."""
         self._loader.set_epoch(epoch)
 
 
 class LoaderDataset(IterableDataset[Batch]):
-    """A loader as an iterable dataset of whole batches, for code that wants a torch `DataLoader`.
+    """A loader as an iterable dataset of whole batches, for code that requires a torch `DataLoader`.
 
-    Use `DataLoader(LoaderDataset(loader), batch_size=None)`, without workers: the loader has threads of its own.
+    Use `DataLoader(LoaderDataset(loader), batch_size=None)` without workers: the loader has its own threads.
     """
 
     def __init__(self, loader: Batches) -> None:
@@ -143,17 +143,20 @@ class LoaderDataset(IterableDataset[Batch]):
         from torch.utils.data import get_worker_info
 
         if get_worker_info() is not None:
-            raise InputError("a Loader needs no worker processes; use num_workers=0 in the DataLoader")
+            raise InputError(
+                "LoaderDataset: iterated in a worker process, but the loader has its own threads; set num_workers=0 in "
+                "the DataLoader"
+            )
         return iter(self.loader)
 
     def state_dict(self) -> dict[str, Any]:
-        """The loader's."""
+        """The loader's state."""
         return self.loader.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The loader's."""
+        """Call the loader's `load_state_dict`."""
         self.loader.load_state_dict(state)
 
     def set_epoch(self, epoch: int) -> None:
-        """The loader's."""
+        """Call the loader's `set_epoch`."""
         self.loader.set_epoch(epoch)

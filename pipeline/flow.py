@@ -1,6 +1,6 @@
-"""Batches under way: checked ahead, computed by a backend, and given in order from any position.
+"""The stream of batches: checked ahead, computed by a backend and returned in order from any position.
 
-A flow knows no loops and no states. It may be interrupted at any point: what was not handed over comes again.
+A flow knows nothing of loops or saved states. It may be interrupted at any point; batches not yet returned come again.
 """
 
 from collections import deque
@@ -32,11 +32,11 @@ OnError = Literal["raise", "replace"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnderWay:
-    """A batch that the backend is computing, and what the host knows of it."""
+    """A batch that the backend is computing, with the host's data about it."""
 
     batch: LocalBatch
     start: int
-    """The position it starts at."""
+    """The position at which it starts."""
     end: int
     """The position after it."""
     num_replaced: int
@@ -48,17 +48,17 @@ class UnderWay:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowOptions:
-    """What a flow does besides pixels."""
+    """The options of a flow that do not concern pixels."""
 
     on_error: OnError
     extras: tuple[str, ...]
     """Extensions of other members to read."""
     target: Callable[[Example], Any] | None
-    """A user's function that makes a sample's target."""
+    """The user's function that makes a sample's target."""
     mix: Mix | None
     """Mixup and cutmix."""
     reads_ahead: bool
-    """Whether to ask the system for samples before their batch is due, in every epoch."""
+    """Whether to have the system read samples before their batch is due in every epoch, not only in the first."""
 
 
 class Flow:
@@ -66,12 +66,12 @@ class Flow:
 
     Args:
         schedule: Which samples make up which batch.
-        plan: What is done to each image.
+        plan: The transform of each image.
         samples: The stored images.
-        corrupt: Those that are known to be corrupt.
-        remote: Brings the shards of a remote set, None for a local one.
-        backend: How pixels are computed.
-        options: The rest.
+        corrupt: The samples that are known to be corrupt.
+        remote: Fetches the shards of a remote set; None for a local set.
+        backend: Options of the backend, which computes the pixels.
+        options: All other options.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class Flow:
         self._backend: Backend | None = self._new_backend()
 
     def next(self, position: int, stop: int | None) -> tuple[Batch, UnderWay]:
-        """The batch that starts at `position`; nothing is begun at `stop` or after it.
+        """The batch that starts at `position`. No batch is started at or after position `stop`.
 
-        Raises InputError for a corrupt image that is not to be replaced, BackendError for operators that fail, and what
-        a target raises; batches before the one that is concerned come first.
+        Raises InputError for a corrupt image that is not to be replaced, BackendError if operators fail, and whatever
+        the target function raises; earlier batches are returned first.
         """
         while True:
             backend = self._backend_at(position)
@@ -113,18 +113,18 @@ class Flow:
                 ):
                     self._feed_or_fail(backend, position, stop)
                 if self._failure is not None and not self._under_way:
-                    self._raise_failure()  # now that the batches before it are out
+                    self._raise_failure()  # all batches before it were returned
                 return self._receive(backend), self._under_way[0]
             except BackendError as error:
                 batches = [one.batch for one in self._under_way]
-                self.discard()  # DALI gives up the whole pipeline with the batch
+                self.discard()  # a failed batch makes the whole DALI pipeline unusable
                 self._find_culprit(batches, error)
             except BaseException:
                 self.discard()
                 raise
 
     def move(self, position: int) -> None:
-        """The next batch is the one that starts at `position`."""
+        """Make the batch that starts at `position` the next one."""
         if self._backend is not None and len(self._backend):
             self.discard()
         self._under_way.clear()
@@ -132,13 +132,13 @@ class Flow:
         self._fed = position
 
     def discard(self) -> None:
-        """Give up what is under way; safe to be interrupted."""
+        """Drop all batches under way; safe to interrupt."""
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()
 
     def rest(self) -> None:
-        """An evaluation is over: let go of a remote set's shards until the next one."""
+        """After an evaluation, release a remote set's shards until the next one."""
         if self._remote is not None and not self._schedule.training:
             self._remote.rest()
 
@@ -146,7 +146,7 @@ class Flow:
         """Release threads and memory."""
         self.discard()
         self._under_way.clear()
-        self._forget_checks()  # an error that was raised from here would hold this, and this it
+        self._forget_checks()  # breaks the reference cycle between this object and an error raised from it
         self._corrupt.close()
         if self._remote is not None:
             self._remote.close()
@@ -155,11 +155,11 @@ class Flow:
         return new_backend(self._plan, self._samples.data, self._backend_options)
 
     def _backend_at(self, position: int) -> Backend:
-        """The backend; a new one when the last one was given up or is not at this position."""
+        """The backend; a new one if the last one was discarded or is not at this position."""
         while self._under_way and self._under_way[0].end <= position:
-            self._under_way.popleft()  # was handed over
+            self._under_way.popleft()  # already returned
         if self._backend is not None and len(self._backend) != len(self._under_way):
-            self.discard()  # interrupted between the backend's answer and the caller
+            self.discard()  # interrupted after the backend returned a batch and before the caller had it
         if self._backend is None:
             self._under_way.clear()
             self._forget_checks()
@@ -174,12 +174,12 @@ class Flow:
         self._failure = None
 
     def _feed_or_fail(self, backend: Backend, received: int, stop: int | None) -> None:
-        """Start the batch at `_fed`, or keep in `_failure` why that cannot be."""
+        """Start the batch at `_fed`, or store in `_failure` why it cannot start."""
         try:
             self._feed(backend, received, stop)
         except InputError as error:
             self._failure = error
-        except TargetError as error:  # what else is raised may be a signal's, and is not of this batch
+        except TargetError as error:  # any other exception may come from a signal instead of this batch
             self._failure = error.failure
 
     def _raise_failure(self) -> None:
@@ -188,10 +188,10 @@ class Flow:
         try:
             raise failure
         finally:
-            del failure  # its traceback holds this frame
+            del failure  # its traceback refers to this frame
 
     def _feed(self, backend: Backend, received: int, stop: int | None) -> None:
-        """Start the batch at `_fed`; returns while the backend works. Raises InputError for a corrupt one."""
+        """Start the batch at `_fed` without waiting for it. Raises InputError for a corrupt image."""
         schedule, options = self._schedule, self._options
         self._check_ahead(received, stop)
         batch, check = self._checks.popleft()
@@ -229,7 +229,7 @@ class Flow:
         self._fed = one.end
 
     def _check_ahead(self, received: int, stop: int | None) -> None:
-        """Have the checksums of the next batches compared, and their bytes on their way."""
+        """Start verifying the checksums of the next batches and reading the bytes of later ones."""
         schedule, ahead = self._schedule, self._fed
         for _ in self._checks:
             ahead = schedule.after(ahead)
@@ -243,14 +243,14 @@ class Flow:
             ahead = schedule.after(ahead)
 
     def _shapes(self, images: Stored) -> NDArray[np.int64]:
-        """Heights and widths of stored images in px; read from their headers only where these decide anything."""
+        """Heights and widths of stored images in px; read from their headers only if the views depend on them."""
         pixels = self._backend_options.pixels
         if pixels.fit == "shorter" and self._plan.reads_shapes:
             return stored_shapes(self._samples.data, images, pixels.size_px)
         return np.full((len(images.starts_B), 2), pixels.size_px)
 
     def _receive(self, backend: Backend) -> Batch:
-        """The oldest batch under way, whole."""
+        """The oldest batch under way, complete."""
         images, one, schedule = backend.finish(), self._under_way[0], self._schedule
         device = self._backend_options.device
         labels = on_device(torch.from_numpy(one.labels_B), device)
@@ -270,23 +270,23 @@ class Flow:
         )
 
     def _find_culprit(self, batches: Sequence[LocalBatch], error: BackendError) -> None:
-        """Find the image that the backend stumbled over, although its checksum is right or unknown.
+        """Find the image on which the backend failed although its checksum is correct or unknown.
 
-        Raises InputError naming it, unless it is to be replaced, and BackendError when there is none, so that the
-        mistake is elsewhere.
+        Raises InputError naming it, unless it is to be replaced. Raises BackendError if there is none, since the cause
+        is then elsewhere.
         """
         corrupt = find_undecodable(batches, self._decoding_error)
         if not corrupt:
             where = self._samples.shard_sets[0].location
-            raise BackendError(f"{where}: DALI failed on a batch of sound images: {error}") from error
+            raise BackendError(f"{where}: DALI failed on a batch although all its images decode: {error}") from error
         if self._options.on_error == "raise":
             raise self._undecodable(*min(corrupt.items())) from error
         self._corrupt.add(corrupt)
 
     def _decoding_error(self, index: int) -> BackendError | None:
-        """Why this sample alone is not decoded to its size; None if it is.
+        """Why this sample alone does not decode to its size; None if it does.
 
-        On a CPU, wherever batches are decoded: a GPU that is out of memory or fails would fail on every image.
+        Always decodes on the CPU: a GPU that is out of memory or broken would fail on every image.
         """
         options = replace(
             self._backend_options,
@@ -312,16 +312,16 @@ class Flow:
 
     def _refusal(self, index: int, reason: str) -> InputError:
         return InputError(
-            f"{self._samples.where(index)}: {reason}, so the disk or a copy went wrong; "
-            "'alexprep repair SHARDS SOURCE' makes it again, on_error='replace' (--set data.on_error=replace) goes on "
-            "without it"
+            f"{self._samples.where(index)}: {reason}, so it was damaged on the disk or during a copy; restore it with "
+            "'alexprep repair SHARDS SOURCE', or use another sample in its place with on_error='replace' "
+            "(--set data.on_error=replace)"
         )
 
     def _undecodable(self, index: int, reason: str) -> InputError:
-        """Of an image whose checksum, if it has one, was right: then no disk is to blame."""
+        """The error for an image that does not decode. If its checksum is correct, the disk is not to blame."""
         if not self._samples.has_checksums:
             return self._refusal(index, reason)
         return InputError(
-            f"{self._samples.where(index)}: {reason}, although its checksum is right; 'alexprep verify SHARDS "
-            "--decode' says what it is, on_error='replace' (--set data.on_error=replace) goes on without it"
+            f"{self._samples.where(index)}: {reason}, although its checksum is correct; 'alexprep verify SHARDS "
+            "--decode' shows what is wrong, on_error='replace' (--set data.on_error=replace) uses another sample"
         )

@@ -1,7 +1,7 @@
 """The loader: a shard set in, batches of torch tensors out.
 
-What a batch holds is decided by pure functions of the number of samples consumed (`schedule`, `augment`); backends only
-compute. So a loader's state is one integer, and neither restarts nor threads nor the number of replicas change which
+The content of a batch is a pure function of the number of samples consumed (`schedule`, `augment`); backends only
+compute it. A loader's state is therefore one integer. Restarts, threads and the number of replicas do not change which
 samples make up global batch k, or their pixels.
 """
 
@@ -42,60 +42,64 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
 
 
 class Loader:
-    """Batches of a shard set, as an iterable for any training loop.
+    """Iterates over the batches of a shard set, in any training or evaluation loop.
 
-    With an augmentation for training the order is shuffled and the tail that fills no global batch is dropped; every
-    `for` loop runs to the end of the current epoch, from wherever the loader stands: after a `break`, or after
-    `load_state_dict`, it gives the rest of that epoch, and after a whole epoch the next one. With `CenterCrop` or
-    `TenViews` every sample comes exactly once, in stored order, the last batch padded and masked, and every `for` loop
-    is a whole pass, also after a `break`; only `load_state_dict` makes the next one start in the middle.
+    With a training augmentation, samples are shuffled and those that do not fill the last global batch are dropped.
+    Each `for` loop runs from the loader's position to the end of the epoch: after a `break` or `load_state_dict` it
+    yields the rest of that epoch, after a complete epoch the next one. With `CenterCrop` or `TenViews`, every sample
+    comes exactly once, in stored order, and the last batch is padded and masked. Each `for` loop is then a full pass,
+    even after a `break`; only after `load_state_dict` does the next loop start in the middle.
 
-    A loader belongs to one loop in one thread of the process that made it. It pickles as its arguments and position, so
-    that processes started by "spawn" can take it along.
+    A loader serves one loop in one thread of the process that created it. Its pickle holds its arguments and position,
+    so it can be passed to processes started with "spawn".
 
     Args:
-        folder: A shard set: the folder of one split, with its `manifest.json`, or its address in a store. Or a list of
-            folders with the same classes and pixels, whose samples follow each other.
-        batch_size: Samples of one batch on this replica. The global batch is batch_size * num_replicas.
-        augment: `TrainAugment`, `RandomResizedCrop`, `CenterCrop` or `TenViews`: what is done to each image.
-        device: "cpu", "cuda" or "cuda:N": where images are decoded and batches lie.
+        folder: A shard set: the folder of one split, which holds its `manifest.json`, or its address in an object
+            store. Or a list of local folders with the same classes and pixel options, whose samples are concatenated.
+        batch_size: Samples per batch on this replica. The global batch size is batch_size * num_replicas.
+        augment: The transform of each image: `TrainAugment`, `RandomResizedCrop`, `CenterCrop` or `TenViews`.
+        device: "cpu", "cuda" or "cuda:N". Images are decoded there, and batches are tensors on that device.
         seed: 0 to 2**64 - 1. Order and augmentation are functions of (seed, epoch, sample).
-        replica: Which rows of every global batch are this process's: replica r of R takes every R-th. "auto" takes rank
-            and world size from `torch.distributed` or torchrun when training, and reads everything when evaluating.
-            Processes that share one model must say their own.
-        num_replicas: Needed with a `replica` other than 0.
-        order: "full", a uniform permutation; "window", long reads for slow disks; "shards", each shard once, for
-            remote sets; or "fixed", the stored order in every epoch, as released in 2012 (see `order.py`).
-        dtype: float32, float16, bfloat16, or uint8: gray levels, which needs mean="none", std="none" and jitter="off".
-        channels_last: Give the images torch's channels_last memory format; their shape stays (B, 3, H, W).
-        num_threads: For decoding and cropping; None means one per core, the cores divided by the processes that
-            torchrun started on this machine.
-        hw_decoder_load: The fraction, 0 to 1, of a batch's JPEGs that a GPU's own JPEG unit decodes (A100, H100 and the
-            like; DALI's default is 0.65); without effect on sets of other formats and GPUs without a unit, refused on a
-            CPU. It rounds otherwise than CUDA does, and which images it takes depends on the batch: pixels then differ
-            by a few gray levels from one batch size to another. Order and draws are the same.
-        on_error: Each stored image is compared with its checksum before it is used. "raise" stops at a corrupt one and
-            names it. "replace" logs it and gives the next sound one in stored order (masked out in an evaluation);
-            `num_replaced` counts such rows.
-        max_replaced: The fraction of the samples that may be corrupt before "replace" stops too; 10 always may.
-        operators: A function of a DALI node that puts your own operators after the built-in ones; it sees one finished
-            view, as uint8 or float32. With a second parameter, one without a default or called `random`, it is given a
-            `SeededRandom`, whose numbers replay.
-        extras: Extensions of other tar members, which come as bytes in `Batch.extras`.
-        target: A function of an `Example`, called on the host for each sample; what it returns comes collated in
-            `Batch.targets`.
-        mix: Mixup and cutmix of every training batch on its device; `Batch.labels` are then probabilities.
-        sampling: `Subset` or, in training, `ClassBalanced`, `Weighted` or `Mixed`; None means all samples once.
-        drop_last: Whether training drops the tail that fills no global batch, another one each epoch unless the order
-            is fixed. Else the last batch is filled up from the start of the epoch, with `mask` False, so that replicas
-            take as many steps.
-        cache: For a set at an address such as s3://bucket/shards/train: the folder, on a disk of this machine, through
-            which it is read; ALEXKIT_CACHE unless told.
-        cache_limit: What the cache may hold: bytes, or text such as "20GB"; ALEXKIT_CACHE_LIMIT unless told, else nine
-            tenths of what the disk has room for.
+        replica: Index of this process's replica: replica r of R takes every R-th row of each global batch. "auto" takes
+            rank and world size from `torch.distributed` or torchrun when training, and reads the whole set when
+            evaluating. Processes that share one model must pass their replica explicitly.
+        num_replicas: Number of replicas that share a global batch. Required if `replica` is greater than 0.
+        order: Order of training samples: "full", a uniform permutation; "window", long reads for slow disks; "shards",
+            which needs each shard only once per epoch, for remote sets; or "fixed", the stored order in every epoch, as
+            in the code released in 2012 (see `order.py`).
+        dtype: float32, float16, bfloat16 or uint8. uint8 batches hold gray levels; they require mean="none",
+            std="none", pixel_range="0-255" and jitter="off".
+        channels_last: Use torch's channels_last memory format for the images; their shape is still (B, 3, H, W).
+        num_threads: Threads for decoding and cropping. None means one per core; processes started by torchrun divide
+            the machine's cores among themselves.
+        hw_decoder_load: Fraction, 0 to 1, of a batch's JPEGs that the GPU's hardware JPEG decoder decodes (A100, H100
+            and similar; DALI's default is 0.65). Ignored for other image formats and on GPUs without that decoder;
+            above 0 on a CPU, an error. The hardware rounds differently from the CUDA decoder, and which images it
+            decodes depends on the batch, so pixels can differ by a few gray levels between batch sizes. Order and
+            random draws stay the same.
+        on_error: What to do with a stored image that fails its checksum, which is verified before each use, or does not
+            decode. "raise" stops and names the image. "replace" logs it and uses the next intact one in stored order
+            instead (masked out in an evaluation); `num_replaced` counts these rows.
+        max_replaced: Fraction of the samples that may be corrupt before "replace" stops as well; 10 samples always may.
+        operators: A function that adds DALI operators after the built-in ones. It takes and returns a DALI node with
+            one finished view, uint8 or float32. If its second parameter has no default, or any parameter after the
+            first is named `random`, it also receives a `SeededRandom`, whose numbers are reproducible.
+        extras: Extensions of other tar members to read; `Batch.extras` holds their bytes.
+        target: A function that makes a sample's target from an `Example`. It is called on the host for each sample;
+            `Batch.targets` holds the collated results.
+        mix: Mixup and cutmix of training batches, on their device. `Batch.labels` then holds class probabilities.
+        sampling: Which samples make up an epoch: `Subset` or, when training, `ClassBalanced`, `Weighted` or `Mixed`.
+            None means every sample once.
+        drop_last: Whether training drops the samples that do not fill the last global batch; they differ each epoch
+            unless the order is fixed. If False, rows from the start of the epoch, with `mask` False, fill the last
+            batch, so that all replicas take the same number of steps.
+        cache: For a set in an object store, such as s3://bucket/shards/train: the folder on a local disk in which its
+            shards are cached. Defaults to the environment variable ALEXKIT_CACHE.
+        cache_limit: Maximum size of the cache: bytes, or text such as "20GB". Defaults to the environment variable
+            ALEXKIT_CACHE_LIMIT or, if that is not set, to 90 % of the disk space that is free or holds cached shards.
 
     Raises:
-        InputError: For impossible arguments and for a shard set that does not hold together, before the first batch.
+        InputError: For invalid arguments or an inconsistent shard set, before the first batch.
     """
 
     def __init__(
@@ -192,7 +196,7 @@ class Loader:
                     extras=extensions("extras", extras),
                     target=target,
                     mix=mix,
-                    # A set that fits into memory is there after the first epoch; asking for it would only cost time.
+                    # A set that fits into memory stays there after the first epoch: reading ahead would only cost time.
                     reads_ahead=self._samples.num_bytes > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2,
                 ),
             )
@@ -201,94 +205,95 @@ class Loader:
 
     @property
     def num_samples(self) -> int:
-        """Samples of an epoch before a tail is dropped."""
+        """Samples per epoch, including any that `drop_last` drops."""
         return self._schedule.num_samples
 
     @property
     def batch_size(self) -> int:
-        """Samples of one batch on this replica."""
+        """Samples per batch on this replica."""
         return self._schedule.batch_size
 
     @property
     def num_classes(self) -> int:
-        """Classes in the shard set's table."""
+        """Number of classes in the shard set's class table."""
         return len(self.shard_set.manifest.classes)
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes, by class number."""
+        """Class names, indexed by class number."""
         return [entry.name for entry in self.shard_set.manifest.classes]
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """Stored samples of each class by label, whatever `sampling` takes of them, int64 (classes,)."""
+        """Number of stored samples of each class, regardless of `sampling`, int64 (classes,)."""
         self._loops.require_open()
         labels_N = self._samples.labels_N
         return np.bincount(labels_N[labels_N >= 0], minlength=self.num_classes)
 
     @property
     def class_to_idx(self) -> dict[str, int]:
-        """Class numbers by class id: the WordNet id or folder name, as torchvision's ImageFolder has it."""
+        """Mapping of class ids (WordNet ids or folder names) to class numbers, as in torchvision's `ImageFolder`."""
         return {entry.id: entry.index for entry in self.shard_set.manifest.classes}
 
     @property
     def dataset(self) -> StoredSamples:
-        """The samples as a map-style dataset, undecoded by the loader: for looking, and for `len`."""
+        """The stored samples as a map-style dataset, without augmentation: for inspection and for `len`."""
         self._loops.require_open()
         return StoredSamples(self._samples, self._cache_limit)
 
-    # accelerate's `skip_first_batches`, by which Hugging Face's Trainer resumes, reads these of a `DataLoader`.
+    # accelerate's `skip_first_batches`, with which Hugging Face's Trainer resumes, reads these `DataLoader` attributes.
     num_workers: ClassVar[int] = 0
     prefetch_factor: ClassVar[None] = None
     sampler: ClassVar[None] = None
 
     @property
     def batch_sampler(self) -> BatchNumbers:
-        """The numbers of an epoch's batches, of which code that resumes by skipping leaves some out."""
+        """The batch numbers of an epoch; code that resumes by skipping batches drops the first of them."""
         return BatchNumbers(self)
 
     @staticmethod
     def collate_fn(batch: Batch) -> Batch:
-        """The batch, which is collated already."""
+        """Return the batch, which is already collated."""
         return batch
 
     @property
     def epoch(self) -> int:
-        """The epoch of the next batch."""
+        """Epoch of the next batch, counted from 0."""
         return self._loops.epoch
 
     @property
     def num_replaced(self) -> int:
-        """Rows handed over so far in which another sample replaces a corrupt one."""
+        """Rows yielded so far in which another sample replaces a corrupt one."""
         return self._loops.num_replaced
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, the same on every replica."""
+        """Batches per epoch, the same on every replica."""
         return self._schedule.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
         return self._loops.begin()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands, as plain JSON: the next batch of a loader that loads it is the one due here.
+        """The loader's position, as plain JSON. A loader that loads it continues with the batch that is next here.
 
-        A batch counts as soon as it was handed over. So the state of a loop that has been given the last batch of an
-        epoch is the start of the next epoch: a loop that resumes from it gives that whole epoch, where torchdata's
-        StatefulDataLoader gives an empty rest first.
+        A batch counts as consumed once it is yielded. After the last batch of an epoch, the state is therefore the
+        start of the next epoch, and a loop that resumes from it yields that whole epoch. torchdata's
+        StatefulDataLoader would first yield an empty remainder.
         """
         return {**self._identity, "position": self._loops.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue with the very next batch. The number of replicas may differ, the global batch may not.
+        """Resume from a state: the next batch is the one that came next when the state was saved.
 
-        Raises InputError, saying what differs, for the state of another shard set, seed, order or version.
+        The number of replicas may differ, but not the global batch size. Raises InputError, naming the difference, if
+        the state belongs to another shard set, seed, order, sampling, global batch size or state version.
         """
         self._loops.move(position_in(state, self._identity, self._schedule), resumes=True)
 
     def set_epoch(self, epoch: int) -> None:
-        """Stand at the start of `epoch`, unless the loader is within it already, as after `load_state_dict`.
+        """Move to the start of `epoch`, unless the loader is already in it, for example after `load_state_dict`.
 
-        What trainers call before each epoch, as with torch's DistributedSampler; without it epochs follow each other.
+        Trainers call this before each epoch, as for torch's DistributedSampler. Without it, epochs follow one another.
         """
         epoch = whole_number("epoch", epoch, at_least=0, at_most=2**32 - 1)
         self._loops.require_open()
@@ -296,7 +301,7 @@ class Loader:
             self._loops.move(epoch * self._schedule.epoch_samples, resumes=False)
 
     def _batch(self, epoch: int, number: int) -> Batch:
-        """The batch of this number in an epoch, wherever the loader stood."""
+        """Move to batch `number` of an epoch and return it."""
         position = epoch * self._schedule.epoch_samples + number * self._schedule.global_batch
         if position != self._loops.position:
             self._loops.move(position, resumes=True)
@@ -304,7 +309,7 @@ class Loader:
         return next(self._loops.begin())
 
     def close(self) -> None:
-        """Release threads, memory and mapped files. A closed loader gives no more batches."""
+        """Release threads, memory and mapped files. A closed loader yields no more batches."""
         self._loops.close()
         self.__dict__.pop("_samples", None)
 
@@ -332,7 +337,8 @@ class Loader:
 
 def _unpickle(arguments: dict[str, Any], state: dict[str, Any], resumes: bool) -> Loader:
     loader = Loader(**arguments)
-    if state["position"]:  # a fresh loader may find itself one of several replicas where it is unpickled
+    # A loader at its start needs no state, which would be refused if "auto" finds another number of replicas here.
+    if state["position"]:
         loader.load_state_dict(state)
         loader._loops.resumes = resumes
     return loader

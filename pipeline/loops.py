@@ -1,4 +1,4 @@
-"""Loops over a loader: which one is being served, where it stands, and what an interrupt, a thread or a fork may do."""
+"""Loops over a loader: the active one, the loader's position, and how interrupts, threads and forks are handled."""
 
 import os
 import threading
@@ -13,12 +13,12 @@ from .flow import Flow
 
 
 class Loops:
-    """The position in a flow of batches, and the one loop that moves it."""
+    """The position in a flow of batches, and the one active loop that advances it."""
 
     def __init__(self, flow: Flow, schedule: Schedule) -> None:
         self._flow: Flow | None = flow
         self._schedule = schedule
-        # Position, replaced rows and `resumes`, in one object so that they change in one instruction.
+        # Position, replaced rows and `resumes`: one object, so that one instruction changes them together.
         self._progress = (0, 0, False)
         self._loop: weakref.ref[_Loop] = weakref.ref(_NO_LOOP)
         self._turn = threading.RLock()
@@ -36,17 +36,17 @@ class Loops:
 
     @property
     def end_of_epoch(self) -> int:
-        """The position after the epoch of the next batch."""
+        """The position at the end of the next batch's epoch."""
         return (self.epoch + 1) * self._schedule.epoch_samples
 
     @property
     def num_replaced(self) -> int:
-        """Rows handed over so far in which another sample replaces a corrupt one."""
+        """Rows yielded so far in which another sample replaces a corrupt one."""
         return self._progress[1]
 
     @property
     def resumes(self) -> bool:
-        """Whether the next loop of an evaluation starts at the position, and not at the start of a pass."""
+        """Whether the next evaluation loop starts at the current position instead of the start of a pass."""
         return self._progress[2]
 
     @resumes.setter
@@ -54,14 +54,14 @@ class Loops:
         self._progress = self.position, self.num_replaced, resumes
 
     def begin(self) -> Iterator[Batch]:
-        """A loop to the end of the epoch, of an evaluation from the start of a pass; one before it is over."""
+        """Start a loop that runs to the end of the epoch; an earlier loop ends. Evaluation loops start a new pass."""
         self.require_open()
         before = self._loop()
         thread = threading.current_thread()
         if before is not None and before.is_open and before.thread is not thread and before.thread.is_alive():
             raise InputError(
-                f"thread {before.thread.name!r} is iterating this loader, and a loader serves one loop; make one for "
-                f"thread {thread.name!r} too"
+                f"thread {before.thread.name!r} is iterating this loader, and a loader serves one loop at a time; make "
+                f"another loader for thread {thread.name!r}"
             )
         if not self._schedule.training and not self.resumes and self.position % self._schedule.epoch_samples:
             self.move(self.epoch * self._schedule.epoch_samples, resumes=False)
@@ -70,9 +70,9 @@ class Loops:
         return loop
 
     def move(self, position: int, *, resumes: bool) -> None:
-        """The next batch is the one that starts at `position`; a loop that has given a batch is over.
+        """Make the batch that starts at `position` the next one. A loop that has already yielded a batch ends.
 
-        One that has given none starts there: Lightning calls `iter` first and `set_epoch` then.
+        A loop that has yielded none starts at `position`: Lightning calls `iter` before `set_epoch`.
         """
         flow = self.require_open()
         loop = self._loop()
@@ -82,54 +82,57 @@ class Loops:
         self._progress = position, self.num_replaced, resumes
 
     def close(self) -> None:
-        """Release threads and memory, unless they are another process's."""
+        """Release threads and memory, unless this is a forked process, which does not own them."""
         flow, self._flow = self._flow, None
         if flow is not None and os.getpid() == self._process:
             flow.close()
 
     def require_open(self) -> Flow:
-        """The flow; InputError once it is closed, and in a process that was forked."""
+        """The flow. Raises InputError if the loader is closed, and in a forked process."""
         if self._flow is None:
             raise InputError("this loader is closed; make a new one")
         if os.getpid() != self._process:
             raise InputError(
                 f"this loader was made in process {self._process}, and its threads do not survive a fork into process "
-                f"{os.getpid()}; make the loader in the process that iterates it, or start processes by 'spawn'"
+                f"{os.getpid()}; make the loader in the process that iterates it, or start processes with 'spawn'"
             )
         return self._flow
 
     def next(self, loop: "_Loop") -> Batch:
-        """The next batch for a loop, which counts as consumed by the last thing done here."""
+        """The next batch for a loop. Marking it as consumed is the last thing done here."""
         flow = self.require_open()
         if not self._turn.acquire(blocking=False):
             raise InputError(
-                f"thread {threading.current_thread().name!r} asks for a batch while another thread waits for its own; "
-                "a loader serves one loop in one thread"
+                f"thread {threading.current_thread().name!r} asks for a batch while another thread is waiting for one; "
+                "a loader serves one loop in one thread, so make a loader for each thread"
             )
         try:
             if not self.serves(loop):
-                raise InputError("another loop over this loader has begun, or it was moved, so this loop is over")
-            # Training never waits at the end of an epoch; evaluation prepares nothing after its end.
+                raise InputError(
+                    "this loop is over: another loop over this loader has begun, or the loader was moved by "
+                    "load_state_dict or set_epoch; start a new loop"
+                )
+            # Training prepares batches across the end of an epoch; an evaluation prepares none past its own end.
             batch, one = flow.next(self.position, None if self._schedule.training else loop.end)
         finally:
             self._turn.release()
-        # Two stores, and no call after them: an interrupt comes before, and the batch comes again, or after the return.
+        # Two stores and no call after them: an interrupt comes before, and the batch is yielded again, or after return.
         loop.has_given = True
         self._progress = one.end, self.num_replaced + one.num_replaced, False
         return batch
 
     def serves(self, loop: "_Loop") -> bool:
-        """Whether this loop is the one being served."""
+        """Whether this loop is the active one."""
         return self._loop() is loop
 
     def rest(self) -> None:
-        """A pass is over: let go of what only the next one needs."""
+        """End a pass: release what is not needed until the next one."""
         if self._flow is not None:
             self._flow.rest()
 
 
 class _Loop(Iterator[Batch]):
-    """One `for` loop over a loader, to the end of the epoch in which its first batch is."""
+    """One `for` loop over a loader, up to the end of its first batch's epoch."""
 
     def __init__(self, loops: Loops) -> None:
         self._loops = loops

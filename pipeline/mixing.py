@@ -1,8 +1,8 @@
 """Mixup and cutmix of a finished batch, on its device.
 
-Row b of B is mixed with row (b + B/2) mod B. Rows of a global batch are dealt out in turn, so that with an even local
-batch a row meets the same partner for any number of replicas, and the coefficient is drawn for the whole global batch:
-mixed batches stay functions of (seed, position).
+Row b of B is mixed with row (b + B/2) mod B. Replicas take the rows of a global batch in turn, so with an even local
+batch size a row has the same partner for any number of replicas. The coefficient is drawn once per global batch. Mixed
+batches therefore remain functions of (seed, position).
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from ..errors import InputError
 from .arguments import number
 from .epochs.order import random_of
 
-_MIX_EPOCH = 2**63  # a key that no order is drawn with
+_MIX_EPOCH = 2**63  # no order is drawn for an epoch this large
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mix:
-    """Mixup (Zhang et al., 2017) and cutmix (Yun et al., 2019). Where both are asked for a coin decides for a batch."""
+    """Mixup (Zhang et al., 2017) and cutmix (Yun et al., 2019). If both are on, a coin chooses one per batch."""
 
     mixup: float = 0.0
-    """Parameter of the Beta distribution that the coefficient is drawn from; 0 for no mixup."""
+    """Parameter of the Beta distribution from which the coefficient is drawn; 0 turns mixup off."""
     cutmix: float = 0.0
     """The same for cutmix."""
     probability: float = 1.0
-    """Of a batch to be mixed."""
+    """Probability that a batch is mixed."""
 
     def __post_init__(self) -> None:
         for name, most in (("mixup", 100), ("cutmix", 100), ("probability", 1)):
@@ -36,14 +36,14 @@ class Mix:
     def apply(
         self, images: torch.Tensor, labels: torch.Tensor, num_classes: int, seed: int, batch_number: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mixed images, and the probabilities of the classes, float32 (B, num_classes), which cross_entropy takes.
+        """The mixed images, and class probabilities, float32 (B, num_classes), as `cross_entropy` accepts them.
 
         Args:
-            images: (B, 3, H, W), floats; written over.
+            images: (B, 3, H, W), floats; modified in place.
             labels: int64 (B,).
-            num_classes: Of the table.
-            seed: The loader's.
-            batch_number: Global batches before this one.
+            num_classes: Number of classes in the class table.
+            seed: The loader's seed.
+            batch_number: Number of global batches before this one.
         """
         targets = torch.nn.functional.one_hot(labels, num_classes).float()
         random = random_of(seed, _MIX_EPOCH + batch_number)

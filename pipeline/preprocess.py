@@ -1,4 +1,4 @@
-"""What a loader does to stored images in an evaluation, as a torch module, which exports."""
+"""A loader's evaluation transform as an exportable torch module."""
 
 from math import floor
 from pathlib import Path
@@ -12,22 +12,22 @@ from .augment import Evaluation
 
 
 class Preprocess(nn.Module):
-    """Turns stored images into what a loader with the same augmentation gives for them.
+    """Transforms stored images as a loader with the same augmentation does.
 
-    It holds torch's own operators only; `torch.export` and `torch.jit.trace` write it down, by itself or in front of
-    a network, and it runs where neither alexkit nor DALI is installed. Either fixes the size of the images, not their
-    number; a traced program no longer refuses another size. Buffers stay float32: convert what the module returns.
+    The module uses torch operators only. `torch.export` and `torch.jit.trace` export it, alone or in front of a
+    network, to a program that needs neither alexkit nor DALI. Both fix the image size but not the batch size; a traced
+    program no longer rejects other sizes. Keep the buffers in float32 and convert the output instead.
 
-    The numbers are those of a loader on the CPU bit for bit, except where a mean image and a gain other than 1 meet:
-    there the loader rounds once where this rounds twice. Images that are resized agree within 3 gray levels.
+    The output equals that of a CPU loader bit for bit, except when a mean image is combined with a gain other than 1:
+    there the loader rounds once and this module twice. Resized images agree within 3 gray levels.
 
     Args:
         augment: `CenterCrop` or `TenViews`.
-        shards: The shard set, or its folder, of the split that is evaluated: size and shape of stored images, and the
-            statistics where `augment.mean_from` names no other. Of a loader: `loader.shard_set`.
+        shards: The evaluated shard set or its folder. It determines the size and shape of stored images and, unless
+            `augment.mean_from` is set, the statistics. For a loader, this is `loader.shard_set`.
 
     Raises:
-        InputError: For an augmentation that draws, and where a loader would refuse the augmentation.
+        InputError: For a random augmentation, and for one that a loader would refuse with this shard set.
     """
 
     mean_C11: Tensor
@@ -37,7 +37,9 @@ class Preprocess(nn.Module):
     def __init__(self, augment: Evaluation, shards: ShardSet | str | Path) -> None:
         super().__init__()
         if not isinstance(augment, Evaluation):
-            raise InputError(f"Preprocess draws nothing: augment must be CenterCrop() or TenViews(), got {augment!r}")
+            raise InputError(
+                f"Preprocess: augment must be CenterCrop() or TenViews(), which draw no random numbers, got {augment!r}"
+            )
         self._plan = plan = augment.plan(shards if isinstance(shards, ShardSet) else ShardSet.open(Path(shards)))
         self._offsets = [tuple(map(float, offset)) for offset in plan.fixed_offsets_V2()]
         normalization = plan.normalization
@@ -48,12 +50,12 @@ class Preprocess(nn.Module):
             self.register_buffer("residual_CHW", residual_HWC.permute(2, 0, 1).contiguous())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float32 (N, 3, height, width) or (N, views, 3, height, width) of uint8 RGB (N, H, W, 3) or (N, 3, H, W).
+        """Transform uint8 RGB (N, H, W, 3) or (N, 3, H, W) to float32 (N, 3, height, width), or (N, views, 3, …).
 
-        H and W are those of stored images: `size_px` of the set, or where whole images are stored or `augment.resize`
-        is set any that hold the crop; images of one call are of one size.
+        H and W must be those of stored images: both the set's `size_px`, or the shorter one if the set stores whole
+        images. If `augment.resize` changes the size, any H and W are accepted.
 
-        Raises InputError for another dtype or shape.
+        Raises InputError for any other dtype or shape.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or 3 not in (images.shape[1], images.shape[3]):
             raise InputError(
@@ -65,7 +67,9 @@ class Preprocess(nn.Module):
             x_NCHW = self._resized(x_NCHW)
         elif min(height, width) != self._plan.size_px or (height != width and not self._plan.whole_images):
             stored = "images whose shorter side is" if self._plan.whole_images else "square images of"
-            raise InputError(f"the shard set stores {stored} {self._plan.size_px} px, got {height} x {width} px")
+            raise InputError(
+                f"expected {stored} {self._plan.size_px} px, as the shard set stores them, got {height} x {width} px"
+            )
         views = [
             self._view(x_NCHW, offset, view.mirror)
             for offset, view in zip(self._offsets, self._plan.fixed, strict=True)
@@ -88,7 +92,7 @@ class Preprocess(nn.Module):
         return view_NCHW.contiguous()
 
     def _cut(self, pixels: Tensor, offset: tuple[float, ...], mirror: bool) -> Tensor:
-        """The view at a normalized offset of pixels (…, H, W), a half px rounded up as in every backend."""
+        """The view of pixels (…, H, W) at a normalized offset; half pixels round up, as in every backend."""
         (height, width), (rows, columns) = self._plan.crop_HW, pixels.shape[-2:]
         top, left = floor(offset[0] * (rows - height) + 0.5), floor(offset[1] * (columns - width) + 0.5)
         view = pixels[..., top : top + height, left : left + width]

@@ -1,4 +1,4 @@
-"""The shard sets of a loader: one, local or remote, or several local ones that fit together."""
+"""The shard sets of a loader: a local or remote one, or several compatible local ones."""
 
 import hashlib
 import json
@@ -17,9 +17,9 @@ from .remote import RemoteSet, open_set
 def open_sets(
     folder: Any, cache: str | Path | None, cache_limit: str | int | None
 ) -> tuple[list[ShardSet], RemoteSet | None]:
-    """The sets at `folder`, and the cache of a remote one.
+    """Open the sets at `folder`, and the cache if the set is remote.
 
-    Raises InputError for what is no set or holds no images, and for sets whose classes or pixels differ.
+    Raises InputError if one is not a shard set or holds no images, or if their classes or pixel options differ.
     """
     if isinstance(folder, str | os.PathLike | StoreUrl):
         shard_set, remote = open_set(folder, cache, cache_limit)
@@ -34,7 +34,10 @@ def open_sets(
         with closed_on_error(remote):
             require_images(shard_set)
             if remote is not None:
-                raise InputError(f"{shard_set.location}: only local shard sets can be loaded together; copy it first")
+                raise InputError(
+                    f"{shard_set.location}: remote, but only local shard sets can be loaded together; copy it to a "
+                    "local disk first"
+                )
         shard_sets.append(shard_set)
     first = shard_sets[0]
     for shard_set in shard_sets:
@@ -42,18 +45,19 @@ def open_sets(
         if (a.size_px, a.format, a.fit) != (b.size_px, b.format, b.fit):
             raise InputError(
                 f"{shard_set.location}: stores {b.size_px} px, {b.format}, fit {b.fit}, but {first.location} stores "
-                f"{a.size_px} px, {a.format}, fit {a.fit}; shard both alike to load them together"
+                f"{a.size_px} px, {a.format}, fit {a.fit}; to load them together, shard both with the same options"
             )
         if [entry.id for entry in first.manifest.classes] != [entry.id for entry in shard_set.manifest.classes]:
             raise InputError(
-                f"{shard_set.location}: has other classes than {first.location}; shard both from one class table"
+                f"{shard_set.location}: its classes differ from those of {first.location}; shard both with the same "
+                "class table"
             )
     return shard_sets, None
 
 
 @contextmanager
 def closed_on_error(remote: RemoteSet | None) -> Iterator[None]:
-    """Let go of the cache of a remote set, if it is one, when what is begun with it fails."""
+    """Close the set's cache if the block raises; None stands for a local set."""
     try:
         yield
     except BaseException:
@@ -63,24 +67,26 @@ def closed_on_error(remote: RemoteSet | None) -> Iterator[None]:
 
 
 def require_images(shard_set: ShardSet) -> None:
-    """Raise InputError for a set without a single image."""
+    """Raise InputError if the set holds no images."""
     if not shard_set.manifest.num_samples:
         raise InputError(f"{shard_set.location}: this shard set holds no images")
 
 
 def require_shuffled(shard_sets: Sequence[ShardSet]) -> None:
-    """Raise InputError unless the stored order is one shuffled order, so that epochs may walk through it."""
+    """Raise InputError unless the stored order is one shuffled order, so that epochs can follow it."""
     first = shard_sets[0]
     if len(shard_sets) > 1:
-        raise InputError("order='fixed' is the stored order of one shard set; choose order='full' for several")
+        raise InputError(
+            f"order='fixed' is the stored order of one shard set, got {len(shard_sets)} sets; choose order='full'"
+        )
     if "seed" in first.manifest.unknown:
         raise InputError(
-            f"{first.location}: adopted from elsewhere, so it is not known whether its samples were shuffled; choose "
-            "order='full' (of a recipe: --set data.order=full), or make the set with 'alexprep shard'"
+            f"{first.location}: an adopted set, so it is not known whether its samples were shuffled; choose "
+            "order='full' (in a recipe: --set data.order=full), or make the set with 'alexprep shard'"
         )
 
 
 def fingerprint(shard_sets: Sequence[ShardSet]) -> str:
-    """One hash for the content of all shards, in order."""
+    """One hash of the contents of all shards, in order."""
     rows = [(shard.name, shard.num_samples, shard.sha256) for one in shard_sets for shard in one.manifest.shards]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A loader's state: one position, and what must be the same for that position to mean the same batch."""
+"""A loader's state: one position, and the settings that must match for it to mean the same batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from .sets import fingerprint
 
 STATE_VERSION = 1
 _OPTIONAL = ("sampling", "drop_last")
-"""Absent where they are as they were before there was a choice, so that older states stay good."""
+"""Absent from a state at their defaults, so that states saved before these options existed remain valid."""
 
 
 def identity_of(shard_sets: Sequence[ShardSet], schedule: Schedule, sampling: str) -> dict[str, int | str]:
-    """What decides which batch a position means, as plain JSON."""
+    """The settings that determine which batch a position means, as plain JSON."""
     identity: dict[str, int | str] = {
         "version": STATE_VERSION,
         "shard_set": fingerprint(shard_sets),
@@ -31,12 +31,15 @@ def identity_of(shard_sets: Sequence[ShardSet], schedule: Schedule, sampling: st
 
 
 def position_in(state: Any, identity: dict[str, int | str], schedule: Schedule) -> int:
-    """The position that a state holds. Raises InputError, saying what differs, for a state of another identity."""
+    """The position in a state. Raises InputError, naming the difference, if the identities differ."""
     if not isinstance(state, dict):
-        raise InputError(f"loader state: expected what state_dict gave, got {state!r}")
+        raise InputError(f"loader state: expected the dict that state_dict() returned, got {state!r}")
     for name in dict.fromkeys([*identity, *(key for key in _OPTIONAL if key in state)]):
         if state.get(name) != (expected := identity.get(name)):
-            raise InputError(f"loader state: {name} is {state.get(name)!r}, this loader has {expected!r}")
+            raise InputError(
+                f"loader state: {name} is {state.get(name)!r}, but this loader has {expected!r}; make the loader with "
+                "the data and settings of the saved one"
+            )
     position: Any = state.get("position")
     whole = isinstance(position, int) and not isinstance(position, bool)
     if not whole or position < 0 or position % schedule.epoch_samples % schedule.global_batch:

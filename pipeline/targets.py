@@ -1,4 +1,4 @@
-"""Targets of the user's own: several labels, floats, captions, boxes, from any member of a sample."""
+"""User-defined targets: several labels, floats, captions or boxes, from any member of a sample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ from .epochs.schedule import LocalBatch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """What is known of one sample when its target is made."""
+    """What is known about a sample when its target is made."""
 
     key: str
-    """Its name."""
+    """Its name in the tar."""
     index: int
     """Its sample index."""
     label: int
     """Its class number."""
     extras: dict[str, bytes | None]
-    """By extension, the content of the tar members that the loader was asked for."""
+    """Contents of the tar members requested from the loader, by extension; None for a member it lacks."""
     mirror: bool
     """Whether the (first) view is mirrored left to right."""
     offset: tuple[float, float]
     """Top and left of the (first) crop, normalized to [0, 1]; 0.5 when the crop fills the axis."""
     box: tuple[int, int, int, int] | None
-    """Top, left, height and width in px of the part of the stored image that was resized to the view, if any was."""
+    """Top, left, height and width in px of the box of the stored image that was resized to the view, if any."""
 
 
 class TargetError(Exception):
-    """Carries what a user's function raised to where it is its batch's turn."""
+    """Carries an exception of the user's function until its batch is due."""
 
     def __init__(self, failure: Exception) -> None:
         super().__init__(str(failure))
@@ -48,20 +48,20 @@ def collate(
     extras: dict[str, list[bytes | None]],
     views: Views,
 ) -> Any:
-    """The targets of a batch, put together by torch's `default_collate`; TargetError where `target` fails, or this.
+    """The targets of a batch, combined by torch's `default_collate`. Raises TargetError if `target` or collating fails.
 
     Args:
         target: The user's function.
         batch: The samples.
         labels_B: Their class numbers.
         keys: Their names.
-        extras: Their other members.
-        views: What is cut out of them.
+        extras: Their requested tar members.
+        views: Their views.
     """
     try:
         rows = range(len(keys))
         return default_collate([target(_example(row, batch, labels_B, keys, extras, views)) for row in rows])
-    except StopIteration as error:  # from a loop it would be the end of the epoch
+    except StopIteration as error:  # it would end the epoch of a loop
         failure = RuntimeError("target raised StopIteration")
         failure.__cause__ = error
         raise TargetError(failure) from None

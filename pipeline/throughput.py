@@ -1,4 +1,4 @@
-"""Where the time of loading goes: reading, decoding, the rest of the graph, and the whole loader, each by itself."""
+"""Where loading spends its time: reading, decoding, the rest of the graph and the whole loader, each measured alone."""
 
 import itertools
 import os
@@ -29,7 +29,7 @@ from .storage import Samples, Stored, stored_shapes
 REMEDIES = {
     "reading": "put the shards on a faster disk or into memory, or use order='window' or 'fixed'",
     "decoding": "use more cores or a GPU, or store raw pixels",
-    "the rest of the graph": "use more cores or a GPU, or take uint8 batches",
+    "the rest of the graph": "use more cores or a GPU, or use uint8 batches",
 }
 
 
@@ -43,7 +43,7 @@ class Throughput:
     loader: float
 
     def seconds_per_image(self) -> dict[str, float]:
-        """What each stage takes for one image when it has the machine to itself."""
+        """Seconds per image of each stage when it has the machine to itself."""
         decoding = {} if self.decoding is None else {"decoding": 1 / self.decoding}
         return {
             "reading": 1 / self.reading,
@@ -52,12 +52,12 @@ class Throughput:
         }
 
     def limit(self) -> str:
-        """One sentence that names the slowest stage and what to do."""
+        """One sentence that names the slowest stage and how to speed it up."""
         stage, seconds = max(self.seconds_per_image().items(), key=lambda item: item[1])
-        return f"The limit is {stage}, {1 / seconds:,.0f} images/s by itself: {REMEDIES[stage]}."
+        return f"The limit is {stage}, {1 / seconds:,.0f} images/s on its own: {REMEDIES[stage]}."
 
     def lines(self) -> list[str]:
-        """A table to print, and the limit."""
+        """The lines to print: a table of the rates, then the limit."""
         rows = [("reading", self.reading), ("decoding", self.decoding), ("rest of the graph", self.graph)]
         rows.append(("whole loader", self.loader))
         table = [f"{name:18s}{rate:10,.0f} images/s" for name, rate in rows if rate is not None]
@@ -65,7 +65,9 @@ class Throughput:
 
 
 def _elsewhere(url: StoreUrl) -> InputError:
-    return InputError(f"{url}: only a set on a disk of this machine can be measured; copy it (docs/how-to/staging.md)")
+    return InputError(
+        f"{url}: a remote shard set, but only local ones can be measured; copy it first (docs/how-to/staging.md)"
+    )
 
 
 def measure_throughput(
@@ -77,15 +79,17 @@ def measure_throughput(
     num_threads: int | None = None,
     seconds: float = 2.0,
 ) -> Throughput:
-    """Measure for about `seconds` each. Shards that lie in the page cache are read at the memory's speed.
+    """Measure each stage of loading, and the whole loader, for about `seconds` each.
+
+    Shards that are in the page cache are read at memory speed.
 
     Args:
         folder: A shard set: the folder of one split.
-        batch_size: At most the samples of the set.
-        augment: What is done to each image.
+        batch_size: Samples per batch; at most the number of samples in the set.
+        augment: The transform of each image.
         device: "cpu", "cuda" or "cuda:N".
         num_threads: None means one per core, as in `Loader`.
-        seconds: For each of the four stages.
+        seconds: Duration of each of the four measurements.
 
     Raises what `Loader` raises, and InputError for a remote set.
     """
@@ -97,7 +101,9 @@ def measure_throughput(
         raise _elsewhere(shard_set.url)
     num_samples = shard_set.manifest.num_samples
     if not 1 <= batch_size <= num_samples:
-        raise InputError(f"{shard_set.location}: batch_size must be in 1..{num_samples}, its samples, got {batch_size}")
+        raise InputError(
+            f"{shard_set.location}: batch_size must be in 1..{num_samples}, the number of samples, got {batch_size}"
+        )
     pixels = shard_set.manifest.pixels
     plan, samples = augment.plan(shard_set), Samples([shard_set])
     options = BackendOptions(
@@ -167,7 +173,7 @@ def _keep_busy(under_way: Sized, start: Callable[[], None], take: Callable[[], o
 
 
 def _rate(one_batch: Callable[[], object], batch_size: int, seconds: float, device: torch.device) -> float:
-    """Images per second, after the first batches. A batch counts when `device` has it, not when the host has asked."""
+    """Images per second after the first batches. A batch counts once `device` has it, not when the host asks for it."""
 
     def finish_one() -> None:
         one_batch()

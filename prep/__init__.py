@@ -1,6 +1,6 @@
 """Images to shards and statistics. Needs no GPU library.
 
-Importing it loads nothing: the module of each name is imported on first access.
+Importing it loads nothing: each name is imported on first access.
 """
 
 from typing import TYPE_CHECKING

@@ -1,11 +1,11 @@
-"""What a report adds to an evaluation, and what loose files cost beside a shard set.
+"""What a report adds to an evaluation, and what loose files cost compared with a shard set.
 
     python benchmarks/evaluation/reports.py PHOTOS [--images 50000] [--size 32] [--network cifar10-19] [--files 1000]
 
-PHOTOS are class folders, of which --images photographs are made a shard set. Weights are drawn: what is measured does
-not depend on them. By turns: an evaluation by the center crop without and with the report's folder; the network over a
-set as the loader gives it, and over --files photographs as `alexeval predict` reads them. Seconds of the processor are
-those of all threads, and hardly change with what else the machine does.
+PHOTOS are class folders; --images of their photographs become a shard set. Weights are random, since the measurements
+do not depend on them. Measured by turns: an evaluation with the center crop, without and with a report; the network on
+a set read by the loader, and on --files photographs read as by `alexeval predict`. CPU seconds are those of all threads
+and hardly depend on what else the machine does.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from alexkit.prep import ShardSet
 
 
 def make_set(photos: list[Path], folder: Path, num_images: int, size_px: int) -> Path:
-    """A validation set of so many photographs, each as often as it takes."""
+    """A validation set of this many photographs, repeated as often as needed."""
     for i in range(num_images):
         photo = photos[i % len(photos)]
         target = folder / "images" / "val" / photo.parent.name / f"{i}-{photo.name}"
@@ -42,7 +42,7 @@ def make_set(photos: list[Path], folder: Path, num_images: int, size_px: int) ->
 
 
 def make_network(kind: str, folder: Path, shards: Path) -> TrainedNetwork:
-    """A network with drawn weights that says something else of every image."""
+    """A network with random weights whose predictions differ between images."""
     table = wiring(Switches(kind=kind))  # type: ignore[arg-type]
     network = Network(table, len(ShardSet.open(shards).manifest.classes), seed=0)
     save_file({name: 3 * x.detach().contiguous() for name, x in network.state_dict().items()}, folder / "w.safetensors")
@@ -52,7 +52,7 @@ def make_network(kind: str, folder: Path, shards: Path) -> TrainedNetwork:
 
 
 def from_loader(network: TrainedNetwork, shards: Path) -> None:
-    """The network over prepared images."""
+    """Run the network on prepared images."""
     augment = CenterCrop(crop=network.recipe.data.crop, mean=network.mean, mean_from=network.statistics)
     with Loader(shards, batch_size=64, augment=augment, channels_last=True) as loader:
         for batch in loader:
@@ -60,13 +60,13 @@ def from_loader(network: TrainedNetwork, shards: Path) -> None:
 
 
 def from_files(network: TrainedNetwork, files: list[str]) -> None:
-    """The network over photographs, which are decoded and prepared first."""
+    """Run the network on photographs, which are decoded and prepared first."""
     for _ in answer_images(network, files):
         pass
 
 
 def timed(call: Callable[..., Any], *arguments: object) -> tuple[float, float]:
-    """Seconds by the clock and of the processor."""
+    """Wall-clock and CPU seconds."""
     start, cpu = time.perf_counter(), time.process_time()
     call(*arguments)
     return time.perf_counter() - start, time.process_time() - cpu
@@ -96,7 +96,7 @@ def main() -> None:
             result = evaluate(network, shards, views=["center"])
             write_report(folder / "report", result, [network], shard_set)
 
-        from_files(network, files[:64])  # compiles, and imports what a report needs
+        from_files(network, files[:64])  # compiles, and imports the report's libraries
         from_loader(network, small)
         reported()
         print(f"{options.network}, {torch.get_num_threads()} threads, medians of {options.turns}", flush=True)

@@ -1,16 +1,17 @@
-"""How long `next` takes, within an epoch and where one ends and another begins.
+"""How long `next` takes, within an epoch and at epoch boundaries.
 
     python benchmarks/loading/boundaries.py PHOTOS [--format jpeg|raw] [--order full|window] [--epochs 20]
         [--batches 40] [--step-ms 0]
 
-A loop takes every batch as soon as it is there, or `--step-ms` after the last one, as training does that is slower than
-the loader. Printed are the median of `next` within epochs, its 99th percentile and its longest over that median (goal:
-at most 1.2 for the percentile), and the same for the first `next` of an epoch, with the end of the loop before (goal:
-at most 2). The first epoch, in which threads and memory are made ready, does not count.
+A loop takes every batch as soon as it is ready, or `--step-ms` after the previous one, like training that is slower
+than the loader. Printed are the median of `next` within epochs, its 99th percentile and maximum relative to that median
+(goal: at most 1.2 for the percentile), and the same for the first `next` of an epoch, including the end of the previous
+loop (goal: at most 2). The first epoch, in which threads and memory are set up, is not counted.
 
-By turns, an epoch of each, `next` of the control is timed: bare DALI as in `benchmarks/loader.py`, which has no epochs.
-What its percentile is above 1, this machine and the photographs make, not the loader. The processor's time from one
-batch to the next, of all threads of this process, says how uneven the work itself is: other programs do not change it.
+Alternating with it, one epoch each, `next` of the control is timed: bare DALI as in `benchmarks/loader.py`, which has
+no epochs. The amount by which its percentile exceeds 1 is due to this machine and the photographs, not to the loader.
+The CPU time from one batch to the next, of all threads of this process, shows how uneven the work itself is; other
+programs do not affect it.
 """
 
 import argparse
@@ -34,13 +35,13 @@ from alexkit.pipeline import Loader, TrainAugment
 
 @dataclass
 class Times:
-    """Seconds of every `next`, by the clock and of the processor."""
+    """Wall-clock and CPU seconds of every `next`."""
 
     clock: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
 
     def of(self, batches: Iterator[Any], step_s: float) -> None:
-        """Time one `next`; that of an end, where no batch comes, is added to the one before."""
+        """Time one `next`; the time of the end of a loop, which returns no batch, is added to the previous one."""
         begun, used = time.perf_counter(), time.process_time()
         is_there = next(batches, None) is not None
         seconds, processor = time.perf_counter() - begun, time.process_time() - used
@@ -53,7 +54,7 @@ class Times:
 
 
 def latencies(loader: Loader, control: Iterator[Any], epochs: int, step_s: float) -> tuple[Times, Times, Times]:
-    """Times within epochs, of each epoch's first `next` with the end of the epoch before, and of the control."""
+    """Times within epochs, of each epoch's first `next` including the end of the previous epoch, and of the control."""
     within, boundary, bare = Times(), Times(), Times()
     for epoch in range(epochs):
         if epoch == 1:
@@ -63,7 +64,7 @@ def latencies(loader: Loader, control: Iterator[Any], epochs: int, step_s: float
         boundary.of(batches, step_s)
         for _ in range(len(loader) - 1):
             within.of(batches, step_s)
-        boundary.of(batches, 0.0)  # the end of the loop, in which no batch comes
+        boundary.of(batches, 0.0)  # the end of the loop, which returns no batch
         settle()
         for _ in range(len(loader)):
             bare.of(control, step_s)
@@ -71,7 +72,7 @@ def latencies(loader: Loader, control: Iterator[Any], epochs: int, step_s: float
 
 
 def settle() -> None:
-    """Wait until the other's batches under way are done, whose time would be counted here."""
+    """Wait until the other's batches in flight are done; their time would be counted here."""
     used = -1.0
     while time.process_time() - used > 1e-3:
         used = time.process_time()

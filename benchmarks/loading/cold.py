@@ -1,15 +1,15 @@
-"""Images per second of a set that is on the disk and not in memory, against webdataset's reads, by turns.
+"""Images per second of a set that is on disk and not in memory, against webdataset's reads, by turns.
 
     python benchmarks/loading/cold.py PHOTOS [--format raw|jpeg] [--samples 4096] [--turns 5] [--folder DIR]
 
-Before each measurement every page of the shards is dropped from the page cache (`posix_fadvise`, which takes only what
-was written to the disk and is mapped by nobody) and `mincore` says how much is left, so no set larger than memory is
-needed. A measurement is one epoch in a process of its own, from the first `next` to the last batch. Loaders cut and
-mirror and give uint8, the least they can do, so the disk is the limit, above all for raw shards. webdataset only reads
-its tars and shuffles, with 1000 samples in its buffer, without decoding, in one process and in as many as there are
-cores. The limit is a plain read of the files in blocks of 1 MB. The same from memory follows, as a control.
+Before each measurement all pages of the shards are dropped from the page cache (`posix_fadvise`, which drops only pages
+that were written to disk and are not mapped), and `mincore` reports how many are left, so the set need not be larger
+than memory. A measurement is one epoch in its own process, from the first `next` to the last batch. Loaders crop and
+mirror and return uint8, the least they can do, so the disk is the limit, especially for raw shards. webdataset only
+reads its tars and shuffles, with a buffer of 1000 samples and without decoding, in one process and in one per core. The
+limit is a plain read of the files in blocks of 1 MB. The same from memory follows, as a control.
 
-`--folder` should lie on the disk that is meant; a file system in memory has no cold pages, and is refused.
+`--folder` must be on the disk to be measured; a file system in memory has no cold pages and is refused.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def tars_in(folder: Path) -> list[Path]:
 
 
 def drop(folder: Path) -> float:
-    """Drop the shards' pages from memory; the fraction that stayed."""
+    """Drop the shards' pages from memory and return the fraction that stayed."""
     resident = pages = 0
     for path in tars_in(folder):
         with path.open("rb") as file:
@@ -56,7 +56,7 @@ def drop(folder: Path) -> float:
 
 
 def _resident(path: Path) -> tuple[int, int]:
-    """Pages of a file that are in memory, and all of them."""
+    """The number of pages of a file that are in memory, and of all its pages."""
     size = path.stat().st_size
     count = -(-size // mmap.PAGESIZE)
     library = ctypes.CDLL(None, use_errno=True)
@@ -101,7 +101,7 @@ def webdataset_epoch(folder: Path, workers: int) -> int:
 
 
 def _sizes(sample: dict[str, bytes]) -> int:
-    """What is handed to the process that trains: nothing but a number, so that only reading is measured."""
+    """What is passed to the training process: just a number, so that only reading is measured."""
     return sum(len(value) for value in sample.values() if isinstance(value, bytes))
 
 
@@ -118,12 +118,12 @@ _begun: list[float] = []
 
 
 def begin() -> None:
-    """The clock starts: all is imported and opened."""
+    """Start the clock: everything is imported and opened."""
     _begun.append(time.perf_counter())
 
 
 def run_case(case: str, folder: Path, num_samples: int) -> None:
-    """One epoch in this process; prints its rate."""
+    """Run one epoch in this process and print its rate."""
     if case.startswith("loader-"):
         count = loader_epoch(folder, case.removeprefix("loader-"), num_samples)
     elif case == "read":
@@ -159,9 +159,9 @@ def main() -> None:
     parser.add_argument("--format", choices=("jpeg", "raw"), default="raw")
     parser.add_argument("--samples", type=int, default=4096)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="on the disk to measure; TMPDIR without")
+    parser.add_argument("--folder", type=Path, help="on the disk to measure (default: TMPDIR)")
     parser.add_argument(
-        "--rehearse", action="store_true", help="three cases once, on any file system: measures nothing"
+        "--rehearse", action="store_true", help="run three cases once, on any file system, without measuring"
     )
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()

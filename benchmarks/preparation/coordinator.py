@@ -1,17 +1,18 @@
-"""What the process that hands out the shards costs beside 16, 64 or 192 workers.
+"""The cost of the coordinating process with 16, 64 or 192 workers.
 
     python benchmarks/preparation/coordinator.py [--workers 16,64,192] [--rate 210] [--images-per-shard 1000]
 
-Workers sleep as long as they would take for their images, `--rate` a second, and then link a finished shard and write
-its part, so a machine with few cores can have many of them. All else is what `alexprep shard` does: the listing is kept
-in a file, the plan is made from it, shards are handed out, counted and told, and the set is checked and completed.
+Workers sleep as long as their images would take at `--rate` per second, and then link a finished shard and write its
+part, so that a machine with few cores can run many of them. Everything else is as in `alexprep shard`: the listing is
+stored in a file, the plan is made from it, shards are handed out, counted and reported, and the set is checked and
+completed.
 
-Printed are the processor's seconds of this one process: for starting the workers; per 1000 images while they work, and
-what that is of one core at the rate of all workers (goal: at most 30 %); for what nobody works beside, the plan and the
-end, per 1000 images. The end is told apart: what one thread does after another, and the hashing of shards and their
-parts, which threads on all cores share. From these follows how much of N workers' speed a set of 1,281,167 images gets
-on a machine with a core for each worker: the time of the work over that and the plan, the end and an Nth of the hashing
-(goal: 0.95).
+Printed are the CPU seconds of this one process: for starting the workers; per 1000 images while they work, and the
+fraction of one core that this takes at the rate of all workers (goal: at most 30 %); and per 1000 images for the plan
+and the end, during which no worker runs. The end is split into sequential work and the hashing of shards and their
+parts, which threads on all cores share. The last column follows from these: the fraction of N workers' speed for a set
+of 1,281,167 images on a machine with a core for each worker, which is the time of the work divided by the sum of the
+work, the plan, the end and 1/N of the hashing (goal: 0.95).
 """
 
 import argparse
@@ -41,12 +42,12 @@ from alexkit.prep.sources.recognize import Source
 from alexkit.prep.workers import Heartbeat, KeptWorkers, run_jobs
 
 IMAGENET_IMAGES = 1_281_167
-HEARTBEATS_PER_S = 2.0  # enough for a progress line; each wakes a sleeping process
+HEARTBEATS_PER_S = 2.0  # enough for a progress line; each update wakes a sleeping process
 RATE_NAME = "ALEXKIT_BENCHMARK_RATE"
 
 
 def sleep_through(job: PartJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> PartSummary:
-    """In place of `write_part`: take the time of the images, and leave a shard and a part that were made before."""
+    """Replacement for `write_part`: take the time of the images, and leave a prepared shard and part."""
     num_images, rate = len(job.shard.images), float(os.environ[RATE_NAME])
     stride = max(int(rate / HEARTBEATS_PER_S), 1)
     for first in range(0, num_images, stride):
@@ -65,13 +66,13 @@ def sleep_through(job: PartJob, heartbeat: Heartbeat, poisoned: dict[int, str]) 
 
 @functools.cache
 def template(folder: Path, num_images: int) -> ShardResult:
-    """What `make_template` wrote for shards of so many images."""
+    """What `make_template` wrote for shards of this many images."""
     result: ShardResult = pickle.loads((folder / f"{num_images}.pickle").read_bytes())
     return result
 
 
 def make_template(folder: Path, num_images: int, num_bytes: int) -> None:
-    """A shard of `num_images` images of `num_bytes` noise, and what a worker would know of it."""
+    """A shard of `num_images` images of `num_bytes` noise, and what a worker would report about it."""
     rng = np.random.default_rng(0)
     samples = [
         Sample(key=f"{i:09d}-a-{i}", image=rng.bytes(num_bytes), label=0, source=f"train/a/{i}.jpg")
@@ -86,7 +87,7 @@ def make_template(folder: Path, num_images: int, num_bytes: int) -> None:
 
 
 class Costs(NamedTuple):
-    """Processor's seconds of the process that hands out the work, and how many images were handed out."""
+    """CPU seconds of the coordinating process, and how many images were handed out."""
 
     starting: float
     working: float
@@ -96,12 +97,12 @@ class Costs(NamedTuple):
     end: float
     """Of the thread that completes the set."""
     hashing: float
-    """Of the threads that hash meanwhile."""
+    """Of the threads that hash at the same time."""
     all_images: int
 
 
 def measure(folder: Path, num_workers: int, arguments: argparse.Namespace) -> Costs:
-    """Prepare, by sleeping workers, as many shards as keep all of them busy for `--rounds` shards each."""
+    """Prepare, with sleeping workers, enough shards to keep each of them busy for `--rounds` shards."""
     per_shard = arguments.images_per_shard
     num_images = per_shard * num_workers * arguments.rounds
     images = [FileImage(f"a/{i}.jpg", 0, f"/photographs/a/{i}.jpg", arguments.image_bytes) for i in range(num_images)]
@@ -145,7 +146,7 @@ def measure(folder: Path, num_workers: int, arguments: argparse.Namespace) -> Co
 
 
 def _answers(begun: "object", kept: KeptWorkers, num_workers: int) -> Iterator[float]:
-    """This process's time at every answer."""
+    """This process's CPU time at every result."""
     from alexkit.prep.build.split_build import BegunSplit
 
     assert isinstance(begun, BegunSplit)

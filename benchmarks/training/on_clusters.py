@@ -2,12 +2,12 @@
 
     sudo unshare --net --mount --propagation private python benchmarks/training/on_clusters.py [slurm] [job]
 
-`slurm` gives the page's script to Debian's Slurm on two hosts (`apt-get install slurmd slurmctld slurm-client munge`):
-once undisturbed, once queued again after the first checkpoint. `job` starts the command of the Job's container on two
-hosts called as its pods, with the variable that an indexed Job sets, first undisturbed, then with pod 1 deleted
-(SIGTERM to its first process) and started again; shards come from a web server through the cache. A small CIFAR network
-replaces the recipe, one process those of eight GPUs. One line of JSON for each says whether all losses are equal, and
-where the second run began again.
+`slurm` runs the page's script with Debian's Slurm on two hosts (`apt-get install slurmd slurmctld slurm-client munge`):
+once without interruption, once requeued after the first checkpoint. `job` starts the command of the Job's container on
+two hosts named like its pods, with the variable that an indexed Job sets, first without interruption, then with pod 1
+deleted (SIGTERM to its first process) and restarted; shards come from a web server through the cache. A small CIFAR
+network replaces the recipe, one process those of eight GPUs. One line of JSON for each reports whether all losses are
+equal, and at which step the second run resumed.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PORT = 8123
 
 
 def name_hosts(pair: list[Host], names: list[str], folder: Path) -> None:
-    """Let the hosts be called so and find each other by these names and the longer ones after a blank."""
+    """Name the hosts so that they find each other by these names and by the longer ones after a space."""
     lines = [f"{host.address} {' '.join(reversed(name.split()))}" for host, name in zip(pair, names, strict=True)]
     (folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
     for host, name in zip(pair, names, strict=True):
@@ -51,7 +51,7 @@ def with_checkpoint(folder: Path, name: str) -> bool:
 
 
 def outcome(folder: Path) -> dict[str, object]:
-    """Losses of the run `disturbed` beside those of `plain`, and the steps at which it was started."""
+    """Compare the losses of the run `disturbed` with those of `plain`; also the steps at which it was started."""
 
     def rows(name: str, file: str) -> list[dict[str, object]]:
         return [json.loads(line) for line in (folder / "runs" / name / file).read_text().splitlines()]
@@ -65,7 +65,7 @@ def outcome(folder: Path) -> dict[str, object]:
 
 
 def try_slurm(folder: Path) -> dict[str, object]:
-    """The page's batch script on two hosts."""
+    """Run the page's batch script on two hosts."""
     (script,) = re.findall(r"^```\n(#!/bin/bash\n.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     for old, new in (
         (" --gpus-per-node=8", ""),
@@ -96,7 +96,7 @@ def try_slurm(folder: Path) -> dict[str, object]:
 
 
 def container_command(folder: Path, name: str, address: str) -> list[str]:
-    """What the Job's container runs, with a small network and shards from a web server."""
+    """The command of the Job's container, with a small network and shards from a web server."""
     (block,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     (job,) = (document for document in yaml.safe_load_all(block) if document["kind"] == "Job")
     words: list[str] = job["spec"]["template"]["spec"]["containers"][0]["command"]
@@ -107,7 +107,7 @@ def container_command(folder: Path, name: str, address: str) -> list[str]:
 
 
 def try_job(folder: Path) -> dict[str, object]:
-    """The Job's command on two hosts that are called as its pods."""
+    """Run the Job's command on two hosts that are named like its pods."""
     codes: dict[str, list[int]] = {}
     with hosts(2) as pair:
         name_hosts(pair, ["train-0 train-0.train", "train-1 train-1.train"], folder)
@@ -140,9 +140,9 @@ def try_job(folder: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    """Try what was named, or both."""
+    """Run the named trials, or both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--keep", type=Path, help="a folder for shards, runs and logs, which stays")
+    parser.add_argument("--keep", type=Path, help="a folder for shards, runs and logs, which is kept")
     parser.add_argument("what", nargs="*", choices=["slurm", "job", []], help="one of them alone")
     options = parser.parse_args()
     for what in options.what or ["slurm", "job"]:

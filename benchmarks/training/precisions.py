@@ -2,10 +2,10 @@
 
     python benchmarks/training/precisions.py CIFAR10 [--recipe cifar10-19] [--epochs 8] [--seeds 3] [--work DIR]
 
-CIFAR10 is a folder of class folders, `train/` and `test/`, which is sharded once into `--work`, where the runs are too:
-the same command continues after an interruption, and draws again what is there. A seed draws the same weights and the
-same batches in both precisions, so differences are taken seed by seed, with Student's 95 % interval. Writes
-`precisions.png` into `--work` by `alexeval curves`, and prints the mean training loss and the test error of the epochs.
+CIFAR10 is a folder with `train/` and `test/`, each of class folders. It is sharded once into `--work`, which also holds
+the runs, so the same command resumes after an interruption and redraws the results so far. A seed gives the same
+weights and batches in both precisions, so differences are taken seed by seed, with Student's 95 % interval. Writes
+`precisions.png` to `--work` with `alexeval curves`, and prints the mean training loss and the test error by epoch.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def kit(*words: str) -> None:
 
 
 def train(shards: Path, runs: Path, precision: str, seed: int, options: argparse.Namespace) -> Path:
-    """Train a run to its end, or find it finished."""
+    """Train a run to its end, unless it is finished."""
     name = f"{precision}-{seed}"
     changes = [f"training.precision={precision}", f"training.seed={seed}", f"training.epochs={options.epochs}"]
     changes += options.set
@@ -37,7 +37,7 @@ def train(shards: Path, runs: Path, precision: str, seed: int, options: argparse
 
 
 def apart(pairs: list[tuple[float, float]], scale: float, digits: int) -> str:
-    """The mean of second less first, with the half width of its 95 % interval, over seeds."""
+    """The mean over seeds of second minus first, with the half width of its 95 % interval."""
     found = Estimate.of([scale * (second - first) for first, second in pairs], images=0)
     return f"{found.value:+.{digits}f} ± {found.half:.{digits}f}"
 
@@ -68,8 +68,8 @@ def main() -> None:
     parser.add_argument("--recipe", default="cifar10-19")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--set", action="append", default=[], help="further changes of the recipe")
-    parser.add_argument("--work", type=Path, help="kept between commands; temporary without")
+    parser.add_argument("--set", action="append", default=[], help="further changes to the recipe")
+    parser.add_argument("--work", type=Path, help="kept between commands (default: temporary)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)

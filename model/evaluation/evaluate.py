@@ -1,7 +1,7 @@
-"""One pass over a shard set: every network, every view, each image once, on any number of processes.
+"""Evaluate networks on a shard set: every network, every view, each image once, on any number of processes.
 
-Several networks together are the mean of their probabilities, image by image (paper, section 6.1), with equal weights
-or with weights searched on these images.
+An ensemble is the mean of its networks' probabilities, image by image (paper, section 6.1), with equal weights or with
+weights searched on these images.
 """
 
 import os
@@ -33,24 +33,24 @@ from .views import SomeViews, ViewKind, choose_views
 from .weight_search import cross_fitted_weights, search_weights
 
 Report = Callable[[int], None]
-REDUCED_BYTES = 2**26  # of an array at once between processes
+REDUCED_BYTES = 2**26  # of an array per all-reduce
 
 
 class Evaluation:
-    """Networks to be evaluated on one shard set; everything that can be refused is refused when it is made.
+    """Evaluates networks on one shard set; all arguments are checked in the constructor.
 
     Args:
-        networks: one or several of `TrainedNetwork` on one device.
-        shards: a shard set, or a folder with one for each split.
-        split: the split of `shards` to evaluate on, where it holds several.
-        views: kinds of views; None for the center crop and whichever others each network can take.
-        batch_size: images at once; with several views fewer, so that views of images are about as many.
+        networks: one or several `TrainedNetwork`s on one device.
+        shards: a shard set, or a folder with one set per split.
+        split: the split to evaluate on, if `shards` holds several.
+        views: kinds of views; None for the center crop and the others that suit each network.
+        batch_size: images per batch; with several views, about this many views per batch.
         weights: "mean" or "search": how several networks are combined.
-        labels: a file of labels to judge by instead of the set's own, see `label_sets`.
+        labels: a file of labels to use instead of the set's own; see `label_sets`.
         keep_features: whether to keep the first network's last hidden activations.
 
-    Raises InputError when the set's classes are not the networks', for views that would be wrong, and for labels that
-    do not fit.
+    Raises InputError if the set has classes that the networks do not know, for views that would be wrong, and for
+    labels that do not fit.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Evaluation:
     ) -> None:
         self.networks = [networks] if isinstance(networks, TrainedNetwork) else list(networks)
         if not self.networks:
-            raise InputError("no network to evaluate")
+            raise InputError("no network to evaluate; name at least one")
         if weights not in ("mean", "search"):
             raise InputError(f"weights must be mean or search, got {weights!r}")
         if batch_size < 1:
@@ -92,7 +92,7 @@ class Evaluation:
             each = ", ".join(
                 f"{one.name} {'/'.join(kinds)}" for one, kinds in zip(self.networks, self.views, strict=True)
             )
-            raise InputError(f"no kind of views fits all networks ({each}); evaluate them one by one")
+            raise InputError(f"no kind of views suits all networks ({each}); evaluate them one by one")
         samples = Samples([self.shard_set])
         indices_N = np.arange(manifest.num_samples)
         self.keys = tuple(samples.keys(indices_N))
@@ -103,29 +103,29 @@ class Evaluation:
             self.label_sets = read_label_sets(Path(labels), self.keys, [entry.id for entry in self.classes])
         if self.searches and np.count_nonzero(self.labels_N >= 0) < 2:
             raise InputError(
-                f"{self.shard_set.folder}: weights are searched by the set's own labels, each half of the images "
-                "by the other's, and fewer than two images have one; leave out --search-weights"
+                f"{self.shard_set.folder}: searching weights needs at least two images with labels, one in each half; "
+                "omit --search-weights"
             )
         self._require_room()
         self.layout = make_layout(1, 1, self.device)
 
     @property
     def num_images(self) -> int:
-        """Images that `run` will look at, counting each pass over the set."""
+        """Images that `run` will process, counting each pass over the set."""
         return len(self._groups()) * len(self.keys)
 
     @property
     def has_labels(self) -> bool:
-        """Whether any image has a label to judge by."""
+        """Whether any image has a label to score against."""
         return bool((self.labels_N >= 0).any()) or (
             self.label_sets is not None and bool(self.label_sets.counts_N.any())
         )
 
     def run(self, report: Report | None = None) -> EvaluationResult:
-        """Look at every image once and return what was found; all processes return the same.
+        """Evaluate every image and return the result, the same in all processes.
 
         Args:
-            report: called with the images seen so far by all processes together, about.
+            report: called with the approximate number of images seen so far by all processes together.
         """
         num_images, num_classes = len(self.keys), len(self.classes)
         found: list[dict[ViewKind, NDArray[np.float32]]] = [
@@ -163,13 +163,13 @@ class Evaluation:
         )
 
     def close(self) -> None:
-        """Leave the other processes."""
+        """Leave the process group."""
         self.layout.close()
 
     def _pass(
         self, group: list[int], found: list[dict[ViewKind, NDArray[np.float32]]], seen: int, report: Report | None
     ) -> int:
-        """One pass over the set for the networks of a group, which see the same pixels."""
+        """One pass over the set for a group of networks that see the same pixels."""
         augment = self._augment(group)
         size_px = self.shard_set.manifest.pixels.size_px
         num_views = len(augment.fixed_views(size_px))
@@ -203,7 +203,7 @@ class Evaluation:
         return seen
 
     def _groups(self) -> list[list[int]]:
-        """The networks' numbers, those that see the same pixels together: one pass over the set for each group."""
+        """Indices of the networks, grouped by the pixels they see; each group takes one pass over the set."""
         groups: dict[object, list[int]] = {}
         for number, network in enumerate(self.networks):
             data, sums = network.recipe.data, network.statistics
@@ -219,7 +219,7 @@ class Evaluation:
         return SomeViews(crop=first.recipe.data.crop, mean=first.mean, mean_from=first.statistics, kinds=kinds)
 
     def _add_up(self, array: NDArray[np.floating]) -> None:
-        """Sum an array over the processes, each of which has filled in the rows of its own images."""
+        """Sum an array over the processes, each of which has filled the rows of its own images."""
         if self.layout.num_replicas == 1:
             return
         step = max(REDUCED_BYTES // max(array[0].nbytes, 1), 1)
@@ -229,7 +229,7 @@ class Evaluation:
             array[start : start + step] = block.cpu().numpy()
 
     def _together(self, members: tuple[Predictions, ...]) -> tuple[Predictions, ...]:
-        """The mean of several networks, and with searched weights another one."""
+        """The mean of several networks and, if weights are searched, the weighted mean."""
         if len(members) == 1:
             return ()
         kinds = [kind for kind in members[0].probabilities if all(kind in member.probabilities for member in members)]
@@ -253,11 +253,11 @@ class Evaluation:
         notes = []
         for network in self.networks:
             if network.pixels is not None and network.pixels != self.shard_set.manifest.pixels:
-                notes.append(f"{network.name} was trained on images prepared otherwise than those of this set")
+                notes.append(f"{network.name} was trained on images prepared differently from those of this set")
         return notes
 
     def _require_room(self) -> None:
-        """InputError where the disk cannot hold the probabilities that are too many for memory."""
+        """Raise InputError if probabilities that are too large for memory do not fit on the disk."""
         common = len(set.intersection(*map(set, self.views))) * (1 + self.searches) if len(self.networks) > 1 else 0
         one = len(self.keys) * len(self.classes) * np.dtype(np.float32).itemsize
         if one <= IN_MEMORY_BYTES:
@@ -268,11 +268,11 @@ class Evaluation:
             raise InputError(
                 f"{folder}: {needed / 1e9:.1f} GB of probabilities do not fit, {free / 1e9:.1f} GB are free "
                 f"({len(self.keys):,} images x {len(self.classes):,} classes, {arrays} times for networks and views); "
-                "set TMPDIR to a folder on a larger disk, or name fewer --views, networks or processes"
+                "set TMPDIR to a folder on a larger disk, or use fewer --views, networks or processes"
             )
 
     def _own_labels(self, labels_N: NDArray[np.int32]) -> NDArray[np.int64]:
-        """The set's labels as numbers of the networks' classes."""
+        """The set's labels as class numbers of the networks."""
         numbers = {entry.id: entry.index for entry in self.classes}
         table = [numbers.get(entry.id, UNLABELED) for entry in self.shard_set.manifest.classes]
         return np.array([*table, UNLABELED], np.int64)[labels_N]
@@ -289,7 +289,7 @@ def evaluate(
     labels: str | Path | None = None,
     keep_features: bool = False,
 ) -> EvaluationResult:
-    """Evaluate one network, or several alone and together, on a shard set; arguments as for `Evaluation`."""
+    """Evaluate one network, or several individually and together, on a shard set; arguments as for `Evaluation`."""
     evaluation = Evaluation(
         networks,
         shards,
@@ -307,20 +307,20 @@ def evaluate(
 
 
 def open_split(shards: Path, split: str) -> ShardSet:
-    """The shard set `shards`, or its `split` when it is a folder with one for each; InputError when it is empty."""
+    """Open the shard set `shards`, or its `split` if it is a folder of sets. Raises InputError if the set is empty."""
     if not shards.is_dir():
         raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
     folder = shards if (shards / MANIFEST_NAME).exists() else shards / split
     others = sorted(path.parent.name for path in shards.glob(f"*/{MANIFEST_NAME}"))
     if others and not folder.exists():
-        raise InputError(f"{shards}: holds no {split}, but {', '.join(others)}; choose one with --split")
+        raise InputError(f"{shards}: has no split {split}, only {', '.join(others)}; choose one with --split")
     shard_set = ShardSet.open(folder)
     require_images(shard_set)
     return shard_set
 
 
 def weighted_mean(arrays: Sequence[NDArray[np.float32]], weights_MN: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The mean of M arrays (N, classes) with weights (M, N), or (M, 1) for all images alike."""
+    """The mean of M arrays (N, classes) with weights (M, N), or (M, 1) for the same weights in all images."""
     result = large_array(arrays[0].shape, np.float32)
     for start in range(0, len(result), BLOCK):
         rows = slice(start, start + BLOCK)
@@ -330,7 +330,7 @@ def weighted_mean(arrays: Sequence[NDArray[np.float32]], weights_MN: NDArray[np.
 
 
 def _common_classes(networks: Sequence[TrainedNetwork], shard_set: ShardSet) -> tuple[ClassEntry, ...]:
-    """The class table of all networks; InputError when they differ, or the set has a class that they do not know."""
+    """The networks' class table. Raises InputError if theirs differ or the set has a class that they do not know."""
     data = DataIdentity.of(shard_set)
     labeled = data.class_ids != (UNLABELED_CLASS,)
     if labeled and len(data.class_ids) < 2:
@@ -340,7 +340,7 @@ def _common_classes(networks: Sequence[TrainedNetwork], shard_set: ShardSet) -> 
     ids = [entry.id for entry in table]
     for network in networks:
         if network.classes is not None and [entry.id for entry in network.classes] != ids:
-            raise InputError(f"{network.name} and {first.name} have different classes; evaluate them apart")
+            raise InputError(f"{network.name} and {first.name} have different classes; evaluate them separately")
         unknown = [id for id in data.class_ids if id not in set(ids)] if labeled else []
         if unknown or len(ids) != network.num_classes:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Pictures of single images: their likeliest classes (paper, Figure 4, left) and their nearest neighbors (right)."""
+"""Pictures of single images: their most likely classes (paper, Figure 4, left) and their nearest neighbors (right)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ PER_ROW = 4
 
 
 def draw_predictions(path: Path, result: EvaluationResult, shard_set: ShardSet, count: int = NUM_DRAWN) -> None:
-    """Write a PNG of the first images of an evaluated set with their label and five likeliest classes."""
+    """Write a PNG of the first images of an evaluated set, with their labels and five most likely classes."""
     pictures = _stored(shard_set, range(min(count, len(result.keys))))
     probabilities = result.final.probabilities[result.final.main_view]
     names = [entry.name for entry in result.classes]
@@ -32,7 +32,7 @@ def draw_predictions(path: Path, result: EvaluationResult, shard_set: ShardSet, 
 
 
 def draw_answers(path: Path, network: TrainedNetwork, answers: Sequence[ImageAnswer]) -> None:
-    """Write a PNG of loose images, as the network's crop shows them, with their five likeliest classes."""
+    """Write a PNG of individual images, cropped as for the network, with their five most likely classes."""
     shown = [answer for answer in answers if answer.probabilities_C is not None and answer.name != "-"][:NUM_DRAWN]
     pictures = [network.crop(read_image(answer.name)) for answer in shown]
     titles = [Path(answer.name).name for answer in shown]
@@ -47,14 +47,14 @@ def draw_neighbors(
     shard_set: ShardSet,
     rows_QK: NDArray[np.int64],
 ) -> None:
-    """Write a PNG with a row for each image: itself, then its neighbors in `shard_set`.
+    """Write a PNG with one row per image: the image, then its neighbors in `shard_set`.
 
     Args:
         path: the PNG.
-        network: the network, whose crops are shown.
+        network: the network whose crops are shown.
         answers: the images; standard input is left out.
-        shard_set: where the neighbors are from.
-        rows_QK: their indices, a row for each image.
+        shard_set: the set of the neighbors.
+        rows_QK: the neighbors' indices, one row per image.
     """
     shown = [(answer, row) for answer, row in zip(answers, rows_QK, strict=True) if answer.name != "-"][:NUM_DRAWN]
     figure, axes = new_figure(1 + rows_QK.shape[1], (1.5 * (1 + rows_QK.shape[1]), 1.7 * len(shown)), rows=len(shown))
@@ -82,7 +82,7 @@ def _draw_bars(
     probabilities: Sequence[NDArray[np.float32]],
     names: Sequence[str],
 ) -> None:
-    """A PNG of pictures with bars under them; the label's bar has another color and a mark."""
+    """Write a PNG of pictures with bars below them; the label's bar has another color and a check mark."""
     num_rows = -(-len(pictures) // PER_ROW)
     figure, axes = new_figure(PER_ROW, (2.3 * PER_ROW, 3.4 * num_rows), rows=2 * num_rows, heights=[3, 1.4] * num_rows)
     for i in range(num_rows * PER_ROW):
@@ -104,7 +104,7 @@ def _draw_bars(
 
 
 def _letters(text: str, size: int) -> dict[str, Any]:
-    """How to draw `text`: its size, and a font that has its letters, where Matplotlib's own has not."""
+    """Text properties for `text`: its size, and a font that has its letters if Matplotlib's default does not."""
     path = font_for(text)
     return {"fontsize": size} if path is None else {"font": path, "fontsize": size}
 

@@ -13,24 +13,24 @@ from ...prep.format.files import whole_file
 from ..runs.log import read_log
 from ..runs.run import LOG
 
-# Contrast with white at least 4.5 : 1, since numbers are written in them (WCAG AA); a test computes it.
+# The contrast with white is at least 4.5 : 1 (WCAG AA), since text is written in these colors; a test checks it.
 TRAIN_COLOR, VAL_COLOR, RATE_COLOR = "#1f6f8b", "#b83a4c", "#6b6b6b"
 RUN_COLORS = ("#1f6f8b", "#b83a4c", "#2c7a45", "#8a5a00", "#7a4fb0", "#4a4f57")
 RUN_DASHES = ("-", "--", ":")
 MAX_LEGEND = len(RUN_COLORS) * len(RUN_DASHES)
-"""Runs whose colors and dashes differ; of more there is no legend."""
+"""Number of runs with distinct colors and dashes; with more runs there is no legend."""
 
 
 def run_style(number: int) -> dict[str, Any]:
-    """Color and dashes of the line of a run, the first being number 0; after `MAX_LEGEND` runs they begin again."""
+    """Color and dashes of the line of run `number`, counted from 0; they repeat after `MAX_LEGEND` runs."""
     dashes = RUN_DASHES[number // len(RUN_COLORS) % len(RUN_DASHES)]
     return {"color": RUN_COLORS[number % len(RUN_COLORS)], "ls": dashes}
 
 
 def draw_curves(folder: Path, steps_per_epoch: int) -> None:
-    """Write `folder/curves.png` from the run's log: loss and error of training and validation, and the rate.
+    """Draw `folder/curves.png` from the run's log: training and validation loss and error, and the learning rate.
 
-    The validation of lowest error is marked, and every line ends in its last value.
+    The lowest validation error is marked, and every line is labeled with its last value.
     """
     lines = read_log(folder / LOG)
     figure, axes = new_figure(2, (10, 4))
@@ -45,7 +45,7 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
             lowest = _mark_best(axes[1], epochs, errors, color)
             best = f" (best {errors[lowest]:.1f} % at {epochs[lowest]:.0f})"
         ends[1] += _line(axes[1], epochs, errors, "{:.1f} %", label=f"{label}, top-1{best}", **style)
-        # Absent where top-5 says nothing; not in all lines of a log that an older version began.
+        # Absent if the top-5 error is meaningless; may be missing in some lines of a log started by an older version.
         with_top5 = [line for line in mine if "top5_error" in line]
         if kind == "val" and with_top5:
             errors = [100 * line["top5_error"] for line in with_top5]
@@ -72,9 +72,9 @@ def draw_curves(folder: Path, steps_per_epoch: int) -> None:
 
 
 def draw_runs(path: Path, runs: Sequence[Path]) -> list[tuple[Path, float, float, float]]:
-    """Write a PNG: training loss and validation top-1 error of several runs over their epochs, in one chart.
+    """Write a PNG of the training loss and validation top-1 error of several runs, by epoch.
 
-    Returns (run, best error, epoch of the best, last error), in percent, of every run that has validations.
+    Returns (run, best error, epoch of the best, last error), errors in percent, for every run that has validations.
     Raises InputError for a folder without a log.
     """
     figure, axes = new_figure(2, (11, 4.4))
@@ -85,7 +85,7 @@ def draw_runs(path: Path, runs: Sequence[Path]) -> list[tuple[Path, float, float
         val = [line for line in lines if line["kind"] == "val" and line.get("epoch")]
         train = [line for line in lines if line["kind"] == "train"]
         if not train:
-            lacks = f"no numbers of a training in {LOG}" if run.exists() else "no such folder"
+            lacks = f"no training numbers in {LOG}" if run.exists() else "no such folder"
             raise InputError(f"{run}: {lacks}; name a folder that 'alextrain' wrote")
         steps_per_epoch = val[-1]["step"] / val[-1]["epoch"] if val else train[-1]["step"]
         name = run.resolve().name
@@ -109,26 +109,26 @@ def draw_runs(path: Path, runs: Sequence[Path]) -> list[tuple[Path, float, float
 
 
 End = tuple[float, float, str, str]
-"""Where a line ends (x, y), its last value in words, and its color."""
+"""The end point of a line (x, y), its last value as text, and its color."""
 
 
 def _line(axis: Any, x: list[float], y: list[float], words: str, **style: Any) -> list[End]:
-    """Draw one line; its end, for `_write_ends`, or nothing where there is no point."""
+    """Draw one line; return its end for `_write_ends`, or nothing if it has no points."""
     axis.plot(x, y, **style)
     return [(x[-1], y[-1], words.format(y[-1]), style["color"])] if x else []
 
 
 def _mark_best(axis: Any, x: list[float], y: list[float], color: str) -> int:
-    """A ring around the lowest point, the first of several; its place in the lists."""
+    """Draw a ring around the lowest point (the first, if there are several) and return its index."""
     best = int(np.argmin(y))
     axis.plot(x[best], y[best], marker="o", ms=10, mfc="none", mec=color, mew=1.5)
     return best
 
 
 def _write_ends(axis: Any, ends: list[End]) -> None:
-    """The last values right of the lines, moved apart where they would lie on each other."""
+    """Write the last values to the right of the lines, moved apart so that they do not overlap."""
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.figure.canvas.draw()  # constrained layout knows the axis only then
+    axis.figure.canvas.draw()  # constrained layout places the axis only then
     to_points = 72 / axis.figure.dpi
     tops = [axis.transData.transform((x, y))[1] * to_points for x, y, _, _ in ends]
     lowest = -math.inf
@@ -140,12 +140,12 @@ def _write_ends(axis: Any, ends: list[End]) -> None:
 
 
 def _epoch(line: dict[str, Any], steps_per_epoch: int) -> float:
-    """Finished epochs at a line of the log; older versions wrote no epochs of training."""
+    """Finished epochs at a line of the log; older versions did not log epochs in training lines."""
     return float(line.get("epoch", line["step"] / steps_per_epoch))
 
 
 def draw_filters(path: Path, kernels_KCHW: NDArray[np.float32], num_columns: int) -> None:
-    """Write a PNG: every kernel of the first layer in color, one block per column."""
+    """Write a PNG of all kernels of the first layer in color, one block per column."""
     blocks = [kernel_tiles(kernels, per_row=8) for kernels in np.split(kernels_KCHW, num_columns)]
     height, width = blocks[0].shape[:2]
     figure, axes = new_figure(len(blocks), (5 * len(blocks), 5 * height / width + 0.4))
@@ -157,14 +157,14 @@ def draw_filters(path: Path, kernels_KCHW: NDArray[np.float32], num_columns: int
 
 
 def color_fractions(kernels_KCHW: NDArray[np.float32], num_columns: int) -> list[float]:
-    """By column, the part of the first layer's energy that is color: what differs between R, G and B; 0-1."""
+    """By column, the fraction of the first layer's energy that is color (differs between R, G and B), 0-1."""
     color_KCHW = kernels_KCHW - kernels_KCHW.mean(1, keepdims=True)
     pairs = zip(np.split(color_KCHW, num_columns), np.split(kernels_KCHW, num_columns), strict=True)
     return [float(np.square(color).sum() / max(np.square(all_).sum(), 1e-30)) for color, all_ in pairs]
 
 
 def kernel_tiles(kernels_KCHW: NDArray[np.float32], per_row: int) -> NDArray[np.float32]:
-    """One picture of all kernels, 0-1 RGB; each is stretched about gray, so that its sign shows."""
+    """One picture of all kernels, RGB 0-1; each is scaled around gray, so that signs are visible."""
     largest = np.abs(kernels_KCHW).max(axis=(1, 2, 3), keepdims=True)
     pictures = (0.5 + 0.5 * kernels_KCHW / np.maximum(largest, 1e-12)).transpose(0, 2, 3, 1)
     count, height, width, _ = pictures.shape
@@ -182,7 +182,7 @@ def new_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Not pyplot: it keeps figures alive and may want a display.
+    # Not pyplot: it keeps figures alive and may need a display.
     figure = Figure(figsize=inches, layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, per_row, squeeze=False, height_ratios=heights).flat)

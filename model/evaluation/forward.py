@@ -1,4 +1,4 @@
-"""A network over a loader's batches: probabilities of every view, and the activations of a hidden layer."""
+"""Run a network over a loader's batches: probabilities of every view, and activations of a hidden layer."""
 
 import os
 import tempfile
@@ -23,9 +23,9 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 def predict(
     network: nn.Module, loader: Loader, precision: torch.dtype = torch.float32
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Every batch with the probabilities of its images, float32 (B, classes): the mean over their views.
+    """Yield every batch with its images' probabilities, float32 (B, classes), averaged over views.
 
-    Rows that are padding (`batch.mask` False) have probabilities too; leave them out.
+    Padding rows (`batch.mask` False) have probabilities too; ignore them.
     """
     network.eval()
     for batch in loader:
@@ -33,12 +33,12 @@ def predict(
 
 
 def view_probabilities(network: nn.Module, batch: Batch, precision: torch.dtype) -> Tensor:
-    """Softmax outputs of one batch by a network in eval mode, float32 (B, views, classes).
+    """Softmax outputs of a network in eval mode for one batch, float32 (B, views, classes).
 
     Args:
-        network: takes float images (N, 3, H, W), gives logits (N, classes).
-        batch: images of (B, 3, H, W) or (B, views, 3, H, W).
-        precision: the dtype that convolutions and products run in; probabilities are computed in float32.
+        network: maps float images (N, 3, H, W) to logits (N, classes).
+        batch: images (B, 3, H, W) or (B, views, 3, H, W).
+        precision: the dtype of convolutions and matrix products; probabilities are computed in float32.
     """
     images = batch.images.flatten(0, 1) if batch.images.ndim == 5 else batch.images
     with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
@@ -57,15 +57,15 @@ def features(
 ) -> NDArray[np.floating]:
     """Activations of a hidden layer for every image of an evaluation loader, (num_samples, units), by image index.
 
-    They are what the next layer reads: after activation, pooling and dropout's scaling, flattened; of several views the
-    mean. Arrays above 256 MB live in an unnamed temporary file that is mapped, so that memory stays free.
+    They are the input of the next layer, flattened: after activation, pooling and the scaling of dropout. Several views
+    are averaged. Arrays above 256 MB are memory-mapped from an unnamed temporary file.
 
     Args:
         network: a `TrainedNetwork` or a `Network`.
         loader: a loader with an evaluation augmentation, e.g. `CenterCrop`.
-        layer: a layer's name, e.g. "conv5" or "fc7"; None for the last hidden one.
-        precision: the dtype that convolutions and products run in.
-        dtype: of the result; float16 is clipped to its range.
+        layer: a layer's name, e.g. "conv5" or "fc7"; None for the last hidden layer.
+        precision: the dtype of convolutions and matrix products.
+        dtype: the dtype of the result; values are clipped to the range of float16.
 
     Raises InputError for an unknown layer and for the last one, whose outputs are the classes.
     """
@@ -83,7 +83,7 @@ def features(
 
 
 def store_features(features_ND: NDArray[np.floating], batch: Batch, units_BD: Tensor) -> None:
-    """Put one batch's activations where its images' indices say; padding is left out."""
+    """Store one batch's activations at the indices of its images; padding is left out."""
     indices = batch.indices[batch.mask].cpu().numpy()
     limit = FLOAT16_MAX if features_ND.dtype == np.float16 else None
     values = units_BD[batch.mask].float()
@@ -92,14 +92,14 @@ def store_features(features_ND: NDArray[np.floating], batch: Batch, units_BD: Te
 
 @contextmanager
 def captured(network: nn.Module, layer: str | None) -> Iterator[list[Tensor]]:
-    """While open, every pass appends what the layer after `layer` reads, float (N, units)."""
+    """While active, every forward pass appends the input of the layer after `layer`, float (N, units), to the list."""
     inner = network if isinstance(network, Network) else getattr(network, "network", None)
     if not isinstance(inner, Network):
-        raise InputError(f"features are read from a TrainedNetwork or a Network, got {type(network).__name__}")
+        raise InputError(f"features need a TrainedNetwork or a Network, got {type(network).__name__}")
     names = [size.name for size in inner.sizes]
     layer = layer or names[-2]
     if layer not in names[:-1]:
-        raise InputError(f"layer {layer!r}: this network has the hidden layers {', '.join(names[:-1])}")
+        raise InputError(f"layer {layer!r}: not a hidden layer of this network; choose from {', '.join(names[:-1])}")
     seen: list[Tensor] = []
     reader = inner.get_submodule(names[names.index(layer) + 1])
     handle = reader.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].flatten(1)))
@@ -110,16 +110,18 @@ def captured(network: nn.Module, layer: str | None) -> Iterator[list[Tensor]]:
 
 
 def large_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Zeros; above 256 MB in a mapped temporary file without a name, which the disk holds where memory is short.
+    """An array of zeros; above 256 MB it is memory-mapped from an unnamed temporary file.
 
-    Raises OSError naming the folder of temporary files where it has no room.
+    Raises OSError naming the folder of temporary files if it is full.
     """
     num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if num_bytes <= IN_MEMORY_BYTES:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, num_bytes)  # a disk that fills up later ends the process by SIGBUS
+            os.posix_fallocate(
+                file.fileno(), 0, num_bytes
+            )  # a disk that fills up later would kill the process with SIGBUS
         except OSError as error:
             raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
         return np.memmap(file, dtype, "r+", shape=shape)

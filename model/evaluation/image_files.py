@@ -1,4 +1,4 @@
-"""Loose images as a network takes them: files, folders, addresses and standard input, streamed in batches."""
+"""Individual images as a network's input: files, folders, URLs and standard input, streamed in batches."""
 
 import re
 import sys
@@ -26,28 +26,28 @@ EXTENSIONS = (
 MAX_DOWNLOAD_BYTES = 2**28
 TIMEOUT_S = 30.0
 BATCHES_AHEAD = 2
-_ADDRESS = re.compile("https?:", re.IGNORECASE)  # whether it is a sound one shows when it is read
+_ADDRESS = re.compile("https?:", re.IGNORECASE)  # whether it is valid shows when it is read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageAnswer:
-    """What a network says of one image."""
+    """A network's prediction for one image."""
 
     name: str
-    """The path or address as the user gave it, or as it was found in a folder."""
+    """The path or URL as given by the user, or as found in a folder."""
     probabilities_C: NDArray[np.float32] | None
-    """Softmax outputs; None when the image could not be read."""
+    """Softmax outputs; None if the image could not be read."""
     features_D: NDArray[np.float32] | None
-    """Activations of the last hidden layer; None unless they were asked for, or the image could not be read."""
+    """Activations of the last hidden layer; None if they were not requested or the image could not be read."""
     error: str | None = None
     """Why the image could not be read, in one line."""
 
 
 def find_images(words: Iterable[str]) -> list[str]:
-    """Images by path, in the order given: a folder stands for all image files in and below it, in sorted order.
+    """Find images by path, in the order given; a folder stands for all image files in and below it, sorted.
 
-    "-" (standard input) and http(s) addresses are kept as they are. Raises InputError for a path that is not there and
-    for a folder without images.
+    "-" (standard input) and http(s) URLs are kept as they are. Raises InputError for a path that does not exist and for
+    a folder without images.
     """
     found: list[str] = []
     for word in words:
@@ -57,17 +57,17 @@ def find_images(words: Iterable[str]) -> list[str]:
         elif path.is_dir():
             inner = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
             if not inner:
-                raise InputError(f"{word}: no images in this folder; expected files such as .jpg or .png")
+                raise InputError(f"{word}: this folder has no images; expected files such as .jpg or .png")
             found += inner
         elif path.is_file():
             found.append(word)
         else:
-            raise InputError(f"{word}: no such file or folder; name images, folders of them, http addresses, or -")
+            raise InputError(f"{word}: no such file or folder; name images, folders of images, http URLs, or -")
     return found
 
 
 def read_image(word: str) -> bytes:
-    """The encoded bytes of one image that `find_images` named. Raises OSError or InputError."""
+    """Read the encoded bytes of one image returned by `find_images`. Raises OSError or InputError."""
     if word == "-":
         return sys.stdin.buffer.read(MAX_DOWNLOAD_BYTES)
     if _ADDRESS.match(word):
@@ -75,12 +75,12 @@ def read_image(word: str) -> bytes:
             request = urllib.request.Request(word, headers={"User-Agent": "alexkit"})
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                 content: bytes = answer.read(MAX_DOWNLOAD_BYTES + 1)
-        except ValueError as error:  # no address, or a host's name that none can have
-            raise InputError(f"not an address that can be read ({error})") from None
-        except HTTPException as error:  # also for a space in it, and for an answer that is cut off or not HTTP
+        except ValueError as error:  # not a URL, or an impossible host name
+            raise InputError(f"not a valid URL ({error})") from None
+        except HTTPException as error:  # also for a space in the URL, and for a response that is truncated or not HTTP
             raise InputError(f"{type(error).__name__}: {error}") from None
         if len(content) > MAX_DOWNLOAD_BYTES:
-            raise InputError(f"more than {MAX_DOWNLOAD_BYTES} bytes; this is no image")
+            raise InputError(f"larger than {MAX_DOWNLOAD_BYTES} bytes, so it is not taken for an image")
         return content
     return Path(word).read_bytes()
 
@@ -88,14 +88,14 @@ def read_image(word: str) -> bytes:
 def answer_images(
     network: TrainedNetwork, words: Sequence[str], *, batch_size: int = 64, with_features: bool = False
 ) -> Iterator[ImageAnswer]:
-    """One answer for each image, in order; an image that cannot be read is an answer with an error.
+    """Yield one answer per image, in order; for an image that cannot be read, the answer holds an error.
 
-    Images are read and prepared by one thread for each core, a few batches ahead of the network.
+    Images are read and prepared by one thread per core, a few batches ahead of the network.
 
     Args:
-        network: the network to ask.
-        words: images as `find_images` gives them.
-        batch_size: images at once in the network.
+        network: the network.
+        words: images as returned by `find_images`.
+        batch_size: images per forward pass.
         with_features: whether answers hold the last hidden activations.
     """
     ahead: deque[tuple[str, Future[NDArray[np.uint8]]]] = deque()
@@ -133,8 +133,8 @@ def _answers(
 
 
 def _reason(error: InputError | OSError) -> str:
-    """Why an image cannot be read, without Python's own names."""
-    inner = getattr(error, "reason", None)  # of urllib's, whose own words are "<urlopen error …>"
+    """Why an image cannot be read, without the names of Python exceptions."""
+    inner = getattr(error, "reason", None)  # for urllib's errors, whose message is "<urlopen error …>"
     cause = inner if isinstance(inner, OSError) else error
     return (cause.strerror if isinstance(cause, OSError) else None) or str(error)
 

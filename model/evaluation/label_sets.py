@@ -1,9 +1,10 @@
-"""Labels from a file instead of the shard set: one or several right classes for an image, such as ReaL's.
+"""Labels from a file instead of the shard set: one or several correct classes per image, such as ReaL's.
 
-Formats: a CSV with the columns `key` and `labels` (class ids or numbers, several separated by spaces, none for an image
-that is not judged); a JSON object of key to label or list of labels; or, for ILSVRC's validation images, ReaL's plain
-JSON list, whose i-th entry belongs to ILSVRC2012_val_ and i + 1 in eight digits. An image goes by its key in the set or
-by its name before: of `00000000_n01440764_ILSVRC2012_val_00000293` the part from ILSVRC on.
+Formats: a CSV with the columns `key` and `labels` (class ids or numbers separated by spaces; none for an image that is
+not scored); a JSON object that maps keys to a label or a list of labels; or, for ILSVRC's validation images, ReaL's
+plain JSON list, whose i-th entry (from 0) belongs to ILSVRC2012_val_ followed by i + 1 in eight digits. An image is
+named by its key in the set or by its original name: for `00000000_n01440764_ILSVRC2012_val_00000293`, the part from
+ILSVRC on.
 """
 
 import csv
@@ -25,20 +26,20 @@ BLOCK = 8192
 
 
 class LabelSets:
-    """The right classes of every image of a set, as rows of a boolean matrix."""
+    """The correct classes of every image of a set, as rows of a boolean matrix."""
 
     def __init__(self, allowed_NC: NDArray[np.bool_]) -> None:
         self.allowed_NC = allowed_NC
         self.counts_N: NDArray[np.int64] = allowed_NC.sum(1)
 
     def contains(self, classes_N: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each image's class is one of its right ones."""
+        """Whether each image's class is one of its correct ones."""
         return self.allowed_NC[np.arange(len(classes_N)), classes_N]
 
     def score(self, probabilities_NC: NDArray[np.float32]) -> Score:
-        """Errors over the images with a label: wrong when no right class is among the first k. The loss is NaN.
+        """Errors over the images with a label: wrong if no correct class is among the first k. The loss is NaN.
 
-        Classes that tie share credit as in `scores.topk_credit`, for the likeliest right class.
+        Tied classes share credit as in `scores.topk_credit`, for the most likely correct class.
         """
         wrong = {1: 0.0, 5: 0.0}
         chosen = np.flatnonzero(self.counts_N)
@@ -51,7 +52,7 @@ class LabelSets:
             equal_N = tied_NC.sum(1).clamp(min=1).double()
             right_N = (tied_NC & allowed_NC).sum(1).double()
             for k in wrong:
-                # The chance that none of the right classes comes first when ties are broken at random.
+                # The probability that none of the correct classes is drawn when ties are broken at random.
                 missed_N = torch.ones(len(rows), dtype=torch.float64)
                 for drawn in range(k):
                     one_N = (equal_N - right_N - drawn).clamp(min=0) / (equal_N - drawn).clamp(min=1)
@@ -61,14 +62,14 @@ class LabelSets:
 
 
 def read_label_sets(path: Path, keys: Sequence[str], class_ids: Sequence[str]) -> LabelSets:
-    """The labels of a file for the images `keys`; see the module for the formats.
+    """Read a file's labels for the images `keys`; the module docstring describes the formats.
 
-    Raises InputError naming the file for another format, an unknown class, and a file that names none of the images.
+    Raises InputError naming the file for another format, an unknown class, or if it lists none of the images.
     """
     if not path.is_file():
         raise InputError(f"--labels {path}: no such file; name a CSV with the columns key,labels, or a JSON file")
     if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"--labels {path}: larger than {MAX_BYTES} bytes; this is no file of labels")
+        raise InputError(f"--labels {path}: larger than {MAX_BYTES} bytes, so it is not taken for a file of labels")
     try:
         entries = _csv_entries(path) if path.suffix == ".csv" else _json_entries(json.loads(path.read_bytes()), path)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error) as error:
@@ -84,14 +85,16 @@ def read_label_sets(path: Path, keys: Sequence[str], class_ids: Sequence[str]) -
         if name is None:
             continue
         if name in found:
-            raise InputError(f"--labels {path}: {name!r} may be {found[name]} or {key}; name images by their keys")
+            raise InputError(
+                f"--labels {path}: {name!r} is ambiguous: it may be {found[name]} or {key}; name images by their keys"
+            )
         found[name] = key
         for label in entries[name]:
             allowed_NC[row, _number(label, numbers, path, key)] = True
     if not found:
         raise InputError(
-            f"--labels {path}: names none of the set's images; its first is {next(iter(entries), 'missing')!r}, the "
-            f"set's first {keys[0]!r}"
+            f"--labels {path}: lists none of the set's images; its first is {next(iter(entries), 'missing')!r}, but "
+            f"the set's first is {keys[0]!r}"
         )
     return LabelSets(allowed_NC)
 
@@ -101,7 +104,7 @@ def _csv_entries(path: Path) -> dict[str, list[str]]:
         reader = csv.DictReader(file)
         if not {"key", "labels"} <= set(reader.fieldnames or ()):
             found = ", ".join(reader.fieldnames or ()) or "nothing"
-            raise InputError(f"--labels {path}: expected the columns key and labels in its first line, found {found}")
+            raise InputError(f"--labels {path}: expected the columns key and labels in the first line, found {found}")
         return {_stem(row["key"]): (row["labels"] or "").split() for row in reader}
 
 
@@ -124,4 +127,4 @@ def _number(label: Any, numbers: Mapping[str, int], path: Path, key: str) -> int
         return numbers[str(label)]
     if str(label).isdecimal() and int(label) < len(numbers):
         return int(label)
-    raise InputError(f"--labels {path}: {key} has the label {label!r}, which is no class id or number of this set")
+    raise InputError(f"--labels {path}: {key} has the label {label!r}, which is not a class id or number of this set")

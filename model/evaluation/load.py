@@ -1,4 +1,4 @@
-"""Trained networks from run folders and weights files."""
+"""Load trained networks from run folders and weights files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from ..runs.weights import TORCHVISION_NETWORK, is_torchvisions, read_weights, r
 from .trained import Origin, TrainedNetwork
 
 CheckpointChoice = Literal["last", "best"] | int
-# The mean of torchvision's transforms in gray levels; the division by their deviation is in the converted weights.
+# The mean of torchvision's transforms, in gray levels; the converted weights include the division by their std.
 TORCHVISION = Recipe(
     name="torchvision", network=TORCHVISION_NETWORK, data=Data(mean=(255 * 0.485, 255 * 0.456, 255 * 0.406))
 )
@@ -37,38 +37,39 @@ def load_network(
     shards: str | Path | None = None,
     device: str = "cpu",
 ) -> TrainedNetwork:
-    """A trained network in eval mode, from a run folder or a weights file.
+    """Load a trained network in eval mode from a run folder or a weights file.
 
     Args:
-        run: a run folder that `alextrain` wrote, or a `.safetensors` (ours or torchvision's AlexNet) or `.caffemodel`
-            file.
-        checkpoint: which of a run's checkpoints: "last", "best" (of the lowest validation error; choosing by the
-            images that are then scored flatters) or the number of a step.
-        recipe: for a weights file, the recipe that feeds it: a built-in one, a TOML file or a run's config.json.
-            Not needed for torchvision's and Caffe's AlexNet and for a checkpoint inside a run folder.
-        shards: the training shards, a folder with `train/` or the set itself; needed where the run folder or weights
-            file does not know class names, preparation and mean.
+        run: a run folder written by `alextrain`, a `.safetensors` file (ours or torchvision's AlexNet) or a
+            `.caffemodel` file.
+        checkpoint: which of a run's checkpoints: "last", "best" (lowest validation error; scores on the same images are
+            then optimistic) or the number of a step.
+        recipe: for a weights file, the recipe it was trained with: a built-in one, a TOML file or a run's config.json.
+            Not needed for torchvision's and Caffe's AlexNet or for a checkpoint inside a run folder.
+        shards: the training shards, as a folder with `train/` or the set itself; needed if the run folder or weights
+            file lacks class names, preparation or mean.
         device: "cpu", "cuda:N" or "auto".
 
-    Raises InputError for what is no run or weights file, has no such checkpoint, does not fit its recipe or holds
+    Raises InputError if `run` is not a run or weights file, has no such checkpoint, does not fit its recipe or holds
     numbers that are not finite.
     """
     path = Path(run)
     if (path / CONFIG).exists():
         if recipe is not None:
             raise InputError(
-                f"--recipe {recipe}: for weights files; {path} is a run folder, whose recipe is known: leave it out"
+                f"--recipe {recipe}: is only for weights files; {path} is a run folder and has its own recipe; omit "
+                "--recipe"
             )
         trained = _from_run(path, checkpoint)
     elif path.is_file() and path.suffix in WEIGHT_SUFFIXES:
         trained = _from_file(path, recipe)
     elif path.is_file():
         raise InputError(
-            f"{path}: not a file of weights that is read here; expected {' or '.join(WEIGHT_SUFFIXES)} (pickled files "
-            "such as .pth may run code: load one where you trust it, and save its state_dict with safetensors)"
+            f"{path}: not a supported weights file; expected {' or '.join(WEIGHT_SUFFIXES)} (pickled files such as "
+            ".pth may run code: if you trust one, load it and save its state_dict with safetensors)"
         )
     else:
-        Run.open(path)  # says what is missing
+        Run.open(path)  # raises, naming what is missing
         raise AssertionError(path)
     if shards is not None:
         _learn_data(trained, _training_set(Path(shards)))
@@ -92,7 +93,7 @@ def _from_run(folder: Path, choice: CheckpointChoice) -> TrainedNetwork:
 
 
 def choose_checkpoint(folder: Path, choice: CheckpointChoice) -> Checkpoint:
-    """The checkpoint of a run folder that `choice` names; InputError, listing those there are, when it is not there."""
+    """The checkpoint of a run folder selected by `choice`. Raises InputError listing the others if there is none."""
     kept = folder / CHECKPOINTS
     last = newest_checkpoint(kept)
     steps = [int(path.name.removeprefix("step-")) for path in checkpoint_folders(kept)]
@@ -101,12 +102,12 @@ def choose_checkpoint(folder: Path, choice: CheckpointChoice) -> Checkpoint:
             raise InputError(
                 f"{folder}: its checkpoints (steps {', '.join(map(str, steps))}) are damaged; restore one or retrain"
             )
-        raise InputError(f"{folder}: no checkpoint yet; train it with 'alextrain' first")
+        raise InputError(f"{folder}: this run has no checkpoint yet; train it with 'alextrain' first")
     if choice == "last":
         return last
     step = _best_step(last) if choice == "best" else choice
     if step is None:
-        raise InputError(f"{folder}: no validation yet, so no checkpoint is the best; use --checkpoint last")
+        raise InputError(f"{folder}: not validated yet, so there is no best checkpoint; use --checkpoint last")
     if step not in steps:
         there = ", ".join(map(str, steps))
         raise InputError(f"{folder}: no checkpoint of step {step}; choose --checkpoint last, best or one of {there}")
@@ -133,30 +134,31 @@ def _from_file(path: Path, recipe_name: str | None) -> TrainedNetwork:
         recipe=recipe,
         origin=Origin(path=path, step=None, sha256=_sha256(path)),
         classes=None,
-        # Its transforms: shorter side to 256 px, central crop of 224.
+        # As in torchvision's transforms: shorter side resized to 256 px, central crop of 224.
         pixels=PixelOptions(format="png") if torchvisions else None,
         statistics=None,
     )
 
 
 def _recipe_beside(path: Path) -> Recipe:
-    """The recipe of the run folder that a checkpoint's file lies in: RUN/checkpoints/step-N/weights.safetensors."""
+    """The recipe of the run folder that contains a checkpoint's file, RUN/checkpoints/step-N/weights.safetensors."""
     for folder in path.absolute().parents[:3]:
         if (folder / CONFIG).exists():
             return Run.open(folder).recipe_at()
     raise InputError(
-        f"{path}: a weights file does not say how its network is wired and fed; name its recipe with --recipe"
+        f"{path}: a weights file does not record its network's architecture and preprocessing; name its recipe with "
+        "--recipe"
     )
 
 
 def _network(recipe: Recipe, weights: Mapping[str, Tensor], name: str, num_classes: int | None) -> Network:
-    """The recipe's network with these weights; InputError names the first that is missing, misshapen or not finite."""
+    """The recipe's network with these weights. Raises InputError for one that is missing, misshapen or not finite."""
     table = wiring(recipe.network)
     last = f"{table.layers[-1].name}.weight"
     if last not in weights:
         raise InputError(
-            f"{name}: no {last} among its weights, so recipe {recipe.name!r} is for another network; name the one that "
-            "it was trained by with --recipe"
+            f"{name}: has no {last}, so recipe {recipe.name!r} is for another network; name the recipe it was trained "
+            "with by --recipe"
         )
     network = Network(table, num_classes or len(weights[last]))
     own = network.state_dict()
@@ -165,12 +167,12 @@ def _network(recipe: Recipe, weights: Mapping[str, Tensor], name: str, num_class
         if found is None or found.shape != expected.shape:
             shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
             raise InputError(
-                f"{name}: {key} is {shape}, the network of recipe {recipe.name!r} needs {tuple(expected.shape)}; name "
-                "the one that it was trained by with --recipe"
+                f"{name}: {key} is {shape}, but the network of recipe {recipe.name!r} needs {tuple(expected.shape)}; "
+                "name the recipe it was trained with by --recipe"
             )
         if not bool(torch.isfinite(found).all()):
             raise InputError(
-                f"{name}: {key} holds numbers that are not finite; the run diverged or the file is damaged"
+                f"{name}: {key} contains numbers that are not finite; the run diverged or the file is damaged"
             )
     network.load_state_dict({key: weights[key] for key in own})
     return network
@@ -181,17 +183,17 @@ def _training_set(shards: Path) -> ShardSet:
 
 
 def _learn_data(trained: TrainedNetwork, shard_set: ShardSet) -> None:
-    """Fill in what the run or file does not know itself from its training set.
+    """Fill in from the training set what the run or file does not record.
 
-    A run that knows all of it is not asked: the set beside the images may be of some of its classes.
+    Skipped if the run records everything, since the set may then hold only some of its classes.
     """
     if None not in (trained.classes, trained.pixels, trained.statistics):
         return
     data = DataIdentity.of(shard_set)
     if len(data.class_ids) != trained.num_classes:
         raise InputError(
-            f"{trained.name}: its network has {trained.num_classes} outputs, {shard_set.folder} classes: "
-            f"{len(data.class_ids)}; name the set it was trained on"
+            f"{trained.name}: its network has {trained.num_classes} outputs, but {shard_set.folder} has "
+            f"{len(data.class_ids)} classes; name the set it was trained on"
         )
     trained.classes = trained.classes or data.classes
     trained.pixels = trained.pixels or data.pixels

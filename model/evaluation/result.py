@@ -1,6 +1,6 @@
-"""What an evaluation found: scores by network and view, and per image what it takes to look closer.
+"""The result of an evaluation: scores by network and view, and per-image predictions for closer analysis.
 
-Tables are dictionaries of NumPy columns of equal length, which `pandas.DataFrame(table)` takes as they are.
+Tables are dictionaries of NumPy columns of equal length, which can be passed to `pandas.DataFrame`.
 """
 
 from dataclasses import dataclass
@@ -29,31 +29,31 @@ class Predictions:
     """The probabilities of one network, or of several together, for every image of a set."""
 
     name: str
-    """What tables call it."""
+    """The name shown in tables."""
     origin: Origin | None
-    """Where its weights come from; None for several together."""
+    """The origin of the weights; None for several networks together."""
     probabilities: dict[ViewKind, NDArray[np.float32]]
-    """By kind of views (N, classes) float32, means over the views, by image index."""
+    """By kind of views: means over the views, float32 (N, classes), by image index."""
     members: tuple[Origin, ...] = ()
-    """Of several together, where the weights of each come from."""
+    """For several networks together, the origin of each one's weights."""
     weights: tuple[float, ...] | None = None
-    """Searched weights of the networks in it, fitted on all labeled images; its probabilities are cross-fitted, each
-    image's with weights that were searched without it."""
+    """Searched weights of the networks, fitted on all labeled images. The probabilities, however, are cross-fitted:
+    each image's use weights that were searched without it."""
     features_ND: NDArray[np.floating] | None = None
-    """Activations of the last hidden layer for the center crop, by image index; None unless they were asked for."""
+    """Activations of the last hidden layer for the center crop, by image index; None if not requested."""
 
     @property
     def main_view(self) -> ViewKind:
-        """The kind with the most views, which per-image tables are about."""
+        """The kind with the most views, used for per-image tables."""
         return max(self.probabilities, key=("center", "nine", "ten").index)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
-    """Everything one pass over a shard set gave."""
+    """The result of evaluating networks on a shard set."""
 
     shards: str
-    """The set's folder as the user named it."""
+    """The set's folder, as given by the user."""
     split: str
     """The set's split."""
     keys: tuple[str, ...]
@@ -61,38 +61,38 @@ class EvaluationResult:
     classes: tuple[ClassEntry, ...]
     """The class table in the order of the networks' outputs."""
     labels_N: NDArray[np.int64]
-    """Right classes by image index; -1 where none is known."""
+    """Correct classes by image index; -1 if unknown."""
     rows: tuple[Predictions, ...]
-    """Each network by itself, then several together."""
+    """Each network individually, then several together."""
     label_sets: LabelSets | None = None
-    """Other labels to judge by, several for an image; None for the set's own."""
+    """Other labels to score against, possibly several per image; None for the set's own."""
     labels: str | None = None
-    """The name of their file."""
+    """The name of the file with these labels."""
     notes: tuple[str, ...] = ()
-    """What a reader of the numbers should know."""
+    """Remarks that a reader of the numbers should know."""
 
     @property
     def final(self) -> Predictions:
-        """All networks together, or the only one: what per-image and per-class tables are about."""
+        """All networks together, or the only one; used for per-image and per-class tables."""
         return self.rows[-1]
 
     @cached_property
     def labeled_N(self) -> NDArray[np.bool_]:
-        """Images that are scored."""
+        """Whether each image is scored."""
         return self.labels_N >= 0 if self.label_sets is None else self.label_sets.counts_N > 0
 
     @property
     def num_labeled(self) -> int:
-        """Images that are scored."""
+        """Number of images that are scored."""
         return int(self.labeled_N.sum())
 
     @property
     def has_top5(self) -> bool:
-        """Whether the top-5 error says anything: not with five classes or fewer."""
+        """Whether the top-5 error is meaningful: not with five classes or fewer."""
         return len(self.classes) >= MIN_CLASSES_FOR_TOP5
 
     def score(self, predictions: Predictions, view: ViewKind) -> Score:
-        """The score of one row of the table by one kind of views, over the labeled images."""
+        """The score of one row of the table for one kind of views, over the labeled images."""
         if self.label_sets is not None:
             return self.label_sets.score(predictions.probabilities[view])
         total, chosen = Score(), np.flatnonzero(self.labeled_N)
@@ -104,12 +104,12 @@ class EvaluationResult:
 
     @cached_property
     def scores(self) -> tuple[dict[ViewKind, Score], ...]:
-        """`score` of every row by every kind of views."""
+        """The `score` of every row for every kind of views."""
         return tuple({view: self.score(row, view) for view in row.probabilities} for row in self.rows)
 
     @cached_property
     def guesses(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The five likeliest classes (fewer where there are fewer) and their probabilities, (N, 5) each."""
+        """The five most likely classes (or all, if there are fewer) and their probabilities, (N, 5) each."""
         probabilities_NC = self.final.probabilities[self.final.main_view]
         k = min(5, probabilities_NC.shape[1])
         classes = np.empty((len(probabilities_NC), k), np.int64)
@@ -122,7 +122,7 @@ class EvaluationResult:
 
     @cached_property
     def right_N(self) -> NDArray[np.bool_]:
-        """Whether each image's first guess is right; False where no label is known."""
+        """Whether each image's first guess is correct; False if no label is known."""
         first_N = self.guesses[0][:, 0]
         if self.label_sets is not None:
             return self.label_sets.contains(first_N)
@@ -131,7 +131,7 @@ class EvaluationResult:
 
     @cached_property
     def confusion_CC(self) -> NDArray[np.int64]:
-        """Images by (label, first guess) for the set's own labels, int64 (classes, classes)."""
+        """Numbers of images by (label, first guess), for the set's own labels, int64 (classes, classes)."""
         known = self.labels_N >= 0
         return confusion_matrix(self.labels_N[known], self.guesses[0][known, 0], len(self.classes))
 
@@ -142,13 +142,13 @@ class EvaluationResult:
 
     @cached_property
     def own_probability_N(self) -> NDArray[np.float32]:
-        """The probability that each image has of its label; 0 where no label is known."""
+        """Each image's probability of its label; 0 if no label is known."""
         probabilities_NC = self.final.probabilities[self.final.main_view]
         own_N = probabilities_NC[np.arange(len(self.labels_N)), np.maximum(self.labels_N, 0)]
         return np.where(self.labels_N >= 0, own_N, 0).astype(np.float32)
 
     def predictions(self) -> Table:
-        """One row per image: key, label (an id, "" when unknown), and up to five classes with their probabilities."""
+        """One row per image: key, label (an id, "" if unknown), and up to five classes with their probabilities."""
         ids = np.array([entry.id for entry in self.classes])
         classes, values = self.guesses
         labels = np.where(self.labels_N >= 0, ids[np.maximum(self.labels_N, 0)], "")
@@ -159,7 +159,7 @@ class EvaluationResult:
         return table
 
     def per_class(self) -> Table:
-        """One row per class: images, error, precision, mean probability of the label, and what it is mistaken for."""
+        """One row per class: images, error, precision, mean probability of the label, and most frequent confusion."""
         known = self.labels_N >= 0
         rates = ClassRates.of(self.confusion_CC, self.labels_N[known], self.own_probability_N[known])
         wrong_CC = self.confusion_CC.copy()
@@ -177,7 +177,7 @@ class EvaluationResult:
         }
 
     def confusions(self) -> Table:
-        """One row per confusion that occurs, the most frequent first; `fraction` is of the label's images."""
+        """One row per confusion that occurs, the most frequent first; `fraction` is relative to the label's images."""
         pairs = confused_pairs(self.confusion_CC)
         ids = np.array([entry.id for entry in self.classes])
         return {
@@ -188,7 +188,7 @@ class EvaluationResult:
         }
 
     def metrics(self) -> dict[str, Any]:
-        """Every number of the evaluation as plain JSON, with the versions that computed them."""
+        """All numbers of the evaluation as plain JSON data, with the software versions that computed them."""
         return {
             "shards": self.shards,
             "split": self.split,
@@ -215,7 +215,7 @@ class EvaluationResult:
 
 
 def score_json(one: Score, *, top5: bool) -> dict[str, Any]:
-    """Error rates with their 95 % Wilson intervals, and the loss (absent where labels are sets)."""
+    """Error rates with their 95 % Wilson intervals, and the loss (absent if images have sets of labels)."""
     result: dict[str, Any] = {"images": one.num_images}
     for name, wrong in (("top1_error", one.wrong_1), *([("top5_error", one.wrong_5)] if top5 else [])):
         result[name] = wrong / one.num_images

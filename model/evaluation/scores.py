@@ -1,7 +1,7 @@
-"""Error counts of one network's predictions, or of several networks' mean.
+"""Error counts for the predictions of one network, or for the mean of several networks.
 
 An image's probabilities are the plain mean of the softmax outputs over its views and over the networks (paper, section
-4.1), as the released code computes it: never the mean of the logits.
+4.1), as in the released code; logits are never averaged.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Score:
     num_images: int = 0
     """Images counted."""
     wrong_1: float = 0.0
-    """Images whose label is not the first guess; fractional where the label ties with other classes."""
+    """Images whose label is not the first guess; fractional if the label ties with other classes."""
     wrong_5: float = 0.0
-    """Images whose label is not among the first five guesses; fractional where the label ties with other classes."""
+    """Images whose label is not among the first five guesses; fractional if the label ties with other classes."""
     loss_sum: float = 0.0
     """Sum of -log(probability of the label), in nats."""
 
@@ -55,14 +55,14 @@ class Score:
 
 
 def score(probabilities_NC: Tensor, labels_N: Tensor) -> Score:
-    """The score of predictions. Classes that tie with the label share the credit for their ranks, see `topk_credit`.
+    """Score predictions. Classes that tie with the label share the credit for their ranks; see `topk_credit`.
 
     Args:
         probabilities_NC: (N, classes), any float dtype, on any device.
-        labels_N: (N,) int64, the classes that are right, on the same device.
+        labels_N: the correct classes, int64 (N,), on the same device.
     """
     own_N = probabilities_NC.gather(1, labels_N[:, None])
-    # A probability that has vanished in float32 counts as the smallest one, so that the loss stays a number.
+    # A probability that underflowed in float32 counts as the smallest normal number, so that the loss stays finite.
     loss_sum = -own_N.double().clamp(min=torch.finfo(torch.float32).tiny).log().sum()
     credits = [topk_credit(probabilities_NC, labels_N, k).sum() for k in (1, 5)]
     right_1, right_5, loss = torch.stack([*credits, loss_sum]).tolist()  # the host waits for the device once
@@ -71,11 +71,11 @@ def score(probabilities_NC: Tensor, labels_N: Tensor) -> Score:
 
 
 def topk_credit(probabilities_NC: Tensor, labels_N: Tensor, k: int) -> Tensor:
-    """How far each label is among the `k` most probable classes, float64 (N,), 0 to 1.
+    """Credit for each label being among the `k` most probable classes, float64 (N,), 0 to 1.
 
-    1 or 0 where nothing ties. A label that ties with other classes gets the expected value of breaking ties at random:
-    min(1, max(0, k - classes above) / classes equal). The released code counts like this (layer_kernels.cu:108-117).
-    NaN anywhere counts against the label.
+    It is 1 or 0 without ties. A label that ties with other classes gets the expected value of breaking ties at random:
+    min(1, max(0, k - classes above) / classes equal), as in the released code (layer_kernels.cu:108-117). NaN anywhere
+    counts against the label.
     """
     own_N1 = probabilities_NC.gather(1, labels_N[:, None])
     above_N = (~(probabilities_NC <= own_N1)).sum(1)

@@ -1,6 +1,6 @@
-"""A trained network with all that it takes to use it: weights, class names, and how an image is prepared for it.
+"""A trained network with everything needed to use it: weights, class names, and the preparation of images.
 
-It comes from a run folder, or from a weights file (ours, torchvision's or Caffe's AlexNet) and its recipe.
+It is loaded from a run folder, or from a weights file (ours, torchvision's or Caffe's AlexNet) and its recipe.
 """
 
 from collections.abc import Sequence
@@ -27,27 +27,27 @@ AnyImage = Image.Image | NDArray[np.uint8] | bytes | str | Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """Where a network's weights come from."""
+    """The origin of a network's weights."""
 
     path: Path
-    """The run folder or weights file as the user named it."""
+    """The run folder or weights file, as given by the user."""
     step: int | None
-    """Finished training steps; None where the file does not say."""
+    """Finished training steps; None for a weights file, which does not record them."""
     sha256: str
     """The hash of the weights file."""
 
 
 class TrainedNetwork(nn.Module):
-    """A network in eval mode; calling it takes prepared images (N, 3, crop, crop) to logits (N, classes).
+    """A network in eval mode; calling it maps prepared images (N, 3, crop, crop) to logits (N, classes).
 
     Attributes:
         network: the layers, a `Network`.
-        recipe: the recipe it was trained by.
-        classes: the class table in the order of the outputs; None when only a weights file is known.
-        pixels: how an image is prepared before it is cropped; None when unknown.
-        statistics: the training set's pixel sums, for the mean; None when unknown.
-        origin: where the weights come from.
-        precision: the dtype of its products when it is evaluated.
+        recipe: the recipe it was trained with.
+        classes: the class table in the order of the outputs; None if unknown, as for a weights file alone.
+        pixels: how images are prepared before cropping; None if unknown.
+        statistics: the training set's pixel sums, for the mean; None if unknown.
+        origin: the origin of the weights.
+        precision: the dtype of its convolutions and matrix products in evaluation.
     """
 
     def __init__(
@@ -68,38 +68,38 @@ class TrainedNetwork(nn.Module):
 
     @property
     def name(self) -> str:
-        """What tables call it: the path as the user named it."""
+        """The name shown in tables: the path as given by the user."""
         return str(self.origin.path)
 
     @property
     def num_classes(self) -> int:
-        """Outputs."""
+        """Number of outputs."""
         return self.network.num_classes
 
     @property
     def class_names(self) -> list[str]:
-        """Names in the order of the outputs; numbers when only a weights file is known."""
+        """Class names in the order of the outputs; numbers if the class table is unknown."""
         if self.classes is None:
             return [str(i) for i in range(self.num_classes)]
         return [entry.name for entry in self.classes]
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
     def precision(self) -> torch.dtype:
-        """The dtype that its products run in when it is evaluated, by its recipe and device."""
+        """The dtype of its convolutions and matrix products in evaluation, from its recipe and device."""
         return choose_precision(self.recipe.training.precision, self.device)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Logits (N, classes) of float images, gray levels 0-255 less the mean, (N, 3, crop, crop)."""
+        """Compute logits (N, classes) of float images (N, 3, crop, crop), gray levels 0-255 minus the mean."""
         logits: Tensor = self.network(images_NCHW)
         return logits
 
     def predict(self, images: Sequence[AnyImage]) -> Tensor:
-        """Probabilities, float32 (N, classes) on the host, of images that `preprocess` takes."""
+        """Probabilities, float32 (N, classes) on the CPU, of images in any form that `preprocess` takes."""
         return self.probabilities(self.preprocess(images)).cpu()
 
     @torch.no_grad()
@@ -111,33 +111,33 @@ class TrainedNetwork(nn.Module):
         return probabilities
 
     def preprocess(self, images: Sequence[AnyImage]) -> Tensor:
-        """Images as the network reads them, float32 (N, 3, crop, crop) on its device.
+        """Turn images into the network's input, float32 (N, 3, crop, crop) on its device.
 
-        Each is prepared exactly as the training shards were (fitted, encoded and decoded again), then cropped in the
-        middle, and the mean is subtracted.
+        Each image is prepared exactly as for the training shards (fitted, encoded and decoded), then center-cropped,
+        and the mean is subtracted.
 
         Args:
             images: Pillow images, uint8 arrays (H, W, 3), encoded files as bytes, or paths.
 
-        Raises InputError for an image that does not decode, and when the preparation or the mean is not known.
+        Raises InputError for an image that does not decode, and if the preparation or the mean is unknown.
         """
         with ThreadPoolExecutor() as threads:
             crops = list(threads.map(self.crop, images))
         return self.less_mean(crops)
 
     def require_preparation(self) -> None:
-        """Raise InputError, before any image is read, when it is not known how one is prepared and what its mean is."""
+        """Raise InputError, before any image is read, if the preparation of images or the mean is unknown."""
         self._pixels()
         self.mean_CHW()
 
     def crop(self, image: AnyImage) -> NDArray[np.uint8]:
-        """One image prepared and cropped, uint8 (crop, crop, 3); see `preprocess`."""
+        """Prepare and crop one image, uint8 (crop, crop, 3); see `preprocess`."""
         image_HWC, crop = self.prepare(image), self.recipe.data.crop
         top, left = ((side - crop) // 2 for side in image_HWC.shape[:2])
         return image_HWC[top : top + crop, left : left + crop]
 
     def prepare(self, image: AnyImage) -> NDArray[np.uint8]:
-        """One image as the training shards would store it, uint8 (H, W, 3)."""
+        """Prepare one image as the training shards would store it, uint8 (H, W, 3)."""
         from ...prep.images.fit import fit_image
         from ...prep.images.prepare import encode_image, prepare_image
         from ...prep.images.stored import decode_stored
@@ -155,12 +155,12 @@ class TrainedNetwork(nn.Module):
         return decode_stored(encoded, pixels)
 
     def less_mean(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """uint8 crops (crop, crop, 3) as a float32 batch (N, 3, crop, crop) on the device, less the mean."""
+        """Turn uint8 crops (crop, crop, 3) into a float32 batch (N, 3, crop, crop) on the device, minus the mean."""
         pixels_NHWC = torch.from_numpy(np.stack(crops)).to(self.device)
         return pixels_NHWC.permute(0, 3, 1, 2).float() - torch.from_numpy(self.mean_CHW()).to(self.device)
 
     def mean_CHW(self) -> NDArray[np.float32]:
-        """What is subtracted from a central crop, float32 (3, crop, crop), gray levels 0-255."""
+        """The mean to subtract from a central crop, float32 (3, crop, crop), gray levels 0-255."""
         crop, mean = self.recipe.data.crop, self.mean
         if mean == "none":
             mean = 0.0
@@ -168,7 +168,7 @@ class TrainedNetwork(nn.Module):
             color = np.broadcast_to(np.array(mean, np.float32), 3)
             return np.broadcast_to(color[:, None, None], (3, crop, crop)).copy()
         if self.statistics is None:
-            raise InputError(f"{self.name}: the mean of its training set is not known; name the set with --shards")
+            raise InputError(f"{self.name}: the mean of its training set is unknown; name the set with --shards")
         mean_HWC = self.statistics.mean_image_HWC()
         if mean == "channel":
             mean_HWC = np.broadcast_to(mean_HWC.mean((0, 1)), mean_HWC.shape)
@@ -184,6 +184,6 @@ class TrainedNetwork(nn.Module):
     def _pixels(self) -> PixelOptions:
         if self.pixels is None:
             raise InputError(
-                f"{self.name}: how its training images were prepared is not known; name their set with --shards"
+                f"{self.name}: the preparation of its training images is unknown; name their set with --shards"
             )
         return self.pixels

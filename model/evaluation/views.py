@@ -1,8 +1,7 @@
-"""Which crops of an image a network looks at before its probabilities are averaged.
+"""The crops of an image over which a network's probabilities are averaged.
 
-`center`: one central crop. `ten`: corners and center and their mirror images (paper, section 4.1). `nine`: not
-mirrored, on a 3 x 3 grid (the readout of the CIFAR-10 nets of cuda-convnet). All that are asked for are cut in one pass
-over the set.
+`center`: one central crop. `ten`: corners and center and their mirror images (paper, section 4.1). `nine`: a 3 x 3
+grid, not mirrored (used with cuda-convnet's CIFAR-10 networks). All requested crops are made in one pass over the set.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ KINDS: dict[ViewKind, type[Evaluation]] = {"center": CenterCrop, "nine": NineVie
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SomeViews(Evaluation):
-    """Every crop that one of `kinds` needs, each once."""
+    """All crops needed by `kinds`, without duplicates."""
 
     kinds: tuple[ViewKind, ...] = ("center",)
     """Kinds of views, in any order."""
@@ -44,7 +43,7 @@ class SomeViews(Evaluation):
         return tuple(dict.fromkeys(view for kind in self.kinds for view in self._views_of(kind, size_px)))
 
     def rows(self, kind: ViewKind, size_px: int) -> list[int]:
-        """Where the crops of one kind are among all of them."""
+        """The indices of one kind's crops among all crops."""
         all_views = self.fixed_views(size_px)
         return [all_views.index(view) for view in self._views_of(kind, size_px)]
 
@@ -55,14 +54,14 @@ class SomeViews(Evaluation):
 def choose_views(
     asked: Sequence[ViewKind] | None, *, size_px: int, crop_px: int, flip: bool, name: str
 ) -> tuple[ViewKind, ...]:
-    """The kinds of views for a network, in the order of `VIEW_KINDS`.
+    """Choose the kinds of views for a network, in the order of `VIEW_KINDS`.
 
-    Raises InputError for views that would be wrong: mirror images for a network that never saw any, several crops where
-    the crop is the whole image.
+    Raises InputError for views that would be wrong: mirror images for a network trained without them, or several crops
+    if the crop is the whole image.
 
     Args:
-        asked: what the caller wants; None for the center and whichever others fit: ten views where the network was
-            trained with mirror images, else nine.
+        asked: the requested kinds; None for the center crop and one that suits the network: ten views if it was trained
+            with mirror images, otherwise nine; only the center crop if that is the whole image.
         size_px: side of the stored images, px.
         crop_px: side of the network's crop, px.
         flip: whether the network was trained with mirror images.
@@ -73,7 +72,7 @@ def choose_views(
         return ("center",) if whole else ("center", "ten") if flip else ("center", "nine")
     for kind in asked:
         if kind not in VIEW_KINDS:
-            raise InputError(f"views must be among {', '.join(VIEW_KINDS)}, got {kind!r}")
+            raise InputError(f"views must be from {', '.join(VIEW_KINDS)}, got {kind!r}")
         if kind != "center" and whole:
             raise InputError(
                 f"{name}: {TITLES[kind]} need a crop smaller than the image, but this network reads all of its "
@@ -81,7 +80,7 @@ def choose_views(
             )
         if kind == "ten" and not flip:
             raise InputError(
-                f"{name}: ten views hold mirror images, and this network was trained without any (data.flip = false); "
-                "use --views nine or center"
+                f"{name}: ten views include mirror images, but this network was trained without them (data.flip = "
+                "false); use --views nine or center"
             )
     return tuple(kind for kind in VIEW_KINDS if kind in asked)

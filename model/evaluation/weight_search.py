@@ -1,7 +1,7 @@
-"""Weights for the members of an ensemble, searched on images with labels (as the released code's avg-valid.py does).
+"""Search weights for the members of an ensemble on labeled images, as the released code's avg-valid.py does.
 
-The weights of a mean of probabilities that make the labels most probable: a concave problem with one optimum, found by
-expectation maximization from equal weights, so the same images give the same weights.
+The weights of the mean probabilities are chosen to maximize the likelihood of the labels. This is a concave problem,
+solved by expectation maximization from equal weights, so the same images give the same weights.
 """
 
 import numpy as np
@@ -12,10 +12,10 @@ TOLERANCE = 1e-9  # of the mean log-likelihood
 
 
 def search_weights(own_MN: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Weights (M,), not negative, their sum 1, that maximize the mean log of the labels' mixed probability.
+    """Non-negative weights (M,) with sum 1 that maximize the mean log of the labels' mixed probability.
 
     Args:
-        own_MN: the probability that each of M networks gives each image's label, (M, N).
+        own_MN: the probability that each of the M networks assigns to each image's label, (M, N).
     """
     p_MN = np.maximum(own_MN.astype(np.float64), np.finfo(np.float32).tiny)
     weights_M = np.full(len(p_MN), 1 / len(p_MN))
@@ -35,17 +35,19 @@ def cross_fitted_weights(
 ) -> NDArray[np.float64]:
     """Weights for each image that were searched without it, (M, num_images).
 
-    Of the labeled images every second one has the weights of the others, so an error rate by them is one on images that
-    the search has not seen.
+    The labeled images are split into two halves, alternately, and each half uses the weights searched on the other one,
+    so an error rate with them is measured on images that the search has not seen.
 
     Args:
-        own_MN: the probability that each network gives the label of each labeled image.
-        num_images: images of the set.
-        rows_N: where the labeled images are among them: two at least.
+        own_MN: the probability that each network assigns to the label of each labeled image.
+        num_images: images in the set.
+        rows_N: indices of the labeled images in the set; at least two.
     """
     result = np.empty((len(own_MN), num_images))
     half_N = np.arange(num_images) % 2
-    half_N[rows_N] = own_half_N = np.arange(len(rows_N)) % 2  # by labels: those of one parity alone may have any
+    half_N[rows_N] = own_half_N = (
+        np.arange(len(rows_N)) % 2
+    )  # count labeled images only: all of them may have one parity
     for half in (0, 1):
         result[:, half_N == half] = search_weights(own_MN[:, own_half_N != half])[:, None]
     return result

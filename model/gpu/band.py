@@ -1,6 +1,6 @@
-"""Response normalization in torch's operations: what Triton's kernels are compared with, and what takes their place.
+"""Response normalization in torch's operations: the reference for Triton's kernels, and their fallback.
 
-A window sum is a product with a small band matrix, the paper's beta two reciprocal square roots.
+A window sum is a product with a small band matrix; the power for the paper's beta is two reciprocal square roots.
 """
 
 import functools
@@ -13,7 +13,7 @@ Constants = tuple[int, float, float, float, int, bool]
 
 
 def by_band(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:
-    """The normalized rows, or for the gradient `g_PC` of them the gradient of `x_PC`; same shape and dtype."""
+    """The normalized rows, or, given their gradient `g_PC`, the gradient of `x_PC`; same shape and dtype."""
     size, alpha, beta, k, groups, relu = constants
     wide = torch.promote_types(x_PC.dtype, torch.float32)
     band = _band_matrix(x_PC.shape[1] // groups, size, wide, x_PC.device) * alpha
@@ -32,7 +32,7 @@ def by_band(x_PC: Tensor, g_PC: Tensor | None, constants: Constants) -> Tensor:
 
 @functools.cache  # copied to a GPU once
 def _band_matrix(maps: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """1 where two of `maps` maps lie in one window of `size`, else 0; (maps, maps), symmetric."""
+    """1 if two of the `maps` maps are in the same window of `size`, otherwise 0; (maps, maps), symmetric."""
     i = torch.arange(maps)
     return ((i[:, None] - i[None, :]).abs() <= size // 2).to(device, dtype)
 
@@ -45,7 +45,7 @@ def _inverse_power(scale: Tensor, beta: float) -> Tensor:
 
 
 def _window_sums(x_PC: Tensor, band: Tensor) -> Tensor:
-    """Sums over windows, group by group: the matrix between groups is zero, so it is not multiplied by."""
+    """Window sums, group by group: the matrix between groups is zero, so those products are skipped."""
     sums = torch.empty_like(x_PC)
     for start in range(0, x_PC.shape[1], len(band)):
         part = slice(start, start + len(band))

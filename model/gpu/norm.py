@@ -1,9 +1,9 @@
-"""Response normalization on a GPU: one kernel forward, one backward, nothing between them in memory.
+"""Response normalization on a GPU: one kernel forward, one backward, with no intermediates in memory.
 
-Rows are pixels, columns maps: (pixels, maps), contiguous, float32, bfloat16 or float16. Numbers are computed in float32
-and rounded once when they are stored. A program takes some rows of one group of maps; the numbers of a window come from
-its other threads (`tl.gather`). Loading them again from the cache, with the scales of all neighbors computed anew,
-takes three times the instructions backward, and products with a band matrix more registers than there are
+Rows are pixels, columns are maps: (pixels, maps), contiguous, float32, bfloat16 or float16. Numbers are computed in
+float32 and rounded once when stored. A program handles some rows of one group of maps; it gets the numbers of a window
+from its other threads (`tl.gather`). Reloading them from the cache and recomputing the scales of all neighbors takes
+three times the instructions in the backward pass, and products with a band matrix need more registers than there are
 (benchmarks/README.md).
 """
 
@@ -18,7 +18,7 @@ from .band import Constants
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 NUMBERS, WARPS = 2048, 4
-"""Of one program: 16 numbers a thread."""
+"""Per program: 16 numbers per thread."""
 
 
 def normalize(x_PC: Tensor, constants: Constants) -> Tensor:
@@ -29,7 +29,7 @@ def normalize(x_PC: Tensor, constants: Constants) -> Tensor:
 
 
 def normalize_gradient(x_PC: Tensor, g_PC: Tensor, constants: Constants) -> Tensor:
-    """The gradient of `x_PC` for the gradient `g_PC` of the normalized rows."""
+    """The gradient of `x_PC`, given the gradient `g_PC` of the normalized rows."""
     dx_PC = torch.empty_like(x_PC)
     _launch(_normalize_gradient, (x_PC, g_PC, dx_PC), constants)
     return dx_PC
@@ -45,10 +45,10 @@ def _launch(kernel: Any, tensors_PC: tuple[Tensor, ...], constants: Constants) -
     arguments = (*tensors_PC, pixels, alpha, beta, k, maps, group, size // 2, relu, beta == 0.75, rows, width)
     if not pixels:
         return
-    if not tensors_PC[0].is_cuda:  # by Triton's interpreter
+    if not tensors_PC[0].is_cuda:  # Triton's interpreter
         kernel[grid](*arguments)
         return
-    with torch.cuda.device(tensors_PC[0].device):  # Triton launches on the current one
+    with torch.cuda.device(tensors_PC[0].device):  # Triton launches on the current device
         kernel[grid](*arguments, num_warps=WARPS)
 
 
@@ -106,7 +106,7 @@ def _normalize_gradient(
 
 @triton.jit
 def _numbers(pixels: tl.tensor, maps: tl.constexpr, group: tl.constexpr, rows: tl.constexpr, width: tl.constexpr):
-    """A program's numbers (rows, width): where they start, int64 for more than 2^31; from there; which exist."""
+    """A program's numbers (rows, width): start (int64, may exceed 2^31), offsets from there, and which exist."""
     first = tl.program_id(0).to(tl.int64) * rows
     row, column = tl.arange(0, rows)[:, None], tl.arange(0, width)[None, :]
     return first * maps + tl.program_id(1) * group, row * maps + column, (row < pixels - first) & (column < group)
@@ -114,16 +114,16 @@ def _numbers(pixels: tl.tensor, maps: tl.constexpr, group: tl.constexpr, rows: t
 
 @triton.jit
 def _rectified(pointers: tl.tensor, mask: tl.tensor, relu: tl.constexpr):
-    """Float32, 0 outside of the mask."""
+    """Load and rectify as float32; 0 outside the mask."""
     a = tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
     if relu:
-        a = tl.where(a < 0, 0.0, a)  # what is not a number stays so
+        a = tl.where(a < 0, 0.0, a)  # NaN stays NaN
     return a
 
 
 @triton.jit
 def _window_sums(numbers: tl.tensor, group: tl.constexpr, half: tl.constexpr, rows: tl.constexpr, width: tl.constexpr):
-    """Sums over 2 half + 1 columns, of numbers (rows, width) that are 0 from column `group` on."""
+    """Sums over 2 half + 1 columns of numbers (rows, width) that are 0 from column `group` on."""
     column = tl.arange(0, width)[None, :]
     sums = numbers
     for j in tl.static_range(1, half + 1):
@@ -131,7 +131,7 @@ def _window_sums(numbers: tl.tensor, group: tl.constexpr, half: tl.constexpr, ro
             before, after = column - j, column + j
             left = tl.gather(numbers, tl.broadcast_to(before & (width - 1), [rows, width]), 1)
             right = tl.gather(numbers, tl.broadcast_to(after & (width - 1), [rows, width]), 1)
-            if width < group + j:  # else the numbers around the edge are the zeros behind the group
+            if width < group + j:  # otherwise the wrapped numbers are the zeros after the group
                 left = tl.where(before < 0, 0.0, left)
                 right = tl.where(after >= width, 0.0, right)
             sums += left + right
@@ -141,7 +141,7 @@ def _window_sums(numbers: tl.tensor, group: tl.constexpr, half: tl.constexpr, ro
 @triton.jit
 def _powers(scale: tl.tensor, beta: tl.tensor, roots: tl.constexpr):
     """scale^-beta and 1 / scale, both 0 where the scale has overflowed."""
-    if roots:  # of beta 0.75
+    if roots:  # for beta = 0.75
         root = tl.rsqrt(tl.sqrt(scale))
         square = root * root
         power, inverse = square * root, square * square

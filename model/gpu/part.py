@@ -1,22 +1,22 @@
-"""What the update reads and writes for one parameter; without Triton, so that a CPU's update can take it too."""
+"""The tensors of one parameter's update; independent of Triton, so that the CPU's update can use it too."""
 
 from typing import NamedTuple
 
 from torch import Tensor
 
 Factors = tuple[float, float, float]
-"""Of the momentum, the weights and the gradient."""
+"""Factors of the momentum, the weights and the gradient."""
 
 
 class Part(NamedTuple):
-    """One parameter: tensors of one shape and device, flat where its memory allows."""
+    """One parameter's tensors, of the same shape and device, flat if the memory layout allows."""
 
     w: Tensor
     """Weights."""
     v: Tensor
-    """Momentum, of their dtype."""
+    """Momentum, with the dtype of the weights."""
     g: Tensor
-    """Gradient, of their dtype or bfloat16."""
+    """Gradient, with the dtype of the weights or bfloat16."""
     copy: Tensor | None
-    """What becomes the weights in bfloat16."""
+    """Receives the weights in bfloat16."""
     factors: Factors

@@ -1,11 +1,11 @@
 """The paper's update of all parameters in one launch: each number is read once and written once.
 
-The formula and its roundings are those of `training/update_kernels.py`, so a GPU's numbers are a CPU's, bit for bit:
+The formula and its rounding are those of `training/update_kernels.py`, so GPU and CPU agree bit for bit:
 
     v <- momentum * v, then v + decay * w, then v + rate * g; w <- w + v
 
-each arrow and each "then" rounded once to float32, product and sum together. The bfloat16 copy of a weight is the
-nearest number, of two the even one.
+Each arrow and each "then" is rounded once to float32, with product and sum fused. The bfloat16 copy of a weight is
+rounded to nearest, ties to even.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ from ...pipeline.arguments.device import on_device
 from .part import Part
 
 NUMBERS, WARPS = 2048, 4
-"""Of one program: 16 numbers a thread."""
+"""Per program: 16 numbers per thread."""
 
 
 def fits(part: Part) -> bool:
-    """Whether a launch takes it: float32, flat, at multiples of 16 bytes, which a slice of a tensor may miss."""
+    """Whether the kernel supports it: float32, flat, and aligned to 16 bytes, which a slice of a tensor may not be."""
     tensors = [x for x in part[:4] if x is not None]
     kinds = part.w.dtype == part.v.dtype == torch.float32 and part.g.dtype in (torch.float32, torch.bfloat16)
     is_flat = part.w.ndim == 1 and part.w.is_contiguous()
@@ -32,13 +32,13 @@ def fits(part: Part) -> bool:
 
 
 class Update:
-    """Updates parameters; the tables in which a launch finds them stay on the device until they change."""
+    """Updates parameters; the tables that describe them to the kernel stay on the device until they change."""
 
     def __init__(self) -> None:
         self._tables: dict[tuple[Any, ...], tuple[Any, Tensor]] = {}
 
     def __call__(self, parts: Sequence[Part]) -> None:
-        """Update all parts: one launch for each kind of gradient, with a copy and without."""
+        """Update all parts, with one launch for each gradient dtype, with and without copies."""
         for dtype in (torch.float32, torch.bfloat16):
             for copied in (False, True):
                 alike = [part for part in parts if part.g.dtype == dtype and (part.copy is not None) == copied]
@@ -60,14 +60,14 @@ class Update:
             ),
         ]
         grid, options = (len(tables[0]),), (dtype == torch.bfloat16, copied, NUMBERS)
-        if device.type == "cpu":  # by Triton's interpreter
+        if device.type == "cpu":  # Triton's interpreter
             _update[grid](*tables, *options)
             return
         with torch.cuda.device(device):
             _update[grid](*tables, *options, num_warps=WARPS)
 
     def _table(self, name: tuple[Any, ...], content: Any, make: Callable[[], Tensor]) -> Tensor:
-        """What `make` makes, on the device; made anew when `content` is another."""
+        """The result of `make`, on the device; cached until `content` changes."""
         kept = self._tables.get(name)
         if kept is None or kept[0] != content:
             kept = self._tables[name] = (content, on_device(make(), name[0]))
@@ -75,7 +75,7 @@ class Update:
 
 
 def _blocks(lengths: tuple[int, ...]) -> Tensor:
-    """Of each program the part and the block in it, int32 (programs, 2)."""
+    """The part and the block in it for each program, int32 (programs, 2)."""
     found = [(part, block) for part, length in enumerate(lengths) for block in range(-(-length // NUMBERS))]
     return torch.tensor(found, dtype=torch.int32).view(-1, 2)
 
@@ -132,5 +132,5 @@ def _block(
 
 @triton.jit
 def _tensor(address: tl.tensor, dtype: tl.constexpr):
-    """The tensor whose address stands there."""
+    """The tensor whose address is stored at `address`."""
     return tl.multiple_of(tl.load(address).to(tl.pointer_type(dtype)), 16)

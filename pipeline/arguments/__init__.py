@@ -1,6 +1,6 @@
-"""Checks of what a user passes: each refusal names the argument, what was found and what is allowed.
+"""Validation of user arguments: each error names the argument, what was found and what is allowed.
 
-The other modules of this folder need torch; what is exported here does not.
+The names exported here do not need torch; the other modules of this folder do.
 """
 
 from .values import choice, extensions, flag, number, whole_number

@@ -1,4 +1,4 @@
-"""Names of devices, and what only some of them can do."""
+"""Device names, and options that only some devices support."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from .values import number
 
 
 def find_device(name: str) -> torch.device:
-    """The device "cpu", "cuda" (torch's current one) or "cuda:N"; InputError when it is not there."""
+    """The device "cpu", "cuda" (torch's current one) or "cuda:N". Raises InputError if the machine does not have it."""
     try:
         device = torch.device(name) if isinstance(name, str) else None
     except RuntimeError:
@@ -24,19 +24,19 @@ def find_device(name: str) -> torch.device:
 
 
 def find_decoder_load(value: Any, device: torch.device) -> float:
-    """The fraction of a batch's JPEGs for a GPU's JPEG unit, 0 to 1; InputError where a CPU is to have one."""
+    """The fraction of JPEGs for a GPU's hardware decoder, 0 to 1. Raises InputError if it is above 0 on a CPU."""
     load = number("hw_decoder_load", value, 0, 1)
     if load and device.type != "cuda":
         raise InputError(
-            f"hw_decoder_load {load:g}: only GPUs have a JPEG unit, but device is {device}; leave it out, or decode on "
-            "device='cuda'"
+            f"hw_decoder_load {load:g}: only GPUs have a hardware JPEG decoder, but device is {device}; omit it, or "
+            "decode on device='cuda'"
         )
     return load
 
 
 def on_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the CPU, on `device`; the host does not wait for what the device is doing, nor for the copy.
+    """Copy a CPU tensor to `device`. The host waits neither for the device's current work nor for the copy.
 
-    From pageable memory it would wait, whatever `non_blocking` says. torch reuses pinned memory only after the copy.
+    A copy from pageable memory would wait despite `non_blocking`. torch reuses pinned memory only after the copy.
     """
     return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)

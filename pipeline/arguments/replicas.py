@@ -1,4 +1,4 @@
-"""Which part of every global batch is this process's: as the caller says, or as torch's launcher does."""
+"""Which part of each global batch this process loads: passed by the caller, or taken from torch's launcher."""
 
 import logging
 import os
@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 def find_replica(
     replica: int | Literal["auto"], num_replicas: int | None, *, training: bool, batch_size: int
 ) -> tuple[int, int]:
-    """The replica and the number of replicas.
+    """The replica's index and the number of replicas.
 
-    "auto" takes rank and world size from `torch.distributed` when it is initialized, else from RANK and WORLD_SIZE when
-    they are set, else 0 of 1; an evaluation reads the whole set unless a replica is asked for.
+    "auto" takes rank and world size from `torch.distributed` if it is initialized, else from RANK and WORLD_SIZE if
+    both are set, else 0 of 1. With "auto", an evaluation always reads the whole set.
 
-    Raises InputError for numbers that do not go together.
+    Raises InputError for inconsistent numbers.
     """
     if isinstance(replica, str):
         if replica != "auto":
@@ -50,7 +50,7 @@ def _launched() -> tuple[int, int]:
         rank, world = -1, 0
     if not 0 <= rank < world:
         raise InputError(
-            f"RANK is {os.environ['RANK']!r} and WORLD_SIZE {os.environ['WORLD_SIZE']!r} in the environment; "
-            "unset them or give replica and num_replicas"
+            f"RANK is {os.environ['RANK']!r} and WORLD_SIZE {os.environ['WORLD_SIZE']!r} in the environment, expected "
+            "whole numbers with 0 <= RANK < WORLD_SIZE; unset them or pass replica and num_replicas"
         )
     return rank, world

@@ -1,4 +1,4 @@
-"""Checks of what a user passes, each with a message that names the argument, what was found and what is allowed."""
+"""Validation of user arguments: each error names the argument, what was found and what is allowed."""
 
 import operator
 from typing import Any, get_args
@@ -7,7 +7,7 @@ from ...errors import InputError
 
 
 def whole_number(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
-    """`value` as an int: a Python or NumPy integer, no bool and no float. Raises InputError for anything else."""
+    """`value` as an int, if it is a Python or NumPy integer within the bounds, not a bool. Else raises InputError."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -20,7 +20,7 @@ def whole_number(name: str, value: Any, *, at_least: int, at_most: int | None = 
 
 
 def number(name: str, value: Any, at_least: float, at_most: float) -> float:
-    """`value` as a finite float within the bounds. Raises InputError for anything else."""
+    """`value` as a finite float, if it is within the bounds. Else raises InputError."""
     try:
         if isinstance(value, bool | str):
             raise TypeError
@@ -33,7 +33,7 @@ def number(name: str, value: Any, at_least: float, at_most: float) -> float:
 
 
 def choice(name: str, value: Any, choices: Any) -> Any:
-    """`value`, which must be one of a `Literal`'s. Raises InputError for anything else."""
+    """`value`, if it is one of the values of the `Literal` type `choices`. Else raises InputError."""
     allowed = get_args(choices)
     if not isinstance(value, str) or value not in allowed:
         raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -41,14 +41,14 @@ def choice(name: str, value: Any, choices: Any) -> Any:
 
 
 def flag(name: str, value: Any) -> bool:
-    """`value`, which must be True or False. Raises InputError for anything else."""
+    """`value`, if it is True or False. Else raises InputError."""
     if not isinstance(value, bool):
         raise InputError(f"{name} must be True or False, got {value!r}")
     return value
 
 
 def extensions(name: str, value: Any) -> tuple[str, ...]:
-    """`value` as a tuple of file extensions. Raises InputError for anything else, a bare string too."""
+    """`value` as a tuple of file extensions without dots. Raises InputError for anything else, even a plain string."""
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         raise InputError(f"{name} must be a list of extensions such as ['json'], got {value!r}")
     found = tuple(value)

@@ -1,4 +1,4 @@
-"""What a loader does to an image: named by the user, filled in with a shard set's numbers, handed to a backend."""
+"""Image transforms: chosen by the user, completed with a shard set's statistics, computed by a backend."""
 
 from .base import Augmentation, Jitter, Mean, MeanName, PixelRange, Std, StdName
 from .color import ColorJitter, RandomErasing

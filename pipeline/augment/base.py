@@ -1,4 +1,4 @@
-"""What all augmentations share: the size of a view and its normalization, checked when they are made."""
+"""What all augmentations share: the size and normalization of a view, validated on construction."""
 
 import functools
 import math
@@ -19,10 +19,10 @@ from .plan import Normalization, PixelPlan
 
 
 class Numbers(Protocol):
-    """One or three numbers of NumPy or torch."""
+    """A NumPy array or torch tensor of one or three numbers."""
 
     def tolist(self) -> Any:
-        """As Python's."""
+        """The values as Python numbers."""
 
 
 MeanName = Literal["center", "crop", "channel", "imagenet", "none"]
@@ -32,12 +32,12 @@ Std = StdName | float | Sequence[float] | Numbers
 PixelRange = Literal["0-255", "0-1"]
 Jitter = Literal["paper", "original", "off"]
 
-# Of ImageNet's training images, of pixels 0-1, as torchvision's references have them.
+# ImageNet's training images with pixels in 0-1, as in torchvision's reference scripts.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Statistics(NamedTuple):
-    """Exact pixel sums, and where they are from, in words for messages."""
+    """Exact pixel sums, and their origin as text for messages."""
 
     where: str
     sums: PixelSums
@@ -45,27 +45,28 @@ class Statistics(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation(ABC):
-    """A view of an image as floats: (pixel - mean) / std."""
+    """Transforms an image to views: crops whose pixels are normalized to (pixel - mean) / std."""
 
     crop: int | tuple[int, int] = 224
-    """Side of a view in px, or its (height, width)."""
+    """Size of a view in px: the side of a square, or (height, width)."""
     mean: Mean = "center"
-    """What is subtracted: "center", the central crop of the mean image, never mirrored (as the released code of 2012);
-    "crop", the mean image at the crop's own offset, mirrored with it (as Caffe); "channel", the mean color of the
-    statistics; "imagenet", (0.485, 0.456, 0.406) of pixels 0-1; "none"; a number; or three, for R, G and B."""
+    """What is subtracted: "center", the central crop of the mean image, never mirrored (as in the code released in
+    2012); "crop", the mean image at the crop's own offset, mirrored with it (as in Caffe); "channel", the mean color
+    from the statistics; "imagenet", (0.485, 0.456, 0.406) for pixels in 0-1; "none"; one number; or three, for R, G
+    and B."""
     std: Std = "none"
-    """What the difference is divided by: "channel", the standard deviation of each channel in the statistics;
-    "imagenet", (0.229, 0.224, 0.225) of pixels 0-1; "none"; a number; or three, for R, G and B."""
+    """What the difference is divided by: "channel", the standard deviation of each channel from the statistics;
+    "imagenet", (0.229, 0.224, 0.225) for pixels in 0-1; "none"; one number; or three, for R, G and B."""
     pixel_range: PixelRange = "0-255"
-    """The scale of pixels before the mean is subtracted, and of the numbers given as `mean` and `std`."""
+    """Range of pixel values before the mean is subtracted; numbers passed as `mean` and `std` are on this scale."""
     mean_from: str | Path | PixelSums | None = None
-    """Folder or address of the shard set whose statistics are used, or the statistics; None means the loaded set's own.
+    """Source of the statistics: the folder or address of a shard set, or `PixelSums`. None means the loaded set.
 
-    An address is read through the cache of the loaded set where that lies in a store too, else through ALEXKIT_CACHE.
+    An address is read through the loaded set's cache if that set is remote too, else through ALEXKIT_CACHE.
     """
 
     training: ClassVar[bool]
-    """Whether a loader with this augmentation shuffles and repeats, or walks once through the stored order."""
+    """Whether a loader with this augmentation shuffles and repeats, or passes once through the stored order."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "crop", _check_crop(self.crop))
@@ -83,10 +84,10 @@ class Augmentation(ABC):
 
     @abstractmethod
     def plan(self, shard_set: ShardSet) -> PixelPlan:
-        """Fill in the numbers of `shard_set`, or of `mean_from`.
+        """Complete the transform with the statistics of `shard_set` or of `mean_from`.
 
-        Raises InputError when the crop does not fit, or when an evaluation of another split than "train" would subtract
-        that split's own mean.
+        Raises InputError if the crop does not fit, or if the evaluation of a split other than "train" would use that
+        split's own statistics.
         """
 
     @property
@@ -95,9 +96,9 @@ class Augmentation(ABC):
         return self.crop if isinstance(self.crop, tuple) else (self.crop, self.crop)
 
     def _statistics(self, shard_set: ShardSet) -> Statistics:
-        """The statistics that are used."""
+        """The statistics to use."""
         if isinstance(self.mean_from, PixelSums):
-            return Statistics("mean_from, of the training set", self.mean_from)
+            return Statistics("passed as mean_from", self.mean_from)
         if self.mean_from is None:
             return Statistics(str(shard_set.location), shard_set.sums())
         beside = cache_of(shard_set.folder)[0] if shard_set.url is not None else None
@@ -109,14 +110,13 @@ class Augmentation(ABC):
                 remote.close()
 
     def _require_fit(self, shard_set: ShardSet, size_px: int) -> None:
-        """Refuse a view larger than images of this shorter side, and a mean image for others than it was made of."""
+        """Raise InputError if a view exceeds images with this shorter side, or the mean image does not cover them."""
         pixels, (height, width) = shard_set.manifest.pixels, self.crop_HW
         if max(height, width) > size_px:
             raise InputError(
-                f"{shard_set.location}: images of {size_px} px hold no crop of "
-                f"{f'{height} px' if height == width else f'{height} x {width} px'}; train a recipe for small images "
-                "(--recipe cifar10-19), make larger shards (alexprep shard --size 256), or give a Loader "
-                f"crop={size_px} or less"
+                f"{shard_set.location}: a crop of {f'{height} px' if height == width else f'{height} x {width} px'} "
+                f"does not fit images of {size_px} px; train a recipe for small images (--recipe cifar10-19), make "
+                f"larger shards (alexprep shard --size 256), or pass crop={size_px} or less to the Loader"
             )
         if pixels.fit != "crop" and self.mean == "crop":
             raise InputError(
@@ -125,8 +125,8 @@ class Augmentation(ABC):
             )
 
     def _normalization(self, shard_set: ShardSet, gain: float) -> Normalization:
-        """Mean and gain in gray levels; statistics are read only by the choices that need them."""
-        statistics = functools.cache(lambda: self._statistics(shard_set))  # they may lie in a store
+        """Mean and gain in gray levels; statistics are read only if the chosen options need them."""
+        statistics = functools.cache(lambda: self._statistics(shard_set))  # they may be in an object store
         unit = 1.0 if self.pixel_range == "0-255" else 1 / 255
         mean_C: NDArray[Any] = np.zeros(3)
         residual_HWC: NDArray[np.float32] | None = None
@@ -155,7 +155,7 @@ class Augmentation(ABC):
     def _mean_image(
         self, statistics: Statistics, shard_set: ShardSet
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The mean color and what the mean image has beyond it."""
+        """The mean color, and the mean image minus the mean color."""
         mean_HWC, size_px = statistics.sums.mean_image_HWC(), shard_set.manifest.pixels.size_px
         if mean_HWC.shape != (size_px, size_px, 3):
             raise InputError(
@@ -182,7 +182,7 @@ def _check_crop(crop: Any) -> int | tuple[int, int]:
 
 
 def _check_color(name: str, value: Any, names: Any) -> Any:
-    """A name, a finite number, or one for each of R, G and B, as Python floats. Raises InputError for anything else."""
+    """`value` as a name, a finite float, or three for R, G and B. Raises InputError for anything else."""
     expected = f"{name} must be a number, three numbers or one of {', '.join(get_args(names))}, got {value!r}"
     if isinstance(value, str):
         if value not in get_args(names):
@@ -201,7 +201,7 @@ def _check_color(name: str, value: Any, names: Any) -> Any:
 
 
 def _channel_std_C(statistics: Statistics) -> NDArray[np.float64]:
-    """The standard deviation of each channel in gray levels; InputError where one does not vary."""
+    """The standard deviation of each channel in gray levels. Raises InputError if a channel does not vary."""
     where, sums = statistics
     variance_C = np.diag(np.array(ColorStatistics.from_sums(sums).covariance_CC))
     if flat := [name for name, variance in zip("RGB", variance_C, strict=True) if variance <= 0]:

@@ -13,11 +13,11 @@ from .plan import FixedViews, View
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation(Augmentation):
-    """What evaluations share: every sample once, in stored order; `mean_from` is the folder of the training set."""
+    """What evaluations share: every sample once, in stored order. Pass the training set as `mean_from`."""
 
     resize: int | None = None
-    """Shorter side in px that images are resized to before they are cropped, antialiased bilinear; None leaves them as
-    they are stored. A size of a view beyond the stored one is reached by resizing only."""
+    """Shorter side in px to which images are resized before cropping, antialiased bilinear; None keeps the stored size.
+    Views larger than the stored images require it."""
 
     training: ClassVar[bool] = False
 
@@ -32,13 +32,13 @@ class Evaluation(Augmentation):
         self._require_fit(shard_set, size_px)
         if size_px != stored_px and self.mean in ("center", "crop"):
             raise InputError(
-                f"{shard_set.location}: the mean image is of {stored_px} px, but images are resized to {size_px} px; "
+                f"{shard_set.location}: the mean image has {stored_px} px, but images are resized to {size_px} px; "
                 "choose mean='channel', 'imagenet' or numbers"
             )
         if self._reads_statistics() and self.mean_from is None and manifest.split != "train":
             raise InputError(
-                f"{shard_set.location}: this is the split {manifest.split!r}; evaluation subtracts the mean of the "
-                "training set: give its folder or address as mean_from"
+                f"{shard_set.location}: this is the split {manifest.split!r}, but an evaluation uses the statistics of "
+                "the training set; pass its folder or address as mean_from"
             )
         return FixedViews(
             size_px=size_px,
@@ -51,7 +51,7 @@ class Evaluation(Augmentation):
 
     @abstractmethod
     def fixed_views(self, size_px: int) -> tuple[View, ...]:
-        """The views of a square of this side."""
+        """The views of a square image with this side in px."""
 
     def _center(self, size_px: int) -> tuple[int, int]:
         height, width = self.crop_HW
@@ -69,7 +69,7 @@ class CenterCrop(Evaluation):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenViews(Evaluation):
-    """Paper section 4.1: top left, top right, bottom left, bottom right, center; then their mirror images."""
+    """The paper's ten views (section 4.1): top left, top right, bottom left, bottom right, center; then mirrored."""
 
     def fixed_views(self, size_px: int) -> tuple[View, ...]:
         bottom, right = size_px - self.crop_HW[0], size_px - self.crop_HW[1]

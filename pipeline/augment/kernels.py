@@ -1,4 +1,4 @@
-"""The numbers of a batch that are cheap for one image and dear for many: compiled loops over its rows."""
+"""Per-image offsets, boxes, colors and rectangles, computed for a whole batch by compiled loops over its rows."""
 
 import math
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from ...prep.format.compiled import compiled
 from ..epochs.draws import BOX, ERASE, GRAYSCALE, TWIST, random_words, uniform
 
-_TRIES = 10  # as torchvision has them
+_TRIES = 10  # as in torchvision
 _GRAY = (0.299, 0.587, 0.114)  # of R, G, B, Rec. 601
 
 
 def normalized_offsets(
     offsets_N2: NDArray[np.int64], num_offsets_HW: tuple[int, int] | NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Crop offsets in px as fractions of the slack along each axis, without slack 0.5; float32 (N, 2).
+    """Crop offsets in px as fractions of the slack along each axis, 0.5 if there is no slack; float32 (N, 2).
 
-    `num_offsets_HW` is one more than the slack, of all images or, (N, 2), of each.
+    `num_offsets_HW` is the slack plus one, for all images or, as (N, 2), for each.
     """
     normalized_N2 = np.empty(offsets_N2.shape, np.float32)
     slack_N2 = np.empty(offsets_N2.shape, np.int64)
@@ -36,7 +36,7 @@ def _normalize(offsets: NDArray[np.int64], slack: NDArray[np.int64], normalized:
 def mean_colors(
     mean_C: NDArray[np.float32], shift_KC: NDArray[np.float32] | None, alpha_B3: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The mean color less each image's color shift, float32 (B, 3)."""
+    """The mean color minus each image's color shift, float32 (B, 3)."""
     means_B3 = np.empty_like(alpha_B3)
     _fill_means(mean_C, alpha_B3, np.zeros((3, 3), np.float32) if shift_KC is None else shift_KC, means_B3)
     return means_B3
@@ -61,15 +61,15 @@ def draw_boxes(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> NDArray[np.int32]:
-    """Top, left, height and width of a random box of each image, int32 (B, 4), as torchvision draws them.
+    """Top, left, height and width of a random box in each image, int32 (B, 4), drawn as in torchvision.
 
     Args:
         seed: 0 to 2**64 - 1.
         epoch: Counted from 0.
         numbers_B: Sample indices.
         shapes_B2: Heights and widths of the images in px.
-        scale: Least and greatest fraction of the area.
-        ratio: Least and greatest ratio of width to height, uniform in its logarithm.
+        scale: Minimum and maximum fraction of the area.
+        ratio: Minimum and maximum ratio of width to height, uniform in its logarithm.
     """
     boxes_B4 = np.empty((len(numbers_B), 4), np.int32)
     _boxes(np.uint64(seed), np.uint64(epoch), numbers_B, shapes_B2, scale, ratio, boxes_B4)
@@ -89,9 +89,9 @@ def _fitting(
     bounds: tuple[float, float],
     of_width: bool,
 ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the first of ten random rectangles in `image` that are no larger than `most`.
+    """Top, left, height and width of the first of ten random rectangles in `image` that is no larger than `most`.
 
-    Zeros where none is. `bounds` are of the logarithm of the ratio of width to height, or the reverse.
+    Zeros if none is. `bounds` limit the logarithm of width / height if `of_width`, else of height / width.
     """
     for attempt in range(first, first + _TRIES):
         words = random_words(seed, epoch, number, purpose, attempt)
@@ -130,7 +130,7 @@ def _boxes(
             bounds,
             True,
         )
-        if height == 0:  # the central crop that comes nearest
+        if height == 0:  # no box fits: the central crop with the closest ratio
             aspect = image_width / image_height
             height, width = image_height, image_width
             if aspect < ratio[0]:
@@ -154,8 +154,8 @@ def draw_colors(
         seed: 0 to 2**64 - 1.
         epoch: Counted from 0.
         numbers_B: Sample indices.
-        widths: Of brightness, contrast, saturation and hue.
-        grayscale: Probability of an image to lose its color, after the other four.
+        widths: The ranges of brightness, contrast, saturation and hue.
+        grayscale: Probability that an image loses its color, after the other four.
     """
     colors_B34 = np.empty((len(numbers_B), 3, 4), np.float32)
     _colors(
@@ -201,7 +201,7 @@ def _colors(
                 saturate[row, column] = (1 - saturation) * _GRAY[column] + (saturation if row == column else 0.0)
         turn[0, 0], turn[1, 1], turn[2, 2] = 1.0, math.cos(angle), math.cos(angle)
         turn[1, 2], turn[2, 1] = -math.sin(angle), math.sin(angle)
-        # Gray pixels are not turned, so a grayscale image stays gray.
+        # A grayscale image skips the rotation of hue, so that it stays gray.
         matrix = saturate if gray else _product(_product(from_yiq, _product(turn, to_yiq)), saturate)
         for row in range(3):
             total = 0.0
@@ -230,16 +230,16 @@ def draw_erased(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> NDArray[np.int32]:
-    """Top, left, height and width of the rectangle to erase in each view, int32 (B, 4); zeros for none.
+    """Top, left, height and width of the rectangle to erase in each view, int32 (B, 4); zeros to erase nothing.
 
     Args:
         seed: 0 to 2**64 - 1.
         epoch: Counted from 0.
         numbers_B: Sample indices.
         view_HW: Height and width of a view in px.
-        probability: Of a view to be erased.
-        scale: Least and greatest fraction of the view's area.
-        ratio: Least and greatest ratio of height to width, uniform in its logarithm.
+        probability: Probability that a view is erased.
+        scale: Minimum and maximum fraction of the view's area.
+        ratio: Minimum and maximum ratio of height to width, uniform in its logarithm.
     """
     erased_B4 = np.zeros((len(numbers_B), 4), np.int32)
     _erased(np.uint64(seed), np.uint64(epoch), numbers_B, view_HW, probability, scale, ratio, erased_B4)

@@ -1,12 +1,12 @@
-"""An augmentation with the numbers of one shard set filled in, and what it asks of a backend for one batch.
+"""An augmentation completed with the statistics of one shard set, and what it asks of a backend for each batch.
 
-A finished pixel is, on every backend and channel by channel,
+Every backend computes each channel of a finished pixel as
 
     gain * (pixel - mean - residual mean image + color shift)
 
-in gray levels 0-255 before the gain. The pixel is a stored one, or a resized one, and may have been mapped to another
-color, each time rounded to a gray level. A plan turns the samples of a batch into `Views`; backends compute them and
-know neither seeds nor augmentations.
+in gray levels 0-255 before the gain. The pixel is stored or resized and may have gone through a color map; resizing and
+the color map each round to gray levels. A plan turns the samples of a batch into `Views`; backends compute the views
+and know neither seeds nor augmentations.
 """
 
 from abc import ABC, abstractmethod
@@ -29,135 +29,135 @@ class View:
     """One crop of a stored image."""
 
     top: int
-    """Upper edge in px of the square of the stored side; of a whole image the same normalized offset is taken."""
+    """Top edge in px within a square of side `size_px`; in a whole image, the same normalized offset is used."""
     left: int
-    """Left edge in px, likewise."""
+    """Left edge in px, as for `top`."""
     mirror: bool
     """Whether the crop is mirrored left to right."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Normalization:
-    """What turns stored gray levels into the numbers of a batch."""
+    """Converts stored gray levels to the values of a batch."""
 
     mean_C: NDArray[np.float32]
     """Mean color in gray levels 0-255, float32 (3,)."""
     residual_HWC: NDArray[np.float32] | None
-    """What the mean image has beyond its mean color, float32 gray levels; None where there is no mean image."""
+    """The mean image minus its mean color, float32 gray levels; None if no mean image is subtracted."""
     residual_moves: bool
     """True: the residual covers the whole stored image and is cut and mirrored with it. False: it covers the crop."""
     gain_C: NDArray[np.float32]
-    """Factor on each channel after the mean is subtracted, float32 (3,)."""
+    """Factor for each channel after the mean is subtracted, float32 (3,)."""
 
     @property
     def changes_pixels(self) -> bool:
-        """Whether the numbers of a batch are anything but the stored ones."""
+        """Whether the values of a batch differ from the stored ones."""
         return bool(self.mean_C.any()) or self.residual_HWC is not None or bool((self.gain_C != 1).any())
 
     def mean_image_HWC(self) -> NDArray[np.float32]:
-        """All that is subtracted, float32 gray levels: (3,) without a mean image, else (H, W, 3)."""
+        """Everything that is subtracted, float32 gray levels: (3,) without a mean image, else (H, W, 3)."""
         return self.mean_C if self.residual_HWC is None else self.mean_C + self.residual_HWC
 
     def scaled_residual_HWC(self) -> NDArray[np.float32]:
-        """The residual as it is subtracted from a finished view."""
+        """The residual times the gain, which is subtracted from a finished view."""
         assert self.residual_HWC is not None
         return self.residual_HWC * self.gain_C
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Views:
-    """The V views wanted of each of the B images of a batch."""
+    """The V views of each of the B images of a batch."""
 
     offsets_BV2: NDArray[np.float32]
-    """Crop offsets, top and left, normalized to [0, 1]: 0 at the upper or left edge, 1 at the other; 0.5 when the crop
-    fills the axis."""
+    """Crop offsets, top and left, normalized to [0, 1]: 0 at the top or left edge, 1 at the bottom or right edge; 0.5
+    when the crop fills the axis."""
     mirrors_BV: NDArray[np.bool_]
     """Whether each view is mirrored left to right."""
     means_B3: NDArray[np.float32]
-    """The color to subtract from each image, gray levels: the mean color less the image's color shift."""
+    """The color to subtract from each image, in gray levels: the mean color minus the image's color shift."""
     boxes_B4: NDArray[np.int32] | None = None
-    """Top, left, height and width in px of the part of each stored image that is resized to the view."""
+    """Top, left, height and width in px of the box of each stored image that is resized to the view."""
     sizes_B2: NDArray[np.int32] | None = None
-    """Height and width in px that each whole image is resized to."""
+    """Height and width in px to which each whole image is resized."""
     colors_B34: NDArray[np.float32] | None = None
     """Affine map of each image's colors: RGB' = M RGB + t, with M in the first three columns, gray levels."""
     erased_B4: NDArray[np.int32] | None = None
-    """Top, left, height and width of the zeros in each finished view; height and width 0 for none."""
+    """Top, left, height and width of the rectangle of zeros in each finished view; height and width are 0 for none."""
     random_BK: NDArray[np.float32] | None = None
-    """Uniform numbers in (0, 1) for a user's operators, as many as these have asked for."""
+    """Uniform numbers in (0, 1) for the user's operators, as many per sample as they requested."""
 
     def geometry(self) -> NDArray[np.int32] | None:
-        """What a decoder that resizes needs of each image; None where pixels stay as they are stored."""
+        """The boxes or sizes by which a decoder resizes; None if it does not resize."""
         return self.boxes_B4 if self.boxes_B4 is not None else self.sizes_B2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelPlan(ABC):
-    """What graph and reference need to know of an augmentation."""
+    """What backends and the reference need to know about an augmentation."""
 
     size_px: int
-    """Shorter side in px of the images that views are cut from: the stored one, or that they are resized to."""
+    """Shorter side in px of the images that views are cut from, after any resizing."""
     crop_HW: tuple[int, int]
     """Height and width of a view in px."""
     normalization: Normalization
-    """What turns gray levels into the numbers of a batch."""
+    """Converts gray levels to the values of a batch."""
     sampling: Sampling = "stored"
     """"stored": pixels as they are; "resized": whole images are resized to `size_px`; "boxes": a box of each stored
-    image is resized to the view. Resizing is antialiased bilinear, to gray levels."""
+    image is resized to the view. Resizing is antialiased bilinear and rounds to gray levels."""
 
     @property
     @abstractmethod
     def num_views(self) -> int:
-        """Views of each image."""
+        """Number of views of each image."""
 
     @abstractmethod
     def views(self, seed: int, batch: LocalBatch, shapes_B2: NDArray[np.int64]) -> Views:
-        """The views of the samples of a batch: a pure function of the seed, and of the batch's epoch and samples.
+        """The views of a batch's samples: a pure function of the seed and of the batch's epoch and samples.
 
-        `shapes_B2` are the heights and widths of the stored images in px; they matter where `reads_shapes` is true.
+        `shapes_B2` holds the heights and widths of the stored images in px; they matter only if `reads_shapes` is true.
         """
 
     @property
     def reads_shapes(self) -> bool:
-        """Whether views depend on the size of each stored image, where these are not all one square."""
+        """Whether views depend on the size of each stored image if these are not all the same square."""
         return self.sampling != "stored"
 
     @property
     def twists_colors(self) -> bool:
-        """Whether `Views.colors_B34` is there."""
+        """Whether `Views.colors_B34` is set."""
         return False
 
     @property
     def erases(self) -> bool:
-        """Whether `Views.erased_B4` is there."""
+        """Whether `Views.erased_B4` is set."""
         return False
 
     @property
     def changes_pixels(self) -> bool:
-        """Whether more than crops, mirror images and colors happens to gray levels, so that they stop being bytes."""
+        """Whether anything but crops, mirroring, color maps and erasing changes pixels, so bytes cannot hold them."""
         return self.normalization.changes_pixels
 
     @property
     def num_offsets_HW(self) -> tuple[int, int]:
-        """Crop offsets along each axis of a stored square: 0 to side - crop inclusive."""
+        """Number of crop offsets along each axis of a square of side `size_px`: 0 to side - crop, inclusive."""
         return self.size_px - self.crop_HW[0] + 1, self.size_px - self.crop_HW[1] + 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FixedViews(PixelPlan):
-    """The same views of every image, as evaluations have them."""
+    """The same views of every image, for evaluations."""
 
     fixed: tuple[View, ...]
     """The views, in the order of a batch's second axis."""
     whole_images: bool = False
-    """Whether images are larger than the square along one side: there the nearest of edge and exact center is meant."""
+    """Whether images may be longer than the square along one side; offsets then mean an edge or the exact center."""
 
     @property
     def num_views(self) -> int:
         return len(self.fixed)
 
     def fixed_offsets_V2(self) -> NDArray[np.float32]:
-        """Normalized offsets of the views, as of `Views.offsets_BV2`."""
+        """Normalized offsets of the views, as in `Views.offsets_BV2`."""
         offsets_V2 = np.array([(view.top, view.left) for view in self.fixed], np.int64)
         return _fixed_offsets(self, offsets_V2, self.whole_images)
 
@@ -171,14 +171,14 @@ class FixedViews(PixelPlan):
         )
 
     def _resized(self, shapes_B2: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Heights and widths of images whose shorter side becomes `size_px`; the longer one is rounded down."""
+        """Heights and widths once the shorter side is resized to `size_px`; the longer one is rounded down."""
         shorter_B1: NDArray[np.int64] = shapes_B2.min(axis=1, keepdims=True, initial=2**31)
         resized_B2: NDArray[np.int32] = (self.size_px * shapes_B2 // shorter_B1).astype(np.int32)
         return resized_B2
 
 
 def _fixed_offsets(plan: PixelPlan, offsets_V2: NDArray[np.int64], whole_images: bool) -> NDArray[np.float32]:
-    """Offsets in px of the square as normalized ones, float32 (V, 2); of whole images edges and the exact center."""
+    """Offsets in px within the square, normalized, float32 (V, 2); in whole images, those of an edge or the center."""
     from .kernels import normalized_offsets  # Numba is heavy
 
     normalized_V2 = normalized_offsets(offsets_V2, plan.num_offsets_HW)
@@ -190,21 +190,21 @@ class RandomViews(PixelPlan):
     """One view of every image, drawn from (seed, epoch, sample)."""
 
     flip: bool
-    """Whether every second view is mirrored."""
+    """Whether a view is mirrored with probability 1/2."""
     grouped: bool
-    """Whether `GROUP_SIZE` consecutive samples of an epoch share crop and mirror, as in the released code of 2012."""
+    """Whether `GROUP_SIZE` consecutive samples of an epoch share crop and mirroring, as in the code of 2012."""
     centered: bool = False
     """Whether every view is the central crop instead of one at a random offset."""
     whole_images: bool = False
-    """Whether images are larger than the square along one side: each is cropped anywhere along its own sides."""
+    """Whether images may be longer than the square along one side; each is cropped anywhere along its own sides."""
     shift_KC: NDArray[np.float32] | None
-    """Color shift in gray levels of a draw of 1 along principal component k, float32 (3, 3); None without jitter."""
+    """Color shift in gray levels for a draw of 1 along principal component k, float32 (3, 3); None without jitter."""
     color: ColorJitter | None = None
     """Random brightness, contrast, saturation and hue."""
     grayscale: float = 0.0
-    """Probability of an image to lose its color."""
+    """Probability that an image loses its color."""
     erasing: RandomErasing | None = None
-    """A random rectangle of zeros."""
+    """A random rectangle of zeros in some views."""
 
     @property
     def num_views(self) -> int:
@@ -278,9 +278,9 @@ class RandomBoxes(RandomViews):
     """One box of every image, drawn from (seed, epoch, sample) and resized to the view."""
 
     scale: tuple[float, float]
-    """Least and greatest fraction of the image's area."""
+    """Minimum and maximum fraction of the image's area."""
     ratio: tuple[float, float]
-    """Least and greatest ratio of width to height."""
+    """Minimum and maximum ratio of width to height."""
 
     @property
     def num_offsets_HW(self) -> tuple[int, int]:
@@ -293,7 +293,7 @@ class RandomBoxes(RandomViews):
 
 
 def warm_up_views(plan: PixelPlan) -> Views:
-    """The views of no image: asking for them makes Numba compile now, not at the first batch."""
+    """The views of an empty batch: computing them makes Numba compile now instead of at the first batch."""
     none = np.empty(0, np.int64)
     batch = LocalBatch(epoch=0, numbers_B=none, indices_B=none, draws_B=none, mask_B=none.astype(np.bool_))
     return plan.views(0, batch, np.empty((0, 2), np.int64))

@@ -1,4 +1,4 @@
-"""Views for training: a random crop as the paper has it (section 4.1), or a random resized crop; color and erasing."""
+"""Views for training: a random crop as in the paper (section 4.1), or a random resized crop; color and erasing."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -17,19 +17,19 @@ CropDraw = Literal["image", "group32", "center"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training(Augmentation):
-    """What augmentations for training share: mirror images, color and erasing, all drawn from (seed, epoch, sample)."""
+    """What training augmentations share: mirroring, color and erasing, all drawn from (seed, epoch, sample)."""
 
     flip: bool = True
-    """Whether every second image is mirrored left to right."""
+    """Whether images are mirrored left to right with probability 1/2."""
     jitter: Jitter = "paper"
-    """Color noise along the principal components: "paper" (eigenvalues of 0-1 pixels times N(0, 0.1)), "original" (the
-    released code of 2012: standard deviations times N(0, 0.1), then everything / 1.1) or "off"."""
+    """Color noise along the principal components: "paper" (eigenvalues for pixels in 0-1, times N(0, 0.1)), "original"
+    (the code released in 2012: standard deviations times N(0, 0.1), then everything / 1.1) or "off"."""
     color: ColorJitter | None = None
-    """Random brightness, contrast, saturation and hue, before the color noise and the mean; None leaves them."""
+    """Random brightness, contrast, saturation and hue, applied before color noise and mean; None for no change."""
     grayscale: float = 0.0
-    """Probability of an image to lose its color, 0 to 1."""
+    """Probability that an image loses its color, 0 to 1."""
     erasing: RandomErasing | None = None
-    """A random rectangle of zeros in some of the finished views; None for none."""
+    """Random rectangles of zeros in some finished views; None for no erasing."""
 
     training: ClassVar[bool] = True
 
@@ -44,11 +44,11 @@ class Training(Augmentation):
             raise InputError(f"erasing must be RandomErasing(...) or None, got {self.erasing!r}")
 
     def _common(self, shard_set: ShardSet) -> dict[str, Any]:
-        """The fields of a plan that all augmentations for training fill in alike."""
+        """The fields of a plan that all training augmentations fill in the same way."""
         shift_KC = None
         if self.jitter != "off":
             color = ColorStatistics.from_sums(self._statistics(shard_set).sums)
-            # N(0, 0.1) times the eigenvalue of 0-1 pixels, back to 0-255; or times the standard deviation.
+            # N(0, 0.1) times the eigenvalue for pixels in 0-1, back to 0-255; or times the standard deviation.
             eigenvalues_K = [value / 255 for value in color.eigenvalues_K]
             scale_K = eigenvalues_K if self.jitter == "paper" else color.standard_deviations_K
             shift_KC = (0.1 * np.array(scale_K)[:, None] * np.array(color.eigenvectors_KC)).astype(np.float32)
@@ -66,11 +66,11 @@ class Training(Augmentation):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainAugment(Training):
-    """Random crop at the stored size, mirror image and color."""
+    """A random crop without resizing, random mirroring and random color."""
 
     crop_draw: CropDraw = "image"
-    """"image": crop and mirror are drawn for each image; "group32": once for 32 consecutive images of the epoch's
-    order, as in the released code of 2012; "center": the central crop of every image."""
+    """"image": crop and mirroring are drawn for each image; "group32": once for 32 consecutive images of the epoch's
+    order, as in the code released in 2012; "center": the central crop of every image."""
 
     def __post_init__(self) -> None:
         Training.__post_init__(self)
@@ -89,22 +89,22 @@ class TrainAugment(Training):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RandomResizedCrop(Training):
-    """A random box of the stored image, resized to the view: "Inception" crops, drawn as torchvision draws them.
+    """A random box of the stored image, resized to the view: "Inception" crops, drawn as in torchvision.
 
-    The box is cut first and then resized, antialiased bilinear: the filter of Pillow's BILINEAR, within 3 gray levels
-    of it. Sets that keep whole images (`alexprep shard --fit shorter`) give boxes of the whole image.
+    The box is cut first, then resized with an antialiased bilinear filter, within 3 gray levels of Pillow's BILINEAR.
+    If the set keeps whole images (`alexprep shard --fit shorter`), boxes are drawn from the whole image.
     """
 
     mean: Any = "imagenet"
-    """As of `Augmentation`, but for the mean image, which has no meaning for resized boxes."""
+    """As in `Augmentation`, except "center" and "crop": a mean image does not fit resized boxes."""
     std: Any = "imagenet"
-    """As of `Augmentation`."""
+    """As in `Augmentation`."""
     jitter: Jitter = "off"
-    """As of `TrainAugment`."""
+    """As in `TrainAugment`."""
     scale: tuple[float, float] = (0.08, 1.0)
-    """Least and greatest fraction of the image's area."""
+    """Minimum and maximum fraction of the image's area."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Least and greatest ratio of width to height, drawn uniformly in its logarithm."""
+    """Minimum and maximum ratio of width to height; its logarithm is drawn uniformly."""
 
     def __post_init__(self) -> None:
         Training.__post_init__(self)

@@ -1,4 +1,4 @@
-"""What computes the pixels of a batch: DALI on a GPU, the compiled CPU step, DALI on a CPU; and their reference."""
+"""Backends, which compute the pixels of a batch: DALI on a GPU, the compiled CPU step, DALI on a CPU; a reference."""
 
 from .backend import Backend, BackendError, BackendOptions
 from .choose import new_backend

@@ -1,4 +1,4 @@
-"""The protocol between the loader and whatever computes pixels."""
+"""The protocol between the loader and the backends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..storage.samples import Stored
 
 
 class BackendError(RuntimeError):
-    """A batch could not be computed: an image does not decode, has another size, or DALI itself failed."""
+    """A batch could not be computed: an image does not decode or has the wrong size, or DALI itself failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,42 +20,42 @@ class BackendOptions:
     """How batches are computed from stored images."""
 
     pixels: PixelOptions
-    """What the stored images are."""
+    """Size and format of the stored images."""
     batch_size: int
-    """Images of one batch."""
+    """Images per batch."""
     device: torch.device
-    """Where the finished batch lies."""
+    """Device of the finished batch."""
     num_threads: int
     """Threads for decoding and for the compiled step."""
     dtype: torch.dtype = torch.float32
-    """Of the finished batch; uint8 leaves pixels as they are stored."""
+    """Data type of the finished batch; with uint8, pixels stay gray levels."""
     channels_last: bool = False
-    """Memory format of the finished batch; its shape is the same."""
+    """Whether the finished batch has the channels_last memory format; its shape is the same."""
     operators: Callable[..., Any] | None = None
-    """A user's own operators: a function of a DALI node, and if it takes a second argument of a `SeededRandom`."""
+    """The user's operators: a function of a DALI node and, if it accepts one, of a `SeededRandom`."""
     hw_decoder_load: float = 0.0
-    """The fraction of a batch's JPEGs that a GPU's JPEG unit decodes."""
+    """Fraction of a batch's JPEGs that a GPU's hardware JPEG decoder decodes."""
 
     @property
     def raw_pixels(self) -> bool:
-        """Whether pixels stay bytes."""
+        """Whether pixels stay bytes, unnormalized."""
         return self.dtype == torch.uint8
 
 
 class Backend(Protocol):
-    """Batches go in with `start` and come out of `finish` in the same order, as the loader hands them over."""
+    """Batches go in with `start` and come out of `finish` in the same order, as the loader yields them."""
 
     num_random: int
-    """Uniform numbers that a user's operators want for each sample, `Views.random_BK`."""
+    """Uniform numbers per sample that the user's operators need in `Views.random_BK`."""
 
     def __len__(self) -> int:
-        """Batches started and not yet finished."""
+        """Number of batches started and not yet finished."""
 
     def start(self, images: Stored, views: Views) -> None:
-        """Begin to compute one batch; returns while others work. Raises BackendError."""
+        """Start computing one batch without waiting for it. Raises BackendError."""
 
     def finish(self) -> torch.Tensor:
         """The oldest batch: (B, 3, H, W), or (B, V, 3, H, W) for several views. Raises BackendError."""
 
     def close(self) -> None:
-        """Give up threads, memory and the batches under way."""
+        """Release threads and memory, and drop the batches under way."""

@@ -1,4 +1,4 @@
-"""The choice of an implementation, each imported only where it is needed."""
+"""The choice of a backend; each is imported only when it is needed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +8,9 @@ from .backend import Backend, BackendOptions
 
 
 def new_backend(plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> Backend:
-    """The fastest implementation: on a CPU the compiled step, unless a user's operators follow.
+    """The fastest backend: on a CPU the compiled step, unless the user adds operators.
 
-    `data` are the bytes of all stored images, which are not copied and must not change.
+    `data` holds the bytes of all stored images; it is not copied and must not change.
     """
     if options.device.type == "cuda":
         from .dali import DaliGpu

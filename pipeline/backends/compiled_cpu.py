@@ -1,8 +1,8 @@
-"""Batches on the CPU: DALI decodes, one compiled pass over the pixels does all the rest.
+"""Batches on the CPU: DALI decodes, and one compiled pass over the pixels does the rest.
 
-There a float batch is bound by memory, not arithmetic. DALI's crop_mirror_normalize, and a mean image subtracted from
-its result, write every number twice; this writes it once, so that mean image and color noise cost nothing. It computes
-what `reference.py` says, as the DALI graph does on a GPU and, on the CPU, where a user's operators follow.
+On a CPU, a float batch is bound by memory, not arithmetic. DALI's crop_mirror_normalize followed by subtracting a mean
+image writes every number twice; this pass writes it once, so mean image and color noise cost nothing. It computes what
+`reference.py` defines, as does the DALI graph on a GPU or, if the user adds operators, on a CPU.
 """
 
 from collections import deque
@@ -27,12 +27,12 @@ _KEPT_BUFFERS = 3  # one with the user, one being written, one more for `last_ba
 
 
 class Cuts(NamedTuple):
-    """The views of a batch, in its images."""
+    """The views of a batch, as positions in its images."""
 
     data: NDArray[np.uint8]
-    """The bytes that hold all images."""
+    """The bytes of all images."""
     starts_B: NDArray[np.int64]
-    """Where each of B images starts in `data`."""
+    """Where each of the B images starts in `data`."""
     row_bytes_B: NDArray[np.int64]
     """Bytes from one row of an image to the next."""
     corners_N2: NDArray[np.int64]
@@ -40,13 +40,13 @@ class Cuts(NamedTuple):
     mirrors_N: NDArray[np.bool_]
     """Whether each view is mirrored."""
     colors_B34: NDArray[np.float32]
-    """Affine color map of each image; of no image where colors stay as they are."""
+    """Affine color map of each image; empty if colors do not change."""
     erased_B4: NDArray[np.int32]
-    """Rectangle of zeros in each view; of no image for none."""
+    """Rectangle of zeros in each view; empty if nothing is erased."""
 
 
 class CompiledCpu:
-    """The backend of CPUs. `data` are the stored images' bytes."""
+    """The backend for CPUs. `data` holds the bytes of the stored images."""
 
     num_random = 0
 
@@ -63,7 +63,7 @@ class CompiledCpu:
         dtype = np.dtype(np.uint8 if options.raw_pixels else np.float32)
         several = (plan.num_views,) if plan.num_views > 1 else ()
         self._buffers = Buffers((options.batch_size, *several, *image), dtype, _KEPT_BUFFERS)
-        # An image is written as planes of rows: three planes of `width` numbers a row, or one of 3 * width.
+        # An image is written as planes of rows: three planes with `width` numbers per row, or one with 3 * width.
         self._rows = (1, height, 3 * width) if options.channels_last else (3, height, width)
         self._residual = _residual_rows(plan, options.channels_last)
         self._team = Team(options.num_threads)
@@ -108,9 +108,9 @@ class CompiledCpu:
         shapes_B2: NDArray[np.int64],
         views: Views,
     ) -> None:
-        """Write the views of images of these heights and widths, which start in `data` at `starts_B`."""
+        """Write the views of images with these heights and widths, which start in `data` at `starts_B`."""
         data = data.view()
-        data.flags.writeable = False  # as mapped shards are: the compiler makes one loop for both
+        data.flags.writeable = False  # as mapped shards are, so that one compiled loop serves both
         corners_N2 = np.empty((views.mirrors_BV.size, 2), np.int64)
         _fill_corners(views.offsets_BV2, shapes_B2, *self._plan.crop_HW, corners_N2)
         cuts = Cuts(
@@ -135,7 +135,7 @@ class CompiledCpu:
 def _fill_corners(
     offsets: NDArray[np.float32], shapes: NDArray[np.int64], height: int, width: int, corners: NDArray[np.int64]
 ) -> None:
-    """Whole pixels nearest to the normalized offsets, a half rounded up."""
+    """Whole pixels nearest to the normalized offsets; halves round up."""
     num_views = offsets.shape[1]
     for i in range(len(corners)):
         image, view = i // num_views, i % num_views
@@ -144,15 +144,15 @@ def _fill_corners(
 
 
 def _decoder(plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> "DaliDecoder":
-    from .dali import DaliDecoder  # more than half a second, which raw pixels do not need
+    from .dali import DaliDecoder  # takes more than half a second, and raw pixels do not need it
 
     return DaliDecoder(plan, data, options)
 
 
 def _residual_rows(plan: PixelPlan, channels_last: bool) -> NDArray[np.float32]:
-    """What to subtract besides the mean color: (variants, planes, rows, numbers a row), laid out like the output.
+    """What to subtract besides the mean color: (variants, planes, rows, numbers per row), laid out like the output.
 
-    Without a mean image one row of zeros, which stands for all. One that moves has a second variant, mirrored.
+    Without a mean image, one row of zeros serves all rows. A mean image that moves has a second, mirrored variant.
     """
     normalization, width = plan.normalization, plan.crop_HW[1]
     if normalization.residual_HWC is None:
@@ -195,7 +195,7 @@ def _finish(
     first: int,
     end: int,
 ) -> None:
-    """Views from `first` on: gain * (pixel - mean) - residual. `out` is (views, planes, height, numbers a row)."""
+    """Write views `first` to `end` - 1: gain * (pixel - mean) - residual. `out` is (views, planes, height, row)."""
     data, starts, row_bytes, corners, mirrors, colors, erased = cuts
     planes, height, length = out.shape[1:]
     rows = np.empty((planes, length), np.uint8)
@@ -235,7 +235,7 @@ def _finish(
 
 @compiled
 def _copy(out: NDArray[np.uint8], cuts: Cuts, first: int, end: int) -> None:
-    """The same views as they are stored."""
+    """The same views as gray levels, without normalization."""
     data, starts, row_bytes, corners, mirrors, colors, erased = cuts
     planes, height, length = out.shape[1:]
     width = length if planes == 3 else length // 3
@@ -252,7 +252,7 @@ def _copy(out: NDArray[np.uint8], cuts: Cuts, first: int, end: int) -> None:
 
 @compiled
 def _cut_row(rows: NDArray[np.uint8], data: NDArray[np.uint8], start: int, width: int, mirror: bool) -> None:
-    """One row of a view, mirrored or not: three planes of bytes, or one where the colors stay together."""
+    """One row of a view, mirrored or not: three planes of bytes, or one plane with interleaved colors."""
     row = data[start : start + 3 * width]
     last = 3 * (width - 1)
     if rows.shape[0] == 3:
@@ -273,7 +273,7 @@ def _cut_row(rows: NDArray[np.uint8], data: NDArray[np.uint8], start: int, width
 
 @compiled
 def _map_colors(rows: NDArray[np.uint8], color: NDArray[np.float32]) -> None:
-    """One row of a view through an affine map of its colors, rounded and clipped to gray levels."""
+    """Apply an affine map to the colors of one row of a view, then round and clip to gray levels."""
     planes = rows.shape[0] == 3
     for x in range(rows.shape[1] if planes else rows.shape[1] // 3):
         if planes:

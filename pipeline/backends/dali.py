@@ -1,4 +1,4 @@
-"""Running DALI pipelines: a decoder for the compiled CPU step, and the two backends in which DALI does it all."""
+"""Running DALI pipelines: a decoder for the compiled CPU step, and the two backends in which DALI does everything."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from .dali_graph import DATA, GEOMETRY, RANDOM, SPANS, VIEWS, WORD_BYTES, build_
 class DaliRun:
     """A running pipeline: batches go in with `start` and come out of `outputs` in the same order.
 
-    `data` are the stored images' bytes, a multiple of 8 of them, which are not copied and must not change.
+    `data` holds the bytes of the stored images. Its length is a multiple of 8; it is not copied and must not change.
     """
 
     def __init__(self, pipeline: Any, data: NDArray[np.uint8]) -> None:
@@ -32,7 +32,7 @@ class DaliRun:
         word_spans(Stored(starts_B=none, sizes_B=none.astype(np.int32)))
 
     def __len__(self) -> int:
-        """Batches started and not yet taken."""
+        """Number of batches started and not yet taken."""
         return self._num_under_way
 
     def start(
@@ -42,13 +42,13 @@ class DaliRun:
         values: NDArray[np.float32] | None = None,
         random: NDArray[np.float32] | None = None,
     ) -> None:
-        """Begin to compute one batch.
+        """Start computing one batch.
 
         Args:
-            images: Where they lie.
-            geometry: That of the views; None where nothing is resized.
-            values: What `view_values` gives; None for a pipeline that only decodes.
-            random: What a user's operators want; None for nothing.
+            images: Where the images are in `data`.
+            geometry: `Views.geometry()`; None if nothing is resized.
+            values: The result of `view_values`; None for a pipeline that only decodes.
+            random: Random numbers for the user's operators; None if they need none.
         """
         with _dali_errors():
             self._pipeline.feed_input(SPANS, TensorListCPU(word_spans(images)))
@@ -62,10 +62,10 @@ class DaliRun:
         self._num_under_way += 1
 
     def outputs(self, stream: Any = None) -> Any:
-        """The oldest batch as DALI has it, one tensor an image; raises BackendError when DALI failed on it.
+        """The oldest batch as DALI returns it, one tensor per image. Raises BackendError if DALI failed on it.
 
-        Waits for it, but with a CUDA `stream` returns as soon as the host's part of decoding is done: the rest is
-        ordered on that stream. DALI takes the memory back when the tensors are dropped and the GPU is done with them.
+        Waits for the batch. With a CUDA `stream`, however, returns once the host's part of decoding is done; the rest
+        is ordered on that stream. DALI reclaims the memory once the tensors are dropped and the GPU is done with them.
         """
         with _dali_errors():
             (output,) = self._pipeline.outputs(stream)
@@ -73,7 +73,7 @@ class DaliRun:
         return output
 
     def close(self) -> None:
-        """Give up the pipeline, its threads and its memory, with the batches under way."""
+        """Release the pipeline, its threads and memory, and drop the batches under way."""
         self._pipeline = self._data = None
 
 
@@ -85,7 +85,7 @@ class DaliDecoder(DaliRun):
 
 
 class DaliCpu:
-    """DALI does every step on a CPU; a user's operators, which it is for, see the finished views."""
+    """DALI does every step on a CPU. Used only with operators of the user, which see the finished views."""
 
     def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> None:
         self._options = options
@@ -101,15 +101,18 @@ class DaliCpu:
 
     def finish(self) -> torch.Tensor:
         batch = as_torch(self._run.outputs(), self._options)
-        return batch.to(self._options.dtype)  # of float32: DALI's own half precision is slower on the CPU
+        return batch.to(self._options.dtype)  # from float32: DALI's own half precision is slower on the CPU
 
     def close(self) -> None:
         self._run.close()
 
 
 class DaliGpu:
-    """DALI does every step on a GPU, but for a mean image that does not move with the crop: it is one constant, which
-    is subtracted from the finished batch in place, unless a user's operators must see it subtracted."""
+    """DALI does every step on a GPU, except subtracting a mean image that does not move with the crop.
+
+    That image is a constant and is subtracted from the finished batch in place, unless the user adds operators, which
+    must see the result.
+    """
 
     def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> None:
         self._options = options
@@ -130,7 +133,7 @@ class DaliGpu:
         self._run.start(images, views.geometry(), view_values(views), views.random_BK)
 
     def finish(self) -> torch.Tensor:
-        with torch.cuda.device(self._options.device):  # a default stream's handle means that of the current device
+        with torch.cuda.device(self._options.device):  # a default stream's handle refers to the current device
             batch = as_torch(self._run.outputs(torch.cuda.current_stream()), self._options)
             if self._residual is not None:
                 batch -= self._residual
@@ -141,13 +144,13 @@ class DaliGpu:
 
 
 def as_torch(output: Any, options: BackendOptions) -> torch.Tensor:
-    """A dense batch of DALI's as a tensor with channels before height and width, without a copy."""
+    """A dense DALI batch as a tensor with channels before height and width, without a copy."""
     batch: torch.Tensor = torch.from_dlpack(output.as_tensor())  # type: ignore[attr-defined]
     return batch.movedim(-1, -3) if options.channels_last else batch
 
 
 def word_spans(images: Stored) -> NDArray[np.int64]:
-    """Where a batch's images lie, int64 (B, 2): the first word of each, and the one after its last."""
+    """Where a batch's images are, int64 (B, 2): the first 8-byte word of each, and the word after its last."""
     words_B2 = np.empty((len(images.starts_B), 2), np.int64)
     _fill_spans(images.starts_B, images.sizes_B, words_B2)
     return words_B2
@@ -160,10 +163,11 @@ def _fill_spans(starts: NDArray[np.int64], sizes: NDArray[np.int32], words: NDAr
 
 
 def view_values(views: Views) -> NDArray[np.float32]:
-    """What a graph needs of a batch's views, float32 (B, 3 + 3 V + …): the mean color, then top, left and mirror of
-    each view, then, where there are any, 12 numbers of the color map (M, then t) and 4 of the erased rectangle.
+    """What a graph needs to know about a batch's views, float32 (B, 3 + 3 V + …).
 
-    One input for all, because each costs the host its time for every image.
+    Each row holds the mean color; then top, left and mirror of each view; then, if they are used, 12 numbers of the
+    color map (M, then t) and 4 of the erased rectangle. All are one input, because each input costs the host time for
+    every image.
     """
     size, num_views = views.mirrors_BV.shape
     values_BX = np.empty((size, 3 + 3 * num_views), np.float32)

@@ -1,10 +1,10 @@
-"""DALI graphs: spans of stored images and views in, tensors out. They hold no state and draw nothing.
+"""DALI graphs: spans of stored images and views in, tensors out. They hold no state and draw no random numbers.
 
-The whole set is one input, fed once; an image is cut out of it inside the graph. Handing over an object for every image
-would cost the host more than all its other work.
+The whole set is one input, fed once; images are sliced out of it inside the graph. Passing one object per image would
+cost the host more than all its other work.
 
-One definition serves the CPU (`device_id` None) and a GPU, where decoding is "mixed" and everything after it stays on
-the GPU. `reference.py` says in NumPy what must be computed.
+One definition serves the CPU (`device_id` None) and a GPU, where decoding is "mixed" and everything after it runs on
+the GPU. `reference.py` defines in NumPy what must be computed.
 """
 
 import functools
@@ -22,13 +22,12 @@ with explained_imports():
     from nvidia.dali import Pipeline, fn, math, types
 
 DATA, SPANS, GEOMETRY, VIEWS, RANDOM = "data", "spans", "geometry", "views", "random"
-WORD_BYTES = np.dtype(
-    np.int64
-).itemsize  # DALI cuts arrays number by number: eight bytes at once take a third of the time
+# DALI slices arrays element by element: elements of eight bytes take a third of the time.
+WORD_BYTES = np.dtype(np.int64).itemsize
 
 
 def _new_pipeline(options: BackendOptions) -> Any:
-    """An empty pipeline. Its queue of one means that each schedule_run runs one batch: the caller decides how many."""
+    """An empty pipeline. With a queue of one, each schedule_run runs one batch: the caller decides how many."""
     return Pipeline(
         batch_size=options.batch_size,
         num_threads=options.num_threads,
@@ -39,9 +38,9 @@ def _new_pipeline(options: BackendOptions) -> Any:
 
 
 def _decoded(plan: PixelPlan, options: BackendOptions) -> Any:
-    """The stored pixels at SPANS, resized where the plan wants it, (H, W, 3) uint8 per sample; inside a definition."""
+    """Within a pipeline definition: the stored pixels at SPANS, resized if planned, (H, W, 3) uint8 per sample."""
     on_gpu, side = options.device.type == "cuda", options.pixels.size_px
-    # DALI pins what goes from the CPU to a GPU. The set itself never does, only what is cut out of it.
+    # DALI pins memory that is copied to a GPU: never the set itself, only the slices taken from it.
     words = fn.external_source(name=DATA, no_copy=True, repeat_last=True, ndim=1, dtype=types.INT64)
     span = fn.external_source(name=SPANS, ndim=1, dtype=types.INT64)
     encoded = fn.reinterpret(words[span[0] : span[1]], dtype=types.UINT8)
@@ -66,12 +65,12 @@ def _decoded(plan: PixelPlan, options: BackendOptions) -> Any:
             output_type=types.RGB,
             adjust_orientation=False,
             jpeg_fancy_upsampling=True,  # as the CPU decoder does
-            # A GPU's JPEG unit rounds otherwise, and which images of a batch it takes depends on the others: none,
-            # unless a user wants it.
+            # The hardware JPEG decoder rounds differently, and which images of a batch it decodes depends on the
+            # others: off unless the user turns it on.
             **({"hw_decoder_load": options.hw_decoder_load} if on_gpu else {}),
             **box,
         )
-        # Whole images have sizes of their own; any other size of a square one is an error.
+        # Whole images differ in size; a square image of any other size is an error.
         if options.pixels.fit == "crop" and not box:
             image = fn.reshape(image, shape=[side, side, 3], layout="HWC")
     if plan.sampling == "stored":
@@ -90,9 +89,9 @@ def build_decoder(plan: PixelPlan, options: BackendOptions) -> Any:
 
 
 class SeededRandom:
-    """Random numbers for a user's operators, functions of (seed, epoch, sample): they replay, and resume with a state.
+    """Random numbers for user-defined operators: functions of (seed, epoch, sample), the same after every restart.
 
-    Use its nodes in place of `fn.random`, inside `operators(images, random)`.
+    Use its nodes instead of `fn.random` inside `operators(images, random)`.
     """
 
     def __init__(self) -> None:
@@ -100,17 +99,17 @@ class SeededRandom:
         self.num_used = 0
 
     def uniform(self, low: float = 0.0, high: float = 1.0, shape: int | None = None) -> Any:
-        """A float32 node, uniform in (low, high): a scalar for each sample, or `shape` numbers."""
+        """A float32 node, uniform in (low, high): one scalar per sample, or `shape` numbers."""
         return self._take(1 if shape is None else shape, scalar=shape is None) * (high - low) + low
 
     def normal(self, mean: float = 0.0, stddev: float = 1.0, shape: int | None = None) -> Any:
-        """A float32 node, normally distributed: a scalar for each sample, or `shape` numbers."""
+        """A float32 node, normally distributed: one scalar per sample, or `shape` numbers."""
         count, scalar = (1 if shape is None else shape), shape is None
         radius = math.sqrt(-2.0 * math.log(self._take(count, scalar=scalar)))
         return radius * math.cos(2 * np.pi * self._take(count, scalar=scalar)) * stddev + mean
 
     def coin_flip(self, probability: float = 0.5) -> Any:
-        """An int32 node, 1 with the probability and else 0."""
+        """An int32 node: 1 with the given probability, else 0."""
         return fn.cast(self._take(1, scalar=True) < probability, dtype=types.INT32)
 
     def _take(self, count: int, *, scalar: bool) -> Any:
@@ -121,8 +120,10 @@ class SeededRandom:
 
 
 def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: bool) -> tuple[Any, int]:
-    """A built DALI pipeline with one output, CHW or HWC, one or one a view, uint8 or float32; and how many random
-    numbers a user's operators want."""
+    """A built DALI pipeline, and how many random numbers per sample the user's operators need.
+
+    Its one output is uint8 or float32, CHW or HWC, stacked along a first axis if there are several views.
+    """
     random = SeededRandom()
     device = "gpu" if options.device.type == "cuda" else "cpu"
     normalization = plan.normalization
@@ -179,13 +180,13 @@ def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: 
 
 
 def _with_random(operators: Callable[..., Any], random: SeededRandom) -> Callable[[Any], Any]:
-    """A user's function as one of the images alone, given `random` if it has an argument for it.
+    """The user's function as a function of the images alone; `random` is passed if the function has a parameter for it.
 
-    That is one called `random`, or a second one without a default: one with a default is a setting of the user's own.
+    That is a later parameter named `random`, or a second one without a default; others with defaults are the user's.
     """
     try:
         parameters = list(inspect.signature(operators).parameters.values())
-    except (TypeError, ValueError):  # of a function in C
+    except (TypeError, ValueError):  # a function written in C
         return operators
     kinds = inspect.Parameter
     named = kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY

@@ -1,4 +1,4 @@
-"""What every backend must compute, in Pillow and NumPy, one sample at a time. Tests hold the backends to it."""
+"""What every backend must compute, in Pillow and NumPy, one sample at a time. Tests compare the backends with it."""
 
 import io
 from typing import Any
@@ -21,7 +21,7 @@ def decode(encoded: bytes, *, format: str, size_px: int) -> NDArray[np.uint8]:
 
 
 def resize(pixels_HWC: NDArray[np.uint8], size_HW: tuple[int, int]) -> NDArray[np.uint8]:
-    """Bilinear, with the triangle as wide as an output pixel where the image shrinks.
+    """Bilinear; if the image shrinks, the triangle filter is as wide as an output pixel.
 
     Backends agree within 3 gray levels, and within 0.2 on average: DALI rounds its weights.
     """
@@ -32,7 +32,7 @@ def resize(pixels_HWC: NDArray[np.uint8], size_HW: tuple[int, int]) -> NDArray[n
 
 
 def _triangles(old: int, new: int) -> NDArray[np.float64]:
-    """The weight of each of `old` pixels in each of `new` ones along one axis."""
+    """The weight of each of `old` pixels in each of `new` pixels along one axis."""
     scale = old / new
     centers = (np.arange(new) + 0.5) * scale
     distances = np.abs(np.arange(old) + 0.5 - centers[:, None]) / max(scale, 1.0)
@@ -48,7 +48,7 @@ def map_colors(pixels_HWC: NDArray[np.uint8], color_34: Array) -> NDArray[np.uin
 
 
 def cut(pixels_HWC: NDArray[Any], offset_2: Array, mirror: bool, crop_HW: tuple[int, int]) -> NDArray[Any]:
-    """Crop at a normalized offset, then mirror left to right. Bit for bit."""
+    """Crop at a normalized offset, then mirror left to right. Backends agree bit for bit."""
     slack = np.array(pixels_HWC.shape[:2]) - crop_HW
     top, left = np.floor(offset_2 * slack + 0.5).astype(int)
     crop = pixels_HWC[top : top + crop_HW[0], left : left + crop_HW[1]]
@@ -56,11 +56,11 @@ def cut(pixels_HWC: NDArray[Any], offset_2: Array, mirror: bool, crop_HW: tuple[
 
 
 def finish(plan: PixelPlan, pixels_HWC: NDArray[np.uint8], offset_2: Array, mirror: bool, mean_3: Array) -> Array:
-    """One view (3, H, W), float32: gain * (pixel - mean - residual), the color shift being part of `mean_3`."""
+    """One view (3, H, W), float32: gain * (pixel - mean - residual). `mean_3` includes the color shift."""
     normalization = plan.normalization
     x_HWC = cut(pixels_HWC, offset_2, mirror, plan.crop_HW).astype(np.float32) - mean_3
     if normalization.residual_HWC is not None:
-        # A mean that moves is the one of the pixel's own place: cut and mirrored with it.
+        # A mean image that moves is cut and mirrored with the image.
         whole_HWC = normalization.residual_HWC
         x_HWC = x_HWC - (cut(whole_HWC, offset_2, mirror, plan.crop_HW) if normalization.residual_moves else whole_HWC)
     return (normalization.gain_C * x_HWC).transpose(2, 0, 1)

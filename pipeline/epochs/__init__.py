@@ -1,1 +1,1 @@
-"""What an epoch is: its order, its batches, its samples, its random numbers; pure functions of (seed, epoch)."""
+"""What makes up an epoch: its order, batches, samples and random numbers, all pure functions of (seed, epoch)."""

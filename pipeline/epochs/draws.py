@@ -1,8 +1,8 @@
 """The randomness of augmentation: a pure function of (seed, epoch, number), computed for a whole batch at once.
 
 Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) turns a counter into four random
-words. The key is the seed; the counter is (number, epoch, purpose), so no two draws share words, whatever the batch,
-rank, thread or device that asks.
+words. The key is the seed; the counter is (number, epoch, purpose), so no two draws share words. Batch, rank, thread
+and device play no part.
 """
 
 import math
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...prep.format.compiled import compiled
 
-# What a draw is for; one number for each, never used again for another.
+# Purposes of draws. The number of one purpose is never reused for another.
 CROP, COLOR, BOX, TWIST, GRAYSCALE, ERASE, OPERATORS, MIX = map(np.uint64, range(8))
 _LOW = np.uint64(0xFFFFFFFF)
 _31, _32 = np.uint64(31), np.uint64(32)
@@ -42,15 +42,15 @@ def draw(
     color_numbers_B: NDArray[np.int64],
     num_offsets_HW: tuple[int, int] | NDArray[np.int64],
 ) -> Draws:
-    """Draw for one batch: crops uniform on each axis, mirror images with probability 1/2, normal colors.
+    """Draw for one batch: crop offsets uniform on each axis, mirroring with probability 1/2, normal color noise.
 
     Args:
         seed: 0 to 2**64 - 1.
         epoch: Counted from 0, below 2**32.
-        crop_numbers_B: What crop and mirror are drawn for; samples with one number share them.
-        color_numbers_B: Sample indices, which the colors are drawn for.
-        num_offsets_HW: Crop offsets along each axis: tops are in 0..num_offsets_HW[0]-1. Or those of each image, int64
-            (B, 2), where images differ in size.
+        crop_numbers_B: Numbers for which crop and mirroring are drawn; samples with the same number share them.
+        color_numbers_B: Sample indices for which the colors are drawn.
+        num_offsets_HW: Number of crop offsets along each axis: tops are in 0..num_offsets_HW[0]-1. If images differ in
+            size, those of each image, int64 (B, 2).
     """
     n = len(crop_numbers_B)
     draws = Draws(
@@ -76,7 +76,7 @@ def _draw(
 ) -> None:
     for i in range(len(crops)):
         top, left, side, _ = philox4x32((crops[i] & _LOW, crops[i] >> _32, epoch, CROP), (seed & _LOW, seed >> _32))
-        # The high half of word * count is uniform but for a bias below count / 2**32.
+        # The high half of word * count is uniform except for a bias below count / 2**32.
         crop[i, 0], crop[i, 1] = (top * num_offsets[i, 0]) >> _32, (left * num_offsets[i, 1]) >> _32
         mirror[i] = side >> _31 == 1
         words = philox4x32((colors[i] & _LOW, colors[i] >> _32, epoch, COLOR), (seed & _LOW, seed >> _32))
@@ -90,12 +90,12 @@ def _draw(
 
 @compiled
 def uniform(word: np.uint64) -> float:
-    """In (0, 1)."""
+    """A random word as a number in (0, 1)."""
     return (float(word) + 0.5) * 2.0**-32
 
 
 def draw_uniform(seed: int, epoch: int, numbers_B: NDArray[np.int64], count: int) -> NDArray[np.float32]:
-    """`count` uniform numbers in (0, 1) for each sample, float32 (B, count), for a user's operators."""
+    """`count` uniform numbers in (0, 1) per sample, float32 (B, count), for the user's operators."""
     random_BK = np.empty((len(numbers_B), count), np.float32)
     _uniform_rows(np.uint64(seed), np.uint64(epoch), numbers_B, random_BK)
     return random_BK
@@ -112,7 +112,7 @@ def _uniform_rows(seed: np.uint64, epoch: np.uint64, numbers: NDArray[np.int64],
 
 @compiled
 def random_words(seed: np.uint64, epoch: np.uint64, number: int, purpose: np.uint64, attempt: int) -> Words:
-    """Four random 32-bit words for a sample; each attempt at the same purpose has words of its own."""
+    """Four random 32-bit words for a sample; each attempt at the same purpose has its own words."""
     index = np.uint64(number)
     counter = (index & _LOW, index >> _32, epoch, purpose | np.uint64(attempt) << np.uint64(8))
     return philox4x32(counter, (seed & _LOW, seed >> _32))

@@ -1,15 +1,16 @@
 """The order of an epoch: a pure function of (seed, epoch), the same on every rank, thread and restart.
 
-`full` is a uniform permutation. `window` is for disks and networks that hate random reads: the stored samples are cut
-into runs, the runs shuffled, and the samples of WINDOW_RUNS runs at a time shuffled among each other. So while one
-window is used, the next one is read in a few long pieces. Because shards were shuffled when they were written, what it
-costs in mixing is only that samples of one run meet in a batch more often than by chance; `meetings` measures it.
+`full` is a uniform permutation. `window` is for disks and networks on which random reads are slow: the stored samples
+are divided into runs, the runs are shuffled, and then the samples of each window of WINDOW_RUNS runs are shuffled.
+While one window is used, the next one is read in a few long pieces. Because shards were shuffled when they were
+written, the only cost in mixing is that samples of one run share a batch more often than by chance; `meetings` measures
+this.
 
-`shards` is for sets on object stores: the runs are whole shards, and a window is WINDOW_SHARDS of them. So each shard
-is used within one window of an epoch, and fetched once however small the cache.
+`shards` is for sets in object stores: the runs are whole shards, and a window is WINDOW_SHARDS of them. Each shard is
+used within one window of an epoch, and therefore fetched once per epoch even into a small cache.
 
 `fixed` is the stored order in every epoch: the same minibatches each time, shuffled once, when the shards were written.
-So the released code of 2012 trained.
+The code released in 2012 trained this way.
 """
 
 from typing import Literal
@@ -30,8 +31,9 @@ WINDOW_SHARDS = 16
 def full_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     """A uniform permutation of 0..num_samples-1: every index once. O(n) time, 8 bytes per sample.
 
-    `RandomState` over raw Philox bits, because NumPy has frozen its shuffle (NEP 19): a newer NumPy gives the same
-    order, which `Generator.permutation` does not promise. Raises InputError unless seed and epoch are in 0..2**64-1.
+    Uses `RandomState` on raw Philox bits, because NumPy has frozen its shuffle (NEP 19): newer NumPy versions give the
+    same order, which `Generator.permutation` does not promise. Raises InputError unless seed and epoch are in
+    0..2**64-1.
     """
     order = np.arange(num_samples, dtype=np.int64)
     random_of(seed, epoch).shuffle(order)
@@ -39,9 +41,9 @@ def full_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
 
 
 def window_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
-    """Every index once; each slice of WINDOW_SAMPLES entries holds whole runs of RUN_SAMPLES stored neighbors.
+    """Every index once; each slice of WINDOW_SAMPLES entries consists of whole runs of RUN_SAMPLES stored neighbors.
 
-    Only the run that holds the last sample may be shorter, so that the windows after it start earlier.
+    Only the run with the last stored sample may be shorter; the windows after it then start earlier.
     """
     random = random_of(seed, epoch)
     runs = np.arange(-(-num_samples // RUN_SAMPLES))
@@ -53,7 +55,7 @@ def window_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
 
 
 def shards_order(seed: int, epoch: int, first_sample_S: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Every index once; the shards are shuffled, and the samples of WINDOW_SHARDS of them at a time among each other.
+    """Every index once; the shards are shuffled, and then the samples of every WINDOW_SHARDS consecutive ones.
 
     Shard s holds the samples from `first_sample_S[s]` up to the next entry.
     """
@@ -73,9 +75,9 @@ def shards_order(seed: int, epoch: int, first_sample_S: NDArray[np.int64]) -> ND
 
 
 def meetings(order: NDArray[np.int64], batch_size: int) -> float:
-    """The fraction of samples that meet another one of their run of RUN_SAMPLES in their batch; the tail is left out.
+    """The fraction of samples that share their batch with another one of their run of RUN_SAMPLES, without the tail.
 
-    Runs are counted the same whatever the order is made of, so that numbers of different orders can be compared.
+    Runs are defined in the same way for every order, so that results of different orders can be compared.
     """
     runs = np.sort((order // RUN_SAMPLES)[: len(order) // batch_size * batch_size].reshape(-1, batch_size), axis=1)
     same = runs[:, 1:] == runs[:, :-1]
@@ -84,7 +86,7 @@ def meetings(order: NDArray[np.int64], batch_size: int) -> float:
 
 
 def random_of(seed: int, epoch: int) -> np.random.RandomState:
-    """Random numbers for an epoch, the same in every version of NumPy. Raises InputError beyond 64 bits."""
+    """A random generator for an epoch, the same in every version of NumPy. Raises InputError beyond 64 bits."""
     for name, value in (("seed", seed), ("epoch", epoch)):
         if not 0 <= value < 2**64:
             raise InputError(f"{name} must be in 0..2**64-1, got {value}")

@@ -1,7 +1,7 @@
-"""Samples of several groups in fixed proportions, over as many epochs as it takes.
+"""Samples of several groups in fixed proportions, which hold across epochs.
 
-The groups of a whole training are one sequence, of which an epoch is a slice. Were counts rounded for each epoch by
-itself, a group whose part of an epoch is less than half a sample would never come.
+The groups of a whole training run form one sequence, and each epoch is a slice of it. If counts were rounded for each
+epoch separately, a group that is due less than half a sample per epoch would never appear.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ from .order import random_of
 
 
 def totals(weights_G: NDArray[np.float64], num_samples: int) -> NDArray[np.int64]:
-    """How many of the first `num_samples` samples are of each group, int64 (G,), in proportion to its weight.
+    """How many of the first `num_samples` samples belong to each group, int64 (G,), in proportion to its weight.
 
-    Webster's method: sample j of a group has its turn at (j + 1/2) / weight, the lower group first where turns meet.
-    So totals add up to `num_samples`, none shrinks while that grows, and every group with a weight above 0 comes.
+    Webster's method: sample j of a group has its turn at (j + 1/2) / weight; ties go to the lower group. Totals
+    therefore add up to `num_samples`, none decreases as that grows, and every group with a weight above 0 appears.
     """
     weights_G = weights_G / weights_G.max()
     groups = np.flatnonzero(weights_G)
@@ -30,7 +30,7 @@ def totals(weights_G: NDArray[np.float64], num_samples: int) -> NDArray[np.int64
             totals_G = np.zeros(len(weights_G), np.int64)
             totals_G[groups] = counts
             return totals_G
-        # What is off by more than one is so by a rounded quotient; a swap then is an addition and a removal.
+        # Rounded quotients can be off by more than one. If none is missing, add one and then remove one.
         if missing >= 0:
             counts[first] += 1
             missing -= 1
@@ -40,7 +40,7 @@ def totals(weights_G: NDArray[np.float64], num_samples: int) -> NDArray[np.int64
 
 
 def divides_evenly(weights_G: NDArray[np.float64], length: int) -> bool:
-    """Whether every epoch of this length holds the same number of samples of a group."""
+    """Whether every epoch of this length holds the same number of samples of each group."""
     parts_G = weights_G / weights_G.sum() * length
     return bool((np.abs(parts_G - np.round(parts_G)) < 1e-9).all())
 
@@ -48,7 +48,7 @@ def divides_evenly(weights_G: NDArray[np.float64], length: int) -> bool:
 def in_proportion(
     groups: Sequence[NDArray[np.int64]], weights_G: NDArray[np.float64], length: int
 ) -> Callable[[int, int], NDArray[np.int64]]:
-    """An order that walks through permutations of each group, from epoch to epoch without a gap, and shuffles them."""
+    """An order that goes through permutations of each group, without a gap between epochs, and shuffles each epoch."""
 
     def order(seed: int, epoch: int) -> NDArray[np.int64]:
         starts, ends = (totals(weights_G, number * length).tolist() for number in (epoch, epoch + 1))

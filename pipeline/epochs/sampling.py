@@ -1,7 +1,7 @@
-"""Which samples an epoch holds, beyond "all of them once": subsets, class balance, weights, shares of several sets.
+"""Which samples make up an epoch, if not all of them once: subsets, class balance, weights, mixtures of sets.
 
-Each is a pure function of (seed, epoch), so that loaders with any of them stay resumable and elastic. Positions in an
-epoch's sequence are dealt to replicas as always.
+Each is a pure function of (seed, epoch), so loaders stay resumable and elastic. Replicas divide an epoch's sequence
+among themselves as always.
 """
 
 import hashlib
@@ -22,16 +22,16 @@ from .proportions import divides_evenly, in_proportion
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Drawn:
-    """A sampling with the numbers of loaded sets filled in."""
+    """A sampling applied to the loaded sets."""
 
     allowed: NDArray[np.int64] | None
-    """The samples that may come, increasing; None for all."""
+    """The samples that may be drawn, increasing; None for all."""
     length: int
-    """Samples of an epoch's sequence."""
+    """Number of samples in an epoch's sequence."""
     order: Callable[[int, int], NDArray[np.int64]] | None
-    """The sequence of sample indices by (seed, epoch); None for a permutation of `allowed`."""
+    """The sequence of sample indices as a function of (seed, epoch); None for a permutation of `allowed`."""
     name: str
-    """What a state is compared by."""
+    """Identifies the sampling in a loader's state."""
 
 
 class Sampling(ABC):
@@ -39,19 +39,19 @@ class Sampling(ABC):
 
     @abstractmethod
     def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
-        """Fill in the labels of all samples, and where each set starts among them. Raises InputError."""
+        """Apply the sampling, given the labels of all samples and where each set starts. Raises InputError."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subset(Sampling):
-    """Some of the samples: in training shuffled, in an evaluation in stored order. Conditions add up."""
+    """Some of the samples, shuffled when training, in stored order when evaluating. All given conditions must hold."""
 
     indices: Sequence[int] | NDArray[Any] | None = None
-    """Sample indices, or a mask of one bool for each sample."""
+    """Sample indices, or a mask with one bool per sample."""
     where: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None = None
-    """A function of the labels of all samples that gives a mask: `where=lambda labels: labels < 10`."""
+    """A function from the labels of all samples to a mask: `where=lambda labels: labels < 10`."""
     limit: int | None = None
-    """At most so many, the first ones in stored order, which `alexprep shard` has shuffled."""
+    """Maximum number of samples: the first in stored order, which `alexprep shard` has shuffled."""
 
     def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
         mask_N = np.ones(len(labels_N), bool)
@@ -63,26 +63,26 @@ class Subset(Sampling):
         if self.limit is not None:
             allowed = allowed[: whole_number("limit", self.limit, at_least=1)]
         if len(allowed) == 0:
-            raise InputError("the Subset holds no sample; widen indices or where")
+            raise InputError("the Subset holds no samples; widen indices or where")
         digest = hashlib.sha256(allowed.tobytes()).hexdigest()[:16]
         return Drawn(allowed=allowed, length=len(allowed), order=None, name=f"Subset {digest}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassBalanced(Sampling):
-    """Every class equally often: rare ones repeat within an epoch, frequent ones go on in the next.
+    """Every class equally often: rare classes repeat within an epoch, frequent ones continue in the next.
 
-    Where an epoch's samples do not divide by the classes, these take turns in having one more.
+    If the number of samples is not a multiple of the number of classes, the classes take turns in having one more.
     """
 
     num_samples: int | None = None
-    """Samples of an epoch; None means as many as there are."""
+    """Samples per epoch; None means the number of stored samples."""
 
     def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
         if num_none := int((labels_N < 0).sum()):
             raise InputError(
-                f"ClassBalanced wants a class for every sample, and {num_none} have no label; leave them out by "
-                "Subset(where=lambda labels: labels >= 0), or choose Weighted"
+                f"ClassBalanced needs a class for every sample, but {num_none} have no label; choose Weighted, or "
+                "leave them out with Subset(where=lambda labels: labels >= 0)"
             )
         groups = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
         length = _length(self.num_samples, len(labels_N))
@@ -93,12 +93,12 @@ class ClassBalanced(Sampling):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weighted(Sampling):
-    """Drawn with replacement, each sample in proportion to its weight."""
+    """Draws samples with replacement, each in proportion to its weight."""
 
     weights: Sequence[float] | NDArray[Any]
-    """One number for each sample, 0 or more."""
+    """One number per sample, 0 or more."""
     num_samples: int | None = None
-    """Samples of an epoch; None means as many as there are."""
+    """Samples per epoch; None means the number of stored samples."""
 
     def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
         weights_N = _weights(self.weights, len(labels_N), "samples")
@@ -115,15 +115,15 @@ class Weighted(Sampling):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mixed(Sampling):
-    """Samples of several shard sets in fixed proportions: small sets repeat within an epoch, large ones go on.
+    """Samples of several shard sets in fixed proportions: small sets repeat within an epoch, large ones continue.
 
-    Proportions hold over the epochs: a set that is due less than one sample an epoch comes in some epochs.
+    Proportions hold across epochs: a set that is due less than one sample per epoch appears in some epochs only.
     """
 
     weights: Sequence[float] | NDArray[Any]
-    """One number for each set, 0 or more."""
+    """One number per set, 0 or more."""
     num_samples: int | None = None
-    """Samples of an epoch; None means as many as there are in all sets."""
+    """Samples per epoch; None means the number of stored samples in all sets."""
 
     def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
         weights = _weights(self.weights, len(first_of_set) - 1, "shard sets")
@@ -139,7 +139,7 @@ class Mixed(Sampling):
 
 
 def _name(name: str, weights: NDArray[np.float64], length: int) -> str:
-    """The name in a loader's state. Where epochs differ in counts the order changed: the suffix refuses old states."""
+    """The name in a loader's state. The suffix invalidates states of earlier versions, whose uneven epochs differed."""
     return name if divides_evenly(weights, length) else f"{name}, in turn"
 
 

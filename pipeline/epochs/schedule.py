@@ -1,9 +1,8 @@
 """Which samples make up which batch: pure functions of one integer, the number of samples consumed.
 
-Training walks through an order that differs from epoch to epoch, unless it is fixed, and drops the tail that fills no
-global batch.
-Evaluation walks through the stored order, every sample once, and pads the last batch. Replica r of R takes every R-th
-sample of a global batch, so that the number of replicas never changes what a global batch is.
+Training follows an order that differs each epoch, unless it is fixed, and by default drops the samples that do not fill
+the last global batch. Evaluation follows the stored order, every sample once, and pads the last batch. Replica r of R
+takes every R-th sample of a global batch, so the number of replicas never changes the content of a global batch.
 """
 
 import logging
@@ -32,26 +31,26 @@ class LocalBatch:
     indices_B: NDArray[np.int64]
     """Sample indices."""
     draws_B: NDArray[np.int64]
-    """What augmentation is drawn for: the sample index, and other numbers for repetitions within the epoch."""
+    """What augmentation is drawn for: the sample index, or another number if the sample repeats within the epoch."""
     mask_B: NDArray[np.bool_]
-    """False for padding, which repeats the last sample."""
+    """False for padding, which repeats the last sample of an evaluation, or the first samples of a training epoch."""
 
 
 class Schedule:
     """The epochs of one loader. Positions count samples consumed by all replicas since the start of epoch 0.
 
     Args:
-        num_samples: Samples of the loaded sets.
-        batch_size: Of one replica.
+        num_samples: Number of samples in the loaded sets.
+        batch_size: Samples per batch on one replica.
         replica: 0 to num_replicas - 1.
-        num_replicas: Replicas that share a global batch.
-        seed: Of the order.
+        num_replicas: Number of replicas that share a global batch.
+        seed: Seed of the order.
         order: "full", "window", "shards" or "fixed".
         training: Whether the order is shuffled and repeated.
-        drop_last: Whether training drops the tail that fills no global batch; else the last batch is filled up from
-            the start of the same epoch, with a mask, so that all replicas take as many steps.
-        drawn: A sampling, or None for all samples once; in an evaluation one that draws nothing.
-        first_sample_S: Where shards start and, at its end, the number of samples; order "shards" needs it.
+        drop_last: Whether training drops the samples that do not fill the last global batch. If False, masked samples
+            from the start of the same epoch fill it, so that all replicas take the same number of steps.
+        drawn: A sampling, or None for all samples once. For an evaluation, it must not draw samples.
+        first_sample_S: Where each shard starts, then the number of samples; required by order "shards".
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Schedule:
         length = num_samples if drawn is None else drawn.length
         if training and length < self.global_batch:
             raise InputError(
-                f"{length} samples fill no global batch of {self.global_batch} ({num_replicas} x {batch_size}); "
+                f"{length} samples do not fill a global batch of {self.global_batch} ({num_replicas} x {batch_size}); "
                 f"choose a batch_size of at most {length // num_replicas}"
                 + (
                     f", in a recipe --set training.batch_size={length // num_replicas * num_replicas}"
@@ -82,10 +81,10 @@ class Schedule:
                 )
             )
         if order != "full" and drawn is not None:
-            raise InputError(f"order={order!r} takes samples as they are stored; choose order='full' with a sampling")
+            raise InputError(f"order={order!r} does not support a sampling; choose order='full' with a sampling")
         if not training and drawn is not None and drawn.order is not None:
             raise InputError(
-                f"an evaluation sees samples once each, but sampling={drawn.name.split()[0]} draws them; choose "
+                f"an evaluation uses each sample once, but sampling={drawn.name.split()[0]} draws them; choose "
                 "sampling=Subset(...) or None"
             )
         self.num_samples = length
@@ -106,7 +105,7 @@ class Schedule:
 
     @property
     def num_batches(self) -> int:
-        """Batches of one epoch, the same on every replica."""
+        """Batches per epoch, the same on every replica."""
         return -(-self.epoch_samples // self.global_batch)
 
     def after(self, position: int) -> int:
@@ -130,9 +129,9 @@ class Schedule:
         )
 
     def read_ahead(self, position: int) -> NDArray[np.int64]:
-        """Samples whose bytes should be on their way when the batch at `position` is started; may be none.
+        """Samples whose bytes should be requested when the batch at `position` is started; may be empty.
 
-        In window order a whole window at a time, one window ahead; otherwise the replica's part of a batch to come.
+        In window order, a whole window at a time, one window ahead; otherwise this replica's part of a later batch.
         """
         epoch, start = divmod(position, self.epoch_samples)
         if self.order == "window":
@@ -145,7 +144,7 @@ class Schedule:
         return self.local_batch(position - start + ahead).indices_B
 
     def epoch_indices(self, epoch: int) -> NDArray[np.int64]:
-        """The samples of an epoch in order, all replicas together, without the tail that training drops."""
+        """The samples of an epoch in order, all replicas together, without those that training drops."""
         return self._epoch_order(epoch)[0]
 
     def _epoch_order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -175,7 +174,7 @@ class Schedule:
 
 
 def _numbered(indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each index, with 2**40 added for every time that it came before."""
+    """Each index, with 2**40 added for each earlier occurrence."""
     by_index = np.argsort(indices, kind="stable")
     ordered = indices[by_index]
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
@@ -186,11 +185,11 @@ def _numbered(indices: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def report_mixing(schedule: Schedule) -> None:
-    """Log how often an order of long reads lets stored neighbors meet in a batch."""
+    """Log how often an order of long reads puts stored neighbors into the same batch."""
     own = meetings(schedule.epoch_indices(0), schedule.global_batch)
     full = meetings(full_order(schedule.seed, 0, schedule.num_samples), schedule.global_batch)
     log.info(
-        "%s order: %.1f %% of the samples meet a stored neighbor in their batch, in full order %.1f %%",
+        "%s order: %.1f %% of the samples share a batch with a stored neighbor, in full order %.1f %%",
         schedule.order,
         100 * own,
         100 * full,

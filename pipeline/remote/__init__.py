@@ -1,4 +1,4 @@
-"""Shard sets on object stores: a verified cache on this machine, and which shards of it are mapped when."""
+"""Shard sets in object stores: a verified cache on this machine, and which of its shards are mapped when."""
 
 from .cache import ShardCache
 from .face import cache_of, local_face

@@ -1,16 +1,16 @@
-"""A folder of verified copies of remote shards, shared by all processes of one machine and kept below a limit.
+"""A folder of verified copies of remote shards, shared by all processes of one machine and kept below a size limit.
 
-    CACHE/lock                    held for moments: whoever changes the folder; holds a sum that is at least its bytes
-    CACHE/shards/SHA256.tar       a whole shard, checked against the SHA-256 that is its name
-    CACHE/shards/SHA256.partial   a shard on its way; its size is reserved, its writer holds a lock on it
+    CACHE/lock                    locked briefly by whoever changes the folder; contains an upper bound of its bytes
+    CACHE/shards/SHA256.tar       a complete shard, verified against the SHA-256 in its name
+    CACHE/shards/SHA256.partial   a shard being downloaded; its space is reserved, and its writer holds a lock on it
     CACHE/sets/ID/                manifest, index and statistics of a set (see `face`)
-    CACHE/leases/*.lease          what a living process has mapped; its owner holds a lock on it
-    CACHE/unsynced/SHA256         a shard that a crash of the machine may leave without its content (see `unsynced`)
+    CACHE/leases/*.lease          what a running process has mapped; its owner holds a lock on it
+    CACHE/unsynced/SHA256         marks a shard that a crash of the machine may leave without its content (`unsynced`)
 
-One process fetches a shard, the others wait for it. What no living process has leased is dropped, the least recently
-used first, when room is needed; nothing is touched that was not downloaded here. All locks are `flock`s, which the
-system releases when a process dies. On a network file system they may hold only within one machine: give every machine
-a cache on a disk of its own. What a shard costs does not grow with their number.
+One process fetches a shard while the others wait for it. When room is needed, shards and sets that no running process
+has leased are removed, least recently used first; nothing that was not downloaded here is touched. All locks are
+`flock`s, which the system releases when a process dies. On a network file system they may work only within one machine:
+give every machine a cache on its own disk. The cost per shard does not grow with the number of shards.
 """
 
 import errno
@@ -28,39 +28,38 @@ from ...errors import InputError
 from ...prep.format.files import free_bytes, lock_file
 from .unsynced import Unsynced
 
-WAIT_S = 120.0  # for others to drop what they use, when the cache is full of it
+WAIT_S = 120.0  # for other processes to release shards when these fill the cache
 POLL_S = 0.05
-_SPARE_LINES = 256  # of a lease, before it is written anew
-_SET = "set:"  # before the name of a set in a lease
+_SPARE_LINES = 256  # of a lease, before it is rewritten
+_SET = "set:"  # prefix of a set's name in a lease
 _SHARD = re.compile(r"[0-9a-f]{64}\.(tar|partial)")
 
 Download = Callable[[BinaryIO], None]
-"""Writes a whole, verified shard to an open file, or raises."""
+"""Writes a complete, verified shard to an open file, or raises."""
 
 
 class _Full(Exception):
-    """No room that could be made now."""
+    """There is no room, and none can be made now."""
 
 
 class Usage(NamedTuple):
-    """Bytes in a cache. All that was deleted but is still mapped counts too."""
+    """Bytes in a cache, including shards that were deleted but are still mapped."""
 
     shards: int
     leased: int
-    """Of them, what living processes use."""
+    """Bytes of shards in use by running processes."""
     small_files: int
 
     @property
     def total(self) -> int:
-        """All together: what the limit bounds."""
+        """The sum that the limit bounds."""
         return self.shards + self.small_files
 
 
 class ShardCache:
-    """One process's door to a cache folder. `fetch` leases what it gives, until `release` or `close`.
+    """One process's access to a cache folder. `fetch` leases the shard that it returns until `release` or `close`.
 
-    Safe to call from several threads. Opening one removes what processes that died left behind: their leases and their
-    partial files.
+    Thread-safe. Opening a cache removes the leases and partial files of processes that died.
     """
 
     def __init__(self, folder: Path, *, limit_bytes: int) -> None:
@@ -84,9 +83,9 @@ class ShardCache:
             self._write_bound(self._usage().total)
 
     def fetch(self, sha256: str, num_bytes: int, download: Download, *, wait_s: float = WAIT_S) -> Path:
-        """The path of a whole shard, leased; downloaded unless it is here.
+        """The path of a complete, leased shard, which is downloaded if it is not in the cache.
 
-        Raises OSError naming the numbers when there is no room for `wait_s` seconds, and what `download` raises.
+        Raises OSError with the sizes if there is still no room after `wait_s` seconds, and whatever `download` raises.
         """
         final, name = self._shards / f"{sha256}.tar", f"{sha256}.tar"
         started = time.monotonic()
@@ -126,7 +125,7 @@ class ShardCache:
         return final
 
     def discard(self, sha256: str) -> None:
-        """Remove a shard that turned out damaged, so that the next `fetch` downloads it; its maps stay readable."""
+        """Remove a damaged shard, so that the next `fetch` downloads it; existing mappings stay readable."""
         with self._locked():
             (self._shards / f"{sha256}.tar").unlink(missing_ok=True)
             self._unsynced.forget(sha256)
@@ -137,12 +136,12 @@ class ShardCache:
             self._hold(_SET + name, 0)
 
     def release(self, sha256: str) -> None:
-        """Say that this process has no map of the shard any more."""
+        """End this process's lease on a shard, which it no longer maps."""
         with self._locked():
             self._drop(f"{sha256}.tar")
 
     def close(self) -> None:
-        """Release everything. A closed cache gives nothing more."""
+        """Release everything. A closed cache fetches no more shards."""
         if self._lease < 0:
             return
         self._unsynced.close()
@@ -159,7 +158,7 @@ class ShardCache:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Only one process, and one thread of it, changes the folder."""
+        """Hold the lock, so that only one thread of one process changes the folder."""
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             lock_file(descriptor, self.folder / "lock")
@@ -169,7 +168,7 @@ class ShardCache:
             os.close(descriptor)
 
     def _bound(self) -> int | None:
-        """At least the bytes of the cache: what was counted last, and all that was claimed since; None when unknown."""
+        """An upper bound of the cache's bytes: the last count plus everything claimed since; None if unknown."""
         text = os.pread(self._lock, 64, 0)
         return int(text) if text.endswith(b"\n") and text.strip().isdigit() else None
 
@@ -179,7 +178,7 @@ class ShardCache:
         os.pwrite(self._lock, text, 0)
 
     def _claim(self, sha256: str, num_bytes: int) -> int | None:
-        """The open, locked, empty partial file of a shard with room for it; None while another process writes it."""
+        """The open, locked, empty partial file of a shard, with room for it; None while another process writes it."""
         path = self._shards / f"{sha256}.partial"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -188,7 +187,7 @@ class ShardCache:
             os.close(descriptor)
             return None
         try:
-            os.ftruncate(descriptor, 0)  # of one that died
+            os.ftruncate(descriptor, 0)  # left by a process that died
             self._make_room(num_bytes)
             _reserve(descriptor, num_bytes, path)
             self._hold(f"{sha256}.tar", num_bytes)
@@ -231,13 +230,13 @@ class ShardCache:
     def _usage(self) -> Usage:
         leased = {**self._leased_by_others(), **self._held}
         found = {entry.name: entry.stat().st_size for entry in os.scandir(self._shards) if _SHARD.fullmatch(entry.name)}
-        # A shard on its way is leased under the name it will have.
+        # A shard being downloaded is leased under its final name.
         gone = sum(size for name, size in leased.items() if not {name, f"{name[:-4]}.partial"} & found.keys())
         small = _bytes_below(self.folder / "sets")
         return Usage(shards=sum(found.values()) + gone, leased=sum(leased.values()), small_files=small)
 
     def _leased_by_others(self) -> dict[str, int]:
-        """Names and bytes of what other living leases hold; leases of the dead are removed."""
+        """Names and bytes of what other running processes lease; removes the leases of processes that died."""
         leased: dict[str, int] = {}
         for path in self._leases.glob("*.lease"):
             if path == self._lease_path:
@@ -296,7 +295,7 @@ class ShardCache:
 
 
 def _held_by(lease: bytes) -> dict[str, int]:
-    """Names and bytes that a lease tells of, line by line; a last line may be cut short by a full disk."""
+    """Names and bytes in a lease, one per line; a full disk may have truncated the last line."""
     held: dict[str, int] = {}
     for line in lease[: lease.rfind(b"\n") + 1].decode().splitlines():
         sign_and_size, _, name = line.partition(" ")
@@ -319,7 +318,7 @@ def _size(path: Path) -> int:
 
 
 def _reserve(descriptor: int, num_bytes: int, path: Path) -> None:
-    """Take the disk space now, so that a full disk is known before the download."""
+    """Allocate the disk space now, so that a full disk is noticed before the download."""
     try:
         os.posix_fallocate(descriptor, 0, num_bytes)
     except OSError as error:

@@ -1,10 +1,10 @@
-"""The local face of a remote shard set: a folder with everything but its shards, so that all code can open it.
+"""The local face of a remote shard set: a folder with everything except the shards, so that any code can open it.
 
     CACHE/sets/ID/manifest.json, index.bin, statistics.npz, remote.json      of one set
     CACHE/sets/ID/train/…, CACHE/sets/ID/val/…                               of several splits at one address
 
-ID comes from the manifests, so another set at the same address has another face. `remote.json` says where the shards
-are; `ShardSet.open` reads it.
+ID is a hash of address and manifests, so a different set at the same address has a different face. `remote.json` says
+where the shards are; `ShardSet.open` reads it.
 """
 
 import hashlib
@@ -22,17 +22,17 @@ from ...prep.format.shard_set import REMOTE_NAME, SPLITS
 from ...prep.storage import ObjectStore, StoreUrl
 
 SETS_NAME = "sets"
-_READS = 3  # of a manifest that does not match its own hash, before it is called damaged
+_READS = 3  # attempts to read a manifest that does not match its own hash, before it is called damaged
 
 
 def local_face(url: StoreUrl, cache: Path) -> Path:
-    """The folder that stands for the set, or the sets of several splits, at `url`; made unless the cache has it.
+    """The folder that represents the set, or the sets of several splits, at `url`; created if the cache lacks it.
 
-    Raises InputError when no finished set is there or its manifest is damaged, OSError when the store cannot be read.
+    Raises InputError if there is no finished set or its manifest is damaged, OSError if the store cannot be read.
     """
     if url.userinfo or url.query:
         raise InputError(
-            f"{url}: the address of a shard set holds no password or query; see docs/scale.md, Credentials"
+            f"{url}: the address of a shard set must not hold a password or query; see docs/scale.md, Credentials"
         )
     manifests = {"": _manifest(url)}
     if manifests[""] is None:
@@ -40,8 +40,8 @@ def local_face(url: StoreUrl, cache: Path) -> Path:
     found = {split: content for split, content in manifests.items() if content is not None}
     if not found:
         raise InputError(
-            f"{url}: neither a {MANIFEST_NAME} nor one of {', '.join(f'{split}/{MANIFEST_NAME}' for split in SPLITS)} "
-            "there, so this is not a finished shard set; write one with 'alexprep shard SOURCE --out URL'"
+            f"{url}: has neither {MANIFEST_NAME} nor any of {', '.join(f'{split}/{MANIFEST_NAME}' for split in SPLITS)}"
+            ", so this is not a finished shard set; write one with 'alexprep shard SOURCE --out URL'"
         )
     name = hashlib.sha256(json.dumps([str(url), *(hashlib.sha256(one).hexdigest() for one in found.values())]).encode())
     folder = cache / SETS_NAME / name.hexdigest()[:32]
@@ -55,13 +55,13 @@ def local_face(url: StoreUrl, cache: Path) -> Path:
 
 
 def cache_of(face: Path) -> tuple[Path, str]:
-    """The cache that a face lies in, and the face's name there."""
+    """The cache that a face is in, and the face's name there."""
     below = next(folder for folder in (face, *face.parents) if folder.parent.name == SETS_NAME)
     return below.parent.parent, below.name
 
 
 def _manifest(url: StoreUrl) -> bytes | None:
-    """The manifest's bytes, which hold together by their own hash; None where there is none."""
+    """The manifest's bytes, verified against its own hash; None if there is no manifest."""
     store = ObjectStore(url)
     for _ in range(_READS):
         try:
@@ -78,12 +78,12 @@ def _manifest(url: StoreUrl) -> bytes | None:
 
 
 def _fill(url: StoreUrl, folder: Path, content: bytes) -> None:
-    """Bring the small files; the manifest last, as everywhere."""
+    """Download the small files; the manifest last, as everywhere."""
     data, store = json.loads(content), ObjectStore(url)
     if not data.get("index_sha256"):
         raise InputError(
-            f"{url}: a set of format {data.get('format_version')!r} without {SAMPLE_INDEX_NAME}; copy it to a local "
-            "disk and use it there, or shard the images again"
+            f"{url}: a set of format {data.get('format_version')!r}, which lacks the {SAMPLE_INDEX_NAME} that remote "
+            "sets need; copy it to a local disk and use it there, or shard the images again"
         )
     folder.mkdir(exist_ok=True)
     for name, field in ((STATISTICS_NAME, "statistics_sha256"), (SAMPLE_INDEX_NAME, "index_sha256")):

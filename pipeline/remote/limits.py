@@ -1,4 +1,4 @@
-"""Where the cache of remote sets is and how large it may grow: arguments, else the environment."""
+"""Where the cache of remote sets is and how large it may grow: from arguments, else from the environment."""
 
 import os
 import re
@@ -15,30 +15,32 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
 
 
 def parse_size(text: str | int, what: str) -> int:
-    """Bytes: a number, or text such as "20GB" (10**9) or "512MiB" (2**20). `what` names it in the InputError."""
+    """Bytes: a number, or text such as "20GB" (10**9) or "512MiB" (2**20). `what` names it in an InputError."""
     if isinstance(text, int) and not isinstance(text, bool):
         return text
     found = _SIZE.fullmatch(str(text).strip())
     if found is None or found[2].upper() not in _UNITS:
-        raise InputError(f"{what}: {text!r} is no size; expected bytes, or a number with KB, MB, GB, TB, MiB or GiB")
+        raise InputError(
+            f"{what}: {text!r} is not a size; expected bytes, or a number with KB, MB, GB, TB, KiB, MiB, GiB or TiB"
+        )
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def cache_folder(given: str | Path | None, *, where: object) -> Path:
-    """The cache's folder for the set at `where`; ALEXKIT_CACHE stands in for None. InputError when none is named."""
+    """The cache's folder for the set at `where`; None means ALEXKIT_CACHE. Raises InputError if neither is set."""
     folder = given or os.environ.get(FOLDER_VARIABLE)
     if not folder:
         raise InputError(
-            f"{where}: a remote shard set is read through a cache on this machine; name a folder on a local disk by "
+            f"{where}: a remote shard set is read through a cache on this machine; name a folder on a local disk with "
             f"cache=, --cache or {FOLDER_VARIABLE}"
         )
     return Path(folder).expanduser()
 
 
 def cache_limit(given: str | int | None, folder: Path) -> int:
-    """The limit of the cache in `folder`, in bytes; ALEXKIT_CACHE_LIMIT stands in for None.
+    """The limit of the cache in `folder`, in bytes; None means ALEXKIT_CACHE_LIMIT.
 
-    Without any it is nine tenths of what the disk has room for, the cache's own files included.
+    If neither is set, it is 90 % of the disk space that is free or holds the cache's shards.
     """
     limit = given if given is not None else os.environ.get(LIMIT_VARIABLE)
     if limit is not None and limit != "":

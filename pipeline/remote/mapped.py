@@ -1,7 +1,7 @@
 """Which shards of a remote set are mapped: those in use, and as many of the next ones as the limit allows.
 
-The set keeps its one range of addresses; a shard is mapped into its place in it when it is whole, and an empty map goes
-over it when no later batch needs it. Order, randomness and graph do not notice.
+The set keeps one range of addresses. A shard is mapped to its place in this range once it is complete, and replaced by
+an empty mapping once no batch needs it. Order, random draws and graph are unaffected.
 """
 
 import errno
@@ -21,13 +21,13 @@ from ..storage import Samples
 from .lifetimes import Lifetimes
 from .remote_set import RemoteSet
 
-THREADS = WINDOW_SHARDS  # the first batch needs all of a window
+THREADS = WINDOW_SHARDS  # the first batch needs all shards of a window
 SHARDS_AHEAD = 2 * WINDOW_SHARDS  # the window in use and the next one
 IN_FLIGHT_BATCHES = 6  # what the loader checks ahead and what its backend computes
 
 
 class RemoteShards:
-    """The shards of one loader. `prepare` before a batch is fed; not for several threads."""
+    """The shards of one loader. Call `prepare` before each batch is fed. Not thread-safe."""
 
     def __init__(self, remote: RemoteSet, schedule: Schedule, samples: Samples) -> None:
         self.remote = remote
@@ -37,7 +37,7 @@ class RemoteShards:
         self._sizes = [shard.num_bytes for shard in shards]
         self._room = remote.cache.limit_bytes - remote.cache.usage().small_files
         self._fits = sum(self._sizes) <= self._room
-        self._room_ahead = self._room * 2 // 3  # the rest is for what is in flight, and for an evaluation beside
+        self._room_ahead = self._room * 2 // 3  # the rest is for batches in flight, and for an evaluation meanwhile
         try:
             self._refuse_too_small_a_limit()
         except InputError:
@@ -52,20 +52,20 @@ class RemoteShards:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="alexkit-fetch")
 
     def prepare(self, indices: NDArray[np.int64], *, feeding: int, received: int) -> None:
-        """Map the shards of these samples, drop what nobody needs, and begin to fetch what comes next.
+        """Map the shards of these samples, drop those no longer needed, and start fetching the next ones.
 
         Args:
             indices: The samples of the batch that is fed next.
             feeding: Position of that batch.
-            received: Position up to which batches were handed over.
+            received: Position up to which batches were returned.
 
         Raises:
-            OSError: When a shard cannot be fetched, or there is no room for it.
+            OSError: If a shard cannot be fetched, or there is no room for it.
         """
         while self._in_flight and (self._in_flight[0][0] <= received or self._in_flight[-1][0] > feeding):
-            self._in_flight.popleft()  # handed over, or given up
+            self._in_flight.popleft()  # returned or discarded
         if self._fits and len(self._mapped) == len(self._sizes):
-            return  # all of the set is here to stay: from now on it costs what a local one does
+            return  # the whole set is mapped and stays so: from now on it costs no more than a local one
         needed = set((np.searchsorted(self._first_sample_S, indices, side="right") - 1).tolist())
         in_use = needed | {number for _, shards in self._in_flight for number in shards}
         wanted = self._with_room(self._wanted(feeding), in_use)
@@ -78,7 +78,7 @@ class RemoteShards:
             self._map(number, self._await(number))
 
     def rest(self) -> None:
-        """Drop everything: no batch is under way, and the next one may be long in coming."""
+        """Drop all shards: no batch is under way, and the next one may be requested much later."""
         self._in_flight.clear()
         for future in self._coming.values():
             future.cancel()
@@ -86,13 +86,13 @@ class RemoteShards:
         self._drop(set(self._mapped))
 
     def close(self) -> None:
-        """Stop fetching and release the cache. What is mapped stays readable until the addresses are given up."""
+        """Stop fetching and release the cache. Mapped shards stay readable until the addresses are released."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.remote.close()
         self._threads.shutdown()
 
     def _wanted(self, position: int) -> list[int]:
-        """The shards to have or to fetch, in the order of their use: of this epoch and, when training, of the next."""
+        """The shards to keep or fetch, in order of use: those of this epoch and, when training, of the next."""
         epoch, start = divmod(position, self._schedule.epoch_samples)
         found = self._lifetimes_of(epoch).wanted(start, SHARDS_AHEAD)
         if self._schedule.training and len(found) < SHARDS_AHEAD:
@@ -101,9 +101,9 @@ class RemoteShards:
         return found
 
     def _with_room(self, wanted: list[int], in_use: set[int]) -> list[int]:
-        """As many of the shards to have, the next ones first, as there is room for beside those in use.
+        """As many of the wanted shards, the next ones first, as fit beside those in use.
 
-        The rest must go, even where it is mapped: a set of few shards wants all of them for the next epoch.
+        The rest must go even if mapped: a set of few shards would otherwise keep all of them for the next epoch.
         """
         if self._fits:
             return wanted
@@ -121,19 +121,19 @@ class RemoteShards:
         return self._lifetimes[epoch]
 
     def _require(self, number: int) -> None:
-        """Map a shard out of turn: that of a sample which replaces a corrupt one."""
+        """Map a shard out of turn, for a sample that replaces a corrupt one."""
         if number not in self._mapped:
             self._in_flight[-1][1].add(number)
             self._fetch({number}, [])
             self._map(number, self._await(number))
 
     def _restore(self, indices: Iterable[int]) -> None:
-        """Map the shards of these samples anew, fetched again if the copy in the cache was damaged."""
+        """Remap the shards of these samples; those whose copies in the cache are damaged are fetched again first."""
         for number in set((np.searchsorted(self._first_sample_S, list(indices), side="right") - 1).tolist()):
             self._map(number, self.remote.fetch_sound(number))
 
     def _collect(self, useful: set[int]) -> None:
-        """Map what has come; what is of no use any more is let go of."""
+        """Map the shards that have arrived; release those that are no longer useful."""
         for number, future in list(self._coming.items()):
             if future.done():
                 del self._coming[number]
@@ -161,7 +161,7 @@ class RemoteShards:
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
-        return self.remote.fetch(number)  # now, and waiting for room
+        return self.remote.fetch(number)  # in this thread, waiting for room
 
     def _map(self, number: int, path: Path) -> None:
         map_file(self._addresses[number], path, self._sizes[number])
@@ -175,23 +175,23 @@ class RemoteShards:
 
     def _refuse_too_small_a_limit(self) -> None:
         order, url = self._schedule.order, self.remote.shard_set.url
-        room = f"the cache limit of {self.remote.cache.limit_bytes} leaves {self._room} beside indexes"
+        room = f"the cache limit of {self.remote.cache.limit_bytes} leaves {self._room} bytes beside indexes"
         if self._fits:
             return
         if order in ("full", "window"):
             raise InputError(
-                f"{url}: order={order!r} uses all shards at any time, {sum(self._sizes)} bytes, and {room}; raise the "
+                f"{url}: order={order!r} uses all shards at any time, {sum(self._sizes)} bytes, but {room}; raise the "
                 "limit or choose order='shards'"
             )
         largest = sorted(self._sizes, reverse=True)
-        # So many shards hold the batches that are under way at one time, and the ends of two more.
+        # The batches under way at one time span this many shards, including partial ones at both ends.
         used = IN_FLIGHT_BATCHES * self._schedule.global_batch * len(largest) // self._schedule.num_samples + 2
-        count, what = used, f"{used} shards, as many as the batches under way may come from,"
+        count, what = used, f"{used} shards, which the batches under way may span,"
         if order == "shards":
             windows = max(3, -(-used // WINDOW_SHARDS) + 2)
             count, what = windows * WINDOW_SHARDS, f"{windows} windows of order='shards'"
         if self._room < (least := sum(largest[:count])):
             raise InputError(
-                f"{url}: {what} are up to {least} bytes, and {room}; raise the limit, or write smaller shards "
+                f"{url}: {what} are up to {least} bytes, but {room}; raise the limit, or write smaller shards "
                 "(--images-per-shard)"
             )

@@ -1,4 +1,4 @@
-"""A remote shard set, opened: its local face, and shards that come through the cache when they are asked for."""
+"""An open remote shard set: its local face, and its shards, which are fetched through the cache on demand."""
 
 import logging
 import os
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class Stopped(InputError):
-    """The loader was closed while a shard was on its way."""
+    """The loader was closed while a shard was being downloaded."""
 
 
 class RemoteSet:
-    """A shard set in a store and the cache of its shards."""
+    """A shard set in an object store, and the cache of its shards."""
 
     def __init__(self, shard_set: ShardSet, cache: ShardCache) -> None:
         assert shard_set.url is not None
@@ -30,7 +30,7 @@ class RemoteSet:
         self._stopped = False
 
     def fetch(self, number: int, *, wait_s: float = WAIT_S) -> Path:
-        """The local path of one shard, whole and leased; see `ShardCache.fetch`."""
+        """The local path of one shard, complete and leased; see `ShardCache.fetch`."""
         entry = self.shard_set.manifest.shards[number]
 
         def download(file: BinaryIO) -> None:
@@ -39,7 +39,7 @@ class RemoteSet:
         return self.cache.fetch(entry.sha256, entry.num_bytes, download, wait_s=wait_s)
 
     def fetch_sound(self, number: int) -> Path:
-        """As `fetch`, of a shard whose copy may have been damaged since: it is hashed, and fetched again if it was."""
+        """Like `fetch`, for a shard whose copy may be damaged by now: it is hashed, and fetched again if it is."""
         entry, path = self.shard_set.manifest.shards[number], self.fetch(number)
         if sha256_of(path) == entry.sha256:
             return path
@@ -48,11 +48,11 @@ class RemoteSet:
         return self.fetch(number)
 
     def release(self, number: int) -> None:
-        """Say that the shard is not mapped any more."""
+        """End the lease on a shard that is no longer mapped."""
         self.cache.release(self.shard_set.manifest.shards[number].sha256)
 
     def close(self) -> None:
-        """Stop downloads that are under way and release everything."""
+        """Stop running downloads and release everything."""
         self._stopped = True
         self.cache.close()
 
@@ -66,21 +66,21 @@ class _Stoppable:
 
     def write(self, content: bytes) -> int:
         if self._remote._stopped:
-            raise Stopped(f"{self._remote.shard_set.url}: closed while a shard was on its way")
+            raise Stopped(f"{self._remote.shard_set.url}: closed while a shard was being downloaded")
         return self._file.write(content)
 
 
 def open_set(
     location: str | os.PathLike[str] | StoreUrl, cache: str | Path | None, limit: str | int | None
 ) -> tuple[ShardSet, RemoteSet | None]:
-    """A local shard set, or a remote one and the cache through which its shards come.
+    """Open a local shard set, or a remote one with the cache through which its shards are fetched.
 
     Args:
-        location: A folder, an address such as s3://bucket/shards/train, or the local face of one.
-        cache: The cache's folder; ALEXKIT_CACHE unless told.
-        limit: Its limit; ALEXKIT_CACHE_LIMIT unless told.
+        location: A folder, an address such as s3://bucket/shards/train, or the local face of a remote set.
+        cache: The cache's folder; None means ALEXKIT_CACHE.
+        limit: The cache's limit; None means ALEXKIT_CACHE_LIMIT.
 
-    Raises InputError for a set that is not there or not whole, and for a remote set without a cache.
+    Raises InputError for a set that is missing or incomplete, and for a remote set without a cache.
     """
     found = parse_location(location if isinstance(location, StoreUrl) else os.fspath(location))
     folder = local_face(found, cache_folder(cache, where=found)) if isinstance(found, StoreUrl) else found

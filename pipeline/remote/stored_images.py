@@ -1,4 +1,4 @@
-"""Stored images one by one, by index, for looking at: of a local set, or through the cache of a remote one."""
+"""Stored images one by one, by index, for inspection: from a local set, or through the cache of a remote one."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .remote_set import open_set
 
 
 class StoredImages:
-    """The image members of a shard set, each read by itself; nothing stays mapped or leased between two of them."""
+    """The image members of a shard set, each read separately; nothing stays mapped or leased between reads."""
 
     def __init__(
         self, shard_set: ShardSet, index: SampleIndex | None = None, *, cache_limit: int | None = None
@@ -21,10 +21,10 @@ class StoredImages:
         self._cache_limit = cache_limit
 
     def content(self, i: int) -> bytes:
-        """The bytes of sample i's image: a file, or height * width * 3 pixels of a raw set.
+        """The bytes of sample i's image: an encoded file, or the height * width * 3 bytes of a raw image.
 
-        Raises InputError naming shard, key and offset when they are not those that were written, OSError when the shard
-        cannot be read or fetched.
+        Raises InputError naming shard, key and offset if the bytes fail their checksum, OSError if the shard cannot be
+        read or fetched.
         """
         number = self.index.shard_of(i)
         if self.shard_set.url is None:
@@ -42,8 +42,9 @@ class StoredImages:
         if self._is_damaged(content, i):
             where = self.shard_set.location / self.shard_set.manifest.shards[number].name
             raise InputError(
-                f"{where}: sample {self.index.key(i)!r} at offset {self.index.starts_N[i]}: its CRC32C is not "
-                "that of the index, so the disk or a copy went wrong"
+                f"{where}: sample {self.index.key(i)!r} at offset {self.index.starts_N[i]}: its CRC32C does not match "
+                "the index, so it was damaged on the disk or during a copy; restore it with 'alexprep repair SHARDS "
+                "SOURCE'"
             )
         return content
 

@@ -1,9 +1,9 @@
-"""Shards that may not be on the disk yet, although they are whole: what of them a crash of the machine would leave.
+"""Shards that are complete but may not be on the disk yet, and so may not survive a crash of the machine.
 
-Waiting for the disk would hold up the batch that needs a shard: 50 ms on a slow one, where fetching takes 20. So a
-shard is used at once and synced by a thread, and until then `CACHE/unsynced/SHA256` says in which boot of the machine
-it was written. The system writes that mark and the renaming of the shard, which comes after it, in this order. When a
-cache is opened in another boot, a shard that is still marked may have its size without its content, and is removed.
+Waiting for the disk would delay the batch that needs a shard: by 50 ms on a slow disk, when fetching takes 20. A shard
+is therefore used at once and synced by a thread; until then, `CACHE/unsynced/SHA256` records in which boot of the
+machine it was written. The system writes this mark before the shard's later renaming. If a cache is opened in another
+boot, a shard that is still marked may have its size but not its content, and is removed.
 """
 
 import os
@@ -17,12 +17,12 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Unsynced:
-    """The marks of one cache, and the thread of this process that syncs what it wrote.
+    """The marks of one cache, and the thread that syncs the shards which this process wrote.
 
     Args:
         cache: The cache's folder.
         shards: The folder of its shards.
-        locked: Holds the cache's lock. `mark`, `forget` and `remove_of_crashes` are called while it is held.
+        locked: Holds the cache's lock. Call `mark`, `forget` and `remove_of_crashes` only while it is held.
     """
 
     def __init__(self, cache: Path, shards: Path, locked: Callable[[], AbstractContextManager[None]]) -> None:
@@ -35,20 +35,20 @@ class Unsynced:
 
     @property
     def can_wait(self) -> bool:
-        """Whether crashes can be told, so that syncing may wait."""
+        """Whether a crash can be detected later, so that syncing may wait."""
         return bool(self._boot)
 
     def mark(self, sha256: str) -> None:
-        """Before a shard gets its name."""
+        """Mark a shard; call this before it gets its final name."""
         if self.can_wait:
             (self._marks / sha256).write_text(self._boot)
 
     def forget(self, sha256: str) -> None:
-        """The shard is gone."""
+        """Remove the mark of a shard that is synced or gone."""
         (self._marks / sha256).unlink(missing_ok=True)
 
     def remove_of_crashes(self) -> None:
-        """Remove what another boot left unsynced; what a process of this one left is synced."""
+        """Remove shards that another boot left unsynced; sync those left by processes of this boot."""
         for mark in list(self._marks.iterdir()):
             if mark.read_text() == self._boot != "":
                 self.sync_later(mark.name)
@@ -57,7 +57,7 @@ class Unsynced:
             mark.unlink()
 
     def sync_later(self, sha256: str) -> None:
-        """Have the thread sync a shard that is marked."""
+        """Have the thread sync a marked shard."""
         if not self.can_wait or self._closed:
             return
         if self._thread is None:
@@ -66,7 +66,7 @@ class Unsynced:
         self._waiting.put(sha256)
 
     def close(self) -> None:
-        """Begin no more syncs; the next process that opens the cache does those that are left."""
+        """Start no more syncs; the next process that opens the cache does the remaining ones."""
         self._closed = True
         if self._thread is not None:
             self._waiting.put(None)
@@ -74,7 +74,7 @@ class Unsynced:
 
     def _sync_all(self) -> None:
         while (sha256 := self._waiting.get()) is not None and not self._closed:
-            with suppress(OSError):  # it keeps its mark
+            with suppress(OSError):  # the shard keeps its mark
                 self._sync(sha256)
 
     def _sync(self, sha256: str) -> None:
@@ -82,12 +82,12 @@ class Unsynced:
         with path.open("rb") as file:
             os.fsync(file.fileno())
             with self._locked():
-                if os.path.samestat(path.stat(), os.fstat(file.fileno())):  # not fetched anew meanwhile
+                if os.path.samestat(path.stat(), os.fstat(file.fileno())):  # not fetched again meanwhile
                     self.forget(sha256)
 
 
 def _boot_id() -> str:
-    """What tells this boot of the machine from others; empty where that cannot be known."""
+    """Identifies this boot of the machine; empty if unknown."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Looking for one member among the headers of a piece of a tar, with names of any length."""
+"""Finding one member in a piece of a tar by its headers, with names of any length."""
 
 from tarfile import BLOCKSIZE, GNUTYPE_LONGNAME, REGULAR_TYPES, XHDTYPE, HeaderError, TarInfo
 
@@ -9,18 +9,18 @@ from ...errors import InputError
 
 
 def find_member(piece: NDArray[np.uint8], key: str, ext: str) -> bytes | None:
-    """The content of the member KEY.EXT in a piece of a tar that starts with a header; None when it is not there.
+    """The content of the member KEY.EXT in a piece of a tar that starts with a header; None if it is not there.
 
-    Capitals matter in the key, and not in the extension, as everywhere where tars are read.
-    Names may be USTAR's with a prefix, GNU's long ones or PAX ones. A member that reaches past the end of the piece
-    ends the search. Raises InputError where a header should be and is none.
+    The key is case-sensitive and the extension is not, as everywhere that tars are read. Names may be USTAR names with
+    a prefix, GNU long names or PAX names. A member that extends past the end of the piece ends the search. Raises
+    InputError if there is no valid header where one should be.
     """
     position, long_name = 0, ""
     while position + BLOCKSIZE <= len(piece) and piece[position]:
         try:
             member = TarInfo.frombuf(piece[position : position + BLOCKSIZE].tobytes(), "utf-8", "surrogateescape")
         except HeaderError as error:
-            raise InputError(f"no tar header before or after it ({error})") from None
+            raise InputError(f"no valid tar header before or after it ({error}); restore the shard") from None
         position += BLOCKSIZE
         content = piece[position : position + member.size]
         if len(content) < member.size:
@@ -40,7 +40,7 @@ def find_member(piece: NDArray[np.uint8], key: str, ext: str) -> bytes | None:
 
 
 def _pax_path(records: bytes) -> str:
-    """The `path` among PAX records, each `LENGTH KEY=VALUE\\n`; empty when there is none."""
+    """The `path` among PAX records, each `LENGTH KEY=VALUE\\n`; empty if there is none."""
     while records:
         length, _, _ = records.partition(b" ")
         if not length.isdigit() or not 0 < int(length) <= len(records):

@@ -1,8 +1,8 @@
 """The stored samples of shard sets, by index: bytes as views of memory-mapped shards, labels, keys and checksums.
 
-All shards are mapped side by side into one reserved range of addresses, so that the samples are one array and each is
-one slice of it, whatever its shard. Mapped this way a shard needs no open file: sets of thousands of shards do not run
-into the limit on those.
+All shards are mapped side by side into one reserved range of addresses. The set is therefore one array, and each sample
+is a slice of it, whatever its shard. A shard mapped this way needs no open file, so sets of thousands of shards do not
+reach the limit on open files.
 """
 
 import mmap
@@ -23,12 +23,12 @@ from ..addresses import map_file, reserve
 from .members import find_member
 from .truncation import watch
 
-_RELEASE_BYTES = 2**27  # read; about four times as much is mapped, since the system maps 64 kB around each read
+_RELEASE_BYTES = 2**27  # of reads; about four times as much is mapped, since the system maps 64 kB around each read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """Where the image members of a batch lie in the samples' `data`."""
+    """Where the image members of a batch are in the samples' `data`."""
 
     starts_B: NDArray[np.int64]
     """First byte of each image."""
@@ -37,12 +37,12 @@ class Stored:
 
 
 class Samples:
-    """All samples of one shard set, or of several after each other. Index i is the i-th sample in stored order.
+    """All samples of one shard set, or of several one after the other. Index i is the i-th sample in stored order.
 
-    `data` are the bytes of all shards side by side, each from a new page on. The shards of a remote set come and go:
-    `on_demand(shard)`, when it is set, is called by `bring` for one that may not be there, and `on_corrupt(samples)`
-    by `check_again`, to download damaged copies again. Raises InputError, naming the file, when an index does not fit
-    its shards.
+    `data` holds the bytes of all shards side by side, each starting at a new page. The shards of a remote set come and
+    go: `bring` calls `on_demand(shard)`, if it is set, for shards that may not be mapped, and `check_again` calls
+    `on_corrupt(samples)` to download damaged copies again. Raises InputError, naming the file, if an index does not
+    match its shards.
     """
 
     def __init__(self, shard_sets: Sequence[ShardSet]) -> None:
@@ -71,7 +71,7 @@ class Samples:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all shards."""
+        """Bytes of all shards, in whole pages."""
         return len(self.data)
 
     @property
@@ -81,16 +81,16 @@ class Samples:
 
     @property
     def first_of_shard(self) -> NDArray[np.int64]:
-        """Where each shard starts among the samples and, at its end, their number."""
+        """Where each shard starts among the samples, then the number of samples."""
         return np.array(self._index.first_S)  # a copy, which does not keep the file mapped
 
     @property
     def labels_N(self) -> NDArray[np.int32]:
-        """The class index of every sample."""
+        """The class number of every sample, -1 for samples without a label."""
         return self._index.labels_N
 
     def find(self, indices_B: NDArray[np.int64]) -> tuple[Stored, NDArray[np.int64]]:
-        """Where the image members lie, and the labels, int64 (B,)."""
+        """Where the image members are, and the labels, int64 (B,)."""
         size, index = len(indices_B), self._index
         starts_B, sizes_B, labels_B = np.empty(size, np.int64), np.empty(size, np.int32), np.empty(size, np.int64)
         columns = index.first_S, self.shard_starts, index.starts_N, index.sizes_N, index.labels_N
@@ -104,9 +104,10 @@ class Samples:
         return [content[start:end].tobytes().decode("utf-8", "replace") for start, end in spans]
 
     def check(self, indices_B: NDArray[np.int64]) -> dict[int, str]:
-        """Which of these images do not have their checksum, and what is wrong, in words; none without checksums.
+        """Which of these images fail their checksums, with the reasons as text; empty without checksums.
 
-        Reads what is mapped: any thread may call it. Of a remote set `bring` the samples first that may not be there.
+        Only reads mapped memory, so any thread may call it. In a remote set, first `bring` samples that may not be
+        mapped.
         """
         if self._index.checksums_N is None:
             return {}
@@ -121,9 +122,9 @@ class Samples:
         }
 
     def check_again(self, indices_B: NDArray[np.int64], corrupt: dict[int, str]) -> dict[int, str]:
-        """What of `check`'s finding `corrupt` remains once damaged local copies of remote shards were replaced.
+        """What is still corrupt, of the samples that `check` found `corrupt`, after fetching damaged copies again.
 
-        Not for several threads. Raises OSError when the store cannot be read.
+        Only a remote set has copies to fetch. Not thread-safe. Raises OSError if the store cannot be read.
         """
         if self.on_corrupt is None:
             return corrupt
@@ -131,17 +132,17 @@ class Samples:
         return self.check(indices_B)
 
     def bring(self, indices_B: NDArray[np.int64]) -> None:
-        """Have the shards of these samples mapped. Not for several threads."""
+        """Map the shards of these samples. Not thread-safe."""
         if self.on_demand is not None:
             for shard in set((np.searchsorted(self._index.first_S, indices_B, side="right") - 1).tolist()):
                 self.on_demand(shard)
 
     def extras(self, indices_B: NDArray[np.int64], ext: str) -> list[bytes | None]:
-        """The content of each sample's member KEY.`ext`, None where there is none."""
+        """The content of each sample's member KEY.`ext`, None for samples without it."""
         return [self._extra(i, key, ext) for i, key in zip(indices_B.tolist(), self.keys(indices_B), strict=True)]
 
     def _extra(self, index: int, key: str, ext: str) -> bytes | None:
-        """Looks through the members between the neighbors' images."""
+        """Searches the members between the neighbors' images."""
         shard = self._index.shard_of(index)
         base, starts_N = int(self.shard_starts[shard]), self._index.starts_N
         first, last = int(self._index.first_S[shard]), int(self._index.first_S[shard + 1])
@@ -156,7 +157,7 @@ class Samples:
             raise InputError(f"{self.where(index)}: {error}") from None
 
     def read_ahead(self, indices: NDArray[np.int64]) -> None:
-        """Ask the system to read these samples from the disk; returns at once. Stored neighbors make one request."""
+        """Ask the system to read these samples from the disk; returns at once. Stored neighbors share a request."""
         if len(indices) == 0:
             return
         indices = np.sort(indices)
@@ -170,10 +171,10 @@ class Samples:
             self._mapped.madvise(mmap.MADV_WILLNEED, start, size)
 
     def release(self, num_bytes: int) -> None:
-        """Take note that so many bytes were read; from time to time the pages read are given back.
+        """Record that `num_bytes` were read; from time to time, release the pages that were read.
 
-        Else every page that was ever read would count as this process's memory, up to the size of the set. They stay in
-        the system's cache, and a page that a thread is reading comes back by itself.
+        Otherwise every page ever read would count as this process's memory, up to the size of the set. Released pages
+        stay in the page cache, and a page that a thread is reading is mapped again automatically.
         """
         self._unreleased_bytes += num_bytes
         if self._unreleased_bytes >= _RELEASE_BYTES:
@@ -181,13 +182,13 @@ class Samples:
             self._unreleased_bytes = 0
 
     def where(self, index: int) -> str:
-        """Shard, key and offset of a sample, for an error."""
+        """Shard, key and offset of a sample, for error messages."""
         path = self._paths[self._index.shard_of(index)]
         return f"{path}: sample {self._index.key(index)!r} at offset {self._index.starts_N[index]}"
 
 
 class _Paths(Sequence[Location]):
-    """Where each shard is, put together when it is asked for: ten thousand paths take a tenth of a second."""
+    """The location of each shard, built on access: ten thousand paths take a tenth of a second."""
 
     def __init__(self, pairs: list[tuple[Location, str]]) -> None:
         self.pairs = pairs
@@ -209,7 +210,7 @@ class _Paths(Sequence[Location]):
 def _check_sizes(shard_set: ShardSet, index: SampleIndex) -> None:
     pixels = shard_set.manifest.pixels
     least, most = (3 * pixels.size_px**2,) * 2 if pixels.format == "raw" else (1, 2**31 - 1)
-    for start in range(0, len(index), 2**20):  # a few megabytes at once
+    for start in range(0, len(index), 2**20):  # a few megabytes at a time
         sizes = index.sizes_N[start : start + 2**20]
         if int(sizes.min()) < least or int(sizes.max()) > most:
             row = start + int(np.argmax((sizes < least) | (sizes > most)))
@@ -221,7 +222,7 @@ def _check_sizes(shard_set: ShardSet, index: SampleIndex) -> None:
 
 
 def _joined(indexes: Sequence[SampleIndex]) -> SampleIndex:
-    """The samples of several sets after each other; checksums only when all have them."""
+    """The samples of several sets one after the other, with checksums only if all sets have them."""
     samples = np.cumsum([0, *map(len, indexes)])
     keys = np.cumsum([0, *(len(index.key_bytes) for index in indexes)])
     checksums = [index.checksums_N for index in indexes if index.checksums_N is not None]

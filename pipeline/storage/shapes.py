@@ -1,4 +1,4 @@
-"""Height and width of stored images, read from their headers: a few hundred bytes of each."""
+"""Heights and widths of stored images, read from their headers: a few hundred bytes of each."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from .samples import Stored
 def stored_shapes(data: NDArray[np.uint8], images: Stored, default_px: int) -> NDArray[np.int64]:
     """Heights and widths in px, int64 (B, 2), of JPEG and PNG images.
 
-    Where a header tells none, both are `default_px`: the decoder will say what is wrong.
+    If a header has none, both are `default_px`: the decoder will report what is wrong.
     """
     shapes_B2 = np.full((len(images.starts_B), 2), default_px, np.int64)
     _read_shapes(data, images.starts_B, images.sizes_B, shapes_B2)
@@ -45,7 +45,7 @@ def _read_shapes(
 
 @compiled
 def _number(image: NDArray[np.uint8], position: Any, length: int) -> Any:
-    """A big-endian number."""
+    """A big-endian number of `length` bytes."""
     total = np.int64(0)
     for i in range(length):
         total = 256 * total + np.int64(image[position + i])

@@ -1,9 +1,9 @@
-"""A shard that is cut short while it is mapped: the process ends, as it must, but with a line that names the shard.
+"""Names the shard when a mapped shard is truncated, before the process ends, as it must.
 
-Reading a mapped page past the end of its file raises SIGBUS in the thread that reads. The handler here looks the
-address up among the mapped shards, writes one line to stderr, puts the earlier action back and returns; the read is
-tried again and the process ends as it would have without us. The handler is Python, which is safe here: the reading
-threads of DALI and of compiled loops do not hold the interpreter's lock, and no thread that holds it waits for them.
+Reading a mapped page past the end of its file raises SIGBUS in the thread that reads. The handler here looks up the
+address among the mapped shards, writes one line to stderr, restores the previous action and returns; the read is
+retried, and the process ends as it would have without the handler. The handler is Python code, which is safe here: the
+reading threads of DALI and of compiled loops do not hold the GIL, and no thread that holds it waits for them.
 """
 
 import ctypes
@@ -45,25 +45,25 @@ class _Mapped:
 
     @property
     def is_there(self) -> bool:
-        """Whether the array of its bytes still lives."""
+        """Whether the array of its bytes is still alive."""
         return self._data() is not None
 
     def line(self, address: int) -> bytes:
-        """What to say of a read that failed at this address; nothing when it is not of this set."""
+        """The message for a read that failed at this address; empty if the address is not in this set."""
         shard = bisect_right(self._starts, address - self._base) - 1
         if shard < 0 or address - self._base - self._starts[shard] >= self._sizes[shard]:
             return b""
         path, expected = self._paths[shard], self._sizes[shard]
         if not isinstance(path, Path):
             return (
-                f"{path}: its copy in the cache was cut short while it was in use, which ends this process\n".encode()
+                f"{path}: its copy in the cache was truncated while it was in use, which ends this process\n".encode()
             )
         try:
             found = f"has {path.stat().st_size} bytes instead of {expected}"
         except OSError as error:
             found = f"cannot be read: {error.strerror}"
         return (
-            f"{path}: {found}; it was cut short while it was in use, which ends this process; restore the shard, "
+            f"{path}: {found}; it was truncated while it was in use, which ends this process; restore the shard with "
             "'alexprep repair SHARDS SOURCE'\n"
         ).encode()
 
@@ -73,15 +73,15 @@ _earlier = _Action()
 
 
 def watch(data: NDArray[np.uint8], starts: NDArray[np.int64], paths: Sequence[Location], sizes: Sequence[int]) -> None:
-    """Name the shard when a read of `data` fails, for as long as the array lives.
+    """Name the shard if a read of `data` fails, until the array is deleted.
 
     Args:
         data: The bytes of all shards side by side.
-        starts: Where each shard starts in it.
+        starts: Where each shard starts in `data`.
         paths: The shards' files, or addresses.
-        sizes: Their bytes.
+        sizes: The shards' sizes in bytes.
     """
-    # Sets that ended go here, not in a finalizer: Python drops the KeyboardInterrupt of a signal that comes in one.
+    # Dead sets are removed here, not in a finalizer: Python discards a signal's KeyboardInterrupt raised in one.
     _sets[:] = [mapped for mapped in _sets if mapped.is_there]
     if not _sets:
         _install()

@@ -1,1 +1,1 @@
-"""Sources to shard sets: plan, jobs, worker processes, resume, verify, repair, adopt."""
+"""Sources to shard sets: plan, jobs, resuming, verify, repair, adopt."""

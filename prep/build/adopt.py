@@ -1,7 +1,7 @@
-"""Shard sets that were not made by us: WebDataset tars get an index, statistics and a manifest of their own.
+"""Adopted shard sets: WebDataset tars made elsewhere get an index, statistics and a manifest.
 
-The tars stay where they are, unchanged: the new folder holds links to them. What the rest of this package reads is then
-a shard set like any other; only damage is placed less exactly, since the headers of the tars carry no marks of ours.
+The tars stay where they are, unchanged; the new folder contains links to them. To the rest of this package it is a
+shard set like any other, except that damage is located less exactly, since the tars' headers do not carry our marks.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from ..sources.options import SourceOptions
 from ..sources.split_names import split_in
 from ..sources.tars.samples import LabeledSample, labeled_samples
 
-# What tars made elsewhere do not say; the pixel options are fields of `pixels`.
+# Manifest fields that tars made elsewhere do not record; the pixel options are fields of `pixels`.
 UNKNOWN = (
     "pixels.filter",
     "pixels.quality",
@@ -51,7 +51,7 @@ FORMATS: dict[str, ImageFormat] = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", 
 
 
 class _Tar(NamedTuple):
-    """What was found in one tar: its index, its row of the manifest, and its samples, their labels as written."""
+    """The contents of one tar: its index, its manifest entry, and its samples with their labels as written."""
 
     lines: bytes
     entry: ShardEntry
@@ -68,24 +68,25 @@ def adopt_webdataset(
     label_key: str | None = None,
     on_progress: Callable[[int], None] = lambda num_bytes: None,
 ) -> Path:
-    """Make `folder` a shard set of the tars in `source`, once; later calls find it complete and return at once.
+    """Make `folder` a shard set of the tars in `source`; if it is already complete, return immediately.
 
-    Every sample needs one image (jpg, jpeg, png or webp, one format in the whole set) and one label: a `cls` member or
-    a key of a `json` member, which hold class indices or class names; other members stay available as extras. Names
-    are the rows of `class_names` or, without it, classes sorted as text. All images must be square, of one size,
-    upright and without transparency, since loaders show them as they lie in the file. Each is decoded once, for the
-    statistics, on all cores. What the tars do not say, such as the filter that resized them, is recorded as unknown.
-    Raises InputError naming tar and sample for anything else, for a `folder` that holds something else, as `source`
-    does, and for one that was made of other tars than are in `source` now; nothing is written then. What an interrupted
-    call left in `folder` is written anew.
+    Every sample needs one image (jpg, jpeg, png or webp, one format for the whole set) and one label, a class index or
+    a class name, in a `cls` member or under a key of a `json` member; other members stay available as extras. Class
+    names are looked up in `class_names` or, without it, become classes sorted as text. All images must be square, of
+    one size, upright and without transparency, since loaders use them as stored. Each image is decoded once, on all
+    cores, for the statistics. What the tars do not record, such as the filter that resized the images, is recorded as
+    unknown. Files that an interrupted call left in `folder` are written again.
+
+    Raises InputError, naming tar and sample, for any other tar; also if `folder` has other contents (`source` itself,
+    for example), or was made from other tars than `source` has now. Nothing is written then.
 
     Args:
-        source: the folder of the tars.
-        folder: the new folder, for links to them and what belongs to a shard set.
-        split: which split they are; where the tars' names say a split, only those of this one are taken.
-        class_names: the name of each class, in order; None calls them by their numbers, or by the labels.
-        label_key: the JSON key or the member that holds the label, where it is none of the usual ones.
-        on_progress: gets the bytes read so far.
+        source: the folder that contains the tars.
+        folder: the new folder, for links to the tars and the other files of a shard set.
+        split: the split of the set; of tars with a split in their names, only those of this split are used.
+        class_names: the name of each class, in order; if None, classes are named by their numbers or their labels.
+        label_key: the JSON key or the member that contains the label, if it is not one of the usual ones.
+        on_progress: called with the number of bytes read so far.
     """
     source, folder = Path(source), Path(folder)
     tars = tars_of(source, split)
@@ -93,7 +94,7 @@ def adopt_webdataset(
         _refuse_other_tars(folder, tars)
         return folder
     if folder.exists() and not _is_left_over(folder, source, tars):
-        raise InputError(f"{folder}: not empty, and no shard set; name a new folder for the links to the tars")
+        raise InputError(f"{folder}: not empty, and not a shard set; choose a new folder for the links to the tars")
     _check_class_names(class_names)
     options = SourceOptions(label_key=label_key)
     pixels = _pixels_of(tars, options)
@@ -114,14 +115,14 @@ def adopt_webdataset(
                 sums = sums + tar_sums
                 found.append(one)
         except BaseException:
-            stopped.set()  # else Ctrl-C would wait for the end of every tar begun
+            stopped.set()  # else Ctrl-C would wait until every tar in progress is read
             threads.shutdown(cancel_futures=True)
             raise
     classes, rows = _labeled(source, tars, found, class_names)
     folder.mkdir(parents=True, exist_ok=True)
     for tar, one in zip(tars, found, strict=True):
         link = folder / tar.name
-        link.unlink(missing_ok=True)  # of an interrupted call
+        link.unlink(missing_ok=True)  # left by an interrupted call
         link.symlink_to(tar.resolve())
         with whole_file(index_path(link)) as file:
             file.write(one.lines)
@@ -142,26 +143,29 @@ def adopt_webdataset(
 
 
 def tars_of(source: Path, split: str) -> list[Path]:
-    """The tars in `source` that are of `split`, or whose names say none; InputError where there are none."""
+    """The tars in `source` that belong to `split`; InputError if there are none.
+
+    If no tar has a split in its name, all belong to `split`; InputError if only some have one.
+    """
     tars = sorted(source.glob("*.tar"))
     said = {tar: found[0] if (found := split_in(tar.name)) else None for tar in tars}
     kept = [tar for tar in tars if said[tar] in (split, None)]
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder; name the folder that holds the tars")
+        raise InputError(f"{source}: no such folder; pass the folder that contains the tars")
     if not kept:
         others = ", ".join(sorted({name for name in said.values() if name}))
         inner = next((tar.parent for tar in sorted(source.glob("*/*.tar"))), None)
-        hint = f"name the folder that holds the tars{f', e.g. {inner}' if inner else ''}"
-        hint = f"its tars are of {others}: say --split {others.split(', ')[0]}" if others else hint
-        raise InputError(f"{source}: no tar of the {split} split here; {hint}")
+        hint = f"pass the folder that contains the tars{f', e.g. {inner}' if inner else ''}"
+        hint = f"its tars belong to {others}: use --split {others.split(', ')[0]}" if others else hint
+        raise InputError(f"{source}: no tars of the {split} split here; {hint}")
     if None in said.values() and len(set(said.values())) > 1:
         tar = next(tar for tar in tars if said[tar] is None)
-        raise InputError(f"{tar}: its name says no split, as those of others here do; move it away, or rename it")
+        raise InputError(f"{tar}: no split in its name, unlike other tars here; rename it or move it elsewhere")
     return kept
 
 
 def _is_left_over(folder: Path, source: Path, tars: Sequence[Path]) -> bool:
-    """Whether `folder` holds nothing but what a call that was interrupted, or met a full disk, left of these tars."""
+    """Whether `folder` contains only what a call for these tars left behind when interrupted or out of disk space."""
     if folder.samefile(source):
         return False
     links = {tar.name: tar.resolve() for tar in tars}
@@ -175,30 +179,30 @@ def _is_left_over(folder: Path, source: Path, tars: Sequence[Path]) -> bool:
 
 
 def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:
-    """InputError where `folder` was made of other tars than there are now, or of tars that had other sizes."""
+    """InputError if `folder` was made from other tars than `tars`, or if their sizes have changed."""
     before = {entry.name: entry.num_bytes for entry in Manifest.read(folder).shards}
     now = {tar.name: tar.stat().st_size for tar in tars}
     if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
         raise InputError(
-            f"{folder}: made of {len(before)} tars, now there are {len(now)} and {changed[0]} is new, gone or of "
-            "another size; name a new folder, or remove this one (the tars stay)"
+            f"{folder}: made from {len(before)} tars, but there are {len(now)} now, and {changed[0]} is new, missing "
+            "or of a different size; choose a new folder, or remove this one (the tars stay)"
         )
 
 
 def _check_class_names(names: Sequence[str] | None) -> None:
-    """InputError for a class without a name, and for two of one name: labels may be names."""
+    """InputError for an empty or repeated class name: labels may be names."""
     for i, name in enumerate(names or ()):
         if not name.strip():
-            raise InputError(f"--classes: line {i + 1} is empty; name every class, one a line, in order")
+            raise InputError(f"--classes: line {i + 1} is empty; name every class, one per line, in order")
     if names is not None and len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise InputError(f"--classes: two classes are called {twice!r}; give every class a name of its own")
+        raise InputError(f"--classes: two classes are called {twice!r}; give every class a different name")
 
 
 def _labeled(
     source: Path, tars: Sequence[Path], found: Sequence[_Tar], class_names: Sequence[str] | None
 ) -> tuple[tuple[ClassEntry, ...], list[SampleRows]]:
-    """The class table, and the rows of every tar with class indices in place of labels."""
+    """The class table, and the rows of every tar with their class indices filled in."""
     labels = [label for one in found for label in one.labels]
     sizes = [len(one.labels) for one in found]
     starts = np.cumsum([0, *sizes])
@@ -210,7 +214,8 @@ def _labeled(
     largest = max((label for label in labels if isinstance(label, int)), default=-1)
     if class_names is not None and largest >= len(class_names):
         raise InputError(
-            f"{source}: label {largest}, but --classes names {len(class_names)}; name every class, one a line, in order"
+            f"{source}: label {largest} needs at least {largest + 1} class names, but --classes has "
+            f"{len(class_names)}; name every class, one per line, in order"
         )
     indices, ids, _ = class_indices(labels, where, table=class_names)
     are_numbers = class_names is not None and all(isinstance(label, int) for label in labels)
@@ -222,7 +227,7 @@ def _labeled(
 
 
 def _pixels_of(tars: Sequence[Path], options: SourceOptions) -> PixelOptions:
-    """Side and format of the first image, which all others must have too."""
+    """Side and format of the first image; all others must match them."""
     from ..images.decode import decode_rgb
 
     for tar in tars:
@@ -231,15 +236,15 @@ def _pixels_of(tars: Sequence[Path], options: SourceOptions) -> PixelOptions:
                 return PixelOptions(size_px=len(decode_rgb(_image(tar, sample))), format=FORMATS[sample.kind])
             except ValueError as error:
                 raise InputError(
-                    f"{tar}: sample {sample.key!r}: {error}; shard them again with 'alexprep shard'"
+                    f"{tar}: sample {sample.key!r}: {error}; shard the images again with 'alexprep shard'"
                 ) from None
-    raise InputError(f"{tars[0]}: holds no samples; expected KEY.jpg, KEY.png or KEY.webp, and KEY.{LABEL_EXT}")
+    raise InputError(f"{tars[0]}: contains no samples; expected KEY.jpg, KEY.png or KEY.webp, and KEY.{LABEL_EXT}")
 
 
 def _read_tar(
     tar: Path, pixels: PixelOptions, options: SourceOptions, count: Callable[[int], None]
 ) -> tuple[_Tar, PixelSums]:
-    """Read every sample and check all that a loader will rely on; `count` is told how many bytes more were read."""
+    """Read every sample and check all that a loader will rely on; calls `count` with the bytes read since last time."""
     from ..images.running_sums import RunningSums
     from ..images.stored import decode_stored
 
@@ -254,18 +259,18 @@ def _read_tar(
             sums.add(decode_stored(content, pixels))
         except ValueError as error:
             raise InputError(
-                f"{tar}: sample {sample.key!r}: {error}; take it out of the tar, or shard them again with "
+                f"{tar}: sample {sample.key!r}: {error}; remove it from the tar, or shard the images again with "
                 "'alexprep shard'"
             ) from None
         samples.append(sample)
         checksums.append(image_checksum(content))
-        # A .jpeg is indexed as .jpg: a set has one name for its images, and a shard one for its labels.
+        # A .jpeg is indexed as .jpg: a set has one extension for its images, and a shard one for its labels.
         assert sample.label_member is not None  # unlabeled samples were refused
         label_ext = _label_ext(sample)
         if label_ext != _label_ext(samples[0]):
             raise InputError(
-                f"{tar}: sample {sample.key!r} is labeled by its {label_ext}, {samples[0].key!r} is not; label all "
-                "samples of a tar in one way, or shard them again with 'alexprep shard'"
+                f"{tar}: sample {sample.key!r} is labeled by its {label_ext} member, but {samples[0].key!r} is not; "
+                "label all samples of a tar the same way, or shard the images again with 'alexprep shard'"
             )
         members = ((pixels.image_ext, sample.image), (label_ext, sample.label_member))
         lines.append(" ".join(f"{ext} {at.offset} {at.num_bytes} {sample.key}.{ext}" for ext, at in members))
@@ -274,7 +279,7 @@ def _read_tar(
     index = "\n".join([f"{INDEX_VERSION} {len(lines)}", *lines, ""]).encode()
     num_bytes = tar.stat().st_size
     count(num_bytes - counted)
-    parse_index(index, index_path(tar), shard_bytes=num_bytes)  # nothing shall be adopted that cannot be loaded
+    parse_index(index, index_path(tar), shard_bytes=num_bytes)  # do not adopt what cannot be loaded
     entry = ShardEntry(
         name=tar.name,
         num_samples=len(lines),
@@ -285,7 +290,7 @@ def _read_tar(
     rows = SampleRows(
         starts_N=np.array([sample.image.offset for sample in samples], np.int64),
         sizes_N=np.array([sample.image.num_bytes for sample in samples], np.uint32),
-        labels_N=np.full(len(samples), -1, np.int32),  # until those of all tars are known
+        labels_N=np.full(len(samples), -1, np.int32),  # until the labels of all tars are known
         checksums_N=np.array(checksums, np.uint32),
         keys=[sample.key for sample in samples],
     )
@@ -293,7 +298,7 @@ def _read_tar(
 
 
 def _check_key(tar: Path, sample: LabeledSample, pixels: PixelOptions) -> None:
-    """Refuse keys that are no plain word, which an index cannot take."""
+    """Refuse keys that an index cannot hold: empty, too long, or not visible ASCII."""
     from ..format.index_text import MAX_NAME
 
     most = MAX_NAME - 1 - max(len(pixels.image_ext), len(_label_ext(sample)))
@@ -304,7 +309,7 @@ def _check_key(tar: Path, sample: LabeledSample, pixels: PixelOptions) -> None:
 
 
 def _label_ext(sample: LabeledSample) -> str:
-    """What an index calls the member that holds the label."""
+    """The extension under which an index lists the member with the label."""
     is_json = sample.label_member is not None and sample.label_member.name.lower().endswith(".json")
     return "json" if is_json else LABEL_EXT
 

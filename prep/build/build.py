@@ -1,9 +1,9 @@
 """A source to shard sets: the same bytes for any number of workers and any interruption.
 
-`OUT/.unfinished/` holds the plan and the listing of the source, both made once, and per split a folder with one part
-for every finished shard, written by the worker after the shard. A shard is finished when it is whole on disk and its
-part is there; what is not is done again. Whoever finds all parts of a split checks that its shards have the bytes that
-were written, and writes the manifest; the last act removes `.unfinished`.
+`OUT/.unfinished/` holds the plan and the listing of the source, both made once, and one folder per split. For every
+finished shard, that folder has a part, which the worker writes after the shard. A shard is finished when it is complete
+on disk and its part exists; all others are written again. The process that finds all parts of a split checks that the
+shards still have the bytes that were written, then writes the manifest. The last step removes `.unfinished`.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ from .write_splits import finish_split, write_splits
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuiltSplit:
-    """A finished split, and whether it was there before."""
+    """A finished split, and whether it was already complete before this run."""
 
     shard_set: ShardSet
     already_complete: bool
@@ -54,23 +54,24 @@ def build_shards(
     on_forecast: Callable[[Forecast], None] = lambda forecast: None,
     shared: SharedRun | None = None,
 ) -> list[BuiltSplit]:
-    """Build every split of `source` under `out`, or continue where an interrupted run stopped.
+    """Build every split of `source` under `out`, or resume an interrupted run.
 
-    With `options.part` only that part of the shards is written, beside other processes that write the others, and the
-    sets are completed by whoever finds all shards finished. Raises InputError for an output that was made, or begun,
-    with other options or another source, for a disk without room for it, for too many bad inputs, for libraries that
-    prepare images to other bytes than where the run began, and when another process works on all of `out`; OSError from
-    the disk. All leave only complete files at final names; a refusal leaves nothing new.
+    With `options.part`, write only that part of the shards, while other processes write the rest; the process that
+    finds all shards finished completes the sets. Raises InputError if the output was built, or begun, with other
+    options or another source, if the disk has too little room, if there are too many bad inputs, if this machine's
+    libraries prepare images to different bytes than the machine that began the run, or if another process is working on
+    all of `out`. Raises OSError from the disk. An error leaves only complete files at final names; a refusal creates no
+    files.
 
     Args:
         source: what `open_source` found.
         out: the folder that gets one folder per split.
         options: how to build.
-        on_split: called before the progress of a split is told; returns where that goes.
-        on_forecast: called before a large source is begun.
-        shared: the run into a store, for which `out` is the scratch folder; what is there was pulled.
+        on_split: called before a split first reports progress; returns the callback for that progress.
+        on_forecast: called before the work on a large source begins.
+        shared: the run into a store, with `out` as its scratch folder, after `SharedRun.pull`.
 
-    Returns the splits that are complete now: all of them, unless `options.part` leaves some to others.
+    Returns the splits that are complete now: all of them, unless `options.part` leaves some to other processes.
     """
     from ..images.prepare import software_versions
 
@@ -108,24 +109,24 @@ def build_shards(
                     on_forecast(forecast)
         except InputError:
             if work.exists() and not (work / PLAN_NAME).exists():
-                _remove(work)  # a listing without a plan, as `source_of_part` writes it
+                _remove(work)  # a listing without a plan, from `source_of_part`
             raise
         if shared is None and _needs_nothing(out, builds):
             built = _build(builds, on_split)
             try:
-                _describe(out, built)  # an older version may have said less
+                _describe(out, built)  # an older version may have written fewer files
             except OSError as error:
                 if not no_writing(error):
                     raise
             return built
         work.mkdir(parents=True, exist_ok=True)
-        # Parts of one run work at once, without a lock: whatever two of them do twice gives the same bytes.
+        # Parts of one run work at the same time without a lock: work that two of them repeat gives the same bytes.
         with nullcontext() if options.part else exclusive_lock(work / "lock", doing="writing shards"):
             if shared is not None and not (work / PLAN_NAME).exists():
                 shared.refuse_strangers(wanted)
             is_new = create_once(work / PLAN_NAME, plan)
             if not (shared.settle_plan() if shared else is_new):
-                # Once more, now that the plan is settled.
+                # Check again, now that the plan is settled.
                 _refuse_what_does_not_fit(out, source, options, wanted, now)
             built = _build(_with_kept_listing(builds, source, work, shared), on_split)
             if len(built) == len(builds):
@@ -141,27 +142,27 @@ def build_shards(
 
 
 def _needs_nothing(out: Path, builds: list[SplitBuild]) -> bool:
-    """Whether all sets are complete and nothing is left to remove, or nothing may be: shared sets are read-only."""
+    """Whether all sets are complete and there is nothing to remove, or `out` is read-only, as shared sets are."""
     complete = all(build.is_complete() for build in builds)
     return complete and (not (out / WORK_FOLDER).exists() or not os.access(out, os.W_OK))
 
 
 def _describe(out: Path, built: list[BuiltSplit]) -> None:
-    """Write what describes all sets in `out`, where that is not there yet."""
+    """Write timm's `_info.json` and the dataset card for all sets in `out`, unless they are up to date."""
     shard_sets = _all_sets(out, built)
     write_timm_info(out, shard_sets)
     write_dataset_card(out, shard_sets)
 
 
 def _all_sets(out: Path, built: list[BuiltSplit]) -> list[ShardSet]:
-    """The sets of this run and those that other runs put beside them: what is in `out` describes all."""
+    """The sets of this run and those that other runs put beside them: the descriptions in `out` cover all of them."""
     found = {one.shard_set.manifest.split: one.shard_set for one in built}
     for split in SPLITS:
         if split not in found and (out / split / MANIFEST_NAME).exists():
             try:
                 shard_set = ShardSet.open(out / split)
                 if shard_set.url is None:
-                    shard_set.sample_index()  # damage of a set that is not of this run shall not end it
+                    shard_set.sample_index()  # a damaged set from another run must not end this one
                 found[split] = shard_set
             except InputError as error:
                 logging.getLogger(__name__).warning("%s; left out of %s and %s", error, CARD_NAME, TIMM_INFO_NAME)
@@ -171,7 +172,7 @@ def _all_sets(out: Path, built: list[BuiltSplit]) -> list[ShardSet]:
 def _with_kept_listing(
     builds: list[SplitBuild], source: Source, work: Path, shared: SharedRun | None
 ) -> list[SplitBuild]:
-    """The builds, whose jobs name the kept listing instead of holding their images."""
+    """The builds, with jobs that refer to the kept listing instead of containing their images."""
     if all((build.folder / MANIFEST_NAME).exists() for build in builds):
         return builds
     try:
@@ -180,20 +181,20 @@ def _with_kept_listing(
             kept = {name: shared.share(split) for name, split in kept.items()}
     except OSError:
         if all(build.is_complete() for build in builds):
-            return builds  # another process completed the sets meanwhile
+            return builds  # another process completed the sets in the meantime
         raise
     return [replace(build, split=kept[build.split.name]) for build in builds]
 
 
 def _remove(work: Path) -> None:
-    """Remove the folder of the unfinished run, perhaps while another process does or still adds to it."""
+    """Remove the folder of the unfinished run, even if another process is removing it or adding to it."""
     for _ in range(3):
         with suppress(OSError):
             shutil.rmtree(work)
 
 
 def _build(builds: list[SplitBuild], on_split: Callable[[SourceSplit], OnProgress]) -> list[BuiltSplit]:
-    """Write what is missing of all splits, or of this part of them, and complete those that lack nothing."""
+    """Write the missing shards of all splits, or of this part of them, and complete the splits that have all shards."""
     before = {build.split.name for build in builds if (build.folder / MANIFEST_NAME).exists()}
     begun = [build for build in builds if build.split.name not in before]
     told: dict[str, OnProgress] = {}
@@ -212,7 +213,7 @@ def _build(builds: list[SplitBuild], on_split: Callable[[SourceSplit], OnProgres
             with _unless_complete([build]):
                 if build.num_finished() >= build.plan.num_shards:
                     shard_set = finish_split(build, told.get(build.split.name, lambda done, num_bad: None))
-                elif not build.is_complete():  # by another process, which then removed the parts
+                elif not build.is_complete():  # else another process completed it and removed the parts
                     continue
         built.append(
             BuiltSplit(shard_set=shard_set or ShardSet.open(build.folder), already_complete=build.split.name in before)
@@ -222,7 +223,7 @@ def _build(builds: list[SplitBuild], on_split: Callable[[SourceSplit], OnProgres
 
 @contextmanager
 def _unless_complete(builds: list[SplitBuild]) -> Iterator[None]:
-    """Let errors pass that come from another process having completed the sets and removed what we were to read."""
+    """Suppress errors in the block if another process has completed the sets and removed what we were reading."""
     try:
         yield
     except (OSError, InputError):
@@ -248,26 +249,26 @@ def _description_of_run(
 def _refuse_what_does_not_fit(
     out: Path, source: Source, options: BuildOptions, fingerprints: dict[str, str], now: dict[str, object]
 ) -> None:
-    """Refuse sets and unfinished runs of something else, folders that are not ours, and a set inside a set."""
+    """Refuse sets and unfinished runs that do not match, folders that are not ours, and a set inside a set."""
     if (out / MANIFEST_NAME).exists():
-        raise InputError(f"{out}: is a shard set itself; name the folder above, {out.parent}, or another --out")
+        raise InputError(f"{out}: is itself a shard set; use its parent folder, {out.parent}, or choose another --out")
     unfinished = out / WORK_FOLDER / PLAN_NAME
     for split in source.splits:
         folder = out / split.name
         if (folder / MANIFEST_NAME).exists():
             _refuse_other_set(folder, fingerprints[split.name], options)
-        # In this order: another part of the run may begin while we look.
+        # In this order: another part of the run may begin while we check.
         elif folder.exists() and any(folder.iterdir()) and not unfinished.exists():
             raise InputError(
-                f"{folder}: not empty, and neither a shard set nor an unfinished run; remove it, or name another --out"
+                f"{folder}: not empty, and neither a shard set nor an unfinished run; remove it or choose another --out"
             )
     try:
         before = json.loads(unfinished.read_bytes())
     except FileNotFoundError:
         return
     except ValueError:
-        # The parts say themselves which plan they belong to, so nothing is lost.
-        logging.getLogger(__name__).warning("%s: damaged; made again", unfinished)
+        # Every part names the plan it belongs to, so nothing is lost.
+        logging.getLogger(__name__).warning("%s: damaged; writing it again", unfinished)
         unfinished.unlink(missing_ok=True)
         return
     if not isinstance(before, dict):
@@ -275,8 +276,8 @@ def _refuse_what_does_not_fit(
     if changes := changed_lines(before, now):
         shown = "; ".join(changes[:4]) + (f"; and {len(changes) - 4} more" if len(changes) > 4 else "")
         raise InputError(
-            f"{out}: holds an unfinished run that differs ({shown}); repeat its command, name another --out, or remove "
-            f"{out} and start again"
+            f"{out}: contains an unfinished run that differs ({shown}); rerun its command, choose another --out, or "
+            f"remove {out} and start over"
         )
 
 
@@ -287,6 +288,6 @@ def _refuse_other_set(folder: Path, fingerprint: str, options: BuildOptions) -> 
     now = {**_description(options), "source": fingerprint}
     if changes := changed_lines(before, now):
         raise InputError(
-            f"{folder}: complete, but made differently ({'; '.join(changes)}); repeat the command that made it, or "
-            "name another --out"
+            f"{folder}: complete, but built differently ({'; '.join(changes)}); rerun the command that built it, or "
+            "choose another --out"
         )

@@ -1,7 +1,7 @@
-"""How large and how long a run will be, measured on a few hundred images spread over the source, before it begins.
+"""How many bytes and seconds a run will take, measured before it begins on a few hundred images across the source.
 
-The pilot prepares its images as the run will and throws them away, so it changes nothing; a source so small that a
-pilot would be felt has none.
+This pilot prepares its images as the run will and discards the results, so it changes nothing. Small sources, where the
+pilot would add noticeable time, get none.
 """
 
 import time
@@ -20,14 +20,14 @@ from ..workers import Heartbeat, KeptWorkers, run_jobs
 from .shard_job import ShardJob, Tally, samples_of
 
 PILOT_IMAGES = 256
-MIN_IMAGES = 50 * PILOT_IMAGES  # the pilot takes a fiftieth of the work at most
+MIN_IMAGES = 50 * PILOT_IMAGES  # the pilot is at most a fiftieth of the work
 INDEX_BYTES = 120  # a sample's line in an index
-MARGIN = 1.05  # sizes vary by half, so the average of a pilot is off by a few per cent
+MARGIN = 1.05  # sizes vary by half, so a pilot's average is off by a few percent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What preparing so many images takes: bytes on disk and seconds, both about."""
+    """The approximate bytes on disk and seconds that preparing `num_images` images takes."""
 
     num_images: int
     num_bytes: int
@@ -37,9 +37,9 @@ class Forecast:
 def measure(
     splits: Sequence[SourceSplit], pixels: PixelOptions, *, num_workers: int, kept: KeptWorkers | None = None
 ) -> Forecast | None:
-    """The forecast for `splits`; None where they are so small that it is not worth its time.
+    """The forecast for `splits`; None if they have fewer than `MIN_IMAGES` images.
 
-    Its workers are left to the run in `kept`.
+    Its workers stay in `kept` for the run.
     """
     num_images = sum(len(split.images) for split in splits)
     if num_images < MIN_IMAGES:
@@ -54,7 +54,7 @@ def measure(
     with closing(running) as results:
         measured = [result for _, result in results if result.num_images]
     num_measured = sum(one.num_images for one in measured)
-    # Each worker on its own clock, so that the time to start them does not count.
+    # Each worker times itself, so that startup does not count.
     rate = sum(one.num_images / one.seconds for one in measured)
     return Forecast(
         num_images=num_images,
@@ -64,7 +64,7 @@ def measure(
 
 
 def _measure_some(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> Forecast:
-    """The work of one worker: what `write_one_shard` does, without a shard."""
+    """A worker's task: what `write_one_shard` does, without writing a shard."""
     from ..images.running_sums import RunningSums
 
     tally = Tally(sums=RunningSums(job.pixels.size_px))
@@ -77,12 +77,12 @@ def _measure_some(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str])
 
 
 def refuse_without_room(out: Path, forecast: Forecast) -> None:
-    """InputError when the disk of `out`, which need not exist yet, has too little room for the forecast."""
+    """InputError when the disk that `out` is, or will be, on has too little room for the forecast."""
     free = free_bytes(out)
     needed = round(forecast.num_bytes * MARGIN)
     if needed > free:
         raise InputError(
-            f"{out}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; make room, name another "
+            f"{out}: {free / 1e9:.2f} GB free, but about {needed / 1e9:.2f} GB needed; make room, choose another "
             "--out, or store less with --quality or --size"
         )
 
@@ -90,12 +90,12 @@ def refuse_without_room(out: Path, forecast: Forecast) -> None:
 def refuse_too_large_shards(
     url: StoreUrl, splits: Sequence[SourceSplit], forecast: Forecast, *, images_per_shard: int
 ) -> None:
-    """InputError when a shard would be larger than what the store of `url` takes in one request."""
+    """InputError when a shard would be larger than the store of `url` accepts in one request."""
     num_images = min(images_per_shard, max(len(split.images) for split in splits))
     num_bytes = round(num_images * forecast.num_bytes / forecast.num_images * MARGIN)
     if num_bytes > url.max_put_bytes:
         fits = num_images * url.max_put_bytes // num_bytes
         raise InputError(
-            f"{url}: shards of {num_images} images would have about {num_bytes / 1e9:.1f} GB, and the store takes "
-            f"{url.max_put_bytes / 1e9:.1f} GB in one request; give --images-per-shard {fits} or less"
+            f"{url}: shards of {num_images} images would be about {num_bytes / 1e9:.1f} GB each, but the store accepts "
+            f"at most {url.max_put_bytes / 1e9:.1f} GB per request; set --images-per-shard to {fits} or less"
         )

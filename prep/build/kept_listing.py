@@ -1,9 +1,9 @@
-"""What a source holds, listed once for a run: `OUT/.unfinished/SPLIT.inputs`, mapped by all of its workers.
+"""A source's contents, listed once per run: `OUT/.unfinished/SPLIT.inputs`, memory-mapped by all workers.
 
-Whoever begins the run lists the source and writes the file, before the plan; jobs name the file instead of holding
-their images. A process that writes a part of the shards of a run that was begun by the same request, on the same paths,
-takes the listing as it is and does not look at the source. A run of everything lists the source again, and so finds
-that it changed.
+The process that begins the run lists the source and writes the file, before the plan; jobs refer to the file instead of
+containing their images. A process that writes only a part of the shards uses this listing as it is, without visiting
+the source, if the run was begun by the same request on the same paths. A run of all shards lists the source again, and
+so notices changes.
 """
 
 import shutil
@@ -29,17 +29,17 @@ SUFFIX = ".inputs"
 
 
 def keep_listing(source: Source, work: Path) -> Source:
-    """The source with its images in files of `work`, written unless they are there.
+    """The source with its images in files in `work`, which are written if missing.
 
-    Splits whose addresses hold passwords stay as they are, and so do those of a run that was begun by another request,
-    as on a machine where the same source has another path.
+    A split stays unchanged if its addresses contain passwords or if the run was begun by another request, as on a
+    machine where the same source has another path.
     """
     splits = (_kept(source, split, work / f"{split.name}{SUFFIX}") for split in source.splits)
     return replace(source, splits=tuple(splits))
 
 
 def source_of_part(location: Location, options: SourceOptions | None, out: Path) -> Source:
-    """The source, for a process that writes a part of the shards in `out`: listed by the first of them only.
+    """The source, for a process that writes a part of the shards in `out`: only the first such process lists it.
 
     Raises what `open_source` raises.
     """
@@ -63,7 +63,7 @@ def source_of_part(location: Location, options: SourceOptions | None, out: Path)
 
 
 def kept_source(work: Path, asked: str) -> Source | None:
-    """The source of the run in `work`, as it was listed when the run began; None unless it was begun by `asked`."""
+    """The source as listed when the run in `work` began; None unless that run was begun by the request `asked`."""
     splits: list[SourceSplit] = []
     about: dict[str, Any] = {}
     for name in SPLITS:
@@ -102,7 +102,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], ListedImages]:
     try:
         images = ListedImages.open(path)
     except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error}); remove it, and the run goes on with a new one") from None
+        raise InputError(f"{path}: damaged ({error}); remove it and run the same command again") from None
     return images.about, images
 
 

@@ -9,26 +9,26 @@ from ..workers import Engine, check_engine
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildOptions:
-    """How to build. Only `pixels`, `seed` and `images_per_shard` shape the result."""
+    """How to build. Only `pixels`, `seed` and `images_per_shard` affect the bytes of the result."""
 
     pixels: PixelOptions = field(default_factory=PixelOptions)
-    """Every option that shapes a stored pixel."""
+    """Every option that affects a stored pixel."""
     seed: int = 0
     """Seed of the shuffle, 0 to 2**63 - 1."""
     images_per_shard: int = 1000
-    """Inputs dealt to each shard."""
+    """Inputs per shard, before bad ones are left out; the last shard may get fewer."""
     num_workers: int = 2
     """Worker processes."""
     engine: Engine = "local"
     """What runs the workers: this machine's processes, or a Ray cluster."""
     part: tuple[int, int] | None = None
-    """(I, N): write only the shards whose number leaves the remainder I when divided by N; None writes all of them."""
+    """(I, N): write only the shards whose number modulo N is I; None writes all of them."""
     max_bad: int | None = None
-    """Quarantined inputs that a split may have; None stands for 0.1 %, but at least 10."""
+    """Bad inputs allowed per split; None means 0.1 %, but at least 10."""
 
     def __post_init__(self) -> None:
         if self.pixels.format == "webp":
-            raise InputError("format webp is read where sets are adopted, not written; choose jpeg, png or raw")
+            raise InputError("format webp can be adopted but not written; choose jpeg, png or raw")
         if self.num_workers < 1:
             raise InputError(f"workers must be at least 1, got {self.num_workers}")
         check_engine(self.engine)

@@ -1,10 +1,10 @@
-"""What is known of one finished shard until its split is complete: a file of its own, written after the shard.
+"""The record of one finished shard until its split is complete: a file of its own, written after the shard.
 
-`OUT/.unfinished/SPLIT/NNNNN.part` is a line of JSON, with the manifest's entry and the quarantined inputs, and behind
-it plain arrays and text: the rows for `index.bin`, the lines for `sources.jsonl`, the exact sums. It ends with the
-SHA-256 of what comes before it, and names the plan it belongs to, so that a damaged file, or one of another run, is
-never mistaken for a finished shard. What the worker can make ready it makes: one process reads the parts of all shards,
-while nobody else works.
+`OUT/.unfinished/SPLIT/NNNNN.part` is a line of JSON, with the manifest's entry and the quarantined inputs, followed by
+plain arrays and text: the rows for `index.bin`, the lines for `sources.jsonl`, the exact sums. It ends with the SHA-256
+of everything before it and names the plan it belongs to, so that a damaged file, or one from another run, is never
+mistaken for a finished shard. Workers do as much as possible here, because a single process later reads all parts while
+the workers are idle.
 """
 
 import hashlib
@@ -42,36 +42,37 @@ class PartJob:
     parts: Path
     """The folder of the parts."""
     plan_sha256: str
-    """The plan they belong to."""
+    """Hash of the plan that the part belongs to."""
     probe: str
-    """What `probe_digest` gave where the plan was made."""
+    """The result of `probe_digest` on the machine that made the plan."""
     destination: Destination | None = None
-    """Where both are sent, for a run into a store; the folders are scratch then."""
+    """For a run into a store, where both are sent; the folders are then scratch folders."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartSummary:
-    """What the process that counts needs to know of a finished shard; all else is in its part."""
+    """What the main process needs to know of a finished shard; everything else is in its part."""
 
     num_bad: int
     """Inputs that count against `max_bad`."""
     first_bad: Quarantined | None
-    """The first of them."""
+    """The first of these inputs."""
 
     @classmethod
     def of(cls, result: ShardResult) -> "PartSummary":
-        """The summary of a result."""
+        """The summary of a shard's result."""
         bad = result.bad
         return cls(num_bad=len(bad), first_bad=bad[0] if bad else None)
 
 
 def write_part(job: PartJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> PartSummary:
-    """The work of one worker: write a shard, then its part. Done twice, at once or again, it gives the same files.
+    """A worker's task: write a shard, then its part. Repeating it, even concurrently, gives the same files.
 
-    Raises InputError where this machine prepares an image to other bytes than the machine that made the plan.
+    Raises InputError if this machine prepares the built-in image to different bytes than the machine that made the
+    plan.
     """
     refuse_other_probe(job.shard.pixels, job.probe)
-    if job.destination is not None:  # another machine has not seen them yet
+    if job.destination is not None:  # the folders may not exist yet on this machine
         hold(job.shard.path.parent.parent)
         job.shard.path.parent.mkdir(parents=True, exist_ok=True)
         job.parts.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def part_name(number: int) -> str:
 
 
 def save_part(job: PartJob, result: ShardResult) -> None:
-    """Write what is known of a finished shard; in a run into a store, send the shard first."""
+    """Write the part of a finished shard; in a run into a store, send the shard, then the part."""
     written = result.written
     e_tags = send_shard(job.shard.path, job.destination) if written and job.destination else ()
     image_HWC = _narrow(result.sums.image_HWC)
@@ -116,10 +117,9 @@ def save_part(job: PartJob, result: ShardResult) -> None:
 
 
 def load_part(path: Path, plan_sha256: str, *, check: bool = True) -> ShardResult | None:
-    """What `save_part` wrote for that plan; None when the file is damaged or belongs to another plan.
+    """What `save_part` wrote for this plan; None when the file is damaged or belongs to another plan.
 
-    The file is mapped: what is not looked at is not read. Without `check`, for a file that was checked before, the hash
-    is not computed.
+    The file is memory-mapped, so unused blocks are not read. `check=False` skips the hash, for files checked before.
     """
     try:
         with path.open("rb") as file:
@@ -133,7 +133,7 @@ def load_part(path: Path, plan_sha256: str, *, check: bool = True) -> ShardResul
         bounds = itertools.accumulate(about["block_bytes"], initial=content.tell())
         blocks = [memoryview(content)[first:behind] for first, behind in itertools.pairwise(bounds)]
         return _result_of(about, blocks)
-    except (ValueError, KeyError, TypeError):  # an empty file, another layout, or not checked
+    except (ValueError, KeyError, TypeError):  # an empty file, another layout, or damage found without `check`
         return None
 
 
@@ -173,5 +173,5 @@ def _written(entry: ShardEntry, blocks: list[memoryview]) -> WrittenShard:
 def _narrow(
     sums_HWC: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]",
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
-    """The sums in 32 bits where they fit, as they do for 16 million images: half the bytes."""
+    """The sums as 32 bits if they fit, as they do up to 16 million images, to halve the size."""
     return sums_HWC.astype(np.uint32) if sums_HWC.max(initial=0) < 2**32 else sums_HWC

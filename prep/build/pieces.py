@@ -1,7 +1,7 @@
-"""Shards to workers: whole shards each, or, where those are few, pieces of them, so that none is idle.
+"""Shards to workers: whole shards, or pieces of them when there are too few shards to keep all workers busy.
 
-The bytes are the same either way: a piece is the encoded images of some of a shard's inputs, in a file beside the
-shard, and the shard is written from its pieces in order.
+The bytes are the same either way: a piece is a file beside the shard with the encoded images of some of its inputs, and
+the shard is written from its pieces in order.
 """
 
 import json
@@ -21,7 +21,7 @@ from ..workers import Heartbeat, KeptWorkers, run_jobs
 from .part import PartJob, PartSummary, save_part, write_part
 from .shard_job import ShardJob, ShardResult, Tally, samples_of, write_samples
 
-# Fewer whole shards than this for each worker, and the last ones would leave others idle for too long.
+# With fewer whole shards per worker, workers would be idle too long while the last shards are written.
 _MIN_SHARDS_PER_WORKER = 4
 _PIECES_PER_WORKER = 4
 _MIN_IMAGES_PER_PIECE = 16
@@ -29,7 +29,7 @@ _MIN_IMAGES_PER_PIECE = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """Some inputs of one shard, prepared; its samples lie in the file of its job."""
+    """Some prepared inputs of one shard; the samples are in the file that its job names."""
 
     num_samples: int
     about: ShardResult
@@ -38,13 +38,13 @@ class Piece:
 def write_shards(
     jobs: Sequence[PartJob], *, num_workers: int, on_progress: Callable[[int], None], kept: KeptWorkers | None
 ) -> Generator[tuple[PartJob, PartSummary]]:
-    """Write every shard and its part; jobs and summaries in the order of completion.
+    """Write every shard and its part; yields jobs and summaries in order of completion.
 
     Args:
-        jobs: the shards to write, of one split or several, and where their parts go.
+        jobs: the shards to write, of one or more splits, and where their parts go.
         num_workers: worker processes.
-        on_progress: gets the inputs done so far.
-        kept: the workers that are there already, and where they are left.
+        on_progress: called with the number of inputs done so far.
+        kept: supplies idle workers and receives them at the end.
     """
     if len(jobs) >= _MIN_SHARDS_PER_WORKER * num_workers or num_workers == 1:
         whole = [(job, len(job.shard.images)) for job in jobs]
@@ -64,7 +64,7 @@ def _write_in_pieces(
 ) -> Generator[tuple[ShardJob, ShardResult]]:
     num_images = sum(len(job.images) for job in jobs)
     size = max(_MIN_IMAGES_PER_PIECE, -(-num_images // (_PIECES_PER_WORKER * num_workers)))
-    token = uuid.uuid4().hex[:12]  # another process may do the same
+    token = uuid.uuid4().hex[:12]  # another process may be writing the same pieces
     pieces = [piece for job in jobs for piece in _pieces_of(job, size, token)]
     shards = {(job.path.parent, job.number): job for job in jobs}
     waiting = {shard: -(-len(job.images) // size) for shard, job in shards.items()}
@@ -83,7 +83,7 @@ def _write_in_pieces(
     finally:
         for piece_job in pieces:
             piece_job.path.unlink(missing_ok=True)
-        if not is_done:  # workers that were ended leave what they were writing
+        if not is_done:  # terminated workers leave partial files
             for path in {piece_job.path.parent for piece_job in pieces}:
                 for begun in path.glob(f"*-{token}{PARTIAL_SUFFIX}.*"):
                     begun.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def _pieces_of(job: ShardJob, size: int, token: str) -> Iterator[ShardJob]:
 
 
 def _write_piece(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> Piece:
-    """The work of one worker."""
+    """A worker's task."""
     from ..images.running_sums import RunningSums
 
     tally = Tally(sums=RunningSums(job.pixels.size_px))
@@ -134,7 +134,7 @@ def _assemble(job: ShardJob, pieces: list[tuple[ShardJob, Piece]]) -> ShardResul
 
 
 def _write_sample(file: BinaryIO, sample: Sample) -> None:
-    """A line of JSON that says what follows, and the contents one after the other."""
+    """Write a line of JSON that describes the sample, then its contents one after another."""
     extras = [(ext, len(content)) for ext, content in sample.extras]
     about = {
         "key": sample.key,

@@ -1,7 +1,7 @@
-"""What goes where, decided before any image is opened: one global shuffle, cut into shards.
+"""Which shard gets which image, decided before any image is opened: one global shuffle, cut into shards.
 
 A pure function of the sorted source and the seed. The shuffle sorts raw 64-bit draws of the Philox generator, whose
-stream NumPy promises to keep; `Generator.shuffle` may change between versions.
+stream NumPy guarantees; `Generator.shuffle` may change between versions.
 """
 
 import functools
@@ -23,7 +23,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardPlan:
-    """How many inputs a split has and how they are dealt; `split` takes part in the shuffle."""
+    """How many inputs a split has and how they are divided into shards; the shuffle depends on `split` and `seed`."""
 
     split: str
     num_images: int
@@ -49,11 +49,11 @@ class ShardPlan:
 
     @property
     def num_shards(self) -> int:
-        """How many shards the inputs make."""
+        """The number of shards."""
         return -(-self.num_images // self.images_per_shard)
 
     def shard_ranges(self) -> list[range]:
-        """Consecutive ranges of positions in the stored order, one per shard, the last perhaps shorter."""
+        """Consecutive ranges of positions in the stored order, one per shard; the last may be shorter."""
         return [self.positions(number) for number in range(self.num_shards)]
 
     def positions(self, number: int) -> range:
@@ -67,7 +67,7 @@ class ShardPlan:
 
 
 def sample_key(position: int, name: str) -> str:
-    """The key of the input `CLASS/FILE` at a stored position: unique by its number, readable by its name."""
+    """The key of the input `CLASS/FILE` at a stored position: the number makes it unique, the name readable."""
     class_id, _, file_name = name.rpartition("/")
     stem = file_name.rpartition(".")[0] or file_name
     readable = stem if stem.startswith(class_id) else f"{class_id}_{stem}"
@@ -75,14 +75,14 @@ def sample_key(position: int, name: str) -> str:
 
 
 def names_in_key(key: str, class_ids: Sequence[str]) -> Iterator[str]:
-    """What somebody may call a sample: its key, then less of it, at last the name of the photograph alone.
+    """Names a user may give a sample: its key, then shorter and shorter ends of it, down to the photograph's name.
 
-    Of `00000000_n01440764_ILSVRC2012_val_00000293` that is ILSVRC2012_val_00000293. Of keys that others gave nothing is
-    known but what follows the last slash.
+    For `00000000_n01440764_ILSVRC2012_val_00000293`, the last is `ILSVRC2012_val_00000293`. A key that alexkit did not
+    make is only shortened to what follows its last slash.
 
     Args:
-        key: of a sample.
-        class_ids: of the set's classes, one of which the key may hold.
+        key: a sample's key.
+        class_ids: the ids of the set's classes, one of which the key may contain.
     """
     yield key
     _, folder, file = key.rpartition("/")
@@ -98,18 +98,18 @@ def names_in_key(key: str, class_ids: Sequence[str]) -> Iterator[str]:
 
 
 def photo_name(key: str, class_ids: Sequence[str]) -> str:
-    """The name of the photograph alone, or what comes closest; see `names_in_key`."""
+    """The photograph's name, or the shortest name known; see `names_in_key`."""
     return list(names_in_key(key, class_ids))[-1]
 
 
 @functools.lru_cache(maxsize=4)
 def _prefixes(class_ids: tuple[str, ...]) -> frozenset[str]:
-    """What the name of a photograph of each class begins with inside a key."""
+    """What precedes the photograph's name in a key, for each class."""
     return frozenset(sample_key(0, f"{id}/x").removesuffix("x").partition("_")[2] for id in (*class_ids, UNLABELED))
 
 
 def changed_lines(before: dict[str, object], now: dict[str, object]) -> Sequence[str]:
-    """What differs between two flat descriptions, in a user's words: options by the names they are given under."""
+    """What differs between two flat descriptions, in a user's words; options appear under their command-line names."""
     return [
         _SHA256_WORDS.get(name) or f"{_OPTIONS.get(name, name)} was {_shown(before, name)}, now {_shown(now, name)}"
         for name in sorted(before.keys() | now.keys())
@@ -122,10 +122,10 @@ _OPTIONS |= {
     name: f"--{name}" for name in ("chroma", "decode", "filter", "fit", "format", "lenient", "quality", "seed")
 }
 _SHA256_WORDS = {
-    "source": "SOURCE holds other files or labels than those it was made of",
-    "probe": "the image libraries of this machine make other bytes: install the same wheels",
+    "source": "SOURCE has different files or labels than the set was built from",
+    "probe": "the image libraries of this machine produce different bytes: install the same wheels",
 }
-_SHA256_WORDS |= {f"{split} files": f"SOURCE holds other {split} files than when it began" for split in SPLITS}
+_SHA256_WORDS |= {f"{split} files": f"SOURCE has different {split} files than when the run began" for split in SPLITS}
 
 
 def _shown(description: dict[str, object], name: str) -> str:

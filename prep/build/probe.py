@@ -1,6 +1,6 @@
-"""One built-in image, prepared wherever shards are written: machines that give it other bytes may not share a run.
+"""One built-in image, prepared on every machine that writes shards: a machine with different results is refused.
 
-Libraries of one version can differ by how they were built, and a set of mixed bytes would be noticed by nobody.
+Builds of the same library version can differ, and nobody would notice a set with mixed results.
 """
 
 import base64
@@ -38,10 +38,10 @@ def probe_digest(pixels: PixelOptions) -> str:
 
 
 def refuse_other_probe(pixels: PixelOptions, expected: str) -> None:
-    """InputError when the built-in image becomes other bytes here than `expected`, the plan's."""
+    """InputError when the built-in image gives another digest here than `expected`, the plan's."""
     found = probe_digest(pixels)
     if found != expected:
         raise InputError(
-            f"this machine prepares the built-in image to other bytes ({found[:12]}…) than the one that began the run "
-            f"({expected[:12]}…); install the same image libraries, from the same wheels, on all machines"
+            f"the built-in test image becomes different bytes on this machine ({found[:12]}…) than on the one that "
+            f"began the run ({expected[:12]}…); install the same image libraries, from the same wheels, on all machines"
         )

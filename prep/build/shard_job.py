@@ -1,4 +1,4 @@
-"""The work of one worker on one shard: inputs to samples, their sums, and the reasons of what could not be stored."""
+"""A worker's task for one shard: inputs to samples, their pixel sums, and why any input could not be stored."""
 
 import errno
 from collections import Counter
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     from ..images.prepare import Prepared
     from ..images.running_sums import RunningSums
 
-MAX_REASON = 300  # characters of an exception that nobody foresaw
+MAX_REASON = 300  # characters kept of an unexpected exception
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardJob:
-    """One shard to write: inputs in stored order, the first of them at `first_position`."""
+    """One shard to write: inputs in stored order, the first at `first_position`."""
 
     path: Path
     """The tar to write."""
     number: int
     """The shard's number in its split."""
     first_position: int
-    """Position of its first input in the split's stored order; keys begin with it."""
+    """Position of its first input in the split's stored order; keys begin with the input's position."""
     images: Sequence[SourceImage]
     """Its inputs."""
     pixels: PixelOptions
-    """How they are stored."""
+    """How the images are stored."""
     is_unlabeled: bool = False
-    """Whether they have no labels: -1 is stored."""
+    """Whether the inputs have no labels; -1 is stored instead."""
     root: str = ""
-    """The folder or address below which their paths are noted."""
+    """The folder or address that recorded source paths are relative to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardResult:
-    """One finished shard; nothing was written when every one of its inputs was bad."""
+    """One finished shard; nothing was written if all of its inputs were bad."""
 
     written: WrittenShard | None
     """The shard's entry and rows."""
@@ -61,17 +61,17 @@ class ShardResult:
     patched: tuple[Patched, ...] = ()
     """Damaged images that were stored as the decoder patched them."""
     warnings: dict[str, int] = field(default_factory=dict)
-    """Why images were kept with a warning, and how many."""
+    """Warnings about images that were kept, with the number of images for each."""
     num_enlarged: int = 0
-    """Images whose shorter side had fewer pixels than are stored."""
+    """Images that were enlarged: their shorter side was below the stored size."""
     originals: Originals = field(default_factory=Originals)
-    """Sizes and shapes of the source images."""
+    """Sizes and aspect ratios of the source images."""
     e_tags: tuple[str, ...] = ()
-    """Versions of shard and index in a store, where it tells them."""
+    """ETags of shard and index in a store that reports them."""
 
     @property
     def bad(self) -> tuple[Quarantined, ...]:
-        """What counts against `max_bad`: inputs that were not stored, or stored patched."""
+        """Inputs that count against `max_bad`: those not stored, and those stored patched."""
         reason = "damaged, kept by --lenient with {:.0%} of its rows decoded"
         kept = (Quarantined(source=one.source, reason=reason.format(one.decoded_rows)) for one in self.patched)
         return (*self.quarantined, *kept)
@@ -79,7 +79,7 @@ class ShardResult:
 
 @dataclass(kw_only=True, slots=True)
 class Tally:
-    """What a worker notes while it makes samples; the fields are those of `ShardResult`."""
+    """A worker's running record while it makes samples; the fields are those of `ShardResult`."""
 
     sums: "RunningSums"
     quarantined: list[Quarantined] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Tally:
     originals: OriginalsTally = field(default_factory=OriginalsTally)
 
     def note(self, name: str, prepared: "Prepared") -> None:
-        """Add what is known of a stored image."""
+        """Record a stored image."""
         from ..images.geometry import central_square
 
         self.sums.add(central_square(prepared.image_HWC))
@@ -100,7 +100,7 @@ class Tally:
             self.patched.append(Patched(source=name, decoded_rows=round(prepared.decoded_rows, 4)))
 
     def result(self, written: WrittenShard | None) -> ShardResult:
-        """The result of the shard whose images were noted."""
+        """The result of the shard whose images were recorded."""
         return ShardResult(
             written=written,
             sums=self.sums.total(),
@@ -113,7 +113,7 @@ class Tally:
 
 
 def write_one_shard(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> ShardResult:
-    """The work of one worker: write the shard, add up its pixels, keep the reasons of what could not be stored."""
+    """A worker's task: write the shard, sum its pixels, and record why any input could not be stored."""
     from ..images.running_sums import RunningSums
 
     tally = Tally(sums=RunningSums(job.pixels.size_px))
@@ -124,7 +124,7 @@ def write_samples(job: ShardJob, samples: Iterable[Sample]) -> WrittenShard | No
     """Write the shard of a job; None, and no file, when it has no samples."""
     written = write_shard(job.path, samples, image_ext=job.pixels.image_ext)
     if written.entry.num_samples == 0:
-        # Another process may do the same job.
+        # Another process may be doing the same job.
         job.path.unlink(missing_ok=True)
         index_path(job.path).unlink(missing_ok=True)
         return None
@@ -132,9 +132,9 @@ def write_samples(job: ShardJob, samples: Iterable[Sample]) -> WrittenShard | No
 
 
 def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], tally: Tally) -> Iterator[Sample]:
-    """The samples of a job in order, noted in `tally`; bad inputs are noted and passed over.
+    """The samples of a job in order, recorded in `tally`; bad inputs are recorded and skipped.
 
-    Raises OSError when the source fails, which is the fault of no image.
+    Raises OSError when the source fails, which is not an image's fault.
     """
     from ..images.prepare import decode_options
     from ..images.resize import use_one_thread
@@ -156,7 +156,7 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
             continue
         except MemoryError:
             if heartbeat.memory_is_short:
-                reason = "a limit on address space (ulimit -v) leaves too little room to decode"
+                reason = "the limit on address space (ulimit -v) leaves too little memory to decode"
                 raise OSError(errno.ENOMEM, reason, image.name) from None
             reason = f"decoding takes more than {memory_bytes >> 20} MiB of memory"
             tally.quarantined.append(Quarantined(source=image.name, reason=reason))
@@ -172,9 +172,9 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
 
 
 def _prepare(data: bytes, pixels: PixelOptions) -> "Prepared":
-    """`prepare_image`; InputError also for what nobody foresaw of an image: a night's work does not end at it.
+    """`prepare_image`, with InputError also for unexpected exceptions, so that one image does not end a long run.
 
-    OSError with a number, ImportError and MemoryError tell of this machine, not of the image, and stay what they are.
+    OSError with an errno, ImportError and MemoryError concern this machine, not the image, and are raised unchanged.
     """
     from ..images.prepare import prepare_image
 
@@ -186,4 +186,4 @@ def _prepare(data: bytes, pixels: PixelOptions) -> "Prepared":
         if isinstance(error, OSError) and error.errno is not None:
             raise
         found = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
-        raise InputError(f"{found}; alexkit did not expect this of any image, so please report it") from error
+        raise InputError(f"{found}; this error is unexpected: report it as an alexkit bug") from error

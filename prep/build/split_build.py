@@ -1,4 +1,4 @@
-"""One split of a source to one shard set, shard by shard, from wherever an earlier run stopped."""
+"""One split of a source to one shard set, shard by shard, resuming where an earlier run stopped."""
 
 import logging
 from collections import Counter
@@ -32,10 +32,10 @@ from .stores.shared_run import SharedSplit
 
 @dataclass(frozen=True, kw_only=True)
 class SplitBuild:
-    """The building of one split: `begin` says what is missing, `complete` makes the finished shards a set."""
+    """The build of one split: `begin` finds what is missing, `complete` makes the finished shards a set."""
 
     split: SourceSplit
-    """What is built."""
+    """The split to build."""
     folder: Path
     """Where the shard set goes."""
     parts: Path
@@ -43,24 +43,24 @@ class SplitBuild:
     options: BuildOptions
     """How to build."""
     software: dict[str, str]
-    """Versions of the libraries that shape a pixel."""
+    """Versions of the libraries that affect the stored pixels."""
     kept: KeptWorkers | None = None
-    """The workers that splits leave to each other."""
+    """Idle workers, shared by the splits of a run."""
     plan_sha256: str = ""
     """Hash of the plan of the whole run; parts of another plan are not used."""
     probe: str = ""
-    """What `probe_digest` gave where the plan was made."""
+    """The result of `probe_digest` on the machine that made the plan."""
     source_sha256: str = ""
-    """The fingerprint of `split`, where it is known already: it takes a look at every image."""
+    """The fingerprint of `split` if already known; computing it visits every image."""
     shared: SharedSplit | None = None
-    """Where shards and parts lie, for a run into a store; the folders hold copies of what is small then."""
+    """For a run into a store, where shards and parts are; the local folders then hold copies of the small files."""
 
     def __post_init__(self) -> None:
         _ = self.plan  # refuses impossible options before anything is written
 
     @cached_property
     def plan(self) -> ShardPlan:
-        """How the inputs are dealt to shards."""
+        """How the inputs are divided into shards."""
         return ShardPlan(
             split=self.split.name,
             num_images=len(self.split.images),
@@ -74,7 +74,7 @@ class SplitBuild:
         return self.plan.order()
 
     def is_complete(self) -> bool:
-        """Whether the set is complete, in the store where it goes into one."""
+        """Whether the set is complete: in the store, for a run into one, else in its folder."""
         return self.shared.is_complete() if self.shared else (self.folder / MANIFEST_NAME).exists()
 
     def job(self, number: int, folder: Path) -> ShardJob:
@@ -91,7 +91,7 @@ class SplitBuild:
         )
 
     def begin(self) -> "BegunSplit":
-        """Look for what is missing of this part of the work; InputError for too many bad inputs before."""
+        """Find the missing shards of this part of the work; InputError if finished shards have too many bad inputs."""
         self.folder.mkdir(exist_ok=True)
         self.parts.mkdir(exist_ok=True)
         self.refresh(of_all=False)
@@ -107,14 +107,14 @@ class SplitBuild:
         return begun
 
     def num_finished(self) -> int:
-        """How many shards are finished, by whomever."""
+        """How many shards are finished, by any process."""
         if self.shared is not None and (num_parts := self.shared.num_parts()) < self.plan.num_shards:
-            return num_parts  # without copying those of all others
+            return num_parts  # without copying the parts of other processes
         self.refresh()
         return sum(self.load(number, check=False) is not None for number in range(self.plan.num_shards))
 
     def refresh(self, *, of_all: bool = True) -> None:
-        """Look again at what lies in the store; unless `of_all`, only at what this part of the work is about."""
+        """Update what is known of the store; unless `of_all`, only for the shards of this part of the work."""
         if self.shared is not None:
             numbers = range(self.plan.num_shards)
             self.shared.refresh({part_name(number) for number in numbers if of_all or self._is_ours(number)})
@@ -132,16 +132,16 @@ class SplitBuild:
         )
 
     def load(self, number: int, *, check: bool = True) -> ShardResult | None:
-        """What is known of a shard that is finished: its part is sound and its files are there, at their size.
+        """The result of a finished shard; None unless its part is sound and its files exist with the right size.
 
-        Without `check` the part's hash is not computed: it was compared before.
+        `check=False` skips the part's hash, which was verified before.
         """
         path = self.parts / part_name(number)
         if not path.exists():
             return None
         result = load_part(path, self.plan_sha256, check=check)
         if result is None:
-            logging.getLogger(__name__).warning("%s: damaged or of another run; its shard is written again", path)
+            logging.getLogger(__name__).warning("%s: damaged or from another run; writing its shard again", path)
             path.unlink(missing_ok=True)
         if result and result.written:
             entry = result.written.entry
@@ -150,7 +150,7 @@ class SplitBuild:
         return result
 
     def _is_whole(self, entry: ShardEntry | None, e_tags: tuple[str, ...]) -> bool:
-        """Whether shard and index have the bytes that were written; True where there is no shard."""
+        """Whether shard and index have the bytes that were written; True if there is no shard."""
         if entry is None:
             return True
         if self.shared is not None:
@@ -159,7 +159,7 @@ class SplitBuild:
         return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256
 
     def _results(self) -> Iterator[ShardResult]:
-        """What `remove_changed` has checked, read again."""
+        """The results that `remove_changed` checked, loaded again."""
         for number in range(self.plan.num_shards):
             path = self.parts / part_name(number)
             yield self._there(number, load_part(path, self.plan_sha256, check=False) if path.exists() else None)
@@ -167,13 +167,13 @@ class SplitBuild:
     def _there(self, number: int, result: ShardResult | None) -> ShardResult:
         if result is None:
             name = self.folder / self.plan.shard_name(number)
-            raise InputError(f"{name}: was removed or changed while the run went on; the same command writes it again")
+            raise InputError(f"{name}: removed or changed during the run; run the same command to write it again")
         return result
 
     def remove_changed(self) -> set[int]:
-        """Take shards whose bytes are no longer those that were written out of the finished ones; their numbers.
+        """Mark shards whose bytes have changed since they were written as unfinished; returns their numbers.
 
-        All cores read and hash: one by itself takes as long for a large set as many workers take to write it.
+        Uses all cores: for a large set, hashing on one core takes as long as writing with many workers.
         """
 
         def is_whole(number: int) -> bool:
@@ -190,7 +190,7 @@ class SplitBuild:
         return changed
 
     def complete(self) -> ShardSet:
-        """Write the manifest and what lies beside it; InputError for a split without any good image."""
+        """Write the manifest and the files beside it; InputError for a split without any good image."""
         sums = PixelSums.zero(self.options.pixels.size_px)
         total_HWC = sums.image_HWC
         shards: list[ShardEntry] = []
@@ -199,7 +199,7 @@ class SplitBuild:
         warnings: Counter[str] = Counter()
         num_enlarged, originals = 0, Originals()
         for result in self._results():
-            total_HWC += result.sums.image_HWC  # in place: the sums of a shard are as large as those of the set
+            total_HWC += result.sums.image_HWC  # in place: a shard's sums are as large as the set's
             sums = PixelSums(
                 num_images=sums.num_images + result.sums.num_images,
                 image_HWC=total_HWC,
@@ -236,7 +236,7 @@ class SplitBuild:
         manifest = complete_set(self.folder, manifest, sums, self._rows(), self._sources())
         if self.shared is not None:
             self.shared.complete()
-        # Not opened again: what was just written need not be read and checked.
+        # Not ShardSet.open: files just written need not be read and checked.
         url = self.shared.destination.shards if self.shared else None
         return ShardSet(folder=self.folder, manifest=manifest, url=url)
 
@@ -249,24 +249,24 @@ class SplitBuild:
 
 @dataclass(kw_only=True)
 class BegunSplit:
-    """A split whose missing shards are being written, and what was found bad so far."""
+    """A split whose missing shards are being written, and its bad inputs so far."""
 
     build: SplitBuild
     """The split."""
     jobs: list[PartJob] = field(default_factory=list)
     """The shards to write."""
     num_before: int = 0
-    """Inputs of the shards that were finished."""
+    """Inputs of the shards that were already finished."""
     num_bad: int = 0
-    """Bad inputs of all shards that are finished now."""
+    """Bad inputs of all shards finished so far."""
     first_bad: Quarantined | None = None
-    """The first of them."""
+    """The first bad input."""
     num_added: int = 0
-    """Jobs whose summary is counted."""
+    """Jobs whose summaries have been counted."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether all its jobs are."""
+        """Whether all its jobs are finished."""
         return self.num_added == len(self.jobs)
 
     @cached_property
@@ -275,7 +275,7 @@ class BegunSplit:
         return sum(len(job.shard.images) for job in self.jobs)
 
     def add(self, summary: PartSummary) -> None:
-        """Note that a shard is finished; InputError for too many bad inputs."""
+        """Record that a shard is finished; InputError for too many bad inputs."""
         self.count(summary)
         self.num_added += 1
         self.refuse_too_many_bad()
@@ -291,7 +291,7 @@ class BegunSplit:
         limit = self.build.options.bad_limit(len(split.images))
         if first is not None and self.num_bad > limit:
             raise InputError(
-                f"{split.name}: {self.num_bad} bad inputs, more than {limit} of {len(split.images)}, e.g. "
+                f"{split.name}: {self.num_bad} bad inputs of {len(split.images)}, at most {limit} allowed, e.g. "
                 f"{first.source}: {first.reason}; check the source, or allow more with --max-bad"
             )
 

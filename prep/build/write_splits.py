@@ -1,4 +1,4 @@
-"""The shards of all splits of a run through one queue, so that no worker waits for the end of a small split."""
+"""The shards of all splits of a run in one queue, so that no worker waits for a small split to finish."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -14,31 +14,31 @@ from .pieces import write_shards
 from .split_build import BegunSplit, SplitBuild
 
 OnProgress = Callable[[int, int], None]
-"""`on_progress(inputs done, inputs quarantined)` of one split."""
+"""`on_progress(inputs done, bad inputs)` of one split."""
 
 
 def write_splits(builds: Sequence[SplitBuild], on_split: Callable[[SourceSplit], OnProgress]) -> None:
-    """Write the shards of this part of the work that are missing; each is finished with its own file.
+    """Write the missing shards of this part of the work, each followed by its `.part` file.
 
     Args:
         builds: splits of one run.
-        on_split: called before the progress of a split is told; returns where that goes.
+        on_split: called before a split first reports progress; returns the callback for that progress.
 
     Raises InputError for too many bad inputs; OSError from the disk.
     """
     begun = [build.begin() for build in builds]
     of_shard = {job.shard.path: one for one in begun for job in one.jobs}
     progress = _Progress(begun, on_split)
-    with closing(_summaries(begun, progress.update)) as results:  # stops the workers also when we raise
+    with closing(_summaries(begun, progress.update)) as results:  # stops the workers even if we raise
         for job, summary in results:
             of_shard[job.shard.path].add(summary)
             progress.tell()
 
 
 def finish_split(build: SplitBuild, on_progress: OnProgress) -> ShardSet:
-    """Check all shards, write those again that changed since they were written, and complete the set.
+    """Check all shards, rewrite those that have changed since they were written, and complete the set.
 
-    Several processes may do so at once: all write the same bytes. Raises InputError for a split without any good
+    Several processes may do this at once: all write the same bytes. Raises InputError for a split without any good
     image and for a shard that changes again.
     """
     if changed := build.remove_changed():
@@ -48,8 +48,8 @@ def finish_split(build: SplitBuild, on_progress: OnProgress) -> ShardSet:
     if changed:
         name = build.folder / build.plan.shard_name(min(changed))
         raise InputError(
-            f"{name}: changed after it was written, twice; does another program write there? The same command "
-            "writes it again"
+            f"{name}: changed twice after it was written; check whether another program writes to this folder, then "
+            "run the same command to write it again"
         )
     shard_set = build.complete()
     if build.shared is None:
@@ -60,7 +60,7 @@ def finish_split(build: SplitBuild, on_progress: OnProgress) -> ShardSet:
 def _summaries(
     begun: Sequence[BegunSplit], on_progress: Callable[[int], None]
 ) -> Generator[tuple[PartJob, PartSummary]]:
-    """Have all jobs done by the engine; summaries in the order of completion."""
+    """Run all jobs on the engine; yields summaries in order of completion."""
     jobs, build = [job for one in begun for job in one.jobs], begun[0].build
     num_workers = build.options.num_workers
     if build.options.engine == "local":
@@ -78,9 +78,9 @@ def _summaries(
 
 
 class _Progress:
-    """Deals the inputs that are done to the splits in their order, in which the jobs are queued.
+    """Credits finished inputs to the splits in order, which is also the order of the job queue.
 
-    Which split a worker is at is not known; each split ends with its true count, before the next one is told of.
+    Which split a worker is on is unknown; each split ends with its true count before the next one reports progress.
     """
 
     def __init__(self, begun: Sequence[BegunSplit], on_split: Callable[[SourceSplit], OnProgress]) -> None:
@@ -91,12 +91,12 @@ class _Progress:
         self._of_split: OnProgress | None = None
 
     def update(self, num_done: int) -> None:
-        """So many inputs are done, of all splits together."""
+        """`num_done` inputs of all splits together are done."""
         self._num_done = num_done
         self.tell()
 
     def tell(self) -> None:
-        """Tell of the first split that is not finished; what is bad in a shard is known when its job is."""
+        """Report the first unfinished split; a shard's bad inputs are known once its job is finished."""
         while self._waiting:
             split = self._waiting[0]
             here = min(self._num_done - self._before, split.num_missing)

@@ -1,4 +1,4 @@
-"""The demo set: photograph-like pictures of ten classes, drawn from a seed."""
+"""The demo set: photograph-like images of ten classes, drawn from a seed."""
 
 from typing import TYPE_CHECKING
 

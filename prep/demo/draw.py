@@ -1,8 +1,7 @@
-"""The demo set: photograph-like pictures of ten classes, drawn from a seed, so that everything can be tried anywhere.
+"""The demo set: photograph-like images of ten classes, drawn from a seed, so that everything can be tried anywhere.
 
-Sizes, backgrounds, light, clutter, scale, position and rotation vary and are independent of the class. Most files are
-JPEG; some are PNG, some grayscale, some CMYK, some are stored on their side with an EXIF orientation, as in any
-collection.
+Sizes, backgrounds, light, clutter, scale, position and rotation vary and are independent of the class. As in any
+collection, most files are RGB JPEGs; some are PNG, grayscale or CMYK, or stored sideways with an EXIF orientation.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,12 +27,12 @@ PICTURES_PER_JOB = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoImage:
-    """What decides one picture."""
+    """Everything that determines one image."""
 
     seed: int
     """The seed of the whole set."""
     split: Literal["train", "val"]
-    """The split, which has pictures of its own."""
+    """The split; the two splits have different images."""
     class_name: str
     """One of `DEMO_CLASSES`."""
     number: int
@@ -41,11 +40,11 @@ class DemoImage:
 
     @property
     def oddity(self) -> int:
-        """0 to 39; four of them make a file that is no plain RGB JPEG. Spread over the classes."""
+        """0 to 39, spread over the classes; for four of these values the file is not a plain, upright RGB JPEG."""
         return (self.number + 4 * DEMO_CLASSES.index(self.class_name)) % 40
 
     def rng(self) -> np.random.Generator:
-        """A generator of this picture's own, so that any worker may draw it."""
+        """A generator for this image alone, so that any worker can draw it."""
         words = [self.seed, int(self.split == "val"), DEMO_CLASSES.index(self.class_name), self.number]
         return np.random.default_rng(words)
 
@@ -59,18 +58,18 @@ def draw_demo_images(
     workers: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write `folder/train/CLASS/` and `folder/val/CLASS/`; files that are there already are kept.
+    """Write `folder/train/CLASS/` and `folder/val/CLASS/`; existing files are kept.
 
     Args:
-        folder: where the two splits go; made when it does not exist.
-        seed: another seed draws other pictures; 0 to 2**63 - 1.
-        num_train: training pictures, the same number in each class.
-        num_val: validation pictures, the same number in each class.
-        workers: processes to draw with; the pictures do not depend on it.
-        on_progress: called with (pictures drawn, pictures in all).
+        folder: where the two splits go; created if it does not exist.
+        seed: 0 to 2**63 - 1; another seed draws different images.
+        num_train: number of training images over all classes, the same in each class.
+        num_val: number of validation images over all classes, the same in each class.
+        workers: number of processes; the images do not depend on it.
+        on_progress: called with (images drawn, images in total).
 
-    Raises InputError for another seed, when a count is not a positive multiple of the number of classes, or when the
-    folder holds a picture that this call would not draw.
+    Raises InputError if the seed is out of range, if a count is not a positive multiple of the number of classes, or if
+    the folder contains an image that this call would not draw.
     """
     if not 0 <= seed < 2**63:
         raise InputError(f"--seed {seed}: expected 0 to 2**63 - 1")
@@ -79,8 +78,8 @@ def draw_demo_images(
     for split, count in counts:
         if count < len(DEMO_CLASSES) or count % len(DEMO_CLASSES):
             raise InputError(
-                f"--{split} {count}: expected a multiple of {len(DEMO_CLASSES)}, as many images in each of the "
-                f"{len(DEMO_CLASSES)} classes"
+                f"--{split} {count}: expected a multiple of {len(DEMO_CLASSES)}, so that all {len(DEMO_CLASSES)} "
+                "classes get the same number of images"
             )
         for class_name in DEMO_CLASSES:
             for number in range(count // len(DEMO_CLASSES)):
@@ -91,7 +90,7 @@ def draw_demo_images(
     stray = next((x for x in images if x not in expected and not is_hidden(str(x.relative_to(folder)))), None)
     if stray is not None:
         raise InputError(
-            f"{stray}: no picture of this demo set; name an empty folder, or give the --seed, --train and --val "
+            f"{stray}: not an image of this demo set; choose an empty folder, or pass the --seed, --train and --val "
             "that it was drawn with"
         )
     for path in {path.parent for path in expected}:
@@ -109,16 +108,16 @@ def draw_demo_images(
         on_progress=lambda done: on_progress(before + done, len(jobs)),
     )
     try:
-        with closing(drawn):  # stops the workers also when we raise
+        with closing(drawn):  # stops the workers even if we raise
             for _ in drawn:
                 pass
-    finally:  # one that is stopped while it writes leaves a part of a file
+    finally:  # a worker stopped while it writes leaves a partial file
         for folder in {path.parent for _, path in todo}:
             remove_abandoned(folder)
 
 
 def draw_scene(class_name: str, rng: np.random.Generator) -> Image.Image:
-    """One RGB picture of the class, 320 to 640 px on each side."""
+    """One RGB image of the class, 320 to 640 px on each side."""
     width, height = (int(rng.integers(320, 641)) for _ in range(2))
     scene = _background(rng, width, height)
     for _ in range(int(rng.integers(2, 6))):
@@ -128,11 +127,11 @@ def draw_scene(class_name: str, rng: np.random.Generator) -> Image.Image:
     thing = draw_object(class_name, rng)
     if rng.random() < 0.5:
         thing = thing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    # Smaller first: most of the time of a picture would go into turning the whole canvas.
+    # Resize first: rotating the whole canvas would take most of an image's time.
     thing = thing.resize((size, size), Image.Resampling.LANCZOS)
     thing = _lit(rng, thing.rotate(rng.uniform(-18, 18), Image.Resampling.BILINEAR, expand=True))
     size = thing.width
-    # Near the middle, as photographs are taken; the center crop keeps most of it.
+    # Near the middle, as in photographs, so that the center crop keeps most of it.
     x = round((width - size) / 2 + rng.uniform(-0.1, 0.1) * side)
     y = round((height - size) / 2 + rng.uniform(-0.1, 0.1) * side)
     shadow = thing.getchannel("A").point(lambda a: a * 0.45).filter(ImageFilter.GaussianBlur(size / 40))
@@ -144,7 +143,7 @@ def draw_scene(class_name: str, rng: np.random.Generator) -> Image.Image:
 
 
 def _background(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Two tones that meet at a horizon or melt into each other, with texture at several scales."""
+    """Two tones that meet at a horizon or blend into each other, with texture at several scales."""
     one, two = (np.array(color(rng, saturation=(0.0, 0.5), value=(0.25, 0.9))[:3], np.float32) for _ in range(2))
     rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     if rng.random() < 0.5:
@@ -163,7 +162,7 @@ def _noise(rng: np.random.Generator, width: int, height: int, cells: int) -> NDA
 
 
 def _clutter(rng: np.random.Generator, scene: Image.Image) -> None:
-    """One thing that does not matter: a stone, a blade, a box."""
+    """Draw one distracting object: a stone, a blade or a box."""
     draw = ImageDraw.Draw(scene)
     x, y = rng.uniform(0, scene.width), rng.uniform(0, scene.height)
     size = rng.uniform(0.03, 0.12) * min(scene.size)
@@ -180,7 +179,7 @@ def _clutter(rng: np.random.Generator, scene: Image.Image) -> None:
 
 
 def _lit(rng: np.random.Generator, thing: Image.Image) -> Image.Image:
-    """The object with light from one side and a little unevenness of its own."""
+    """The object lit from one side, with slightly uneven brightness."""
     rgba_HWC = np.asarray(thing).astype(np.float32)
     height, width = rgba_HWC.shape[:2]
     angle = rng.uniform(0, 2 * np.pi)
@@ -208,7 +207,7 @@ def _extension(image: DemoImage) -> str:
 
 
 def _write_some(pictures: Sequence[tuple[DemoImage, Path]], heartbeat: Heartbeat, poisoned: dict[int, str]) -> None:
-    """The work of one worker."""
+    """A worker's task."""
     for i, (image, path) in enumerate(pictures):
         heartbeat(i)
         heartbeat.writing()  # nothing is read
@@ -227,7 +226,7 @@ def _write(image: DemoImage, path: Path) -> None:
         elif image.oddity == 27:
             scene.convert("CMYK").save(file, "JPEG", quality=quality)
         elif image.oddity == 37:
-            # Stored a quarter turn to the left, with the tag that says "rotate me to the right to show me".
+            # Stored rotated 90 degrees counterclockwise, with the EXIF tag "rotate 90 degrees clockwise to display".
             exif = Image.Exif()
             exif[EXIF_ORIENTATION] = 6
             scene.transpose(Image.Transpose.ROTATE_90).save(file, "JPEG", quality=quality, exif=exif)

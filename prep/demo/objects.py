@@ -1,7 +1,7 @@
-"""The ten things of the demo set, each drawn once on a transparent square canvas of `CANVAS_PX`.
+"""The ten objects of the demo set, each drawn on a transparent square canvas of `CANVAS_PX`.
 
-Every drawer takes a random generator and draws another individual each time: colors, proportions and counts vary. As
-in nature a class leans to some colors, but several classes share them, so that only shape and parts tell them apart.
+Every drawer takes a random generator and draws a different individual each time: colors, proportions and counts vary.
+As in nature, a class tends toward some colors, but several classes share them, so only shape and parts tell them apart.
 """
 
 import colorsys
@@ -50,7 +50,7 @@ def _disc(draw: ImageDraw.ImageDraw, center: Point, radius: float, fill: Color, 
 
 
 def _petal(draw: ImageDraw.ImageDraw, root: Point, angle: float, length: float, width: float, fill: Color) -> None:
-    """A leaf shape that leaves `root` in direction `angle` (radians)."""
+    """Draw a leaf shape from `root` in direction `angle` (radians)."""
     cos, sin = math.cos(angle), math.sin(angle)
     outline = []
     for t in np.linspace(0, 2 * math.pi, 24, endpoint=False):

@@ -1,1 +1,1 @@
-"""What a person reads about a shard set or a machine: color statistics, the inspection page, the doctor."""
+"""Reports on a shard set or a machine: color statistics, the inspection page, the doctor."""

@@ -1,4 +1,4 @@
-"""Bar charts as SVG inside a page: axes with numbers, a name for each bar, colors that the page's style decides."""
+"""Bar charts as inline SVG: axes with numbers, a name for each bar, colors from the page's style sheet."""
 
 import html
 import math
@@ -16,14 +16,14 @@ def bar_chart(
     x_label: str,
     ends: tuple[str, str] | None = None,
 ) -> str:
-    """Bars of `values` from 0 on, each with its name in a tooltip.
+    """Bars for `values`, on an axis from 0, each with its name in a tooltip.
 
     Args:
         values: the height of each bar.
-        names: what each bar is.
-        label: what the chart shows, for those who cannot see it.
-        x_label: what stands below the axis.
-        ends: what stands below the first and the last bar; None for the first word of its name below each bar.
+        names: the name of each bar.
+        label: what the chart shows, for screen readers.
+        x_label: the label of the x-axis.
+        ends: labels below the first and the last bar; if None, each bar is labeled with the first word of its name.
     """
     top = _round_up(max(max(values), 1))
     bottom = BOTTOM if ends else 2 * BOTTOM
@@ -56,7 +56,7 @@ def bar_chart(
 
 
 def _round_up(value: int) -> int:
-    """The next even number of one or two digits before zeros, so that the middle of the axis is a whole number."""
+    """Round up to one or two digits followed by zeros, to an even number so that half the axis is a whole number."""
     unit = int(10 ** max(math.floor(math.log10(value)) - 1, 0))
     rounded = -(-value // unit) * unit
     return rounded if rounded % 2 == 0 or rounded == 1 else rounded + unit

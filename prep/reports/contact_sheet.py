@@ -1,4 +1,4 @@
-"""One picture of a shard set: a row of thumbnails for every class."""
+"""A shard set as one image: a row of thumbnails for every class."""
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -10,11 +10,11 @@ NAME_PX = 260
 TEXT_PX = 15
 GAP_PX = 4
 MAX_ROWS = 300
-"""Classes on one sheet; of more, evenly chosen ones are drawn, and the sheet says so."""
+"""Classes on one sheet; of more classes, every k-th is drawn, and the heading says so."""
 
 
 def contact_sheet(survey: Survey) -> Image.Image:
-    """One row of thumbnails per class, with its number and its name, or its id where no font has the name's letters."""
+    """One row of thumbnails per class, with its number and its name, or its id if no font has the name's letters."""
     classes = survey.shard_set.manifest.classes
     step = -(-len(classes) // MAX_ROWS)
     rows = range(0, len(classes), step)
@@ -24,9 +24,9 @@ def contact_sheet(survey: Survey) -> Image.Image:
     sheet = Image.new("RGB", (width, heading + len(rows) * row_px), "white")
     draw = ImageDraw.Draw(sheet)
     captions = {label: _caption(label, classes[label]) for label in rows}
-    words = f"{survey.split}: {len(classes)} classes" + ("" if step == 1 else f", one of {step} drawn")
+    words = f"{survey.split}: {len(classes)} classes" + ("" if step == 1 else f", 1 in {step} shown")
     if any(not is_name for _, is_name in captions.values()):
-        words += "; no installed font has the letters of some names (inspect.html shows them)"
+        words += "; some names have letters that no installed font has (inspect.html shows them)"
     draw.text((8, 10), words, "black", font=_font(words))
     for row, (label, (text, _)) in enumerate(captions.items()):
         top, font = heading + row * row_px, _font(text)
@@ -37,7 +37,7 @@ def contact_sheet(survey: Survey) -> Image.Image:
 
 
 def _caption(label: int, entry: ClassEntry) -> tuple[str, bool]:
-    """What stands beside a class, and whether that is its name."""
+    """The caption of a class, and whether it contains the class's name."""
     if font_for(entry.name) is not None:
         return f"{label} {entry.name}", True
     return (f"{label} {entry.id}" if font_for(entry.id) is not None else f"{label}"), False
@@ -52,7 +52,7 @@ def _cut(draw: ImageDraw.ImageDraw, name: str, font: ImageFont.FreeTypeFont) -> 
 
 
 def _font(text: str) -> ImageFont.FreeTypeFont:
-    """One that has the letters of `text`; Pillow's own font has those of English."""
+    """A font with the letters of `text`; Pillow's own font has only English ones."""
     path = font_for(text + "…") or font_for(text)
-    assert path is not None  # captions hold no others
+    assert path is not None  # captions contain no other letters
     return ImageFont.truetype(path, TEXT_PX)

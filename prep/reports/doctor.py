@@ -1,6 +1,6 @@
-"""Is this machine fit for the work? Each check looks, says what it found, and where something is wrong how to fix it.
+"""Checks of this machine. Each check reports what it found and, if something is wrong, how to fix it.
 
-Nothing here needs a GPU, DALI or torch to be installed; what is missing is reported.
+None of them needs a GPU, DALI or torch: whatever is missing is reported.
 """
 
 import importlib.metadata
@@ -29,7 +29,7 @@ OPTIONAL_LIBRARIES = (
     *("obstore", "huggingface_hub", "wandb", "trackio", "ray"),
 )
 CUDA_DRIVERS = {12: 525, 13: 580}
-"""The first driver of each major CUDA version (NVIDIA's compatibility table)."""
+"""The oldest driver for each major CUDA version (NVIDIA's compatibility table)."""
 MIN_OPEN_FILES = 1024
 MIN_SHARED_BYTES = 2**30
 MIN_DISK_BYTES = 50 * 10**9  # 1.33 million images of about 33 kB
@@ -54,15 +54,15 @@ class Check:
     """One line of the report."""
 
     name: str
-    """What was looked at."""
+    """What was checked."""
     found: str
-    """What is there."""
+    """What was found."""
     fix: str = ""
-    """The exact thing to do; empty when all is well."""
+    """Exactly what to do; empty if all is well."""
 
 
 def examine(out: Path) -> list[Check]:
-    """All checks; `out` is where shards would go."""
+    """Run all checks; `out` is the folder that shards would be written to."""
     checks = [_python(), *map(check_base_library, needed_libraries()), *map(check_optional_library, OPTIONAL_LIBRARIES)]
     driver = check_driver()
     checks += [driver, *check_installed(), *_dali(torch_cuda())]
@@ -72,7 +72,7 @@ def examine(out: Path) -> list[Check]:
 
 
 def to_json(checks: list[Check]) -> dict[str, Any]:
-    """The report as plain data, for an issue or a program."""
+    """The report as plain data, for a bug report or a program."""
     from ... import __version__
 
     return {"alexkit": __version__, "checks": [asdict(check) for check in checks]}
@@ -84,13 +84,13 @@ def _python() -> Check:
 
 
 def needed_libraries() -> tuple[str, ...]:
-    """The distributions that every use needs on a machine like this one."""
-    # As in pyproject.toml: without it `--filter area` resizes.
+    """The distributions that alexkit always needs on this kind of machine."""
+    # As in pyproject.toml: without cykooz-resizer, use `--filter area`.
     return BASE_LIBRARIES if platform.machine() == "aarch64" else (*BASE_LIBRARIES, "cykooz-resizer")
 
 
 def check_base_library(distribution: str) -> Check:
-    """Whether a distribution that every use needs is installed, and which version."""
+    """Whether a distribution that alexkit always needs is installed, and its version."""
     version = _version(distribution)
     return Check(
         name=distribution, found=version or "not installed", fix="" if version else f"pip install {distribution}"
@@ -98,7 +98,7 @@ def check_base_library(distribution: str) -> Check:
 
 
 def check_optional_library(distribution: str) -> Check:
-    """Which version of a library of an extra is installed; where there is none, what it would be needed for."""
+    """The installed version of a library from an extra, or what it is needed for."""
     return Check(name=distribution, found=_version(distribution) or f"not installed: {NEEDED[distribution]}")
 
 
@@ -106,7 +106,7 @@ def _version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
     except (importlib.metadata.PackageNotFoundError, OSError, ValueError, KeyError, TypeError):
-        return None  # or its installation is not whole
+        return None  # not installed, or incomplete
 
 
 def torch_cuda() -> str | None:
@@ -117,18 +117,18 @@ def torch_cuda() -> str | None:
             return None
         text = Path(spec.origin).with_name("version.py").read_text("utf-8", "replace")
     except (OSError, ValueError):
-        return None  # `check_installed` names it
+        return None  # `check_installed` reports it
     found = re.search(r"^cuda\b[^=\n]*= *'([\d.]+)'", text, re.MULTILINE)
     return found.group(1) if found else None
 
 
 def check_installed() -> list[Check]:
-    """Installations that are not whole, as an interrupted pip leaves them; nothing when there are none."""
+    """Incomplete installations, as left by an interrupted pip; empty if there are none."""
     checks = []
     for distribution in importlib.metadata.distributions():
         if _name(distribution) is None:
             path = getattr(distribution, "_path", "a package")
-            found, fix = f"{path} does not name its package", f"rm -r {shlex.quote(str(path))}"
+            found, fix = f"{path} does not name a package", f"rm -r {shlex.quote(str(path))}"
             checks.append(Check(name="packages", found=found, fix=fix))
     try:
         spec = importlib.util.find_spec("torch")
@@ -136,12 +136,12 @@ def check_installed() -> list[Check]:
             raise FileNotFoundError("its version.py is missing")
     except (OSError, ValueError) as error:
         fix = "pip install --force-reinstall torch"
-        checks.append(Check(name="torch", found=f"not whole: {error}", fix=fix))
+        checks.append(Check(name="torch", found=f"incomplete installation: {error}", fix=fix))
     return checks
 
 
 def _name(distribution: importlib.metadata.Distribution) -> str | None:
-    """The name in an installed package's metadata, lower case; None where it has none or that cannot be read."""
+    """The name in an installed package's metadata, in lower case; None if it is missing or cannot be read."""
     try:
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     except (OSError, ValueError):
@@ -155,7 +155,7 @@ def _names() -> set[str]:
 
 
 def check_driver() -> Check:
-    """What nvidia-smi says, if there is one."""
+    """What nvidia-smi reports, if it is installed."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return Check(name="GPU", found="no NVIDIA driver; everything runs on the CPU")
@@ -163,7 +163,7 @@ def check_driver() -> Check:
     try:
         answer = subprocess.run(query, capture_output=True, text=True, errors="replace", timeout=30)
     except subprocess.TimeoutExpired:
-        return Check(name="GPU", found="nvidia-smi does not answer", fix="restart the NVIDIA driver, or the machine")
+        return Check(name="GPU", found="nvidia-smi does not respond", fix="restart the NVIDIA driver, or the machine")
     except OSError as error:
         found = f"{program} cannot be started: {error.strerror}"
         return Check(name="GPU", found=found, fix="reinstall the NVIDIA driver, then restart")
@@ -174,28 +174,29 @@ def check_driver() -> Check:
 
 
 def driver_version(driver: Check) -> int | None:
-    """The major version of the driver that `check_driver` found; None without one."""
+    """The major version of the driver that `check_driver` found; None if it found none."""
     found = re.search(r", (\d+)\.\d[\d.]*,", driver.found)
     return int(found.group(1)) if found else None
 
 
 def dali_wheels() -> list[str]:
-    """The installed distributions of DALI, `nvidia-dali-cuda120` for example."""
+    """The installed distributions of DALI, for example `nvidia-dali-cuda120`."""
     return sorted(name for name in _names() if name.startswith("nvidia-dali-cuda"))
 
 
 def check_cuda(torch: str | None, dali: list[str], driver: int | None) -> Check:
-    """Whether PyTorch, DALI and the driver are of one major CUDA version; `driver` is None where there is no GPU."""
+    """Whether PyTorch, DALI and the driver fit the same major CUDA version; `driver` is None without a GPU."""
     major = int(torch.split(".")[0]) if torch else None
     built = [int(name.removeprefix("nvidia-dali-cuda")[:2]) for name in dali]
     newest = max((cuda for cuda, first in CUDA_DRIVERS.items() if driver and driver >= first), default=None)
     found = f"PyTorch {torch or 'for the CPU'}, DALI {built[0] if built else 'not installed'}"
-    found += f", the driver up to {newest}" if newest else ""
+    found += f", driver up to {newest}" if newest else ""
     fix = ""
     if driver and major is None and _version("torch"):
-        fix = "pip install --force-reinstall torch  # this build uses no GPU"
+        fix = "pip install --force-reinstall torch  # this build cannot use the GPU"
     elif driver and major and newest and newest < major:
-        fix = f"update the driver to {CUDA_DRIVERS.get(major, 'the newest')}, or take PyTorch and alexkit[cu{newest}]"
+        fix = f"update the driver to {CUDA_DRIVERS.get(major, 'the newest')}, or install PyTorch for CUDA {newest} and "
+        fix += f"alexkit[cu{newest}]"
     elif driver and major and built and built[0] != major:
         fix = f"pip uninstall --yes {dali[0]} && pip install 'alexkit[cu{major}]'"
     return Check(name="CUDA", found=found, fix=fix)
@@ -205,14 +206,14 @@ def _dali(cuda: str | None) -> list[Check]:
     dali = dali_wheels()
     if not dali:
         if sys.platform != "linux":
-            return [Check(name="DALI", found="not installed: it exists only for Linux, and so does training")]
+            return [Check(name="DALI", found="not installed: DALI, and so training, needs Linux")]
         if _version("torch") is None:
             return [Check(name="DALI", found=f"not installed: {NEEDED['nvidia']}")]
         extra = "cu13" if cuda and cuda.startswith("13") else "cu12"
         return [Check(name="DALI", found="not installed", fix=f"pip install 'alexkit[{extra}]'")]
     wheels = ", ".join(f"{name} {_version(name)}" for name in (*dali, *_decoders()))
     if len(dali) > 1:
-        # They share one module: uninstalling one alone would leave half of the other.
+        # They share one module: uninstalling only one would leave the other incomplete.
         fix = f"pip uninstall --yes {' '.join(dali)} && pip install 'alexkit[cu{dali[0][-3:-1]}]'"
         return [Check(name="DALI", found=wheels, fix=fix)]
     checks = [Check(name="DALI", found=wheels), _decodes("DALI decodes on the CPU", "None", dali[0])]
@@ -226,7 +227,7 @@ def _decoders() -> list[str]:
 
 
 def _decodes(name: str, device: str, wheel: str) -> Check:
-    """Decode one JPEG in a process of its own, since a broken driver can take the process with it."""
+    """Decode one JPEG in a separate process, since a broken driver can crash it."""
     code = DALI_DECODE.replace("DEVICE", device)
     try:
         answer = subprocess.run(
@@ -235,7 +236,7 @@ def _decodes(name: str, device: str, wheel: str) -> Check:
     except OSError as error:
         return Check(name=name, found=f"Python cannot be started: {error.strerror}", fix="reinstall Python")
     except subprocess.TimeoutExpired:
-        return Check(name=name, found="no answer in 120 s", fix="restart the machine; then run alexprep doctor again")
+        return Check(name=name, found="no response in 120 s", fix="restart the machine; then run alexprep doctor again")
     if answer.returncode == 0:
         return Check(name=name, found="yes")
     last = (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1][:160]
@@ -244,7 +245,7 @@ def _decodes(name: str, device: str, wheel: str) -> Check:
 
 def _open_files() -> Check:
     if sys.platform == "win32":
-        return Check(name="open files", found="no such limit")
+        return Check(name="open files", found="not limited")
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -255,18 +256,18 @@ def _open_files() -> Check:
 def _shared_memory() -> Check:
     folder = Path("/dev/shm")
     if not folder.is_dir():
-        return Check(name="shared memory", found="no /dev/shm here")
+        return Check(name="shared memory", found="no /dev/shm")
     total = shutil.disk_usage(folder).total
     fix = "" if total >= MIN_SHARED_BYTES else "mount -o remount,size=2g /dev/shm  # docker run --shm-size=2g"
     return Check(name="shared memory", found=f"{total / 1e9:.1f} GB", fix=fix)
 
 
 def check_disk(out: Path) -> Check:
-    """Whether ImageNet would fit where `out` is or will be."""
+    """Whether ImageNet would fit on the disk that `out` is, or will be, on."""
     try:
         free = free_bytes(out)
     except OSError as error:
-        return Check(name="disk", found=f"{out}: {error.strerror}", fix="name another folder with --out")
+        return Check(name="disk", found=f"{out}: {error.strerror}", fix="choose another folder with --out")
     found = f"{free / 1e9:.1f} GB free for {out}"
-    fix = f"make room, or name a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
+    fix = f"make room, or choose a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
     return Check(name="disk", found=found, fix="" if free >= MIN_DISK_BYTES else fix)

@@ -1,8 +1,8 @@
-"""Images that a set, or several splits of one, hold twice: the same bytes, or the same picture stored again.
+"""Duplicate images within a set or across its splits: identical bytes, or the same picture with different bytes.
 
-Same bytes are found by the checksums in `index.bin`, without reading an image. The same picture, saved again, resized
-or made brighter, is found by a perceptual hash: 128 bits, each telling which of two neighboring fields of a 9 x 9 grid
-is brighter. Copies saved again differ in 0 to 7 of them, different photographs in 30 and more.
+Identical bytes are found by the checksums in `index.bin`; only images with equal checksums are read. A picture that was
+re-encoded, resized or brightened is found by a perceptual hash: each of its 128 bits tells which of two neighboring
+cells of a 9 x 9 grid is brighter. Copies differ in 0 to 7 bits, different photographs in 30 or more.
 """
 
 import io
@@ -24,22 +24,22 @@ from ..images.stored import decode_stored
 from ..workers import Heartbeat, run_jobs
 
 MAX_BITS = 7
-"""Hashes that differ in at most so many bits are taken for copies; up to 3 bits all pairs are found."""
+"""Images whose hashes differ in at most this many bits count as copies; all pairs that differ in up to 3 are found."""
 MIN_CONTRAST = 8
-"""Gray levels that a 9 x 9 picture must span to have a hash: of plain areas the bits are noise."""
+"""Gray levels that the 9 x 9 grid must span for an image to have a hash: in plain areas the bits are noise."""
 MAX_BUCKET = 500
-"""Images that share 32 bits of their hashes with more others than this are of one plain kind, not copies."""
+"""Larger groups of images with the same 32 bits in their hashes are similar plain images, not copies."""
 _GRID = 9
-_DRAFT = 8  # an eighth of the size costs an eighth of the time; of fewer pixels than fields, the grid would be enlarged
+_DRAFT = 8  # decode at 1/8 size in about 1/8 of the time, unless that gives fewer pixels than grid cells
 _BITS_SET = np.array([byte.bit_count() for byte in range(256)], np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Where:
-    """One sample among several shard sets."""
+    """One sample in one of several shard sets."""
 
     set_number: int
-    """Which of the sets, from 0."""
+    """The number of the set, from 0."""
     index: int
     """The sample's index in its set."""
 
@@ -48,7 +48,7 @@ Group = tuple[Where, ...]
 
 
 def same_bytes(shard_sets: Sequence[ShardSet]) -> list[Group]:
-    """Groups of samples whose stored images are equal byte for byte; none for sets without checksums (format 2)."""
+    """Groups of samples whose stored images are byte-identical; sets without checksums (format 2) are ignored."""
     codes, wheres = [], []
     for number, shard_set in enumerate(shard_sets):
         index = shard_set.sample_index()
@@ -68,7 +68,7 @@ def same_bytes(shard_sets: Sequence[ShardSet]) -> list[Group]:
             rows = order[first:last]
             found = [Where(set_number=int(numbers_N[row]), index=int(indices_N[row])) for row in rows]
             contents = [stored_bytes(shard_sets[where.set_number], where.index) for where in found]
-            for content in dict.fromkeys(contents):  # a checksum of 32 bits may be that of two images
+            for content in dict.fromkeys(contents):  # different images may share a 32-bit checksum
                 group = tuple(sorted(w for w, other in zip(found, contents, strict=True) if other == content))
                 groups += [group] if len(group) > 1 else []
     return sorted(groups)
@@ -96,9 +96,9 @@ class HashJob:
 def perceptual_hashes(
     shard_set: ShardSet, *, num_workers: int, on_progress: Callable[[int], None]
 ) -> NDArray[np.uint32]:
-    """(N, 4) uint32: the 128 bits of every image; zeros for a picture without contrast.
+    """The 128-bit hash of every image, uint32 (N, 4); zeros for an image without contrast.
 
-    Raises InputError naming the shard when an image does not decode.
+    Raises InputError, or Pillow's OSError, if an image does not decode; neither names the shard.
     """
     index, shards = shard_set.sample_index(), shard_set.manifest.shards
     jobs = []
@@ -119,7 +119,7 @@ def perceptual_hashes(
 
 
 def hash_one_shard(job: HashJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> NDArray[np.uint32]:
-    """The work of one worker."""
+    """A worker's task."""
     hashes = np.zeros((len(job.starts_N), 4), np.uint32)
     with job.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for i, (start, size) in enumerate(zip(job.starts_N.tolist(), job.sizes_N.tolist(), strict=True)):
@@ -131,7 +131,7 @@ def hash_one_shard(job: HashJob, heartbeat: Heartbeat, poisoned: dict[int, str])
 
 
 def perceptual_hash(data: bytes, pixels: PixelOptions) -> NDArray[np.uint32]:
-    """(4,) uint32: the 128 bits of one stored image."""
+    """The 128-bit hash of one stored image, uint32 (4,)."""
     draft_px = pixels.size_px // _DRAFT
     if pixels.format == "jpeg" and pixels.fit == "crop" and draft_px >= _GRID:
         image: Image.Image = Image.open(io.BytesIO(data))
@@ -146,13 +146,13 @@ def perceptual_hash(data: bytes, pixels: PixelOptions) -> NDArray[np.uint32]:
 
 
 def same_pictures(hashes: Sequence[NDArray[np.uint32]]) -> list[Group]:
-    """Groups of samples of several sets whose hashes, (N, 4) each, differ in at most `MAX_BITS` bits."""
+    """Groups of samples across sets whose hashes, (N, 4) per set, are linked by pairs within `MAX_BITS` bits."""
     numbers_N = np.concatenate([np.full(len(one), number) for number, one in enumerate(hashes)])
     indices_N = np.concatenate([np.arange(len(one)) for one in hashes])
     hashes_N4 = np.concatenate(list(hashes))
     hashed = np.flatnonzero(hashes_N4.any(axis=1))
-    leader = np.arange(len(hashes_N4))  # union-find: the smallest member known of each group
-    for word in range(4):  # up to 3 different bits leave one of four words equal
+    leader = np.arange(len(hashes_N4))  # union-find: the smallest known member of each group
+    for word in range(4):  # if at most 3 bits differ, at least one of the four words is equal
         order = hashed[np.argsort(hashes_N4[hashed, word], kind="stable")]
         starts = np.flatnonzero(np.r_[True, np.diff(hashes_N4[order, word].astype(np.int64)) != 0, True])
         for first, last in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):

@@ -1,7 +1,7 @@
-"""One page that shows what is in one or several shard sets: everything inline, nothing to install, nothing to fetch.
+"""A self-contained HTML page that shows the contents of one or more shard sets: everything is inline.
 
-It shows what a person checks before training: do labels and pictures agree, are classes even, are batches mixed, are
-pictures in there twice or in two splits, what was left out and why.
+It shows what to check before training: whether labels match the images, classes are balanced, batches are mixed, images
+appear twice or in two splits, and what was left out and why.
 """
 
 import base64
@@ -33,7 +33,8 @@ def inspection_page(
 ) -> str:
     """The page, as HTML that needs no other file.
 
-    `same_bytes` and `same_pictures` are what `duplicates` found among the sets; None when pictures were not compared.
+    `same_bytes` and `same_pictures` are the groups that `duplicates` found among the sets; `same_pictures` is None if
+    pictures were not compared.
     """
     title = ", ".join(f"{one.split}: {len(one.index):,} images" for one in surveys)
     parts = [f"<header><h1>Shard {'sets' if len(surveys) > 1 else 'set'}</h1><nav aria-label='Sections'>"]
@@ -43,7 +44,7 @@ def inspection_page(
         parts += _set_section(survey)
     parts += _duplicates_section(surveys, same_bytes, same_pictures)
     script_hash = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    # Nothing in a shard set can run or load here, whatever its names hold.
+    # No name in a shard set can make the page run or load anything.
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
@@ -92,8 +93,8 @@ def _set_section(survey: Survey) -> list[str]:
         f"<p>From {kilobytes.min():.1f} to {kilobytes.max():.1f} kB, mean {kilobytes.mean():.1f} kB.</p>",
         *_originals(survey),
         "<h3>How well batches are mixed</h3>",
-        f"<p>A batch of {min(BATCH, manifest.num_samples)} consecutive samples holds "
-        f"<b>{survey.distinct_mean:.1f}</b> distinct classes on average; a perfect shuffle is expected to give "
+        f"<p>A batch of {min(BATCH, manifest.num_samples)} consecutive samples contains "
+        f"<b>{survey.distinct_mean:.1f}</b> distinct classes on average; the expected number for a perfect shuffle is "
         f"<b>{survey.distinct_ideal:.1f}</b>.</p>",
         "<h3>Colors</h3>",
         "<div class='scroll'>",
@@ -107,12 +108,12 @@ def _set_section(survey: Survey) -> list[str]:
 
 
 def _originals(survey: Survey) -> list[str]:
-    """How large the images were before they were fitted, their shapes, and how many had to be enlarged."""
+    """The source images' sizes and aspect ratios, and how many were enlarged."""
     manifest = survey.shard_set.manifest
     originals, size_px = manifest.originals, manifest.pixels.size_px
     if not originals.shorter_px:
-        return ["<h3>The original images</h3><p>Their sizes were not recorded when this set was made.</p>"]
-    parts = ["<h3>The original images</h3>"]
+        return ["<h3>Original images</h3><p>Their sizes were not recorded when this set was built.</p>"]
+    parts = ["<h3>Original images</h3>"]
     for counts, edges, title, unit in (
         (originals.shorter_px, SHORTER_PX, "shorter side, px", " px"),
         (originals.aspect, ASPECTS, "width / height", ""),
@@ -122,13 +123,13 @@ def _originals(survey: Survey) -> list[str]:
         values = [counts.get(str(edges[i]), 0) for i in bins]
         names = [f"{edges[i]} to {edges[i + 1]}" if i + 1 < len(edges) else f"{edges[i]} and more" for i in bins]
         most = names[values.index(max(values))]
-        label = f"original images by {title}: most at {most}{unit}"
-        parts.append(bar_chart(values, names, label=label, x_label=f"{title}: from here to the next"))
+        label = f"original images by {title}: most common {most}{unit}"
+        parts.append(bar_chart(values, names, label=label, x_label=f"{title} (lower edge of each bin)"))
     enlarged = manifest.num_enlarged
     words = (
         f"<b>{enlarged:,}</b> of {manifest.num_samples:,} had a shorter side below {size_px} px and were enlarged."
         if enlarged
-        else f"None was enlarged: all shorter sides had at least {size_px} px."
+        else f"None were enlarged: every shorter side had at least {size_px} px."
     )
     return [*parts, f"<p>{words}</p>"]
 
@@ -140,12 +141,12 @@ def _in_words(pixels: PixelOptions) -> str:
         else (f"whole images, shorter side {pixels.size_px} px")
     )
     kind = {"jpeg": f"JPEG of quality {pixels.quality}, chroma 4:{pixels.chroma[1]}:{pixels.chroma[2]}"}
-    damaged = "damaged JPEGs kept as patched" if pixels.lenient else "damaged JPEGs left out"
+    damaged = "damaged JPEGs kept, patched by the decoder" if pixels.lenient else "damaged JPEGs left out"
     return f"{size}, {pixels.filter} filter, {kind.get(pixels.format, pixels.format.upper())}; {damaged}"
 
 
 def _samples(survey: Survey) -> list[str]:
-    """Every class with its samples, and a box that filters them."""
+    """Every class with its samples, and a search box to filter classes."""
     split, rows = _safe(survey.split), []
     for label, indices in enumerate(survey.shown):
         entry = survey.shard_set.manifest.classes[label]
@@ -203,8 +204,8 @@ def _quarantine(survey: Survey) -> list[str]:
 def _duplicates_section(
     surveys: Sequence[Survey], same_bytes: Sequence[Group], same_pictures: Sequence[Group] | None
 ) -> list[str]:
-    parts = ["<section id='duplicates'><h2>Duplicates</h2><h3>The same bytes</h3>", *_groups(surveys, same_bytes)]
-    parts.append("<h3>The same picture, saved again</h3>")
+    parts = ["<section id='duplicates'><h2>Duplicates</h2><h3>Identical bytes</h3>", *_groups(surveys, same_bytes)]
+    parts.append("<h3>Same picture, different bytes</h3>")
     if same_pictures is None:
         return [*parts, "<p>Not compared (--quick).</p></section>"]
     exact = set(same_bytes)

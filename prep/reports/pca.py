@@ -1,7 +1,8 @@
-"""Statistics of a finished shard set, computed again from its stored pixels.
+"""Statistics of a finished shard set, recomputed from its stored pixels.
 
-The fused statistics come from the pixels before encoding. For lossless formats both are equal to the last bit; for
-JPEG the mean is a few hundredths of a gray level apart, standard deviations a few tenths (4:2:0 chroma).
+The fused statistics, computed while the shards were written, come from the pixels before encoding. For lossless formats
+both are bit-identical; for JPEG with 4:2:0 chroma, means differ by a few hundredths of a gray level and standard
+deviations by a few tenths.
 """
 
 import mmap
@@ -26,19 +27,19 @@ from ..workers import Engine, Heartbeat, run_jobs_by
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SumJob:
-    """One stored shard to add up."""
+    """One stored shard whose pixels to sum."""
 
     folder: Path
     """The shard set."""
     entry: ShardEntry
     """What the manifest says of the shard."""
     first_sample: int | None
-    """The shard's first sample in `index.bin`; None for a set of format 2, which has none."""
+    """The shard's first sample in `index.bin`; None for a set of format 2, which has no `index.bin`."""
     pixels: PixelOptions
     """How the set's images are stored."""
 
     def rows(self) -> SampleRows:
-        """The shard's samples; from `index.bin` without its check, which the set has seen."""
+        """The shard's samples, from `index.bin` if there is one; `stored_sums` has checked its hash."""
         if self.first_sample is None:
             path = index_path(self.folder / self.entry.name)
             return read_index(path, shard_bytes=self.entry.num_bytes).rows()
@@ -50,7 +51,7 @@ class SumJob:
 class ColorReport:
     """The statistics of the stored pixels beside the fused ones.
 
-    `equal` says that all sums are the same; `max_mean_image_difference` is in gray levels.
+    `equal` tells whether all sums are the same; `max_mean_image_difference` is in gray levels.
     """
 
     stored: ColorStatistics
@@ -59,7 +60,7 @@ class ColorReport:
     max_mean_image_difference: float
 
     def to_json(self) -> dict[str, Any]:
-        """Both, in gray levels 0-255 and, for the stored pixels, in 0-1 units."""
+        """Both statistics in gray levels 0-255; those of the stored pixels also in 0-1 units."""
         return {
             "stored": self.stored.to_json() | units_0_1(self.stored),
             "fused": self.fused.to_json(),
@@ -91,16 +92,16 @@ def report_colors(shard_set: ShardSet, stored: PixelSums) -> ColorReport:
 def stored_sums(
     shard_set: ShardSet, *, num_workers: int, on_progress: Callable[[int], None], engine: Engine = "local"
 ) -> PixelSums:
-    """Decode every stored image and add up its pixels, on an engine.
+    """Decode every stored image and sum its pixels, on an engine.
 
-    `on_progress` gets the images done so far. Raises InputError naming shard, key and offset of an image that does not
-    decode.
+    `on_progress` is called with the number of images done so far. Raises InputError naming shard, key and offset of an
+    image that does not decode.
     """
     manifest = shard_set.manifest
-    # Where there is an index.bin, nobody loads the compiled loops that read the shards' own indexes.
+    # With an index.bin, workers need not load the compiled loops that parse the shards' .idx files.
     firsts = [None] * len(manifest.shards)
     if manifest.index_sha256:
-        firsts = shard_set.sample_index().first_S[:-1].tolist()  # behind them stands the number of all samples
+        firsts = shard_set.sample_index().first_S[:-1].tolist()  # the last entry is the number of all samples
     jobs = [
         (SumJob(folder=shard_set.folder, entry=shard, first_sample=first, pixels=manifest.pixels), shard.num_samples)
         for shard, first in zip(manifest.shards, firsts, strict=True)
@@ -114,9 +115,9 @@ def stored_sums(
 
 
 def sample_pixels(shard_set: ShardSet, *, num_images: int = 64, pixels_per_image: int = 64) -> NDArray[np.uint8]:
-    """A regular sample of stored pixels, uint8 (P, 3), for pictures.
+    """Regularly spaced stored pixels, uint8 (P, 3), for plots.
 
-    Shards are shuffled, so the first that holds images will do; adopted ones may hold none.
+    Taken from the first shard that has images, since samples are shuffled; adopted shards may be empty.
     """
     from ..images.stored import decode_stored
 
@@ -131,13 +132,13 @@ def sample_pixels(shard_set: ShardSet, *, num_images: int = 64, pixels_per_image
         offset, size = int(rows.starts_N[i]), int(rows.sizes_N[i])
         image_HWC = decode_stored(content[offset : offset + size].tobytes(), shard_set.manifest.pixels)
         image_PC = image_HWC.reshape(-1, 3)
-        # A step that shares no factor with the width, so that the sample is not a column of the image.
+        # An odd step, so that the sample is not a single column of an image whose width is a power of two.
         pixels.append(image_PC[:: max(1, len(image_PC) // pixels_per_image) | 1])
     return np.concatenate(pixels)
 
 
 def sum_one_shard(job: SumJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> PixelSums:
-    """The work of one worker."""
+    """A worker's task."""
     from ..images.geometry import central_square
     from ..images.running_sums import RunningSums
     from ..images.stored import decode_stored

@@ -1,4 +1,4 @@
-"""Pictures of a set's colors: the mean image, and the principal directions among the pixels in the RGB cube."""
+"""Plots of a set's colors: the mean image, and the principal directions of its pixels in the RGB cube."""
 
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ def save_pca_plot(
     mean_image_HWC: NDArray[np.float64],
     pixels_PC: NDArray[np.uint8],
 ) -> None:
-    """Write one figure: mean image, some pixels and the eigen-directions in the RGB cube, a swatch per direction.
+    """Write one figure: the mean image, pixels and eigenvectors in the RGB cube, and a color swatch per eigenvector.
 
-    `pixels_PC` is a sample of pixels, uint8 RGB, drawn as the cloud around the directions.
+    `pixels_PC` is a sample of pixels, uint8 RGB, drawn as a point cloud.
     """
     from matplotlib.figure import Figure
 
@@ -77,7 +77,7 @@ def _draw_cube(cube: Any, color: ColorStatistics, pixels_PC: NDArray[np.uint8]) 
     cube.tick_params(labelsize=8, colors="#555555", pad=0)
     cube.set_box_aspect((1, 1, 1), zoom=1.0)
     cube.set_proj_type("ortho")
-    cube.view_init(elev=16, azim=-22)  # none of the usual three directions points at the viewer
+    cube.view_init(elev=16, azim=-22)  # none of the three typical directions points at the viewer
     cube.set_title(f"pixels and principal directions, mean ± {ARROW_SIGMAS:g} σ", fontsize=11, pad=14)
 
 

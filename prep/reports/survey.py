@@ -1,4 +1,4 @@
-"""What a look at a shard set finds: counts by class, sizes, how well it is mixed, and samples of every class."""
+"""An overview of a shard set: counts by class, sizes, how well it is shuffled, and samples of every class."""
 
 import io
 from dataclasses import dataclass
@@ -22,26 +22,26 @@ THUMBNAIL_PX = 96
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Survey:
-    """A shard set with what is told by its index alone; images are read by `thumbnail`."""
+    """A shard set and what its index alone reveals; only `thumbnail` reads images."""
 
     shard_set: ShardSet
     """The set."""
     index: SampleIndex
-    """Every sample of it."""
+    """The set's samples."""
     counts_K: NDArray[np.int64]
     """Images of each class."""
     shown: tuple[tuple[int, ...], ...]
-    """Indices of the samples to show, by class: the first few of each, which the shuffle chose."""
+    """Indices of the samples to show, by class: the first few of each, a random choice since the set is shuffled."""
     distinct_mean: float
-    """Distinct classes in a batch of consecutive samples, on average."""
+    """Mean number of distinct classes in a batch of consecutive samples."""
     distinct_ideal: float
-    """The same for a perfect shuffle."""
+    """The expected number of distinct classes after a perfect shuffle."""
     sources: dict[int, str]
-    """Of samples that are shown, what they were made of, where the set knows it; by index."""
+    """Sources of the shown samples by index, if the set records them."""
 
     @property
     def split(self) -> str:
-        """Which split the set is."""
+        """The set's split."""
         return self.shard_set.manifest.split
 
     def class_of(self, index: int) -> str:
@@ -58,7 +58,7 @@ class Survey:
 def survey_set(folder: Path, *, images_per_class: int = 6) -> Survey:
     """Read a set's index and choose up to `images_per_class` samples of every class.
 
-    Raises InputError naming the file when manifest or index are damaged.
+    Raises InputError naming the file if the manifest or the index is damaged.
     """
     shard_set = ShardSet.open(folder)
     index = shard_set.sample_index()
@@ -83,9 +83,10 @@ def survey_set(folder: Path, *, images_per_class: int = 6) -> Survey:
 
 
 def distinct_classes(labels_N: NDArray[np.int64], counts_K: NDArray[np.int64]) -> tuple[float, float]:
-    """Distinct classes in a batch of consecutive samples, on average, and what a perfect shuffle is expected to give.
+    """Mean number of distinct classes in a batch of consecutive samples, and its expectation for a perfect shuffle.
 
-    The expectation for n of N without replacement: the sum over classes of 1 - C(N - c, n) / C(N, n).
+    The expectation for n of N samples without replacement is the sum over classes of 1 - C(N - c, n) / C(N, n), where c
+    is the number of samples in the class.
     """
     total = len(labels_N)
     batch = min(BATCH, total)
@@ -98,7 +99,7 @@ def distinct_classes(labels_N: NDArray[np.int64], counts_K: NDArray[np.int64]) -
 
 
 def encoded(image: Image.Image) -> bytes:
-    """A small image for a page, as WebP of some kilobytes."""
+    """A small image for the page, as a WebP file of a few kilobytes."""
     file = io.BytesIO()
     image.save(file, "WEBP", quality=72)
     return file.getvalue()

@@ -1,4 +1,7 @@
-"""Worker processes, the one way that preparation starts them: watched, replaced when they die, never outliving us."""
+"""Worker processes for preparation: monitored, replaced when they die, and never outliving the process that uses them.
+
+Preparation starts all of its worker processes here.
+"""
 
 from .engines import Engine, check_engine, run_jobs_by
 from .heartbeat import Heartbeat

@@ -1,4 +1,4 @@
-"""What runs jobs: processes of this machine, or a cluster. One more engine is one more function here."""
+"""Engines that run jobs: processes on this machine, or a cluster. A new engine is one more function here."""
 
 from collections.abc import Callable, Generator, Iterable
 from typing import Literal, TypeVar, get_args
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 def check_engine(engine: str) -> None:
-    """InputError for what is no engine."""
+    """InputError for an unknown engine."""
     if engine not in get_args(Engine):
         raise InputError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
 
@@ -27,16 +27,16 @@ def run_jobs_by(
     num_workers: int,
     on_progress: Callable[[int], None],
 ) -> Generator[tuple[Job, Result]]:
-    """Run every (job, number of its inputs) on an engine and yield (job, result) in the order of completion.
+    """Run every (job, number of its inputs) on an engine and yield (job, result) in order of completion.
 
     Args:
         engine: `local` or `ray`.
-        task: what a worker does with a job; importable by name.
-        jobs: the jobs; on a cluster the paths in them must be the same folders on all nodes.
-        num_workers: worker processes; on a cluster that runs already, its own number counts.
-        on_progress: gets the inputs done so far.
+        task: the function a worker calls for a job; importable by name.
+        jobs: the jobs; on a cluster, their paths must be the same folders on all nodes.
+        num_workers: worker processes; ignored on an existing cluster, which uses all of its CPUs.
+        on_progress: called with the number of inputs done so far.
 
-    Raises what `run_jobs` and `run_jobs_on_ray` raise, and InputError for another engine.
+    Raises what `run_jobs` or `run_jobs_on_ray` raises, and InputError for an unknown engine.
     """
     check_engine(engine)
     run = run_jobs_on_ray if engine == "ray" else run_jobs

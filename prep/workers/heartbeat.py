@@ -1,7 +1,7 @@
-"""What a worker tells of its progress, and the limits that hold while it decodes.
+"""A worker's progress reports, and the limits on CPU time and memory while it decodes.
 
-Reading and decoding are told apart, since only decoding is the image's own doing: it is limited in CPU time and memory,
-and an image that exceeds them is to blame. A source that does not answer is not the fault of an image.
+Reading and decoding are separate phases: an image that exceeds the limits while it is decoded is at fault, but a source
+that does not respond while it is read is not the image's fault.
 """
 
 import os
@@ -18,46 +18,46 @@ if sys.platform != "win32":
 
 DECODE_CPU_SECONDS = 60.0
 NOTHING_YET = -1
-# Over what an image is predicted to need: buffers of libraries, and the interpreter's own growth.
+# Added to an image's predicted memory, for library buffers and the interpreter's own growth.
 _MEMORY_MARGIN = 2**28
 
 
 class Phase(IntEnum):
     """What a worker is doing."""
 
-    LOADING = 0  # libraries, or the hash of a whole shard: takes what it takes
+    LOADING = 0  # importing libraries, or hashing a whole shard: no time limit
     READING = 1
     DECODING = 2
     WRITING = 3
 
 
 class Heartbeat:
-    """A worker's reports to the process that watches it; one writer, and a torn read does no harm."""
+    """A worker's reports to the process that monitors it; there is one writer, and a torn read is harmless."""
 
     def __init__(self, state: Any) -> None:
-        self._state = state  # done inputs, Phase, monotonic time of the last report, CPU limit, has begun
+        self._state = state  # inputs done, Phase, monotonic time of the last report, CPU limit, has begun
         self._hard_limit = 0
         self._statm: int | None = None
         self.memory_is_short = False
-        """Whether `ulimit -v` leaves a decoder less memory than it may use, so that running out is no image's fault."""
+        """Whether `ulimit -v` leaves less memory than decoding may use, so that running out is not an image's fault."""
 
     def __call__(self, num_done: int) -> None:
-        """`num_done` inputs of this job are done; number `num_done` is read next."""
+        """Report that `num_done` inputs of this job are done and that input `num_done` is read next."""
         self._report(num_done, Phase.READING)
 
     def writing(self) -> None:
-        """No input is read or decoded until the next call: the disk is at work."""
+        """Report that results are being written and no input is read or decoded until the next call."""
         self._report(int(self._state[0]), Phase.WRITING)
 
     def decoding(self, *, memory_bytes: int = 2**30, cpu_seconds: float = DECODE_CPU_SECONDS) -> "_Decoding":
-        """For `with`: limits the block to `memory_bytes` more than are in use, and to `cpu_seconds` of CPU time.
+        """A context manager that limits its block to `cpu_seconds` of CPU time and `memory_bytes` of additional memory.
 
-        MemoryError comes from beyond the first limit, the end of this process (SIGPROF) from beyond the second.
+        Exceeding the memory limit raises MemoryError; exceeding the CPU limit kills this process (SIGPROF).
         """
         return _Decoding(self, memory_bytes + _MEMORY_MARGIN, cpu_seconds)
 
     def begin_decoding(self, growth: int, cpu_seconds: float) -> None:
-        """Let the address space grow by `growth` bytes from now on, and the CPU time by `cpu_seconds`."""
+        """From now on, limit the address space to `growth` more bytes and CPU time to `cpu_seconds`."""
         self._report(int(self._state[0]), Phase.DECODING)
         if hasattr(signal, "setitimer"):
             self._state[3] = cpu_seconds
@@ -66,7 +66,7 @@ class Heartbeat:
             self._limit_memory(growth)
 
     def end_decoding(self) -> None:
-        """Lift the limit on CPU time; that on memory stays until the next input sets its own."""
+        """Lift the CPU limit; the memory limit stays until the next input sets its own."""
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_PROF, 0)
         self.writing()
@@ -75,7 +75,7 @@ class Heartbeat:
         self._state[0], self._state[1], self._state[2] = num_done, phase, time.monotonic()
 
     def _limit_memory(self, growth: int) -> None:
-        if self._statm is None:  # kept open: this is done for every image
+        if self._statm is None:  # kept open, since this runs for every image
             self._statm = os.open("/proc/self/statm", os.O_RDONLY)
             self._hard_limit = resource.getrlimit(resource.RLIMIT_AS)[1]
         limit = int(os.pread(self._statm, 64, 0).split(maxsplit=1)[0]) * _PAGE_BYTES + growth

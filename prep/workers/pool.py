@@ -1,8 +1,8 @@
-"""Worker processes that do whole jobs, watched: one that dies or hangs is replaced and its job done again.
+"""Monitored worker processes for whole jobs: one that dies or hangs is replaced and its job is run again.
 
-A worker runs `task(job, heartbeat, poisoned)`. An input that makes a decoder crash every time, or use more CPU time
-than any image needs, is given back to the job as poisoned, with the reason. What is no image's fault ends the run:
-a source that does not answer, workers killed from outside.
+A worker runs `task(job, heartbeat, poisoned)`. If an input crashes the decoder every time, or needs more CPU time than
+any image should, the job is run again with that input in `poisoned`, with the reason. Failures that are not an image's
+fault end the run: a source that does not respond, or workers killed from outside.
 """
 
 import contextlib
@@ -35,13 +35,13 @@ MAX_DEATHS = 3
 MAX_READ_SECONDS = 300.0
 POLL_SECONDS = 0.2
 SERVER_END_SECONDS = 10.0
-# What multiprocessing gives for a worker whose fork server was killed, the only one that could tell.
+# multiprocessing's exit code for a worker whose fork server was killed: only the server knew the real one.
 UNKNOWN_CODE = 255
-# When our looks lie so far apart we were stopped ourselves (Ctrl-Z, a sleeping machine): no source is to blame.
+# A longer gap between our polls means that this process was stopped (Ctrl-Z, a sleeping machine): no source hangs.
 PAUSE_SECONDS = 2.0
-# How a crashing decoder ends a process; SIGKILL and SIGTERM come from outside.
+# Signals by which a crashing decoder ends a process; SIGKILL and SIGTERM come from outside.
 _CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
-# What workers import, loaded once in the server that they are forked from; by name, since this package knows no images.
+# Modules that workers import, loaded once in the fork server; as strings, since this package does not depend on images.
 _PRELOADED = [
     "alexkit.prep.build.pieces",
     "alexkit.prep.images.prepare",
@@ -51,7 +51,7 @@ _PRELOADED = [
 
 
 class Task(Protocol[Job_contra, Result_co]):
-    """A job's work; `poisoned` maps the numbers of inputs that must not be touched again to the reason."""
+    """The function that does a job; `poisoned` maps the numbers of inputs that must be skipped to the reason."""
 
     def __call__(self, job: Job_contra, heartbeat: Heartbeat, poisoned: dict[int, str], /) -> Result_co: ...
 
@@ -62,7 +62,7 @@ class _Assignment(Generic[Job]):
     job: Job
     poisoned: dict[int, str] = field(default_factory=dict)
     crashes: Counter[int] = field(default_factory=Counter)  # by input
-    num_lost: int = 0  # workers that ended for no input's fault
+    num_lost: int = 0  # workers lost through no fault of an input
 
 
 class _Worker:
@@ -78,7 +78,7 @@ class _Worker:
 
     @property
     def num_done(self) -> int:
-        """Inputs of the current job that are done; NOTHING_YET before the first is read."""
+        """Inputs of the current job that are done; NOTHING_YET until the first is read."""
         return int(self.state[0])
 
     @property
@@ -89,18 +89,18 @@ class _Worker:
     def assign(self, task: Task[Any, Any], assignment: _Assignment[Any]) -> None:
         self.assignment = assignment
         self.state[:3] = NOTHING_YET, Phase.LOADING, time.monotonic()
-        # A worker that died while idle is noticed by its sentinel, and the job is given out again.
+        # If the worker died while idle, its sentinel tells us, and the job is assigned again.
         with contextlib.suppress(BrokenPipeError):
             self.connection.send((task, assignment.job, assignment.poisoned))
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.join(10)  # one that waits for a dead file server ends only when that answers
+        self.process.join(10)  # a process blocked on a dead file server ends only when the server responds
         self.connection.close()
 
 
 class _Watch:
-    """Which workers with a job have something to say, an answer or their own death: known without asking each."""
+    """Waits for answers or deaths of the workers that have a job, without polling each of them."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -114,7 +114,7 @@ class _Watch:
             self._selector.unregister(file)
 
     def wait(self, seconds: float) -> list[_Worker]:
-        """The workers that spoke, once each, as soon as there is one; none after `seconds`."""
+        """The workers with an event, each once, as soon as there is one; empty after `seconds` without any."""
         return list(dict.fromkeys(key.data for key, _ in self._selector.select(seconds)))
 
     def close(self) -> None:
@@ -122,9 +122,9 @@ class _Watch:
 
 
 class KeptWorkers:
-    """Worker processes that one run of jobs leaves to the next, so that only the first waits for them to start.
+    """Idle worker processes that successive `run_jobs` calls reuse, so that only the first waits for them to start.
 
-    For `with`, around runs in which working folder and umask stay the same; its end ends the processes.
+    A context manager around calls that share working folder and umask; on exit it stops the idle workers.
     """
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class KeptWorkers:
             worker.stop()
 
     def take(self, count: int) -> list[_Worker]:
-        """Up to `count` idle workers, no longer kept; one that died since is found when it gets a job."""
+        """Remove and return up to `count` idle workers; one that has died is noticed when it gets a job."""
         taken, self._idle = self._idle[:count], self._idle[count:]
         return taken
 
@@ -148,22 +148,22 @@ class KeptWorkers:
 
 
 def _new_worker(context: BaseContext) -> _Worker:
-    """A started worker; when the server that it is forked from was killed, another server is begun."""
+    """Start a worker; if the fork server was killed, start another one."""
     for _ in range(MAX_DEATHS):
         try:
             return _Worker(context)
         except (EOFError, ConnectionError):
             _give_up_fork_server()
     raise ChildProcessError(
-        f"no worker process could be started in {MAX_DEATHS} attempts; is memory short? The same command continues, "
-        "perhaps with fewer --workers"
+        f"no worker process could be started in {MAX_DEATHS} attempts; if memory is short, use fewer --workers; the "
+        "same command continues"
     )
 
 
 def start_ahead(*modules: str) -> None:
-    """Let the libraries of workers be loaded while this process does something else; returns at once.
+    """Start loading the workers' libraries in the background; returns immediately.
 
-    `modules` are all that the workers' task imports; without any, those of preparing images.
+    `modules` are the modules that the workers' task imports; by default, those for preparing images.
     """
     context = _context()
     if context.get_start_method() == "forkserver":
@@ -182,18 +182,18 @@ def run_jobs(
     on_progress: Callable[[int], None],
     kept: KeptWorkers | None = None,
 ) -> Generator[tuple[Job, Result]]:
-    """Run every (job, number of its inputs) and yield (job, result) in the order of completion.
+    """Run every (job, number of its inputs) and yield (job, result) in order of completion.
 
     Args:
-        task: what a worker does with a job; importable by name.
+        task: the function a worker calls for a job; importable by name.
         jobs: the jobs, each with the number of its inputs.
-        num_workers: processes to start, at most one per job.
-        on_progress: gets the inputs done so far.
-        kept: gives workers that are there already, and gets them when all jobs are done.
+        num_workers: processes to use, at most one per job.
+        on_progress: called with the number of inputs done so far.
+        kept: supplies idle workers, and receives all workers when all jobs are done.
 
-    Raises InputError for less than one worker, and for a script that starts workers when they import it; what a task
-    raises; ChildProcessError when one job loses three workers for reasons that are no input's fault; TimeoutError when
-    a source does not answer.
+    Raises InputError for fewer than one worker, or if the script starts workers again when a worker imports it;
+    whatever a task raises; ChildProcessError if one job loses three workers through no fault of an input, or if no
+    worker can be started; TimeoutError if the source does not respond.
     """
     refuse_while_main_is_imported()
     if num_workers < 1:
@@ -222,7 +222,7 @@ def run_jobs(
             if looked - before > PAUSE_SECONDS:
                 for worker in workers:
                     worker.state[2] = looked
-            if looked - asked >= POLL_SECONDS:  # those that say nothing too: 192 workers are not asked at every answer
+            if looked - asked >= POLL_SECONDS:  # also check silent workers, but not all of, say, 192 at every answer
                 asked, spoken = looked, list(workers)
             for worker in spoken:
                 assignment = worker.assignment
@@ -253,8 +253,8 @@ def run_jobs(
 
 
 def _context() -> BaseContext:
-    """Processes are forked from a server that loaded the libraries once; where there can be none, they are spawned."""
-    # The server listens at TMPDIR/pymp-XXXXXXXX/listener-XXXXXXXX, and the system takes no address of over 107 bytes.
+    """A context that forks workers from a server with the libraries loaded, or spawns them if that is impossible."""
+    # The server listens at TMPDIR/pymp-XXXXXXXX/listener-XXXXXXXX, and socket addresses are limited to 107 bytes.
     is_too_long = len(os.fsencode(tempfile.gettempdir())) > 107 - len("/pymp-/listener-") - 2 * 8
     if is_too_long or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -271,7 +271,7 @@ def _receive(connection: Connection) -> Any:
 
 
 def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
-    """Whether this worker died or hangs; notes in its assignment which input is to blame, if one is."""
+    """Whether this worker died or hangs; records in its assignment which input is at fault, if any."""
     current = worker.num_done
     phase = Phase(int(worker.state[1]))
     if worker.process.is_alive():
@@ -280,8 +280,8 @@ def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
         assignment.num_lost += 1
         if assignment.num_lost == MAX_DEATHS:
             raise TimeoutError(
-                f"the source does not answer: reading one input took more than {MAX_READ_SECONDS:.0f} s, {MAX_DEATHS} "
-                "times; the same command continues when it does"
+                f"the source does not respond: reading one input took more than {MAX_READ_SECONDS:.0f} s, {MAX_DEATHS} "
+                "times; once it responds, the same command continues"
             )
         return True
     worker.process.join()
@@ -297,14 +297,14 @@ def _must_be_replaced(worker: _Worker, assignment: _Assignment[Any]) -> bool:
         assignment.num_lost += 1
         if assignment.num_lost == MAX_DEATHS:
             raise ChildProcessError(
-                f"one job lost {MAX_DEATHS} worker processes, the last one {_exit_words(code)}; is memory short? "
-                "The same command continues, perhaps with fewer --workers"
+                f"one job lost {MAX_DEATHS} worker processes, the last one {_exit_words(code)}; if memory is short, "
+                "use fewer --workers; the same command continues"
             )
     return True
 
 
 def _raise_if_main_failed(worker: _Worker) -> None:
-    """InputError for a worker that ended by itself while it imported the user's script."""
+    """InputError if a worker exited, without a signal, while it imported the user's script."""
     code = worker.process.exitcode
     if code is not None and 0 <= code != UNKNOWN_CODE and not worker.has_begun and main_path() is not None:
         raise main_failed(code)
@@ -317,9 +317,9 @@ def _exit_words(code: int | None) -> str:
 
 
 def _let_the_fork_server_end() -> None:
-    """Close the pipe by which a worker would keep its fork server, and so itself, alive after their parent was killed.
+    """Close the pipe through which a worker would keep its fork server, and so itself, alive after the parent's death.
 
-    The server hands it to every worker, so that workers can start more of them; ours do not. There is no public way.
+    Every worker inherits this pipe so that it can start more workers, which ours do not do. There is no public API.
     """
     from multiprocessing import forkserver
 
@@ -330,21 +330,21 @@ def _let_the_fork_server_end() -> None:
 
 
 def _give_up_fork_server() -> None:
-    """Wait until the fork server is dead and another one is begun.
+    """Wait until the fork server is dead and another one has started.
 
-    A killed process answers no more long before the system has taken its memory away, and until then multiprocessing
-    takes it for alive. One that lives on without answering is killed.
+    A killed process stops responding long before the system has freed its memory, and until then multiprocessing
+    considers it alive. A server that stays alive without responding is killed.
     """
     from multiprocessing import forkserver
 
     pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     deadline = time.monotonic() + SERVER_END_SECONDS
     while pid is not None:
-        forkserver.ensure_running()  # begins another one when it finds this one dead
+        forkserver.ensure_running()  # starts another server if this one is dead
         if forkserver._forkserver._forkserver_pid != pid:  # type: ignore[attr-defined]
             return
         if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)  # not reaped: the number is still its own
+            os.kill(pid, signal.SIGKILL)  # not yet reaped, so the PID cannot have been reused
         time.sleep(0.01)
 
 
@@ -356,13 +356,13 @@ def _umask() -> int:
 
 
 def _work(connection: Connection, state: Any, folder: Path, umask: int) -> None:
-    """The life of a worker process. It works where its parent does now, and not where the fork server was started."""
+    """The main loop of a worker process, in its parent's current folder, not the one the fork server started in."""
     state[4] = True
     os.chdir(folder)
     os.umask(umask)
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of us.
+    # Ctrl-C reaches the whole process group; the parent decides when workers stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # On a fork server's end as on a parent's: the server ends when the process that started it does.
+    # Our parent may be the fork server, which ends when the process that started it does.
     _let_the_fork_server_end()
     end_with_parent(os.getppid(), signal.SIGKILL)()
     heartbeat = Heartbeat(state)
@@ -377,5 +377,5 @@ def _work(connection: Connection, state: Any, folder: Path, umask: int) -> None:
             answer = error
         try:
             connection.send(answer)
-        except (BrokenPipeError, ConnectionResetError):  # given up by the parent, as after the fork server's end
+        except (BrokenPipeError, ConnectionResetError):  # abandoned by the parent, as after the fork server's death
             return

@@ -1,4 +1,4 @@
-"""`python -m alexkit prep|train|eval ...`: the three commands by another name, where no scripts are installed."""
+"""`python -m alexkit prep|train|eval ...`: the three commands for environments in which no scripts are installed."""
 
 import sys
 

@@ -1,9 +1,9 @@
-"""What a user can get wrong, told apart from our own mistakes."""
+"""Errors in what a user provides, as opposed to bugs in alexkit."""
 
 
 class InputError(ValueError):
-    """Something that was given is wrong: an argument, a file, a folder, a shard set, a recipe, a run.
+    """Something a user provided is wrong: an argument, a file, a folder, a shard set, a recipe or a run.
 
-    The message says where, what was found, what was expected and what to do. Commands print it as one line; every other
-    exception but OSError and ImportError is a mistake of ours and keeps its traceback.
+    The message says where, what was found, what was expected and what to do. Commands print it as one line; any other
+    exception except OSError and ImportError is a bug in alexkit and keeps its traceback.
     """

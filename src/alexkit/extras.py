@@ -1,10 +1,10 @@
-"""Which extra of `pip install 'alexkit[...]'` brings a library that is missing: one table for the whole package."""
+"""Which extra of `pip install 'alexkit[...]'` installs a missing library: one table for the whole package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-_DALI = "NVIDIA DALI: pip install 'alexkit[cu12]', or 'alexkit[cu13]' where PyTorch is built for CUDA 13 (Linux only)"
+_DALI = "NVIDIA DALI: pip install 'alexkit[cu12]', or 'alexkit[cu13]' if PyTorch is built for CUDA 13 (Linux only)"
 
 NEEDED: dict[str, str] = {
     "torch": "batches need PyTorch: pip install 'alexkit[loader]'; training: pip install 'alexkit[train]'",
@@ -13,28 +13,28 @@ NEEDED: dict[str, str] = {
     "pydantic": "manifests and recipes need pydantic: pip install pydantic",
     "tensorboard": "training logs need TensorBoard: pip install 'alexkit[train]'",
     "matplotlib": "drawing pictures needs Matplotlib: pip install 'alexkit[report]'",
-    "jinja2": "a report page needs Jinja2: pip install 'alexkit[report]'",
+    "jinja2": "report pages need Jinja2: pip install 'alexkit[report]'",
     "pyarrow": "reading and writing parquet needs pyarrow: pip install 'alexkit[parquet]'",
     "onnx": "writing ONNX needs the package onnx: pip install 'alexkit[onnx]'",
     "obstore": "object stores (s3://, gs://, az://, https://, hf://) need obstore: pip install 'alexkit[remote]'",
-    "ray": "the engine ray needs Ray: pip install 'alexkit[ray]'",
-    "huggingface_hub": "sharing needs huggingface_hub: pip install 'alexkit[hub]'",
+    "ray": "the ray engine needs Ray: pip install 'alexkit[ray]'",
+    "huggingface_hub": "the Hugging Face Hub needs huggingface_hub: pip install 'alexkit[hub]'",
     "wandb": "this tracker needs wandb: pip install 'alexkit[wandb]'",
     "trackio": "this tracker needs trackio: pip install 'alexkit[trackio]'",
-    "timm": "timm's folders are checked by timm: pip install timm",
+    "timm": "checking a folder for timm needs timm: pip install timm",
     "onnxruntime": "running ONNX files needs onnxruntime: pip install 'alexkit[onnx]'",
     "cykooz_resizer": "this filter needs cykooz-resizer: pip install cykooz-resizer, or use --filter area",
 }
-"""What to say when a library is missing, by the name it is imported under."""
+"""The message for a missing library, by its import name."""
 
 
 def explain(error: ImportError) -> str | None:
-    """How to get the library that `error` did not find; None for a library that is in no extra of ours."""
+    """How to install the library that `error` did not find; None if it is not in the table."""
     return NEEDED.get((error.name or "").split(".")[0]) if isinstance(error, ModuleNotFoundError) else None
 
 
 def require(*modules: str) -> None:
-    """Raise ImportError with the pip line for the first of these that is not installed, without importing any."""
+    """Raise ImportError with the pip command for the first of these that is not installed, without importing any."""
     for name in modules:
         if find_spec(name) is None:
             raise ImportError(NEEDED[name], name=name)
@@ -42,7 +42,7 @@ def require(*modules: str) -> None:
 
 @contextmanager
 def explained_imports() -> Iterator[None]:
-    """Import inside this block: a missing library raises ImportError with the pip line that installs it."""
+    """Within this block, importing a missing library raises ImportError with the pip command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face Hub: what is there, and uploading a folder, private unless asked otherwise."""
+"""Repositories on the Hugging Face Hub: listing and fetching files, and uploading a folder, private by default."""
 
 import glob
 import re
@@ -16,19 +16,19 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def files_there(name: str, *, kind: Kind) -> list[str]:
-    """The paths of all files in a repository; none of one that is not there. Raises as `push_folder` does."""
+    """The paths of all files in a repository; empty if it does not exist. Raises as `push_folder` does."""
     with _explained(name) as api:
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
-            # Unlike its listing, this does not ask a Hub that is away again for half a minute.
+            # Unlike its listing, this does not retry for half a minute if the Hub cannot be reached.
             return [one.rfilename for one in api.repo_info(name, repo_type=kind).siblings or ()]
         except RepositoryNotFoundError:
-            return []  # or one of others; making it will tell
+            return []  # or it belongs to others; creating it will tell
 
 
 def fetch(name: str, path: str, folder: Path, *, kind: Kind) -> Path:
-    """Copy one file of a repository below `folder`, with its path there. Raises as `push_folder` does."""
+    """Download one file of a repository to its path below `folder`. Raises as `push_folder` does."""
     with _explained(name) as api:
         return Path(api.hf_hub_download(name, path, repo_type=kind, local_dir=folder))
 
@@ -44,26 +44,26 @@ def push_folder(
     into: str = "",
     delete: Sequence[str] = (),
 ) -> str:
-    """Upload files of a folder, and a card; the repository's address.
+    """Upload files of a folder, and a card. Returns the repository's address.
 
-    A file that is there already with the same content is not sent again, so an interrupted upload goes on.
+    Files that the repository already holds with the same content are not sent again, so an interrupted upload resumes.
 
     Args:
         folder: the folder to upload.
-        name: the repository, ORG/NAME; it is made when it is not there.
+        name: the repository, ORG/NAME; created if it does not exist.
         kind: whether it holds a dataset or a model.
-        public: whether a new repository can be seen by everybody; one that is there stays as it is.
-        card: the text of the repository's README.md; None leaves the one that is there.
-        files: the names of what to send, as far as it is there.
+        public: whether a new repository is public; an existing one stays as it is.
+        card: the text of the repository's README.md; None keeps the existing one.
+        files: the names of the files to upload; those that do not exist are skipped.
         into: the folder in the repository.
-        delete: the names, in that folder, of what goes from the repository by the same commit.
+        delete: the names, in that folder, of the files that the same commit removes.
 
-    Raises InputError for a name that is none, for what the Hub refuses and when it does not answer, ImportError without
+    Raises InputError for an invalid name, and if the Hub refuses or does not answer; ImportError without
     huggingface_hub.
     """
     with _explained(name) as api:
         api.create_repo(name, repo_type=kind, private=not public, exist_ok=True)
-        # The Hub's library takes patterns; names may hold what is special in them.
+        # The Hub's library takes patterns; names may contain characters that are special in them.
         api.upload_folder(
             repo_id=name,
             repo_type=kind,
@@ -87,9 +87,9 @@ def push_folder(
 
 @contextmanager
 def _explained(name: str) -> Iterator[Any]:
-    """The Hub's client, whose errors become InputError in the block."""
+    """The Hub's client; within the block, its errors become InputError."""
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name}: expected ORG/NAME, with your own user name in place of ORG where you have no other")
+        raise InputError(f"{name}: expected ORG/NAME, where ORG is an organization or your user name")
     with explained_imports():
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
@@ -99,13 +99,13 @@ def _explained(name: str) -> Iterator[Any]:
     except LocalTokenNotFoundError:
         raise InputError("no token for the Hub: run 'hf auth login', or set HF_TOKEN") from None
     except HFValidationError as error:
-        raise InputError(f"{name}: no name for a repository ({error})") from error
+        raise InputError(f"{name}: not a valid repository name ({error})") from error
     except HfHubHTTPError as error:
-        raise InputError(f"{name}: the Hub refused ({error.server_message or error})") from error
+        raise InputError(f"{name}: the Hub refused the request ({error.server_message or error})") from error
     except Exception as error:
-        # The Hub's library has changed its own for HTTP twice, and only the first raised an OSError.
+        # The Hub's library has changed its HTTP client twice, and only the first one raised OSError.
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
             raise
         raise InputError(
-            f"{name}: the Hub at {api.endpoint} does not answer ({error}); the same command goes on when it does"
+            f"{name}: the Hub at {api.endpoint} does not answer ({error}); run the same command again later to resume"
         ) from error

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for, so that importing the package stays quick."""
+"""Names of a package that are imported on first access, so that importing the package stays fast."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -8,13 +8,13 @@ from .extras import explained_imports
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of a package, for which type checkers read its imports under TYPE_CHECKING.
+    """The `__getattr__` and `__dir__` of a package. Type checkers read its imports under TYPE_CHECKING instead.
 
-    Both are assigned in the `else` of that `if`: a `__getattr__` that checkers see makes every misspelled name `Any`.
+    Assign both in the `else` of that `if`: a `__getattr__` that type checkers see makes every misspelled name `Any`.
 
     Args:
         package: The package's `__name__`.
-        homes: By name, the module that holds it, relative to the package.
+        homes: The module that holds each name, relative to the package.
     """
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Every impossible argument is refused before any work, by a message of ours that names it."""
+"""Every invalid argument is refused before any work, with a message of ours that names it."""
 
 import math
 from typing import Any
@@ -90,5 +90,5 @@ def test_numbers_of_numpy_and_of_the_old_spelling_are_read(draw_shards: Any) -> 
 
 
 def test_measuring_with_a_batch_larger_than_the_set_is_refused_at_once(draw_shards: Any) -> None:
-    with pytest.raises(InputError, match=r"batch_size must be in 1\.\.40, its samples, got 99999"):
+    with pytest.raises(InputError, match=r"batch_size must be in 1\.\.40, the number of samples, got 99999"):
         measure_throughput(draw_shards(), batch_size=99999, augment=TrainAugment(crop=56))

@@ -1,4 +1,4 @@
-"""What fails on sound images is not blamed on them."""
+"""A failure that intact images do not cause is not blamed on them."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ def test_operators_that_fail_are_not_blamed_on_an_image(draw_shards: Any, on_err
     options: dict[str, Any] = {"augment": EVALUATE, "operators": too_large, "on_error": on_error}
     with (
         Loader(draw_shards(), batch_size=8, **options) as loader,
-        pytest.raises(RuntimeError, match="failed on a batch of sound images"),
+        pytest.raises(RuntimeError, match="failed on a batch although all its images decode"),
     ):
         list(loader)
 
 
 class OutOfMemory:
-    """What a GPU does that has no memory left."""
+    """What a GPU does when it is out of memory."""
 
     num_random = 0
 
@@ -58,9 +58,9 @@ def test_a_gpu_that_fails_is_not_blamed_on_an_image(
         return OutOfMemory() if options.device.type == "cuda" else new_backend(plan, data, options)
 
     monkeypatch.setattr(flow, "new_backend", on_the_card)
-    monkeypatch.setattr(loader_module, "find_device", torch.device)  # which asks whether it is there
+    monkeypatch.setattr(loader_module, "find_device", torch.device)  # which would check that it exists
     options: dict[str, Any] = {"device": "cuda:0", "hw_decoder_load": 0.65, "on_error": on_error}
     with Loader(draw_shards(), batch_size=8, augment=EVALUATE, **options) as loader:
-        with pytest.raises(BackendError, match=r"sound images: CUDA .*\(2\):\sout of memory"):
+        with pytest.raises(BackendError, match=r"all its images decode: CUDA .*\(2\):\sout of memory"):
             next(iter(loader))
         assert loader.num_replaced == 0

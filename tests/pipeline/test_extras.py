@@ -1,4 +1,4 @@
-"""Operators with seeded randomness, targets, mixing, and the datasets of torch."""
+"""Operators with seeded randomness, targets, mixing, and torch datasets."""
 
 import functools
 import json
@@ -73,8 +73,8 @@ def with_random_last(images: Any, sigma: float = 2.0, *, random: SeededRandom | 
     ],
     ids=["one", "settings", "keyword", "second", "default", "any", "partial", "C"],
 )
-def test_only_an_argument_for_it_is_given_random_numbers(operators: Any, is_given: bool) -> None:
-    """A second argument with a default is a setting of the user's own, unless it is called `random`."""
+def test_operators_get_random_numbers_only_if_they_accept_them(operators: Any, is_given: bool) -> None:
+    """A second argument with a default is the user's own setting, unless it is named `random`."""
     random, images = SeededRandom(), {"images": 1}
     function = _with_random(operators, random)
     assert function(images) == images and (function is not operators) == is_given
@@ -96,7 +96,7 @@ def test_a_target_is_made_of_members_and_draws(draw_shards: Any) -> None:
 
 
 class Stumbles:
-    """A target that raises once at one sample, as one that reads a member which is not there."""
+    """A target that raises once, at one sample, like one that reads a missing member."""
 
     def __init__(self, key: str, error: type[Exception]) -> None:
         self.key, self.error, self.seen = key, error, 0
@@ -104,7 +104,7 @@ class Stumbles:
     def __call__(self, example: Example) -> int:
         if example.key == self.key and not self.seen:
             self.seen += 1
-            raise self.error("not there")  # a new one: what a traceback holds is let go of with it
+            raise self.error("not there")  # a new one, so that what its traceback refers to is released with it
         return example.label
 
 
@@ -123,10 +123,10 @@ def test_batches_before_the_one_whose_target_fails_come_first(
         assert given == [list(range(start, start + 8)) for start in (0, 8, 16)]
         with pytest.raises(expected):
             next(loop)
-        assert [batch.indices[0] for batch in loop] == [24, 32]  # nothing is lost when it is asked again
+        assert [batch.indices[0] for batch in loop] == [24, 32]  # asking again loses nothing
 
 
-def test_members_are_found_behind_long_names(tmp_path: Path) -> None:
+def test_members_with_long_names_are_found(tmp_path: Path) -> None:
     import io
     import tarfile
 
@@ -183,7 +183,7 @@ def test_mixed_batches_are_mixtures_of_two_rows_for_any_number_of_replicas(draw_
     ],
     ids=str,
 )
-def test_mixing_where_it_makes_no_sense_is_refused(draw_shards: Any, change: dict[str, Any], message: str) -> None:
+def test_mixing_that_makes_no_sense_is_refused(draw_shards: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Loader(draw_shards(), **{"batch_size": 8, "augment": TRAIN, "mix": Mix(mixup=1.0), **change})
     with pytest.raises(ValueError, match="mixup or cutmix above 0"):

@@ -33,7 +33,7 @@ def copied(draw_shards: Any, tmp_path: Path) -> Path:
 
 
 def spoil(folder: Path, index: int, content: bytes | None = None) -> int:
-    """Overwrite one stored image, by zeros unless said; returns its offset in its shard."""
+    """Overwrite one stored image, with zeros by default; returns its offset in its shard."""
     number, row = divmod(index, 16)
     shard_set = ShardSet.open(folder)
     rows = shard_set.index(number)
@@ -54,7 +54,7 @@ def test_a_corrupt_image_is_named_with_shard_key_and_offset(copied: Path) -> Non
 
 
 def test_checksums_are_compared_without_touching_what_is_mapped(draw_shards: Any) -> None:
-    """In a thread of its own beside the loader, which alone may fetch and map shards of a remote set."""
+    """Checks run in their own thread, and only the loader's thread may fetch and map shards of a remote set."""
     samples, brought = Samples([ShardSet.open(draw_shards())]), []
     samples.on_demand = brought.append
     corrupt = CorruptSamples(samples, budget=10)
@@ -135,7 +135,7 @@ def test_a_replacement_depends_on_the_sample_alone(
 
 @pytest.mark.parametrize("harm", ["a flipped bit", "a zeroed sector"])
 @pytest.mark.parametrize("format", ["jpeg", "raw"])
-def test_rot_that_still_decodes_is_found(draw_shards: Any, tmp_path: Path, format: str, harm: str) -> None:
+def test_damage_that_still_decodes_is_found(draw_shards: Any, tmp_path: Path, format: str, harm: str) -> None:
     folder = Path(shutil.copytree(draw_shards(format=format), tmp_path / "set"))
     random = np.random.default_rng(0)
     shard_set = ShardSet.open(folder)
@@ -159,7 +159,7 @@ def test_a_corrupt_image_stops_the_loader_when_its_batch_is_due(copied: Path) ->
     with Loader(copied, batch_size=8, augment=EVALUATE) as loader:
         for _ in range(2):
             seen = []
-            with pytest.raises(ValueError, match=r"sample-0021.* CRC32C is \w{8}, the index says \w{8}, so the disk"):
+            with pytest.raises(ValueError, match=r"sample-0021.* CRC32C is \w{8}, the index says \w{8}, so it was"):
                 for batch in loader:
                     seen.append(batch.indices.tolist())
             assert seen == [list(range(8)), list(range(8, 16))]
@@ -171,7 +171,7 @@ def test_more_corrupt_images_than_the_budget_end_the_run(copied: Path) -> None:
     options: dict[str, Any] = {"batch_size": 8, "augment": EVALUATE, "on_error": "replace"}
     with (
         Loader(copied, **options) as loader,
-        pytest.raises(ValueError, match="11 images are corrupt by now, more than the 10 that max_replaced allows"),
+        pytest.raises(ValueError, match="11 images are corrupt so far, more than the 10 that max_replaced allows"),
     ):
         list(loader)
     with Loader(copied, max_replaced=0.5, **options) as loader:
@@ -204,7 +204,7 @@ def test_an_image_of_another_size_counts_as_corrupt(tmp_path: Path, draw_shards:
         list(loader)
 
 
-def test_a_batch_that_was_interrupted_comes_again(draw_shards: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_was_interrupted_is_yielded_again(draw_shards: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     take, calls = Buffers.take, 0
 
     def interrupted(buffers: Buffers) -> Any:
@@ -306,7 +306,7 @@ DAMAGE = {
 }
 
 
-def test_a_raw_image_of_another_size_is_refused_by_line(tmp_path: Path) -> None:
+def test_a_raw_image_of_another_size_is_refused_by_name(tmp_path: Path) -> None:
     folder = write_shard_set(tmp_path / "raw", format="raw")
     rewrite_index(folder, "raw 512 12288 ", "raw 512 12280 ")
     with pytest.raises(ValueError, match=r"sample 'sample-0000' has an image of 12280 bytes, expected 12288"):
@@ -334,7 +334,7 @@ def test_a_label_outside_the_class_table_is_refused(copied: Path, label: bytes) 
         Loader(copied, batch_size=4, augment=EVALUATE)
 
 
-def test_threads_and_memory_come_back(draw_shards: Any) -> None:
+def test_threads_and_memory_are_released(draw_shards: Any) -> None:
     folder = draw_shards(num_samples=96)
 
     def cycle() -> None:
@@ -366,7 +366,7 @@ def test_threads_and_memory_come_back(draw_shards: Any) -> None:
 
 
 @pytest.mark.parametrize("operators", [None, lambda node: node], ids=["compiled", "dali"])
-def test_a_closed_loader_lets_go_of_its_shards(draw_shards: Any, operators: Any) -> None:
+def test_a_closed_loader_releases_its_shards(draw_shards: Any, operators: Any) -> None:
     def num_mapped() -> int:
         return Path("/proc/self/maps").read_text().count(f"{folder}/")
 
@@ -384,9 +384,9 @@ def test_a_closed_loader_lets_go_of_its_shards(draw_shards: Any, operators: Any)
         next(iter(loader))
 
 
-def test_a_loader_that_failed_lets_go_of_its_shards_too(copied: Path) -> None:
+def test_a_loader_that_failed_releases_its_shards_too(copied: Path) -> None:
     spoil(copied, 3)
-    gc.disable()  # which would find a loader that its own error holds, some time
+    gc.disable()  # which would at some time find a loader that its own error keeps alive
     try:
         with (
             Loader(copied, batch_size=8, augment=EVALUATE) as loader,

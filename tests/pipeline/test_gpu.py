@@ -1,4 +1,4 @@
-"""The same laws where a GPU is; skipped, visibly, elsewhere."""
+"""The same laws on a GPU; visibly skipped without one."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def noisy(images: Any, random: SeededRandom) -> Any:
 
 
 COLOR = ColorJitter(brightness=0.4, contrast=0.3, saturation=0.5, hue=0.1)
-# Beside the stored pixels a pixel may be rounded otherwise where it is resized, and again where its color is mapped.
+# Unlike stored pixels, resized ones may be rounded differently, and again when their colors are mapped.
 STEPS: dict[str, tuple[dict[str, Any], float]] = {
     "resized crops": ({"augment": RandomResizedCrop(crop=48)}, 4.0),
     "resized center": ({"augment": CenterCrop(crop=48, resize=56, mean="imagenet", std="imagenet")}, 4.0),
@@ -152,7 +152,7 @@ def test_a_gpu_loader_resumes_bit_for_bit(draw_shards: Any) -> None:
 
 @needs_gpu
 def test_decoding_does_not_race_with_the_step_that_uses_it(draw_shards: Any) -> None:
-    """The host never waits here, so that decoding runs into the steps if anything lets it."""
+    """The host never waits here, so that decoding races with the steps if anything allows it."""
     with Loader(draw_shards(num_samples=96), batch_size=32, augment=TrainAugment(crop=56), device="cuda:0") as loader:
         start = loader.state_dict()
         sums, factor = [], torch.rand(2048, 2048, device="cuda")

@@ -45,7 +45,7 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
     "mixed": {"sampling": Mixed(weights=[3, 1])},
 }
 ORDERS = ("full", "window", "shards")
-# With a sampling only the full order makes sense, and others are refused.
+# With a sampling, only the full order makes sense; others are refused.
 CASES = [
     (augment, sampling, order)
     for augment, sampling, order in itertools.product(AUGMENTS, SAMPLINGS, ORDERS)
@@ -57,7 +57,7 @@ QUICK += [("crop", "tail", "window"), ("group32", "all", "shards")]
 
 
 def taken(loader: Loader, num_batches: int) -> list[Batch]:
-    """So many batches from where the loader stands, over the ends of epochs."""
+    """This many batches from the loader's position, across ends of epochs."""
     batches: list[Batch] = []
     while len(batches) < num_batches:
         batches += itertools.islice(loader, num_batches - len(batches))
@@ -68,14 +68,14 @@ def assert_same(whole: Batch, part: Batch, replica: int, num_replicas: int) -> N
     rows = slice(replica, None, num_replicas)
     assert torch.equal(part.indices, whole.indices[rows]) and torch.equal(part.mask, whole.mask[rows])
     assert part.keys == whole.keys[rows]
-    # Mixing is one torch expression over a batch, whose vectors end elsewhere in a smaller one.
+    # Mixing is one torch expression over a batch; in a smaller batch, its vectorized loops end elsewhere.
     tolerance = 1e-3 if part.labels.ndim == 2 and num_replicas > 1 else 0
     assert torch.allclose(part.labels, whole.labels[rows], rtol=0, atol=tolerance)
     assert torch.allclose(part.images, whole.images[rows], rtol=0, atol=tolerance)
 
 
 def check_laws(folder: Path, augment: str, sampling: str, order: str, *, moves: int) -> None:
-    """Stop at each step of two epochs, and go on as one of 1, 2 or 3 replicas: `moves` of these for each step."""
+    """Stop at each step of two epochs, and resume as one of 1, 2 or 3 replicas: `moves` of these per step."""
     options = {**AUGMENTS[augment], **SAMPLINGS[sampling], "order": order, "seed": 7, "num_threads": 1}
     source: Any = [folder, folder] if sampling == "mixed" else folder
     with Loader(source, batch_size=GLOBAL_BATCH, **options) as loader:

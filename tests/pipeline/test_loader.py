@@ -149,7 +149,7 @@ def test_evaluation_can_be_repeated(draw_shards: Any) -> None:
 
 def test_evaluation_of_another_split_needs_the_training_sets_mean(draw_shards: Any) -> None:
     val = draw_shards(split="val", num_samples=9)
-    with pytest.raises(ValueError, match="give its folder or address as mean_from"):
+    with pytest.raises(ValueError, match="pass its folder or address as mean_from"):
         Loader(val, batch_size=4, augment=CenterCrop(crop=56))
     with (
         Loader(val, batch_size=4, augment=CenterCrop(crop=56, mean_from=draw_shards())) as loader,
@@ -202,7 +202,7 @@ def test_central_crops_in_training_are_those_of_an_evaluation(draw_shards: Any, 
     ("change", "message"),
     [
         ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"batch_size": 41}, "40 samples fill no global batch of 41"),
+        ({"batch_size": 41}, "40 samples do not fill a global batch of 41"),
         ({"replica": 2, "num_replicas": 2}, "replica 2 of 2"),
         ({"seed": -1}, "seed must be"),
         ({"order": "random"}, "order must be one of"),
@@ -213,7 +213,7 @@ def test_central_crops_in_training_are_those_of_an_evaluation(draw_shards: Any, 
         ({"on_error": "ignore"}, "on_error must be one of raise, replace"),
         ({"dtype": torch.int32}, "dtype must be one of"),
         ({"dtype": torch.uint8}, "uint8 batches hold gray levels: choose mean='none'"),
-        ({"augment": TrainAugment(crop=65)}, "images of 64 px hold no crop of 65 px"),
+        ({"augment": TrainAugment(crop=65)}, "a crop of 65 px does not fit images of 64 px"),
     ],
     ids=str,
 )
@@ -240,10 +240,10 @@ def test_unknown_words_are_refused(change: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 1}, "seed is 1, this loader has 0"),
+        ({"seed": 1}, "seed is 1, but this loader has 0"),
         ({"shard_set": "x"}, "shard_set is 'x'"),
-        ({"version": 2}, "version is 2, this loader has 1"),
-        ({"global_batch": 16}, "global_batch is 16, this loader has 8"),
+        ({"version": 2}, "version is 2, but this loader has 1"),
+        ({"global_batch": 16}, "global_batch is 16, but this loader has 8"),
         ({"position": 5}, "position 5 is not the start of a batch"),
         ({"position": -8}, "position -8"),
         ({"position": "8"}, "position '8'"),
@@ -276,7 +276,7 @@ def test_window_order_says_how_well_it_mixes(draw_shards: Any, caplog: pytest.Lo
     with Loader(draw_shards(num_samples=96), batch_size=16, augment=TRAIN, order="window") as loader:
         assert sorted(index for batch in loader for index in batch.indices.tolist()) == list(range(96))
         assert loader.state_dict()["order"] == "window"
-    assert "window order: 100.0 % of the samples meet a stored neighbor" in caplog.text
+    assert "window order: 100.0 % of the samples share a batch with a stored neighbor" in caplog.text
 
 
 def test_threads_and_other_loaders_do_not_change_a_batch(draw_shards: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a loop over a loader gives: after a break, a state, an interrupt, in threads, forks and spawned processes."""
+"""What a loop over a loader yields: after a break, a state or an interrupt, in threads, forks and spawned processes."""
 
 import json
 import linecache
@@ -58,9 +58,7 @@ def test_a_fixed_order_is_the_stored_one_in_every_epoch_with_other_crops(draw_sh
             assert torch.equal(next(iter(part)).images, second[1].images[replica::2])
 
 
-def test_a_fixed_order_is_refused_where_nothing_says_that_samples_were_shuffled(
-    draw_shards: Any, tmp_path: Path
-) -> None:
+def test_a_fixed_order_is_refused_unless_samples_are_known_to_be_shuffled(draw_shards: Any, tmp_path: Path) -> None:
     adopt_webdataset(draw_shards(), tmp_path / "adopted")
     with pytest.raises(ValueError, match=r"not known whether its samples were shuffled; choose order='full'"):
         Loader(tmp_path / "adopted", batch_size=8, augment=TRAIN, order="fixed")
@@ -70,7 +68,7 @@ def test_a_fixed_order_is_refused_where_nothing_says_that_samples_were_shuffled(
         assert len(list(loader)) == 5
 
 
-def test_an_evaluation_resumes_by_its_state_and_then_is_whole_again(draw_shards: Any) -> None:
+def test_an_evaluation_resumes_from_its_state_and_the_next_pass_is_whole(draw_shards: Any) -> None:
     with Loader(draw_shards(), batch_size=16, augment=CenterCrop(crop=56)) as loader:
         whole = indices(loader)
         next(iter(loader))
@@ -106,8 +104,8 @@ def test_set_epoch_moves_to_the_start_of_another_epoch_only(draw_shards: Any) ->
             loader.set_epoch(-1)
 
 
-def test_a_loop_that_has_given_nothing_starts_where_the_loader_is_moved_to(draw_shards: Any) -> None:
-    """Lightning makes the iterator, and names the epoch then."""
+def test_a_loop_that_has_yielded_nothing_starts_where_the_loader_is_moved_to(draw_shards: Any) -> None:
+    """Lightning creates the iterator first and sets the epoch afterwards."""
     with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader:
         epochs = [indices(loader) for _ in range(3)]
         state = loader.state_dict()
@@ -119,7 +117,7 @@ def test_a_loop_that_has_given_nothing_starts_where_the_loader_is_moved_to(draw_
         loader.load_state_dict({**state, "position": 16})
         next(loop)
         loader.set_epoch(2)
-        with pytest.raises(ValueError, match="or it was moved, so this loop is over"):
+        with pytest.raises(ValueError, match=r"this loop is over: .* or the loader was moved"):
             next(loop)
     with Loader(draw_shards(), batch_size=16, augment=CenterCrop(crop=56)) as loader:
         whole = indices(loader)
@@ -134,7 +132,7 @@ def test_a_loop_that_has_given_nothing_starts_where_the_loader_is_moved_to(draw_
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_an_interrupt_at_any_line_loses_no_batch(draw_shards: Any, dtype: torch.dtype) -> None:
-    """The next batch after an interrupt is the one that was not handed over, wherever it came."""
+    """The next batch after an interrupt is the one that was not yet yielded, wherever the interrupt came."""
     with Loader(draw_shards(), batch_size=8, augment=TRAIN, dtype=dtype, num_threads=1) as loader:
         state = loader.state_dict()
         expected = indices(loader)[0]
@@ -237,7 +235,7 @@ def test_a_loader_pickles_as_its_arguments_and_position(draw_shards: Any) -> Non
 
 
 @pytest.mark.slow
-def test_a_spawned_process_takes_a_loader_along(draw_shards: Any, tmp_path: Path) -> None:
+def test_a_loader_can_be_passed_to_a_spawned_process(draw_shards: Any, tmp_path: Path) -> None:
     script = tmp_path / "spawn.py"
     script.write_text(
         "import multiprocessing, sys\n"
@@ -273,7 +271,7 @@ def test_the_replica_comes_from_the_launcher_when_training(
     assert caplog.text.count("replica 1 of 2") == 1
     with Loader(folder, batch_size=16, augment=CenterCrop(crop=56)) as loader:  # an evaluation reads everything
         assert sorted({i for batch in indices(loader) for i in batch}) == list(range(40))
-    with Loader(folder, batch_size=8, augment=TRAIN, replica=0, num_replicas=1) as loader:  # as it is told
+    with Loader(folder, batch_size=8, augment=TRAIN, replica=0, num_replicas=1) as loader:  # as passed
         assert len(loader) == 5
     monkeypatch.setenv("RANK", "two")
     with pytest.raises(ValueError, match="RANK is 'two'"):

@@ -1,4 +1,4 @@
-"""Mapped shards give their pages back, one that is cut short is named; a process with a loader ends when it should."""
+"""Pages of mapped shards are released, a truncated shard is named, and a process with a loader ends when it should."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from alexkit.pipeline.storage import samples
 
 
 def mapped_kB(folder: Path) -> int:
-    """What the shards of a set count as this process's memory."""
+    """How much of a set's shards counts as this process's memory."""
     text = Path("/proc/self/smaps").read_text()
     return sum(
         int(kB)
@@ -25,7 +25,7 @@ def mapped_kB(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("order", ["full", "window"])
-def test_pages_that_were_read_are_given_back(draw_shards: Any, monkeypatch: pytest.MonkeyPatch, order: Any) -> None:
+def test_pages_that_were_read_are_released(draw_shards: Any, monkeypatch: pytest.MonkeyPatch, order: Any) -> None:
     folder, augment = draw_shards(format="raw", size_px=128, num_samples=256), TrainAugment(crop=56)
     with Loader(folder, batch_size=8, augment=augment, order=order) as loader:
         images = [batch.images.sum() for batch in loader]
@@ -43,7 +43,7 @@ def test_pages_that_were_read_are_given_back(draw_shards: Any, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("format", ["jpeg", "raw"])
-def test_a_shard_that_is_cut_short_in_use_is_named_before_the_process_ends(
+def test_a_shard_truncated_in_use_is_named_before_the_process_ends(
     draw_shards: Any, tmp_path: Path, format: str
 ) -> None:
     folder = Path(shutil.copytree(draw_shards(format=format), tmp_path / "set"))
@@ -62,7 +62,7 @@ def test_a_shard_that_is_cut_short_in_use_is_named_before_the_process_ends(
     assert run.stderr.splitlines()[-1].startswith(f"{folder}/train-00001.tar: has 512 bytes instead of ")
 
 
-def test_another_handler_of_bus_errors_still_sees_those_that_are_not_of_a_shard(draw_shards: Any) -> None:
+def test_bus_errors_outside_shards_still_reach_another_handler(draw_shards: Any) -> None:
     script = (
         "import ctypes, faulthandler, signal, sys\n"
         "faulthandler.enable()\n"

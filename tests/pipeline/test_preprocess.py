@@ -1,4 +1,4 @@
-"""The module for serving gives what a loader gives, also after it was exported."""
+"""The module for serving returns what a loader yields, even after it was exported."""
 
 import io
 import subprocess
@@ -94,7 +94,7 @@ def test_exported_and_traced_it_gives_the_same_for_any_number_of_images(draw_sha
             assert torch.equal(module(convert(images[:1])), expected[:1])
 
 
-def test_the_resizing_exports_too(draw_shards: Any) -> None:
+def test_resizing_exports_too(draw_shards: Any) -> None:
     folder = draw_shards(format="png")
     preprocess = Preprocess(CenterCrop(resize=48, crop=32, mean="imagenet", std="imagenet"), folder)
     images = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)

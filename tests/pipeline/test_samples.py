@@ -1,4 +1,4 @@
-"""Laws of stored samples: what the index promises, wherever a tar's members lie."""
+"""Laws of stored samples: what the index promises, whatever the order of a tar's members."""
 
 import io
 import tarfile
@@ -14,7 +14,7 @@ from alexkit.prep.build.adopt import adopt_webdataset
 
 
 def test_samples_whose_label_comes_first_are_read_ahead(tmp_path: Path) -> None:
-    """Others' writers sort members by name, and then `cls` comes before `jpg` and `png`."""
+    """Other writers sort members by name, so `cls` comes before `jpg` and `png`."""
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), np.uint8)
     (tmp_path / "elsewhere").mkdir()
     with tarfile.open(tmp_path / "elsewhere" / "a.tar", "w", format=tarfile.USTAR_FORMAT) as tar:

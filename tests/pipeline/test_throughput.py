@@ -29,16 +29,16 @@ def test_a_batch_counts_when_the_gpu_has_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_remote_set_is_refused() -> None:
-    with pytest.raises(ValueError, match="s3://bucket/train: only a set on a disk of this machine can be measured"):
+    with pytest.raises(ValueError, match="s3://bucket/train: a remote shard set, but only local ones can be measured"):
         measure_throughput("s3://bucket/train", batch_size=8, augment=CenterCrop())
 
 
 @pytest.mark.parametrize(
     ("stage", "limit"),
     [
-        ("reading", "The limit is reading, 100 images/s by itself: put the shards on a faster disk"),
-        ("decoding", "The limit is decoding, 100 images/s by itself: use more cores or a GPU, or store raw pixels"),
-        ("graph", "The limit is the rest of the graph, 100 images/s by itself: use more cores or a GPU"),
+        ("reading", "The limit is reading, 100 images/s on its own: put the shards on a faster disk"),
+        ("decoding", "The limit is decoding, 100 images/s on its own: use more cores or a GPU, or store raw pixels"),
+        ("graph", "The limit is the rest of the graph, 100 images/s on its own: use more cores or a GPU"),
     ],
 )
 def test_the_slowest_stage_is_named(stage: str, limit: str) -> None:

@@ -30,11 +30,11 @@ def test_the_loader_gives_no_label(shards: Path) -> None:
         assert batch.labels.tolist() == [-1] * 6 and loader.classes == ["unlabeled"]
 
 
-def test_what_needs_labels_refuses_them(shards: Path) -> None:
+def test_options_that_need_labels_refuse_unlabeled_images(shards: Path) -> None:
     train = TrainAugment(crop=32, mean="none", jitter="off")
     for change, words in (
-        ({"sampling": ClassBalanced()}, "ClassBalanced wants a class for every sample, and 6 have no label"),
-        ({"mix": Mix(mixup=0.2)}, "mix makes probabilities of labels, and 6 samples have none"),
+        ({"sampling": ClassBalanced()}, "ClassBalanced needs a class for every sample, but 6 have no label"),
+        ({"mix": Mix(mixup=0.2)}, "mix turns labels into probabilities, but 6 samples have no label"),
     ):
         with pytest.raises(InputError, match=words):
             Loader(shards / "test", batch_size=2, augment=train, **change)  # type: ignore[arg-type]

@@ -104,7 +104,7 @@ def test_a_writer_of_another_set_is_refused(photos: Path, s3: str, expected: dic
     out = f"{s3}/out"
     assert alexprep("shard", str(photos), "--out", out, *OPTIONS, TMPDIR=str(tmp_path)).returncode == 0
     other = alexprep("shard", str(photos), "--out", out, *OPTIONS, "--seed", "1", TMPDIR=str(tmp_path))
-    assert other.returncode == 1 and "complete, but made differently (--seed was 0, now 1)" in other.stderr
+    assert other.returncode == 1 and "complete, but built differently (--seed was 0, now 1)" in other.stderr
     assert stored(out) == expected
 
 
@@ -192,7 +192,7 @@ def test_a_set_in_a_store_is_repaired_there_from_a_store(
     assert other.returncode == 1 and f"Error: {out}/train: class folders in" in other.stderr, other.stderr
     done = alexprep("repair", out, remote_photos, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{out}/train: made again train-00001.tar\n{out}/val: made again val-00000.tar\n"
+    assert done.stdout == f"{out}/train: rebuilt train-00001.tar\n{out}/val: rebuilt val-00000.tar\n"
     assert stored(out) == expected
     assert not list(tmp_path.iterdir())
     local = tmp_path / "shards/val"
@@ -315,7 +315,7 @@ def test_two_writers_of_different_sets_at_once_leave_one_whole_set(
     errors = [run.communicate(timeout=200)[1] for run in runs]
     assert sorted(run.returncode for run in runs) == [0, 1], errors
     refused = errors[0] if runs[0].returncode else errors[1]
-    assert "differs (--seed" in refused or "made differently" in refused
+    assert "differs (--seed" in refused or "built differently" in refused
     found = stored(f"{s3}/out")
     assert runs[0].returncode or found == expected
     assert sum(name.endswith("manifest.json") for name in found) == 2
@@ -352,4 +352,4 @@ def test_a_set_counts_as_complete_when_the_store_has_it(photos: Path, s3: str, t
         raise OSError("a part that the other machine removed")
     assert ShardSet.open(late.folder).manifest.num_samples == 30
     with pytest.raises(InputError, match="another set"), _unless_complete([early]):
-        raise InputError("another set was written there meanwhile")
+        raise InputError("another set was written there in the meantime")

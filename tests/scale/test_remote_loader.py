@@ -254,7 +254,7 @@ def test_a_loader_that_cannot_be_made_lets_go_of_the_cache(url: str, local: Path
     cache = tmp_path / "cache"
     view = CenterCrop(crop=28, mean="none")
     for folder, change, words in (
-        (url, {"augment": CenterCrop(crop=40)}, "hold no crop"),
+        (url, {"augment": CenterCrop(crop=40)}, "does not fit images"),
         (url, {"sampling": Subset(limit=0)}, "limit must be"),
         (url, {"extras": "json"}, "extras must be"),
         (url, {"cache_limit": 0}, "cache limit must be at least 1 byte"),
@@ -267,7 +267,7 @@ def test_a_loader_that_cannot_be_made_lets_go_of_the_cache(url: str, local: Path
 
 def test_a_cache_must_be_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALEXKIT_CACHE", raising=False)
-    with pytest.raises(InputError, match="name a folder on a local disk by cache=, --cache or ALEXKIT_CACHE"):
+    with pytest.raises(InputError, match="name a folder on a local disk with cache=, --cache or ALEXKIT_CACHE"):
         Loader(url, batch_size=4, augment=CenterCrop(crop=28, mean="none"))
 
 

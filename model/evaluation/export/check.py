@@ -1,4 +1,4 @@
-"""Exported files against the network they come from: the same pixels in, the same probabilities out, seen at once."""
+"""Check an exported file against its network: the same pixels must give the same probabilities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Pixels = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agreement:
-    """How far an exported file is from its network."""
+    """How closely an exported file agrees with its network."""
 
     images: int
     """Images compared."""
@@ -31,7 +31,7 @@ class Agreement:
 def check_export(path: Path, network: TrainedNetwork, run: Callable[[Path, Pixels], Pixels]) -> Agreement:
     """Compare `run(path, pixels)`, an exported file's probabilities, with the network's own in float32.
 
-    Raises InputError when a probability differs by more than 1e-4, and leaves the file for a look.
+    Raises InputError if a probability differs by more than 1e-4; the file is kept for inspection.
 
     Args:
         path: the exported file.
@@ -50,7 +50,7 @@ def check_export(path: Path, network: TrainedNetwork, run: Callable[[Path, Pixel
 
 
 def run_onnx(path: Path, pixels: Pixels) -> Pixels:
-    """Probabilities by onnxruntime."""
+    """Compute probabilities with onnxruntime."""
     with explained_imports():
         import onnxruntime
 
@@ -61,7 +61,7 @@ def run_onnx(path: Path, pixels: Pixels) -> Pixels:
 
 
 def run_torch_program(path: Path, pixels: Pixels) -> Pixels:
-    """Probabilities by the program that the file holds."""
+    """Compute probabilities with the file's torch.export program."""
     program = torch.export.load(path).module()
     with torch.no_grad():
         _, probabilities = program(torch.from_numpy(pixels))

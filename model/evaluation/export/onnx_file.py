@@ -1,8 +1,8 @@
-"""A trained network as an ONNX file, written from its wiring table: no tracing, and no torch where it runs.
+"""Export a trained network as an ONNX file, written from its wiring table without tracing; running it needs no torch.
 
-The file holds everything between pixels and probabilities. Input `images`: float32 (N, 3, px, px), RGB, gray levels
+The file computes everything from pixels to probabilities. Input `images`: float32 (N, 3, px, px), RGB, gray levels
 0-255 of the central crop of a prepared image; the training set's mean is subtracted inside. Outputs: `logits` and
-`probabilities`, float32 (N, classes). The class ids and names, in the order of the outputs, are in its metadata.
+`probabilities`, float32 (N, classes). The metadata holds the class ids and names in the order of the outputs.
 """
 
 import json
@@ -34,13 +34,13 @@ from ..trained import TrainedNetwork
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OPSET, IR_VERSION = 17, 8  # of 2022: old enough for runtimes that are slow to follow
+OPSET, IR_VERSION = 17, 8  # from 2022: old enough for runtimes that lag behind
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 
 def write_network_onnx(path: Path, network: TrainedNetwork) -> None:
-    """Write a trained network. Raises ImportError without onnx, InputError when its mean is not known."""
+    """Write a trained network. Raises ImportError without onnx, and InputError if its mean is unknown."""
     weights = {name: x.detach().cpu().numpy() for name, x in network.network.state_dict().items()}
     table = network.classes or ()
     classes = [(entry.id, entry.name) for entry in table] or [(name, name) for name in network.class_names]
@@ -50,9 +50,10 @@ def write_network_onnx(path: Path, network: TrainedNetwork) -> None:
 def write_onnx(
     path: Path, wiring: Wiring, weights: Weights, mean_CHW: NDArray[np.float32], classes: Sequence[tuple[str, str]]
 ) -> None:
-    """Write the network of `wiring` with whole `weights` by name; `classes` are ids and names in the order of labels.
+    """Write the network of `wiring` with unsharded `weights` by name; `classes` holds ids and names in label order.
 
-    `mean_CHW` is what every image is less, anything that broadcasts to (3, px, px). Raises ImportError without onnx.
+    `mean_CHW` is subtracted from every image; it may be anything that broadcasts to (3, px, px). Raises ImportError
+    without onnx.
     """
     content = _model(wiring, weights, mean_CHW, classes).SerializeToString()
     with whole_file(path) as file:
@@ -72,7 +73,7 @@ def _model(
         match layer:
             case Conv():
                 groups = wiring.columns if layer.reads == "own column" else 1
-                # Zeros right and below the image are padding of the first convolution.
+                # The zeros at the right and bottom of the image become padding of the first convolution.
                 pads = [layer.pad, layer.pad, layer.pad + margin, layer.pad + margin]
                 named = graph.named(layer.name, weight, bias)
                 x = graph.add("Conv", x, *named, group=groups, strides=[layer.stride] * 2, pads=pads)
@@ -106,7 +107,7 @@ def _model(
 
 
 class _Graph:
-    """Nodes and constants as they are added; values are called by numbers, weights by their own names."""
+    """Nodes and constants in the order they are added; values are named by numbers, weights by their own names."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -140,7 +141,7 @@ class _Graph:
 def _local(
     graph: _Graph, x: str, layer: LocallyConnected, size: Size, weight: NDArray[np.float32], bias: NDArray[np.float32]
 ) -> str:
-    """ONNX has no layer whose weights differ from place to place: cut out the windows, then sum over their inputs."""
+    """A locally connected layer, which ONNX lacks: extract the windows, then sum over their inputs with an Einsum."""
     area = layer.kernel**2
     maps = size.inputs // area
     pick = np.tile(np.eye(area, dtype=np.float32).reshape(area, 1, layer.kernel, layer.kernel), (maps, 1, 1, 1))
@@ -156,7 +157,7 @@ def _operation(graph: _Graph, x: str, operation: Operation, columns: int) -> str
             x = graph.add({"relu": "Relu", "sigmoid": "Sigmoid"}.get(operation.kind, "Tanh"), x)
             return graph.add("Abs", x) if operation.kind == "abs-tanh" else x
         case Norm():
-            # ONNX divides alpha by the window and, like torch, knows no columns.
+            # ONNX divides alpha by the window size and, like torch, does not know columns.
             settings: dict[str, Any] = {
                 "size": operation.size,
                 "alpha": operation.alpha * operation.size,

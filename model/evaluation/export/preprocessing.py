@@ -1,4 +1,4 @@
-"""What has to happen to an image before an exported file reads it, in words and numbers, beside the file."""
+"""Describe how to prepare an image for an exported file, in words and numbers, in a JSON file beside it."""
 
 import json
 from dataclasses import asdict
@@ -10,25 +10,26 @@ from ..trained import TrainedNetwork
 
 
 def write_preprocessing(path: Path, network: TrainedNetwork) -> None:
-    """Write a JSON file that says how the file beside it is fed, and its classes in the order of the outputs."""
+    """Write a JSON file with the preprocessing for the exported file and its classes in the order of the outputs."""
     with whole_file(path) as file:
         file.write(json.dumps(preprocessing(network), indent=1).encode() + b"\n")
 
 
 def preprocessing(network: TrainedNetwork) -> dict[str, Any]:
-    """How an image becomes the file's input."""
+    """The steps from an image to the file's input, as plain JSON data."""
     crop, pixels = network.recipe.data.crop, network.pixels
     steps = ["decode to upright RGB, uint8"]
     if pixels is not None:
         steps.append(
-            f"shorter side to {pixels.size_px} px by the {pixels.filter} filter, antialiased; the central square of it"
+            f"resize the shorter side to {pixels.size_px} px with the {pixels.filter} filter, antialiased; take the "
+            "central square"
         )
         if pixels.format == "jpeg":
             steps.append(
-                f"encode as JPEG of quality {pixels.quality}, chroma {pixels.chroma}, and decode again (optional)"
+                f"encode as JPEG with quality {pixels.quality} and chroma {pixels.chroma}, and decode again (optional)"
             )
     steps.append(f"central crop of {crop} x {crop} px")
-    steps.append("float32, gray levels 0-255, channels first; the mean is subtracted inside the file")
+    steps.append("convert to float32, gray levels 0-255, channels first; the file itself subtracts the mean")
     return {
         "input": {"name": "images", "dtype": "float32", "shape": ["N", 3, crop, crop], "range": [0, 255]},
         "outputs": ["logits", "probabilities"],

@@ -1,7 +1,7 @@
-"""A trained network as a folder that timm loads: `timm.create_model("local-dir:FOLDER", pretrained=True)`.
+"""Export a trained network as a folder for timm: `timm.create_model("local-dir:FOLDER", pretrained=True)`.
 
-timm has no AlexNet of two columns, so its architecture is beside the weights, as a file to import before. Only torch
-and timm are needed there.
+timm has no two-column AlexNet, so the folder also holds the architecture, as a file to import first. Using it needs
+only torch and timm.
 """
 
 import importlib.util
@@ -33,14 +33,14 @@ from ..trained import TrainedNetwork
 
 ARCHITECTURE = Path(__file__).with_name("timm_model.py")
 MODULE = "alexkit_timm"
-INTERPOLATION = {"area": "box"}  # where timm has another name
+INTERPOLATION = {"area": "box"}  # filters that have another name in timm
 
 
 def write_timm_folder(folder: Path, network: TrainedNetwork) -> None:
-    """Write `config.json`, `model.safetensors` and `alexkit_timm.py` into `folder`, made when it is not there.
+    """Write `config.json`, `model.safetensors` and `alexkit_timm.py` into `folder`, which is created if necessary.
 
-    Raises InputError when the run does not know how its images were prepared, or its mean; ImportError without timm,
-    which `run_timm` needs to compare.
+    Raises InputError if the preparation of the run's images or their mean is unknown, and ImportError without timm,
+    which `run_timm` needs for the comparison.
     """
     from safetensors.torch import save
 
@@ -49,7 +49,7 @@ def write_timm_folder(folder: Path, network: TrainedNetwork) -> None:
 
         del timm
     if network.pixels is None:
-        raise InputError(f"{network.name}: how its training images were prepared is not known; name them with --shards")
+        raise InputError(f"{network.name}: the preparation of its training images is unknown; name them with --shards")
     tensors = {name: x.detach().cpu().contiguous() for name, x in network.network.state_dict().items()}
     tensors["mean"] = torch.from_numpy(network.mean_CHW())
     config = timm_config(network)
@@ -64,7 +64,7 @@ def write_timm_folder(folder: Path, network: TrainedNetwork) -> None:
 
 
 def timm_config(network: TrainedNetwork) -> dict[str, Any]:
-    """What timm's `config.json` says: architecture, classes, and how its transforms prepare an image."""
+    """The content of timm's `config.json`: architecture, classes, and how its transforms prepare an image."""
     wiring, crop = network.network.wiring, network.recipe.data.crop
     layers = layer_entries(wiring, network.num_classes)
     pixels = network.pixels
@@ -89,7 +89,7 @@ def timm_config(network: TrainedNetwork) -> dict[str, Any]:
             "crop_pct": crop / pixels.size_px,
             "crop_mode": "center",
             "mean": [0.0, 0.0, 0.0],
-            "std": [1 / 255] * 3,  # so that pixels are 0-255 again, as the network reads them
+            "std": [1 / 255] * 3,  # scales pixels back to 0-255, as the network expects
             "num_classes": network.num_classes,
             "pool_size": None,
             "first_conv": layers[0]["name"],
@@ -99,7 +99,7 @@ def timm_config(network: TrainedNetwork) -> dict[str, Any]:
 
 
 def layer_entries(wiring: Wiring, num_classes: int) -> list[dict[str, Any]]:
-    """The wiring table as plain JSON, with the sizes that modules are made by."""
+    """The wiring table as plain JSON data, with the sizes needed to build the modules."""
     entries = []
     maps = 3
     for layer, size in zip(wiring.layers, sizes(wiring, num_classes), strict=True):
@@ -135,7 +135,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def run_timm(folder: Path, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities by timm's model from this folder, of pixels that are normalized as its transforms do it."""
+    """Compute probabilities with timm's model from this folder, normalizing pixels as its transforms do."""
     with explained_imports():
         import timm
     if MODULE not in sys.modules:

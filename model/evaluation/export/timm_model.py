@@ -1,7 +1,7 @@
-"""AlexNets of alexkit for timm: import this file, then `timm.create_model("local-dir:FOLDER", pretrained=True)`.
+"""alexkit's AlexNets for timm: import this file, then `timm.create_model("local-dir:FOLDER", pretrained=True)`.
 
-It needs torch and timm, and not alexkit. `config.json` beside it describes the network as a table of layers, and how
-timm's transforms prepare an image: as pixels of 0-255, from which the network subtracts the mean itself.
+It needs torch and timm, but not alexkit. `config.json` beside it describes the network as a table of layers, and how
+timm's transforms prepare an image: as pixels 0-255, from which the network itself subtracts the mean.
 """
 
 from typing import Any
@@ -16,15 +16,15 @@ ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 
 
 class AlexKitAlexNet(nn.Module):
-    """A network as its table says: layers with weights, and what follows each.
+    """A network built from a table of layers with weights and the operations that follow them.
 
     Args:
-        layers: of each layer its kind, name, sizes and what it reads, and in `then` the operations that follow.
-        columns: into how many columns the maps are divided.
-        input_px: side of the images.
-        margin_px: zeros to be added below and to the right of them.
+        layers: kind, name and sizes of each layer, and in `then` the operations that follow it.
+        columns: number of columns into which the maps are divided.
+        input_px: side of the images in px.
+        margin_px: rows and columns of zeros to add at the bottom and right of the images.
         num_classes: outputs; 0 for the last hidden layer's activations.
-        in_chans: colors; only 3 is known.
+        in_chans: color channels; only 3 is supported.
     """
 
     mean: Tensor
@@ -41,7 +41,7 @@ class AlexKitAlexNet(nn.Module):
     ) -> None:
         super().__init__()
         if in_chans != 3:
-            raise ValueError(f"this network reads 3 colors, not {in_chans}")
+            raise ValueError(f"in_chans is {in_chans}, but this network reads 3 color channels")
         self.layers, self.columns, self.margin_px, self.num_classes = layers, columns, margin_px, num_classes
         self.register_buffer("mean", torch.zeros(3, input_px, input_px))
         for layer in layers[:-1]:
@@ -55,12 +55,12 @@ class AlexKitAlexNet(nn.Module):
         return self.get_submodule(self.last)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new last layer of `num_classes` outputs, for fine-tuning."""
+        """Replace the last layer with a new one of `num_classes` outputs, for fine-tuning."""
         self.num_classes = num_classes
         self.add_module(self.last, nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity())
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What the last layer reads, float (N, features), of images (N, 3, px, px): pixels 0-255."""
+        """Compute the input of the last layer, float (N, features), from images (N, 3, px, px) with pixels 0-255."""
         x = F.pad(x - self.mean, (0, self.margin_px, 0, self.margin_px))
         for layer in self.layers[:-1]:
             module = self.get_submodule(layer["name"])
@@ -70,12 +70,12 @@ class AlexKitAlexNet(nn.Module):
         return x.flatten(1)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (N, classes) of what `forward_features` gives."""
+        """Compute logits (N, classes) from the output of `forward_features`."""
         logits: Tensor = x if pre_logits else self.get_classifier()(x)
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, 3, px, px): pixels 0-255."""
+        """Compute logits (N, classes) of images (N, 3, px, px) with pixels 0-255."""
         return self.forward_head(self.forward_features(x))
 
     def _operation(self, x: Tensor, entry: Entry) -> Tensor:
@@ -83,7 +83,7 @@ class AlexKitAlexNet(nn.Module):
         if kind == "Activation":
             function = entry["function"]
             return x.tanh().abs() if function == "abs-tanh" else ACTIVATIONS[function](x)
-        if kind == "Norm":  # torch divides alpha by the window and knows no columns
+        if kind == "Norm":  # torch divides alpha by the window size and does not know columns
             parts = x.chunk(self.columns if entry["scope"] == "column" else 1, dim=1)
             size, alpha = entry["size"], entry["alpha"] * entry["size"]
             return torch.cat([F.local_response_norm(p, size, alpha, entry["beta"], entry["k"]) for p in parts], 1)
@@ -104,7 +104,7 @@ class AlexKitAlexNet(nn.Module):
 
 
 class LocallyConnected(nn.Module):
-    """Like a convolution of stride 1, with weights of its own at every position."""
+    """Like a convolution of stride 1, with separate weights at every position."""
 
     def __init__(self, maps: int, filters: int, kernel: int, pad: int, px: int) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def _weights(layer: Entry) -> nn.Module:
 
 
 def alexkit_alexnet(pretrained: bool = False, **kwargs: Any) -> AlexKitAlexNet:
-    """The network that the arguments describe; `config.json` holds them."""
+    """Build the network described by the arguments, which are stored in `config.json`."""
     network: AlexKitAlexNet = build_model_with_cfg(AlexKitAlexNet, "alexkit_alexnet", pretrained, **kwargs)
     return network
 

@@ -1,4 +1,4 @@
-"""A trained network as a torch program: `torch.export.load(FILE).module()` runs it where alexkit is not installed."""
+"""Export a trained network as a torch program; `torch.export.load(FILE).module()` runs it without alexkit."""
 
 import warnings
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..trained import TrainedNetwork
 
 
 class FromPixels(nn.Module):
-    """What an exported file computes: pixels 0-255 to logits and probabilities, the mean subtracted inside."""
+    """The module that is exported: pixels 0-255 to logits and probabilities, with the mean subtracted inside."""
 
     mean_CHW: Tensor
 
@@ -22,20 +22,20 @@ class FromPixels(nn.Module):
         self.register_buffer("mean_CHW", torch.from_numpy(network.mean_CHW()).to(network.device))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and probabilities, float32 (N, classes), of float32 pixels (N, 3, crop, crop), RGB, 0-255."""
+        """Compute logits and probabilities, float32 (N, classes), of float32 pixels (N, 3, crop, crop), RGB, 0-255."""
         logits: Tensor = self.network(images - self.mean_CHW)
         return logits, logits.softmax(1)
 
 
 def write_torch_program(path: Path, network: TrainedNetwork) -> None:
-    """Write the network as a torch.export program with any number of images, in torch's own operators only."""
+    """Write the network as a torch.export program for any number of images, using only torch's own operators."""
     crop = network.recipe.data.crop
     images = torch.zeros(2, 3, crop, crop, device=network.device)
     batch = torch.export.Dim("images", min=1)
     with torch.no_grad():
         program = torch.export.export(FromPixels(network).eval(), (images,), dynamic_shapes={"images": {0: batch}})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own parts about each other
+        warnings.simplefilter("ignore")  # between torch's own modules
         program = program.run_decompositions(plain_decompositions())
         with whole_file(path) as file:
             torch.export.save(program, file)

@@ -1,4 +1,4 @@
-"""An evaluation as a folder that people read: one offline page, and the tables behind it."""
+"""An evaluation report: a folder with one offline page and the tables behind it."""
 
 from .neighbors import TrainingNeighbors, compare_with_codes, find_neighbors, num_codes_seen
 from .write import require_libraries, write_report

@@ -1,4 +1,4 @@
-"""The card of a trained network that is shared: what it is, how well it does, how to use it."""
+"""The model card of a shared network: what it is, how well it performs, and how to use it."""
 
 import json
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from ...runs.run import Run
 from ..views import TITLES
 
 Row = tuple[str, int, str, Mapping[str, float]]
-"""What is scored (a split's name), how many images, by which views, and the numbers."""
+"""The split that is scored, the number of images, the views, and the numbers."""
 _VIEWS: dict[str, str] = {str(kind): title for kind, title in TITLES.items()}
 
 
-# By these words a card is known to be ours, and may be written again.
+# Marks a card as written by alexkit, so that it may be overwritten.
 _MADE_BY = "<!-- made by alexkit; written again by 'alexeval push' -->"
 
 
@@ -23,12 +23,12 @@ def is_our_card(content: bytes) -> bool:
 
 
 def model_card(run: Run, step: int, metrics: Mapping[str, Any] | None, name: str) -> str:
-    """The README.md of a model repository, with the metadata that the Hub reads.
+    """The README.md of a model repository, with metadata for the Hub.
 
     Args:
         run: the run.
-        step: of the checkpoint that is shared.
-        metrics: what `EvaluationResult.metrics` gave for this run; None for the validation in the run's own result.
+        step: the step of the shared checkpoint.
+        metrics: `EvaluationResult.metrics` of this run; None uses the validation in the run's own result.
         name: the repository, ORG/NAME.
     """
     recipe, data = run.recipe_at(step), run.data
@@ -38,9 +38,9 @@ def model_card(run: Run, step: int, metrics: Mapping[str, Any] | None, name: str
     table = f"| images of | number | views | top-1 error | top-5 error |\n|---|---|---|---|---|\n{results}"
     pixels = data.pixels
     prepared = (
-        f"Images are prepared as `alexprep` does: {pixels.size_px} px, fit {pixels.fit}, filter {pixels.filter}."
+        f"Images are prepared by `alexprep`: {pixels.size_px} px, fit {pixels.fit}, filter {pixels.filter}."
         if pixels
-        else "How its images were prepared is not recorded."
+        else "The preparation of its images is not recorded."
     )
     shown = ", ".join(entry.name for entry in data.classes[:20])
     more = f" and {len(data.classes) - 20:,} more" if len(data.classes) > 20 else ""
@@ -58,14 +58,15 @@ tags:
 
 # {short}
 
-The recipe `{recipe.name}` of alexkit {__version__}, network `{recipe.network.kind}`, after step {step:,}; batch
-{training.batch_size}, seed {training.seed}, {training.epochs} epochs asked for. The whole recipe is in `config.json`.
+Trained with the recipe `{recipe.name}` of alexkit {__version__}: network `{recipe.network.kind}`, after step {step:,};
+batch size {training.batch_size}, seed {training.seed}, {training.epochs} epochs requested. The full recipe is in
+`config.json`.
 
-{table if rows else "It was never scored."}
+{table if rows else "It has not been scored."}
 
 {prepared} It knows {len(data.classes):,} classes: {shown}{more}.
 
-What may be done with the weights depends on the license of the images they were trained on.
+The permitted uses of the weights depend on the license of the images they were trained on.
 
 ```
 hf download {name} --local-dir runs/{short}
@@ -77,14 +78,14 @@ alexeval predict runs/{short} photo.jpg
 
 
 def _evaluated(metrics: Mapping[str, Any]) -> list[Row]:
-    """One row for each kind of views that the first network was scored by."""
+    """One row for each kind of views with which the first network was scored."""
     first = metrics["rows"][0]
     views = [(title, first[view]) for view, title in _VIEWS.items() if view in first]
     return [(metrics["split"], int(one["images"]), title, one) for title, one in views]
 
 
 def _validated(run: Run) -> list[Row]:
-    """The validation at the run's end; nothing for a run that is not finished or had none."""
+    """The validation at the end of the run; empty if the run is not finished or was not validated."""
     result = run.result
     if result is None or "images" not in result:
         return []
@@ -97,7 +98,7 @@ def _numbers(one: Mapping[str, float]) -> str:
 
 
 def _index(short: str, rows: list[Row]) -> str:
-    """The metadata that shows results on the Hub; values are JSON, which YAML reads as it is."""
+    """The metadata for results on the Hub; values are JSON, which is valid YAML."""
     if not rows:
         return ""
     parts = [f"model-index:\n- name: {json.dumps(short)}\n  results:\n"]

@@ -1,4 +1,4 @@
-"""Charts as SVG text inside a page: their ink is the page's text color, so they read in light and dark.
+"""Charts as inline SVG, drawn in the page's text color, so that they are readable in light and dark mode.
 
 Equal numbers give equal bytes.
 """
@@ -20,19 +20,19 @@ SERIES = ("#2f7fb5", "#d1495b", "#3c9d5f", "#b8791a", "#8a5fc0", "#1d9aa0")
 
 
 def reliability_diagram(calibration: Calibration) -> str:
-    """Accuracy over confidence by bin, above the number of images in each; the diagonal is perfect calibration."""
+    """Accuracy over confidence by bin, above the number of images per bin; the diagonal is perfect calibration."""
     figure, (top, bottom) = _figure(2, (5.2, 4.6), height_ratios=[3, 1])
     centers_B = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
     top.bar(centers_B, np.nan_to_num(calibration.accuracy_B), width=0.9 / NUM_BINS, color=SERIES[0])
     top.plot([0, 1], [0, 1], color=INK, lw=1, ls="--")
-    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="right first guesses")
+    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="correct first guesses")
     bottom.bar(centers_B, calibration.counts_B, width=0.9 / NUM_BINS, color=SERIES[1])
     bottom.set(xlim=(0, 1), xlabel="probability of the first guess", ylabel="images")
-    return _svg(figure, "Reliability diagram: fraction of right first guesses over their probability")
+    return _svg(figure, "Reliability diagram: fraction of correct first guesses over their probability")
 
 
 def training_curves(runs: Sequence[Path]) -> str | None:
-    """Loss and validation error of several runs over their epochs in one chart; None when no run has a log."""
+    """Loss and validation error of several runs by epoch, in one chart; None if no run has a log."""
     logs = [(run, lines) for run in runs if (lines := read_log(run / LOG))]
     if not logs:
         return None

@@ -1,6 +1,6 @@
-"""The paper's claims beside what runs of ours found: the table of docs/claims, which is generated and never typed.
+"""The paper's claims beside the results of our runs: the table of docs/claims, which is always generated.
 
-A run serves the claims that its recipe names. What a row says of them, and its status, follow from intervals alone.
+A run serves the claims listed in its recipe. The result and status in a row follow from confidence intervals alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,23 +22,23 @@ class Claim:
     """One claim of the paper."""
 
     id: str
-    """As in the recipes' [about]."""
+    """The id used in the recipes' [about] sections."""
     claim: str
-    """In a few words."""
+    """The claim in a few words."""
     printed: str
-    """The number that is printed."""
+    """The number printed in the paper."""
     needs: Needs
-    """The data that shows it."""
+    """The data needed to test it."""
     top1_error: float | None = None
-    """The printed top-1 error by ten views, 0-1, where one network or one average is to have it."""
+    """The printed top-1 error with ten views, 0-1, if the claim is about one network or one average."""
     split: Literal["val", "test"] = "val"
-    """The split that it is of."""
+    """The split of that error."""
     data: str = "ILSVRC"
-    """The training set that it is of, as records name it."""
+    """The training set for that error, as named in records."""
     together: tuple[tuple[frozenset[str], int], ...] = ()
-    """Of networks averaged: recipes, and how many of them. Empty for one network."""
+    """For averages: the recipes of the networks, and the number of each. Empty for one network."""
     comparisons: tuple[Comparison, ...] = ()
-    """Effects that it names."""
+    """The effects that it claims."""
 
 
 def _recipe(*names: str) -> Callable[[RunRecord], bool]:
@@ -131,7 +131,7 @@ COLUMNS = ("id", "claim", "printed", "ours", "data", "seeds", "hours", "status")
 
 
 def claims_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
-    """A row for each claim, with the keys `COLUMNS`; `ours` are means with 95 % intervals."""
+    """One row per claim, with the keys `COLUMNS`; `ours` holds means with 95 % intervals."""
     groups = groups_of(records)
     served = {name: load_about(name).claims for name in built_in_recipes()}
     rows = []
@@ -150,7 +150,7 @@ def claims_table(records: Sequence[RunRecord]) -> str:
 
 
 def _ours(claim: Claim, own: Sequence[Group], groups: Sequence[Group]) -> tuple[str, str, str, str, str]:
-    """What we found, on which data, with how many seeds, in how many hours, and what that makes of the claim."""
+    """The cells for our result, its data, number of seeds and hours, and the status of the claim."""
     needs = "not run yet" if claim.needs == "CIFAR-10" else f"needs {claim.needs}"
     if claim.needs == "nothing":
         table = sizes(wiring(Switches()), 1000)
@@ -180,7 +180,7 @@ def _ours(claim: Claim, own: Sequence[Group], groups: Sequence[Group]) -> tuple[
 def _together(
     claim: Claim, own: Sequence[Group], groups: Sequence[Group], needs: str
 ) -> tuple[str, str, str, str, str]:
-    """What averages of networks that the claim is about had, as `_ours`; one network's errors where there are none."""
+    """Like `_ours`, for claims about averages of networks; errors of single networks if no averages were evaluated."""
     found = {average.members: average.scores for group in groups for record in group.records
              for average in record.together}  # fmt: skip
     by_weights = {record.weights_sha256: record for group in groups for record in group.records}
@@ -191,7 +191,7 @@ def _together(
         known = [by_weights[member] for member in members if member in by_weights]
         counts = [sum(record.recipe.name in names for record in known) for names, _ in claim.together]
         if not (len(set(members)) == len(known) == sum(counts) and all(counts)):
-            continue  # networks of other kinds, one of them twice, or runs that were not named
+            continue  # networks of other recipes, a network used twice, or runs that were not given
         view, score = max(scores.items(), key=lambda item: list(VIEW_WORDS).index(item[0]))
         estimate = Estimate.of([score.top1_error], score.images)
         words.append(f"{len(members)} networks together {_percent(estimate)}, {VIEW_WORDS[view]}{_of(claim, score)}")
@@ -207,7 +207,7 @@ def _together(
 
 
 def _row(words: str, groups: Sequence[Group]) -> tuple[str, str, str, str]:
-    """The cells that tell what numbers are made of."""
+    """The cells for the result, data, number of seeds and hours."""
     data = ", ".join(dict.fromkeys(group.first.data for group in groups))
     seeds = ", ".join(str(len(group.records)) for group in groups)
     return words, data, seeds, f"{sum(group.hours for group in groups):.1f}" if groups else ""
@@ -220,7 +220,7 @@ def _color(group: Group) -> str:
 
 
 def _errors(claim: Claim, group: Group) -> str:
-    """Top-1 error by the richest views."""
+    """Top-1 error with the most views."""
     view = group.view or "center"
     error = group.error(view)
     return f"{group.name} {_percent(error)}, {VIEW_WORDS[view]}{_of(claim, group.first.scores[view])}"
@@ -231,18 +231,18 @@ def _percent(error: Estimate) -> str:
 
 
 def _of(claim: Claim, score: Scored) -> str:
-    """The split that was scored, where the claim is of another one."""
+    """The split that was scored, if the claim is about another one."""
     other = claim.needs != "CIFAR-10" and score.split not in ("", claim.split)
     return f" of {score.split}" if other else ""
 
 
 def _status(found: Sequence[Effect]) -> str:
-    """What the intervals say, effect by effect where they differ."""
+    """The verdict of the intervals, for each effect if they differ."""
     return "; ".join(dict.fromkeys(f"{effect.verdict} on {effect.groups[0].first.data}" for effect in found))
 
 
 def _printed(claim: Claim, errors: Sequence[tuple[str | None, Estimate]]) -> str:
-    """Whether an interval by ten views, on the claim's split, reaches the printed error."""
+    """Whether an interval with ten views, on the claim's split, reaches the printed error."""
     assert claim.top1_error is not None
     if not errors:
         return "needs ten views"

@@ -1,7 +1,7 @@
-"""What runs that differ in one thing say about it: means over seeds, 95 % intervals, and whether an effect is there.
+"""Effects measured between runs that differ in one setting: means over seeds, 95 % intervals, and verdicts.
 
-With several seeds an interval is Student's, between runs. With one seed it is that of the images scored, which knows
-nothing of what another seed would give.
+With several seeds, an interval is Student's t interval between runs. With one seed, it covers only the sampling of the
+images scored, not the variation between seeds.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,11 @@ from .run_records import RunRecord
 Measure = Literal["error", "training error", "training error of the first epoch", "epochs to 25 %"]
 Verdict = Literal["shown", "not decided", "contradicted"]
 TRAINING_ERROR_OF_FIGURE_1 = 0.25
-VIEW_WORDS = {"center": "one view", "nine": "nine views", "ten": "ten views"}  # the last one that was evaluated counts
+VIEW_WORDS = {
+    "center": "one view",
+    "nine": "nine views",
+    "ten": "ten views",
+}  # the last kind that was evaluated is used
 
 # 97.5 % quantiles of Student's distribution for 1 to 9 degrees of freedom.
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -34,7 +38,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Sequence[float], images: int) -> "Estimate":
-        """Of one rate for each seed, each over so many images."""
+        """The estimate from one rate per seed, each measured on `images` images."""
         value = mean(values)
         if len(values) == 1:
             return cls(value=value, half=Z_95 * sqrt(value * (1 - value) / images) if images else 0.0)
@@ -42,41 +46,41 @@ class Estimate:
         return cls(value=value, half=quantile * stdev(values) / sqrt(len(values)))
 
     def less(self, other: "Estimate") -> "Estimate":
-        """This one less another that is independent of it."""
+        """The difference to an independent estimate."""
         return Estimate(value=self.value - other.value, half=hypot(self.half, other.half))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """Runs that differ in their seeds alone."""
+    """Runs that differ only in their seeds."""
 
     records: tuple[RunRecord, ...]
     """At least one, sorted by seed."""
 
     @property
     def first(self) -> RunRecord:
-        """Any of them."""
+        """The first run, to read shared settings from."""
         return self.records[0]
 
     @property
     def name(self) -> str:
-        """What the runs are called, without their seeds."""
+        """The runs' common name, without seeds."""
         return self.first.group
 
     @property
     def view(self) -> str | None:
-        """The kind of views that all of them were scored by, the richest; None where they were not scored."""
+        """The kind with the most views with which all runs were scored; None if there is none."""
         return next((view for view in reversed(VIEW_WORDS) if self.split(view) is not None), None)
 
     def split(self, view: str) -> str | None:
-        """The split that all of them were scored on by a kind of views, "" where that is not known; None where some
-        were not, or on another one."""
+        """The split on which all runs were scored with a kind of views, "" if unknown; None if some runs were not
+        scored, or on another split."""
         splits = {record.scores[view].split if view in record.scores else None for record in self.records}
         return splits.pop() if len(splits) == 1 else None
 
     @property
     def hours(self) -> float:
-        """Of training, all runs together."""
+        """Training time of all runs together, in hours."""
         return sum(record.seconds for record in self.records) / 3600
 
     def error(self, view: str) -> Estimate:
@@ -85,45 +89,45 @@ class Group:
         return Estimate.of([score.top1_error for score in scores], scores[0].images)
 
     def training_error(self, epoch: int = -1) -> Estimate:
-        """Top-1 error of the last epoch, or that of another index, on the training images as they were shown, 0-1."""
+        """Top-1 error on the training images, as augmented, of the epoch with this index (by default the last), 0-1."""
         return Estimate.of([record.epochs[epoch].train_error for record in self.records], self.first.train_images)
 
     def epochs_to_25(self) -> list[int] | None:
-        """Of each run the first epoch with a training error of 25 % or less; None where one did not get there."""
+        """The first epoch of each run with a training error of at most 25 %; None if a run did not reach it."""
         epochs = [record.epochs_to(TRAINING_ERROR_OF_FIGURE_1) for record in self.records]
         return None if None in epochs else [epoch for epoch in epochs if epoch is not None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """An effect that the paper claims: what one kind of runs has less of than another."""
+    """An effect claimed by the paper: a measure that should be lower in one kind of runs than in another."""
 
     what: str
-    """The two, in words: "A less B"."""
+    """The two kinds, in words: "A less B"."""
     measure: Measure
-    """What is compared."""
+    """The measure that is compared."""
     less: Callable[[RunRecord], bool]
-    """Which runs should have less of it."""
+    """Selects the runs in which it should be lower."""
     more: Callable[[RunRecord], bool]
-    """Which runs should have more."""
+    """Selects the runs in which it should be higher."""
     keys: tuple[str, ...]
-    """The recipe's keys, SECTION.KEY, in which the two differ: what is compared."""
+    """The recipe's keys, SECTION.KEY, in which the two kinds differ."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:
-    """What runs say about a comparison."""
+    """The result of a comparison."""
 
     words: str
     """The number with its interval."""
     verdict: Verdict
-    """`shown`: the interval lies on the claimed side of no effect."""
+    """`shown` if the whole interval is on the claimed side of zero, `contradicted` if it is on the other side."""
     groups: tuple[Group, ...]
-    """The runs it is made of."""
+    """The runs it is computed from."""
 
 
 def groups_of(records: Sequence[RunRecord]) -> list[Group]:
-    """Runs that differ in their seeds alone, together; sorted by name. Of two runs that are the same one counts."""
+    """Group the runs that differ only in their seeds, sorted by name; of duplicate runs only one is kept."""
     by_settings: dict[tuple[str, ...], dict[int, RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.name, reverse=True):
         settings = (record.data, record.recipe.name, repr(settings_of(record.recipe)))
@@ -133,7 +137,7 @@ def groups_of(records: Sequence[RunRecord]) -> list[Group]:
 
 
 def effects(comparison: Comparison, groups: Sequence[Group]) -> list[Effect]:
-    """The effect, once for every two groups of runs that differ in nothing else, or in what their recipes do."""
+    """The effect, once for every pair of groups that differ in nothing else, or only as their recipes do."""
     if comparison.measure == "epochs to 25 %":
         return _sooner(comparison, groups)
     result = []
@@ -161,9 +165,9 @@ def effects(comparison: Comparison, groups: Sequence[Group]) -> list[Effect]:
 
 
 def ten_views_effects(groups: Sequence[Group]) -> list[Effect]:
-    """What ten views change against the center view of the same runs, for every group that was scored by both.
+    """The effect of ten views against the center view of the same runs, for every group scored with both.
 
-    With one seed the interval is that of errors on independent images, wider than it need be: these are the same.
+    With one seed, the interval treats the two errors as independent, so it is too wide: the images are the same.
     """
     found = [
         group for group in groups if group.split("ten") is not None and group.split("ten") == group.split("center")
@@ -181,14 +185,14 @@ def ten_views_effects(groups: Sequence[Group]) -> list[Effect]:
 
 
 def _others(comparison: Comparison, one: RunRecord, other: RunRecord) -> list[str] | None:
-    """What differs between two runs besides what is compared; None where they cannot be."""
+    """Other differences between two runs than the compared keys; None if they cannot be compared."""
     if one.data != other.data or (one.train_images and other.train_images and one.train_images != other.train_images):
         return None
     return also_different(one.recipe, other.recipe, comparison.keys)
 
 
 def _same_images(less: Group, more: Group, view: str | None) -> bool:
-    """Whether both were scored by these views on one split, as far as records know."""
+    """Whether both groups were scored with these views on the same split, as far as the records tell."""
     splits = {group.split(view or "center") for group in (less, more)}
     return None not in splits and len(splits - {""}) <= 1
 
@@ -214,7 +218,7 @@ def _verdict(difference: Estimate) -> Verdict:
 
 
 def _sooner(comparison: Comparison, groups: Sequence[Group]) -> list[Effect]:
-    """How many times as many epochs the slower kind needs, each kind at its best rate, of runs alike in all else."""
+    """How many times as many epochs the slower kind needs, each at its best rate, for runs otherwise alike."""
     alike: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         rest = (group.first.data, repr(settings_of(group.first.recipe, less=comparison.keys)))
@@ -245,7 +249,7 @@ def _times_as_many(comparison: Comparison, groups: Sequence[Group]) -> Effect | 
 
 
 def _epochs_at_best(group: Group) -> float:
-    """By the first seed, which all rates were tried with."""
+    """The epochs of the first seed, with which all rates were tried."""
     return group.first.epochs_to(TRAINING_ERROR_OF_FIGURE_1) or float("inf")
 
 

@@ -1,4 +1,4 @@
-"""Errors by epoch, of runs of ours: as Figure 1 of the paper draws them, and those of a validation split beside it."""
+"""Errors by epoch of our runs: training errors as in Figure 1 of the paper, and validation errors beside them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from .effects import TRAINING_ERROR_OF_FIGURE_1, Group, groups_of
 from .run_records import EpochRecord, RunRecord
 
 Chart = tuple[str, Callable[[EpochRecord], float | None]]
-"""What its axis says, and the value of an epoch, None where there is none."""
+"""The axis label, and a function that returns the value of an epoch, or None if there is none."""
 
 TRAINING: Chart = ("training error (%)", lambda epoch: 100 * epoch.train_error)
 VALIDATION: Chart = (
@@ -22,14 +22,14 @@ LOSS: Chart = ("training loss", lambda epoch: epoch.train_loss)
 
 
 def draw_errors(path: Path, records: Sequence[RunRecord]) -> None:
-    """Write a PNG: top-1 error of each run on its training images by epoch, in one color where only seeds differ.
+    """Write a PNG of each run's top-1 training error by epoch, with one color for runs that differ only in seeds.
 
-    Runs of Figure 1's recipes have its line at 25 %. Others have a second chart: of the error on the validation split,
-    or of the training loss where nothing was validated. InputError without runs.
+    For runs of Figure 1's recipes, its line at 25 % is drawn. Otherwise there is a second chart, of the validation
+    error or, if nothing was validated, of the training loss. Raises InputError without runs.
     """
     groups = groups_of(records)
     if not groups:
-        raise InputError("--picture draws runs; name at least one RUN")
+        raise InputError("--picture: no runs to draw; name at least one RUN")
     is_figure_1 = all(map(_serves_figure_1, groups))
     validated = any(epoch.val_error is not None for record in records for epoch in record.epochs)
     charts = [TRAINING] if is_figure_1 else [TRAINING, VALIDATION if validated else LOSS]

@@ -1,4 +1,4 @@
-"""What a reader should look at first: labels to check, and images that the training set holds too."""
+"""Findings to look at first: labels to check, and images that are also in the training set."""
 
 from dataclasses import dataclass
 
@@ -18,14 +18,14 @@ class Suspects:
     indices: NDArray[np.int64]
     """The images, the most suspicious first."""
     counts_C: NDArray[np.int64]
-    """How many of them each class has."""
+    """Number of these images by class."""
 
 
 def label_suspects(result: EvaluationResult) -> Suspects:
-    """Images guessed to be of another class, with at least the probability that its own images have on average.
+    """Images guessed to be of another class, with at least the average probability of that class's own images.
 
-    The counting rule of confident learning (Northcutt et al., 2021); ordered by how much more probable the guess is
-    than the label.
+    This is the counting rule of confident learning (Northcutt et al., 2021). They are ordered by how much more probable
+    the guess is than the label.
     """
     known = np.flatnonzero(result.labels_N >= 0)
     classes_N, values_N = result.guesses[0][known, 0], result.guesses[1][known, 0]
@@ -41,12 +41,12 @@ def label_suspects(result: EvaluationResult) -> Suspects:
 def near_duplicates(
     distances_QK: NDArray[np.float32], norms_Q: NDArray[np.float32], most: int = MAX_SHOWN
 ) -> NDArray[np.int64]:
-    """Rows whose nearest training image is closer than a twentieth of the query's own length, the closest first.
+    """Rows whose nearest training image is closer than a twentieth of the query's length, the closest first.
 
     Args:
         distances_QK: Euclidean distances of each query's nearest training images, the nearest first.
         norms_Q: length of each query's feature vector.
-        most: how many to name.
+        most: maximum number of rows to return.
     """
     relative_Q = distances_QK[:, 0] / np.maximum(norms_Q, 1e-12)
     close = np.flatnonzero(relative_Q < DUPLICATE_DISTANCE)

@@ -42,18 +42,18 @@ def find_neighbors(
     batch_size: int = 64,
     report: Callable[[int], None] | None = None,
 ) -> TrainingNeighbors:
-    """Search the training set for the images of an evaluation that kept features.
+    """Find the nearest training images for the images of an evaluation that kept features.
 
     Args:
         network: the first network of the evaluation.
         result: the evaluation.
         training: the training shard set.
-        batch_size: images at once, where the training set's features have to be computed.
-        report: called with the training images done so far.
+        batch_size: images per batch, if the training set's features have to be computed.
+        report: called with the number of training images done so far.
     """
     features_ND = result.rows[0].features_ND
     if features_ND is None:
-        raise InputError("this evaluation kept no features; evaluate with keep_features=True")
+        raise InputError("this evaluation did not keep features; evaluate with keep_features=True")
     shard_set = ShardSet.open(training)
     base_ND = stored_features(network, shard_set, batch_size=batch_size, report=report)
     distances_NK, rows_NK = nearest(base_ND, features_ND, NUM_NEIGHBORS, device=str(network.device))
@@ -67,7 +67,7 @@ def find_neighbors(
 
 
 def num_codes_seen(neighbors: TrainingNeighbors) -> int:
-    """Training images that `compare_with_codes` sees, counting each pass over them."""
+    """Number of training images that `compare_with_codes` processes, counting each pass over them."""
     return CODE_OPTIONS.epochs * len(neighbors.base_ND)
 
 
@@ -78,16 +78,16 @@ def compare_with_codes(
     *,
     report: Callable[[int], None] | None = None,
 ) -> CodeComparison:
-    """Short codes (paper, section 6.1) beside the exact search, for the first 1,000 images of an evaluation.
+    """Compare short codes (paper, section 6.1) with the exact search, for the first 1,000 images of an evaluation.
 
     Args:
         network: the first network of the evaluation.
         result: the evaluation.
         neighbors: the exact search.
-        report: called with the training images seen so far, where codes have to be trained.
+        report: called with the number of training images seen so far, if codes have to be trained.
     """
     queries_ND = result.rows[0].features_ND
-    assert queries_ND is not None  # as `neighbors` came from them
+    assert queries_ND is not None  # since `neighbors` was computed from them
     model, codes_NB = trained_codes(network, neighbors.shard_set, neighbors.base_ND, CODE_OPTIONS, report)
     queries = queries_ND[:CODE_QUERIES]
     device = str(network.device)

@@ -1,4 +1,4 @@
-"""What the page says: an `EvaluationResult` as the plain values that the template lays out."""
+"""The content of the page: an `EvaluationResult` as plain values for the template."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,15 +32,15 @@ def page_context(
     examples: Sequence[str] = (),
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Everything the template shows.
+    """All values for the template.
 
     Args:
         result: the evaluation.
-        networks: the networks in it.
+        networks: the evaluated networks.
         shard_set: the set that was evaluated.
-        neighbors: nearest training images; None leaves out what needs them.
-        examples: keys of the images to show with their guesses; () for a choice by `seed`.
-        seed: of the choice of examples.
+        neighbors: nearest training images; None leaves out the sections that need them.
+        examples: keys of the images to show with their guesses; () chooses them by `seed`.
+        seed: seed for choosing the examples.
     """
     context = _Context(result, shard_set)
     chosen = context.choose(examples, seed)
@@ -70,7 +70,7 @@ def page_context(
 
 
 class _Context:
-    """One result and its set's pictures."""
+    """A result and the pictures of its set."""
 
     def __init__(self, result: EvaluationResult, shard_set: ShardSet) -> None:
         self.result, self.thumbnails = result, Thumbnails(shard_set)
@@ -91,14 +91,16 @@ class _Context:
         return self.names[label] if label >= 0 else "no label"
 
     def choose(self, keys: Sequence[str], seed: int) -> list[int]:
-        """Indices of the images called `keys`, or of eight drawn by `seed`. Raises InputError for an unknown key."""
+        """Indices of the images `keys`, or of eight chosen by `seed`. Raises InputError for an unknown key."""
         if not keys:
             drawn = np.random.default_rng(seed).permutation(len(self.result.keys))[:NUM_EXAMPLES]
             return [int(index) for index in drawn]
         rows = {key: row for row, key in enumerate(self.result.keys)}
         for key in keys:
             if key not in rows:
-                raise InputError(f"no image with the key {key!r} in this set; its first is {self.result.keys[0]!r}")
+                raise InputError(
+                    f"this set has no image with the key {key!r}; its first key is {self.result.keys[0]!r}"
+                )
         return [rows[key] for key in keys]
 
     def suspects(self) -> dict[str, Any]:
@@ -113,7 +115,7 @@ class _Context:
         return {"count": len(found.indices), "classes": classes, "images": images}
 
     def duplicates(self, neighbors: TrainingNeighbors | None) -> list[dict[str, Any]] | None:
-        """Pairs of a validation image and a training image that are nearly the same; None when nothing is known."""
+        """Pairs of a validation image and a nearly identical training image; None if neighbors are unknown."""
         if neighbors is None:
             return None
         training = Thumbnails(neighbors.shard_set)
@@ -149,7 +151,7 @@ class _Context:
         return self._ordered(self.result.labeled_N & ~self.result.right_N, sign=-1)
 
     def uncertain(self) -> list[dict[str, Any]]:
-        """The right guesses with the lowest probability."""
+        """The correct guesses with the lowest probability."""
         return self._ordered(self.result.labeled_N & self.result.right_N, sign=1)
 
     def _ordered(self, wanted_N: NDArray[np.bool_], sign: int) -> list[dict[str, Any]]:
@@ -158,7 +160,7 @@ class _Context:
         return [self.image(int(row), f"{self.guess(int(row))}; label {self.label(int(row))}") for row in rows[order]]
 
     def example(self, index: int) -> dict[str, Any]:
-        """One image with its five likeliest classes (paper, Figure 4, left)."""
+        """One image with its five most likely classes (paper, Figure 4, left)."""
         classes, values = self.result.guesses
         right = int(self.result.labels_N[index])
         bars = [
@@ -182,7 +184,7 @@ class _Context:
         ]
 
     def classes(self) -> list[dict[str, Any]]:
-        """The per-class table in words and with intervals."""
+        """The per-class table, formatted and with intervals."""
         table = self.result.per_class()
         ids = {entry.id: entry.name for entry in self.result.classes}
         rows = []
@@ -215,7 +217,7 @@ def _training_image(neighbors: TrainingNeighbors, training: Thumbnails, row: int
 def _facts(result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> list[tuple[str, str]]:
     facts = [
         ("shard set", f"{result.shards}, split {result.split}"),
-        ("images", f"{len(result.keys):,}, of them {result.num_labeled:,} with a label"),
+        ("images", f"{len(result.keys):,}, {result.num_labeled:,} of them labeled"),
         ("classes", f"{len(result.classes):,}"),
     ]
     for network in networks:
@@ -254,7 +256,7 @@ def _scores(result: EvaluationResult) -> list[dict[str, Any]]:
 
 
 def _kernels(network: TrainedNetwork) -> dict[str, Any] | None:
-    """The first layer's kernels by column (paper, Figure 3); None where they are too small to show anything."""
+    """The first layer's kernels by column (paper, Figure 3); None if they are not kernels over RGB."""
     first = network.network.sizes[0].name
     kernels = network.network.get_parameter(f"{first}.weight").detach().cpu().numpy()
     if kernels.ndim != 4 or kernels.shape[1] != 3:

@@ -1,7 +1,7 @@
-"""What a run leaves for the table of claims: one small JSON file, from which the table can be made again at any time.
+"""The record of a run for the table of claims: one small JSON file, from which the table can always be regenerated.
 
-A record holds the recipe, what it was trained on, errors by epoch, errors by kind of views where they were evaluated,
-time, and how much of the first layer's energy is color, by column.
+A record holds the recipe, the training data, errors by epoch, errors by kind of views if they were evaluated, the
+training time, and the fraction of the first layer's energy that is color, by column.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from ...runs.recipe import Recipe
 from ...runs.run import CHECKPOINTS, LOG, Run, read_json, write_json
 from ..figures import color_fractions
 
-# The class folders of CIFAR-10, whatever it was unpacked by.
+# The class names of CIFAR-10, whichever tool unpacked it.
 CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
 
 
@@ -33,13 +33,13 @@ class EpochRecord:
     """One epoch of a run's log."""
 
     epoch: int
-    """Counted from 1."""
+    """Number of the epoch, from 1."""
     train_loss: float
-    """Mean over its steps."""
+    """Mean loss over its steps."""
     train_error: float
-    """Top-1 on the images as they were shown, mean over its steps, 0-1."""
+    """Top-1 error on the images as augmented, mean over its steps, 0-1."""
     val_error: float | None = None
-    """Top-1 after it, one center view, 0-1; None where it was not validated."""
+    """Top-1 validation error after the epoch, center view, 0-1; None if it was not validated."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -49,11 +49,11 @@ class Scored:
     images: int
     """Images scored."""
     top1_error: float
-    """0-1."""
+    """Top-1 error, 0-1."""
     top5_error: float | None = None
-    """0-1; None where it says nothing."""
+    """Top-5 error, 0-1; None if it is meaningless."""
     split: str = ""
-    """The split that was scored, never `train`; "" where a validation or an older record does not say."""
+    """The split that was scored, never `train`; "" if a validation or an older record does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -63,7 +63,7 @@ class Average:
     members: tuple[str, ...]
     """SHA-256 of each network's weights, sorted."""
     scores: dict[str, Scored]
-    """By kind of views."""
+    """Error rates by kind of views."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -73,25 +73,25 @@ class RunRecord:
     name: str
     """The run folder's name."""
     recipe: Recipe
-    """With all changes that were made on the way."""
+    """The recipe, with all changes made during the run."""
     data: str
-    """What it was trained on, in words."""
+    """The training data, in words."""
     train_images: int
-    """Images of the training set; 0 for runs of older versions, which do not know."""
+    """Images in the training set; 0 if unknown, for runs of older versions."""
     epochs: tuple[EpochRecord, ...]
-    """The curve."""
+    """Losses and errors by epoch."""
     scores: dict[str, Scored] = field(default_factory=dict)
-    """By kind of views: `center` as the last validation had it, others as `alexeval --json` found them."""
+    """Error rates by kind of views, from `alexeval --json`; for `center`, otherwise from the last validation."""
     together: tuple[Average, ...] = ()
-    """Averages that it was evaluated in."""
+    """Averages of networks in which it was evaluated."""
     weights_sha256: str = ""
-    """Of the weights that were scored; "" in records of older versions."""
+    """SHA-256 of the weights that were scored; "" in records of older versions."""
     seconds: float
-    """Of training, without validations."""
+    """Training time, without validations."""
     color_shares: tuple[float, ...] = ()
     """By column, the fraction of the first layer's energy that is color."""
     versions: dict[str, str] = field(default_factory=dict)
-    """alexkit and the libraries that shape numbers."""
+    """Versions of alexkit and of the libraries that affect the numbers."""
 
     @property
     def group(self) -> str:
@@ -99,20 +99,20 @@ class RunRecord:
         return self.name.removesuffix(f"-seed{self.recipe.training.seed}")
 
     def epochs_to(self, train_error: float) -> int | None:
-        """The first epoch with a training error of at most this, None where there is none."""
+        """The first epoch with at most this training error, or None if there is none."""
         return next((one.epoch for one in self.epochs if one.train_error <= train_error), None)
 
 
 def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
-    """The record of a run folder, or one that was stored.
+    """Make the record of a run folder, or read a stored record.
 
     Args:
-        path: A run folder, or a JSON file that `store_record` wrote.
-        evaluations: Files with what `alexeval --json` printed; rows of this run's newest checkpoint add their scores,
-            and so do rows of several networks with it.
+        path: A run folder, or a JSON file written by `store_record`.
+        evaluations: Files with the output of `alexeval --json`; rows for this run's newest checkpoint add their scores,
+            and so do rows for several networks that include it.
 
-    Raises InputError for what is neither, for a run that is not finished, and for evaluations of the training images or
-    by labels that are not the set's own.
+    Raises InputError if `path` is neither, if the run is not finished, and for evaluations of the training images or
+    with labels other than the set's own.
     """
     if path.suffix == ".json" and path.is_file():
         record: RunRecord = from_data(RunRecord, read_json(path), where=str(path))
@@ -124,7 +124,7 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
         raise InputError(f"{path}: not finished; train it to its end first, by the same 'alextrain' command")
     epochs = _epochs(path, result)
     if not epochs:
-        raise InputError(f"{path / LOG}: no training in it; a run without its log makes no record")
+        raise InputError(f"{path / LOG}: has no training lines; a run without its log cannot be recorded")
     scores: dict[str, Scored] = {}
     together: tuple[Average, ...] = ()
     weights_sha256 = ""
@@ -185,12 +185,12 @@ def _epochs(folder: Path, result: dict[str, Any]) -> tuple[EpochRecord, ...]:
 
 
 def _mean(lines: Sequence[dict[str, Any]], key: str) -> float:
-    """Over the steps that the lines sum up."""
+    """The mean of `key` over the steps that the lines cover."""
     return round(float(np.average([line[key] for line in lines], weights=[line["steps"] for line in lines])), 6)
 
 
 def _evaluated(weights_sha256: str, evaluations: Sequence[Path]) -> tuple[dict[str, Scored], tuple[Average, ...]]:
-    """Of these weights the errors by kind of views, and those of averages with them, in the files."""
+    """The errors of these weights by kind of views, and those of averages that include them, from the files."""
     scores: dict[str, Scored] = {}
     together: dict[tuple[str, ...], dict[str, Scored]] = {}
     for path in evaluations:
@@ -209,9 +209,11 @@ def _evaluated(weights_sha256: str, evaluations: Sequence[Path]) -> tuple[dict[s
 
 def _require_own_test_labels(path: Path, split: str, labels: str | None) -> None:
     if split == "train":
-        raise InputError(f"{path}: errors on the training images, which no claim is about; evaluate with --split val")
+        raise InputError(
+            f"{path}: has errors on the training images, which no claim is about; evaluate with --split val"
+        )
     if labels is not None:
-        raise InputError(f"{path}: errors by the labels of {labels}, which no claim is about; leave out --labels")
+        raise InputError(f"{path}: has errors by the labels of {labels}, which no claim is about; omit --labels")
 
 
 def _scored(found: dict[str, Any], split: str) -> Scored:
@@ -230,7 +232,7 @@ def _data(run: Run) -> str:
 
 
 def _seconds(folder: Path, batch_size: int) -> float:
-    """The sum of the log's intervals, each as long as its rate says; what a resumed run did twice counts once."""
+    """The sum of the log's intervals, computed from their images/s; steps repeated by a resumed run count once."""
     seconds, before = 0.0, 0
     for line in read_log(folder / LOG):
         if line["kind"] == "train":

@@ -1,4 +1,4 @@
-"""Tables as files: CSV, parquet, a challenge's submission format, timm's results. Every file appears whole."""
+"""Write tables as files: CSV, parquet, a challenge's submission format, timm's results. All writes are atomic."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ TIMM_COLUMNS = (
 
 
 def write_csv(path: Path, table: Table) -> None:
-    """A table as CSV; floats with seven significant digits, which tell every float32 used here apart for a reader."""
+    """Write a table as CSV, with seven significant digits for floats."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table)
@@ -41,7 +41,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_parquet(path: Path, table: Table) -> None:
-    """A table as parquet; ImportError without pyarrow."""
+    """Write a table as parquet. Raises ImportError without pyarrow."""
     with explained_imports():
         import pyarrow as arrow
         from pyarrow import parquet
@@ -50,42 +50,42 @@ def write_parquet(path: Path, table: Table) -> None:
 
 
 def submission_numbers(classes: Sequence[ClassEntry], devkit: Path | None) -> NDArray[np.int64]:
-    """The number that a challenge's server knows each class by, int64 (classes,).
+    """The number of each class on a challenge's server, int64 (classes,).
 
     Args:
         classes: the class table in the order of the networks' outputs.
-        devkit: of ILSVRC, whose classes are numbered neither by WordNet id nor by name; None numbers the table from 1.
+        devkit: ILSVRC's devkit, whose numbers follow neither WordNet ids nor names; None numbers the table from 1.
 
-    Raises InputError for classes that are WordNet ids without a devkit, and for a class that the devkit lacks.
+    Raises InputError if the classes are WordNet ids and there is no devkit, and for a class that the devkit lacks.
     """
     if devkit is None:
         if all(re.fullmatch(r"n\d{8}", entry.id) for entry in classes):
             raise InputError(
-                "--predictions FILE.txt: ILSVRC's server numbers the classes as its devkit does, which the WordNet ids "
-                "of this set do not tell; name the devkit with --devkit"
+                "--predictions FILE.txt: ILSVRC's server uses the class numbers of its devkit, which do not follow "
+                "from the WordNet ids of this set; name the devkit with --devkit"
             )
         return np.arange(1, len(classes) + 1)
     numbers = {id: number for number, id in open_devkit(devkit).ids.items()}
     if lacking := next((entry.id for entry in classes if entry.id not in numbers), None):
         raise InputError(
-            f"--devkit {devkit}: has no class {lacking!r} of this set; name the devkit of the set's challenge "
-            "(a weights file learns the classes from train/ beside the images)"
+            f"--devkit {devkit}: lacks the class {lacking!r} of this set; name the devkit of the set's challenge "
+            "(for a weights file, the classes are read from train/ beside the images)"
         )
     return np.array([numbers[entry.id] for entry in classes])
 
 
 def write_predictions(path: Path, result: EvaluationResult, numbers_C: NDArray[np.int64] | None = None) -> None:
-    """Predictions in the format of the file's suffix.
+    """Write predictions in the format given by the file's suffix.
 
     `.csv` and `.parquet`: key, label, five classes with probabilities. `.txt`: the submission format of ILSVRC, five
-    class numbers a line, images in the order of their file names.
+    class numbers per line, images in the order of their file names.
 
     Args:
         path: the file.
-        result: what was found.
-        numbers_C: for `.txt`, `submission_numbers`; None for a set of another challenge, numbered from 1 as its table.
+        result: the evaluation.
+        numbers_C: for `.txt`, `submission_numbers`; None numbers the class table from 1, for other challenges.
 
-    Raises InputError for `.txt` without numbers where the classes are ILSVRC's.
+    Raises InputError for `.txt` without numbers if the classes are ILSVRC's.
     """
     if path.suffix == ".parquet":
         write_parquet(path, result.predictions())
@@ -101,13 +101,13 @@ def write_predictions(path: Path, result: EvaluationResult, numbers_C: NDArray[n
 
 
 def check_predictions_file(path: Path) -> None:
-    """Raise InputError for a file of predictions whose format is not known or that cannot be written."""
+    """Raise InputError if the suffix of a file for predictions is unknown."""
     if path.suffix not in PREDICTION_SUFFIXES:
         raise InputError(f"--predictions {path}: expected a name that ends in {', '.join(PREDICTION_SUFFIXES)}")
 
 
 def append_timm_rows(path: Path, result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> None:
-    """Append one row for each network, by its best kind of views, to a CSV with the columns of timm's results files.
+    """Append one row per network, for its kind with the most views, to a CSV with the columns of timm's results files.
 
     Raises InputError for a file with other columns and for a set without labels.
     """
@@ -117,7 +117,7 @@ def append_timm_rows(path: Path, result: EvaluationResult, networks: Sequence[Tr
     if path.exists():
         old = path.read_text(encoding="utf-8")
         if old.partition("\n")[0].strip() != ",".join(TIMM_COLUMNS):
-            raise InputError(f"--results {path}: its columns are not those of timm's results; name another file")
+            raise InputError(f"--results {path}: its columns are not those of timm's results files; name another file")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if not old:

@@ -1,4 +1,4 @@
-"""Writes the report folder: page, metrics and tables."""
+"""Write the report folder: page, metrics and tables."""
 
 import json
 from collections.abc import Sequence
@@ -29,19 +29,19 @@ def write_report(
 ) -> None:
     """Write `metrics.json`, `predictions.csv`, `per_class.csv`, `confusions.csv` and `index.html` into `folder`.
 
-    With pyarrow also `predictions.parquet`, which keeps the types of its columns.
+    If pyarrow is installed, also write `predictions.parquet`, which preserves column types.
 
     Raises ImportError without Jinja2.
 
     Args:
-        folder: made when it is not there; files in it are replaced.
+        folder: the report folder; it is created if necessary, and existing files are replaced.
         result: the evaluation.
-        networks: the networks in it.
+        networks: the evaluated networks.
         shard_set: the set that was evaluated.
-        neighbors: nearest training images of every image, for what needs them; None leaves it out.
-        codes: short codes beside the exact search; None leaves them out.
-        examples: keys of the images to show with their guesses; () for a choice by `seed`.
-        seed: of the choice of examples.
+        neighbors: nearest training images of every image; None leaves out the sections that need them.
+        codes: comparison of short codes with the exact search; None leaves it out.
+        examples: keys of the images to show with their guesses; () chooses them by `seed`.
+        seed: seed for choosing the examples.
     """
     context = page_context(result, networks, shard_set, neighbors=neighbors, examples=examples, seed=seed)
     has_parquet = find_spec("pyarrow") is not None
@@ -54,7 +54,7 @@ def write_report(
     if has_parquet:
         write_parquet(folder / "predictions.parquet", predictions)
     else:
-        (folder / "predictions.parquet").unlink(missing_ok=True)  # of an earlier report, about other numbers
+        (folder / "predictions.parquet").unlink(missing_ok=True)  # left by an earlier report with other numbers
     write_csv(folder / "per_class.csv", result.per_class())
     write_csv(folder / "confusions.csv", result.confusions())
     with whole_file(folder / "index.html") as file:
@@ -62,7 +62,7 @@ def write_report(
 
 
 def render(context: dict[str, object]) -> str:
-    """The page as HTML that needs no other file; everything in `context` is escaped but the charts."""
+    """Render the page as self-contained HTML; everything in `context` is escaped, except the charts."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -72,7 +72,7 @@ def render(context: dict[str, object]) -> str:
 
 
 def require_libraries() -> None:
-    """Raise ImportError, saying how to get them, when a library that a report needs is missing."""
+    """Raise ImportError with installation instructions if a library that a report needs is missing."""
     with explained_imports():
         import jinja2
         import matplotlib

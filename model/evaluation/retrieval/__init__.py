@@ -1,4 +1,4 @@
-"""Images that look alike to a network: kept features, exact neighbors, short codes."""
+"""Find images that are similar to a network: stored features, exact neighbors, short codes."""
 
 from .codes import AutoEncoder, CodeOptions, random_codes, train_codes
 from .comparison import CodeComparison, compare_codes, trained_codes

@@ -1,4 +1,4 @@
-"""Rows of arrays that may be mapped files, a block at a time, so that they are never in memory as a whole."""
+"""Read rows of possibly memory-mapped arrays block by block, so that they are never entirely in memory."""
 
 import mmap
 
@@ -12,13 +12,13 @@ QUERY_ROWS = 1024
 
 
 def floats(rows: NDArray[np.floating]) -> Tensor:
-    """Rows as float32; they share memory where they are that already."""
+    """Convert rows to float32; contiguous, writable float32 rows share memory."""
     array = np.ascontiguousarray(rows, np.float32)
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def give_back(array: NDArray[np.generic], start: int, end: int) -> None:
-    """Let the system drop the pages of rows that were read; it reads them again when they are asked for."""
+    """Let the system drop the memory pages of rows that were read; it reads them again when needed."""
     mapped = getattr(array, "_mmap", None)
     if not isinstance(mapped, mmap.mmap) or not isinstance(array, np.memmap) or not array.flags.c_contiguous:
         return

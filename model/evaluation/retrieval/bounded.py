@@ -1,7 +1,7 @@
-"""Exact nearest neighbors on a CPU: lower bounds rule most of the base out, the rest is measured unit by unit.
+"""Exact nearest neighbors on a CPU: lower bounds rule out most of the base, and distances to the rest are computed.
 
-Whatever the blocks and whichever bounds: distances are sums over float32 differences, always in the same order, and
-rows of equal distance come in their own order.
+The result does not depend on the blocks or bounds: distances are sums of float32 differences, always in the same order,
+and rows of equal distance are in index order.
 """
 
 import numpy as np
@@ -13,9 +13,9 @@ from .blocks import BLOCK_BYTES, floats, give_back
 from .bounds import Bounds, all_units, main_directions
 from .refine import count_left, refine, seed_limits, team
 
-BLOCK_ROWS, QUERY_ROWS = 2**14, 2**8  # so that a table of bounds stays near the processor
-FEW_QUERIES = 512  # below, projecting the base costs more than it saves
-MOST_LEFT = 0.02  # of a block, or bounds from all units are worth their product
+BLOCK_ROWS, QUERY_ROWS = 2**14, 2**8  # so that a table of bounds stays in the cache
+FEW_QUERIES = 512  # with fewer, projecting the base costs more than it saves
+MOST_LEFT = 0.02  # fraction of a block; if more is left, bounds from all units are worth their cost
 
 Coordinates = tuple[Tensor, Tensor]
 
@@ -23,7 +23,7 @@ Coordinates = tuple[Tensor, Tensor]
 def bounded_search(
     base_ND: NDArray[np.floating], queries_QD: NDArray[np.floating], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Distances and rows of the `k` nearest, (Q, k) each; see `nearest`."""
+    """Distances and row indices of the `k` nearest neighbors, (Q, k) each; see `nearest`."""
     search = _Search(queries_QD, k)
     whole = all_units(base_ND)
     quick = main_directions(base_ND) if len(queries_QD) >= FEW_QUERIES else None
@@ -38,7 +38,7 @@ def bounded_search(
 
 
 class _Search:
-    """Queries, and the nearest rows that were found for them so far."""
+    """The queries and their nearest rows found so far."""
 
     def __init__(self, queries_QD: NDArray[np.floating], k: int) -> None:
         num_queries = len(queries_QD)
@@ -52,7 +52,7 @@ class _Search:
         self.quick_coordinates: dict[int, Coordinates] = {}
 
     def block(self, block_BD: Tensor, offset: int, quick: Bounds | None, whole: Bounds) -> int:
-        """Search one block for all queries; how many parts of them the quick bounds left too much to."""
+        """Search one block for all queries; return for how many parts of them the quick bounds ruled out too little."""
         base_quick = quick.coordinates(block_BD) if quick else None
         base_whole: Coordinates | None = None
         failed = 0
@@ -80,7 +80,7 @@ class _Search:
         *,
         last: bool = False,
     ) -> bool:
-        """Merge a block into the nearest rows of some queries; False, nothing done, where bounds leave too much."""
+        """Merge a block into some queries' nearest rows; return False, unchanged, if the bounds rule out too little."""
         best_QK, rows_QK, limits_Q = self.best_QK[part], self.rows_QK[part], self.limits_Q[part]
         scale = 1 - bounds.slack
         bounds_QB = torch.addmm(base[1] * scale, queries[0], base[0].T, alpha=-2)

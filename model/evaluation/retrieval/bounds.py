@@ -1,13 +1,13 @@
-"""Lower bounds of squared distances that hold whatever is rounded, at a fraction of the distances' cost.
+"""Lower bounds on squared distances that hold despite rounding, at a fraction of the cost of the distances.
 
-Of q and b, less any one vector, let x and y be the projections to d orthonormal directions and r, s the lengths of what
-is left of each. By Cauchy and Schwarz q·b <= x·y + r s, so |q - b|^2 >= |q|^2 + |b|^2 - 2 (x, r)·(y, s): one product of
-d + 1 numbers in place of as many as there are units. The directions are those in which a sample varies most, so little
-is left; without directions the product is that of all units.
+Subtract the same vector from q and b, let x and y be their projections onto d orthonormal directions, and r and s the
+norms of the residuals. By the Cauchy-Schwarz inequality, q·b <= x·y + r s, so |q - b|^2 >= |q|^2 + |b|^2 - 2 (x, r)·(y,
+s): a dot product of d + 1 numbers instead of one over all units. The directions are those in which a sample varies
+most, so the residuals are small; without directions, the product is over all units.
 
-Rounding: a sum of n float32 products is off by at most n u times the sum of their sizes, u = 2^-24 (Higham, Accuracy
-and Stability of Numerical Algorithms, section 3.1, with room for its second order). `slack` collects all of it, as a
-fraction of |q|^2 + |b|^2 >= 2 |q| |b|.
+Rounding: a sum of n float32 products is off by at most n u times the sum of their magnitudes, u = 2^-24 (Higham,
+Accuracy and Stability of Numerical Algorithms, section 3.1, with room for second-order terms). `slack` bounds the total
+error as a fraction of |q|^2 + |b|^2 >= 2 |q| |b|.
 """
 
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from torch import Tensor
 U = 2.0**-24
 DIRECTIONS = 255
 SAMPLE_ROWS = 4096
-PIECE = 256  # units that are multiplied at once, so that sums and with them rounding stay short
+PIECE = 256  # units per product, so that sums stay short and rounding errors small
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """What turns features into coordinates whose products bound distances."""
+    """Transforms features to coordinates whose dot products bound distances."""
 
     center_D: Tensor
-    """What features are less of, float32."""
+    """The vector that is subtracted from features, float32."""
     directions_DE: Tensor | None
     """Orthonormal columns, float32; None for all units."""
 
     @property
     def slack(self) -> float:
-        """All rounding, as a fraction of |q|^2 + |b|^2."""
+        """A bound on all rounding errors, as a fraction of |q|^2 + |b|^2."""
         units = len(self.center_D)
         if self.directions_DE is None:
             return 5 * units * U
@@ -42,7 +42,7 @@ class Bounds:
 
     @property
     def _projection_error(self) -> float:
-        """How far coordinates are from their exact values, as a fraction of the vector's length, at most."""
+        """A bound on the error of the coordinates, as a fraction of the vector's length."""
         assert self.directions_DE is not None
         units, directions = self.directions_DE.shape
         return float(
@@ -50,7 +50,7 @@ class Bounds:
         )  # of |P| |b|, where |P| has the norm sqrt(directions)
 
     def coordinates(self, rows_ND: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates (N, d + 1), or (N, units) without directions, and squared lengths (N,), of float32 features."""
+        """Coordinates (N, d + 1), or (N, units) without directions, and squared norms (N,) of float32 features."""
         less_ND = rows_ND - self.center_D
         squares_N = less_ND.square().sum(1)
         if self.directions_DE is None:
@@ -68,16 +68,16 @@ class Bounds:
 
 
 def all_units(base_ND: NDArray[np.floating]) -> Bounds:
-    """Bounds from whole features: the tightest."""
+    """Bounds from all units: the tightest."""
     return Bounds(center_D=_sample(base_ND).mean(0), directions_DE=None)
 
 
 def main_directions(base_ND: NDArray[np.floating]) -> Bounds | None:
-    """Bounds from the directions in which a sample of the base varies most; None where the units are too few, or
+    """Bounds from the directions in which a sample of the base varies most; None if units or rows are too few, or
     nothing varies.
 
-    The directions come from two rounds of subspace iteration (Halko et al., 2011). Any would do: they decide how many
-    distances are ruled out, never which rows are found.
+    The directions come from two rounds of subspace iteration (Halko et al., 2011). Any directions would be correct:
+    they affect how many distances are ruled out, never which rows are found.
     """
     sample_ND = _sample(base_ND)
     if sample_ND.shape[1] < 4 * DIRECTIONS or len(sample_ND) < DIRECTIONS:
@@ -94,9 +94,9 @@ def main_directions(base_ND: NDArray[np.floating]) -> Bounds | None:
 
 
 def _orthonormal(columns_DE: Tensor) -> Tensor:
-    """Orthonormal columns that span the same, fewer where some say nothing new; to float64's precision, as float32.
+    """Orthonormal columns with the same span, fewer if some are dependent; computed in float64, returned as float32.
 
-    By two rounds of products with the eigenvectors of the small Gram matrix: a QR decomposition of so tall a matrix
+    Uses two rounds of products with the eigenvectors of the small Gram matrix: a QR decomposition of so tall a matrix
     took longer than the search.
     """
     columns_DE = columns_DE.double()

@@ -1,8 +1,8 @@
-"""Short binary codes of images (paper, section 6.1): an auto-encoder on the features of the last hidden layer.
+"""Short binary codes of images (paper, section 6.1) from an auto-encoder on the features of the last hidden layer.
 
-The paper proposes it and reports no numbers. Ours follows semantic hashing (Salakhutdinov and Hinton, 2009; Krizhevsky
-and Hinton, 2011): the middle layer is a tanh with noise before it, which learns to answer near -1 or 1, so that its
-signs lose little. Features are standardized first.
+The paper proposes it but reports no numbers. This one follows semantic hashing (Salakhutdinov and Hinton, 2009;
+Krizhevsky and Hinton, 2011): the middle layer is a tanh with noise before it, so that its outputs become close to -1 or
+1 and their signs lose little information. Features are standardized first.
 """
 
 from collections.abc import Callable
@@ -27,19 +27,19 @@ class CodeOptions:
     bits: int = 256
     """Length of a code; a multiple of 8."""
     hidden: int = 1024
-    """Units of the layers on both sides of the code."""
+    """Units of the hidden layers on both sides of the code."""
     epochs: int = 20
     """Passes over the features."""
     rate: float = 1e-3
-    """Learning rate of Adam at the start; it falls to zero along a half cosine."""
+    """Initial learning rate of Adam; it decays to zero along a half cosine."""
     noise: float = 1.0
     """Standard deviation of the Gaussian noise before the code's tanh in training."""
     seed: int = 0
-    """Of weights, order and noise."""
+    """Seed of the weights, order and noise."""
 
     def __post_init__(self) -> None:
         if self.bits < 8 or self.bits % 8:
-            raise InputError(f"--bits {self.bits}: expected a multiple of 8, as 128 or 256")
+            raise InputError(f"--bits {self.bits}: expected a multiple of 8, such as 128 or 256")
 
 
 class AutoEncoder(nn.Module):
@@ -60,7 +60,7 @@ class AutoEncoder(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def encode(self, features_ND: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """Codes as packed bits, uint8 (N, bits / 8), most significant bit first."""
+        """Compute codes as packed bits, uint8 (N, bits / 8), most significant bit first."""
         result = []
         with torch.no_grad():
             for start in range(0, len(features_ND), ROWS):
@@ -69,7 +69,7 @@ class AutoEncoder(nn.Module):
         return np.concatenate(result)
 
     def standardized(self, x_ND: Tensor) -> Tensor:
-        """Features less their mean, divided by one number, so that distances keep their order."""
+        """Subtract the mean from features and divide by a single scale, so that the order of distances is preserved."""
         return (x_ND - self.mean_D) / self.scale
 
 
@@ -79,7 +79,7 @@ def train_codes(
     """Train an auto-encoder on features; the same features and options give the same codes on one machine.
 
     Args:
-        features_ND: (images, units), any float dtype, may be a mapped file.
+        features_ND: (images, units), any float dtype; may be memory-mapped.
         options: how to train.
         report: called with the images seen so far.
     """
@@ -113,7 +113,7 @@ def train_codes(
 
 
 def random_codes(features_ND: NDArray[np.floating], model: AutoEncoder, bits: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Signs of random projections of the same features: the control for a trained code."""
+    """Signs of random projections of the same features: the baseline for a trained code."""
     generator = torch.Generator().manual_seed(seed)
     projection_DB = torch.randn(features_ND.shape[1], bits, generator=generator)
     result = []
@@ -124,7 +124,7 @@ def random_codes(features_ND: NDArray[np.floating], model: AutoEncoder, bits: in
 
 
 def _moments(features_ND: NDArray[np.floating]) -> tuple[Tensor, float]:
-    """Mean by unit, and the variance over all units."""
+    """The mean of each unit, and the variance over all units."""
     total_D = torch.zeros(features_ND.shape[1], dtype=torch.float64)
     squares = torch.zeros((), dtype=torch.float64)
     for start in range(0, len(features_ND), ROWS):

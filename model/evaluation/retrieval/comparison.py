@@ -1,7 +1,7 @@
-"""Short codes of a network beside the exact answer: how much they find, and how fast.
+"""Compare a network's short codes with the exact search: how much they find, and how fast.
 
-Codes and auto-encoder are kept in `RUN/features`: `codes-BITS-WEIGHTS-SET.npy`, packed bits by image index, and
-`.safetensors`, whose metadata hold the options they were trained with.
+Codes and auto-encoder are stored in `RUN/features`: `codes-BITS-WEIGHTS-SET-PRECISION.npy` holds packed bits by image
+index, and the `.safetensors` file of the same name holds the auto-encoder, with its training options in the metadata.
 """
 
 import json
@@ -28,37 +28,37 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodeScore:
-    """What a search by one kind of codes found."""
+    """The result of a search with one kind of codes."""
 
     codes: str
     """The kind, in words."""
     bits: int
     """Length of a code."""
     recall: dict[int, float]
-    """By length of the shortlist, which part of the exact neighbors is in it, 0-1."""
+    """The fraction of the exact neighbors that is in the shortlist, 0-1, by length of the shortlist."""
     queries_per_s: float
-    """Shortlists made a second, coding of the queries included."""
+    """Shortlists per second, including the encoding of the queries."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodeComparison:
-    """Codes and their control beside the exact search."""
+    """Codes and their baseline, compared with the exact search."""
 
     neighbors: int
     """Exact neighbors to find for each query."""
     queries: int
-    """Images searched for."""
+    """Number of images that are searched for."""
     base: int
-    """Images searched."""
+    """Number of images in the set that is searched."""
     units: int
     """Length of a feature vector."""
     exact_queries_per_s: float
-    """Queries that the exact search answers in a second."""
+    """Queries per second of the exact search."""
     rows: tuple[CodeScore, ...]
     """The trained codes, then random projections."""
 
     def numbers(self) -> dict[str, Any]:
-        """Everything as plain JSON."""
+        """Everything as plain JSON data."""
         return asdict(self)
 
 
@@ -69,14 +69,14 @@ def trained_codes(
     options: CodeOptions,
     report: Callable[[int], None] | None = None,
 ) -> tuple[AutoEncoder, NDArray[np.uint8]]:
-    """The auto-encoder of a set's features and their codes: kept ones of equal options, else trained now.
+    """The auto-encoder of a set's features and their codes: stored ones with the same options, or newly trained.
 
     Args:
-        network: where the features come from; one from a weights file keeps nothing.
-        shard_set: the set that the features are of.
+        network: the network of the features; for one from a weights file, nothing is stored.
+        shard_set: the set of the features.
         base_ND: the features.
         options: how to train.
-        report: called with the images seen so far in training.
+        report: called with the number of images seen so far in training.
     """
     path = kept_file(network, shard_set, f"codes-{options.bits}", ".safetensors")
     if path is not None and (kept := _read(path, base_ND.shape, options)) is not None:
@@ -97,18 +97,18 @@ def compare_codes(
     neighbors: int,
     device: str = "cpu",
 ) -> CodeComparison:
-    """Search for the exact neighbors among the nearest codes: shortlists of as many, 10 and 100 times as many.
+    """Measure how many of the exact neighbors are in shortlists of the nearest codes, 1, 10 and 100 times as long.
 
     Args:
         base_ND: features to search.
         queries_QD: features to search for.
         model: the auto-encoder.
         codes_NB: codes of `base_ND`.
-        neighbors: exact neighbors of each query to find.
-        device: where distances are computed.
+        neighbors: number of exact neighbors to find for each query.
+        device: device on which distances are computed.
     """
     bits = 8 * codes_NB.shape[1]
-    nearest(base_ND[:8], queries_QD[:1], 1, device=device)  # compiles now, outside of what is timed
+    nearest(base_ND[:8], queries_QD[:1], 1, device=device)  # compiles now, before timing
     (_, exact_QK), exact_s = _timed(partial(nearest, base_ND, queries_QD, neighbors, device=device))
     shortlists = sorted({min(size, len(base_ND)) for size in (neighbors, 10 * neighbors, 100 * neighbors)})
     rows = []
@@ -150,12 +150,12 @@ def _write(path: Path, model: AutoEncoder, codes_NB: NDArray[np.uint8], options:
 
     with whole_file(path.with_suffix(".npy")) as file:
         np.save(file, codes_NB)
-    with whole_file(path) as file:  # last: its presence means that both are there
+    with whole_file(path) as file:  # last: its presence means that both exist
         file.write(save(model.state_dict(), {"options": json.dumps(asdict(options))}))
 
 
 def _read(path: Path, shape: tuple[int, ...], options: CodeOptions) -> tuple[AutoEncoder, NDArray[np.uint8]] | None:
-    """Kept codes of features of this shape; None where there are none, of other options, or damaged ones."""
+    """Stored codes of features of this shape; None if there are none, or they are damaged or have other options."""
     from safetensors import SafetensorError, safe_open
 
     codes_NB = read_kept(path.with_suffix(".npy"), (shape[0], options.bits // 8), np.uint8)
@@ -168,6 +168,6 @@ def _read(path: Path, shape: tuple[int, ...], options: CodeOptions) -> tuple[Aut
                 return None
             state: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model.load_state_dict(state)
-    except (SafetensorError, RuntimeError):  # cut off; not the layers of this auto-encoder
+    except (SafetensorError, RuntimeError):  # truncated, or not the layers of this auto-encoder
         return None
     return model.eval(), codes_NB

@@ -1,8 +1,8 @@
-"""Features of whole shard sets, computed once and kept in the run folder.
+"""Features of whole shard sets, computed once and stored in the run folder.
 
 `RUN/features/LAYER-WEIGHTS-SET-PRECISION.npy`: float16 (samples, units) by image index, for the last hidden layer and
-the center crop; WEIGHTS and SET begin the hashes of the weights and of the set's shards, PRECISION is the dtype of the
-network's products, which `auto` chooses by the device.
+the center crop. WEIGHTS and SET are prefixes of the hashes of the weights and of the set's shards; PRECISION is the
+dtype of the network's matrix products, which `auto` chooses by device.
 """
 
 import hashlib
@@ -32,16 +32,16 @@ def stored_features(
     batch_size: int = 64,
     report: Callable[[int], None] | None = None,
 ) -> NDArray[np.floating]:
-    """The last hidden activations of every image of a set, float16 (samples, units), mapped where they are kept.
+    """The last hidden activations of every image of a set, float16 (samples, units), memory-mapped if they are stored.
 
-    A network from a run folder keeps them there; one from a weights file computes them anew. So does one whose file is
-    damaged, by a full disk or a copy that was cut off.
+    For a network from a run folder, they are stored there; for one from a weights file, they are always computed. They
+    are also recomputed if the stored file is damaged, for example by a full disk or an incomplete copy.
 
     Args:
         network: the network.
         shard_set: the images.
-        batch_size: images at once.
-        report: called with the images done so far, when they are computed.
+        batch_size: images per batch.
+        report: called with the number of images done so far, if they are computed.
     """
     path = kept_file(network, shard_set, network.network.sizes[-2].name, ".npy")
     shape = (shard_set.manifest.num_samples, network.network.sizes[-1].inputs)
@@ -57,21 +57,21 @@ def stored_features(
 
 
 def read_kept(path: Path, shape: tuple[int, int], dtype: DTypeLike) -> NDArray[Any] | None:
-    """The array of a `.npy` file, mapped; None where there is none, or one that is damaged or of another kind."""
+    """Memory-map the array of a `.npy` file; None if it is missing, damaged, or has another shape or dtype."""
     try:
         kept: NDArray[Any] = np.load(path, mmap_mode="r")
     except FileNotFoundError:
         return None
-    except (ValueError, EOFError) as error:  # cut off, empty, or no such file
-        logger.warning("%s: damaged (%s); made anew", path, " ".join(str(error).split()))
+    except (ValueError, EOFError) as error:  # truncated, empty, or not a .npy file
+        logger.warning("%s: damaged (%s); recomputing it", path, " ".join(str(error).split()))
         return None
     return kept if kept.shape == shape and kept.dtype == dtype else None
 
 
 def kept_file(network: TrainedNetwork, shard_set: ShardSet, name: str, suffix: str) -> Path | None:
-    """Where a run folder keeps what was computed from its weights and a set; None for a network from a file.
+    """The file in a run folder for data computed from its weights and a set; None for a network from a weights file.
 
-    The folder of the file is made.
+    The folder of the file is created.
     """
     if not network.origin.path.is_dir():
         return None
@@ -88,7 +88,7 @@ def compute_features(
     batch_size: int = 64,
     report: Callable[[int], None] | None = None,
 ) -> NDArray[np.floating]:
-    """One pass over a set: the last hidden activations for the center crop, float16 (samples, units)."""
+    """Compute the last hidden activations for the center crop in one pass over a set, float16 (samples, units)."""
     augment = CenterCrop(crop=network.recipe.data.crop, mean=network.mean, mean_from=network.statistics)
     features_ND: NDArray[np.floating] | None = None
     seen = 0
@@ -113,5 +113,5 @@ def compute_features(
 
 
 def _fingerprint(shard_set: ShardSet) -> str:
-    """One hash for the content of all shards, in order."""
+    """A hash of the contents of all shards, in order."""
     return hashlib.sha256("".join(shard.sha256 for shard in shard_set.manifest.shards).encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Nearest neighbors, exact, in blocks: features and codes may be mapped files and are never in memory as a whole.
+"""Exact nearest neighbors, in blocks: features and codes may be memory-mapped and are never entirely in memory.
 
-On a CPU most of the base is ruled out by lower bounds of its distances (see `bounds`), and what is left is measured
-unit by unit; on a GPU, whose products are cheap, all distances come from products. Tried beside it: faiss, which is no
-faster than products by torch and does not read float16 from a mapped file (benchmarks/README.md).
+On a CPU, lower bounds on distances rule out most of the base (see `bounds`), and only the remaining distances are
+computed; on a GPU, where matrix products are cheap, all distances come from products. faiss was tried: it is no faster
+than torch's products and does not read float16 from a memory-mapped file (benchmarks/README.md).
 """
 
 from collections.abc import Callable
@@ -20,17 +20,17 @@ from .bounded import bounded_search
 def nearest(
     base_ND: NDArray[np.floating], queries_QD: NDArray[np.floating], k: int, *, device: str = "cpu"
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Euclidean distances and rows of the `k` nearest of `base_ND` for each query, (Q, k) each, the nearest first.
+    """Euclidean distances and row indices of the `k` nearest rows of `base_ND` for each query, (Q, k) each.
 
-    Exact: of float32 features and in the order of their distances, of equal ones the lowest row first (on a GPU to the
-    rounding of float32 products). Fewer than `k` columns when the base has fewer rows. Beside the results and, for many
-    queries, 1 kB for each, about 1 GB is used, whatever the sizes.
+    Neighbors are sorted by distance, ties by row. The result is exact for float32 features (on a GPU, up to the
+    rounding of float32 products). There are fewer than `k` columns if the base has fewer rows. Besides the results and,
+    with many queries, 1 kB per query, about 1 GB of memory is used, whatever the sizes.
 
     Args:
-        base_ND: features to search, any float dtype, may be a mapped file.
+        base_ND: features to search, any float dtype; may be memory-mapped.
         queries_QD: features to search for, of the same length.
-        k: how many neighbors.
-        device: where distances are computed.
+        k: number of neighbors.
+        device: device on which distances are computed.
     """
     if base_ND.shape[1] != queries_QD.shape[1]:
         raise InputError(f"features of {base_ND.shape[1]} and {queries_QD.shape[1]} units cannot be compared")
@@ -41,7 +41,7 @@ def nearest(
         return torch.from_numpy(np.asarray(rows, np.float32)).to(device)
 
     def scores(queries_QD: Tensor, base_BD: Tensor) -> Tensor:
-        # |b|^2 - 2 b q orders as the distance does; |q|^2 is added at the end.
+        # |b|^2 - 2 b q has the same order as the distance; |q|^2 is added at the end.
         return torch.addmm(base_BD.square().sum(1), queries_QD, base_BD.T, alpha=-2)
 
     best_QK, rows_QK = _search(base_ND, queries_QD, k, load, scores)
@@ -54,13 +54,13 @@ def nearest(
 def hamming_nearest(
     base_NB: NDArray[np.uint8], queries_QB: NDArray[np.uint8], k: int, *, device: str = "cpu"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hamming distances and rows of the `k` nearest codes, (Q, k) each, the nearest first; see `nearest`.
+    """Hamming distances and row indices of the `k` nearest codes, (Q, k) each, the nearest first; see `nearest`.
 
     Args:
-        base_NB: codes to search, packed bits as `np.packbits` gives them, uint8 (N, bytes), may be a mapped file.
+        base_NB: codes to search, bits packed as by `np.packbits`, uint8 (N, bytes); may be memory-mapped.
         queries_QB: codes to search for, of the same length.
-        k: how many neighbors.
-        device: where distances are computed.
+        k: number of neighbors.
+        device: device on which distances are computed.
     """
     if base_NB.shape[1] != queries_QB.shape[1]:
         raise InputError(f"codes of {base_NB.shape[1]} and {queries_QB.shape[1]} bytes cannot be compared")
@@ -70,7 +70,7 @@ def hamming_nearest(
         bits = torch.from_numpy(np.unpackbits(np.asarray(rows, np.uint8), axis=1)).to(device)
         return bits.float().mul_(2).sub_(1)
 
-    # Of vectors of -1 and 1 the product is the number of equal bits less that of different ones: exact in float32.
+    # The product of vectors of -1 and 1 is the number of equal bits minus that of different ones: exact in float32.
     best_QK, rows_QK = _search(base_NB, queries_QB, k, load, lambda queries, base: -(queries @ base.T), num_bits)
     return ((num_bits + best_QK) / 2).long().cpu().numpy(), rows_QK.cpu().numpy()
 
@@ -83,10 +83,10 @@ def _search(
     scores: Callable[[Tensor, Tensor], Tensor],
     units: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The lowest `k` scores of each query and the base rows they belong to, block by block."""
+    """The lowest `k` scores of each query and their rows in the base, computed block by block."""
     k, num_queries = min(k, len(base)), len(queries)
     step = max(BLOCK_BYTES // (4 * (units or base.shape[1])), k)
-    step = min(step, BLOCK_BYTES // (4 * QUERY_ROWS))  # so that scores are no larger than a block
+    step = min(step, BLOCK_BYTES // (4 * QUERY_ROWS))  # so that the scores are no larger than a block
     step = max(step, k)
     device = load(queries[:1]).device
     best_QK = torch.full((num_queries, k), torch.inf, device=device)
@@ -104,5 +104,5 @@ def _search(
 
 
 def recall(found_QM: NDArray[np.int64], exact_QK: NDArray[np.int64]) -> float:
-    """Fraction of the exact answers that are among those found, 0-1."""
+    """Fraction of the exact neighbors that are among those found, 0-1."""
     return float((exact_QK[:, :, None] == found_QM[:, None, :]).any(2).mean())

@@ -1,7 +1,7 @@
-"""Exact distances where a lower bound does not rule them out: the compiled part of the search.
+"""The compiled part of the search: exact distances to rows that a lower bound does not rule out.
 
-Rows are features, float32 (rows, units); `bounds_QB` are lower bounds of squared distances less `own_Q`, what a query
-adds to all of them.
+Rows are features, float32 (rows, units). `bounds_QB` are lower bounds on squared distances, minus `own_Q`, each query's
+constant contribution.
 """
 
 import functools
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ....prep.format.compiled import Team, compiled_reassociated
 
-PIECE = 256  # units, after each of which a distance that is already too long is given up
+PIECE = 256  # units between checks whether a distance already exceeds the limit
 
 
 @functools.cache
@@ -22,7 +22,7 @@ def team(num_threads: int) -> Team:
 
 @compiled_reassociated
 def distance(one_D: NDArray[np.float32], other_D: NDArray[np.float32], limit: float) -> float:
-    """Squared Euclidean distance; what is summed so far, once that is above `limit`."""
+    """Squared Euclidean distance, or the partial sum once it exceeds `limit`."""
     total = 0.0
     for start in range(0, len(one_D), PIECE):
         part: np.floating = np.float32(0)
@@ -45,7 +45,7 @@ def seed_limits(
     first: int,
     end: int,
 ) -> None:
-    """Set each limit to the largest distance of the K rows with the lowest bounds: the K-th nearest is not farther."""
+    """Set each limit to the largest distance of the K rows with the lowest bounds; the K-th nearest is no farther."""
     lowest, rows = np.empty(k, np.float32), np.empty(k, np.int64)
     for query in range(first, end):
         lowest[:] = np.inf
@@ -75,7 +75,7 @@ def count_left(
     first: int,
     end: int,
 ) -> None:
-    """How many rows their bounds do not rule out, by query."""
+    """Count the rows that their bounds do not rule out, by query."""
     for query in range(first, end):
         limit = np.float32(limits_Q[query] - own_Q[query])
         count = 0
@@ -97,11 +97,11 @@ def refine(
     first: int,
     end: int,
 ) -> None:
-    """Merge rows `offset` … of the base into the K nearest so far, in order of distance and then of row."""
+    """Merge the base's rows from `offset` on into the K nearest so far, ordered by distance, then by row."""
     k = best_QK.shape[1]
     for query in range(first, end):
         limit = min(limits_Q[query], best_QK[query, k - 1])
-        bound = np.float32(limit - own_Q[query])  # the slack of bounds has room for this rounding
+        bound = np.float32(limit - own_Q[query])  # the slack of the bounds covers this rounding
         for row in range(base_BD.shape[0]):
             if bounds_QB[query, row] <= bound:
                 found = distance(base_BD[row], queries_QD[query], limit)

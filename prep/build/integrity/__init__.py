@@ -1,1 +1,1 @@
-"""Is a finished shard set what its manifest says, and what is damaged made again."""
+"""Check a finished shard set against its manifest, and rebuild damaged files."""

@@ -1,4 +1,4 @@
-"""Damaged shards made again from the source, to the same bytes, or left alone."""
+"""Damaged files rebuilt from the source to the same bytes, or left as they are."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -35,11 +35,11 @@ def repair_set(
     on_progress: Callable[[int], None],
     engine: Engine = "local",
 ) -> list[str]:
-    """Make the files that `findings` name again; their names.
+    """Rebuild the files named in `findings`; returns their names.
 
-    Every file is made beside, compared with the manifest and only then moved into place. Raises InputError when the
-    source is not the one of this set, when what is made differs from the manifest, and for a damaged manifest, which
-    nothing can stand in for.
+    Files whose hash the manifest records are rebuilt in a work folder, compared with the manifest and only then moved
+    into place. Raises InputError if the source is not the one this set was built from, if a rebuilt file differs from
+    the manifest, and for a damaged manifest, which cannot be rebuilt.
     """
     manifest = Manifest.read(folder)
     damaged = {finding.file for finding in findings}
@@ -54,7 +54,7 @@ def repair_set(
     known = {entry.name for entry in manifest.shards}
     strangers = sorted(name for name in damaged if name.endswith(".tar") and name not in known)
     if strangers:
-        raise InputError(f"{folder / strangers[0]}: not in the manifest; move it away")
+        raise InputError(f"{folder / strangers[0]}: not in the manifest; move it out of this folder")
     entries = damaged_shards(manifest, findings)
     work = folder / WORK_FOLDER
     work.mkdir(exist_ok=True)
@@ -83,7 +83,7 @@ def repair_set(
 
 
 def damaged_shards(manifest: Manifest, findings: Sequence[Finding]) -> list[ShardEntry]:
-    """The shards that must be read from the source again: all of them when the statistics are damaged."""
+    """The shards to rebuild from the source: all of them if the statistics are damaged."""
     damaged = {finding.file for finding in findings}
     return [
         entry for entry in manifest.shards if {entry.name, index_path(Path(entry.name)).name, STATISTICS_NAME} & damaged
@@ -96,7 +96,7 @@ def _split_of(manifest: Manifest, source: Source, folder: Path) -> SourceSplit:
             return split
     raise InputError(
         f"{folder}: {source.description} is not the source of this {manifest.split} split: its files differ from those "
-        "that were packed; name the source it was made of"
+        "that were packed; pass the source it was built from"
     )
 
 
@@ -131,7 +131,7 @@ def _build_of(work: Path, split: SourceSplit, options: BuildOptions) -> SplitBui
 
 
 def _write_sources_again(work: Path, folder: Path, manifest: Manifest, build: SplitBuild) -> None:
-    """The table of sources anew: keys begin with the place of their input in the order of the plan."""
+    """Rebuild the source table: keys begin with the input's position in the plan's order."""
 
     def rows() -> Iterator[tuple[str, str]]:
         index = ShardSet(folder=folder, manifest=manifest).sample_index()
@@ -142,8 +142,8 @@ def _write_sources_again(work: Path, folder: Path, manifest: Manifest, build: Sp
 
     if write_source_table(work, (source_lines([row]) for row in rows())) != manifest.sources_sha256:
         raise InputError(
-            f"{folder / SOURCES_NAME}: made again it is another: SOURCE holds the same images under other paths; name "
-            "it in the layout that it had"
+            f"{folder / SOURCES_NAME}: rebuilt, it differs from the manifest: SOURCE has the same images under other "
+            "paths; pass it in its original layout"
         )
     (work / SOURCES_NAME).replace(folder / SOURCES_NAME)
 
@@ -151,6 +151,6 @@ def _write_sources_again(work: Path, folder: Path, manifest: Manifest, build: Sp
 def _refuse_other_bytes(path: Path, found: str, expected: str) -> None:
     if found != expected:
         raise InputError(
-            f"{path.name}: made again it has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…; the libraries "
-            f"differ from those in {MANIFEST_NAME}: install those versions, or shard the images again"
+            f"{path.name}: rebuilt, it has SHA-256 {found[:12]}…, but the manifest says {expected[:12]}…; the "
+            f"libraries differ from those in {MANIFEST_NAME}: install those versions, or shard the images again"
         )

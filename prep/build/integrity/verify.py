@@ -1,6 +1,6 @@
-"""Is a shard set still what its manifest says? Three depths: names and sizes, hashes, every image decoded.
+"""Check a shard set against its manifest at three depths: names and sizes, hashes, every image decoded.
 
-Where a shard's hash differs, every sample of it that is damaged is named, by its checksum in `index.bin`.
+If a shard's hash differs, its damaged samples are identified by their checksums in `index.bin`.
 """
 
 import itertools
@@ -30,17 +30,17 @@ def verify_set(
     engine: Engine = "local",
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[Finding]:
-    """Check the shard set in `folder`; what is wrong, in the order of the manifest. Empty means that nothing is.
+    """Check the shard set in `folder`; returns the findings in the order of the manifest, empty if all is well.
 
     Args:
         folder: the shard set.
-        depth: `quick` looks at names and sizes, `hashes` at every byte, `decode` also decodes every image.
+        depth: `quick` checks names and sizes, `hashes` every byte; `decode` also decodes every image.
         num_workers: worker processes.
-        engine: what runs them; on a cluster `folder` is the same folder on all nodes.
-        on_progress: gets the samples done so far.
+        engine: what runs them; on a cluster, `folder` must be the same folder on all nodes.
+        on_progress: called with the number of samples done so far.
 
-    A file that the disk does not give is a finding. Raises InputError when there is no manifest or what it holds cannot
-    be understood, OSError when the disk does not give it: then nothing can be said of the rest.
+    An unreadable file is a finding. Raises InputError if the manifest is missing or not valid, and OSError if it cannot
+    be read, since the other files cannot be checked without it.
     """
     assert depth in get_args(Depth)
     manifest = Manifest.read(folder)
@@ -92,12 +92,12 @@ def _check_names_and_sizes(folder: Path, manifest: Manifest) -> list[Finding]:
     known = {entry.name for entry in manifest.shards}
     for path in sorted(folder.glob("*.tar")):
         if path.name not in known:
-            findings.append(Finding(file=path.name, problem="not in the manifest, but a reader of *.tar would read it"))
+            findings.append(Finding(file=path.name, problem="not in the manifest, but readers of *.tar would read it"))
     return findings
 
 
 def _hashed(manifest: Manifest) -> dict[str, str]:
-    """The files beside the shards whose SHA-256 the manifest holds, and those; not every set has all."""
+    """The files beside the shards whose SHA-256 the manifest records, with those hashes; not every set has all."""
     hashes = {
         STATISTICS_NAME: manifest.statistics_sha256,
         SAMPLE_INDEX_NAME: manifest.index_sha256,
@@ -118,7 +118,7 @@ def _check_small_files(folder: Path, manifest: Manifest) -> list[Finding]:
     lines = [json.dumps(asdict(bad)) for bad in manifest.quarantined]
     try:
         if not quarantine.exists() or quarantine.read_text(errors="replace").splitlines() != lines:
-            findings.append(Finding(file=QUARANTINE_NAME, problem="does not say what the manifest says"))
+            findings.append(Finding(file=QUARANTINE_NAME, problem="differs from the manifest's list"))
     except OSError as error:
         findings.append(unreadable(quarantine, error))
     return findings

@@ -1,8 +1,8 @@
-"""The check of one shard: its hash and, where that differs or every image is wanted, each of its samples by itself.
+"""The check of one shard: its hash and, if that differs or every image is to be decoded, each of its samples.
 
-`index.bin` holds a checksum and a label for each sample, so damage is placed exactly: every damaged sample is named,
-and only those. What lies around images and labels (headers, padding, other members) is walked in shards that alexkit
-wrote; in adopted ones it is others' and a change of it is known by the shard's hash alone.
+`index.bin` has a checksum and a label for each sample, so damage is located exactly: all damaged samples are named, and
+no others. In shards that alexkit wrote, everything around images and labels (headers, padding, other members) is
+checked too; in adopted shards, only the shard's hash shows changes there.
 """
 
 import hashlib
@@ -36,16 +36,16 @@ OTHER_HASH = "its SHA-256 differs from the manifest's"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that is wrong."""
+    """One problem that was found."""
 
     file: str
     """The file's name in the set."""
     problem: str
     """What is wrong with it."""
     key: str | None = None
-    """The sample that is damaged, where one is."""
+    """The damaged sample, if there is one."""
     offset: int | None = None
-    """The byte in the file from which on it is damaged, where known; for an image, where it starts."""
+    """The byte in the file where the damage begins, if known; for an image, the byte where the image starts."""
 
     def __str__(self) -> str:
         sample = "" if self.key is None else f": sample {self.key!r}"
@@ -55,26 +55,26 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyJob:
-    """One shard to check, its size known to be right."""
+    """One shard to check; its size has already been checked."""
 
     folder: Path
     """The shard set."""
     entry: ShardEntry
     """What the manifest says of the shard."""
     first_sample: int | None
-    """The shard's first sample in `index.bin`; None when the set has no sound one."""
+    """The shard's first sample in `index.bin`; None if the set has no sound `index.bin`."""
     pixels: PixelOptions
     """How the set's images are stored."""
     num_classes: int
     """Rows of the class table."""
     labels_are_indices: bool
-    """Whether the label members hold class indices, as in all shards but some adopted ones."""
+    """Whether the label members contain class indices, as in all shards except some adopted ones."""
     decode: bool
-    """Whether every image is decoded."""
+    """Whether to decode every image."""
 
 
 def verify_one_shard(job: VerifyJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> list[Finding]:
-    """The work of one worker; findings in the order of the shard, empty when it is what the manifest says."""
+    """A worker's task; returns findings in the order of the shard, empty if it matches the manifest."""
     path = job.folder / job.entry.name
     findings, is_sound = [], False
     try:
@@ -90,17 +90,17 @@ def verify_one_shard(job: VerifyJob, heartbeat: Heartbeat, poisoned: dict[int, s
 
 
 def unreadable(path: Path, error: OSError) -> Finding:
-    """A file of the set that the disk does not give: a finding like every other, so that the check goes on."""
+    """The finding for a file that cannot be read, so that the check goes on."""
     return Finding(file=path.name, problem=f"cannot be read: {error.strerror or error}")
 
 
 def _damage_of_shard(
     job: VerifyJob, path: Path, lines: bytes | None, heartbeat: Heartbeat, poisoned: dict[int, str]
 ) -> list[Finding]:
-    """What is wrong with the shard itself; `lines` are those of its index, None where that is not sound."""
+    """What is wrong with the shard itself; `lines` is the content of its index, None if the index is not sound."""
     equal = sha256_of(path) == job.entry.sha256
     if equal and not job.decode:
-        # Without a look at the lines, whose compiled loops take longer to load than small shards to read.
+        # Without parsing the index: its compiled loops take longer to load than a small shard takes to read.
         return []
     index = None if lines is None else parse_index(lines, index_path(path), shard_bytes=job.entry.num_bytes)
     rows = _rows(job, index)
@@ -114,7 +114,7 @@ def _damage_of_shard(
 
 
 def _other_change(name: str, rows: SampleRows, content: mmap.mmap) -> Finding:
-    """What no checksum covers, such as a caption kept with an image, placed by the mark in the next sample's header."""
+    """A change that no checksum covers, as in a stored caption, located by the mark in the next sample's header."""
     if not len(rows) or not _is_ours(rows, content):
         return Finding(file=name, problem=OTHER_HASH)
     digest, begin = hashlib.sha256(), 0
@@ -126,12 +126,12 @@ def _other_change(name: str, rows: SampleRows, content: mmap.mmap) -> Finding:
         if header[MARK_FIELD].rstrip(b"\0") != content_mark(digest):
             break
         key = following
-    # Without a break it is the last sample, which no mark follows.
-    return Finding(file=name, key=key, problem="a member kept with its image changed since it was written")
+    # Without a break it is the last sample, since no mark follows it.
+    return Finding(file=name, key=key, problem="a member stored with its image changed since it was written")
 
 
 def _rows(job: VerifyJob, index: ShardIndex | None) -> SampleRows | None:
-    """The shard's samples as they were written: from `index.bin`, else from a sound index, without checksums."""
+    """The shard's samples as written: from `index.bin`, or else from a sound `.idx`, which has no checksums."""
     if job.first_sample is not None:
         samples = SampleIndex.open(job.folder, check=False)
         return samples.rows(job.first_sample, job.first_sample + job.entry.num_samples)
@@ -146,14 +146,14 @@ def _damaged_samples(
     heartbeat: Heartbeat,
     poisoned: dict[int, str],
 ) -> Iterator[Finding]:
-    """One finding for every damaged sample, and one for a damaged end of the tar."""
+    """One finding per damaged sample, and one if the end of the tar is damaged."""
     ours, name = _is_ours(rows, content), job.entry.name
     starts = rows.starts_N.tolist()
     for i, key in enumerate(rows.keys):
         heartbeat(i)
         start, end = starts[i], starts[i] + int(rows.sizes_N[i])
         if end > len(content):
-            yield Finding(file=name, key=key, offset=start, problem="ends outside the shard")
+            yield Finding(file=name, key=key, offset=start, problem="its image extends beyond the end of the shard")
             continue
         image = content[start:end]
         label = int(rows.labels_N[i])
@@ -176,7 +176,7 @@ def _image_problem(job: VerifyJob, image: bytes, heartbeat: Heartbeat, poisoned:
     from ...images.stored import decode_stored
 
     if job.first_sample is not None and not job.decode:
-        return None  # its checksum is right
+        return None  # its checksum was correct
     if poisoned:
         return poisoned
     try:
@@ -188,29 +188,29 @@ def _image_problem(job: VerifyJob, image: bytes, heartbeat: Heartbeat, poisoned:
 
 
 def _label_problem(job: VerifyJob, index: ShardIndex, i: int, label: int, content: mmap.mmap, ours: bool) -> str | None:
-    """What is wrong with a label that is written as a number; of names and JSON in adopted sets nothing is said."""
+    """What is wrong with a label that is written as a number; names and JSON in adopted sets are not checked."""
     offset, size = int(index.label_offsets[i]), int(index.label_sizes[i])
     found = content[offset : offset + size]
     if not ours:
-        found = found.strip()  # others end the number with a line break
+        found = found.strip()  # other tools may end the number with a line break
     if not job.labels_are_indices or index.label_ext != LABEL_EXT:
         return None
     if job.first_sample is None:
         wrong = found != b"%d" % NO_LABEL and (
             not found.isdigit() or len(found) > MAX_LABEL_DIGITS or int(found) >= job.num_classes
         )
-        return f"label {found[:20]!r} is none of the {job.num_classes} classes" if wrong else None
-    return f"label {found[:20]!r}, {label} when it was written" if found != b"%d" % label else None
+        return f"label {found[:20]!r} is not one of the {job.num_classes} classes" if wrong else None
+    return f"label {found[:20]!r}, but it was written as {label}" if found != b"%d" % label else None
 
 
 def _is_ours(rows: SampleRows, content: mmap.mmap) -> bool:
-    """Whether any image's header carries a mark of ours, as all of them do in a shard that alexkit wrote."""
+    """Whether any image's header carries our mark; in a shard that alexkit wrote, all of them do."""
     headers = (content[max(0, start - HEADER_BYTES) : start] for start in rows.starts_N.tolist())
     return any(header[MARK_FIELD].startswith(MARK_PREFIX) for header in headers)
 
 
 def _member_damage(key: str, position: int, content: mmap.mmap) -> tuple[int, str] | None:
-    """Where and how the header at `position` is not that of a member of the sample."""
+    """Offset and problem if the header at `position` is damaged or not that of a member of the sample, else None."""
     try:
         member = tarfile.TarInfo.frombuf(content[position : position + HEADER_BYTES], "utf-8", "surrogateescape")
     except tarfile.HeaderError:
@@ -228,7 +228,7 @@ def _damage_until(key: str, position: int, stop: int | None, content: mmap.mmap)
         if position == stop or (stop is None and not any(content[position : position + HEADER_BYTES])):
             return None
         if stop is not None and position > stop:
-            return position, "reaches into the next sample"
+            return position, "a member overlaps the next sample"
         if damage := _member_damage(key, position, content):
             return damage
         size = tarfile.TarInfo.frombuf(content[position : position + HEADER_BYTES], "utf-8", "surrogateescape").size

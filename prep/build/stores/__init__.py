@@ -1,1 +1,1 @@
-"""Runs whose output is an object store: plan, listing, parts and shards lie there, and any machine can work on them."""
+"""Runs into an object store: plan, listing, parts and shards are kept there, so any machine can work on the run."""

@@ -1,12 +1,12 @@
-"""One run into a store, as one of the processes that work on it sees it.
+"""One run into a store, as seen by one of the processes that work on it.
 
-    OUT/.unfinished/plan.json, SPLIT.inputs     created once, by whoever came first
+    OUT/.unfinished/plan.json, SPLIT.inputs     created once, by the first process
     OUT/.unfinished/SPLIT/00012.part            a part, after its shard
     OUT/SPLIT/SPLIT-00012.tar, .idx             each in one request, with a hash that the store checks
-    OUT/SPLIT/manifest.json                     last, created only if none is there
+    OUT/SPLIT/manifest.json                     last, created only if it does not exist
 
-What is small is copied to a scratch folder of this machine and read there by the code that reads a local output.
-Whoever finds all parts writes index, statistics and manifest. The last act removes `.unfinished`.
+Small files are copied to a scratch folder on this machine, where the code for local outputs reads them. The process
+that finds all parts writes index, statistics and manifest. The last step removes `.unfinished`.
 """
 
 import hashlib
@@ -41,14 +41,14 @@ class Destination(NamedTuple):
 
 
 class SharedRun:
-    """The run into `url`, with the scratch folder of this process. All methods raise OSError from the store."""
+    """The run into `url`, with the scratch folder of this process. Any method may raise OSError from the store."""
 
     def __init__(self, url: StoreUrl, scratch: Path) -> None:
         self.url, self.scratch = url, scratch
         self._store = ObjectStore(url)
 
     def pull(self) -> None:
-        """Copy the plan, the listings and the manifests that are there to the scratch folder."""
+        """Copy the existing plan, listings and manifests to the scratch folder."""
         work = self.scratch / WORK_FOLDER
         for name in (PLAN_NAME, *(f"{split}{SUFFIX}" for split in SPLITS)):
             self._copy(f"{WORK_FOLDER}/{name}", work / name)
@@ -57,18 +57,18 @@ class SharedRun:
                 _mark_remote(self.scratch / split, self.url / split)
 
     def refuse_strangers(self, splits: Iterable[str]) -> None:
-        """InputError where something lies in the place of a split that neither a run nor a set has put there."""
+        """InputError if a split's prefix contains objects that belong to neither an unfinished run nor a set."""
         for split in splits:
             if not self._store.list_all(split) or self._store.exists(f"{split}/{MANIFEST_NAME}"):
                 continue
             if not self._store.exists(f"{WORK_FOLDER}/{PLAN_NAME}"):
                 raise InputError(
-                    f"{self.url / split}: not empty, and neither a shard set nor an unfinished run; remove it, or name "
-                    "another --out"
+                    f"{self.url / split}: not empty, and neither a shard set nor an unfinished run; remove it or "
+                    "choose another --out"
                 )
 
     def settle_plan(self) -> bool:
-        """Make the plan of the scratch folder that of the run; False when there is another, which is there now."""
+        """Make the scratch folder's plan that of the run; if the run already has one, copy that and return False."""
         path = self.scratch / WORK_FOLDER / PLAN_NAME
         try:
             self._store.create_once(f"{WORK_FOLDER}/{PLAN_NAME}", path.read_bytes())
@@ -78,7 +78,7 @@ class SharedRun:
         return True
 
     def share(self, split: SourceSplit) -> SourceSplit:
-        """The split with its listing where all machines can read it."""
+        """The split with its listing in the store, where all machines can read it."""
         images = split.images
         if not isinstance(images, ListedImages) or images.path is None:
             return split
@@ -86,21 +86,21 @@ class SharedRun:
         try:
             self._store.create_once(name, content)
         except FileExistsError:
-            return replace(split, images=list(images))  # of a machine where the source has another path
+            return replace(split, images=list(images))  # the first listing may have other paths, from another machine
         stored = StoredListing(self.url / name, len(content), hashlib.sha256(content).hexdigest())
         return replace(split, images=replace(images, stored=stored))
 
     def of_split(self, name: str) -> "SharedSplit":
-        """What is known of one split."""
+        """The state of one split in the store."""
         destination = Destination(self.url / name, self.url / WORK_FOLDER / name)
         return SharedSplit(destination, self.scratch / name, self.scratch / WORK_FOLDER / name)
 
     def pull_card(self) -> None:
-        """Copy the card that is there to the scratch folder, so that one of the user's own is known for it."""
+        """Copy an existing dataset card to the scratch folder, so that a card the user wrote is recognized."""
         self._copy(CARD_NAME, self.scratch / CARD_NAME)
 
     def finish(self) -> None:
-        """All splits are complete: send what lies beside them, and remove what the run needed."""
+        """After all splits are complete: send the files beside them, and remove `.unfinished`."""
         for path in self.scratch.iterdir():
             if path.name == CARD_NAME and not is_our_card(path):
                 continue
@@ -139,13 +139,13 @@ class SharedSplit:
         return ObjectStore(self.destination.parts)
 
     def is_complete(self) -> bool:
-        """Whether the set is in the store, perhaps completed by another process; then its manifest is here too."""
+        """Whether the set is complete in the store, perhaps by another process; if so, its manifest is copied here."""
         path = self._folder / MANIFEST_NAME
         if not (self._folder / REMOTE_NAME).exists():
             try:
                 content = self._shard_store.read(MANIFEST_NAME)
             except FileNotFoundError:
-                return False  # perhaps ours is written, and was not sent
+                return False  # our manifest may be written but not yet sent
             if path.exists() and path.read_bytes() != content:
                 return False  # another set
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,11 +155,11 @@ class SharedSplit:
         return True
 
     def num_parts(self) -> int:
-        """How many parts there are, sound or not."""
+        """The number of parts, sound or not."""
         return len(self._part_store.list_all())
 
     def refresh(self, wanted: Container[str]) -> None:
-        """List the shards, and copy those of the `wanted` parts that are new or changed."""
+        """List the shards, and copy `wanted` parts that are new or changed."""
         self._there = {one.name: one for one in self._shard_store.list_all()}
         listed = [one for one in self._part_store.list_all() if one.name in wanted]
         new = [one for one in listed if self._versions.get(one.name, "") != one.e_tag]
@@ -176,7 +176,7 @@ class SharedSplit:
                 path.unlink()
 
     def is_there(self, entry: ShardEntry) -> bool:
-        """Whether shard and index lie in the store, the shard with its size."""
+        """Whether shard and index exist in the store, the shard with the right size."""
         shard = self._there.get(entry.name)
         return (
             shard is not None
@@ -185,7 +185,7 @@ class SharedSplit:
         )
 
     def is_whole(self, entry: ShardEntry, e_tags: tuple[str, ...]) -> bool:
-        """Whether they are what was sent: by their versions, and where these are others, by their bytes."""
+        """Whether shard and index are what was sent: their ETags are equal, or else their bytes are."""
         names = (entry.name, index_path(Path(entry.name)).name)
         if e_tags and tuple(self._there[name].e_tag for name in names) == e_tags:
             return True
@@ -193,13 +193,13 @@ class SharedSplit:
         return found == [entry.sha256, entry.index_sha256]
 
     def drop(self, part: str) -> None:
-        """Take a shard out of the finished ones."""
+        """Mark a shard as unfinished by deleting its part."""
         self._part_store.delete(part)
 
     def complete(self) -> None:
         """Send what `complete_set` wrote into the folder of this split, the manifest last.
 
-        Raises InputError when another set was completed there meanwhile.
+        Raises InputError if another set was completed there in the meantime.
         """
         for path in sorted(self._folder.iterdir()):
             if path.is_file() and path.name not in (MANIFEST_NAME, REMOTE_NAME):
@@ -208,14 +208,14 @@ class SharedSplit:
             self._shard_store.create_once(MANIFEST_NAME, (self._folder / MANIFEST_NAME).read_bytes())
         except FileExistsError:
             raise InputError(
-                f"{self.destination.shards / MANIFEST_NAME}: another set was written there meanwhile; name another "
-                "--out, or remove that set"
+                f"{self.destination.shards / MANIFEST_NAME}: another set was written there in the meantime; choose "
+                "another --out, or remove that set"
             ) from None
         _mark_remote(self._folder, self.destination.shards)
 
 
 def send_shard(shard: Path, destination: Destination) -> tuple[str, ...]:
-    """Send a shard and its index, and remove them here; their versions in the store, empty where it tells none."""
+    """Send a shard and its index, then delete the local files; returns their ETags, or () if the store reports none."""
     store = ObjectStore(destination.shards)
     e_tags = [store.put_whole(path.name, path) for path in (shard, index_path(shard))]
     for path in (shard, index_path(shard)):
@@ -224,7 +224,7 @@ def send_shard(shard: Path, destination: Destination) -> tuple[str, ...]:
 
 
 def send_part(path: Path, destination: Destination) -> None:
-    """Send what is known of a finished shard, and remove it here."""
+    """Send the part of a finished shard, then delete the local file."""
     ObjectStore(destination.parts).put_whole(path.name, path)
     path.unlink()
 

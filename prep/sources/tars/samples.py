@@ -74,10 +74,10 @@ def labeled_samples(
             label_kinds = _label_kinds(members, options)
             if len(kinds) != 1 or len(label_kinds) > 1 or not (label_kinds or options.unlabeled):
                 is_unlabeled = len(kinds) == 1 and not label_kinds and number == 0
+                way_out = f"{_TO_SHARD}{_if_classes(path, key, is_image=is_unlabeled and len(members) == 1)}"
                 raise (Unlabeled if is_unlabeled else InputError)(
                     f"{where} has the members {', '.join(sorted(members))}; expected one image "
-                    f"({', '.join(image_kinds)}) and a label (cls or json); "
-                    + (_TO_ADOPT if adopting else f"{_TO_SHARD}{_if_folders(key)}")
+                    f"({', '.join(image_kinds)}) and a label (cls or json); " + (_TO_ADOPT if adopting else way_out)
                 )
             label: RawLabel = UNLABELED
             label_member, row = None, None
@@ -101,9 +101,11 @@ def labeled_samples(
             yield LabeledSample(key, _last(kinds[0]), image, label_member, label, extras)
 
 
-def _if_folders(key: str) -> str:
-    """Further advice for tars of class folders."""
+def _if_classes(path: Path, key: str, *, is_image: bool) -> str:
+    """Further advice for tars of one class each, which are named after it, and for tars of class folders."""
     folder = key.rpartition("/")[0]
+    if is_image and folder in ("", path.stem):
+        return f"; if each tar holds one class and this one holds {path.stem!r}, add --layout class-tars"
     return f"; if {folder}/ is a class, unpack the tar and pass the result as SOURCE" if folder else ""
 
 

@@ -124,7 +124,7 @@ def test_a_set_without_labels_is_predicted_but_not_scored(
     write_report(tmp_path / "report", result, [network], ShardSet.open(shards / "test"))
     assert "This set has no labels" in (tmp_path / "report" / "index.html").read_text()
     with pytest.raises(
-        InputError, match=r"weights are searched by the set's own labels, .*; leave out --search-weights"
+        InputError, match=r"searching weights needs at least two images with labels, .*; omit --search-weights"
     ):
         Evaluation([network, network], shards, split="test", weights="search")
     with pytest.raises(ValueError, match="has no labels, so there is nothing to append"):
@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused_in_a_line(folder: Path, network: TrainedNe
         load_network(folder / "w.safetensors", recipe="cifar10-13", shards=folder)
     for name in ("model.pth", "model.bin"):
         (folder / name).write_bytes(b"x")
-        with pytest.raises(ValueError, match="not a file of weights that is read here"):
+        with pytest.raises(ValueError, match="not a supported weights file"):
             load_network(folder / name)
 
 

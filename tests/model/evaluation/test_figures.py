@@ -77,7 +77,7 @@ def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: no such folder; name a folder that 'alextrain' wrote"):
         figures.draw_runs(tmp_path / "all.png", [tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: no numbers of a training in log\.jsonl"):
+    with pytest.raises(InputError, match=r"empty: no training numbers in log\.jsonl"):
         figures.draw_runs(tmp_path / "all.png", [tmp_path / "empty"])
 
 

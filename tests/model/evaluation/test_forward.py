@@ -46,7 +46,9 @@ def test_features_are_what_the_next_layer_reads_by_image_index(draw_shards: Call
     assert last.dtype == np.float16 and np.allclose(last, found, rtol=1e-3, atol=1e-3)
     with Loader(folder, batch_size=2, augment=CenterCrop(crop=32)) as loader:
         for name in ("fc10", "fc7"):
-            with pytest.raises(ValueError, match=f"'{name}': this network has the hidden layers conv1, conv2, conv3"):
+            with pytest.raises(
+                ValueError, match=f"'{name}': not a hidden layer of this network; choose from conv1, conv2, conv3"
+            ):
                 features(network, loader, name)
 
 

@@ -32,9 +32,9 @@ def test_each_format_gives_the_same_sets(name: str, content: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.csv", "image,labels\nx,1\n", "expected the columns key and labels in its first line, found"),
-        ("a.json", "[[0], [7]]", "has the label 7, which is no class id or number of this set"),
-        ("a.json", '{"other": 0}', "names none of the set's images; its first is 'other'"),
+        ("a.csv", "image,labels\nx,1\n", "expected the columns key and labels in the first line, found"),
+        ("a.json", "[[0], [7]]", "has the label 7, which is not a class id or number of this set"),
+        ("a.json", '{"other": 0}', "lists none of the set's images; its first is 'other'"),
         ("a.json", "{", "not JSON"),
         ("a.json", "5", "expected a JSON object or list, found int"),
     ],
@@ -57,7 +57,9 @@ def test_images_go_by_their_names_before_they_were_put_into_shards(tmp_path: Pat
 
 def test_a_name_that_two_images_have_is_not_taken_for_either(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("key,labels\n1,n01\n")
-    with pytest.raises(ValueError, match="'1' may be 00000000_n01_1 or 00000001_n02_1; name images by their keys"):
+    with pytest.raises(
+        ValueError, match="'1' is ambiguous: it may be 00000000_n01_1 or 00000001_n02_1; name images by their keys"
+    ):
         read_label_sets(tmp_path / "a.csv", ["00000000_n01_1", "00000001_n02_1"], IDS)
 
 

@@ -19,10 +19,14 @@ def test_without_a_wish_the_views_are_those_that_fit() -> None:
 @pytest.mark.parametrize(
     ("asked", "options", "expected"),
     [
-        ("ten", {"flip": False}, "runs/one: ten views hold mirror images, and this network was trained without any"),
+        (
+            "ten",
+            {"flip": False},
+            "runs/one: ten views include mirror images, but this network was trained without them",
+        ),
         ("ten", {"crop_px": 256}, "runs/one: ten views need a crop smaller than the image"),
         ("nine", {"crop_px": 256}, "reads all of its 256 px; use --views center"),
-        ("five", {}, "views must be among center, nine, ten, got 'five'"),
+        ("five", {}, "views must be from center, nine, ten, got 'five'"),
     ],
 )
 def test_views_that_would_be_wrong_are_refused(asked: str, options: dict[str, int], expected: str) -> None:

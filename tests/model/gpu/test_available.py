@@ -30,7 +30,7 @@ def test_a_triton_without_gather_does_not(interpreted: Import, monkeypatch: pyte
     ("where", "name", "words"),
     [
         ("norm", "normalize", "normalization"),
-        ("norm", "normalize_gradient", "its gradient"),
+        ("norm", "normalize_gradient", "normalization's gradient"),
         ("update", "Update", "update"),
     ],
 )
@@ -40,7 +40,7 @@ def test_wrong_numbers_do_not(
     module = interpreted("available")
     wrong = (lambda: lambda parts: None) if name == "Update" else (lambda x_PC, *others: 0.9 * x_PC)
     monkeypatch.setattr(interpreted(where), name, wrong)
-    with pytest.raises(RuntimeError, match=f"kernel of the {words} gave wrong numbers"):
+    with pytest.raises(RuntimeError, match=f"kernel of the {words} gave wrong results"):
         module.try_kernels(CPU)
 
 

@@ -112,7 +112,7 @@ def test_a_fold_is_refused_where_the_split_is_not_and_where_the_run_has_begun(
 ) -> None:
     for split in ("train", "test"):
         (tmp_path / split).symlink_to((three_splits / split).resolve())
-    with pytest.raises(ValueError, match=r"has no val, but training.changes folds it in"):
+    with pytest.raises(ValueError, match=r"has no val, which training.changes folds in"):
         train(tmp_path, tmp_path / "run", FOLDED)
     (tmp_path / "test").rename(tmp_path / "val")
     with pytest.raises(ValueError, match=r"has no test, so val would be scored, but training.changes folds it into"):

@@ -1,4 +1,4 @@
-"""Resized boxes, color, erasing and normalization: every backend is held to NumPy."""
+"""Resized boxes, color, erasing and normalization: every backend is compared with NumPy."""
 
 import io
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_batches_are_what_numpy_gives(
     assert tuple(batch.images.shape) == expected.shape
     gain_C = augment.plan(ShardSet.open(whole_images)).normalization.gain_C
     levels = np.abs(batch.images.numpy() - expected) / gain_C[:, None, None]
-    # A resized pixel, and one of a mapped color, may be rounded otherwise.
+    # A resized pixel, and one with a mapped color, may be rounded differently.
     resized, twisted = augment.plan(ShardSet.open(whole_images)).sampling != "stored", "ColorJitter(" in str(augment)
     assert levels.max() <= 3.01 * resized * (2 if twisted else 1) + 1.01 * twisted + 1e-2
     assert levels.mean() <= (0.4 if twisted else 0.2)
@@ -118,7 +118,7 @@ def test_a_raw_set_gives_resized_boxes_too(draw_shards: Any, operators: Any) -> 
         assert (next(iter(loader)).images - raw).abs().max() <= 1
 
 
-def test_bytes_may_be_resized_and_colored(whole_images: Path) -> None:
+def test_uint8_batches_may_be_resized_and_colored(whole_images: Path) -> None:
     augment = RandomResizedCrop(crop=40, mean="none", std="none", color=COLOR, erasing=RandomErasing(probability=1))
     with (
         Loader(whole_images, batch_size=8, augment=augment, dtype=torch.uint8) as loader,
@@ -179,7 +179,7 @@ def ramps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("operators", [None, same], ids=["compiled", "dali"])
 @pytest.mark.parametrize("crop", [64, 63, (64, 60)], ids=str)
 def test_whole_images_are_cropped_anywhere_along_their_own_sides(ramps: Path, operators: Any, crop: Any) -> None:
-    """Every offset is as likely as the others, whatever slack the square of the shorter side has."""
+    """Every offset is equally likely, whatever slack the square of the shorter side has."""
     augment = TrainAugment(crop=crop, mean="none", jitter="off", flip=False)
     options: dict[str, Any] = {"operators": operators, "target": lambda example: example.offset}
     with Loader(ramps, batch_size=100, augment=augment, dtype=torch.uint8, **options) as loader:
@@ -211,7 +211,7 @@ def test_boxes_are_drawn_as_torchvision_describes(shape: tuple[int, int]) -> Non
     area, aspect = height * width / (shape[0] * shape[1]), np.log(width / height)
     assert area.min() > 0.18 and area.max() < 0.92
     if shape == (64, 64):
-        # Where hardly any try fails the area is uniform and the aspect uniform in its logarithm.
+        # When hardly any try fails, the area is uniform, and the aspect ratio is uniform in its logarithm.
         assert abs(np.quantile(area[area < 0.6], 0.5) - 0.4) < 0.01
         assert abs(aspect[area < 0.6].mean()) < 0.01
     same_boxes = draw_boxes(1, 0, numbers[100:200], np.tile(shape, (100, 1)), (0.2, 0.9), (3 / 4, 4 / 3))
@@ -268,7 +268,7 @@ def test_shapes_are_read_from_headers(whole_images: Path) -> None:
     ("make", "message"),
     [
         (lambda: RandomResizedCrop(mean="center"), "mean 'center' is an image"),
-        (lambda: RandomResizedCrop(scale=(0.5, 0.1)), "scale must be two numbers, the least first"),
+        (lambda: RandomResizedCrop(scale=(0.5, 0.1)), "scale must be two numbers, the minimum first"),
         (lambda: RandomResizedCrop(ratio=1.0), "ratio must be two numbers"),  # type: ignore[arg-type]
         (lambda: CenterCrop(resize=0), "resize must be"),
         (lambda: CenterCrop(std=0.0), "std must be above 0"),
@@ -285,7 +285,7 @@ def test_wrong_choices_are_named(make: Any, message: str) -> None:
         make()
 
 
-def test_resizing_is_pillows_but_for_rounding(whole_images: Path) -> None:
+def test_resizing_matches_pillow_up_to_rounding(whole_images: Path) -> None:
     augment = CenterCrop(crop=40, resize=45, mean="none")
     with Loader(whole_images, batch_size=8, augment=augment) as loader:
         batch = next(iter(loader))
@@ -300,5 +300,5 @@ def test_resizing_is_pillows_but_for_rounding(whole_images: Path) -> None:
 
 
 def test_a_mean_image_of_another_size_is_refused(draw_shards: Any) -> None:
-    with pytest.raises(ValueError, match="the mean image is of 64 px, but images are resized to 80 px"):
+    with pytest.raises(ValueError, match="the mean image has 64 px, but images are resized to 80 px"):
         Loader(draw_shards(), batch_size=8, augment=CenterCrop(crop=56, resize=80))

@@ -144,8 +144,8 @@ def draw_oblong(number: int, label: int, size_px: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("augment", [CenterCrop(crop=56), RandomResizedCrop(crop=56)], ids=["whole", "crops"])
-def test_a_gpu_decodes_by_its_jpeg_unit_as_far_as_wanted(draw_shards: Any, augment: Augmentation) -> None:
-    """What the graph says; to define it takes no GPU."""
+def test_the_hardware_jpeg_decoder_gets_the_requested_load(draw_shards: Any, augment: Augmentation) -> None:
+    """Checks the definition of the graph, which needs no GPU."""
     shard_set = ShardSet.open(draw_shards())
     for load in (0.0, 0.65):
         options = BackendOptions(

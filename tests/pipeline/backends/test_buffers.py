@@ -6,7 +6,7 @@ import numpy as np
 from alexkit.pipeline.backends.buffers import Buffers
 
 
-def test_memory_is_used_again_once_the_last_view_of_a_batch_is_gone() -> None:
+def test_memory_is_reused_once_the_last_view_of_a_batch_is_gone() -> None:
     buffers = Buffers((4, 3, 8, 8), np.dtype(np.float32), most_kept=2)
     first, _ = buffers.take()
     address = first.data_ptr()
@@ -38,8 +38,8 @@ def test_no_more_memory_is_kept_than_promised() -> None:
     assert len(buffers._free) == 2 and not buffers._lent
 
 
-def test_no_python_code_runs_where_a_batch_ends() -> None:
-    """Python looks for signals there, and drops the KeyboardInterrupt that a handler raises in a finalizer."""
+def test_no_python_code_runs_when_a_batch_ends() -> None:
+    """Python would handle signals there, and it discards a KeyboardInterrupt that a handler raises in a finalizer."""
     buffers = Buffers((1000,), np.dtype(np.uint8), most_kept=2)
     batches = [buffers.take()[0] for _ in range(3)]
     called: list[str] = []

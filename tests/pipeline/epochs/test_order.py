@@ -77,7 +77,7 @@ def test_window_order_differs_between_epochs_and_seeds() -> None:
 
 
 def test_a_window_holds_other_runs_in_every_epoch() -> None:
-    """Else the same samples would always be trained on together, however they are mixed among each other."""
+    """Otherwise the same samples would always be trained on together, however they are shuffled within a window."""
     first = [
         set((window_order(0, epoch, 10 * WINDOW_SAMPLES)[:WINDOW_SAMPLES] // RUN_SAMPLES).tolist())
         for epoch in range(20)

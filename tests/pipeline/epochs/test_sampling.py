@@ -1,4 +1,4 @@
-"""Every sampling is a pure function of (seed, epoch): right in proportion, the same for any number of replicas."""
+"""Every sampling is a pure function of (seed, epoch), has the right proportions and is the same for all replicas."""
 
 import itertools
 from pathlib import Path
@@ -23,7 +23,7 @@ def indices(loader: Any) -> list[int]:
 
 @pytest.fixture(scope="module")
 def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty samples of which class 0 has 30 and class 1 has 10."""
+    """Forty samples: 30 of class 0 and 10 of class 1."""
     folder = tmp_path_factory.mktemp("uneven") / "set"
     return write_shard_set(folder, num_classes=2, label_of=lambda i: int(i % 4 == 0))
 
@@ -61,7 +61,7 @@ def test_classes_come_equally_often(uneven: Path) -> None:
     assert set(counts[np.arange(40) % 4 != 0]) == {2} and set(counts[::4]) == {6}
 
 
-def test_repetitions_within_an_epoch_are_augmented_anew(uneven: Path) -> None:
+def test_repetitions_within_an_epoch_are_augmented_differently(uneven: Path) -> None:
     augment = TrainAugment(crop=32, mean="none", jitter="off")
     with Loader(uneven, batch_size=40, augment=augment, sampling=ClassBalanced()) as loader:
         batch = next(iter(loader))
@@ -70,7 +70,7 @@ def test_repetitions_within_an_epoch_are_augmented_anew(uneven: Path) -> None:
     assert len(rows) >= 2 and not torch.equal(rows[0], rows[1])
 
 
-def test_weights_are_chances(draw_shards: Any) -> None:
+def test_weights_are_relative_probabilities(draw_shards: Any) -> None:
     weights = np.where(np.arange(40) % 4 == 1, 3.0, np.where(np.arange(40) % 4 == 2, 1.0, 0.0))
     sampling = Weighted(weights=weights, num_samples=4000)
     with Loader(draw_shards(format="raw"), batch_size=400, augment=TRAIN, sampling=sampling) as loader:
@@ -108,7 +108,7 @@ def test_sets_are_mixed_in_proportion_and_resume(draw_shards: Any) -> None:
     [([1.0] * 10, 5), ([100.0, 1.0], 20), ([0.3, 0.0, 0.3, 0.4], 7), ([1e-300, 3e-300], 3), ([1.0] * 7, 9)],
 )
 def test_proportions_hold_over_the_epochs(weights: list[float], length: int) -> None:
-    """Where counts of an epoch round to nothing, groups take turns; each epoch is full, and no total shrinks."""
+    """If counts per epoch round to zero, groups take turns; each epoch is full, and no total decreases."""
     shares = np.array(weights) / sum(weights)
     before = np.zeros(len(weights), np.int64)
     for epoch in range(1, 200):
@@ -120,7 +120,7 @@ def test_proportions_hold_over_the_epochs(weights: list[float], length: int) -> 
     assert (before > 0).tolist() == [weight > 0 for weight in weights]
 
 
-def test_every_class_and_every_set_comes_in_time() -> None:
+def test_every_class_and_every_set_appears_eventually() -> None:
     labels, bounds = (np.arange(40) % 10).astype(np.int32), np.array([0, 30, 40])
     balanced = ClassBalanced(num_samples=5).drawn(labels, bounds).order
     mixed = Mixed(weights=[100, 1], num_samples=20).drawn(labels, bounds).order
@@ -205,7 +205,7 @@ def test_any_sampling_is_elastic_and_resumes_at_every_step(
         (Weighted(weights=[1.0]), "weights must be 40 numbers"),
         (Weighted(weights=-np.ones(40)), "weights must be 40 numbers"),
         (Mixed(weights=[1, 1]), "weights must be 1 numbers"),
-        ("balanced", "sampling must be made of"),
+        ("balanced", "sampling must be an object such as"),
     ],
     ids=lambda value: str(value).split(" at 0x")[0],  # the same in every process
 )

@@ -39,7 +39,7 @@ def test_replicas_may_change_at_any_step_of_three_epochs(order: str) -> None:
 
 @pytest.mark.parametrize("order", ["full", "window"])
 @pytest.mark.parametrize("num_samples", [24 * 20, 24 * 900 + 5])
-def test_every_sample_is_asked_for_before_its_batch(order: str, num_samples: int) -> None:
+def test_every_sample_is_read_ahead_of_its_batch(order: str, num_samples: int) -> None:
     epochs = schedule(num_samples, 24, 0, 1, order)
     asked: set[int] = set()
     for position in range(0, epochs.epoch_samples, 24):

@@ -1,4 +1,4 @@
-"""A cache gives whole, verified shards, stays below its limit, and survives whoever dies."""
+"""A cache provides complete, verified shards, stays below its limit, and survives processes that die."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ def name_of(number: int) -> str:
 
 
 class Downloads:
-    """A store of numbered shards that counts what is fetched."""
+    """A store of numbered shards that counts fetches."""
 
     def __init__(self) -> None:
         self.fetched: list[int] = []
@@ -69,7 +69,7 @@ def test_the_least_recently_used_shard_goes_first_and_a_leased_one_never(tmp_pat
     cache.close()
 
 
-def test_a_full_cache_says_its_numbers(tmp_path: Path) -> None:
+def test_a_full_cache_reports_its_sizes(tmp_path: Path) -> None:
     store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=2 * SIZE)
     store.fetch(cache, 1)
     store.fetch(cache, 2)
@@ -81,7 +81,7 @@ def test_a_full_cache_says_its_numbers(tmp_path: Path) -> None:
     cache.close()
 
 
-def test_room_is_waited_for(tmp_path: Path) -> None:
+def test_a_fetch_waits_for_room(tmp_path: Path) -> None:
     store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=2 * SIZE)
     other = ShardCache(tmp_path, limit_bytes=2 * SIZE)
     store.fetch(cache, 1)
@@ -215,9 +215,7 @@ def test_what_a_process_of_this_boot_left_unsynced_is_kept_and_synced(
     later.close()
 
 
-def test_where_boots_cannot_be_told_apart_a_shard_is_on_the_disk_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shard_is_synced_first_if_boots_cannot_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(unsynced, "_BOOT_ID", tmp_path / "none")
     monkeypatch.setattr(os, "fsync", synced.append)
@@ -240,7 +238,7 @@ def test_fetching_looks_at_no_other_shard_while_there_is_room(tmp_path: Path, mo
     cache.close()
 
 
-def test_a_lease_says_what_is_held_however_long_its_process_lives(tmp_path: Path) -> None:
+def test_a_lease_lists_what_is_held_however_long_its_process_runs(tmp_path: Path) -> None:
     store, cache = Downloads(), ShardCache(tmp_path, limit_bytes=5 * SIZE)
     for number in range(3):
         store.fetch(cache, number)
@@ -257,6 +255,6 @@ def test_a_lease_says_what_is_held_however_long_its_process_lives(tmp_path: Path
     cache.close()
 
 
-def test_a_limit_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_limit_of_zero_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cache limit must be at least 1 byte"):
         ShardCache(tmp_path, limit_bytes=0)

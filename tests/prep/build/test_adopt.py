@@ -80,15 +80,18 @@ def test_an_adopted_set_is_made_once(elsewhere: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({}, "holds no samples"),
+        ({}, "contains no samples"),
         ({"a.png": png(1)}, r"sample 'a' has the members png; expected one image \(.*\) and a label"),
         ({**GOOD, "b.png": png(1)}, r"sample 'b' has the members png; expected one image \(png\) and a label"),
         ({**GOOD, "b.jpg": png(1), "b.cls": b"1"}, r"sample 'b' has the members cls, jpg; expected one image \(png\)"),
         ({**GOOD, "b.png": png(1), "b.cls": b"cat"}, "sample 'b': label 'cat', a name among numbers such as 1; write"),
-        ({**GOOD, "b.png": png(1), "b.json": b'{"label": 1}'}, "sample 'b' is labeled by its json, 'a' is not; label"),
+        (
+            {**GOOD, "b.png": png(1), "b.json": b'{"label": 1}'},
+            "sample 'b' is labeled by its json member, but 'a' is not; label",
+        ),
         ({**GOOD, "b.png": png(1), "b.json": b'{"id": 1}'}, r"no label in its .json, which has the keys id"),
         ({**GOOD, "b.png": png(1), "b.cls": b"999999999"}, "sample 'b': label 999999999; expected a class index"),
-        ({**GOOD, "b.png": png(1, 40), "b.cls": b"1"}, "sample 'b': 40 x 40 pixels, expected 32 square; take it out"),
+        ({**GOOD, "b.png": png(1, 40), "b.cls": b"1"}, "sample 'b': 40 x 40 pixels, expected 32 square; remove it"),
         ({**GOOD, "b.png": b"no", "b.cls": b"1"}, "sample 'b': not an image"),
         ({"a.png": b"no", "a.cls": b"1"}, "sample 'a': not an image"),
         ({"a.png": png(1, 5), "a.cls": b"1"}, "sample 'a': size must be 8 to 4096 px, got 5"),
@@ -148,7 +151,7 @@ def _with_a_byte_changed(adopted: Path, name: str, label: bytes) -> list[Finding
     [
         (["a", "b", "a"], "two classes are called 'a'"),
         (["a", " ", "c"], "--classes: line 2 is empty"),
-        (["a"], "label 2, but --classes names 1; name every class"),
+        (["a"], "label 2 needs at least 3 class names, but --classes has 1; name every class"),
     ],
 )
 def test_class_names_that_cannot_be_right_are_refused(
@@ -223,7 +226,7 @@ def test_no_tar_is_ever_touched(elsewhere: Path, tmp_path: Path, name: str) -> N
     (tmp_path / "other").mkdir()
     (tmp_path / "other/data-0.tar").write_bytes(b"somebody's")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    with pytest.raises(ValueError, match=f"{name}: not empty, and no shard set; name a new folder"):
+    with pytest.raises(ValueError, match=f"{name}: not empty, and not a shard set; choose a new folder"):
         adopt_webdataset(elsewhere, tmp_path / name)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
@@ -243,7 +246,7 @@ def test_what_an_interrupted_call_left_is_written_anew(elsewhere: Path, tmp_path
         assert found == expected and (folder / "data-0.tar").is_symlink()
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs/data-0.tar").symlink_to(tmp_path / "elsewhere/data-1.tar")
-    with pytest.raises(ValueError, match="theirs: not empty, and no shard set"):
+    with pytest.raises(ValueError, match="theirs: not empty, and not a shard set"):
         adopt_webdataset(elsewhere, tmp_path / "theirs")
 
 
@@ -271,8 +274,8 @@ def test_damage_of_an_adopted_set_is_found_and_where_it_shows_placed(written_by_
     for place, byte, key, words in (
         (header, b"\xff", None, "its SHA-256 differs"),
         (image, b"\x00", "0002", "its image changed since it was written"),
-        (label, b"9", "0002", "label b'9', 2 when it was written"),
-        (label, b"0", "0002", "label b'0', 2 when it was written"),
+        (label, b"9", "0002", "label b'9', but it was written as 2"),
+        (label, b"0", "0002", "label b'0', but it was written as 2"),
     ):
         shard.write_bytes(good[:place] + byte + good[place + 1 :])
         (finding,) = verify_set(written_by_webdataset)

@@ -158,7 +158,7 @@ def test_too_many_bad_images_stop_the_run_and_are_named(draw_source, tmp_path: P
     source = draw_source(splits=("train",))
     for i in range(3):
         (source / f"train/n00000000/bad{i}.JPEG").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"3 bad inputs, more than 2 of 18, e\.g\. n00000000/bad\d"):
+    with pytest.raises(ValueError, match=r"3 bad inputs of 18, at most 2 allowed, e\.g\. n00000000/bad\d"):
         build(source, tmp_path / "out", images_per_shard=100, max_bad=2)
     (built,) = build(source, tmp_path / "out", images_per_shard=100, max_bad=3)
     assert len(built.shard_set.manifest.quarantined) == 3
@@ -201,7 +201,7 @@ def test_a_complete_set_of_other_options_is_refused(
 ) -> None:
     source = draw_source(splits=("train",))
     build(source, tmp_path / "out")
-    with pytest.raises(ValueError, match=rf"complete, but made differently .*{words}"):
+    with pytest.raises(ValueError, match=rf"complete, but built differently .*{words}"):
         build(source, tmp_path / "out", **change)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "_info.json", "train"]
 
@@ -210,7 +210,7 @@ def test_a_complete_set_of_another_source_is_refused(draw_source, tmp_path: Path
     source = draw_source(splits=("train",))
     build(source, tmp_path / "out")
     (source / "train/n00000000/new.JPEG").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"complete, but made differently .*SOURCE holds other files"):
+    with pytest.raises(ValueError, match=r"complete, but built differently .*SOURCE has different files"):
         build(source, tmp_path / "out")
 
 

@@ -67,7 +67,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_made(
     large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=50_000))
-    with pytest.raises(ValueError, match=r"out/deep: about 0\.\d\d GB are needed, 0\.00 GB are free; make room"):
+    with pytest.raises(ValueError, match=r"out/deep: 0\.00 GB free, but about 0\.\d\d GB needed; make room"):
         build(large, tmp_path / "out/deep")
     assert not (tmp_path / "out").exists()
 
@@ -77,7 +77,7 @@ def test_a_source_that_does_not_answer_ends_the_pilot(large: Path, monkeypatch: 
     (large / "train/n00000000/n00000000_0.JPEG").unlink()
     os.mkfifo(large / "train/n00000000/n00000000_0.JPEG")
     source = open_source(large)
-    with pytest.raises(TimeoutError, match="the source does not answer"):
+    with pytest.raises(TimeoutError, match="the source does not respond"):
         forecast.measure(source.splits, OPTIONS.pixels, num_workers=2)
 
 
@@ -91,10 +91,10 @@ def test_shards_that_a_store_does_not_take_are_refused_before_the_work() -> None
     refuse("s3://bucket/out", 25_000)
     refuse("gs://bucket/out", 90_000)
     with pytest.raises(
-        ValueError, match=r"shards of 30000 images would have about 6\.3 GB, .* --images-per-shard 25565 or"
+        ValueError, match=r"shards of 30000 images would be about 6\.3 GB each, .* --images-per-shard to 25565 or"
     ):
         refuse("s3://bucket/out", 30_000)
-    with pytest.raises(ValueError, match=r"the store takes 5\.2 GB in one request"):
+    with pytest.raises(ValueError, match=r"the store accepts at most 5\.2 GB per request"):
         refuse("az://container/out", 30_000)
-    with pytest.raises(ValueError, match=r"shards of 90000 images .* --images-per-shard 25565 or"):
+    with pytest.raises(ValueError, match=r"shards of 90000 images .* --images-per-shard to 25565 or"):
         refuse("s3://bucket/out", 200_000)

@@ -83,7 +83,7 @@ def test_kept_members_are_the_same_bytes_for_any_number_of_workers(
 
 def test_what_is_kept_is_part_of_the_source(listed: Path, tmp_path: Path) -> None:
     build(listed, tmp_path / "out", ("caption",), num_workers=1)
-    with pytest.raises(InputError, match="made differently"):
+    with pytest.raises(InputError, match="built differently"):
         build(listed, tmp_path / "out", ("boxes",), num_workers=1)
 
 

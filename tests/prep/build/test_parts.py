@@ -105,13 +105,13 @@ def test_a_machine_that_prepares_other_bytes_is_refused(
     build(source, tmp_path / "out", (0, 2))
     monkeypatch.setattr(build_module, "probe_digest", lambda pixels: "0" * 64)
     with pytest.raises(
-        InputError, match=r"holds an unfinished run that differs \(the image libraries of this machine make other bytes"
+        InputError, match=r"unfinished run that differs \(the image libraries of this machine produce different bytes"
     ):
         build(source, tmp_path / "out", (1, 2))
     monkeypatch.undo()
     monkeypatch.setattr(build_module, "_description_of_run", lambda *rest: {"probe": "1" * 64})
     monkeypatch.setattr(build_module, "probe_digest", lambda pixels: "1" * 64)
-    with pytest.raises(InputError, match="this machine prepares the built-in image to other bytes"):
+    with pytest.raises(InputError, match="the built-in test image becomes different bytes"):
         build(source, tmp_path / "other")
 
 

@@ -67,7 +67,7 @@ def test_counts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_a_folder_that_holds_images_of_others_at_any_depth_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / place).touch()
-    with pytest.raises(ValueError, match=rf"{Path(place).name}: no picture of this demo set"):
+    with pytest.raises(ValueError, match=rf"{Path(place).name}: not an image of this demo set"):
         draw_demo_images(tmp_path, seed=0, num_train=10, num_val=10, workers=1)
 
 

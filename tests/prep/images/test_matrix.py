@@ -114,7 +114,7 @@ def test_adopted_pixels_are_those_of_an_independent_decode_or_refused(tmp_path: 
                 info.size = len(member)
                 tar.addfile(info, io.BytesIO(member))
     if kind in NOT_ADOPTED:
-        with pytest.raises(ValueError, match="or shard them again with 'alexprep shard'"):
+        with pytest.raises(ValueError, match="or shard the images again with 'alexprep shard'"):
             adopt_webdataset(tmp_path / "tars", tmp_path / "adopted")
         return
     adopted = adopt_webdataset(tmp_path / "tars", tmp_path / "adopted")

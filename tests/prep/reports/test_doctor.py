@@ -86,8 +86,13 @@ def test_a_small_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("13.0", ["nvidia-dali-cuda120"], None, ""),  # without a GPU each build runs
         ("13.0", ["nvidia-dali-cuda120"], 580, f"{REMOVE}120 && pip install 'alexkit[cu13]'"),
         ("12.8", ["nvidia-dali-cuda130"], 580, f"{REMOVE}130 && pip install 'alexkit[cu12]'"),
-        ("13.0", ["nvidia-dali-cuda130"], 555, "update the driver to 580, or take PyTorch and alexkit[cu12]"),
-        (None, ["nvidia-dali-cuda120"], 555, "pip install --force-reinstall torch  # this build uses no GPU"),
+        (
+            "13.0",
+            ["nvidia-dali-cuda130"],
+            555,
+            "update the driver to 580, or install PyTorch for CUDA 12 and alexkit[cu12]",
+        ),
+        (None, ["nvidia-dali-cuda120"], 555, "pip install --force-reinstall torch  # this build cannot use the GPU"),
     ],
 )
 def test_cuda_versions_that_do_not_fit_come_with_the_line_that_fixes_them(
@@ -119,7 +124,7 @@ def test_installations_that_are_not_whole_are_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_folder_that_cannot_be_looked_at_is_a_line(tmp_path: Path) -> None:
-    assert doctor.check_disk(tmp_path / ("x" * 300)).fix == "name another folder with --out"
+    assert doctor.check_disk(tmp_path / ("x" * 300)).fix == "choose another folder with --out"
 
 
 def test_the_driver_version_is_read_from_what_nvidia_smi_says() -> None:

@@ -88,7 +88,7 @@ def test_every_damaged_sample_is_named_and_no_other(built: tuple[Path, Path]) ->
     wrong = {}
     for i, offset, words in (
         (0, int(index.image_offsets[0]) + 200, "its image changed since it was written"),
-        (2, int(index.label_offsets[2]), "when it was written"),
+        (2, int(index.label_offsets[2]), "but it was written as"),
         (3, int(index.label_offsets[3]) - 300, "damaged tar header"),
     ):
         content[offset] ^= 1
@@ -234,7 +234,7 @@ def test_a_source_of_equal_names_and_sizes_but_other_pixels_is_refused(built: tu
         content = bytearray(path.read_bytes())
         content[-40] ^= 255
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"train-00001\.tar: made again it has SHA-256"):
+    with pytest.raises(ValueError, match=r"train-00001\.tar: rebuilt, it has SHA-256"):
         repair(folder, source)
     assert not (folder / "train-00001.tar").exists() and not (folder / ".unfinished").exists()
 

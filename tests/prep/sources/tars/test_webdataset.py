@@ -84,6 +84,10 @@ GOOD = {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"y", "b.cls": b"0\n"}
 @pytest.mark.parametrize(
     ("members", "words"),
     [
+        (
+            {"c.jpg": b"z"},
+            r"sample 'c' has .*; if each tar holds one class and this one .*'0', add --layout class-tars$",
+        ),
         ({**GOOD, "c.jpg": b"z"}, "sample 'c' has the members jpg; expected one image .* and a label"),
         ({**GOOD, "c.cls": b"0"}, "sample 'c' has the members cls; expected one image"),
         ({**GOOD, "c.jpg": b"z", "c.png": b"z", "c.cls": b"0"}, "sample 'c' has the members cls, jpg, png"),
