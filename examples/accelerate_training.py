@@ -1,7 +1,7 @@
 """Train under accelerate and resume exactly: python accelerate_training.py SHARDS FOLDER [MAX_STEPS], twice.
 
-accelerate leaves the loader alone; under `accelerate launch` each process takes its own part of every global batch. The
-loader's state is registered, so that it is saved and loaded with everything else.
+The loader is not passed to `accelerator.prepare`; under `accelerate launch` each process takes its own part of every
+global batch. The loader is registered for checkpointing, so its state is saved and loaded with everything else.
 """
 
 import sys
@@ -14,7 +14,7 @@ from alexkit.pipeline import Loader, TrainAugment
 
 
 def main(shards: str, folder: str, max_steps: int = 3, crop: int = 56) -> list[list[int]]:
-    """Train to `max_steps` of one epoch, from the state in `folder` where there is one; the samples of each step."""
+    """Train up to `max_steps` of one epoch, resuming from `folder` if it has a state; return each step's samples."""
     accelerator = Accelerator(cpu=True)
     seen = []
     with Loader(f"{shards}/train", batch_size=8, augment=TrainAugment(crop=crop), seed=1) as loader:
@@ -23,7 +23,7 @@ def main(shards: str, folder: str, max_steps: int = 3, crop: int = 56) -> list[l
         accelerator.register_for_checkpointing(loader)
         if Path(folder, "done").exists():
             accelerator.load_state(folder)
-        done = loader.state_dict()["position"] // (8 * accelerator.num_processes)  # it counts samples of all processes
+        done = loader.state_dict()["position"] // (8 * accelerator.num_processes)  # counts samples of all processes
         for step, batch in enumerate(loader, start=done):
             if step >= max_steps:
                 break
@@ -40,4 +40,4 @@ def main(shards: str, folder: str, max_steps: int = 3, crop: int = 56) -> list[l
 
 if __name__ == "__main__":
     for indices in main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])):
-        sys.stdout.write(" ".join(map(str, indices)) + "\n")  # in one piece, since processes share the terminal
+        sys.stdout.write(" ".join(map(str, indices)) + "\n")  # one write per line, since processes share the terminal

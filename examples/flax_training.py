@@ -1,4 +1,4 @@
-"""Train a small network in JAX and Flax on batches that are not copied: python flax_training.py SHARDS [EPOCHS]."""
+"""Train a small network in JAX and Flax without copying batches: python flax_training.py SHARDS [EPOCHS]."""
 
 import sys
 
@@ -11,7 +11,7 @@ from alexkit.pipeline import Loader, TrainAugment
 
 
 class Network(nnx.Module):
-    """One convolution, a pool over everything, one linear layer."""
+    """One convolution, global average pooling, one linear layer."""
 
     def __init__(self, num_classes: int, rngs: nnx.Rngs) -> None:
         self.conv = nnx.Conv(3, 16, (7, 7), strides=4, rngs=rngs)
@@ -22,7 +22,7 @@ class Network(nnx.Module):
 
 
 def main(shards: str, epochs: int = 2, crop: int = 56) -> list[float]:
-    """Train; the mean loss of each epoch."""
+    """Train, and return the mean loss of each epoch."""
     augment = TrainAugment(crop=crop, mean="channel", std="channel", jitter="off")
     losses = []
     with Loader(f"{shards}/train", batch_size=8, augment=augment, channels_last=True) as loader:
@@ -41,7 +41,7 @@ def main(shards: str, epochs: int = 2, crop: int = 56) -> list[float]:
         for _ in range(epochs):
             total = 0.0
             for images, labels in loader:
-                x_NHWC = jax.dlpack.from_dlpack(images.movedim(1, -1))  # the loader's own memory
+                x_NHWC = jax.dlpack.from_dlpack(images.movedim(1, -1))  # shares the loader's memory
                 total += float(step(network, optimizer, x_NHWC, jnp.asarray(labels.numpy())))
             losses.append(total / len(loader))
     return losses

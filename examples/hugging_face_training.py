@@ -1,8 +1,9 @@
 """Train under Hugging Face's Trainer and resume with the very next batch.
 
-python hugging_face_training.py SHARDS FOLDER [MAX_STEPS]: run it twice with a growing MAX_STEPS.
+python hugging_face_training.py SHARDS FOLDER [MAX_STEPS]: run it twice, with a larger MAX_STEPS the second time.
 
-The Trainer resumes by skipping the batches of the epoch that it has seen; a loader skips them without decoding one.
+The Trainer resumes by skipping the batches that it has already seen in the epoch; the loader skips them without
+decoding any.
 """
 
 import sys
@@ -38,7 +39,7 @@ class ImageTrainer(Trainer):
 
 
 def main(shards: str, folder: str, max_steps: int = 3, crop: int = 56) -> list[list[int]]:
-    """Train to `max_steps`, from the last checkpoint in `folder` where there is one; the samples of each step."""
+    """Train up to `max_steps`, from the last checkpoint in `folder` if there is one; return each step's samples."""
     arguments = TrainingArguments(
         folder, max_steps=max_steps, save_steps=1, save_total_limit=2, use_cpu=True, report_to=[], disable_tqdm=True
     )

@@ -1,7 +1,7 @@
 """Train under Lightning, stop in the middle of an epoch, and resume with the very next batch.
 
-python lightning_training.py SHARDS FOLDER [MAX_STEPS]: run it twice with a growing MAX_STEPS. `devices` of the Trainer
-may be several: each rank takes its own part of every global batch.
+python lightning_training.py SHARDS FOLDER [MAX_STEPS [DEVICES]]: run it twice, with a larger MAX_STEPS the second time.
+With several devices, each rank takes its own part of every global batch.
 """
 
 import sys
@@ -16,7 +16,7 @@ from alexkit.prep import ShardSet
 
 
 class Images(lightning.LightningDataModule):
-    """The training set. The loader is made in `train_dataloader`, where the rank is known."""
+    """The training set. The loader is created in `train_dataloader`, when the rank is known."""
 
     def __init__(self, shards: str, crop: int = 56) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Images(lightning.LightningDataModule):
 
 
 class Classifier(lightning.LightningModule):
-    """A linear classifier that remembers which samples it was given."""
+    """A linear classifier that records which samples it was given."""
 
     def __init__(self, crop: int = 56, num_classes: int = 10) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Classifier(lightning.LightningModule):
 
 
 def main(shards: str, folder: str, max_steps: int = 3, devices: int = 1) -> list[list[int]]:
-    """Train to `max_steps`, from the last checkpoint in `folder` where there is one; the samples of each step."""
+    """Train up to `max_steps`, from the last checkpoint in `folder` if there is one; return each step's samples."""
     last = Path(folder) / "last.ckpt"
     saving = lightning.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=1)
     trainer = lightning.Trainer(
@@ -65,5 +65,5 @@ def main(shards: str, folder: str, max_steps: int = 3, devices: int = 1) -> list
 
 if __name__ == "__main__":
     for indices in main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])):
-        # A line in one piece, since all ranks write to one place.
+        # One write per line, since all ranks share the terminal.
         sys.stdout.write(" ".join(map(str, indices)) + "\n")

@@ -1,4 +1,4 @@
-"""Train a ResNet-18, written out here, on a shard set: python resnet18.py SHARDS [EPOCHS]."""
+"""Train a ResNet-18, defined in this file, on a shard set: python resnet18.py SHARDS [EPOCHS]."""
 
 import sys
 
@@ -9,7 +9,7 @@ from alexkit.pipeline import CenterCrop, Loader, RandomResizedCrop
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (He et al., "Deep Residual Learning", 2015, figure 2)."""
+    """Two 3x3 convolutions with a shortcut (He et al., "Deep Residual Learning", 2015, figure 2)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ def resnet18(num_classes: int) -> nn.Module:
 
 
 def main(shards: str, epochs: int = 1, crop: int = 224, batch_size: int = 32) -> float:
-    """Train, and return the fraction of validation images whose class is found."""
+    """Train, and return the validation accuracy."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     augment = RandomResizedCrop(crop=crop, pixel_range="0-1")
     view = CenterCrop(crop=crop, mean="imagenet", std="imagenet", pixel_range="0-1")

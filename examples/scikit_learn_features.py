@@ -1,4 +1,4 @@
-"""Fit a classifier of scikit-learn on features of images: python scikit_learn_features.py SHARDS."""
+"""Fit a scikit-learn classifier on image features: python scikit_learn_features.py SHARDS."""
 
 import sys
 
@@ -12,7 +12,7 @@ from alexkit.pipeline import CenterCrop, Loader
 
 
 def features(folder: str, crop: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Every image once, as 4 x 4 mean colors, and the labels. Put your network in place of the pooling."""
+    """Every image once, as 4 x 4 mean colors, and the labels. Replace the pooling with your own network."""
     rows, labels = [], []
     with Loader(folder, batch_size=16, augment=CenterCrop(crop=crop, mean="none", pixel_range="0-1")) as loader:
         for batch in loader:
@@ -23,7 +23,7 @@ def features(folder: str, crop: int) -> tuple[NDArray[np.float32], NDArray[np.in
 
 
 def main(shards: str, crop: int = 56) -> float:
-    """The fraction of validation images whose class is found."""
+    """Fit on the training set, and return the validation accuracy."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     classifier.fit(*features(f"{shards}/train", crop))
     return float(classifier.score(*features(f"{shards}/val", crop)))

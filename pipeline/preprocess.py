@@ -67,7 +67,9 @@ class Preprocess(nn.Module):
             x_NCHW = self._resized(x_NCHW)
         elif min(height, width) != self._plan.size_px or (height != width and not self._plan.whole_images):
             stored = "images whose shorter side is" if self._plan.whole_images else "square images of"
-            raise InputError(f"the shard set stores {stored} {self._plan.size_px} px, got {height} x {width} px")
+            raise InputError(
+                f"expected {stored} {self._plan.size_px} px, as the shard set stores them, got {height} x {width} px"
+            )
         views = [
             self._view(x_NCHW, offset, view.mirror)
             for offset, view in zip(self._offsets, self._plan.fixed, strict=True)

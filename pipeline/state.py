@@ -36,7 +36,10 @@ def position_in(state: Any, identity: dict[str, int | str], schedule: Schedule) 
         raise InputError(f"loader state: expected the dict that state_dict() returned, got {state!r}")
     for name in dict.fromkeys([*identity, *(key for key in _OPTIONAL if key in state)]):
         if state.get(name) != (expected := identity.get(name)):
-            raise InputError(f"loader state: {name} is {state.get(name)!r}, this loader has {expected!r}")
+            raise InputError(
+                f"loader state: {name} is {state.get(name)!r}, but this loader has {expected!r}; make the loader with "
+                "the data and settings of the saved one"
+            )
     position: Any = state.get("position")
     whole = isinstance(position, int) and not isinstance(position, bool)
     if not whole or position < 0 or position % schedule.epoch_samples % schedule.global_batch:

@@ -1,4 +1,4 @@
-"""What a run would be, without training: `--dry-run` and `--bench-data`."""
+"""`--dry-run` and `--bench-data`: forecast a run, or measure its loading, without training."""
 
 import json
 import os
@@ -31,16 +31,16 @@ def bench_data(recipe: "Recipe", shards: Path, device: str, as_json: bool) -> No
 
 
 def dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: int, as_json: bool) -> None:
-    """Make a few steps beside `folder`, print the network's sizes and a forecast of the run, keep nothing."""
+    """Run a few steps in a scratch folder, print the layer sizes and a forecast of the run, and keep nothing."""
     from ...model import Trainer
     from ...model.network.precision import precision_name
     from ...model.training.forecast import forecast, table
 
-    # Beside the run's folder to be: where all processes of the run, on whatever machine, will meet.
+    # Beside the future run folder, which the processes of the run share on all machines.
     scratch, runs_are_new = folder.with_name(f".{folder.name}.dry-run"), not folder.parent.exists()
     first = int(os.environ.get("RANK", "0")) == 0
     if first:
-        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+        shutil.rmtree(scratch, ignore_errors=True)  # left by a killed dry run
     try:
         trainer = Trainer(recipe, shards, scratch, device=device, processes_per_replica=columns)
         try:

@@ -1,4 +1,4 @@
-"""alextrain recipes: what can be trained by name, what it reproduces, and what every key means."""
+"""alextrain recipes: list the built-in recipes; show what one reproduces and what its keys mean."""
 
 import json
 from dataclasses import fields, is_dataclass
@@ -10,13 +10,13 @@ from ..default_group import DefaultGroup
 from ..locations import complete_recipe
 from ..terminal import examples, one_line_errors
 
-# Of the paper's own run: 90 epochs in five to six days on two GTX 580.
+# The paper's own run: 90 epochs in five to six days on two GTX 580.
 PAPER_IMAGES_PER_S = 227
 
 
 @click.command(
     "list",
-    short_help="List the recipes: the claims they serve, their cost.",
+    short_help="List the recipes, the claims they test, and their cost.",
     epilog=examples("alextrain recipes", "alextrain recipes --rate 1500", "alextrain recipes --json"),
 )
 @click.option(
@@ -24,14 +24,14 @@ PAPER_IMAGES_PER_S = 227
     type=click.FloatRange(min=0, min_open=True),
     default=PAPER_IMAGES_PER_S,
     show_default=True,
-    help="Images per second, as --dry-run measures them: the hours follow.",
+    help="Images per second, as measured by --dry-run, to compute the hours.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON, in place of the table.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON instead of the table.")
 @one_line_errors
 def list_recipes(rate: float, as_json: bool) -> None:
-    """List the built-in recipes, the claims they serve and what they cost."""
-    # The files as they are, which tests check: checking them here would import the checker, the loader's options and
-    # NumPy, three times as long as the list itself takes.
+    """List the built-in recipes, the paper's claims that they test, and their cost."""
+    # The files are read without validation, since tests validate them: validating here would import pydantic, the
+    # loader's options and NumPy, and take three times as long as the list itself.
     from ...model.runs.recipe_files import built_in_recipes, read_recipe, read_table
 
     rows: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ def list_recipes(rate: float, as_json: bool) -> None:
     for row in rows:
         cost = f"{row['images'] / 1e6:6.1f} M {row['hours']:8.1f}" if row["images"] else f"{'any':>8} {'':>8}"
         click.echo(f"{row['recipe']:16} {' '.join(row['claims']):12} {row['epochs']:6} {cost}  {row['title']}")
-    click.echo(f"hours at {rate:g} images/s; 'alextrain recipes show NAME' tells the rest")
+    click.echo(f"hours at {rate:g} images/s; for details: alextrain recipes show NAME")
 
 
 @click.command(
@@ -63,13 +63,13 @@ def list_recipes(rate: float, as_json: bool) -> None:
 )
 @click.argument("name", shell_complete=complete_recipe)
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print the resolved recipe as JSON, as a run's config.json has it."
+    "--json", "as_json", is_flag=True, help="Print as JSON: `about` and the resolved recipe, as in a run's config.json."
 )
 @one_line_errors
 def show(name: str, as_json: bool) -> None:
     """Show what a recipe reproduces, and every key with its meaning.
 
-    NAME is a built-in recipe, a TOML file or a run's config.json. Keys that differ from the paper's text are marked.
+    NAME is a built-in recipe, a TOML file or a run's config.json. * marks keys that differ from the paper's text.
     """
     from ...model.runs.checked import to_data
     from ...model.runs.load import load_about, load_recipe
@@ -85,11 +85,11 @@ def show(name: str, as_json: bool) -> None:
             shown = ", ".join(value) if isinstance(value, tuple) else f"{value:,}" if isinstance(value, int) else value
             click.echo(click.wrap_text(f"{item.name}: {shown}", 100, subsequent_indent="  "))
     _show(recipe, Recipe(), "")
-    click.echo("\n* differs from the paper's text, which is every key's default")
+    click.echo("\n* differs from the paper's text, the default of every key")
 
 
 def _show(values: Any, defaults: Any, prefix: str) -> None:
-    """Print every key of a section with its value and its meaning."""
+    """Print every key of a section with its value and meaning."""
     from pydantic import TypeAdapter
 
     known = TypeAdapter(type(values)).json_schema()["properties"]

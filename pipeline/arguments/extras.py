@@ -19,9 +19,12 @@ def check_extras(
     for name, function in (("operators", operators), ("target", target)):
         if function is not None and not callable(function):
             raise InputError(f"{name} must be a function, got {function!r}")
-    for name, value, kind in (("sampling", sampling, Sampling), ("mix", mix, Mix)):
+    for name, value, kind, example in (
+        ("sampling", sampling, Sampling, "ClassBalanced()"),
+        ("mix", mix, Mix, "Mix(mixup=0.2)"),
+    ):
         if value is not None and not isinstance(value, kind):
-            raise InputError(f"{name} must be an object of one of alexkit.pipeline's {name} classes, got {value!r}")
+            raise InputError(f"{name} must be an object such as alexkit.pipeline.{example}, got {value!r}")
     if mix is not None and (not augment.training or dtype == torch.uint8 or batch_size % 2):
         raise InputError(
             "mix is for training on float batches with an even batch_size, got "

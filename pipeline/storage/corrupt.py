@@ -54,7 +54,7 @@ class CorruptSamples:
             self._indices.add(index)
         if len(self._indices) > self._budget:
             raise InputError(
-                f"{self._samples.where(max(reasons))}: {len(self._indices)} images are corrupt by now, more than the "
+                f"{self._samples.where(max(reasons))}: {len(self._indices)} images are corrupt so far, more than the "
                 f"{self._budget} that max_replaced allows; "
                 "restore the shards with 'alexprep repair SHARDS SOURCE'"
             )

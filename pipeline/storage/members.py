@@ -20,7 +20,7 @@ def find_member(piece: NDArray[np.uint8], key: str, ext: str) -> bytes | None:
         try:
             member = TarInfo.frombuf(piece[position : position + BLOCKSIZE].tobytes(), "utf-8", "surrogateescape")
         except HeaderError as error:
-            raise InputError(f"no tar header before or after it ({error})") from None
+            raise InputError(f"no valid tar header before or after it ({error}); restore the shard") from None
         position += BLOCKSIZE
         content = piece[position : position + member.size]
         if len(content) < member.size:

@@ -16,7 +16,7 @@ from .folders.listing import Folder
 from .folders.split_folders import named_splits, united
 from .folders.tiny_imagenet import is_annotated, read_annotated
 from .ilsvrc import kaggle
-from .ilsvrc.archives import ARCHIVE_PATTERNS, read_validation_folder, read_validation_tar
+from .ilsvrc.archives import ARCHIVE_PATTERNS, read_flat_folder, read_flat_tar
 from .ilsvrc.devkit import Devkit, find_devkit
 from .inputs import SourceSplit
 from .known_formats import COMPRESSED, refuse_known_format
@@ -204,8 +204,8 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
         if labels is not None:
             ids = () if first is None else tuple(entry.id for entry in first.classes)
             return read_flat(folder, split, labels, source.options, class_ids=ids)
-        if split == "val" and source.devkit is not None:
-            return read_validation_folder(folder, split, source.devkit)
+        if source.devkit is not None and split in source.devkit.truth:
+            return read_flat_folder(folder, split, source.devkit)
         if source.options.unlabeled:
             return read_unlabeled(folder, split, source.options)
         raise Unlabeled(
@@ -303,13 +303,16 @@ def _archives(source: SourceFolder) -> Iterator[Candidate]:
 def _read_archive(path: Path, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
     if split == "train":
         return read_nested_tar(path, split, source.remarks)
-    if split == "test":
-        raise Unlabeled(f"{path}: the test images of ILSVRC have no labels; unpack them to a folder to store them")
+    if split == "test" and (source.devkit is None or split not in source.devkit.truth):
+        raise Unlabeled(
+            f"{path}: has no labels; those of ILSVRC 2010 are in ILSVRC2010_test_ground_truth.txt: put it here, beside "
+            "the devkit; other years have none: unpack the images to a folder to store them without"
+        )
     if source.devkit is None:
         raise InputError(
             f"{path}: its labels are in the devkit; put ILSVRC2012_devkit_t12.tar.gz beside it, or move it away"
         )
-    return read_validation_tar(path, source.devkit, source.remarks)
+    return read_flat_tar(path, split, source.devkit, source.remarks)
 
 
 def _split_folders(source: SourceFolder) -> Iterator[Candidate]:

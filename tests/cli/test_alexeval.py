@@ -196,7 +196,7 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
     [
         (["--shards", "nowhere", "{run}"], "--shards nowhere: no such folder"),
         (["--shards", "{shards}", "{run}", "--split", "tset"], "'tset' is not one of 'train', 'val', 'test'"),
-        (["--shards", "{shards}", "{run}", "--picture", "."], "--picture .: a folder; name a file in it"),
+        (["--shards", "{shards}", "{run}", "--picture", "."], "--picture .: is a folder; name a file in it"),
         (["predikt", "{run}"], "No such command 'predikt'. Did you mean 'predict'?"),
         (["codes", "--shards", "{shards}", "{run}", "--bits", "12"], "--bits 12: expected a multiple of 8"),
         (["curves", "nothing"], "nothing: no such folder; name a folder that 'alextrain' wrote"),
@@ -208,14 +208,14 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
         ),
         (["--shards", "{shards}", "{run}", "--search-weights"], "name at least two RUNs"),
         (["--shards", "{shards}", "{run}", "--report", "r", "--codes"], "the exact search of --neighbors; add it"),
-        (["--shards", "{shards}", "{run}", "--neighbors"], "are for the page of --report DIR"),
+        (["--shards", "{shards}", "{run}", "--neighbors"], "need --report DIR"),
         (
             ["--shards", "{shards}", "{run}", "--predictions", "p.xls"],
             "name that ends in .csv, .parquet, .txt",
         ),
         (
             ["--shards", "{shards}", "{run}", "--picture", "/no/such/folder/a.png"],
-            "/no/such/folder/a.png: no folder /no/such/folder; make it first",
+            "/no/such/folder/a.png: no folder /no/such/folder; create it",
         ),
         (["--shards", "{shards}", "{run}", "--recipe", "quick"], "--recipe quick: is only for weights files"),
         (["--shards", "{shards}", "{run}", "--labels", "none.csv"], "--labels none.csv: no such file"),

@@ -126,7 +126,7 @@ def test_a_set_of_one_class_or_of_others_is_not_scored(
 
 
 def test_images_without_labels_are_predicted_but_not_scored(call: Callable[..., Result], tmp_path: Path) -> None:
-    refused(call("evaluate", "unlabeled"), "val has no labels, so it has no errors; write --predictions FILE")
+    refused(call("evaluate", "unlabeled"), "val has no labels to compute errors from; use --predictions FILE")
     for command in ("report", "predictions", "neighbors", "codes"):
         result = call(command, "unlabeled")
         assert result.exit_code == 0, result.output

@@ -57,7 +57,7 @@ def runs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_is_named_after_its_recipe_and_says_when_it_is_finished(shards: Path, runs: Path) -> None:
     result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", runs, *SMALL)
     assert result.exit_code == 0
-    assert "is finished; raise training.epochs to go on, or choose another --name to train again" in result.output
+    assert "is finished; raise training.epochs to continue, or choose another --name to train again" in result.output
 
 
 @pytest.mark.parametrize("key", ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"])
@@ -67,7 +67,7 @@ def test_a_job_that_is_started_again_does_not_give_up_its_own_work(
     monkeypatch.setenv(key, "1")
     result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", runs, *SMALL, "--restart")
     assert result.exit_code == 0 and "is finished" in result.output
-    assert f"--restart is ignored: {key} says that this job was started before" in result.stderr
+    assert f"--restart is ignored: {key} shows that this job was restarted" in result.stderr
 
 
 @pytest.mark.parametrize(

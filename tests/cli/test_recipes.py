@@ -104,11 +104,11 @@ def test_a_run_is_changed_by_command(shards: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--change"], "--change goes with --set KEY=VALUE"),
+        (["--change"], "--change needs --set KEY=VALUE"),
         (["--change", "--set", "training.rate=1"], "--change needs the --name of the run to change"),
-        (["--change", "--set", "training.rate=1", "--restart"], "and not with --restart"),
+        (["--change", "--set", "training.rate=1", "--restart"], "and excludes --restart"),
         (["--seeds", "2", "--columns", "2"], "--seeds trains in one process"),
-        (["--seeds", "2", "--restart"], "--restart gives up one run"),
+        (["--seeds", "2", "--restart"], "--restart deletes one run"),
         (["--seeds", "2", "--dry-run"], "--dry-run and --bench-data train nothing"),
         (["--restart", "--bench-data"], "--dry-run and --bench-data train nothing"),
         (["--change", "--name", "none", "--set", "training.rate=1"], "no such file or folder; name a folder"),

@@ -171,7 +171,7 @@ def test_more_corrupt_images_than_the_budget_end_the_run(copied: Path) -> None:
     options: dict[str, Any] = {"batch_size": 8, "augment": EVALUATE, "on_error": "replace"}
     with (
         Loader(copied, **options) as loader,
-        pytest.raises(ValueError, match="11 images are corrupt by now, more than the 10 that max_replaced allows"),
+        pytest.raises(ValueError, match="11 images are corrupt so far, more than the 10 that max_replaced allows"),
     ):
         list(loader)
     with Loader(copied, max_replaced=0.5, **options) as loader:

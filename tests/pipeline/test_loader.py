@@ -240,10 +240,10 @@ def test_unknown_words_are_refused(change: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 1}, "seed is 1, this loader has 0"),
+        ({"seed": 1}, "seed is 1, but this loader has 0"),
         ({"shard_set": "x"}, "shard_set is 'x'"),
-        ({"version": 2}, "version is 2, this loader has 1"),
-        ({"global_batch": 16}, "global_batch is 16, this loader has 8"),
+        ({"version": 2}, "version is 2, but this loader has 1"),
+        ({"global_batch": 16}, "global_batch is 16, but this loader has 8"),
         ({"position": 5}, "position 5 is not the start of a batch"),
         ({"position": -8}, "position -8"),
         ({"position": "8"}, "position '8'"),

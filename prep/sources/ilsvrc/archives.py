@@ -1,7 +1,8 @@
-"""ImageNet as it is downloaded: archives read in place by offset, and the devkit that labels the validation images.
+"""ImageNet as it is downloaded: archives read in place by offset, and the devkit that labels their flat images.
 
 Layouts: `ILSVRC2012_img_train.tar` (a tar of one tar per class); `ILSVRC2012_img_val.tar` or a flat folder of
-validation images, labeled by the devkit archive beside it. The archives of 2010 are called `images` instead of `img`.
+validation images, labeled by the devkit archive beside it. The archives of 2010 are called `images` instead of `img`;
+the labels of their test images were published too, as `ILSVRC2010_test_ground_truth.txt`.
 """
 
 import re
@@ -24,34 +25,36 @@ ARCHIVE_PATTERNS = {
     "test": "ILSVRC20*_im*_test*.tar",
 }
 COUNTS_2012 = {"train": 1_281_167, "val": 50_000}
-_NUMBERED = re.compile(r"_(\d{8})$")
+_WORDS = {"val": "validation", "test": "test"}
+_NUMBERED = re.compile(r"(?:ILSVRC(20\d\d)_.*)?_(\d{8})$")
 
 
-def read_validation_tar(path: Path, devkit: Devkit, remarks: Remarks) -> SourceSplit:
-    """The validation split of the flat archive, labeled by the devkit."""
+def read_flat_tar(path: Path, split: str, devkit: Devkit, remarks: Remarks) -> SourceSplit:
+    """The validation or test split of a flat archive, labeled by the devkit."""
     found = unpacked(path)
     found.remark(remarks, path.name)
     members = (member for member in found.files if not is_hidden(member.name))
     where = address_of(path)
     images = (FileImage(one.name.rpartition("/")[2], 0, where, one.num_bytes, one.offset) for one in members)
-    return _labeled(path, devkit, images, "val")
+    return _labeled(path, devkit, images, split)
 
 
-def read_validation_folder(folder: Folder, split: str, devkit: Devkit) -> SourceSplit:
-    """The split of a flat folder of validation images, labeled by the devkit."""
+def read_flat_folder(folder: Folder, split: str, devkit: Devkit) -> SourceSplit:
+    """The split of a flat folder of validation or test images, labeled by the devkit."""
     return _labeled(folder.where, devkit, (file.image(file.name) for file in folder.images()), split)
 
 
 def _labeled(path: Path, devkit: Devkit, images: Iterable[SourceImage], split: str) -> SourceSplit:
-    rows = LabeledImages()
+    rows, truth = LabeledImages(), devkit.truth[split]
     for image in images:
-        number = _NUMBERED.search(Path(image.name).stem)
-        if number is None or not 1 <= int(number[1]) <= len(devkit.validation):
+        found = _NUMBERED.search(Path(image.name).stem)
+        year, number = (found[1], int(found[2])) if found else (None, 0)
+        if not 1 <= number <= len(truth) or year not in (None, devkit.year):
             raise InputError(
-                f"{path}: {image.name!r} is none of the {len(devkit.validation)} validation images of the devkit; move "
-                "it away, or put the devkit of the same year beside it"
+                f"{path}: {image.name!r} is none of the {len(truth)} {_WORDS[split]} images of ILSVRC {devkit.year}, "
+                "whose devkit is there; move it away, or put the devkit of the same year there"
             )
-        class_number = devkit.validation[int(number[1]) - 1]
+        class_number = truth[number - 1]
         if class_number not in devkit.ids:
             raise InputError(
                 f"{path}: {image.name!r} has class {class_number}, which the devkit's meta.mat lacks; download the "

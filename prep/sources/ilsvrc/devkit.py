@@ -1,9 +1,13 @@
-"""The devkit of ILSVRC: the classes by their number, and the class number of every validation image."""
+"""The devkit of ILSVRC: the classes by their number, and the class number of every validation and test image.
+
+The ground truth of a test set was published for 2010 alone, as a file of its own that may be in the devkit or beside
+it.
+"""
 
 import gzip
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,7 @@ MAX_DEVKIT_BYTES = 2**28  # unpacked; the real ones have a tenth of it
 MAX_MEMBER_BYTES = 2**26
 _CHUNK = 2**20
 _META_NAME = "meta.mat"
-_TRUTH = re.compile(r"ILSVRC20\d\d_validation_ground_truth\.txt")
+_TRUTH = re.compile(r"ILSVRC(20\d\d)_(validation|test)_ground_truth\.txt")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,12 +34,25 @@ class Devkit:
     """The WordNet id of every class number."""
     names: dict[str, str]
     """What people call the class of a WordNet id."""
-    validation: tuple[int, ...]
-    """The class number of every validation image, in order."""
+    year: str
+    """The year of the challenge."""
+    truth: dict[str, tuple[int, ...]]
+    """By split, `val` and perhaps `test`: the class number of every image, in order."""
 
 
 def find_devkit(folder: Path, remarks: Remarks) -> Devkit | None:
     """The devkit in `folder`, read, as an archive or unpacked; None without one."""
+    beside = {
+        path.name: path for path in sorted(folder.glob("ILSVRC20*_ground_truth.txt")) if _TRUTH.fullmatch(path.name)
+    }
+    devkit = _devkit_in(folder, remarks)
+    if devkit is None:
+        return None
+    remarks.used.update(map(str, beside.values()))
+    return _with_truth(devkit, {name: _bounded(path) for name, path in beside.items()}, folder)
+
+
+def _devkit_in(folder: Path, remarks: Remarks) -> Devkit | None:
     path = next((path for pattern in DEVKIT_PATTERNS for path in sorted(folder.glob(pattern))), None)
     if path is not None:
         remarks.used.add(str(path))
@@ -60,50 +77,68 @@ def open_devkit(path: Path) -> Devkit:
 
 
 def _read_unpacked(path: Path, data: Path) -> Devkit:
-    meta = data / _META_NAME
-    truth = next((one for one in sorted(data.iterdir()) if _TRUTH.fullmatch(one.name)), None)
-    if truth is None:
-        raise InputError(f"{path}: holds no validation ground truth in {data.name}/; unpack the devkit again")
-    for one in (meta, truth):
-        if one.stat().st_size > MAX_MEMBER_BYTES:
-            raise InputError(f"{one}: {one.stat().st_size} bytes; this is no devkit: unpack it again")
-    return _devkit(path, meta.read_bytes(), truth.read_bytes())
+    truth = {one.name: _bounded(one) for one in sorted(data.iterdir()) if _TRUTH.fullmatch(one.name)}
+    return _devkit(path, _bounded(data / _META_NAME), truth)
+
+
+def _bounded(path: Path) -> bytes:
+    if (num_bytes := path.stat().st_size) > MAX_MEMBER_BYTES:
+        raise InputError(f"{path}: {num_bytes} bytes; this is no file of the devkit: download it again")
+    return path.read_bytes()
 
 
 def read_devkit(path: Path) -> Devkit:
-    """Read `meta.mat` and the validation ground truth out of a devkit archive.
+    """Read `meta.mat` and the ground truth out of a devkit archive.
 
-    Takes as much memory as these two files, whatever the archive claims. InputError names what is missing or damaged.
+    Takes as much memory as these files, whatever the archive claims. InputError names what is missing or damaged.
     """
-    meta = truth = None
+    meta, truth = None, {}
     with scratch_file() as unpacked:
         size = _unpack(path, unpacked)
         for member in tar_members(DiskFile(unpacked.fileno()), path, 0, size):
             name = member.name.rpartition("/")[2]
-            is_truth = _TRUTH.fullmatch(name) is not None
-            if not (is_truth or name == _META_NAME):
+            if name != _META_NAME and not _TRUTH.fullmatch(name):
                 continue
             if member.num_bytes > MAX_MEMBER_BYTES:
                 raise InputError(f"{path}: {name} of {member.num_bytes} bytes; this is no devkit: download it again")
             unpacked.seek(member.offset)
             content = unpacked.read(member.num_bytes)
-            meta, truth = (meta, content) if is_truth else (content, truth)
-    if meta is None or truth is None:
-        raise InputError(f"{path}: holds no meta.mat or no validation ground truth; download the devkit again")
+            if name == _META_NAME:
+                meta = content
+            else:
+                truth[name] = content
+    if meta is None:
+        raise InputError(f"{path}: holds no meta.mat; download the devkit again")
     return _devkit(path, meta, truth)
 
 
-def _devkit(path: Path, meta: bytes, truth: bytes) -> Devkit:
+def _devkit(path: Path, meta: bytes, truth: dict[str, bytes]) -> Devkit:
     rows = read_meta(meta, path)
-    lines = truth.split()
-    if wrong := next((line for line in lines if not re.fullmatch(rb"\d{1,9}", line)), None):
-        found = wrong[:40].decode("utf-8", "replace")
-        raise InputError(f"{path}: a damaged ground truth ({found!r} is no class number); download the devkit again")
-    return Devkit(
+    validation = next((found for name in truth if (found := _TRUTH.fullmatch(name)) and found[2] == "validation"), None)
+    if validation is None:
+        raise InputError(f"{path}: holds no validation ground truth; download the devkit again")
+    devkit = Devkit(
         ids={number: wordnet_id for number, wordnet_id, _ in rows},
         names={wordnet_id: words for _, wordnet_id, words in rows},
-        validation=tuple(map(int, lines)),
+        year=validation[1],
+        truth={},
     )
+    return _with_truth(devkit, truth, path)
+
+
+def _with_truth(devkit: Devkit, files: dict[str, bytes], path: Path) -> Devkit:
+    """The devkit with the ground truth of `files`, by name, of its own year; `path` is where they are."""
+    truth = dict(devkit.truth)
+    for name, content in files.items():
+        found = _TRUTH.fullmatch(name)
+        if found is None or found[1] != devkit.year:
+            continue
+        lines = content.split()
+        if wrong := next((line for line in lines if not re.fullmatch(rb"\d{1,9}", line)), None):
+            word = wrong[:40].decode("utf-8", "replace")
+            raise InputError(f"{path}: {name} is damaged ({word!r} is no class number); download it again")
+        truth["val" if found[2] == "validation" else "test"] = tuple(map(int, lines))
+    return replace(devkit, truth=truth)
 
 
 def read_meta(content: bytes, path: Path) -> list[tuple[int, str, str]]:

@@ -205,7 +205,7 @@ def test_any_sampling_is_elastic_and_resumes_at_every_step(
         (Weighted(weights=[1.0]), "weights must be 40 numbers"),
         (Weighted(weights=-np.ones(40)), "weights must be 40 numbers"),
         (Mixed(weights=[1, 1]), "weights must be 1 numbers"),
-        ("balanced", "sampling must be an object of"),
+        ("balanced", "sampling must be an object such as"),
     ],
     ids=lambda value: str(value).split(" at 0x")[0],  # the same in every process
 )

@@ -171,6 +171,46 @@ def test_the_archives_of_2010_are_known(layouts: dict[str, Path], tmp_path: Path
     ]
 
 
+def test_the_test_images_of_2010_are_labeled_by_their_ground_truth(layouts: dict[str, Path], tmp_path: Path) -> None:
+    """Table 1 of the paper is of these."""
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "ILSVRC2010_images_train.tar").write_bytes((layouts["archives"] / "ILSVRC2012_img_train.tar").read_bytes())
+    names = [f"ILSVRC2010_test_{i:08d}.JPEG" for i in (1, 2, 3)]
+    (old / "ILSVRC2010_images_test.tar").write_bytes(tar_of({f"test/{name}": b"x" for name in names}))
+    write_devkit(old / "devkit-1.0.tar.gz", [1, 2, 3], year=2010)
+    left_out = open_source(old)
+    assert [split.name for split in left_out.splits] == ["train"]
+    assert "those of ILSVRC 2010 are in ILSVRC2010_test_ground_truth.txt" in left_out.notes[0]
+    (old / "ILSVRC2010_test_ground_truth.txt").write_text("3\n1\n2\n")
+    packed = open_source(old)
+    assert [(image.name, image.label) for image in packed.splits[1].images] == [
+        ("n00000000/ILSVRC2010_test_00000003.JPEG", 0),
+        ("n00000001/ILSVRC2010_test_00000001.JPEG", 1),
+        ("n00000002/ILSVRC2010_test_00000002.JPEG", 2),
+    ]
+    assert packed.splits[1].name == "test" and packed.passed_over == ()
+    (old / "ILSVRC2010_images_test.tar").unlink()
+    (old / "test").mkdir()
+    for name in names:
+        (old / "test" / name).write_bytes(b"x")
+    assert [split.fingerprint() for split in open_source(old).splits] == [one.fingerprint() for one in packed.splits]
+    (old / "ILSVRC2010_test_ground_truth.txt").write_text("3\nn00000001\n")
+    with pytest.raises(InputError, match=r"test_ground_truth.txt is damaged \('n00000001' is no class number"):
+        open_source(old)
+
+
+def test_a_devkit_of_another_year_labels_nothing(layouts: dict[str, Path]) -> None:
+    """Those of 2010 and 2012 have 50,000 validation images each, whose numbers mean other classes."""
+    archives = layouts["archives"]
+    (archives / "ILSVRC2012_devkit_t12.tar.gz").unlink()
+    write_devkit(archives / "devkit-1.0.tar.gz", [1] * 15, year=2010)
+    with pytest.raises(
+        InputError, match="none of the 15 validation images of ILSVRC 2010, whose devkit is there; move"
+    ):
+        open_source(archives)
+
+
 def cut(path: Path, num_bytes: int) -> None:
     path.write_bytes(path.read_bytes()[:num_bytes])
 
@@ -274,7 +314,7 @@ def test_a_row_of_meta_mat_that_is_damaged_is_one_line(field: str, value: object
 @pytest.mark.parametrize("line", ["9" * 5000, "-1", "n01440764", "1.5"])
 def test_a_damaged_ground_truth_is_one_line(tmp_path: Path, line: str) -> None:
     write_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", [1, line], do_compression=True)  # type: ignore[list-item]
-    with pytest.raises(InputError, match=r"a damaged ground truth \('.{1,40}' is no class number\)"):
+    with pytest.raises(InputError, match=r"ground_truth.txt is damaged \('.{1,40}' is no class number\)"):
         read_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz")
 
 
