@@ -111,7 +111,7 @@ def test_a_loader_names_a_set_without_images(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_weights_that_are_not_finite_are_named(command: str, call: Callable[..., Result]) -> None:
-    refused(call(command, "good", "nan"), "nan.safetensors: conv2.bias holds numbers that are not finite")
+    refused(call(command, "good", "nan"), "nan.safetensors: conv2.bias contains numbers that are not finite")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report", "predictions"])

@@ -114,7 +114,7 @@ def test_help_shows_the_recipe_option() -> None:
             ["--shards", "{shards}", "--recipe", "quick"],
             "(--recipe cifar10-19), make larger shards (alexprep shard --size 256)",
         ),
-        (["--shards", "{shards}/train"], "/train: this is one split; name the folder above"),
+        (["--shards", "{shards}/train"], "/train: this is one split; pass the folder above"),
         (
             ["--shards", "{shards}", "--recipe", "cifar10-19", "--set", "training.batch_size=1000"],
             "choose a batch_size of at most 100, in a recipe --set training.batch_size=100",
@@ -145,7 +145,7 @@ def test_one_split_at_an_address_is_named_by_the_address(
         address = f"http://127.0.0.1:{server.server_port}"
         result = call("--shards", f"{address}/train")
         server.shutdown()
-    words = f"{address}/train: this is one split; name the folder above, {address}"
+    words = f"{address}/train: this is one split; pass the folder above, {address}"
     assert words in one_line(result) and str(tmp_path) not in result.output
     (face,) = (tmp_path / "sets").iterdir()
     with pytest.raises(InputError, match=re.escape(words.replace(";", ", and has no val/;"))):

@@ -209,7 +209,9 @@ def _evaluated(weights_sha256: str, evaluations: Sequence[Path]) -> tuple[dict[s
 
 def _require_own_test_labels(path: Path, split: str, labels: str | None) -> None:
     if split == "train":
-        raise InputError(f"{path}: has errors on training images, which no claim is about; evaluate with --split val")
+        raise InputError(
+            f"{path}: has errors on the training images, which no claim is about; evaluate with --split val"
+        )
     if labels is not None:
         raise InputError(f"{path}: has errors by the labels of {labels}, which no claim is about; omit --labels")
 
