@@ -63,9 +63,9 @@ def dry_run(recipe: "Recipe", shards: Path, folder: Path, device: str, columns: 
     click.echo(json.dumps(recipe.to_json(), indent=1))
     click.echo(table(trainer))
     training = recipe.training
-    click.echo(f"{trainer.device}, {precision}, batch {training.batch_size}, {len(trainer.loader)} steps an epoch")
+    click.echo(f"{trainer.device}, {precision}, batch {training.batch_size}, {len(trainer.loader)} steps per epoch")
     click.echo(f"a step takes {expected.step_s:.3f} s: {training.batch_size / expected.step_s:.0f} images/s")
     click.echo(f"{training.epochs} epochs take about {expected.run_s / 3600:.1f} h, without validation")
     click.echo(f"memory at most {expected.memory}{', in each process' if columns > 1 else ''}")
     if columns > 1:
-        click.echo(f"each process sends {expected.sent_bytes:,} bytes a step to the other column")
+        click.echo(f"each process sends {expected.sent_bytes:,} bytes per step to the other column")

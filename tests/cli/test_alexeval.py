@@ -204,7 +204,7 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
         (["--shards", "{shards}", "nothing"], "nothing: no such file or folder; name a folder that 'alextrain' wrote"),
         (
             ["--shards", "{shards}", "{run}", "--split", "test"],
-            "holds no test, but train, val; choose one with --split",
+            "has no split test, only train, val; choose one with --split",
         ),
         (["--shards", "{shards}", "{run}", "--search-weights"], "name at least two RUNs"),
         (["--shards", "{shards}", "{run}", "--report", "r", "--codes"], "the exact search of --neighbors; add it"),
