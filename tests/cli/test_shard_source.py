@@ -52,8 +52,8 @@ def test_a_dry_run_says_what_was_found_and_writes_nothing(tmp_path: Path, draw_s
         "  val           15 images       3 classes",
         "  test          15 images       3 classes",
         "  3 classes, sorted as text: n00000000, n00000001, n00000002",
-        f"  passed over: non-image files beside images: {source}/valid/n00000002/readme.txt",
         f"  passed over: hidden and system files: {source}/train/n00000000/Thumbs.db",
+        f"  passed over: non-image files beside images: {source}/valid/n00000002/readme.txt",
     ]
     row = json.loads(alexprep("shard", source, "--dry-run", "--json", cwd=tmp_path).stdout)
     assert [(split["split"], split["images"]) for split in row["splits"]] == [("train", 15), ("val", 15), ("test", 15)]
