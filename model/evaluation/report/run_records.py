@@ -230,7 +230,8 @@ def _evaluated(run: Run, weights_sha256: str, evaluations: Sequence[Path]) -> Ev
                 continue
             if evaluation.get("labels") is not None:
                 raise InputError(
-                    f"{path}: has errors by the labels of {evaluation['labels']}, which no claim is about; omit --labels"
+                    f"{path}: has errors by the labels of {evaluation['labels']}, which no claim is about; omit "
+                    "--labels"
                 )
             alone = result.train_scores if trained_on else result.scores
             into = alone if own else result.together.setdefault(members, {})
