@@ -1,4 +1,4 @@
-"""alexeval: error rates of networks, what they say of images, and networks for other programs."""
+"""alexeval: error rates, predictions and exports of trained networks."""
 
 from .default_group import DefaultGroup
 from .eval.claims import claims

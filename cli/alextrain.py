@@ -1,4 +1,4 @@
-"""alextrain: trains a network on a shard set into a run folder."""
+"""alextrain: train a network on a shard set and write a run folder."""
 
 from .default_group import DefaultGroup
 from .terminal import GROUP_SETTINGS, version_option

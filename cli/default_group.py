@@ -1,4 +1,4 @@
-"""A command with verbs beside it: what is no verb goes to the default command."""
+"""A command group with a default command for lines that do not start with a subcommand."""
 
 import difflib
 import os
@@ -11,7 +11,7 @@ from .streams import Program
 
 
 class _Nameless(click.Context):
-    """The context of a default command: help and errors show the group's name alone."""
+    """Context of a default command: help and errors show only the group's name."""
 
     @property
     def command_path(self) -> str:
@@ -19,10 +19,10 @@ class _Nameless(click.Context):
 
 
 class DefaultGroup(Program):
-    """A group whose `default` command takes every command line that does not begin with another command's name.
+    """A group whose `default` command handles every command line that does not start with a subcommand.
 
-    So `alextrain --shards S` and `alextrain recipes` live side by side. A file or folder that is called like a
-    verb is written `./verb`.
+    So `alextrain --shards S` and `alextrain recipes` both work. A file or folder named like a subcommand is typed as
+    `./NAME`.
     """
 
     def __init__(self, *args: Any, default: click.Command, **kwargs: Any) -> None:
@@ -31,9 +31,9 @@ class DefaultGroup(Program):
         default.context_class = _Nameless
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Route the line: to a verb, to this group's own options, or to the default command."""
+        """Route the line to a subcommand, to this group's own options or to the default command."""
         if ctx.resilient_parsing and not args:
-            return super().parse_args(ctx, args)  # the shell completes the first word, which may be a verb
+            return super().parse_args(ctx, args)  # the shell completes the first word, which may be a subcommand
         own = {name for option in self.get_params(ctx) for name in option.opts}
         is_word = bool(args) and args[0] not in self.commands and not args[0].startswith("-")
         if is_word and not os.path.exists(args[0]):  # noqa: PTH110 - Path.exists raises for a word of 300 letters
@@ -45,19 +45,19 @@ class DefaultGroup(Program):
         return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The default command, which has no name of its own on the command line, or a verb."""
+        """Look up a subcommand, or the default command by the name that `parse_args` inserts."""
         return self.default if cmd_name == self.default.name else super().get_command(ctx, cmd_name)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """What the first word may be: a verb, else what the default command takes."""
+        """Complete the first word: subcommands and options, else the default command's first argument."""
         found = [*super().shell_complete(ctx, incomplete), *self.default.shell_complete(ctx, incomplete)]
-        if found or incomplete.startswith("-"):  # bash drops all words where files may follow too
+        if found or incomplete.startswith("-"):  # bash drops the words when files are offered too
             return list({item.value: item for item in found}.values())
         arguments = [one for one in self.default.params if isinstance(one, click.Argument)]
         return arguments[0].shell_complete(ctx, incomplete) if arguments else []
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The usage of the default command, and that there are verbs."""
+        """The usage of the default command, plus a line for the subcommands."""
         self.default.format_usage(ctx, formatter)
         if self.commands:
             formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix=f"{'':7}")
@@ -67,7 +67,7 @@ class DefaultGroup(Program):
         self.default.format_help_text(ctx, formatter)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The options of the default command, then the verbs."""
+        """The options of the default command, then the subcommands."""
         click.Command.format_options(self.default, ctx, formatter)
         self.format_commands(ctx, formatter)
 

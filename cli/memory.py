@@ -1,37 +1,36 @@
-"""The memory of a process that belongs to one of our commands: what is freed is kept and used again.
+"""glibc allocator settings for a command's own process: keep freed memory and reuse it.
 
-A training step frees and takes hundreds of megabytes. The C library gives large pieces back to the system at once,
-which hands them out again page by page and zeroed: ten thousand page faults and a second of system time in a step.
-Only commands ask for this, for a process of their own: a library does not change the allocator of its host.
+A training step frees and allocates hundreds of megabytes. By default glibc returns large blocks to the kernel at once,
+which hands them out again zeroed, page by page: ten thousand page faults and a second of system time per step. Only
+commands change these settings, in their own process: a library does not change its host's allocator.
 """
 
 import ctypes
 import os
 
-# From glibc's malloc.h. Trimming is switched off by -1.
+# From glibc's malloc.h. A trim threshold of -1 disables trimming.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 TOP_PAD_BYTES = 2**26
-"""Taken from the system at once, so that few calls are made; only what is written to counts as used."""
+"""Requested from the kernel at a time, to make few calls; only pages that are written to count as used."""
 
 
 def keep_freed_memory(device: str) -> bool:
-    """Have the C library keep what this process frees, where it computes on a CPU; whether it was told so.
+    """Make glibc keep the memory that this process frees, if it computes on a CPU; return whether that was set.
 
     Args:
         device: As for training and evaluation: `auto`, `cpu` or `cuda:N`.
 
-    Nothing is changed beside another C library than glibc, and where variables of the environment set its allocator
-    (`MALLOC_…_`, `GLIBC_TUNABLES`): whoever set them knows better. An allocator that was loaded before glibc's, such as
-    jemalloc, is not touched by this. Torch's large pages are left off then, unless THP_MEM_ALLOC_ENABLE says otherwise.
-    Numbers that are computed do not depend on any of it.
+    Nothing changes with a C library other than glibc, or if environment variables already configure its allocator
+    (`MALLOC_…_`, `GLIBC_TUNABLES`). A preloaded allocator such as jemalloc is not affected. Setting this also keeps
+    torch's huge pages off, unless THP_MEM_ALLOC_ENABLE is set. Computed numbers do not depend on any of it.
     """
     if not _is_ours_to_set() or not _on_a_cpu(device):
         return False
-    # Large pages ask for pieces at multiples of 4096 bytes. The heap leaves gaps before those, small pieces go there,
-    # and what is freed does not hold the same size again: a fifth more memory, growing for many steps.
+    # With huge pages on, torch asks for blocks aligned to 4096 bytes. Small blocks fill the gaps that the heap leaves
+    # before them, so a freed block no longer fits the same size again: a fifth more memory, growing for many steps.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "0")  # read by torch at its first large tensor
     library = ctypes.CDLL(None)
-    # Large pieces come from the heap instead of maps of their own; the heap does not shrink.
+    # Large blocks come from the heap instead of mmap; the heap does not shrink.
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, TOP_PAD_BYTES))
     return all([library.mallopt(option, value) == 1 for option, value in settings])
 

@@ -1,6 +1,6 @@
-"""What all commands share: errors in one line, progress on stderr, an orderly end on SIGTERM.
+"""Shared by all commands: one-line errors, progress on stderr, a clean exit on SIGTERM.
 
-Results go to stdout; progress and errors go to stderr, as a bar on a terminal and as plain lines elsewhere.
+Results go to stdout, errors and progress to stderr. Progress is a bar on a terminal and plain lines elsewhere.
 """
 
 import errno
@@ -44,32 +44,34 @@ _VERBOSITY, _KEPT, _STANDS_FOR = "alexkit.verbosity", "alexkit.kept", "alexkit.s
 _flag = functools.partial(click.option, is_flag=True, is_eager=True, expose_value=False, callback=_remember)
 COMMON_OPTIONS = (
     _flag("--debug", help="Log everything, and show the traceback of every error."),
-    _flag("-v", "--verbose", help="Log what is decided on the way."),
-    _flag("-q", "--quiet", help="Show results, warnings and errors only: no progress, no notes."),
+    _flag("-v", "--verbose", help="Also log informational messages."),
+    _flag("-q", "--quiet", help="Show only results, warnings and errors: no progress, no notes."),
 )
 
 
 @runtime_checkable
 class Deferred(Protocol):
-    """A value of an argument that is fetched when the command runs: there its errors are one line, and SIGTERM and
-    whatever else ends the command removes it."""
+    """An argument value that is fetched when the command runs, so that its errors are one line and it is removed
+    however the command ends, on SIGTERM too."""
 
     def fetch(self, context: click.Context) -> object:
-        """What the command gets for it."""
+        """The value that the command receives."""
 
 
 def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a command: what a user can get wrong ends in one clear line and a non-zero exit, never a traceback.
+    """Decorate a command so that a user's mistake ends in a one-line error and a non-zero exit, not a traceback.
 
-    The library raises InputError for wrong input, OSError for the disk, ImportError for a missing library; anything
-    else is our mistake and keeps its traceback, because we want the report. SIGTERM ends a command like Ctrl-C. Adds
-    the options that all commands have: `-q`, `-v` and, to see the traceback of every error, `--debug`.
+    The library raises InputError for wrong input, OSError for the disk, ImportError for a missing library. Anything
+    else is a bug and keeps its traceback, for the bug report. SIGTERM ends a command like Ctrl-C. Adds the options
+    that all commands have: `-q`, `-v` and `--debug`, which shows the traceback of every error.
     """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         if sys.platform == "win32":
-            raise click.ClickException("alexkit runs on Linux, its preparation on macOS too; on Windows use WSL 2")
+            raise click.ClickException(
+                "alexkit does not run on Windows; use WSL 2 or Linux (alexprep runs on macOS too)"
+            )
         _start_logging()
         signal.signal(signal.SIGTERM, _interrupt)
         try:
@@ -79,7 +81,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except (InputError, OSError, ImportError) as error:
             ours = isinstance(error, ImportError) and (error.name or "").startswith("alexkit")
-            closed = isinstance(error, BrokenPipeError)  # by `| head`; click ends the command in silence
+            closed = isinstance(error, BrokenPipeError)  # by `| head`; click ends the command silently
             if ours or closed or is_set("debug"):
                 raise
             raise click.ClickException(
@@ -96,48 +98,49 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-_BEGIN_AGAIN = "the same command continues what was begun, or begins again"
+_BEGIN_AGAIN = "the same command continues or starts over"
 
 
 def examples(*lines: str) -> str:
-    """The epilog of a command: command lines as a person types them. A test runs every one."""
+    """The epilog of a command: example command lines. A test runs each of them."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def is_set(option: str) -> bool:
-    """Whether the running command was given `quiet`, `verbose` or `debug`; False outside a command."""
+    """Whether `quiet`, `verbose` or `debug` is in effect, of several the last one given; False outside a command."""
     context = click.get_current_context(silent=True)
     return context is not None and context.meta.get(_VERBOSITY) == option
 
 
 def note(words: str) -> None:
-    """A line for the person who watches, on stderr; --quiet leaves it out."""
+    """Print a line to stderr, unless --quiet is set."""
     if not is_set("quiet"):
         click.echo(words, err=True)
 
 
 def warn(words: str) -> None:
-    """A line on stderr that --quiet shows too: what was left out, or could not be read."""
+    """Print a line to stderr, even with --quiet: what was left out or could not be read."""
     click.echo(as_typed(words), err=True)
 
 
 def if_interrupted(words: str) -> None:
-    """What Ctrl-C or SIGTERM shall say from now on: what was kept, and how to go on."""
+    """Set what Ctrl-C and SIGTERM print from now on: what was kept, and how to continue."""
     click.get_current_context().meta[_KEPT] = words
 
 
 def stands_for(context: click.Context, folder: object, address: object, *, is_copy: bool = False) -> None:
-    """Let errors and warnings name `address`, which a person typed, in place of the local folder that stands for it.
+    """Make errors and warnings show `address`, as the user typed it, instead of the local `folder` that stands for it.
 
-    Of a copy, which is gone when the command ends, they name the files by the address too.
+    A copy is deleted when the command ends, so files in it are shown by the address too.
     """
     context.meta.setdefault(_STANDS_FOR, {})[str(folder)] = (str(address), is_copy)
 
 
 def as_typed(text: str, *, of_disk: bool = False) -> str:
-    """`text` with addresses as `stands_for` has them; other files keep their paths, since they lie there.
+    """`text` with local folders replaced by the addresses that `stands_for` recorded.
 
-    So do all files where the text is `of_disk`: of this machine's.
+    The folder itself and its splits are replaced; files below them keep their local paths, where they can be found. In
+    a copy, files are replaced too, unless the text is `of_disk`: about this machine's disk.
     """
     context = click.get_current_context(silent=True)
     for folder, (address, is_copy) in (context.meta.get(_STANDS_FOR, {}) if context else {}).items():
@@ -148,7 +151,7 @@ def as_typed(text: str, *, of_disk: bool = False) -> str:
 
 
 def note_written(path: Path) -> None:
-    """Say where a file was written; of one in a copy the end of the command says where it is moved."""
+    """Print where a file was written, except in a copy, whose files are moved and reported when the command ends."""
     context = click.get_current_context(silent=True)
     copies = [
         folder for folder, (_, is_copy) in (context.meta.get(_STANDS_FOR, {}) if context else {}).items() if is_copy
@@ -158,7 +161,7 @@ def note_written(path: Path) -> None:
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever sys.stderr is at the time: a progress bar puts lines above itself by replacing it."""
+    """Writes to the current sys.stderr, which a progress bar replaces in order to print lines above itself."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -172,7 +175,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class _Notes(logging.Handler):
-    """Shows what is logged as a `note`."""
+    """Prints log records as notes."""
 
     def emit(self, record: logging.LogRecord) -> None:
         note(record.getMessage())
@@ -185,9 +188,9 @@ def _start_logging() -> None:
     before = logger.level
     logger.setLevel(level)
     waits = logging.getLogger("alexkit.prep.format.compiled")
-    waits.setLevel(logging.INFO)  # a person who waits for a compiler is told so without asking
+    waits.setLevel(logging.INFO)  # show that the compiler is running even without --verbose
     waits.propagate, waits.handlers = False, [_Notes()]
-    # A command that is called from Python leaves the level as it was.
+    # A command called from Python restores the level when it ends.
     if context := click.get_current_context(silent=True):
         context.call_on_close(lambda: logger.setLevel(before))
 
@@ -197,10 +200,12 @@ _LEVELS = {"verbose": logging.INFO, "debug": logging.DEBUG}
 
 def words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        room = "; make room, the same command continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        room = (
+            "; free some space, and the same command continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        )
         return f"{error.filename}: {error.strerror}{room}"
     if isinstance(error, FileNotFoundError) and error.filename is None and not _is_somewhere():
-        return "the current folder was removed or moved away; change to one that is there, with cd"
+        return "the current folder was removed or moved; cd to one that exists"
     return (explain(error) if isinstance(error, ImportError) else None) or str(error) or repr(error)
 
 
@@ -213,9 +218,9 @@ def _is_somewhere() -> bool:
 
 @contextmanager
 def progress(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
-    """Show how far `total` units have come; yields `update(done, note="")`, where `done` counts from the start.
+    """Show progress toward `total` units; yields `update(done, note="")`, where `done` is the number done so far.
 
-    A terminal gets a bar with rate and ETA, anything else a plain line every ten seconds and one at the end; --quiet
+    A terminal shows a bar with rate and ETA, anything else a plain line every ten seconds and one at the end. --quiet
     shows nothing.
     """
     if is_set("quiet"):
@@ -240,7 +245,7 @@ def _lines(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
 
     def update(done: int, note: str = "") -> None:
         nonlocal last, first, unsaid
-        # A continued run starts above zero: what was there before does not count into the rate.
+        # A resumed run starts above zero; work done before does not count toward the rate.
         first = done if first is None else first
         unsaid = (done, note)
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
@@ -283,7 +288,7 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
 
 
 def _rate(done: int, start: float) -> float:
-    """Units a second; 0 while none is done, when nothing can be said yet."""
+    """Units per second; 0 while none is done."""
     return done / max(time.monotonic() - start, 1e-9)
 
 

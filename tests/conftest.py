@@ -1,4 +1,4 @@
-"""Shared fixtures: small, real shard sets of images drawn here."""
+"""Shared fixtures: small, complete shard sets of generated images."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from alexkit.prep.format.manifest import ClassEntry, complete_set
 from alexkit.prep.format.shard import Sample, write_shard
 from alexkit.prep.images.geometry import central_square
 
-# Ignored under nohup and in the background of a script; every program that a test starts would inherit that.
+# Under nohup and in background jobs these signals are ignored, which every program that a test starts would inherit.
 for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
@@ -27,7 +27,7 @@ DrawImage = Callable[[int, int, int], NDArray[np.uint8]]
 
 
 def draw_image(number: int, label: int, size_px: int) -> NDArray[np.uint8]:
-    """A smooth uint8 (H, W, 3) image that a network can tell by class: its color and slope depend on the label."""
+    """A smooth uint8 (H, W, 3) image that a network can classify: its color and slope depend on the label."""
     rng = np.random.default_rng([number, label])
     y, x = np.mgrid[0:size_px, 0:size_px] / size_px
     slope = np.cos(label) * x + np.sin(label) * y
@@ -37,7 +37,7 @@ def draw_image(number: int, label: int, size_px: int) -> NDArray[np.uint8]:
 
 
 def encode(image_HWC: NDArray[np.uint8], pixels: PixelOptions) -> bytes:
-    """The content of the image member for one image."""
+    """Encode one image as the content of its image member."""
     if pixels.format == "raw":
         return image_HWC.tobytes()
     file = io.BytesIO()
@@ -63,7 +63,10 @@ def write_shard_set(
     draw: DrawImage = draw_image,
     label_of: Callable[[int], int] | None = None,
 ) -> Path:
-    """Write a complete shard set of drawn images to `folder`; sample i has label i % num_classes and key `sample-i`."""
+    """Write a complete shard set of generated images to `folder`; sample i has key `sample-{i:04d}`.
+
+    Its label is `label_of(i)`, by default i % num_classes.
+    """
     label_of = label_of or (lambda i: i % num_classes)
     folder.mkdir(parents=True)
     pixels = PixelOptions(size_px=size_px, format=format, fit=fit, chroma=chroma)
@@ -96,9 +99,9 @@ def write_shard_set(
 
 @pytest.fixture(scope="session")
 def draw_shards(tmp_path_factory: pytest.TempPathFactory) -> DrawShards:
-    """`draw_shards(**options)` is the folder of a shard set with the options of `write_shard_set`.
+    """`draw_shards(**options)` returns the folder of a shard set; options as for `write_shard_set`.
 
-    Sets with equal options are written once and shared: a test that damages one writes its own.
+    Sets with equal options are written once and shared, so a test that damages a set must write its own.
     """
     folders: dict[str, Path] = {}
 

@@ -1,4 +1,4 @@
-"""A stand-in for the API of the Hugging Face Hub: repositories in memory, on a port that the system chooses."""
+"""A fake Hugging Face Hub API: repositories in memory, served on a port that the system chooses."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 
 class Hub(ThreadingHTTPServer):
-    """Holds what was made and sent: `private` by repository, `files` by repository and path."""
+    """The server and its state: `private` by repository, `files` by repository and path."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub() -> Iterator[Hub]:
-    """A hub that listens while the block runs; it takes the token `right`."""
+    """A hub that serves while the block runs; it accepts the token `right`."""
     with Hub() as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""alexeval claims: the paper's claims beside what runs of ours found."""
+"""alexeval claims: compare the paper's claims with the results of runs."""
 
 import json
 from pathlib import Path
@@ -22,18 +22,18 @@ from .options import PATH, require_file
     "--scores",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What 'alexeval RUN --json' printed, in a file: errors by nine and ten views.",
+    help="Saved output of 'alexeval RUN --json', for errors with nine and ten views.",
 )
-@click.option("--store", type=PATH, help="Write a record of each RUN into this folder, as NAME.json.")
-@click.option("--picture", type=PATH, help="Draw errors by epoch to this PNG, as Figure 1 does.")
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON, in place of the table.")
+@click.option("--store", type=PATH, help="Write a record of each RUN to this folder as NAME.json.")
+@click.option("--picture", type=PATH, help="Plot error by epoch to this PNG, as in Figure 1.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON instead of the table.")
 @one_line_errors
 def claims(
     runs: tuple[Path, ...], scores: tuple[Path, ...], store: Path | None, picture: Path | None, as_json: bool
 ) -> None:
     """Print the paper's claims and what RUNs found, as a Markdown table.
 
-    RUN is the folder of a finished run, or a record that --store wrote.
+    RUN is the folder of a finished run, or a record written by --store.
     """
     from ...model.evaluation.claims import claims_rows, claims_table, draw_errors, read_record, store_record
 

@@ -1,4 +1,4 @@
-"""alexeval codes: short binary codes of images, searched by Hamming distance, against the exact answer."""
+"""alexeval codes: search by short binary codes and Hamming distance, compared with exact search."""
 
 import json
 from pathlib import Path
@@ -17,18 +17,20 @@ from .options import (
 
 
 @click.command(
-    short_help="Short binary codes, searched by Hamming distance.",
+    short_help="Search by short binary codes and Hamming distance.",
     epilog=examples("alexeval codes runs/original --bits 128"),
 )
 @run_argument
-@shards_option("Folder with train/ and val/ that 'alexprep shard' wrote.")
-@split_option("val", "The split whose images are searched for.")
-@click.option("--bits", default=256, show_default=True, help="Length of a code, a multiple of 8.")
-@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1), help="Passes over the features.")
+@shards_option("Folder or URL with train/ and val/, written by 'alexprep shard'.")
+@split_option("val", "Split to take the query images from.")
+@click.option("--bits", default=256, show_default=True, help="Code length in bits, a multiple of 8.")
 @click.option(
-    "--neighbors", "k", default=10, show_default=True, type=click.IntRange(1), help="Exact neighbors to find."
+    "--epochs", default=20, show_default=True, type=click.IntRange(1), help="Epochs to train the auto-encoder."
 )
-@click.option("--queries", default=1000, show_default=True, type=click.IntRange(1), help="Images to search for.")
+@click.option(
+    "--neighbors", "k", default=10, show_default=True, type=click.IntRange(1), help="Exact nearest neighbors per query."
+)
+@click.option("--queries", default=1000, show_default=True, type=click.IntRange(1), help="Number of query images.")
 @json_option("Print the numbers as JSON.")
 @network_options
 @one_line_errors
@@ -45,8 +47,9 @@ def codes(
 ) -> None:
     """Train an auto-encoder on the last hidden layer (paper, section 6.1) and search by its codes.
 
-    Prints which part of the exact nearest neighbors is found among the nearest codes, and how long both searches take;
-    random projections of the same length are the control. A run folder keeps codes and auto-encoder in RUN/features.
+    Prints the fraction of exact nearest neighbors found among the nearest codes, and the speed of both searches, with
+    random projections of the same length as a control. Codes and auto-encoder are kept in RUN/features if RUN is a
+    folder.
     """
     from ...model.evaluation.evaluate import open_split
     from ...model.evaluation.retrieval import CodeOptions, compare_codes, stored_features, trained_codes

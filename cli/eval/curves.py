@@ -1,4 +1,4 @@
-"""alexeval curves: how runs went, in one chart."""
+"""alexeval curves: plot loss and error of several runs in one chart."""
 
 import json
 from pathlib import Path
@@ -10,17 +10,17 @@ from .options import PATH, require_file
 
 
 @click.command(
-    short_help="Loss and error of several runs in one chart.",
+    short_help="Plot loss and error of several runs in one chart.",
     epilog=examples("alexeval curves runs/one runs/two", "alexeval curves runs/one runs/two --out two.png --json"),
 )
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
-@click.option("--out", type=PATH, default=Path("curves.png"), show_default=True, help="The PNG to write.")
-@click.option("--json", "as_json", is_flag=True, help="Print the errors as JSON, in place of the table.")
+@click.option("--out", type=PATH, default=Path("curves.png"), show_default=True, help="PNG to write.")
+@click.option("--json", "as_json", is_flag=True, help="Print the errors as JSON instead of the table.")
 @one_line_errors
 def curves(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Draw training loss and validation error of RUNs over their epochs, and print the best and the last error.
+    """Plot training loss and validation error of RUNs by epoch, and print the best and the last error.
 
-    Runs that are under way may be among them.
+    RUNs may still be training.
     """
     from ...model.evaluation.figures import draw_runs
 

@@ -1,4 +1,4 @@
-"""alexeval RUN…: error rates of networks alone and together, tables, and a report page."""
+"""alexeval RUN…: error rates of networks and of their ensemble, with tables and a report page."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Top-1 and top-5 error of each RUN and of all together.",
+    short_help="Measure top-1 and top-5 error of each RUN and of all together.",
     epilog=examples("alexeval runs/original", "alexeval runs/one runs/two --report report"),
 )
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
@@ -27,28 +27,39 @@ if TYPE_CHECKING:
     show_default=True,
     envvar="ALEXKIT_SHARDS",
     show_envvar=True,
-    help="Folder or address with train/ and val/ that 'alexprep shard' wrote, or one of them.",
+    help="Folder or URL with train/ and val/, written by 'alexprep shard', or one of its sets.",
 )
 @cache_options
-@split_option("val", "The split to evaluate on.")
+@split_option("val", "Split to evaluate.")
 @click.option(
     "--views",
     type=click.Choice(["center", "nine", "ten"]),
     multiple=True,
-    help="Kinds of views, may be given several times.  [default: center, and ten or nine where they fit]",
+    help="Kind of views to evaluate; may be repeated.  [default: center, and ten or nine if they fit]",
 )
 @click.option(
-    "--search-weights", is_flag=True, help="Weigh several RUNs by what fits these images, each half by the other."
+    "--search-weights",
+    is_flag=True,
+    help="Fit ensemble weights on these images; each half is scored with the weights of the other.",
 )
-@click.option("--labels", type=PATH, help="Judge by these labels: CSV (key,labels) or JSON such as ReaL's.")
-@click.option("--report", type=PATH, help="Write a page, metrics.json and tables into this folder.")
-@click.option("--neighbors", is_flag=True, help="In the report: nearest training images and near-duplicates, by fc7.")
-@click.option("--codes", is_flag=True, help="In the report, with --neighbors: short codes beside the exact search.")
-@click.option("--examples", multiple=True, metavar="KEY", help="In the report: images to show, instead of a choice.")
-@click.option("--predictions", type=PATH, help="Write .csv or .parquet, or .txt in ILSVRC's submission format.")
-@click.option("--devkit", type=PATH, help="For --predictions FILE.txt: ILSVRC's devkit, which numbers its classes.")
-@click.option("--results", type=PATH, help="Append a row to a CSV with timm's columns.")
-@json_option("Print all numbers as JSON, those of metrics.json.")
+@click.option("--labels", type=PATH, help="Score against these labels: CSV (key,labels) or JSON such as ReaL's.")
+@click.option("--report", type=PATH, help="Write a page, metrics.json and tables to this folder.")
+@click.option(
+    "--neighbors", is_flag=True, help="In the report: show nearest training images and near-duplicates, by fc7."
+)
+@click.option("--codes", is_flag=True, help="In the report, with --neighbors: compare short codes with exact search.")
+@click.option(
+    "--examples",
+    multiple=True,
+    metavar="KEY",
+    help="In the report: key of an image to show, instead of a selection; may be repeated.",
+)
+@click.option(
+    "--predictions", type=PATH, help="Write predictions to .csv or .parquet, or to .txt in ILSVRC's submission format."
+)
+@click.option("--devkit", type=PATH, help="For --predictions FILE.txt: ILSVRC's devkit, for the class numbers.")
+@click.option("--results", type=PATH, help="Append a row per RUN to a CSV with timm's columns.")
+@json_option("Print all numbers as JSON, as in metrics.json.")
 @click.option("--picture", type=PATH, help="Draw example predictions to this PNG.")
 @network_options
 @one_line_errors
@@ -70,9 +81,10 @@ def evaluate(
     picture: Path | None,
     choice: NetworkChoice,
 ) -> None:
-    """Top-1 and top-5 error of each RUN on a shard set, and of several RUNs together.
+    """Measure top-1 and top-5 error of each RUN on a shard set, and of several RUNs together.
 
-    RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe where it does not say its network.
+    RUN is a run folder or a weights file (.safetensors, .caffemodel), with --recipe if the file does not name its
+    network.
     """
     from ...model import Evaluation
     from ...model.evaluation.example_figures import draw_predictions
@@ -91,13 +103,13 @@ def evaluate(
         check_predictions_file(predictions)
     submits = predictions is not None and predictions.suffix == ".txt"
     if devkit and not submits:
-        raise click.UsageError("--devkit numbers the classes of --predictions FILE.txt; add it")
+        raise click.UsageError("--devkit is for --predictions FILE.txt; add it")
     if (neighbors or examples) and not report:
-        raise click.UsageError("--neighbors and --examples are for the page of --report DIR; add it")
+        raise click.UsageError("--neighbors and --examples need --report DIR; add it")
     if codes and not neighbors:
-        raise click.UsageError("--codes are compared with the exact search of --neighbors; add it")
+        raise click.UsageError("--codes needs the exact search of --neighbors; add it")
     if search_weights and len(runs) < 2:
-        raise click.UsageError("--search-weights weighs several networks; name at least two RUNs")
+        raise click.UsageError("--search-weights needs several networks; name at least two RUNs")
     if not shards.is_dir():
         raise InputError(f"--shards {shards}: no such folder; name one that 'alexprep shard' wrote")
     if report:
@@ -107,7 +119,7 @@ def evaluate(
     train = shards / "train" if (shards / "train").is_dir() else None
     if neighbors and train is None:
         raise InputError(
-            f"--neighbors searches {shards / 'train'}, which is not there; name a folder with train/ by --shards"
+            f"--neighbors searches {shards / 'train'}, which does not exist; pass a folder with train/ as --shards"
         )
     networks = [choice.load(run, train) for run in runs]
     evaluation = Evaluation(
@@ -122,14 +134,14 @@ def evaluate(
     )
     if not (predictions or report) and not evaluation.has_labels:
         raise InputError(
-            f"{shards}: {split} has no labels, so it has no errors; write --predictions FILE or --report DIR"
+            f"{shards}: {split} has no labels to compute errors from; use --predictions FILE or --report DIR"
         )
     numbers_C = submission_numbers(evaluation.classes, devkit) if submits else None
     with progress("evaluate", evaluation.num_images, "images") as update:
         result = evaluation.run(update)
     if evaluation.layout.rank > 0:
         return
-    say = note if as_json else click.echo  # stdout is for the numbers alone
+    say = note if as_json else click.echo  # stdout holds only the numbers
     if as_json:
         click.echo(json.dumps(result.metrics()))
     elif result.num_labeled:

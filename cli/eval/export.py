@@ -1,4 +1,4 @@
-"""alexeval export: a network for programs that do not know alexkit."""
+"""alexeval export: write a network for use without alexkit."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from .options import PATH, NetworkChoice, require_file, require_folder, run_argu
 
 
 @click.command(
-    short_help="The network for other programs: ONNX, PyTorch, timm, browsers.",
+    short_help="Export the network to ONNX, PyTorch, timm or a web page.",
     epilog=examples("alexeval export runs/original --onnx alexnet.onnx"),
 )
 @run_argument
@@ -18,7 +18,7 @@ from .options import PATH, NetworkChoice, require_file, require_folder, run_argu
 @click.option("--torch-export", "torch_file", type=PATH, help="Write a torch.export program (.pt2).")
 @click.option("--timm", type=PATH, help="Write a folder that timm.create_model loads.")
 @click.option("--web", type=PATH, help="Write a folder with a page that runs the network in a browser.")
-@click.option("--shards", type=SHARDS_TO_TRAIN, help="The training shards, for a weights file alone.")
+@click.option("--shards", type=SHARDS_TO_TRAIN, help="Training shards; used only with a weights file.")
 @weights_options
 @one_line_errors
 def export(
@@ -30,10 +30,11 @@ def export(
     shards: Path | None,
     choice: NetworkChoice,
 ) -> None:
-    """Write RUN's network for other programs, and compare what the file computes with the network itself.
+    """Export RUN's network for use without alexkit, and compare the exported network with the original.
 
-    The file takes pixels of 0-255 (the mean is subtracted inside) and gives logits and probabilities. A JSON file
-    beside it says how an image is prepared and names the classes.
+    --onnx and --torch-export write networks that take pixels from 0 to 255 (they subtract the mean themselves) and
+    return logits and probabilities; a JSON file beside each describes the preprocessing and lists the classes. The timm
+    model takes images prepared by timm's transforms. --web is written without a comparison.
     """
     from ...model.evaluation.export import (
         check_export,
@@ -65,7 +66,7 @@ def export(
         found = check_export(path, network, compute)
         click.echo(
             f"{path}: probabilities of {found.images} images differ from the network's by at most {found.largest:.1e}; "
-            f"{path.with_suffix('.json').name} says how to feed it"
+            f"{path.with_suffix('.json').name} describes its input"
         )
     if timm:
         write_timm_folder(timm, network)

@@ -1,4 +1,4 @@
-"""alexeval filters: the first layer's kernels, and how the columns share color."""
+"""alexeval filters: draw the first layer's kernels, and measure the color in each column."""
 
 import json
 from pathlib import Path
@@ -14,16 +14,15 @@ from .options import PATH, NetworkChoice, json_option, require_file, run_argumen
     epilog=examples("alexeval filters runs/original --json"),
 )
 @run_argument
-@click.option(
-    "--out", type=PATH, help="The PNG to write.  [default: filters.png in RUN, or beside it where RUN is a file]"
-)
-@json_option("Print the fractions of color as JSON.")
+@click.option("--out", type=PATH, help="PNG to write.  [default: filters.png in RUN, or beside RUN if it is a file]")
+@json_option("Print the color fractions as JSON.")
 @weights_options
 @one_line_errors
 def filters(run: Path, out: Path | None, as_json: bool, choice: NetworkChoice) -> None:
     """Draw the first layer's kernels by column, and print how much of each column's energy is color.
 
-    RUN is a run folder, or a weights file (.safetensors, .caffemodel) with --recipe where it does not say its network.
+    RUN is a run folder or a weights file (.safetensors, .caffemodel), with --recipe if the file does not name its
+    network.
     """
     from ...model.evaluation.figures import color_fractions, draw_filters
 

@@ -1,4 +1,4 @@
-"""alexeval neighbors: the training images that are nearest to given images."""
+"""alexeval neighbors: find the images of a shard set that are nearest to given images."""
 
 import json
 from pathlib import Path
@@ -20,15 +20,15 @@ from .options import (
 
 
 @click.command(
-    short_help="The images of a shard set that are nearest to given ones.",
+    short_help="Find the images of a shard set nearest to given ones.",
     epilog=examples("alexeval neighbors runs/original photo.jpg"),
 )
 @run_argument
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
-@shards_option("Where to search: shards, or their folder.")
-@split_option("train", "The split to search.")
-@click.option("--count", default=6, show_default=True, type=click.IntRange(1), help="Neighbors of each image.")
-@json_option("Print one JSON object a line.")
+@shards_option("Shard set to search, or a folder of them.")
+@split_option("train", "Split to search.")
+@click.option("--count", default=6, show_default=True, type=click.IntRange(1), help="Neighbors to print per image.")
+@json_option("Print one JSON object per line.")
 @click.option("--picture", type=PATH, help="Draw images and neighbors to this PNG.")
 @network_options
 @one_line_errors
@@ -42,9 +42,9 @@ def neighbors(
     picture: Path | None,
     choice: NetworkChoice,
 ) -> None:
-    """The images of a shard set whose last hidden layer is nearest to each IMAGE's, by Euclidean distance.
+    """Find the images of a shard set nearest to each IMAGE, by Euclidean distance in the last hidden layer.
 
-    The word - stands for an image on standard input. The set's features are computed once and kept in RUN/features.
+    Use - to read an image from standard input. The set's features are computed once and kept in RUN/features.
     """
     import numpy as np
 
@@ -66,7 +66,7 @@ def neighbors(
             warn(f"{answer.name}: {answer.error}")
     readable = [answer for answer in answers if answer.features_D is not None]
     if not readable:
-        raise InputError(f"no image could be read; the reason{'s' * (len(found) > 1)} above")
+        raise InputError(f"no image could be read; see the reason{'s' * (len(found) > 1)} above")
     with progress("features", shard_set.manifest.num_samples, "images") as update:
         base_ND = stored_features(network, shard_set, batch_size=choice.batch_size, report=update)
     queries_QD = np.stack([answer.features_D for answer in readable if answer.features_D is not None])

@@ -1,4 +1,4 @@
-"""Options that several commands of alexeval share, and what they choose."""
+"""Options shared by several alexeval commands."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ run_argument = click.argument("run", type=PATH)
 
 
 def json_option(help: str) -> Callable[[Command], Command]:
-    """--json: results on stdout for programs, in place of the table; what else a command says goes to stderr."""
+    """--json: print results to stdout as JSON instead of the table; all other output goes to stderr."""
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
 def shards_option(help: str) -> Callable[[Command], Command]:
-    """--shards: the set to read, ./shards unless named here or in ALEXKIT_SHARDS."""
+    """--shards: the set to read; the default is $ALEXKIT_SHARDS, else ./shards."""
     return click.option(
         "--shards",
         type=SHARDS_TO_TRAIN,
@@ -51,7 +51,7 @@ def _checkpoint(context: click.Context, parameter: click.Parameter, value: str) 
         return value
     if value.isdecimal():
         return int(value)
-    raise click.BadParameter(f"{value!r} is neither last nor best nor the number of a step")
+    raise click.BadParameter(f"expected last, best or the number of a step, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,14 +61,14 @@ class NetworkChoice:
     checkpoint: str | int
     """`last`, `best`, or a step."""
     recipe: str | None
-    """For a weights file, what feeds it."""
+    """For a weights file: its recipe, which defines the network and its input."""
     device: str = "cpu"
     """`auto`, `cpu` or `cuda:N`."""
     batch_size: int = 64
-    """Images, or views of images, at once."""
+    """Images, or views of images, per batch."""
 
     def load(self, run: Path, shards: Path | None = None) -> "TrainedNetwork":
-        """The network of `run`; `shards` tell what a weights file does not."""
+        """Load the network of `run`; `shards` provides what a weights file lacks."""
         from ...model import load_network
 
         keep_freed_memory(self.device)
@@ -88,14 +88,14 @@ checkpoint_option = click.option(
     shell_complete=lambda context, parameter, typed: [one for one in ("last", "best") if one.startswith(typed)],
     default="last",
     show_default=True,
-    help="Which checkpoint of a run folder.",
+    help="Checkpoint of a run folder to use.",
 )
 _WEIGHTS = (
     checkpoint_option,
     click.option(
         "--recipe",
         shell_complete=complete_recipe,
-        help="For a weights file: the recipe that feeds it, built in, a TOML file or a run's config.json.",
+        help="For a weights file: a built-in recipe, a TOML file or a run's config.json.",
     ),
 )
 _RUNNING = (
@@ -104,7 +104,7 @@ _RUNNING = (
         default=64,
         show_default=True,
         type=click.IntRange(1, 2**16),
-        help="Images, or views of images, at once.",
+        help="Images, or views of images, per batch.",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N."),
 )
@@ -136,13 +136,13 @@ def _with_choice(
 
 
 def require_folder(option: str, path: Path | None) -> None:
-    """Raise InputError for a file to be written whose folder is not there, before any work."""
+    """Raise InputError, before any work, if the parent folder of an output path does not exist."""
     if path is not None and not path.absolute().parent.is_dir():
-        raise InputError(f"{option} {path}: no folder {path.parent}; make it first, or name another place")
+        raise InputError(f"{option} {path}: no folder {path.parent}; create it, or choose another path")
 
 
 def require_file(option: str, path: Path | None) -> None:
-    """As `require_folder`, for one file: InputError for the name of a folder, too."""
+    """Like `require_folder`, for a file: raise InputError if `path` is a folder, too."""
     require_folder(option, path)
     if path is not None and path.is_dir():
-        raise InputError(f"{option} {path}: a folder; name a file in it")
+        raise InputError(f"{option} {path}: is a folder; name a file in it")

@@ -1,4 +1,4 @@
-"""alexeval predict: what a network says of loose images."""
+"""alexeval predict: predict the classes of image files."""
 
 import json
 from pathlib import Path
@@ -12,14 +12,15 @@ from .options import PATH, NetworkChoice, json_option, network_options, require_
 
 
 @click.command(
-    short_help="The likeliest classes of images.", epilog=examples("alexeval predict runs/original photo.jpg --top 3")
+    short_help="Predict the most likely classes of images.",
+    epilog=examples("alexeval predict runs/original photo.jpg --top 3"),
 )
 @run_argument
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to name for each image.")
-@json_option("Print one JSON object a line.")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to print per image.")
+@json_option("Print one JSON object per line.")
 @click.option("--picture", type=PATH, help="Draw the first images with their classes to this PNG.")
-@click.option("--shards", type=SHARDS_TO_TRAIN, help="The training shards, for a weights file alone.")
+@click.option("--shards", type=SHARDS_TO_TRAIN, help="Training shards; used only with a weights file.")
 @network_options
 @one_line_errors
 def predict(
@@ -31,10 +32,10 @@ def predict(
     shards: Path | None,
     choice: NetworkChoice,
 ) -> None:
-    """The likeliest classes of images, prepared exactly as RUN's training shards were.
+    """Predict the most likely classes of images, prepared exactly like RUN's training shards.
 
-    The word - stands for an image on standard input. An image that cannot be read is named on stderr and the
-    others go on; the exit code is then 1.
+    Use - to read an image from standard input. An image that cannot be read is reported on stderr, and the others are
+    still predicted; the exit code is then 1.
     """
     import numpy as np
 
@@ -65,6 +66,6 @@ def predict(
     if picture and drawn:
         draw_answers(picture, network, drawn)
     if failed == len(found):
-        raise InputError(f"no image could be read; the reason{'s' * (len(found) > 1)} above")
+        raise InputError(f"no image could be read; see the reason{'s' * (len(found) > 1)} above")
     if failed:
         raise SystemExit(1)

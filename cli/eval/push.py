@@ -1,4 +1,4 @@
-"""alexeval push: a trained network to the Hugging Face Hub."""
+"""alexeval push: upload a run to the Hugging Face Hub."""
 
 import logging
 import os
@@ -22,16 +22,16 @@ from .options import PATH, checkpoint_option, run_argument
 )
 @run_argument
 @click.argument("name", metavar="ORG/NAME")
-@click.option("--public", is_flag=True, help="Let everybody see a new repository.")
-@click.option("--metrics", type=PATH, help="The metrics.json of 'alexeval RUN --report': the card shows its numbers.")
+@click.option("--public", is_flag=True, help="Make a new repository public.")
+@click.option("--metrics", type=PATH, help="metrics.json of 'alexeval RUN --report', whose numbers the card shows.")
 @checkpoint_option
 @one_line_errors
 def push(run: Path, name: str, public: bool, metrics: Path | None, checkpoint: str | int) -> None:
     """Upload RUN to the Hugging Face Hub, private by default.
 
-    Sent are the recipe, one checkpoint in place of others that are there, the log, the pictures, and a card made from
-    the metrics; a README.md of your own stays. What arrives is a run folder: 'hf download' brings one that alexeval
-    reads and alextrain resumes.
+    Uploads the recipe, statistics, log, result, pictures, one checkpoint, which replaces others in the repository, and
+    a model card built from the metrics; a README.md of your own is kept. The repository is a run folder: after 'hf
+    download', alexeval reads it and alextrain resumes it.
     """
     from ...hub import CARD, fetch, files_there, push_folder
     from ...model.evaluation.load import choose_checkpoint
@@ -44,26 +44,28 @@ def push(run: Path, name: str, public: bool, metrics: Path | None, checkpoint: s
     start_from = opened.recipe.training.start_from
     if Path(start_from).is_absolute():
         logging.getLogger("alexkit").warning(
-            "%s: names %s (training.start_from), for all who see the repository", run / CONFIG, start_from
+            "%s: contains %s (training.start_from), visible to all who can read the repository",
+            run / CONFIG,
+            start_from,
         )
     if is_set("quiet"):
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
-    if_interrupted("what was sent is kept at the Hub; the same command goes on")
+    if_interrupted("uploaded files stay on the Hub; the same command continues")
     there = files_there(name, kind="model")
     shown: str | None = card
     with tempfile.TemporaryDirectory(prefix="alexkit-push-") as folder:
         if CARD in there and not is_our_card(fetch(name, CARD, Path(folder), kind="model").read_bytes()):
-            logging.getLogger("alexkit").warning("%s: its %s was not made by alexkit and stays as it is", name, CARD)
+            logging.getLogger("alexkit").warning("%s: its %s was not written by alexkit and is kept", name, CARD)
             shown = None
     sent = f"{CHECKPOINTS}/{chosen.folder.name}/"
     files = [CONFIG, STATISTICS, LOG, RESULT, *PICTURES, *(f"{sent}{path.name}" for path in chosen.folder.iterdir())]
-    # Of several checkpoints the newest would be read, which the card may not describe.
+    # Of several checkpoints, readers would load the newest, which the card may not describe.
     old = [path for path in there if path.startswith(f"{CHECKPOINTS}/") and not path.startswith(sent)]
     click.echo(push_folder(run, name, kind="model", public=public, card=shown, files=files, delete=old))
 
 
 def _read(path: Path, run: Path, checkpoint: Path) -> dict[str, Any]:
-    """The metrics of exactly this checkpoint."""
+    """Read the metrics; InputError if they are not of exactly this checkpoint."""
     import hashlib
 
     from ...model.runs.checkpoint import WEIGHTS
@@ -78,12 +80,15 @@ def _read(path: Path, run: Path, checkpoint: Path) -> dict[str, Any]:
     except (KeyError, IndexError, TypeError):
         found = split = None
     if not isinstance(found, str) or not isinstance(split, str):
-        raise InputError(f"--metrics {path}: no metrics of a run; name the metrics.json that 'alexeval --report' wrote")
+        raise InputError(
+            f"--metrics {path}: not the metrics of a run; name the metrics.json that 'alexeval --report' wrote"
+        )
     with (checkpoint / WEIGHTS).open("rb") as file:
         sent = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sent:
         raise InputError(
-            f"--metrics {path}: of other weights ({first['name']}, step {first['checkpoint'].get('step')}) than those "
-            f"sent, {checkpoint.name} of {run}; evaluate this checkpoint with --report, or name it with --checkpoint"
+            f"--metrics {path}: of other weights ({first['name']}, step {first['checkpoint'].get('step')}) than the "
+            f"uploaded {checkpoint.name} of {run}; evaluate this checkpoint with --report, or upload the other with "
+            "--checkpoint"
         )
     return metrics

@@ -1,4 +1,4 @@
-"""alexprep adopt: WebDataset tars made elsewhere become a shard set where they lie."""
+"""alexprep adopt: make a shard set of existing WebDataset tars, which stay in place."""
 
 import json
 import shlex
@@ -20,18 +20,18 @@ from .arguments import FOLDER, set_row
     type=click.Choice(["train", "val", "test"]),
     default="train",
     show_default=True,
-    help="Which split the tars hold.",
+    help="Split that the tars hold.",
 )
-@click.option("--classes", type=LocalPath(), help="A text file with one class name a line, in order.")
-@click.option("--label-key", metavar="KEY", help="JSON key or member extension of the label.")
-@click.option("--json", "as_json", is_flag=True, help="Print what the set holds as JSON.")
+@click.option("--classes", type=LocalPath(), help="Text file with one class name per line, in class order.")
+@click.option("--label-key", metavar="KEY", help="JSON key or member extension that holds the label.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary of the set as JSON.")
 @one_line_errors
 def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key: str | None, as_json: bool) -> None:
-    """Make FOLDER a shard set of WebDataset TARS made elsewhere.
+    """Make a shard set in FOLDER from existing WebDataset TARS.
 
-    The tars stay where they are, unchanged. Their images (JPEG, PNG or WebP) must be square and of one size, with one
-    label each, a class number or name in KEY.cls or KEY.json; 'alexprep shard' takes all others. Names are sorted as
-    text, or are the lines of --classes: give several splits the same file.
+    FOLDER gets links to the tars, which stay in place, unchanged. All images (JPEG, PNG or WebP) must be square and of
+    the same size, each with one label: a class number or name in KEY.cls or KEY.json. For other tars, use 'alexprep
+    shard'. Class names are sorted as text unless --classes lists them; use the same file for every split.
     """
     from ...prep import Manifest
     from ...prep.build.adopt import adopt_webdataset, tars_of
@@ -40,7 +40,7 @@ def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key:
         names = None if classes is None else classes.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except OSError as error:
         raise InputError(
-            f"--classes {classes}: {error.strerror}; name a text file with one class name a line"
+            f"--classes {classes}: {error.strerror}; expected a text file with one class name per line"
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(

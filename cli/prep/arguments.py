@@ -1,4 +1,4 @@
-"""What several alexprep commands take and print: folders, shard sets, numbers of workers."""
+"""Arguments, options and output shared by several alexprep commands."""
 
 import errno
 import os
@@ -28,17 +28,17 @@ ENGINE = click.option(
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Who works: this machine's processes, or a Ray cluster (RAY_ADDRESS).",
+    help="Run on local processes or on a Ray cluster (RAY_ADDRESS).",
 )
 
 
-OUT = click.option("--out", type=FOLDER, help="Where the files go.  [default: beside the shards]")
+OUT = click.option("--out", type=FOLDER, help="Folder for the output files.  [default: beside the shards]")
 
 
 def place_of(folder: Path, out: Path | None, files: str) -> Path | None:
-    """Where a report's files go: `out` or `folder`; None, with a warning, where nothing may be written into `folder`.
+    """The folder for a report's files: `out`, else `folder`; None, with a warning, if `folder` is not writable.
 
-    Raises OSError, before the work, when `out` cannot be made or written to.
+    Raises OSError, before any work, if `out` cannot be created or is not writable.
     """
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -46,20 +46,20 @@ def place_of(folder: Path, out: Path | None, files: str) -> Path | None:
     if os.access(place, os.W_OK | os.X_OK):
         return place
     if out is not None:
-        raise OSError(errno.EACCES, "cannot be written to; name another folder by --out", str(out))
-    warn(f"{folder}: cannot be written to, so {files} will be missing; name a folder for them by --out")
+        raise OSError(errno.EACCES, "not writable; choose another folder with --out", str(out))
+    warn(f"{folder}: not writable, so {files} will not be written; choose a folder for them with --out")
     return None
 
 
 def named_or_default(words: "Sequence[str | Location]") -> "Location":
-    """SHARDS where another argument follows it: the first of `words` or, without, what `SHARDS` is by default."""
+    """SHARDS of a command with a further argument: the first of `words`, else the default of `SHARDS`."""
     from ...prep.storage import parse_location
 
     return parse_location(words[0] if words else os.environ.get("ALEXKIT_SHARDS") or "shards")
 
 
 def train_set(shards: Path) -> "ShardSet":
-    """SHARDS itself, or its train split."""
+    """The train split of SHARDS, or SHARDS itself if it is one set."""
     from ...prep import ShardSet
 
     inner = shards / "train"
@@ -73,7 +73,7 @@ def sets_of(shards: Path) -> list[Path]:
 
 
 def set_row(manifest: "Manifest", folder: object) -> dict[str, Any]:
-    """What a set in `folder` holds, as `--json` prints it."""
+    """A summary of the set in `folder`, as `--json` prints it."""
     return {
         "split": manifest.split,
         "images": manifest.num_samples,

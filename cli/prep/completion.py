@@ -1,4 +1,4 @@
-"""alexprep completion: the lines that teach a shell to complete our three commands."""
+"""alexprep completion: shell completion scripts for the three commands."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -9,7 +9,7 @@ COMMANDS = ("alexprep", "alextrain", "alexeval")
 
 
 @click.command(
-    short_help="Print what a shell needs to complete the commands.",
+    short_help="Print the completion script for a shell.",
     epilog=examples(
         "alexprep completion bash >> ~/.bashrc",
         "alexprep completion zsh >> ~/.zshrc",
@@ -19,9 +19,9 @@ COMMANDS = ("alexprep", "alextrain", "alexeval")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @one_line_errors
 def completion(shell: str) -> None:
-    """Print what a shell needs to complete commands, options and recipes."""
+    """Print the script that lets a shell complete commands, options and recipes."""
     kind = get_completion_class(shell)
     assert kind is not None, "click knows the three shells"
     for name in COMMANDS:
-        # The script only names the command: what can be completed is asked of it at each press of the key.
+        # The script only needs the command's name: it calls the command for completions at every Tab.
         click.echo(kind(click.Command(name), {}, name, f"_{name.upper()}_COMPLETE").source())

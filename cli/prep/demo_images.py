@@ -1,4 +1,4 @@
-"""alexprep demo-images: draws the demo set."""
+"""alexprep demo-images: draw the demo set."""
 
 from pathlib import Path
 
@@ -16,7 +16,11 @@ from .arguments import FOLDER, WORKERS
 )
 @click.argument("folder", type=FOLDER)
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Another seed draws other images."
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Random seed; different seeds draw different images.",
 )
 @click.option("--train", "num_train", default=1500, show_default=True, help="Training images, a multiple of 10.")
 @click.option("--val", "num_val", default=300, show_default=True, help="Validation images, a multiple of 10.")

@@ -1,4 +1,4 @@
-"""alexprep doctor: is this machine fit for the work?"""
+"""alexprep doctor: check that this machine can run alexkit."""
 
 from pathlib import Path
 
@@ -9,15 +9,17 @@ from .arguments import FOLDER
 
 
 @click.command(epilog=examples("alexprep doctor", "alexprep doctor --out /data/shards", "alexprep doctor --json"))
-@click.option("--out", type=FOLDER, default=Path("shards"), show_default=True, help="Where shards would go.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for an issue or a program.")
+@click.option(
+    "--out", type=FOLDER, default=Path("shards"), show_default=True, help="Folder where shards would be written."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for a bug report or a program.")
 @one_line_errors
 def doctor(out: Path, as_json: bool) -> None:
     """Check this machine: libraries, CUDA, decoding, limits, disk.
 
-    What is wrong comes with the line that fixes it, and the exit code is then 1.
+    Each problem is followed by its fix. The exit code is 1 if there is any problem.
     """
-    note("examining this machine")
+    note("checking this machine")
     import json
 
     from ...prep.reports.doctor import examine, to_json

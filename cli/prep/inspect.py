@@ -1,4 +1,4 @@
-"""alexprep inspect: one page that shows shard sets."""
+"""alexprep inspect: one page that shows the contents of shard sets."""
 
 from pathlib import Path
 
@@ -14,22 +14,23 @@ from .arguments import OUT, SHARDS, WORKERS, place_of, sets_of
     epilog=examples("alexprep inspect", "alexprep inspect shards/val --png", "alexprep inspect --quick --json")
 )
 @SHARDS
-@click.option("--png", is_flag=True, help="Also draw a contact sheet of each set, samples.png in its folder.")
 @click.option(
-    "--quick", is_flag=True, help="Do not look for pictures that were saved again, which decodes every image."
+    "--png", is_flag=True, help="Also draw a contact sheet of each set: its samples.png, or SPLIT-samples.png in --out."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print counts, mixing and duplicates as JSON.")
+@click.option("--quick", is_flag=True, help="Skip the search for re-encoded duplicates, which decodes every image.")
+@click.option("--json", "as_json", is_flag=True, help="Print counts, shuffle quality and duplicates as JSON.")
 @OUT
 @WORKERS
 @one_line_errors
 def inspect(shards: Path, png: bool, quick: bool, as_json: bool, out: Path | None, workers: int | None) -> None:
-    """Write inspect.html, one page that shows SHARDS.
+    """Write inspect.html, one page that shows what SHARDS contain.
 
-    It lies in SHARDS, or in --out, and has samples of every class, counts, sizes, colors, mixing, duplicates within and
-    across splits, and what was left out. SHARDS is one set or the folder of several; ./shards unless named here or in
-    ALEXKIT_SHARDS.
+    SHARDS is a shard set or a folder of shard sets; the default is $ALEXKIT_SHARDS, else ./shards.
+
+    The page is written to SHARDS, or to --out. It shows samples of every class, counts, sizes, colors, how well the
+    set is shuffled, duplicates within and across splits, and the inputs that were left out.
     """
-    note(f"looking at {as_typed(str(shards))}")
+    note(f"inspecting {as_typed(str(shards))}")
     import json
 
     from ...prep.format.files import whole_file
@@ -72,10 +73,10 @@ def inspect(shards: Path, png: bool, quick: bool, as_json: bool, out: Path | Non
             click.echo(
                 f"{row['split']}: {row['images']} images in {row['classes']} classes of {row['fewest_per_class']} to "
                 f"{row['most_per_class']}; distinct classes in a batch: {row['distinct_classes_in_a_batch']:.1f}, "
-                f"{row['distinct_classes_expected']:.1f} expected of a perfect shuffle"
+                f"{row['distinct_classes_expected']:.1f} expected for a perfect shuffle"
             )
-        pictures = "" if alike is None else f", {len(alike)} of the same picture"
-        click.echo(f"groups of duplicates: {len(equal)} of the same bytes{pictures}")
+        pictures = "" if alike is None else f", {len(alike)} with the same picture"
+        click.echo(f"groups of duplicates: {len(equal)} with the same bytes{pictures}")
     if place is None:
         return
     page = place / "inspect.html"

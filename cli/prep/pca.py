@@ -1,4 +1,4 @@
-"""alexprep pca: mean and principal colors, from the stored pixels."""
+"""alexprep pca: compute mean and principal colors from the stored pixels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 @click.command(epilog=examples("alexprep pca", "alexprep pca shards/val --json"))
 @SHARDS
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, in place of the table.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of the table.")
 @OUT
 @WORKERS
 @ENGINE
 @one_line_errors
 def pca(shards: Path, as_json: bool, out: Path | None, workers: int | None, engine: "Engine") -> None:
-    """Mean and principal colors of SHARDS, from the stored pixels.
+    """Compute mean and principal colors from stored pixels.
 
-    SHARDS is one set, or a folder of sets, of which train is taken; ./shards unless named here or in ALEXKIT_SHARDS.
-    Prints a table, compares with the statistics written with the shards, and writes pca.json, pca.png and mean.png
-    beside the shards or into --out.
+    SHARDS is a shard set, or a folder of shard sets, whose train set is used; the default is $ALEXKIT_SHARDS, else
+    ./shards. Prints a table, compares it with the statistics written with the shards, and writes pca.json, pca.png and
+    mean.png beside the shards or to --out.
     """
-    note(f"adding up the pixels of {as_typed(str(shards))}")
+    note(f"summing the pixels of {as_typed(str(shards))}")
     if engine == "local":
         from ...prep.workers import start_ahead
 
@@ -44,7 +44,7 @@ def pca(shards: Path, as_json: bool, out: Path | None, workers: int | None, engi
     shard_set = train_set(shards)
     place = place_of(shard_set.folder, out, "pca.json, pca.png and mean.png")
     manifest = shard_set.manifest
-    with progress("adding up", manifest.num_samples, "images") as update:
+    with progress("summing", manifest.num_samples, "images") as update:
         num_workers = num_cores() if workers is None else workers
         sums = stored_sums(shard_set, num_workers=num_workers, engine=engine, on_progress=update)
     report = report_colors(shard_set, sums)
@@ -77,7 +77,7 @@ def _color_table(report: "ColorReport", num_images: int) -> str:
         f"{name} {value:7.3f} ({value / 255:.4f})" for name, value in zip("rgb", color.mean_C, strict=True)
     )
     lines = [
-        f"{num_images} images, {color.num_pixels} pixels; gray levels 0-255, in brackets 0-1",
+        f"{num_images} images, {color.num_pixels} pixels; gray levels 0-255, in parentheses 0-1",
         f"mean  {mean}",
         "",
         f"{'':2}{'eigenvalue':>12} {'(0-1)':>11}{'std. dev.':>11} {'(0-1)':>9}{'share':>8}   eigenvector r, g, b",
@@ -96,7 +96,7 @@ def _color_table(report: "ColorReport", num_images: int) -> str:
     )
     lines += [
         "",
-        "stored pixels against those before encoding: "
+        "stored pixels compared with the pixels before encoding: "
         + (
             "equal to the last bit"
             if report.equal

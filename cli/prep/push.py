@@ -1,4 +1,4 @@
-"""alexprep push: shard sets to the Hugging Face Hub."""
+"""alexprep push: upload shard sets to the Hugging Face Hub."""
 
 import logging
 import os
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 @click.command(epilog=examples("alexprep push my-name/my-images", "alexprep push shards/val my-name/my-images"))
 @click.argument("words", nargs=-1, required=True, metavar="[SHARDS] ORG/NAME")
-@click.option("--public", is_flag=True, help="Let everybody see a new repository; ImageNet's license forbids that.")
+@click.option("--public", is_flag=True, help="Make a new repository public; ImageNet's license forbids this.")
 @one_line_errors
 def push(words: tuple[str, ...], public: bool) -> None:
     """Upload SHARDS to the Hugging Face Hub, private by default.
 
-    SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
+    SHARDS is a shard set or a folder of shard sets; the default is $ALEXKIT_SHARDS, else ./shards.
 
-    A card is made from the manifests, also of splits that are there already; a README.md of your own stays. Tars of an
-    earlier set of the same split that SHARDS does not have are removed. sources.jsonl goes along, since the manifests
-    hold its hash; where it names files of this machine by whole paths, a warning says so before anything is sent. An
-    interrupted upload goes on by the same command.
+    The dataset card is built from the manifests, including those of splits already in the repository; a README.md of
+    your own is kept. Tars and .idx files of an earlier set of the same split that SHARDS lacks are deleted.
+    sources.jsonl is uploaded too, since the manifests hold its hash; if it contains absolute paths or URLs, a warning
+    comes before the upload. To continue an interrupted upload, run the same command again.
     """
     from ...hub import files_there, push_folder
     from ...prep import ShardSet
 
     if len(words) > 2:
-        raise click.UsageError(f"name SHARDS and ORG/NAME, not {len(words)} things: {' '.join(words)}")
+        raise click.UsageError(f"expected [SHARDS] ORG/NAME, got {len(words)} arguments: {' '.join(words)}")
     name = words[-1]
     shards = named_or_default(words[:-1])
     folders = sets_of(shards if isinstance(shards, Path) else copy_of(shards, click.get_current_context()))
@@ -44,7 +44,7 @@ def push(words: tuple[str, ...], public: bool) -> None:
         _warn_of_whole_paths(folder)
     if is_set("quiet"):
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
-    if_interrupted("what was sent is kept at the Hub; the same command goes on")
+    if_interrupted("uploaded files stay on the Hub; the same command continues")
     there = files_there(name, kind="dataset")
     card = _card(shard_sets, name, there)
     for shard_set in shard_sets:
@@ -74,7 +74,7 @@ def _files_of(shard_set: "ShardSet") -> list[str]:
 
 
 def _card(shard_sets: Sequence["ShardSet"], name: str, there: Sequence[str]) -> str | None:
-    """The card of all splits, those at the Hub too; None where the repository has one that is not ours."""
+    """The card of all splits, those on the Hub too; None if the repository has a card that alexkit did not write."""
     from ...hub import CARD, fetch
     from ...prep import Manifest, ShardSet
     from ...prep.format.dataset_card import dataset_card, is_our_card
@@ -85,14 +85,14 @@ def _card(shard_sets: Sequence["ShardSet"], name: str, there: Sequence[str]) -> 
     with tempfile.TemporaryDirectory(prefix="alexkit-push-") as folder:
         if CARD in there and not is_our_card(fetch(name, CARD, Path(folder), kind="dataset")):
             logging.getLogger("alexkit").warning(
-                "%s: its %s was not made by alexkit and stays as it is; 'datasets' may not find the splits by it",
+                "%s: its %s was not written by alexkit and is kept; 'datasets' may not find the splits from it",
                 name,
                 CARD,
             )
             return None
         for split in SPLITS:
             if split not in of_split and f"{split}/manifest.json" in there:
-                for file in ("manifest.json", "index.bin"):  # in the index is seen whether images have extras
+                for file in ("manifest.json", "index.bin"):  # the index tells whether images have extras
                     if f"{split}/{file}" in there:
                         fetch(name, f"{split}/{file}", Path(folder), kind="dataset")
                 url = StoreUrl("hf", "datasets", f"{name}/{split}")
@@ -108,8 +108,8 @@ def _warn_of_whole_paths(folder: Path) -> None:
     count, example = whole_paths(folder)
     if count:
         logging.getLogger("alexkit").warning(
-            "%s: names %d files by whole paths, e.g. %s, for all who see the repository; sets made of a list of paths "
-            "relative to its folder have none",
+            "%s: contains %d absolute paths or URLs, e.g. %s, visible to all who can read the repository; sets made "
+            "from a list of paths relative to its folder contain none",
             folder / SOURCES_NAME,
             count,
             example,

@@ -1,4 +1,4 @@
-"""alexprep repair: what is damaged is made again from the source."""
+"""alexprep repair: rebuild damaged files of shard sets from the source."""
 
 import json
 from pathlib import Path
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Make what is damaged in SHARDS again from SOURCE.",
+    short_help="Rebuild damaged files of SHARDS from SOURCE.",
     epilog=examples("alexprep repair /imagenet", "alexprep repair shards/val /imagenet"),
 )
 @click.argument("paths", type=LOCATION, nargs=-1, required=True, metavar="[SHARDS] SOURCE")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON which files of which set were made again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rebuilt files of each set as JSON.")
 @WORKERS
 @ENGINE
 @one_line_errors
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 def repair(
     paths: "tuple[Location, ...]", as_json: bool, workers: int | None, engine: "Engine", reading: "SourceOptions"
 ) -> None:
-    """Make what is damaged in SHARDS again from SOURCE, to the same bytes.
+    """Rebuild damaged files of SHARDS from SOURCE, byte for byte.
 
-    SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS. Both may be in a store:
-    then SHARDS is copied to TMPDIR, and what was made again is sent back. Options that say how SOURCE is read must be
-    those of 'alexprep shard'.
+    SHARDS is a shard set or a folder of shard sets; the default is $ALEXKIT_SHARDS, else ./shards.
+
+    SHARDS and SOURCE may be in an object store. SHARDS in a store is copied to TMPDIR, and its rebuilt files are
+    uploaded. Options that control how SOURCE is read must be the same as for 'alexprep shard'.
     """
     from ...prep import Manifest
     from ...prep.build.integrity.repair import damaged_shards, repair_set
@@ -43,7 +44,7 @@ def repair(
     from ...prep.storage import ObjectStore
 
     if len(paths) > 2:
-        raise click.UsageError(f"name SHARDS and SOURCE, not {len(paths)} folders: {' '.join(map(str, paths))}")
+        raise click.UsageError(f"expected [SHARDS] SOURCE, got {len(paths)} arguments: {' '.join(map(str, paths))}")
     location = named_or_default(paths[:-1])
     in_store = None if isinstance(location, Path) else location
     if in_store is not None:
@@ -73,11 +74,11 @@ def repair(
         click.echo(json.dumps(repaired))
         return
     for name, files in repaired.items():
-        click.echo(f"{name}: made again {', '.join(files)}" if files else f"{name}: all good")
+        click.echo(f"{name}: rebuilt {', '.join(files)}" if files else f"{name}: all good")
 
 
 def _send(url: "StoreUrl", folder: Path, names: list[str]) -> None:
-    """Put what was made again in the place of the damaged objects, each in one request."""
+    """Overwrite the damaged objects with the rebuilt files, each in one request."""
     from ...prep.storage import ObjectStore
 
     store = ObjectStore(url)

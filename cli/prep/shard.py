@@ -1,4 +1,4 @@
-"""alexprep shard: a source to shard sets."""
+"""alexprep shard: turn a source into shard sets."""
 
 import contextlib
 from pathlib import Path
@@ -30,7 +30,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     number, slash, count = value.partition("/")
     digits = all(len(word) < 10 and word.isascii() and word.isdecimal() for word in (number, count))
     if not (slash and digits and int(number) < int(count)):
-        raise click.BadParameter(f"expected I/N with I from 0 to N - 1, as 0/4, got {value!r}")
+        raise click.BadParameter(f"expected I/N with I from 0 to N - 1, such as 0/4, got {value!r}")
     return int(number), int(count)
 
 
@@ -43,17 +43,17 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     type=LOCATION,
     default="shards",
     show_default=True,
-    help="Folder or address of the shard sets.",
+    help="Folder or URL to write the shard sets to.",
 )
 @click.option(
-    "--size", type=click.IntRange(8, 4096), default=256, show_default=True, help="Side of the stored square, pixels."
+    "--size", type=click.IntRange(8, 4096), default=256, show_default=True, help="Side of the stored square, in pixels."
 )
 @click.option(
     "--fit",
     type=click.Choice(["crop", "shorter"]),
     default="crop",
     show_default=True,
-    help="What is stored: the central square, or the whole image with its shorter side at --size.",
+    help="Store the central square, or the whole image with its shorter side at --size.",
 )
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="JPEG quality.")
 @click.option(
@@ -65,7 +65,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     type=click.Choice(["bilinear", "bicubic", "lanczos", "area"]),
     default="bilinear",
     show_default=True,
-    help="Resizing filter, antialiased; area is that of the 2012 preparation.",
+    help="Antialiased resizing filter; area is the one of the 2012 preparation.",
 )
 @click.option(
     "--format",
@@ -73,7 +73,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     type=click.Choice(["jpeg", "png", "raw"]),
     default="jpeg",
     show_default=True,
-    help="How images are stored; raw pixels load fastest and take six times the space.",
+    help="Storage format; raw pixels load fastest and take six times the space.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the shuffle.")
 @click.option(
@@ -81,26 +81,26 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="Images in each tar; the last may have fewer.",
+    help="Images per tar; the last may have fewer.",
 )
 @WORKERS
 @ENGINE
-@click.option("--part", metavar="I/N", default=None, callback=_part, help="Write only this part of the shards.")
+@click.option("--part", metavar="I/N", default=None, callback=_part, help="Write only part I of N; I counts from 0.")
 @click.option("--max-bad", type=click.IntRange(0), help="Bad inputs allowed per split.  [default: 0.1 %, at least 10]")
-@click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them; they are counted.")
-@click.option("--dry-run", is_flag=True, help="Say what SOURCE is taken for, and stop.")
+@click.option("--lenient", is_flag=True, help="Keep damaged JPEGs as the decoder patches them, and count them.")
+@click.option("--dry-run", is_flag=True, help="Print what was found in SOURCE, and stop.")
 @click.option(
     "--decode",
     type=click.Choice(["full", "scaled"]),
     default="full",
     show_default=True,
-    help="scaled: large JPEGs at 1/2, 1/4 or 1/8, never below twice --size.",
+    help="scaled decodes large JPEGs at 1/2, 1/4 or 1/8, never below twice --size.",
 )
 @click.option(
     "--max-pixels",
     type=click.IntRange(1, 2**40),
     default=None,
-    help="Pixels an image may have.  [default: what 1 GiB allows]",
+    help="Maximum number of pixels in a source image.  [default: what fits in 1 GiB]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; the table goes to stderr.")
 @one_line_errors
@@ -129,30 +129,30 @@ def shard(
 ) -> None:
     """Turn SOURCE into shard sets under --out, one per split.
 
-    What SOURCE may be, recognized by looking and read in place (docs: "Layouts", with an example of each):
+    SOURCE is read in place, and its layout is detected. These are supported (docs: "Layouts", with examples):
 
     \b
-      train/ val/ test/   folders of splits, also called training, valid, validation, dev, testing; each of
+      train/ val/ test/   split folders, also named training, valid, validation, dev, testing; in each
       class folders       cat/1.jpg, nested animal/cat/1.jpg, cat/images/1.jpg; also in a .zip
       flat images         labeled by val_annotations.txt, LOC_val_solution.csv, SPLIT.txt or the devkit
-      class tars          n01440764.tar; other names by --layout class-tars
+      class tars          n01440764.tar; other names with --layout class-tars
       WebDataset shards   KEY.jpg with KEY.cls or KEY.json; train-00000.tar
       parquet files       an image column and a label column; train-00000-of-00002.parquet
-      img2dataset         its folders or its tars
+      img2dataset         its folders or tars
       ILSVRC's archives   ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit
-      Kaggle's ILSVRC     ILSVRC/Data/CLS-LOC and its label files; Tiny ImageNet as it is downloaded
-      a list              .csv, .tsv or .jsonl with path, label and perhaps split; .txt of lines PATH LABEL
+      Kaggle's ILSVRC     ILSVRC/Data/CLS-LOC and its label files; Tiny ImageNet as downloaded
+      a list              .csv, .tsv or .jsonl with path, label and optional split; .txt with lines PATH LABEL
 
-    One block says what was found, what each split will be called and what was passed over; --dry-run stops there. A
-    large run begins with a forecast of its size and time. An interrupted run continues by the same command; a complete
-    one is left as it is. Several machines share one run on a common disk: each writes its --part, or --engine ray
-    spreads the work over a Ray cluster (RAY_ADDRESS).
+    First the command prints what it found, the name of each split and what it passed over; --dry-run stops there.
+    Before a large run it forecasts size and time. To continue an interrupted run, run the same command again; a
+    complete run is left unchanged. Several machines can share a run: each writes its --part to a shared disk or store,
+    or --engine ray spreads the work over a Ray cluster (RAY_ADDRESS).
     """
     _refuse_what_is_of_jpegs(format_)
     if not dry_run and engine == "local":
         from ...prep.workers import start_ahead
 
-        start_ahead()  # before our own imports, so that both load their libraries at once
+        start_ahead()  # before our own imports, so that both processes load their libraries at the same time
     from ...prep.build.build import BuildOptions
     from ...prep.build.stores.scratch import scratch_folder
     from ...prep.build.stores.shared_run import SharedRun
@@ -186,7 +186,7 @@ def shard(
             shared.pull()
         try:
             _shard(source, folder, shared, options, reading, dry_run=dry_run, as_json=as_json)
-        except InputError as error:  # what a person knows is the address
+        except InputError as error:  # the user knows only the URL
             raise InputError(str(error).replace(str(folder), str(out))) from None
 
 
@@ -234,14 +234,14 @@ def _shard(
     with ShownProgress() as shown:
         built = build_shards(found, folder, options, on_split=shown.start, on_forecast=_show_forecast, shared=shared)
     if len(built) < len(found.splits):
-        note("this part is done; the sets are complete when the last one is, or when the command runs without --part")
+        note("this part is done; the sets are complete once all parts are, or after a run without --part")
     click.echo(_summary(built), err=as_json)
     if as_json:
         click.echo(json.dumps({"splits": [_summary_row(split) for split in built]}))
 
 
 class ShownProgress:
-    """One progress line per split that is built, closed when the next one starts."""
+    """One progress line per split, closed when the next split starts."""
 
     def __init__(self) -> None:
         self._open = contextlib.ExitStack()
@@ -253,7 +253,7 @@ class ShownProgress:
         self._open.close()
 
     def start(self, split: "SourceSplit") -> "OnProgress":
-        """Open the line of `split`."""
+        """Start the line of `split`."""
         self._open.close()
         update = self._open.enter_context(progress(split.name, len(split.images), "images"))
         return lambda done, num_bad: update(done, f"{num_bad} bad")
@@ -314,6 +314,6 @@ def _remarks(built: "BuiltSplit") -> list[str]:
     if manifest.patched:
         worst = min(manifest.patched, key=lambda one: one.decoded_rows)
         lines.append(
-            f"patched: {len(manifest.patched)}, the worst {worst.source}, {worst.decoded_rows:.0%} of its rows"
+            f"patched: {len(manifest.patched)}, worst: {worst.source}, {worst.decoded_rows:.0%} of its rows decoded"
         )
     return [f"note: {manifest.split}: {line}" for line in lines]

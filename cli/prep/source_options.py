@@ -1,4 +1,4 @@
-"""How a source is read and shown: the options that several commands have, and the block that says what was found."""
+"""Source options shared by several commands, and the printed summary of what was found."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -9,46 +9,52 @@ import click
 if TYPE_CHECKING:
     from ...prep.sources import Source, SourceSplit
 
-# Written out, since reading them from prep.sources would load every reader for --help; a test compares the two.
+# Written out, since importing them from prep.sources would load every reader for --help; a test compares the two.
 LAYOUTS = (
     *("class-folders", "class-tars", "flat", "ilsvrc", "img2dataset"),
     *("kaggle", "list", "parquet", "tiny-imagenet", "webdataset"),
 )
 SHOWN_CLASSES = 4
 _OPTIONS = (
-    click.option("--layout", type=click.Choice(LAYOUTS), help="What SOURCE is, where more than one layout fits."),
-    click.option("--label-key", metavar="KEY", help="JSON key or member extension of the label in tars."),
-    click.option("--image-column", metavar="NAME", help="Column of images in tables and lists, extension in tars."),
-    click.option("--label-column", metavar="NAME", help="Column of labels in tables and lists."),
+    click.option("--layout", type=click.Choice(LAYOUTS), help="Layout of SOURCE, if more than one fits."),
+    click.option("--label-key", metavar="KEY", help="JSON key, member extension or column that holds the label."),
+    click.option(
+        "--image-column",
+        metavar="NAME",
+        help="Image column in tables and lists; in tars, extension of the image member.",
+    ),
+    click.option("--label-column", metavar="NAME", help="Label column in tables and lists."),
     click.option(
         "--label-pattern",
         metavar="REGEX",
-        help="Take the labels of images in one folder from their names: '(.+)_[0-9]+' makes pug_12.jpg a pug.",
+        help="Regex for labels in the file names of images in one folder: '(.+)_[0-9]+' labels pug_12.jpg as pug.",
     ),
     click.option(
         "--image-root",
         metavar="FOLDER",
-        help="Folder or address where relative paths of a list start.  [default: the list's folder]",
+        help="Folder or URL that a list's relative paths start from.  [default: the list's folder]",
     ),
     click.option(
         "--class-depth",
         type=click.IntRange(1, 2048),
         metavar="N",
-        help="How many folder names make a class.  [default: all]",
+        help="Number of folder levels that form a class name.  [default: all]",
     ),
-    click.option("--unlabeled", is_flag=True, help="Store images without labels too, all of one class."),
+    click.option("--unlabeled", is_flag=True, help="Also store images without labels, all in one class."),
     click.option(
         "--val-fraction",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         metavar="F",
-        help="Fraction of each class to make a val split of.",
+        help="Fraction of each class to hold out as a val split.",
     ),
-    click.option("--keep", metavar="NAMES", help="Members, columns or files to store with images: caption,json."),
+    click.option(
+        "--keep", metavar="NAMES", help="Members, columns or files to store with each image, e.g. caption,json."
+    ),
 )
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a command: it gets the options of how a source is read, as `reading`, a SourceOptions."""
+    """Decorate a command with the source options, which it receives as `reading`, a SourceOptions."""
 
     @functools.wraps(command)
     def wrapped(
@@ -117,7 +123,7 @@ def _classes(split: "SourceSplit") -> str:
 
 
 def found_row(source: "Source") -> dict[str, object]:
-    """The same as plain data."""
+    """The same as `found_lines`, as plain data."""
     return {
         "found": source.description,
         "splits": [

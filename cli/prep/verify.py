@@ -1,4 +1,4 @@
-"""alexprep verify: is a shard set still what its manifest says?"""
+"""alexprep verify: check shard sets against their manifests."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     epilog=examples("alexprep verify", "alexprep verify shards/val --decode", "alexprep verify --quick --json")
 )
 @SHARDS
-@click.option("--quick", is_flag=True, help="Only names and sizes.")
-@click.option("--decode", is_flag=True, help="Hashes, and every image decoded.")
+@click.option("--quick", is_flag=True, help="Check only names and sizes.")
+@click.option("--decode", is_flag=True, help="Check hashes, and decode every image.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @WORKERS
 @ENGINE
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int | None, engine: "Engine") -> None:
     """Check SHARDS against their manifests: sizes and hashes.
 
-    SHARDS is one set or the folder of several; ./shards unless named here or in ALEXKIT_SHARDS.
+    SHARDS is a shard set or a folder of shard sets; the default is $ALEXKIT_SHARDS, else ./shards.
 
-    Every finding names a file and, where it can be told, the sample and the byte. What cannot be read is a finding too,
-    and the check goes on. Exit code 1 if there is any.
+    Every finding names a file and, if known, the sample and the byte. A file that cannot be read is a finding too, and
+    the check continues. The exit code is 1 if there are findings.
     """
     if quick and decode:
-        raise click.UsageError("--quick looks only at names and sizes, --decode at every image; give one of them")
+        raise click.UsageError("--quick checks only names and sizes, --decode every image; use one of them")
     shown = as_typed(str(shards))
     note(f"checking {shown}")
     if engine == "local" and not quick:
@@ -51,7 +51,7 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
     depth: Depth = "quick" if quick else "decode" if decode else "hashes"
     sets = sets_of(shards)
     if not any((folder / MANIFEST_NAME).exists() for folder in sets):
-        Manifest.read(sets[0])  # refuses it: another folder than was meant
+        Manifest.read(sets[0])  # raises, since this is probably the wrong folder
     findings = {as_typed(str(folder)): _findings(folder, depth, workers, engine) for folder in sets}
     num_findings = sum(map(len, findings.values()))
     if as_json:
@@ -63,12 +63,12 @@ def verify(shards: Path, quick: bool, decode: bool, as_json: bool, workers: int 
         click.echo(f"findings: {num_findings}" if num_findings else "all good")
         if any(finding.file != MANIFEST_NAME for found in findings.values() for finding in found):
             repair = shlex.join(["alexprep", "repair", shown, "SOURCE"])
-            note(f"to make again what is damaged, from the images it was made of: {repair}")
+            note(f"to rebuild damaged files from the source images: {repair}")
     raise SystemExit(1 if num_findings else 0)
 
 
 def _findings(folder: Path, depth: "Depth", workers: int | None, engine: "Engine") -> "list[Finding]":
-    """What is wrong with one set; a manifest that is no use is that, so that the other sets are checked too."""
+    """The findings of one set; an unusable manifest is a finding, so that the other sets are still checked."""
     from ...prep.build.integrity.verify_shard import Finding
     from ...prep.format.manifest import MANIFEST_NAME, Manifest
 

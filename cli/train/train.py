@@ -1,4 +1,4 @@
-"""alextrain: trains a network on a shard set into a run folder."""
+"""alextrain: train a network on a shard set and write a run folder."""
 
 import json
 import os
@@ -24,7 +24,7 @@ ARGUMENTS = "alexkit.train.arguments"
 
 
 class _Forwarded(click.Command):
-    """A command that keeps its arguments as they were given, for the processes that it starts."""
+    """A command that keeps its original arguments for the processes that it starts."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[ARGUMENTS] = list(args)
@@ -52,7 +52,7 @@ def _name_below_runs(context: click.Context, parameter: click.Parameter, value: 
     show_default=True,
     envvar="ALEXKIT_SHARDS",
     show_envvar=True,
-    help="Folder or address with train/ and val/ that 'alexprep shard' wrote.",
+    help="Folder or URL with train/ and val/, written by 'alexprep shard'.",
 )
 @cache_options
 @click.option(
@@ -68,35 +68,43 @@ def _name_below_runs(context: click.Context, parameter: click.Parameter, value: 
     type=LocalPath(),
     default=Path("runs"),
     show_default=True,
-    help="Folder of the run folders.",
+    help="Parent folder of the run folders.",
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe: training.epochs=5."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a recipe key, e.g. training.epochs=5; may be repeated.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Train so many runs, with training.seed and the seeds after it, as NAME-seed0 …; evaluate them together.",
+    help="Number of runs to train, NAME-seed0 …, with seeds from training.seed up; they are then evaluated together.",
 )
-@click.option("--change", is_flag=True, help="With --set: change the run that is there, from the step it stands at.")
-@click.option("--restart", is_flag=True, help="Give up what the run folder holds and begin anew.")
+@click.option("--change", is_flag=True, help="With --set: change the existing run from its current step on.")
+@click.option("--restart", is_flag=True, help="Delete the run in the run folder and start over.")
 @click.option(
     "--columns",
     type=click.IntRange(1, 2),
     default=1,
     show_default=True,
-    help="Processes per network: 1 holds all columns, 2 hold one each.",
+    help="Processes per network: 1 runs all columns, 2 run one column each.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
-@click.option("--dry-run", "only_forecast", is_flag=True, help="Print sizes and a measured forecast; keep nothing.")
-@click.option("--bench-data", "only_loading", is_flag=True, help="Measure loading, name the limit; train nothing.")
+@click.option(
+    "--dry-run", "only_forecast", is_flag=True, help="Run a few steps, print sizes and a forecast; keep nothing."
+)
+@click.option(
+    "--bench-data", "only_loading", is_flag=True, help="Measure loading and print its bottleneck; train nothing."
+)
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the result as JSON: of the run, or of the two options above; of --seeds a line each, then that of all.",
+    help="Print the result (also of --dry-run and --bench-data) as JSON; with --seeds, a line per run and one for all.",
 )
 @one_line_errors
 def train(
@@ -114,28 +122,30 @@ def train(
     only_loading: bool,
     as_json: bool,
 ) -> None:
-    """Train by a recipe.
+    """Train a network from a recipe.
 
-    The same command resumes a run that was stopped, and says when it is finished.
+    The same command resumes a stopped run, and reports a run that is already finished.
     """
     from ...model import load_recipe, wiring
 
     _require_train(shards)
     if change and (restart or only_forecast or only_loading or not overrides):
-        raise click.UsageError("--change goes with --set KEY=VALUE, and not with --restart, --dry-run or --bench-data")
+        raise click.UsageError("--change needs --set KEY=VALUE, and excludes --restart, --dry-run and --bench-data")
     chosen, history, folder = _recipe(recipe, name, runs, overrides, change)
     if (only_loading or only_forecast) and (seeds > 1 or restart):
         raise click.UsageError("--dry-run and --bench-data train nothing; leave out --seeds and --restart")
     if only_loading:
         if columns > 1 or only_forecast:
-            raise click.UsageError("--bench-data measures one loader by itself; leave out --columns and --dry-run")
+            raise click.UsageError("--bench-data measures a single loader; leave out --columns and --dry-run")
         keep_freed_memory(device)
         bench_data(chosen, shards, device, as_json)
         return
     if columns > 1 and seeds > 1:
         raise click.UsageError("--seeds trains in one process; leave out --columns")
     if restart and seeds > 1:
-        raise click.UsageError("--restart gives up one run: name it by --name and --set training.seed, without --seeds")
+        raise click.UsageError(
+            "--restart deletes one run: choose it with --name and --set training.seed, without --seeds"
+        )
     if columns > 1 and "WORLD_SIZE" not in os.environ:
         from ...model.processes.launch import launch
         from ...model.processes.layout import check_processes
@@ -151,9 +161,7 @@ def train(
         _print_result(_train(chosen, shards, folder, device, columns, change, restart, history), folder, as_json)
         return
     if change or "WORLD_SIZE" in os.environ:
-        raise click.UsageError(
-            "--seeds trains in one process, and changes no run that is there; leave out the other option"
-        )
+        raise click.UsageError("--seeds trains in one process and cannot change runs; leave out --change and torchrun")
     first = chosen.training.seed
     folders = {seed: folder.with_name(f"{folder.name}-seed{seed}") for seed in range(first, first + seeds)}
     for seed, own in folders.items():
@@ -163,17 +171,17 @@ def train(
 
     split = validation_split(chosen, shards)
     if split is None:
-        return  # which every run has said
+        return  # every run has reported it
     from ..eval.evaluate import evaluate
 
     words = ["--shards", str(shards), "--split", split, "--device", device, *map(str, folders.values())]
-    # As a part of this command: with its -q, -v and --debug, and the addresses that its folders stand for.
+    # As a subcommand, which inherits -q, -v, --debug and the addresses that local folders stand for.
     arguments = [*words, "--json"] if as_json else words
     evaluate.main(arguments, standalone_mode=False, parent=click.get_current_context())
 
 
 def _require_train(shards: Path) -> None:
-    """Raise InputError for a folder without a training set, before anything else is said about it."""
+    """Raise InputError for a folder without a training set, before any other check of it."""
     from ...prep.format.shard_set import one_split
 
     if not shards.is_dir():
@@ -186,10 +194,10 @@ def _require_train(shards: Path) -> None:
 
 
 def _begun_before(folder: Path) -> bool:
-    """Whether this command was started again by Slurm or torchrun, so that --restart would give up its own work."""
+    """Whether Slurm or torchrun restarted this command, so that --restart would delete its own progress."""
     again = [key for key in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT") if os.environ.get(key, "0") != "0"]
     if again and os.environ.get("RANK", "0") == "0":
-        note(f"{folder}: --restart is ignored: {again[0]} says that this job was started before")
+        note(f"{folder}: --restart is ignored: {again[0]} shows that this job was restarted")
     return bool(again)
 
 
@@ -203,7 +211,7 @@ def _train(
     restart: bool,
     history: "tuple[RecipeChange, ...]",
 ) -> dict[str, Any] | None:
-    """Train one run to its end, with progress; its result, None in all processes but the first."""
+    """Train one run to the end, showing progress; return its result, or None on ranks above 0."""
     from ...model import Trainer
 
     trainer = Trainer(
@@ -222,8 +230,8 @@ def _train(
             return None
         if trainer.run_folder.result:
             by_error = trainer.run_folder.result["epochs"] < trainer.recipe.training.epochs
-            key = "lower training.stop_at_train_error by --change" if by_error else "raise training.epochs"
-            note(f"{folder} is finished; {key} to go on, or choose another --name to train again")
+            key = "lower training.stop_at_train_error with --change" if by_error else "raise training.epochs"
+            note(f"{folder} is finished; {key} to continue, or choose another --name to train again")
             result = trainer.run()
         else:
             if trainer.step:
@@ -241,9 +249,9 @@ def _train(
 def _recipe(
     recipe: str, name: str | None, runs: Path, overrides: tuple[str, ...], change: bool
 ) -> "tuple[Recipe, tuple[RecipeChange, ...], Path]":
-    """The recipe to train, what a new run changes in it on the way, and the folder to train it in.
+    """The recipe to train, the changes that a new run makes to it at later steps, and the run folder.
 
-    With `change` the recipe is that of the run there, changed.
+    With `change`, the recipe is the existing run's with `overrides` applied.
     """
     from ...model import load_recipe
     from ...model.runs.load import change_recipe, load_base, load_start
@@ -257,7 +265,7 @@ def _recipe(
         refuse_idle_keys(plain, chosen, where="--set")
         return chosen, history, runs / (name or chosen.name)
     if name is None and not given:
-        raise click.UsageError("--change needs the --name of the run to change")
+        raise click.UsageError("--change needs the --name of the run to change, or its --recipe")
     folder = runs / (name or load_recipe(recipe).name)
     present = Run.open(folder).recipe_at()
     chosen = change_recipe(present, overrides)
@@ -272,7 +280,7 @@ def _print_result(result: dict[str, Any] | None, folder: Path, as_json: bool) ->
         click.echo(json.dumps({"run": str(folder), **result}))
         return
     if "images" not in result:
-        click.echo(f"trained for {result['epochs']} epochs, {result['steps']} steps; nothing was validated")
+        click.echo(f"trained for {result['epochs']} epochs, {result['steps']} steps; no validation")
     else:
         click.echo(f"validation, center crop, {result['images']} images after {result['epochs']} epochs:")
         top5 = f"   top-5 error {result['top5_error']:.2%}" if "top5_error" in result else ""

@@ -11,8 +11,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 WORD = ir.IntType(32)
-# Dividing a float's bits by -4 from here gives its inverse fourth root to within 3.2 %. Each Newton step squares the
-# error; after three steps it is 1.5e-7 (measured over four exponents, after which the error repeats).
+# Minus a quarter of a float's bits, this is its inverse fourth root to within 3.2 %. Each Newton step squares the
+# error; after three steps it is 1.5e-7 (over four exponents, after which the error repeats).
 _FIRST_GUESS = 0x4F584800
 _NEWTON_STEPS = 3
 

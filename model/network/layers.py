@@ -53,7 +53,7 @@ class DropoutMask(nn.Module):
 
 
 def kept_units(key: MaskKey, layer: int, first_unit: int, num_units: int, rate: float) -> Tensor:
-    """True where a unit is kept, bool (N, num_units): a pure function of its arguments, the same on every device."""
+    """Mask of the kept units, bool (N, num_units): a pure function of its arguments, the same on every device."""
     threshold = round(rate * 2**BITS_PER_DRAW)
     if isinstance(key.step, Tensor):
         stream = _mix(_mix(_mix_int(key.seed) ^ key.step) ^ layer)

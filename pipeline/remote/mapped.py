@@ -186,7 +186,7 @@ class RemoteShards:
         largest = sorted(self._sizes, reverse=True)
         # The batches under way at one time span this many shards, including partial ones at both ends.
         used = IN_FLIGHT_BATCHES * self._schedule.global_batch * len(largest) // self._schedule.num_samples + 2
-        count, what = used, f"{used} shards, as many as the batches under way may come from,"
+        count, what = used, f"{used} shards, which the batches under way may span,"
         if order == "shards":
             windows = max(3, -(-used // WINDOW_SHARDS) + 2)
             count, what = windows * WINDOW_SHARDS, f"{windows} windows of order='shards'"

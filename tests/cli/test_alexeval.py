@@ -208,28 +208,28 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
     [
         (["--shards", "nowhere", "{run}"], "--shards nowhere: no such folder"),
         (["--shards", "{shards}", "{run}", "--split", "tset"], "'tset' is not one of 'train', 'val', 'test'"),
-        (["--shards", "{shards}", "{run}", "--picture", "."], "--picture .: a folder; name a file in it"),
+        (["--shards", "{shards}", "{run}", "--picture", "."], "--picture .: is a folder; name a file in it"),
         (["predikt", "{run}"], "No such command 'predikt'. Did you mean 'predict'?"),
         (["codes", "--shards", "{shards}", "{run}", "--bits", "12"], "--bits 12: expected a multiple of 8"),
         (["curves", "nothing"], "nothing: no such folder; name a folder that 'alextrain' wrote"),
-        (["--shards", ".", "{run}"], "no such folder; name a folder that 'alexprep shard' wrote"),
+        (["--shards", ".", "{run}"], "no such folder; pass a folder that 'alexprep shard' wrote"),
         (["--shards", "{shards}", "nothing"], "nothing: no such file or folder; name a folder that 'alextrain' wrote"),
         (
             ["--shards", "{shards}", "{run}", "--split", "test"],
-            "holds no test, but train, val; choose one with --split",
+            "has no split test, only train, val; choose one with --split",
         ),
         (["--shards", "{shards}", "{run}", "--search-weights"], "name at least two RUNs"),
         (["--shards", "{shards}", "{run}", "--report", "r", "--codes"], "the exact search of --neighbors; add it"),
-        (["--shards", "{shards}", "{run}", "--neighbors"], "are for the page of --report DIR"),
+        (["--shards", "{shards}", "{run}", "--neighbors"], "need --report DIR"),
         (
             ["--shards", "{shards}", "{run}", "--predictions", "p.xls"],
             "name that ends in .csv, .parquet, .txt",
         ),
         (
             ["--shards", "{shards}", "{run}", "--picture", "/no/such/folder/a.png"],
-            "/no/such/folder/a.png: no folder /no/such/folder; make it first",
+            "/no/such/folder/a.png: no folder /no/such/folder; create it",
         ),
-        (["--shards", "{shards}", "{run}", "--recipe", "quick"], "--recipe quick: for weights files"),
+        (["--shards", "{shards}", "{run}", "--recipe", "quick"], "--recipe quick: is only for weights files"),
         (["--shards", "{shards}", "{run}", "--labels", "none.csv"], "--labels none.csv: no such file"),
     ],
 )
@@ -266,7 +266,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(shards: Path, runs: lis
     weights["conv2.bias"][3] = float("nan")
     save_file(weights, tmp_path / "bad.safetensors")
     result = call("--shards", shards, tmp_path / "bad.safetensors", "--recipe", runs[0] / "config.json")
-    assert result.exit_code == 1 and "conv2.bias holds numbers that are not finite" in result.output
+    assert result.exit_code == 1 and "conv2.bias contains numbers that are not finite" in result.output
     result = call("--shards", shards, tmp_path / "bad.safetensors")
     assert result.exit_code == 1 and "name its recipe with --recipe" in result.output
 

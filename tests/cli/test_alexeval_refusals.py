@@ -111,7 +111,7 @@ def test_a_loader_names_a_set_without_images(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_weights_that_are_not_finite_are_named(command: str, call: Callable[..., Result]) -> None:
-    refused(call(command, "good", "nan"), "nan.safetensors: conv2.bias holds numbers that are not finite")
+    refused(call(command, "good", "nan"), "nan.safetensors: conv2.bias contains numbers that are not finite")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report", "predictions"])
@@ -126,7 +126,7 @@ def test_a_set_of_one_class_or_of_others_is_not_scored(
 
 
 def test_images_without_labels_are_predicted_but_not_scored(call: Callable[..., Result], tmp_path: Path) -> None:
-    refused(call("evaluate", "unlabeled"), "val has no labels, so it has no errors; write --predictions FILE")
+    refused(call("evaluate", "unlabeled"), "val has no labels to compute errors from; use --predictions FILE")
     for command in ("report", "predictions", "neighbors", "codes"):
         result = call(command, "unlabeled")
         assert result.exit_code == 0, result.output

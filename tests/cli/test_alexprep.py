@@ -140,7 +140,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("verify", "{source}"), "no manifest.json here"),
         (("inspect", "nowhere"), "nowhere: no such folder"),
         (("repair", "nowhere", "{source}"), "nowhere: no such folder"),
-        (("verify", "{source}", "--quick", "--decode"), "give one of them"),
+        (("verify", "{source}", "--quick", "--decode"), "use one of them"),
         (("verify", "nowhere"), "nowhere: no such folder"),
         (("shard", "{source}", "--out", "{sharded}"), "is itself a shard set; use its parent folder"),
         (("shard", "{source}", "--format", "raw", "--fit", "shorter"), "choose --fit crop or --format png"),
@@ -149,7 +149,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("adopt", "{sharded}/..", "new"), "pass the folder that contains the tars, e.g. "),
         (
             ("adopt", "{sharded}", "new", "--split", "val", "--label-key", "no"),
-            "name the label by --label-key; 'alexprep",
+            "name the label with --label-key; 'alexprep",
         ),
         (("push", "{sharded}", "me/a--b"), "me/a--b: not a valid repository name"),
     ],
@@ -214,7 +214,7 @@ def test_verify_names_the_damage_and_repair_mends_it(source: Path, sharded: Path
     assert findings["shards/train"] == [] and findings["shards/val"][0]["file"] == "val-00000.tar"
     assert alexprep("verify", "shards/val", "--quick", cwd=tmp_path).returncode == 0
     mended = alexprep("repair", "shards", source, cwd=tmp_path)
-    assert mended.returncode == 0 and "shards/val: made again val-00000.tar" in mended.stdout, mended.stderr
+    assert mended.returncode == 0 and "shards/val: rebuilt val-00000.tar" in mended.stdout, mended.stderr
     assert alexprep("verify", "shards", cwd=tmp_path).returncode == 0
 
 

@@ -46,7 +46,7 @@ def test_all_files_of_all_splits_arrive_with_a_card_in_a_private_repository(
 ) -> None:
     with hub() as server:
         done = push(server, tmp_path, shards, "me/drawn")
-        assert done.returncode == 0 and "whole paths" not in done.stderr, done.stderr
+        assert done.returncode == 0 and "absolute paths" not in done.stderr, done.stderr
         assert done.stdout.strip() == f"{server.address}/datasets/me/drawn"
         assert server.private == {"me/drawn": True}
         sent = {path: content for (_, path), content in server.files.items()}
@@ -79,7 +79,7 @@ def test_a_split_that_is_sent_later_joins_the_others(
         assert [one["split"] for one in splits] == ["train", "validation"] and manifest["split"] == "val"
         server.files["me/drawn", "README.md"] = b"# Mine"
         done = push(server, tmp_path, shards / "train", "me/drawn")
-        assert done.returncode == 0 and "README.md was not made by alexkit and stays" in done.stderr, done.stderr
+        assert done.returncode == 0 and "README.md was not written by alexkit and is kept" in done.stderr, done.stderr
         names = {path.removeprefix("train/") for _, path in server.files if path.startswith("train/")}
         assert names == {path.name for path in (shards / "train").iterdir()} | {"notes.txt"}
         assert server.files["me/drawn", "README.md"] == b"# Mine"
@@ -97,7 +97,8 @@ def test_public_is_asked_for_and_paths_of_this_machine_are_warned_of(shards: Pat
         done = push(server, tmp_path, tmp_path / "val", "me/seen", "--public", "-q")
         assert done.returncode == 0 and server.private == {"me/seen": False}
         assert (
-            'val/sources.jsonl: names 2 files by whole paths, e.g. /home/me/"a"/2.jpg, for all who see' in done.stderr
+            'val/sources.jsonl: contains 2 absolute paths or URLs, e.g. /home/me/"a"/2.jpg, visible to all'
+            in done.stderr
         )
 
 
@@ -172,7 +173,7 @@ def test_a_card_without_metrics_shows_the_validation_of_the_run(run: Path, tmp_p
         done = push(server, tmp_path, run, "me/tiny", "--public", stage="eval")
         assert done.returncode == 0, done.stderr
         assert server.private == {"me/tiny": False}
-        assert "config.json: names /home/me/w.safetensors (training.start_from), for all who see" in done.stderr
+        assert "config.json: contains /home/me/w.safetensors (training.start_from), visible to all" in done.stderr
         error = json.loads((run / "result.json").read_text())["top1_error"]
         assert f"| validation | 8 | center crop | {error:.2%} |" in server.files["me/tiny", "README.md"].decode()
 
@@ -183,7 +184,7 @@ def test_one_checkpoint_is_at_the_hub_and_a_readme_of_ones_own_stays(run: Path, 
         server.files["me/tiny", "README.md"] = b"# Mine"
         server.files["me/tiny", "checkpoints/step-99999999/weights.safetensors"] = b"of a longer run"
         done = push(server, tmp_path, run, "me/tiny", stage="eval")
-        assert done.returncode == 0 and "stays as it is" in done.stderr, done.stderr
+        assert done.returncode == 0 and "was not written by alexkit and is kept" in done.stderr, done.stderr
         assert server.files["me/tiny", "README.md"] == b"# Mine"
         sent = [path for _, path in server.files if path.startswith("checkpoints/")]
         assert sent and not any("99999999" in path for path in sent)

@@ -180,7 +180,7 @@ def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(sys, "platform", "win32")
     result = CliRunner().invoke(failing(InputError("not reached")))
     assert result.exit_code == 1
-    assert result.output == "Error: alexkit runs on Linux, its preparation on macOS too; on Windows use WSL 2\n"
+    assert result.output == "Error: alexkit does not run on Windows; use WSL 2 or Linux (alexprep runs on macOS too)\n"
 
 
 @pytest.mark.parametrize("error", [InputError, OSError, ImportError])

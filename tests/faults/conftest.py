@@ -1,4 +1,4 @@
-"""The drawn sources of the tests of preparation."""
+"""The generated sources of the preparation tests."""
 
 from ..prep.conftest import draw_source, tree_hashes
 

@@ -1,4 +1,4 @@
-"""Mutations of files, chosen and shrunk by hypothesis: of bytes, and of single values of JSON."""
+"""File mutations, chosen and shrunk by Hypothesis: of bytes, and of single JSON values."""
 
 import copy
 import json
@@ -13,7 +13,7 @@ from alexkit.errors import InputError
 
 Mutation = tuple[int, int, bytes]
 
-# Where, how many bytes are taken away, and what is put there instead.
+# Position, number of bytes removed, and bytes inserted there.
 MUTATIONS = st.lists(
     st.tuples(st.integers(0, 2**20), st.sampled_from([0, 1, 2, 4, 512]), st.binary(max_size=8)), min_size=1, max_size=4
 )
@@ -31,11 +31,11 @@ def mutated(content: bytes, mutations: list[Mutation]) -> bytes:
 
 
 def fuzz(content: bytes, parse: Callable[[bytes], object], num_examples: int) -> None:
-    """Parse mutations of `content`; nothing but InputError may come out."""
+    """Parse mutations of `content`; `parse` may raise only InputError."""
     _try(MUTATIONS.map(lambda mutations: mutated(content, mutations)), parse, num_examples)
 
 
-# What a careless program, a bad disk or an enemy puts in the place of a value.
+# Values that a careless program, a bad disk or an attacker might write.
 NASTY: list[Any] = [
     None, True, -1, 0, 1e400, -1e400, float("nan"), 10**400, 2**63, 0.5, "", "x", "../../x", "\0", "\ud800", [], {},
     [None], [[[]]], {"x": None}, {"x": {}}, [{"epoch": None}], "9" * 5000,
@@ -43,7 +43,7 @@ NASTY: list[Any] = [
 
 
 def fuzz_json(content: bytes, parse: Callable[[bytes], object], num_examples: int) -> None:
-    """Parse `content` with values replaced, removed, or put under other keys; nothing but InputError may come out."""
+    """Parse `content` with values replaced, removed or copied to other keys; `parse` may raise only InputError."""
     data = json.loads(content)
 
     @st.composite
@@ -88,7 +88,7 @@ def _try(contents: st.SearchStrategy[bytes], parse: Callable[[bytes], object], n
         try:
             parse(content)
         except InputError as error:
-            # Commands print it as one line, and it must not be a wall of it.
+            # Commands print it on one line, so it must stay short.
             assert len(str(error)) < 2000 and "Error(" not in str(error), str(error)[:3000]
 
     run()

@@ -1,4 +1,4 @@
-"""Real processes for tests: forked from one that has imported torch, so that twenty cost no more than two."""
+"""Real processes for tests, forked from one that has already imported torch, so that twenty cost no more than two."""
 
 import multiprocessing
 import os

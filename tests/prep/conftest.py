@@ -1,4 +1,4 @@
-"""Small class-folder sources drawn here."""
+"""Small generated class-folder sources."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ DrawSource = Callable[..., Path]
 
 
 def drawn_jpeg(number: int, width: int = 80, height: int = 60, **save: object) -> bytes:
-    """A smooth RGB JPEG that differs for every number."""
+    """A smooth RGB JPEG, different for every number."""
     rng = np.random.default_rng(number)
     small = rng.integers(0, 256, (4, 5, 3), np.uint8)
     file = io.BytesIO()
@@ -28,7 +28,7 @@ def drawn_jpeg(number: int, width: int = 80, height: int = 60, **save: object) -
 def draw_source_at(
     folder: Path, *, splits: tuple[str, ...] = ("train", "val"), num_classes: int = 3, images_per_class: int = 5
 ) -> Path:
-    """Class folders `folder/SPLIT/n0000000C/…`; with no split, `folder/n0000000C/…`."""
+    """Write class folders `folder/SPLIT/n0000000C/…`, or `folder/n0000000C/…` without splits."""
     number = 0
     for split in splits or ("",):
         for label in range(num_classes):
@@ -43,7 +43,7 @@ def draw_source_at(
 
 @pytest.fixture
 def draw_source(tmp_path: Path) -> DrawSource:
-    """`draw_source(**options)` is a new folder with the options of `draw_source_at`."""
+    """`draw_source(**options)` returns a new source folder; options as for `draw_source_at`."""
     return lambda **options: draw_source_at(tmp_path / "source", **options)
 
 
@@ -52,7 +52,7 @@ TreeHashes = Callable[[Path], dict[str, str]]
 
 @pytest.fixture
 def tree_hashes() -> TreeHashes:
-    """SHA-256 of every file below a folder by its relative path."""
+    """A function that maps every file below a folder, by relative path, to its SHA-256."""
     return lambda folder: {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -65,10 +65,10 @@ GiveTheSameShards = Callable[[Path, Path], None]
 
 @pytest.fixture
 def give_the_same_shards(tmp_path: Path, tree_hashes: TreeHashes) -> GiveTheSameShards:
-    """Checks that two sources become the same bytes, by one worker and by two, and that the second stays as it is.
+    """Check that two sources give the same bytes, with one worker and with two, and that the second is left unchanged.
 
-    Manifests are left out, whose fingerprints hold what not every layout lists, and the tables of sources, which say
-    where images lie.
+    Manifests are not compared, since their source fingerprints cover data that not every layout lists. Neither are the
+    source tables, which record where images are.
     """
 
     def check(folders: Path, other: Path) -> None:

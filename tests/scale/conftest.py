@@ -1,4 +1,4 @@
-"""One S3 server for all tests of this folder, and proxies before it; skipped, visibly, where it cannot run."""
+"""One S3 server for all tests in this folder, and proxies in front of it; tests are skipped if it cannot run."""
 
 import sys
 import uuid
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A fresh prefix of the server's bucket; this process and its children reach it."""
+    """A fresh prefix in the server's bucket, accessible to this process and its children."""
     from alexkit.prep.storage import client
 
     for name, value in server.environment().items():
@@ -38,7 +38,7 @@ def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def through(s3: str, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FaultProxy]]:
-    """`through(rate=0.3)` puts a faulty proxy before the server from then on."""
+    """`through(rate=0.3)` starts a faulty proxy and routes clients through it from then on."""
     from alexkit.prep.storage import client
 
     opened: list[AbstractContextManager[FaultProxy]] = []

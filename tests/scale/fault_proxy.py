@@ -1,10 +1,10 @@
-"""An HTTP proxy that fails as networks and stores do, by a seeded plan, to put before a server on 127.0.0.1.
+"""An HTTP proxy for a server on 127.0.0.1 that injects the faults of networks and stores, from a seeded plan.
 
     with fault_proxy(server.endpoint, rate=0.3, seed=1) as proxy:
         ...  # clients use proxy.endpoint
-    proxy.faults  # what was done, by kind
+    proxy.faults  # number of injected faults by kind
 
-The host header is passed on, so that signatures made for the proxy hold at the server.
+The Host header is forwarded, so that signatures made for the proxy are valid at the server.
 """
 
 import http.client
@@ -23,13 +23,13 @@ from urllib.parse import urlsplit
 
 STALL_S = 12.0
 FAULTS = ("503", "429", "drop", "reset", "short", "flip", "stall")
-"""503; 429 with Retry-After; closed before any answer; reset in the middle of a body; a body that ends early; one bit
-of the body changed; silence for STALL_S seconds."""
+"""503; 429 with Retry-After; connection closed before any response; reset in the middle of a body; truncated body; one
+bit of the body flipped; no response for STALL_S seconds."""
 
 
 @dataclass
 class FaultProxy:
-    """A running proxy. Settings may change while it runs."""
+    """A running proxy. Settings may be changed while it runs."""
 
     endpoint: str
     rate: float
@@ -37,16 +37,16 @@ class FaultProxy:
     latency_s: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often each (method, path) was asked for."""
+    """Number of requests by (method, path)."""
 
     answered: Counter[str] = field(default_factory=Counter)
-    """How often each path was answered with a whole, unharmed body to a GET."""
+    """Number of GETs by path that were answered with a complete, unmodified body."""
 
     bodies: Counter[str] = field(default_factory=Counter)
-    """Bytes of the largest body that answered a GET, by path."""
+    """Bytes of the largest GET response body, by path."""
 
     most_at_once: int = 0
-    """How many requests were under way at one time, at most."""
+    """Maximum number of concurrent requests."""
 
     under_way: int = 0
 
@@ -61,7 +61,7 @@ def fault_proxy(
     latency_s: float = 0.0,
     stall_s: float = STALL_S,
 ) -> Iterator[FaultProxy]:
-    """Run a proxy before `server` (http://HOST:PORT) until the block ends; it harms `rate` of the requests."""
+    """Run a proxy for `server` (http://HOST:PORT) until the block ends; a fraction `rate` of requests gets a fault."""
     upstream = urlsplit(server)
     draws = random.Random(seed)
     lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""An S3 server for tests: SeaweedFS on 127.0.0.1 with free ports, checking signatures, ended by its process id."""
+"""An S3 server for tests: SeaweedFS on free ports of 127.0.0.1, which checks signatures."""
 
 import json
 import os
@@ -23,14 +23,14 @@ START_S = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class S3Server:
-    """A running server. `root` is the address of the bucket in the form that alexkit takes."""
+    """A running server. `root` is the bucket's URL as alexkit takes it."""
 
     endpoint: str
     process_id: int
     root: str = f"s3://{BUCKET}"
 
     def environment(self, endpoint: str | None = None) -> dict[str, str]:
-        """The variables by which a client finds the server (or a proxy before it at `endpoint`) and its keys."""
+        """Environment variables that give a client the server (or the proxy at `endpoint`) and its keys."""
         return {
             "AWS_ENDPOINT_URL": endpoint or self.endpoint,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -41,7 +41,7 @@ class S3Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
+    """Ports of 127.0.0.1 that are currently free."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -52,7 +52,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def find_weed() -> str | None:
-    """SeaweedFS's program, beside this Python or on the path."""
+    """The path of SeaweedFS's program, beside this Python or on PATH."""
     beside = Path(sys.executable).parent / "weed"
     return str(beside) if beside.exists() else shutil.which("weed")
 
@@ -109,7 +109,7 @@ def _wait_until_it_answers(process: "subprocess.Popen[bytes]", endpoint: str, lo
 
 
 def _make_bucket(server: S3Server, log: Path) -> None:
-    """The first object of an administrator makes the bucket; volumes may need a moment more than the gateway."""
+    """Create the bucket by storing its first object; retry, since volumes may start later than the gateway."""
     script = (
         "from obstore.store import S3Store\n"
         f"store = S3Store({BUCKET!r}, client_options={{'allow_http': True}})\n"

@@ -1,4 +1,4 @@
-"""Shard sets in a store, and what a loader makes of them as hashes."""
+"""Upload shard sets to a store, and hash the batches of a loader."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from alexkit.prep.storage import ObjectStore, StoreUrl
 
 
 def upload(folder: Path, url: str) -> str:
-    """Copy a finished set to a store, the manifest last; the address."""
+    """Copy a finished set to a store, the manifest last; return the URL."""
     store = ObjectStore(StoreUrl.parse(url))
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "manifest.json"):
         store.put_whole(path.name, path)
@@ -17,7 +17,7 @@ def upload(folder: Path, url: str) -> str:
 
 
 def batch_hash(batch: Batch) -> str:
-    """One hash for all that a batch holds."""
+    """One hash over all fields of a batch."""
     digest = hashlib.sha256()
     for tensor in (batch.images, batch.labels, batch.indices, batch.mask):
         digest.update(tensor.contiguous().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""A stranger's program with every public name of the three stages: type checkers have nothing to say about it."""
+"""A user's program with every public name of the three stages, in which type checkers find no error."""
 
 import json
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 # ruff: noqa: B007, F401
-"""Mistakes that a type checker finds before anything runs: each line that says so, and no other one."""
+"""Mistakes that a type checker finds before anything runs: exactly on the lines marked `wrong`."""
 
 from alexkit.model import load_recipe, misspelled  # wrong
 from alexkit.pipeline import CenterCrop, Laoder, Loader, Mix, RandomResizedCrop, TrainAugment, Weighted  # wrong

@@ -1,4 +1,4 @@
-"""Run by one of several processes: evaluates a weights file and writes what it found; see `start_script`."""
+"""Run by each of several processes: evaluates a weights file and writes the result; see `start_script`."""
 
 import json
 import os

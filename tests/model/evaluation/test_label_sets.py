@@ -57,7 +57,9 @@ def test_images_go_by_their_names_before_they_were_put_into_shards(tmp_path: Pat
 
 def test_a_name_that_two_images_have_is_not_taken_for_either(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("key,labels\n1,n01\n")
-    with pytest.raises(ValueError, match="'1' may be 00000000_n01_1 or 00000001_n02_1; name images by their keys"):
+    with pytest.raises(
+        ValueError, match="'1' is ambiguous: it may be 00000000_n01_1 or 00000001_n02_1; name images by their keys"
+    ):
         read_label_sets(tmp_path / "a.csv", ["00000000_n01_1", "00000001_n02_1"], IDS)
 
 

@@ -1,4 +1,4 @@
-"""Triton's kernels without a GPU: run by its interpreter, or compiled for a card that is not there."""
+"""Triton kernels without a GPU: run by Triton's interpreter, or compiled for a GPU that is not present."""
 
 import importlib
 import sys
@@ -15,8 +15,8 @@ Import = Callable[[str], ModuleType]
 
 
 def fresh_imports() -> Iterator[Import]:
-    """Imports modules of `model/gpu` anew, and forgets them at the end: Triton decides at a kernel's definition whether
-    it is interpreted."""
+    """Yield a function that imports modules of `model/gpu` afresh; they are dropped at the end, since Triton decides
+    when a kernel is defined whether it is interpreted."""
     before = {name: module for name, module in sys.modules.items() if name.startswith("alexkit.model.gpu.")}
     for name in before:
         del sys.modules[name]
@@ -32,10 +32,10 @@ def fresh_imports() -> Iterator[Import]:
 
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Import]:
-    """Imports a module whose kernels then run on tensors of the CPU.
+    """A function that imports a module whose kernels then run on CPU tensors.
 
-    In two things the interpreter is made to do as the hardware does: a float32 becomes the nearest bfloat16, where it
-    cuts, and a product and a sum are rounded once, where it rounds twice.
+    In two cases the interpreter is patched to match the hardware: float32 to bfloat16 rounds to nearest (it truncates),
+    and fused multiply-add rounds once (it rounds twice).
     """
     pytest.importorskip("triton", reason="Triton is not installed")
     from triton import language as tl
@@ -61,13 +61,13 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Import]:
 
 @pytest.fixture
 def compiled_for_a_card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Import, Any]]:
-    """Imports a module, and compiles one of its kernels to machine code of an H100: both as functions."""
+    """A function that imports a module, and one that compiles a kernel to H100 machine code."""
     triton = pytest.importorskip("triton", reason="Triton is not installed")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     def compile(kernel: Any, types: dict[str, str], constants: dict[str, Any]) -> str:
-        """PTX, after the assembler has accepted it; tensors start at multiples of 16 bytes."""
+        """Return the PTX, which the assembler has accepted; tensor pointers are aligned to 16 bytes."""
         signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
         aligned = [i for i, name in enumerate(kernel.arg_names) if signature[name].startswith("*")]
         source = ASTSource(

@@ -1,4 +1,4 @@
-"""Files of Caffe, written by Google's own classes, so that our reader is held to another's writer."""
+"""Caffe files written with Google's protobuf classes, so that our reader is tested against an independent writer."""
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 Blobs = dict[str, NDArray[np.float32]]
 FIELD = descriptor_pb2.FieldDescriptorProto
 
-# What caffe.proto says of the messages that hold weights: name, number, type, repeated.
+# The fields in caffe.proto of the messages that hold weights: name, number, type, repeated.
 MESSAGES = {
     "Shape": [("dim", 1, "int64", True)],
     "Blob": [
@@ -23,7 +23,7 @@ MESSAGES = {
 
 
 def messages() -> dict[str, type]:
-    """Google's own classes for these messages."""
+    """Google's protobuf classes for these messages."""
     file = descriptor_pb2.FileDescriptorProto(name="weights.proto", package="weights", syntax="proto2")
     for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -41,7 +41,7 @@ def messages() -> dict[str, type]:
 
 
 def caffemodel(blobs: Blobs, *, old: bool = False) -> bytes:
-    """A file with these weights and biases by layer; `old` as of 2013, with four sizes to every blob."""
+    """A file with these weights and biases by layer; `old` uses the format of 2013, with four sizes per blob."""
     net = messages()["Net"](name="AlexNet")
     for name in dict.fromkeys(key.rpartition(".")[0] for key in blobs):
         layer = (net.layers if old else net.layer).add(name=name)
@@ -59,7 +59,7 @@ def caffemodel(blobs: Blobs, *, old: bool = False) -> bytes:
 
 
 def _packed(number: int, content: bytes) -> bytes:
-    """Field `number` with these bytes, as on the wire."""
+    """Field `number` with these bytes, in wire format."""
     length, rest = b"", len(content)
     while rest > 0x7F:
         length += bytes([rest & 0x7F | 0x80])

@@ -1,4 +1,4 @@
-"""Caffe's AlexNet with small fully connected layers and drawn weights, and what OpenCV's dnn module makes of it.
+"""Caffe's AlexNet with small fully connected layers and random weights, and what OpenCV's dnn module computes with it.
 
 `opencv_dnn.json` was written by `python tests/model/network/opencv_dnn.py` with OpenCV 4.12, whose dnn module reads
 Caffe's files; OpenCV 5 no longer does, so its numbers are stored.
@@ -57,7 +57,7 @@ def _layer(name: str, kind: str, bottom: str, top: str, options: str = "") -> st
 
 def blobs() -> dict[str, NDArray[np.float32]]:
     """Weights and biases by LAYER.weight and LAYER.bias, in Caffe's shapes."""
-    random = np.random.RandomState(2012)  # NumPy promises its numbers
+    random = np.random.RandomState(2012)  # NumPy guarantees that its numbers never change
     result = {}
     maps = 3
     for name, filters, kernel, *_, groups, _, _ in CONVS:
@@ -74,7 +74,7 @@ def blobs() -> dict[str, NDArray[np.float32]]:
 
 
 def images() -> NDArray[np.float32]:
-    """Two images as Caffe feeds them: BGR, gray levels less a mean, float32 (2, 3, 227, 227)."""
+    """Two images as input for Caffe: BGR, gray levels minus a mean, float32 (2, 3, 227, 227)."""
     random = np.random.RandomState(227)
     coarse = random.uniform(-110, 130, (2, 3, 17, 17))
     fine = coarse.repeat(14, axis=2).repeat(14, axis=3)[..., :227, :227]
@@ -82,7 +82,7 @@ def images() -> NDArray[np.float32]:
 
 
 def main() -> None:
-    """Compute the numbers by OpenCV 4."""
+    """Compute the numbers with OpenCV 4."""
     import tempfile
 
     import cv2
@@ -98,7 +98,7 @@ def main() -> None:
         outputs = dict(zip(names, net.forward(names), strict=True))
     numbers = {
         "opencv": cv2.__version__,
-        # Every 997th number of the inner layers, all of the last ones.
+        # Every 997th number of the inner layers, all numbers of the last ones.
         **{name: outputs[name].ravel()[:: 1 if name in ("fc8", "prob") else 997].tolist() for name in names},
     }
     STORED.write_text(json.dumps(numbers) + "\n")

@@ -66,7 +66,7 @@ def test_a_file_cut_off_is_refused(tmp_path: Path, cut: int) -> None:
 def test_a_file_of_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "net.caffemodel"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"net.caffemodel: (not a|no layer)"):
+    with pytest.raises(ValueError, match=r"net.caffemodel: (not a|has no layer)"):
         read_caffemodel(path)
 
 

@@ -1,6 +1,6 @@
-"""Run by several processes: trains a small two-column network for some steps and writes what happened.
+"""Run by several processes: trains a small two-column network for some steps and writes the results.
 
-Not a test by itself; see the fixture `start_script`.
+Not a test itself; see the fixture `start_script`.
 """
 
 import json
@@ -35,12 +35,12 @@ WIRING = Wiring(
     input_px=31,
     margin_px=4,
 )
-NUM_CLASSES = 5  # does not divide among two columns
-SHORT_STEP = 7  # one image, as the last batch of an epoch may have: of two replicas one has none
+NUM_CLASSES = 5  # not divisible by two columns
+SHORT_STEP = 7  # one image, as in the last batch of an epoch: one of two replicas gets none
 
 
 def batch(step: int, replica: int, num_replicas: int) -> Batch:
-    """This replica's local batch, interleaved, of the global batch that all layouts see in this step."""
+    """This replica's interleaved local batch of the global batch that all layouts see at this step."""
     generator = torch.Generator().manual_seed(step)
     images = torch.randn(BATCH_SIZE, 3, 31, 31, generator=generator) * 60
     labels = torch.randint(0, NUM_CLASSES, (BATCH_SIZE,), generator=generator)
@@ -67,9 +67,9 @@ def main(
     precision: str,
     scale: float,
 ) -> None:
-    """`die`, `hang` and `bad` are "RANK-STEP": where a process ends, stands still, or sees a value that is not finite.
+    """`die`, `hang` and `bad` are "RANK-STEP": where a process exits, hangs or gets a non-finite value.
 
-    `scale`: the loss scale to begin with in float16.
+    `scale`: the initial loss scale in float16.
     """
     torch.set_num_threads(1)
     device = torch.device("cpu")

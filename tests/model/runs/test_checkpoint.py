@@ -104,7 +104,7 @@ def test_no_folder_is_no_checkpoint(tmp_path: Path) -> None:
 def test_a_file_with_pickles_is_never_opened(tmp_path: Path) -> None:
     save(tmp_path, 1)
     torch.save({"weight": torch.zeros(1)}, tmp_path / "step-00000001" / WEIGHTS)
-    with pytest.raises(ValueError, match=r"weights.safetensors: its SHA-256 is not the one"):
+    with pytest.raises(ValueError, match=r"weights.safetensors: damaged; its SHA-256 is not the one"):
         read_checkpoint(tmp_path / "step-00000001")
 
 

@@ -187,7 +187,7 @@ def caffe_blobs(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("shape", [(64, 1, 11, 11), (64, 3, 7, 7), (64, 363)])
 def test_torchvisions_first_layer_has_its_shape_or_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
     save_file(torchvision_blobs(**{"features.0.weight": shape}), tmp_path / "w.safetensors")
-    words = re.escape(f"conv1.weight has shape {shape}, expected (64, 3, 11, 11), as torchvision's alexnet has it")
+    words = re.escape(f"conv1.weight has shape {shape}, expected (64, 3, 11, 11), as in torchvision's alexnet")
     with pytest.raises(ValueError, match=rf"training.start_from = '.*w.safetensors': {words}"):
         read_weights(tmp_path / "w.safetensors")
 
@@ -205,7 +205,7 @@ def test_torchvisions_first_layer_has_its_shape_or_is_refused(shape: tuple[int, 
 def test_caffes_blobs_have_their_shapes_or_are_refused(
     name: str, shape: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
-    words = re.escape(f"{name} has shape {shape}, expected {expected}, as Caffe's AlexNet has it")
+    words = re.escape(f"{name} has shape {shape}, expected {expected}, as in Caffe's AlexNet")
     with pytest.raises(ValueError, match=words):
         from_caffe(caffe_blobs({name: shape}))
 

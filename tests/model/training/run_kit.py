@@ -1,4 +1,4 @@
-"""What the tests of whole runs share: the smallest network, trained on drawn shards into a folder."""
+"""Shared by the tests of whole runs: train the smallest network on generated shards into a folder."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ OVERRIDES = [
     "training.epochs=4",
     "schedule.kind=steps",
     "schedule.at_epochs=[3]",
-    "training.precision=fp32",  # numbers are compared
+    "training.precision=fp32",  # the tests compare numbers
 ]
 SAVE_ALWAYS = [*OVERRIDES, "training.checkpoint_minutes=0"]
 
@@ -34,7 +34,7 @@ def train(shards: Path, folder: Path, overrides: list[str] = OVERRIDES, **option
 
 
 def numbers(folder: Path) -> list[dict[str, Any]]:
-    """The log without what depends on the clock."""
+    """The log without fields that depend on the clock."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{key: x for key, x in line.items() if key not in ("images_per_s", "wait_fraction")} for line in lines]
 

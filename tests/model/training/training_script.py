@@ -1,4 +1,4 @@
-"""Trains the smallest net on the shards given, into the folder given; to be killed. See the fixture `start_script`."""
+"""Trains the smallest network on the given shards into the given folder, to be killed by a test; see `start_script`."""
 
 import os
 import sys

@@ -243,12 +243,12 @@ def test_of_a_read_only_disk_complete_sets_are_reported_and_the_rest_is_one_line
         line = [command, str(out), "--json", "--workers", "1"]
         shown = CliRunner().invoke(alexprep, line)
         assert shown.exit_code == 0 and json.loads(shown.stdout), shown.stderr
-        assert f"cannot be written to, so {names[0] if len(names) == 1 else 'pca.json'}" in shown.stderr
+        assert f"not writable, so {names[0] if len(names) == 1 else 'pca.json'}" in shown.stderr
         assert CliRunner().invoke(alexprep, [*line, "--out", str(tmp_path / command)]).exit_code == 0
         assert sorted(path.name for path in (tmp_path / command).iterdir()) == names
         refused_out = CliRunner().invoke(alexprep, [*line, "--out", str(small_disk)])
         assert refused_out.exit_code == 1 and not refused_out.stdout
-        assert "cannot be written to; name another folder by --out" in refused_out.stderr
+        assert "not writable; choose another folder with --out" in refused_out.stderr
     with pytest.raises(OSError, match="Read-only") as error, whole_file(out / "file"):
         pass
     assert error.value.filename == str(out / "file")

@@ -1,4 +1,4 @@
-"""Tasks for the tests of workers, in a module of their own so that a worker process can import them."""
+"""Tasks for the worker tests, in their own module so that worker processes can import them."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from alexkit.prep.workers import Heartbeat
 
 
 def count(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> int:
-    """Do `job` inputs; the number that were not poisoned."""
+    """Process `job` inputs; return how many were not poisoned."""
     done = 0
     for i in range(job):
         heartbeat(i)
@@ -19,7 +19,7 @@ def count(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> int:
 
 
 def bytes_of(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> bytes:
-    """Five inputs, whose bytes depend on the job alone."""
+    """Process five inputs; return bytes that depend only on the job."""
     parts = []
     for i in range(5):
         heartbeat(i)
@@ -28,12 +28,12 @@ def bytes_of(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> bytes:
 
 
 def name_process(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> int:
-    """The process that does it."""
+    """The id of the process that runs the task."""
     return os.getpid()
 
 
 def name_folder(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> str:
-    """Where it is done."""
+    """The folder in which the task runs."""
     return str(Path.cwd())
 
 
@@ -49,7 +49,7 @@ def crash_at_three(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> 
 
 
 def compute_at_three(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> dict[int, str]:
-    """Decoding input 3 never ends; the others wait longer than the limit, without computing."""
+    """Decoding input 3 never ends; the others sleep longer than the CPU time limit without computing."""
     for i in range(job):
         heartbeat(i)
         if i not in poisoned:
@@ -62,7 +62,7 @@ def compute_at_three(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -
 
 
 def die_at_three(job: str, heartbeat: Heartbeat, poisoned: dict[int, str]) -> None:
-    """Killed from outside at input 3, each time; `job` is a file that counts."""
+    """Get killed at input 3 each time; `job` is a file that counts the attempts."""
     with open(job, "a") as file:  # noqa: PTH123
         file.write("x")
     heartbeat(3)
@@ -71,7 +71,7 @@ def die_at_three(job: str, heartbeat: Heartbeat, poisoned: dict[int, str]) -> No
 
 
 def read_for_ever(job: str, heartbeat: Heartbeat, poisoned: dict[int, str]) -> None:
-    """The source does not answer; `job` is a file that counts."""
+    """Hang as if the source did not answer; `job` is a file that counts the attempts."""
     with open(job, "a") as file:  # noqa: PTH123
         file.write("x")
     heartbeat(3)
@@ -79,7 +79,7 @@ def read_for_ever(job: str, heartbeat: Heartbeat, poisoned: dict[int, str]) -> N
 
 
 def write_slowly(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> dict[int, str]:
-    """A disk that takes a second."""
+    """Write for one second, as to a slow disk."""
     heartbeat(0)
     heartbeat.writing()
     time.sleep(1.0)
@@ -87,7 +87,7 @@ def write_slowly(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> di
 
 
 def take_memory(job: tuple[int, ...], heartbeat: Heartbeat, poisoned: dict[int, str]) -> list[bool]:
-    """Take each number of bytes at once, one after the other; whether it could be had."""
+    """Allocate each number of bytes in turn and keep it; return whether each allocation succeeded."""
     had = []
     kept = []
     for i, num_bytes in enumerate(job):
@@ -102,7 +102,7 @@ def take_memory(job: tuple[int, ...], heartbeat: Heartbeat, poisoned: dict[int, 
 
 
 def fail(job: str, heartbeat: Heartbeat, poisoned: dict[int, str]) -> None:
-    """Raise what a full disk raises."""
+    """Raise the error of a full disk."""
     raise OSError(28, "No space left on device", job)
 
 

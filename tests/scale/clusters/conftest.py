@@ -1,4 +1,4 @@
-"""The hosts of these tests are a module beside them, which the scripts that run within namespaces import too."""
+"""Puts this folder on sys.path, so that tests and the scripts they run in namespaces both import `hosts`."""
 
 import sys
 from pathlib import Path

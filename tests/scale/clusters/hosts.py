@@ -1,13 +1,13 @@
-"""Hosts that are namespaces of this machine: own network, name, processes and /tmp/ray, and cables that can be cut.
+"""Simulated hosts: namespaces with their own network, hostname, processes and /tmp/ray, and cables that can be cut.
 
     with hosts(3) as (one, two, three):
         one.start(["ray", "start", "--head", f"--node-ip-address={one.address}", "--block"])
-        three.cut()   # nothing comes or goes any more
+        three.cut()   # no packets in or out
         three.mend()
-        three.kill()  # as a power cut: every process in it ends
+        three.kill()  # like a power cut: every process in it ends
 
-Works as root; as another user only within `unshare --map-root-user --net --mount` (`in_namespaces`).
-The files of the machine are those of every host, like a shared file system.
+Needs root; other users must run it within `unshare --map-root-user --net --mount` (see `in_namespaces`). All hosts see
+the machine's files, like a shared file system.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ class Host:
 
     number: int
     process_id: int
-    """Of the first process in it, as seen from outside."""
+    """The id of its first process, as seen from outside."""
     holder: "subprocess.Popen[bytes]"
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     @property
     def address(self) -> str:
-        """Its address in the network of all hosts."""
+        """Its address in the hosts' common network."""
         return f"{NETWORK}.{self.number + 1}"
 
     def command(self, words: Sequence[str]) -> list[str]:
@@ -56,7 +56,7 @@ class Host:
         return process  # type: ignore[no-any-return]
 
     def kill_program(self, process: "subprocess.Popen[str]") -> None:
-        """Kill a program that `start` started: the process in the host, whose parent outside ends with it."""
+        """Kill a program started by `start`: the process in the host is killed, and its parent outside ends with it."""
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         for child in children:
             os.kill(int(child), signal.SIGKILL)
@@ -67,7 +67,7 @@ class Host:
         _run("ip", "link", "set", f"veth{self.number}", "down")
 
     def mend(self) -> None:
-        """Mend it."""
+        """Reconnect the cable."""
         _run("ip", "link", "set", f"veth{self.number}", "up")
 
     def kill(self) -> None:
@@ -79,9 +79,9 @@ class Host:
 
 @contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
-    """So many hosts, which see each other; all ended at the end. OSError or CalledProcessError where they cannot be."""
+    """Run `count` connected hosts until the block ends. Raises OSError or CalledProcessError if they cannot run."""
     running: list[Host] = []
-    Path("/tmp/ray").mkdir(exist_ok=True)  # a mount point; each host has its own there
+    Path("/tmp/ray").mkdir(exist_ok=True)  # a mount point; each host mounts its own there
     try:
         _run("ip", "link", "add", _BRIDGE, "type", "bridge")
         _run("ip", "link", "set", _BRIDGE, "up")
@@ -100,7 +100,7 @@ def hosts(count: int) -> Iterator[list[Host]]:
 
 
 def can_make_hosts() -> bool:
-    """Whether namespaces can be made here."""
+    """Whether namespaces can be created here."""
     command = [*_OUTSIDE, sys.executable, "-c", "import hosts\nwith hosts.hosts(1): pass"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     try:
@@ -119,7 +119,7 @@ _OUTSIDE = ["unshare", "--map-root-user", "--net", "--mount", "--propagation", "
 
 def _new_host(number: int) -> Host:
     inside = f"hostname h{number}; mount -t tmpfs tmpfs /tmp/ray; ip link set lo up; echo ready; "
-    inside += "while :; do sleep 3600; done"  # a shell, since the first process must reap what others leave
+    inside += "while :; do sleep 3600; done"  # a shell, since the first process must reap orphans
     holder = subprocess.Popen(
         ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inside],
         stdout=subprocess.PIPE,

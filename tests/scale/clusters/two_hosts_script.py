@@ -1,4 +1,4 @@
-"""Trains on two hosts that are namespaces: undisturbed, and with a cable cut for good and the run given again.
+"""Trains on two simulated hosts: without faults, then with a cut cable, after which the run is started again.
 
     unshare --map-root-user --net --mount python two_hosts_script.py FOLDER
 
@@ -19,7 +19,7 @@ PORT = 29400
 
 
 def torchrun(host: Host, pair: list[Host], folder: Path, name: str, epochs: int) -> "subprocess.Popen[str]":
-    """Start one host's part of a run."""
+    """Start torchrun on one of the two hosts."""
     words = [str(Path(sys.executable).with_name("torchrun")), "--nnodes", "2", "--nproc-per-node", "1"]
     words += ["--rdzv-id", name, "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{pair[0].address}:{PORT}"]
     words += ["--rdzv-conf", f"is_host={int(host is pair[0])}", "--local-addr", host.address, "--no-python"]
@@ -29,13 +29,13 @@ def torchrun(host: Host, pair: list[Host], folder: Path, name: str, epochs: int)
 
 
 def arguments(folder: Path, name: str, epochs: int) -> list[str]:
-    """What alextrain is told."""
+    """The arguments of alextrain."""
     words = ["--shards", str(folder / "shards"), "--runs", str(folder / "runs"), "--name", name, *RECIPE]
     return [*words, "--set", f"training.epochs={epochs}"]
 
 
 def losses(folder: Path, name: str) -> dict[int, float]:
-    """The logged losses by step; of a step that was done twice the later one."""
+    """The logged losses by step; for a step that was run twice, the later one."""
     rows = [json.loads(line) for line in (folder / "runs" / name / "log.jsonl").read_text().splitlines()]
     return {row["step"]: row["loss"] for row in rows if "loss" in row}
 

@@ -1,7 +1,7 @@
-"""Run in a process that has timm: networks of ours by timm's model, and a run exported by the command, as a user does.
+"""Run in a process with timm: compares our networks with timm's model, and exports a run with the command.
 
-PyPI's torchvision, which timm imports, does not load beside every build of torch; it does once the operators of its own
-that it describes, and that no classifier uses, are declared.
+PyPI's torchvision, which timm imports, does not load with every build of torch. It loads once its own operators, which
+no classifier uses, are declared.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ NETWORKS = (
 
 
 def of_a_run(weights: Path, recipe: Path, shards: Path, picture: Path, folder: Path) -> dict[str, object]:
-    """What the command says, and the picture's probabilities by timm's own transforms and by us."""
+    """The command's output, and the picture's probabilities from timm with its own transforms and from alexkit."""
     words = ["export", weights, "--recipe", recipe, "--shards", shards, "--timm", folder]
     said = CliRunner().invoke(alexeval, [str(word) for word in words])
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
@@ -60,7 +60,7 @@ def of_a_run(weights: Path, recipe: Path, shards: Path, picture: Path, folder: P
 
 
 def largest_difference(switches: Switches) -> float:
-    """Between logits by timm's model and by ours, relative to the largest."""
+    """Largest difference between the logits of timm's model and ours, relative to the largest logit."""
     table = wiring(switches)
     own = Network(table, 7).eval()
     generator = torch.Generator().manual_seed(0)

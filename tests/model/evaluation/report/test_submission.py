@@ -90,10 +90,10 @@ def test_a_devkit_is_found_as_an_archive_unpacked_and_in_its_folder(folder: Path
     ("name", "words", "expected"),
     [
         ("p.txt", [], "ILSVRC's server uses the class numbers of its devkit"),
-        ("p.txt", ["--devkit", "other.tar.gz"], "other.tar.gz: has no class 'n01494475' of this set"),
-        ("p.txt", ["--devkit", "images"], "images: no devkit; name an archive"),
+        ("p.txt", ["--devkit", "other.tar.gz"], "other.tar.gz: lacks the class 'n01494475' of this set"),
+        ("p.txt", ["--devkit", "images"], "images: no devkit; pass an archive"),
         ("p.txt", ["--devkit", "w.safetensors"], "not a devkit archive"),
-        ("p.csv", ["--devkit", "."], "--devkit numbers the classes of --predictions FILE.txt"),
+        ("p.csv", ["--devkit", "."], "--devkit is for --predictions FILE.txt"),
     ],
 )
 def test_what_the_server_would_misread_is_refused_before_any_work(
