@@ -35,10 +35,10 @@ def claims(
 
     RUN is the folder of a finished run, or a record written by --store.
     """
-    from ...model.evaluation.claims import claims_rows, claims_table, draw_errors, read_record, store_record
+    from ...model.evaluation.claims import claims_rows, claims_table, draw_errors, read_records, store_record
 
     require_file("--picture", picture)
-    records = [read_record(run, scores) for run in runs]
+    records = read_records(runs, scores)
     if store is not None:
         for record in records:
             store_record(record, store)

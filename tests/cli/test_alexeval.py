@@ -123,6 +123,11 @@ def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
     scores.write_text(json.dumps({**evaluation, "labels": "real.json"}))
     refused = call("claims", run, "--scores", scores)
     assert refused.exit_code == 1 and "labels of real.json" in refused.stderr
+    for other in (runs[1], stored / "one.json"):  # another network, and a record, to which nothing is added
+        alone = {**evaluation, "rows": evaluation["rows"][:1]}
+        scores.write_text(json.dumps(alone))
+        refused = call("claims", other, "--scores", scores)
+        assert refused.exit_code == 1 and "scores.json: has no errors of the newest checkpoint" in refused.stderr
     (stored / "one.json").write_text('{"name": 1}')
     refused = call("claims", stored / "one.json")
     assert refused.exit_code == 1 and "one.json: name must be text, got 1" in refused.stderr

@@ -2,7 +2,7 @@
 
 from .error_curves import draw_errors
 from .paper import CLAIMS
-from .run_records import RunRecord, read_record, store_record
+from .run_records import RunRecord, read_records, store_record
 from .table import claims_rows, claims_table
 
-__all__ = ["CLAIMS", "RunRecord", "claims_rows", "claims_table", "draw_errors", "read_record", "store_record"]
+__all__ = ["CLAIMS", "RunRecord", "claims_rows", "claims_table", "draw_errors", "read_records", "store_record"]

@@ -175,6 +175,21 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
     )
 
 
+def read_records(paths: Sequence[Path], evaluations: Sequence[Path] = ()) -> list[RunRecord]:
+    """Like `read_record`, for several. Also raises InputError for an evaluation that has none of the run folders."""
+    records = [read_record(path, evaluations) for path in paths]
+    weights = {record.weights_sha256 for path, record in zip(paths, records, strict=True) if path.is_dir()}
+    for evaluation in evaluations:
+        rows = read_json(evaluation).get("rows", ())
+        scored = {one["sha256"] for row in rows for one in (row.get("checkpoint"), *row.get("members", ())) if one}
+        if not weights & scored:
+            raise InputError(
+                f"{evaluation}: has no errors of the newest checkpoint of any RUN given; evaluate the runs again with "
+                "'alexeval RUN --json', and pass their folders"
+            )
+    return records
+
+
 def store_record(record: RunRecord, folder: Path) -> Path:
     """Write a record as FOLDER/NAME.json."""
     folder.mkdir(parents=True, exist_ok=True)
