@@ -232,7 +232,7 @@ def _parsed(act: Any, value: Any) -> Any:
 
 def complete_recipe(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """For the shell: names of built-in recipes, else files."""
-    from ..model.runs.recipe_files import built_in_recipes
+    from ..model.runs.recipe_files import recipe_names
 
-    names = [CompletionItem(name) for name in built_in_recipes() if name.startswith(incomplete)]
+    names = [CompletionItem(name) for name in recipe_names() if name.startswith(incomplete)]
     return names or [CompletionItem(incomplete, type="file")]

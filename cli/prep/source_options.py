@@ -27,12 +27,12 @@ _OPTIONS = (
     click.option(
         "--label-pattern",
         metavar="REGEX",
-        help="Take the labels of images in one folder from their names: '(.+)_[0-9]+' makes pug_12.jpg a pug.",
+        help="Regex for labels in the file names of images in one folder: '(.+)_[0-9]+' labels pug_12.jpg as pug.",
     ),
     click.option(
         "--image-root",
         metavar="FOLDER",
-        help="Folder or address where relative paths of a list start.  [default: the list's folder]",
+        help="Folder or URL that a list's relative paths start from.  [default: the list's folder]",
     ),
     click.option(
         "--class-depth",

@@ -2,16 +2,21 @@
 
 import json
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import click
 
 from ..default_group import DefaultGroup
 from ..locations import complete_recipe
 from ..terminal import examples, one_line_errors
+from .cost import CORE_IMAGES_PER_S, COST_KEYS, PAPER_IMAGES_PER_S, about_and_keys, cost_of, rate_in_words
 
-# The paper's own run: 90 epochs in five to six days on two GTX 580.
-PAPER_IMAGES_PER_S = 227
+_rate_option = click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Images per second, as measured by --dry-run, to compute the hours.  [default: 227, the paper's; for CIFAR-10 "
+    "networks the rate of one CPU core]",
+)
 
 
 @click.command(
@@ -19,80 +24,110 @@ PAPER_IMAGES_PER_S = 227
     short_help="List the recipes, the claims they test, and their cost.",
     epilog=examples("alextrain recipes", "alextrain recipes --rate 1500", "alextrain recipes --json"),
 )
-@click.option(
-    "--rate",
-    type=click.FloatRange(min=0, min_open=True),
-    default=PAPER_IMAGES_PER_S,
-    show_default=True,
-    help="Images per second, as measured by --dry-run, to compute the hours.",
-)
+@_rate_option
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON instead of the table.")
 @one_line_errors
-def list_recipes(rate: float, as_json: bool) -> None:
-    """List the built-in recipes, the paper's claims that they test, and their cost."""
+def list_recipes(rate: float | None, as_json: bool) -> None:
+    """List the built-in recipes, the paper's claims that they test, and their cost.
+
+    --rate applies to the ImageNet networks only, since those for CIFAR-10 are far smaller.
+    """
     # The files are read without validation, since tests validate them: validating here would import pydantic, the
     # loader's options and NumPy, and take three times as long as the list itself.
-    from ...model.runs.recipe_files import built_in_recipes, read_recipe, read_table
+    from ...model.runs.recipe_files import OTHER_NAMES, built_in_recipes
 
     rows: list[dict[str, Any]] = []
     for name in built_in_recipes():
-        about, epochs = read_table(name).get("about", {}), read_recipe(name)["training"]["epochs"]
-        images = about.get("train_images", 0) * epochs
+        (about, keys), cost = about_and_keys(name), cost_of(name, rate)
         rows.append(
             {
                 "recipe": name,
+                "other_names": [other for other, recipe in OTHER_NAMES.items() if recipe == name],
                 "claims": about.get("claims", []),
-                "epochs": epochs,
-                "images": images or None,
-                "hours": images / rate / 3600 if images else None,
+                "epochs": keys["training"]["epochs"],
+                **(cost.to_json() if cost else dict.fromkeys(COST_KEYS)),
                 "title": about.get("title", ""),
             }
         )
     if as_json:
         click.echo(json.dumps(rows))
         return
-    click.echo(f"{'recipe':16} {'claims':12} {'epochs':>6} {'images':>8} {'hours':>8}  what it trains")
+    click.echo(_table(rows))
+    slowest, fastest = min(CORE_IMAGES_PER_S.values()), max(CORE_IMAGES_PER_S.values())
+    click.echo(
+        f"hours at {rate_in_words(rate or PAPER_IMAGES_PER_S)}; CIFAR-10 networks at {slowest} to {fastest:,} "
+        "images/s, measured on one CPU core\n"
+        "in all: with the runs that a recipe starts from or is averaged with; for details: alextrain recipes show NAME"
+    )
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """A line for each recipe and for each other name, sorted by name."""
+    head = ("recipe", "claims", "epochs", "nets", "images", "hours", "in all", "what it trains")
+    form = "{:17} {:12} {:>6} {:>4} {:>9} {:>7} {:>7}  {}"
+    lines = {}
     for row in rows:
-        cost = f"{row['images'] / 1e6:6.1f} M {row['hours']:8.1f}" if row["images"] else f"{'any':>8} {'':>8}"
-        click.echo(f"{row['recipe']:16} {' '.join(row['claims']):12} {row['epochs']:6} {cost}  {row['title']}")
-    click.echo(f"hours at {rate:g} images/s; for details: alextrain recipes show NAME")
+        cost: tuple[object, ...] = ("", "any", "", "")
+        if row["images"]:
+            hours = (f"{row[key]:.1f}" for key in ("hours", "hours_in_all"))
+            cost = (row["networks"], f"{row['images'] / 1e6:.1f} M", *hours)
+        lines[row["recipe"]] = form.format(row["recipe"], " ".join(row["claims"]), row["epochs"], *cost, row["title"])
+        lines |= {other: f"{other:17} another name of {row['recipe']}" for other in row["other_names"]}
+    return "\n".join([form.format(*head), *(line for _, line in sorted(lines.items()))])
 
 
 @click.command(
     "show", epilog=examples("alextrain recipes show t1", "alextrain recipes show runs/original/config.json --json")
 )
 @click.argument("name", shell_complete=complete_recipe)
+@_rate_option
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print as JSON: `about` and the resolved recipe, as in a run's config.json."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print as JSON: `about`, `cost` and the resolved recipe, as in a run's config.json.",
 )
 @one_line_errors
-def show(name: str, as_json: bool) -> None:
-    """Show what a recipe reproduces, and every key with its meaning.
+def show(name: str, rate: float | None, as_json: bool) -> None:
+    """Show what a recipe reproduces, what it costs, and every key with its meaning.
 
     NAME is a built-in recipe, a TOML file or a run's config.json. * marks keys that differ from the paper's text.
     """
     from ...model.runs.checked import to_data
     from ...model.runs.load import load_about, load_recipe
     from ...model.runs.recipe import Recipe
+    from ...model.runs.recipe_files import OTHER_NAMES
 
     recipe, about = load_recipe(name), load_about(name)
+    cost = cost_of(name, rate, small_too=True)
     if as_json:
-        click.echo(json.dumps({"about": to_data(about), "recipe": recipe.to_json()}))
+        costs = cost.to_json() if cost else None
+        click.echo(json.dumps({"about": to_data(about), "recipe": recipe.to_json(), "cost": costs}))
         return
+    names = [recipe.name, *(other for other, built_in in OTHER_NAMES.items() if built_in == recipe.name)]
+    click.echo(f"recipe: {', also called '.join(names)}")
     for item in fields(about):
         value = getattr(about, item.name)
-        if value:
+        if value != item.default:
             shown = ", ".join(value) if isinstance(value, tuple) else f"{value:,}" if isinstance(value, int) else value
-            click.echo(click.wrap_text(f"{item.name}: {shown}", 100, subsequent_indent="  "))
+            _say(f"{item.name}: {shown}", "  ")
+    unknown = [f"cost: {recipe.training.epochs} epochs of your images; 'alextrain --dry-run' forecasts the hours"]
+    for line in cost.lines() if cost else unknown:
+        _say(line, "    ")
     _show(recipe, Recipe(), "")
     click.echo("\n* differs from the paper's text, the default of every key")
 
 
+def _say(words: str, indent: str) -> None:
+    """Print a paragraph."""
+    first = words[: len(words) - len(words.lstrip())]
+    click.echo(click.wrap_text(words.lstrip(), 100, first, indent))
+
+
 def _show(values: Any, defaults: Any, prefix: str) -> None:
     """Print every key of a section with its value and meaning."""
-    from pydantic import TypeAdapter
-
-    known = TypeAdapter(type(values)).json_schema()["properties"]
+    meanings = _meanings(type(values))
+    hints = get_type_hints(type(values))
     for item in fields(values):
         value, default = getattr(values, item.name), getattr(defaults, item.name)
         if is_dataclass(value) and not isinstance(value, type):
@@ -101,8 +136,18 @@ def _show(values: Any, defaults: Any, prefix: str) -> None:
             continue
         mark = "*" if value != default else " "
         click.echo(f"{mark} {item.name} = {_plain(value)}")
-        meaning = " ".join(known[item.name].get("description", "").split())
-        click.echo(click.wrap_text(meaning, 100, "      ", "      "))
+        click.echo(click.wrap_text(meanings[item.name], 100, "      ", "      "))
+        for inner in filter(is_dataclass, get_args(hints[item.name])):  # a list of tables
+            for key, meaning in _meanings(inner).items():
+                click.echo(click.wrap_text(f"{key}: {meaning}", 100, "      - ", "        "))
+
+
+def _meanings(section: Any) -> dict[str, str]:
+    """What the keys of a section mean, in the words of their docstrings."""
+    from pydantic import TypeAdapter
+
+    known = TypeAdapter(section).json_schema()["properties"]
+    return {item.name: " ".join(known[item.name].get("description", "").split()) for item in fields(section)}
 
 
 def _plain(value: Any) -> str:

@@ -40,7 +40,7 @@ class Evaluation:
     """Evaluates networks on one shard set; all arguments are checked in the constructor.
 
     Args:
-        networks: one or several `TrainedNetwork`s on one device.
+        networks: one or several `TrainedNetwork` objects on one device.
         shards: a shard set, or a folder with one set per split.
         split: the split to evaluate on, if `shards` holds several.
         views: kinds of views; None for the center crop and the others that suit each network.
@@ -153,6 +153,7 @@ class Evaluation:
         return EvaluationResult(
             shards=str(self.shard_set.folder),
             split=self.shard_set.manifest.split,
+            statistics_sha256=self.shard_set.manifest.statistics_sha256,
             keys=self.keys,
             classes=self.classes,
             labels_N=self.labels_N,

@@ -56,6 +56,8 @@ class EvaluationResult:
     """The set's folder, as given by the user."""
     split: str
     """The set's split."""
+    statistics_sha256: str
+    """The hash of the set's statistics, which identifies its images."""
     keys: tuple[str, ...]
     """Keys of the samples, by image index."""
     classes: tuple[ClassEntry, ...]
@@ -192,6 +194,7 @@ class EvaluationResult:
         return {
             "shards": self.shards,
             "split": self.split,
+            "statistics_sha256": self.statistics_sha256,
             "labels": self.labels,
             "images": len(self.keys),
             "labeled_images": self.num_labeled,

@@ -17,6 +17,10 @@ class About:
     """The data it needs."""
     train_images: int = 0
     """Number of training images, from which its cost is computed."""
+    networks: int = 1
+    """Number of networks that its claim is about, to be trained with `--seeds`."""
+    averaged_with: tuple[str, ...] = ()
+    """The recipes of the other networks that these are averaged with."""
     printed: str = ""
     """The published or logged result to compare with, if there is one."""
     source: str = ""

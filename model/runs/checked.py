@@ -93,7 +93,7 @@ def _words(cls: type, error: ValidationError) -> str:
     if kind == "tuple_type":
         return f"{key} must be {_LIST}, got {value}"
     if kind in ("dataclass_type", "dict_type"):
-        return f"{key or 'the whole'} must be a table of keys, got {value}"
+        return f"{key or 'the content'} must be a table of keys, got {value}"
     choices = [_expected(finding) for finding in alternatives]
     return f"{key} must be {' or '.join(choices)}, got {value}"
 

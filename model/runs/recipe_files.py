@@ -13,6 +13,8 @@ from typing import Any
 from ...errors import InputError
 
 MAX_RECIPE_BYTES = 2**20
+# The released code's numbers of its networks, for those that are called by the claim they test.
+OTHER_NAMES = {"145": "original", "145-2010": "t1", "145-half": "b1", "147": "b3", "148": "b2"}
 Changes = list[tuple[int, dict[str, Any]]]  # finished steps, and new values by `section.key`
 
 
@@ -22,8 +24,14 @@ def built_in_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def recipe_names() -> list[str]:
+    """Everything that names a built-in recipe: `built_in_recipes` and `OTHER_NAMES`."""
+    return sorted([*built_in_recipes(), *OTHER_NAMES])
+
+
 def read_recipe(name_or_file: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """The keys of a recipe, including those of its `base`. Raises InputError if it is not a recipe or its own base."""
+    name_or_file = OTHER_NAMES.get(name_or_file, name_or_file)
     if name_or_file in seen:
         raise InputError(f"{name_or_file}: is its own base ({' → '.join([*seen, name_or_file])})")
     data = read_table(name_or_file, where=f"{seen[-1]}: base: " if seen else "")
@@ -44,6 +52,7 @@ def read_table(name_or_file: str, where: str = "") -> dict[str, Any]:
 
     Raises InputError, whose message begins with `where`, if it is not a recipe.
     """
+    name_or_file = OTHER_NAMES.get(name_or_file, name_or_file)
     path = Path(name_or_file)
     if name_or_file in built_in_recipes():
         text = (files("alexkit.model.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
@@ -66,7 +75,7 @@ def _no_recipe(name_or_file: str) -> str:
         return f"no such file {name_or_file!r}; 'alextrain recipes' lists the built-in recipes"
     if path.exists():
         return f"{name_or_file!r} is not a recipe; name a .toml file or the config.json of a run folder"
-    near = ", ".join(difflib.get_close_matches(name_or_file, built_in_recipes(), n=3, cutoff=0.5))
+    near = ", ".join(difflib.get_close_matches(name_or_file, recipe_names(), n=3, cutoff=0.5))
     meant = f"did you mean {near}? " if near else ""
     return f"no recipe {name_or_file!r}; {meant}'alextrain recipes' lists all; a recipe file must end in .toml"
 

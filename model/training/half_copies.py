@@ -2,7 +2,7 @@
 
 An update is often too small to change a bfloat16 weight, so it is applied to float32 masters. The network's own
 parameters are the masters: evaluation, checkpoints and everything else use them and are unaware of the copies. Unlike
-torch.autocast, a step casts nothing: the update writes the copies, and gradients stay in bfloat16.
+torch.autocast, a step casts nothing: the update writes the copies, and gradients are used as they come.
 """
 
 import numpy as np

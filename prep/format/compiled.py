@@ -1,6 +1,6 @@
-"""Loops that NumPy cannot say, compiled by Numba at their first call, and the threads that share them.
+"""Loops that NumPy cannot express, compiled by Numba at their first call, and the threads that share them.
 
-Numba is imported there too: half a second that nobody pays who only imports a loader or asks for help.
+Numba is imported at the first call too: importing a loader or printing help does not take its half second.
 """
 
 import contextlib
@@ -18,26 +18,26 @@ logger = logging.getLogger(__name__)
 
 
 def compiled(kernel: KernelType) -> KernelType:
-    """Machine code at the first call, without the interpreter's lock; array indices are not checked.
+    """Compile to machine code at the first call; calls release the GIL, and array indices are not checked.
 
-    The code is kept beside the source or in the user's cache, where one of them can be written, so that compiling takes
-    its seconds once for a machine. Several processes may compile the same at once: each file is replaced as a whole.
+    The code is cached beside the source or in the user's cache folder, whichever is writable, so that each machine
+    compiles only once. Several processes may compile the same kernel at once: each file is replaced as a whole.
     """
     return cast(KernelType, Kernel(kernel, nogil=True, error_model="numpy"))
 
 
 def compiled_reassociated(kernel: KernelType) -> KernelType:
-    """`compiled`, where products and sums may be fused and reordered, and a division become a reciprocal and a product.
+    """`compiled`, but products and sums may be fused and reordered, and divisions become products with reciprocals.
 
-    The compiler can then use the processor's widest units; results differ in the last place from one processor to
-    another. Infinities and NaN keep their meaning. For numbers that are rounded afterwards anyway, never for draws.
+    The compiler can then use the processor's widest units; results differ in the last place between processors.
+    Infinities and NaN keep their meaning. For numbers that are rounded afterward anyway, never for random draws.
     """
     fastmath = {"contract", "reassoc", "arcp", "nsz"}
     return cast(KernelType, Kernel(kernel, nogil=True, error_model="numpy", fastmath=fastmath))
 
 
 class Kernel:
-    """A function that Numba compiles at its first call, for itself or as part of another kernel."""
+    """A function that Numba compiles at its first call, from Python or from another kernel."""
 
     def __init__(self, function: Callable[..., object], **options: Any) -> None:
         functools.update_wrapper(self, function)
@@ -49,17 +49,17 @@ class Kernel:
         return (self._dispatcher or self._compiler())(*arguments)
 
     def __getattr__(self, name: str) -> Any:
-        # Where one kernel calls another, Numba looks at it as at one of its own functions.
+        # When one kernel calls another, Numba inspects it like one of its own functions.
         if name in ("_numba_type_", "targetoptions", "py_func", "signatures"):
             return getattr(self._compiler(), name)
         raise AttributeError(f"a compiled kernel has no attribute {name!r}")
 
     def _compiler(self) -> Any:
-        """Numba's function. Its code is in a cache, or made at the first call for each combination of types."""
+        """Numba's function. Its code is cached, or compiled at the first call for each combination of types."""
         with self._lock:
             if self._dispatcher is None:
                 dispatcher = _numba().njit(**self._options)(self._function)
-                # What `cache=True` does with Numba's own; there is no public way to choose another.
+                # What `cache=True` does with Numba's own cache; there is no public way to choose another.
                 dispatcher._cache = _new_cache(self._function)
                 self._dispatcher = dispatcher
             return self._dispatcher
@@ -67,10 +67,10 @@ class Kernel:
 
 @functools.cache
 def _numba() -> Any:
-    """Numba, whose array functions are loaded without SciPy's linear algebra: 0.1 to 0.3 s that no kernel needs.
+    """Numba, imported without SciPy's linear algebra: 0.1 to 0.3 s that no kernel needs.
 
-    At its import Numba only asks whether SciPy is there. Where a product of matrices is compiled, in a user's own
-    function, it imports it as always.
+    During its import, Numba only asks whether SciPy is installed. To compile a matrix product, in a user's own
+    function, it still imports SciPy.
     """
     import numba
     from numba.np import linalg
@@ -88,14 +88,14 @@ def _numba() -> Any:
 
 
 def _new_cache(function: Callable[..., object]) -> Any:
-    """Numba's cache for one function, for which a full disk is no reason to stop, and which says what is waited for."""
+    """Numba's cache for one function; it tolerates a full disk, and logs when compiling makes the user wait."""
     from numba.core.caching import FunctionCache, NullCache
 
     class Cache(FunctionCache):
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             found = _load_kept(self, sig, target_context)
             if found is None:
-                _say(f"it is kept in {self.cache_path}")
+                _say(f"it is cached in {self.cache_path}")
             return found
 
         def save_overload(self, sig: Any, data: Any) -> None:
@@ -104,24 +104,24 @@ def _new_cache(function: Callable[..., object]) -> Any:
 
     class Nowhere(NullCache):
         def load_overload(self, sig: Any, target_context: Any) -> None:
-            _say("no folder to keep it in can be written: set NUMBA_CACHE_DIR to one")
+            _say("it cannot be cached, since no cache folder is writable: set NUMBA_CACHE_DIR to one that is")
 
     try:
         return Cache(function)  # type: ignore[no-untyped-call]
-    except RuntimeError:  # no place to keep it
+    except RuntimeError:  # no writable cache folder
         return Nowhere()
 
 
 def _load_kept(cache: Any, sig: Any, target_context: Any) -> Any:
-    """The code that `cache` keeps for a signature, or None.
+    """The code that `cache` holds for a signature, or None.
 
-    Numba's own `load_overload` first registers everything it can compile, a third of a second. Code that is kept needs
-    only the runtime that it calls; the rest is registered where something is to be compiled.
+    Numba's own `load_overload` first registers everything it can compile, which takes a third of a second. Cached code
+    needs only the runtime that it calls; the rest is registered when something must be compiled.
     """
     from numba.core.caching import FunctionCache
     from numba.core.runtime.nrt import rtsys
 
-    if not hasattr(cache, "_load_overload"):  # another Numba
+    if not hasattr(cache, "_load_overload"):  # another version of Numba
         return FunctionCache.load_overload(cache, sig, target_context)  # type: ignore[no-untyped-call]
     rtsys.initialize(target_context)
     with cache._guard_against_spurious_io_errors():
@@ -132,7 +132,7 @@ _said = threading.Event()
 
 
 def _say(where: str) -> None:
-    """Log, for the first kernel of this process that is compiled, that some seconds pass now."""
+    """Log, for the first kernel that this process compiles, that it takes some seconds."""
     if not _said.is_set():
         _said.set()
         logger.info("compiling code for this processor, which takes some seconds; %s", where)
@@ -146,7 +146,7 @@ class Team:
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="alexkit")
 
     def run(self, kernel: Callable[..., object], num_rows: int, *arguments: Any) -> None:
-        """Call `kernel(*arguments, first, behind)` for parts of the rows, which together are all; wait for them."""
+        """Call `kernel(*arguments, first, behind)` for ranges of rows that together cover all; wait for them."""
         bounds = [num_rows * i // self._num_threads for i in range(self._num_threads + 1)]
         parts = [
             self._threads.submit(kernel, *arguments, first, behind) for first, behind in itertools.pairwise(bounds)

@@ -1,6 +1,6 @@
-"""The card of shard sets, `README.md`: what they hold, how they were made, and what Hugging Face `datasets` needs.
+"""The dataset card of shard sets, `README.md`: what they hold, how they were made, and what `datasets` needs.
 
-By its metadata `datasets.load_dataset(FOLDER)` finds the splits and calls the labels by the names of their classes.
+From its metadata, Hugging Face's `datasets.load_dataset(FOLDER)` gets the splits and the class names of the labels.
 """
 
 import json
@@ -22,11 +22,11 @@ from .shard_set import ShardSet
 
 CARD_NAME = "README.md"
 MAX_CLASSES = 20
-# By these words a card is known to be ours, and may be written again.
+# Marks a card as ours, so that it may be overwritten.
 _MADE_BY = "<!-- made by alexkit; written again when splits are added -->"
-_LABEL_BYTES = 2 * tarfile.BLOCKSIZE  # of a label in a tar, its header and its digits
+_LABEL_BYTES = 2 * tarfile.BLOCKSIZE  # of a label in a tar: its header and its digits
 _HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
-# How `datasets` reads members by their last extension; it takes all others as bytes.
+# How `datasets` reads members by their last extension; all others are bytes.
 _NUMBERS = ("cls", "cls2", "index", "inx", "id")
 _TEXTS = ("txt", "text", "transcript")
 _STRUCTURES = ("json", "jsn", "ten", "tb", "mp", "msg", "npy", "npz", "cbor", "pyd")
@@ -46,11 +46,11 @@ def is_our_card(path: Path) -> bool:
 
 
 def dataset_card(shard_sets: Sequence[ShardSet], name: str | None = None) -> str:
-    """The README.md of shard sets in folders called by their splits.
+    """The README.md of shard sets in folders named by their splits.
 
     Args:
         shard_sets: The sets.
-        name: ORG/NAME of the repository that they are sent to; None for a folder.
+        name: ORG/NAME of the repository that they are uploaded to; None for a folder.
     """
     first = shard_sets[0].manifest
     splits = [one.manifest.split for one in shard_sets]
@@ -86,7 +86,7 @@ configs:
 WebDataset shards of images with one class each: {_members(first)}
 alexkit {first.alexkit_version or __version__}.
 
-The license is that of the images; whoever uploaded them is answerable for sharing them.
+The license is that of the images; whoever uploaded them is responsible for sharing them.
 
 | split | images | shards | MB | left out |
 |---|---|---|---|---|
@@ -109,7 +109,7 @@ with Loader("shards/{splits[0]}", batch_size=256, augment=augment, seed=0) as lo
 
 
 def pattern_of_tars(manifest: Manifest) -> str:
-    """The pattern of the tars' names, below the folder that holds the splits."""
+    """Glob pattern of the tars, relative to the folder that holds the splits."""
     stems = [shard.name.removesuffix(".tar") for shard in manifest.shards]
     # Adopted tars keep their names, whatever these are.
     begin = re.sub("[0-9]+$", "", os.path.commonprefix(stems))  # noqa: RUF071 - letters, not steps of a path
@@ -122,7 +122,7 @@ def _members(manifest: Manifest) -> str:
 
 
 def _how_stored(manifest: Manifest) -> str:
-    """What is known of how the images were stored: of adopted tars, what the images themselves say."""
+    """How the images were stored, as far as known: for adopted tars, what the images themselves show."""
     pixels = manifest.pixels
     words = f"- stored as: {pixels.format}, {pixels.size_px} px"
     if manifest.unknown:
@@ -131,10 +131,11 @@ def _how_stored(manifest: Manifest) -> str:
 
 
 def _features(shard_sets: Sequence[ShardSet]) -> str:
-    """The types of all members, in which `datasets` finds the class names.
+    """The types of all members, from which `datasets` gets the class names.
 
-    Nothing for sets with members whose content says its own structure, such as JSON, which `datasets` has to look at,
-    for splits that differ in classes or members, and for adopted tars whose images or labels have other names.
+    Empty if members have a structure of their own, such as JSON, which `datasets` must inspect, if splits differ in
+    classes or image format, if a set in a store has extra members, and if images or labels of adopted tars have other
+    names.
     """
     first = shard_sets[0].manifest
     tables = {one.manifest.classes for one in shard_sets if one.manifest.classes[0].id != UNLABELED}
@@ -147,7 +148,7 @@ def _features(shard_sets: Sequence[ShardSet]) -> str:
     last = {ext: ext.rpartition(".")[2] for ext in extras}
     if any(kind in _STRUCTURES for kind in last.values()):
         return ""
-    # Of a set without labels the table names no class, and its labels are -1.
+    # The table of a set without labels names no class, and its labels are -1.
     classes = next(iter(tables), first.classes)
     names = "".join(f"          '{i}': {_quoted(name)}\n" for i, name in enumerate(_unique_names(classes)))
     image = "binary" if first.pixels.format == "raw" else "image"
@@ -162,7 +163,7 @@ def _features(shard_sets: Sequence[ShardSet]) -> str:
 
 
 def _is_as_we_write(shard_set: ShardSet) -> bool:
-    """Whether members are called KEY.EXT and KEY.cls and labels are numbers, as in all sets but some adopted ones."""
+    """Whether members are named KEY.EXT and KEY.cls and labels are numbers, as in all sets but some adopted ones."""
     manifest = shard_set.manifest
     if not manifest.unknown:
         return True
@@ -182,24 +183,24 @@ def _is_as_we_write(shard_set: ShardSet) -> bool:
 
 
 def _ext(member: tarfile.TarInfo) -> str:
-    """What `datasets` calls a member: all that follows the first dot of its name."""
+    """The name of a member's column in `datasets`: everything after the first dot of its name."""
     return member.name.rpartition("/")[2].partition(".")[2]
 
 
 def _unique_names(classes: Sequence[ClassEntry]) -> Iterator[str]:
-    """The names, as `datasets` wants them: of ImageNet's two classes called crane each with its id."""
+    """The class names, unique as `datasets` requires: ImageNet's two classes named crane get their ids added."""
     counts = Counter(entry.name for entry in classes)
     for entry in classes:
         yield entry.name if counts[entry.name] == 1 else f"{entry.name} ({entry.id})"
 
 
 def _quoted(text: str) -> str:
-    """A text for YAML, which knows the escapes of JSON; bytes that are no UTF-8 become question marks."""
+    """A text for YAML, which understands JSON's escapes; bytes that are not UTF-8 become question marks."""
     return json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)
 
 
 def _extra_exts(shard_set: ShardSet) -> Iterator[str]:
-    """Extensions of the members that were kept with images, in the shards that are on this machine."""
+    """Extensions of the members that are stored with images, in the shards that are on this machine."""
     if shard_set.url is not None:
         return
     index = shard_set.sample_index()
@@ -220,10 +221,10 @@ def _extra_exts(shard_set: ShardSet) -> Iterator[str]:
 
 
 def _has_extras_in_a_store(shard_set: ShardSet) -> bool:
-    """Whether images of a set in a store have members of unknown names beside them: by the room between the images.
+    """Whether images of a set in a store have members of unknown names beside them: by the space between the images.
 
-    False where `index.bin` is not on this machine, as of sets that other runs made, and where only the last image of a
-    shard has one that fits in the padding of the tar's end.
+    False if `index.bin` is not on this machine, as for sets that other runs made, and if only the last image of a shard
+    has such a member, which fits in the padding at the tar's end.
     """
     if shard_set.url is None or not (shard_set.folder / SAMPLE_INDEX_NAME).exists():
         return False

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, their hashes, and the room for them.
+"""Files that appear whole or not at all, their hashes, and the space for them.
 
-A reader never sees a half-written file at its final name, also after a power cut: content is written beside,
-flushed to the disk, then renamed.
+A reader never sees a half-written file under its final name, even after a power failure: content is written to a file
+beside it, flushed to disk, then renamed.
 """
 
 import contextlib
@@ -24,20 +24,20 @@ if sys.platform != "win32":
 
 _BUFFER_BYTES = 2**20
 PARTIAL_SUFFIX = ".partial"
-"""Ends the name of a file that is being written; one whose writer is gone is nobody's and may be removed."""
+"""Suffix of files that are being written; one whose writer is gone is abandoned and may be removed."""
 _NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
-"""What file systems without locks answer: Lustre that is not mounted with `-o flock`, some of a network."""
+"""Errors of file systems without locks: Lustre mounted without `-o flock`, some network file systems."""
 _NO_HARD_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))  # exFAT, SMB
 _OURS = re.compile(r"[.-][0-9a-f]{12}" + re.escape(PARTIAL_SUFFIX) + "$")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the name `path` only when the block ends without an exception.
+    """Open a file for writing that gets the name `path` only if the block ends without an exception.
 
-    The name it has until then is used by nobody else, so that two writers of one file do not meet: the last one to end
-    gives it its content. Every OSError of the writing names `path`, also when a library made another error of it. A
-    device or a pipe, as /dev/stdout, is written to and never replaced.
+    Until then its name is unique, so that two writers of one file do not interfere: the last one to finish determines
+    its content. Every OSError while writing names `path`, even if a library turned it into another error. A device or
+    pipe such as /dev/stdout is written to and never replaced.
     """
     if path.exists() and not path.is_file():
         try:
@@ -53,7 +53,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with _WrittenFile(raw, _BUFFER_BYTES) as file:
             yield file
             file.flush()
-            if raw.error is not None:  # which a library kept to itself
+            if raw.error is not None:  # which a library suppressed
                 raise raw.error
             try:
                 os.fsync(raw.fileno())
@@ -61,7 +61,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 raise OSError(error.errno, error.strerror, str(path)) from None
         partial.replace(path)
     except BaseException as error:
-        with contextlib.suppress(OSError):  # of a read-only disk, where there is none
+        with contextlib.suppress(OSError):  # on a read-only disk, where it does not exist
             partial.unlink()
         if isinstance(error, OSError) and error.filename in (str(partial), partial):
             raise type(error)(error.errno, error.strerror, str(path)) from None
@@ -72,9 +72,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool:
-    """Give `path` this content unless it is there already, whole and at once; whether it was not there.
+    """Create `path` atomically with this content, unless it exists already; returns whether it was created.
 
-    `content` may be a function that writes it. Raises OSError also on a disk that has neither hard links nor locks.
+    `content` may be a function that writes it. Also raises OSError on a disk that has neither hard links nor locks.
     """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
     try:
@@ -103,19 +103,19 @@ def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool
 
 
 def _rename_once(partial: Path, path: Path) -> None:
-    """What `os.link` does where a disk has no hard links, under a lock; FileExistsError when `path` is there."""
+    """Replace `os.link` on a disk without hard links, under a lock; raises FileExistsError if `path` exists."""
     lock = path.with_name(f"{path.name}.lock{PARTIAL_SUFFIX}")
     with lock.open("ab") as file:
         lock_file(file, lock)
         if is_new := not path.exists():
             partial.replace(path)
-        lock.unlink(missing_ok=True)  # whoever waits for it finds `path`
+        lock.unlink(missing_ok=True)  # whoever waits for it will find `path`
     if not is_new:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what writers that were killed left in `folder`; files of others and those being written stay."""
+    """Remove partial files that killed writers left in `folder`; other files and those being written stay."""
     for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
         if not _OURS.search(path.name):
             continue
@@ -128,10 +128,10 @@ def remove_abandoned(folder: Path) -> None:
 def lock_file(
     file: int | BinaryIO | io.FileIO | io.BufferedIOBase, path: Path, *, wait: bool = True, shared: bool = False
 ) -> None:
-    """Take the lock of an open file, which its end and that of the process give back; others have it too if `shared`.
+    """Lock an open file until it is closed or the process ends; if `shared`, others may hold the lock too.
 
-    Raises BlockingIOError when another has it and we do not `wait`, and OSError that says so where the disk has none.
-    Windows, where nothing is done, keeps open files from removal.
+    Raises BlockingIOError if another process holds it and `wait` is False, and an OSError that says so if the disk has
+    no locks. Does nothing on Windows, which protects open files from removal.
     """
     if sys.platform == "win32":
         return
@@ -141,14 +141,14 @@ def lock_file(
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        reason = "this disk has no file locks; choose a folder on another one (Lustre has them with '-o flock')"
+        reason = "this disk has no file locks; choose a folder on another disk (Lustre has locks with '-o flock')"
         raise OSError(error.errno, reason, str(path)) from None
 
 
 def lock_where_possible(
     file: int | BinaryIO | io.FileIO | io.BufferedIOBase, path: Path, *, wait: bool = True, shared: bool = False
 ) -> bool:
-    """As `lock_file`, for files that need no lock where the disk has none; whether it has."""
+    """Lock like `lock_file`, but tolerate a disk without locks; returns whether the disk has them."""
     try:
         lock_file(file, path, wait=wait, shared=shared)
     except OSError as error:
@@ -159,18 +159,18 @@ def lock_where_possible(
 
 
 class _NamedFile(io.FileIO):
-    """A new file whose errors name it, also those of writing, as on a full disk; locked as long as it is open.
+    """A new file whose errors name it, including write errors as on a full disk; locked while it is open.
 
-    Where a disk has no locks nothing is taken for abandoned, so that it needs none.
+    On a disk without locks no file counts as abandoned, so none is needed there.
     """
 
     error: OSError | None = None
-    """The first of them; libraries raise what they like after it, torch a RuntimeError."""
+    """The first write error; libraries may raise another error after it, torch a RuntimeError."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x+")
         lock_where_possible(self, path)
-        if not path.exists():  # taken for abandoned between the two lines before
+        if not path.exists():  # removed as abandoned before it was locked
             self.close()
             self.__init__(path)  # type: ignore[misc]
 
@@ -183,7 +183,7 @@ class _NamedFile(io.FileIO):
 
 
 def scratch_file(folder: Path | None = None) -> io.BufferedRandom:
-    """A file without a name in `folder`, or where temporary files go; an OSError of writing names the folder."""
+    """An unnamed file in `folder` or the default folder for temporary files; a write error names the folder."""
     place = Path(tempfile.gettempdir()) if folder is None else folder
     with tempfile.TemporaryFile(dir=place, buffering=0) as file:
         return io.BufferedRandom(_UnnamedFile(os.dup(file.fileno()), place), _BUFFER_BYTES)
@@ -202,9 +202,9 @@ class _UnnamedFile(io.FileIO):
 
 
 class _WrittenFile(io.BufferedRandom):
-    """A buffered file without a descriptor to hand out, since NumPy and Pillow would write past us to that.
+    """A buffered file that hides its descriptor, to which NumPy and Pillow would otherwise write directly.
 
-    For the same reason it is no BufferedWriter: whatever NumPy knows to be one gets no call of `write`.
+    For the same reason it is not a BufferedWriter, on which NumPy would not call `write`.
     """
 
     def fileno(self) -> int:
@@ -212,13 +212,13 @@ class _WrittenFile(io.BufferedRandom):
 
 
 def no_writing(error: OSError) -> bool:
-    """Whether an error says that nothing may be written there: a disk mounted read-only, a folder of another user."""
+    """Whether an error means that writing is not allowed: a disk mounted read-only, a folder of another user."""
     return error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let every OSError of the block name a file, `path` where it names none: those of a read do not."""
+    """Make every OSError of the block name a file: `path`, if it names none, as errors of reading do."""
     try:
         yield
     except OSError as error:
@@ -234,7 +234,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable; where the system cannot open a folder (Windows) there is nothing to do."""
+    """Make the names in `folder` durable; does nothing if the system cannot open a folder (Windows)."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -246,6 +246,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes free on the disk where `path` is or would be."""
+    """Free bytes on the disk where `path` is or would be."""
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(there).free

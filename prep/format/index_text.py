@@ -1,4 +1,4 @@
-"""The lines of a shard's index, read byte by byte: a large set has millions, and every one is checked."""
+"""Parses the lines of a shard's index byte by byte: a large set has millions, and every one is checked."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ Bytes = NDArray[np.uint8]
 
 
 class ParsedLines(NamedTuple):
-    """What the lines of an index hold; from line `num_good` on the arrays mean nothing."""
+    """The contents of an index's lines; from line `num_good` on, the arrays are meaningless."""
 
     numbers_N4: NDArray[np.int64]
     """Offset and size of image and label."""
@@ -27,11 +27,11 @@ class ParsedLines(NamedTuple):
     label_ext: bytes
     """Extension of the label members: `cls`, or `json` in an adopted set."""
     num_good: int
-    """How many lines are as they must be."""
+    """Number of valid lines before the first invalid one."""
 
 
 def parse_lines(body: bytes, num_lines: int) -> ParsedLines:
-    """The lines `EXT OFFSET SIZE KEY.EXT cls OFFSET SIZE KEY.cls` of one shard. Only the last may lack its end."""
+    """Parse the lines `EXT OFFSET SIZE KEY.EXT cls OFFSET SIZE KEY.cls` of one shard; the last may lack its newline."""
     ext = body[: max(body.find(b" "), 0)]
     fields = body.partition(b"\n")[0].split(b" ", 5)
     label_ext = fields[4] if len(fields) == 6 and fields[4] in LABEL_EXTS else LABEL_EXTS[0]
@@ -67,7 +67,7 @@ def _parse(text: Bytes, ext: Bytes, label: Bytes, numbers: NDArray[np.int64], ke
 def _member(
     text: Bytes, position: int, ext: Bytes, end: np.uint8, row: NDArray[np.int64], column: int, key: NDArray[np.int64]
 ) -> int:
-    """Read `EXT OFFSET SIZE KEY.EXT` and the character behind it; the place behind that, or -1."""
+    """Parse `EXT OFFSET SIZE KEY.EXT` and the character after it; returns the position after that, or -1."""
     if not _has(text, position, ext, _SPACE) or len(ext) == 0:
         return -1
     position += len(ext) + 1
@@ -94,7 +94,7 @@ def _member(
 
 @compiled
 def _has(text: Bytes, position: int, word: Bytes, end: np.uint8) -> bool:
-    """Whether `word` and `end` stand there."""
+    """Whether `word` and then `end` are at `position`."""
     if position + len(word) >= len(text) or text[position + len(word)] != end:
         return False
     for i in range(len(word)):  # noqa: SIM110 - the compiler knows no `all`

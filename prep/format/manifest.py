@@ -1,10 +1,10 @@
-"""The manifest: what a shard set is, written last, so that its presence means "complete and checked".
+"""The manifest of a shard set, written last, so that its presence means "complete and checked".
 
-Beside the shards lie `index.bin`, all samples in one file, `sources.jsonl`, which file each was made of,
-`statistics.npz`, exact sums, and `quarantine.jsonl`, a JSON line for each input that was not stored.
+Beside the shards are `index.bin` (all samples in one file), `sources.jsonl` (which file each sample was made from),
+`statistics.npz` (exact sums) and `quarantine.jsonl` (a JSON line for each input that was not stored).
 
-It holds no time, host or path: the same source and options give the same bytes. A reader checks everything it relies
-on and refuses the rest, saying which file, what was found and what was expected.
+The manifest holds no time, host or path: the same source and options give the same bytes. A reader checks everything it
+relies on and refuses what does not match, saying which file, what was found and what was expected.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ UNLABELED = "unlabeled"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassEntry:
-    """One row of the class table: `index` is the label, `id` the WordNet id or folder, `name` what people say."""
+    """One row of the class table: `index` is the label, `id` the WordNet id or folder, `name` the readable name."""
 
     index: int
     id: str
@@ -61,7 +61,7 @@ class Patched:
 
     source: str
     decoded_rows: float
-    """Fraction of its rows whose pixels come from the file's data, 0 to 1; whether they are right is not known."""
+    """Fraction of its rows whose pixels come from the file's data, 0 to 1; whether they are right is unknown."""
 
 
 def manifest_digest(data: dict[str, Any]) -> str:
@@ -78,7 +78,7 @@ class Manifest:
     seed: int
     """Seed of the shuffle."""
     images_per_shard: int
-    """Inputs dealt to each shard, the last perhaps fewer."""
+    """Inputs assigned to each shard; the last may get fewer."""
     pixels: PixelOptions
     """Every option that shaped a pixel."""
     software: dict[str, str]
@@ -108,9 +108,9 @@ class Manifest:
     source_sha256: str = ""
     """Fingerprint of the inputs, `SourceSplit.fingerprint`."""
     alexkit_version: str = __version__
-    """The alexkit that made the set; empty where it was not recorded."""
+    """The version of alexkit that made the set; empty if it was not recorded."""
     unknown: tuple[str, ...] = ()
-    """Fields that are not known, since the set was made elsewhere and adopted; what they hold means nothing."""
+    """Fields that are unknown, since the set was made elsewhere and adopted; their values are meaningless."""
     format_version: int = FORMAT_VERSION
     """Version of the format, 3."""
 
@@ -144,23 +144,25 @@ class Manifest:
     def read(cls, folder: Path) -> "Manifest":
         """Read and check `folder/manifest.json`.
 
-        Raises InputError naming the file, what was found and what to do: no manifest (an unfinished run or another
+        Raises InputError, with the file, what was found and what to do, for: no manifest (an unfinished run or another
         folder), another format version, a manifest that changed since it was written, a field that is missing or of
-        another type, shards that do not add up.
+        another type, and shards that do not add up.
         """
         path = folder / MANIFEST_NAME
         restore = f"restore the file, or remove {folder} and shard the images again"
         try:
             with naming(path):
                 if path.stat().st_size > MAX_MANIFEST_BYTES:
-                    raise InputError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a manifest of ours")
+                    raise InputError(
+                        f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is not a shard set's manifest"
+                    )
                 data = json.loads(path.read_bytes())
         except FileNotFoundError:
             if not folder.exists():
-                raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote") from None
+                raise InputError(f"{folder}: no such folder; pass a folder that 'alexprep shard' wrote") from None
             raise InputError(
                 f"{folder}: no {MANIFEST_NAME} here, so this is not a finished shard set; run 'alexprep shard' "
-                "(the same command continues an interrupted run) or name another folder"
+                "(the same command continues an interrupted run) or pass another folder"
             ) from None
         except InputError:
             raise
@@ -170,7 +172,7 @@ class Manifest:
         if found not in READABLE_VERSIONS:
             readable = " and ".join(map(str, READABLE_VERSIONS))
             raise InputError(
-                f"{path}: format version {found!r:.80}, this alexkit reads {readable}; shard the images again or "
+                f"{path}: format version {found!r:.80}, but this alexkit reads {readable}; shard the images again or "
                 "install the alexkit that made them"
             )
         digest = data.pop("manifest_sha256", None)
@@ -194,13 +196,13 @@ class Manifest:
         from pydantic import TypeAdapter, ValidationError  # takes a tenth of a second
 
         computed = ("num_samples", "num_patched")
-        # Sets of earlier versions name neither their geometry nor the alexkit that made them.
+        # Sets of earlier versions record neither their geometry nor the alexkit that made them.
         defaults = {"alexkit_version": "", "index_sha256": "", "sources_sha256": ""}
         pixels = {"geometry": "crop-then-resize", **data["pixels"]}
         fields = defaults | {name: value for name, value in data.items() if name not in computed}
         fields |= {"pixels": pixels, "color": ColorStatistics.fields_of_json(data["color"])}
         try:
-            # By way of JSON, whose lists may be tuples.
+            # Via JSON, since its lists are accepted as tuples.
             manifest = TypeAdapter(cls).validate_json(json.dumps(fields, allow_nan=False))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
@@ -210,7 +212,7 @@ class Manifest:
             if entry.index != i:
                 raise InputError(f"class {entry.id!r:.80} has index {entry.index!r:.80}, expected {i}")
         for shard in manifest.shards:
-            # Not by Path: of fourteen thousand names it takes a tenth of the time to open the set.
+            # Not with Path: for fourteen thousand names it takes a tenth of the time to open the set.
             if not _FORBIDDEN.isdisjoint(shard.name) or not shard.name.endswith(".tar"):
                 raise InputError(f"{shard.name!r:.80} is not the plain name of a tar")
             for count in (shard.num_samples, shard.num_bytes):
@@ -227,7 +229,7 @@ def _renamed(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
-    """One JSON line per input that was not stored."""
+    """Write one JSON line per input that was not stored."""
     with whole_file(folder / QUARANTINE_NAME) as file:
         for bad in quarantined:
             file.write(json.dumps(asdict(bad)).encode() + b"\n")
@@ -240,16 +242,16 @@ def complete_set(
     rows: Iterable[SampleRows],
     sources: Iterable[bytes] | None = None,
 ) -> Manifest:
-    """Make `folder`, which holds the finished shards of `manifest`, a shard set; its manifest as it was written.
+    """Turn `folder`, which holds the finished shards of `manifest`, into a shard set; returns the manifest as written.
 
-    Writes quarantine, statistics, sample index, the table of sources and last the manifest.
+    Writes the quarantine, the statistics, the sample index, the table of sources and, last, the manifest.
 
     Args:
-        folder: where the shards and their indexes are, whole.
-        manifest: the set's; the hashes of the other files are filled in here.
-        sums: the exact statistics of all samples.
-        rows: the samples of every shard, in the manifest's order.
-        sources: the `source_lines` of all samples, in the same order; None where that is not known.
+        folder: The folder of the complete shards and their indexes.
+        manifest: The set's manifest; the hashes of the other files are filled in here.
+        sums: The exact statistics of all samples.
+        rows: The samples of every shard, in the manifest's order.
+        sources: The `source_lines` of all samples, in the same order; None if unknown.
     """
     write_quarantine(folder, manifest.quarantined)
     sums.save(folder / STATISTICS_NAME)

@@ -1,4 +1,4 @@
-"""How large the images were before they were fitted: counts by size and by shape, so that sets add up exactly."""
+"""Sizes and shapes of the images before they were fitted: counts by bin, so that sets add up exactly."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 SHORTER_PX = (1, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
 """Lower edges of the bins of the shorter side, pixels."""
 ASPECTS = (0.0, 0.25, 0.5, 0.66, 0.74, 0.9, 1.1, 1.32, 1.45, 1.6, 2.0, 4.0)
-"""Lower edges of the bins of width / height: 4:3 and 3:2 have bins of their own, upright ones too."""
+"""Lower edges of the bins of width / height: 4:3 and 3:2 have bins of their own, and so do 3:4 and 2:3."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Originals:
-    """Images as they came, upright, by bin; bins without images are left out, all of them where nothing is known."""
+    """Numbers of source images, upright, by bin; empty bins are left out, and all bins if nothing is known."""
 
     shorter_px: dict[str, int] = field(default_factory=dict)
     """Images by the lower edge of their shorter side's bin, one of `SHORTER_PX`."""
@@ -20,7 +20,7 @@ class Originals:
     """Images by the lower edge of the bin of width / height, one of `ASPECTS`."""
 
     def __add__(self, other: "Originals") -> "Originals":
-        """The counts of both."""
+        """The sum of both counts."""
         return Originals(
             shorter_px=_sorted(Counter(self.shorter_px) + Counter(other.shorter_px)),
             aspect=_sorted(Counter(self.aspect) + Counter(other.aspect)),
@@ -28,7 +28,7 @@ class Originals:
 
 
 class OriginalsTally:
-    """Counts while images come."""
+    """Counts images one by one."""
 
     def __init__(self) -> None:
         self._shorter_px: Counter[str] = Counter()
@@ -41,10 +41,10 @@ class OriginalsTally:
         self._aspect[str(ASPECTS[bisect_right(ASPECTS, width / height) - 1])] += 1
 
     def total(self) -> Originals:
-        """What was counted."""
+        """The counts so far."""
         return Originals(shorter_px=_sorted(self._shorter_px), aspect=_sorted(self._aspect))
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:
-    """In the order of bins, so that equal counts are equal bytes."""
+    """Sorted by bin, so that equal counts give equal bytes."""
     return dict(sorted(counts.items(), key=lambda pair: float(pair[0])))

@@ -1,4 +1,4 @@
-"""Every choice that shapes a stored pixel, and the names it can be made by."""
+"""Every option that shapes a stored pixel, and the names of its choices."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -18,7 +18,7 @@ IMAGE_EXTENSIONS: dict[ImageFormat, str] = {"jpeg": "jpg", "png": "png", "webp":
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelOptions:
-    """Every choice that shapes a stored pixel. Raises InputError for a value that is not one of the choices."""
+    """Every option that shapes a stored pixel. Raises InputError for a value that is not one of the choices."""
 
     size_px: int = 256
     """Shorter side of the stored image, pixels, 8 to 4096."""
@@ -27,7 +27,7 @@ class PixelOptions:
     filter: Filter = "bilinear"
     """How images are rescaled; `prep.images.resize` defines each."""
     format: ImageFormat = "jpeg"
-    """How images are stored; `raw` is uint8 RGB, height x width x 3, without a header, `webp` that of adopted sets."""
+    """How images are stored; `raw` is uint8 RGB, height x width x 3, without a header; `webp` is for adopted sets."""
     quality: int = 95
     """JPEG quality, 1 to 100."""
     chroma: Chroma = "420"
@@ -35,9 +35,9 @@ class PixelOptions:
     lenient: bool = False
     """Whether damaged JPEGs are kept as the decoder patches them."""
     decode: Decode = "full"
-    """`scaled`: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice `size_px` or more."""
+    """`scaled`: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size if that leaves twice `size_px` or more."""
     max_pixels: int | None = None
-    """Pixels a source image may have; None: what 1 GiB of memory allows for its format."""
+    """Most pixels a source image may have; None: as many as 1 GiB of memory allows for its format."""
     geometry: Geometry = "rescale-then-crop"
     """Whether images were rescaled and then cropped, or, in sets of earlier versions, cropped and then resized."""
 
@@ -47,7 +47,7 @@ class PixelOptions:
         _check_choice("fit", self.fit, Fit)
         if self.fit == "shorter" and self.format == "raw":
             raise InputError(
-                "format raw stores no shape, so it does not go with --fit shorter; choose --fit crop or --format png"
+                "format raw stores no shape, so it cannot be used with --fit shorter; choose --fit crop or --format png"
             )
         _check_choice("filter", self.filter, Filter)
         _check_choice("format", self.format, ImageFormat)

@@ -17,7 +17,7 @@ All numbers are little-endian. S is the number of shards, N of samples, K of key
 | 8 (N + 1) | int64 | where each key starts among the key bytes, then K |
 | K | | the keys, in UTF-8 |
 
-Zeros fill each array up to a multiple of 8 bytes. The SHA-256 of the file is `index_sha256` in the manifest.
+Each array is padded with zeros to a multiple of 8 bytes. The SHA-256 of the file is `index_sha256` in the manifest.
 """
 
 import mmap
@@ -45,12 +45,12 @@ _HEADER = struct.Struct("<8sIIQQQ24x")
 _TYPES = ("<i8", "<i8", "<u4", "<i4", "<u4", "<i8", "u1")
 _ALIGNMENT = 8
 _COPY_BYTES = 2**22
-_CHECKED_ROWS = 2**20  # rows that are checked at once, so that checking takes a few megabytes however large the set
+_CHECKED_ROWS = 2**20  # rows checked at a time, so that checking takes a few megabytes however large the set is
 
 
 def image_checksum(content: bytes | memoryview | NDArray[np.uint8]) -> int:
-    """CRC32C of an image's stored bytes, as `index.bin` holds it."""
-    # The interpreter's lock is given up also for small images: mapped bytes may have to come from the disk first.
+    """CRC32C of an image's stored bytes, as in `index.bin`."""
+    # The GIL is released for small images too: mapped bytes may have to be read from disk first.
     return crc32c(content.data if isinstance(content, np.ndarray) else content, gil_release_mode=1)
 
 
@@ -75,7 +75,7 @@ class SampleRows:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SampleIndex:
-    """Every sample of a set, by its index 0 to N - 1: where its image lies, its label, its checksum and its key.
+    """Every sample of a set, by its index 0 to N - 1: where its image is, its label, its checksum and its key.
 
     Opened by `open`; the arrays are read-only views of the mapped file, shared by all processes that map it.
     """
@@ -102,10 +102,10 @@ class SampleIndex:
     def open(cls, folder: Path, *, check: bool = True) -> "SampleIndex":
         """Map `folder/index.bin` and check all of it: its checksum, and that its counts and offsets are possible.
 
-        Every byte is read once, at several gigabytes a second when the file is cached, and no private memory is used;
-        nothing but the header is read without `check`, for a file that was checked before.
-        `ShardSet.sample_index` also compares it with the manifest, and serves sets that have no such file. Raises
-        InputError naming the file when it is damaged, FileNotFoundError when there is none.
+        Every byte is read once, at several gigabytes a second if the file is cached, and no private memory is used.
+        Without `check`, for a file that was checked before, only the header is read. `ShardSet.sample_index` also
+        compares it with the manifest, and serves sets that have no such file. Raises InputError, naming the file, if it
+        is damaged, and FileNotFoundError if there is none.
         """
         path = folder / SAMPLE_INDEX_NAME
         content = _mapped(path)
@@ -116,12 +116,12 @@ class SampleIndex:
             raise _damaged(path, f"starts with {magic!r}, expected {_MAGIC!r}")
         if version != LAYOUT_VERSION:
             raise InputError(
-                f"{path}: version {version}, this alexkit reads {LAYOUT_VERSION}; install the alexkit that wrote it"
+                f"{path}: version {version}, but this alexkit reads {LAYOUT_VERSION}; install the alexkit that wrote it"
             )
         kinds = _column_types(num_shards, num_samples, num_key_bytes)
         expected = _HEADER.size + sum(_padded(count * kind.itemsize) for count, kind in kinds)
         if len(content) != expected:
-            raise _damaged(path, f"{len(content)} bytes, its header promises {expected}")
+            raise _damaged(path, f"{len(content)} bytes, but its header promises {expected}")
         if check and image_checksum(content[_HEADER.size :]) != checksum:
             raise _damaged(path, "its CRC32C is not the one in its header")
         columns, position = [], _HEADER.size
@@ -144,7 +144,7 @@ class SampleIndex:
 
     @classmethod
     def of_rows(cls, shards: Iterable[SampleRows]) -> "SampleIndex":
-        """The same in memory, for a set that has no `index.bin`; without checksums."""
+        """Build an index in memory, without checksums, for a set that has no `index.bin`."""
         rows = list(shards)
         keys = [key.encode() for one in rows for key in one.keys]
         return cls(
@@ -158,7 +158,7 @@ class SampleIndex:
         )
 
     def rows(self, first: int, last: int) -> SampleRows:
-        """The samples from `first` to before `last`."""
+        """The samples from `first` up to, but not including, `last`."""
         none = np.zeros(last - first, np.uint32)
         return SampleRows(
             starts_N=self.starts_N[first:last],
@@ -177,7 +177,7 @@ class SampleIndex:
         return int(np.searchsorted(self.first_S, i, side="right")) - 1
 
     def _check_offsets(self, path: Path) -> None:
-        """Refuse offsets that decrease, and images that start before any tar header could end."""
+        """Refuse offsets that decrease, images at negative offsets, and labels below -1."""
         for name, bounds, end in (
             ("first samples", self.first_S, len(self)),
             ("key offsets", self.key_starts, len(self.key_bytes)),
@@ -187,22 +187,22 @@ class SampleIndex:
         if any((rows < 0).any() for rows in _chunks(self.starts_N)):
             raise _damaged(path, "an image starts at a negative offset")
         if any((rows < NO_LABEL).any() for rows in _chunks(self.labels_N)):
-            raise _damaged(path, "a label is negative")
+            raise _damaged(path, f"a label is below {NO_LABEL}")
 
 
 def write_sample_index(folder: Path, shards: Iterable[SampleRows]) -> str:
-    """Write `folder/index.bin`, whole, from the rows of every shard in order; its SHA-256.
+    """Write `folder/index.bin`, whole, from the rows of every shard in order; returns its SHA-256.
 
-    Takes the memory of one shard's rows, however many there are.
+    Takes the memory of one shard's rows, however many shards there are.
     """
     with ExitStack() as stack:
-        # One unnamed file for each array: they grow side by side and are joined at the end.
+        # One unnamed file per array: they grow in parallel and are joined at the end.
         columns: list[IO[bytes]] = [stack.enter_context(scratch_file(folder)) for _ in _TYPES]
         first, starts, sizes, labels, checksums, key_starts, keys = columns
         num_shards = num_samples = num_key_bytes = 0
         for rows in shards:
             joined = "".join(rows.keys).encode()
-            # Where all characters are ASCII, lengths of texts are those of their bytes.
+            # If all characters are ASCII, the lengths of the strings are those of their bytes.
             lengths = map(len, rows.keys if joined.isascii() else [key.encode() for key in rows.keys])
             ends = num_key_bytes + np.cumsum([0, *lengths], dtype="<i8")
             first.write(struct.pack("<q", num_samples))
@@ -232,7 +232,7 @@ def write_sample_index(folder: Path, shards: Iterable[SampleRows]) -> str:
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:
-    """The bytes of a file, read-only and shared with everyone who maps it."""
+    """The bytes of a file, read-only and shared by all processes that map it."""
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:  # cannot be mapped
             return np.empty(0, np.uint8)
@@ -250,9 +250,9 @@ def _padded(num_bytes: int) -> int:
 
 
 def _chunks(values: NDArray[np.int64] | NDArray[np.int32]) -> Iterable[NDArray[np.int64] | NDArray[np.int32]]:
-    """Consecutive pieces that share their last and first value, so that every pair of neighbors is in one of them."""
+    """Consecutive pieces that overlap by one value, so that every pair of neighbors is in one of them."""
     return (values[start : start + _CHECKED_ROWS + 1] for start in range(0, max(1, len(values)), _CHECKED_ROWS))
 
 
 def _damaged(path: Path, found: str) -> InputError:
-    return InputError(f"{path}: {found}; the file is damaged: 'alexprep repair SHARDS SOURCE' writes it again")
+    return InputError(f"{path}: {found}; the file is damaged: run 'alexprep repair SHARDS SOURCE'")

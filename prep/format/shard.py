@@ -1,10 +1,10 @@
 """One shard: a plain WebDataset tar and its index for DALI.
 
-Every sample is two members, `KEY.<image extension>` and `KEY.cls` (the class index in ASCII, -1 without one). The index
-is the text format of DALI's webdataset reader, version 1.2: a line `v1.2 N`, then per sample `EXT OFFSET SIZE NAME` for
-each member, offsets being those of the member's content. Headers are USTAR with fixed mode and time, so the same
-samples give the same bytes; in place of the owner's name stands `content_mark`, so that damage can be traced to its
-sample.
+Every sample has two members, `KEY.<image extension>` and `KEY.cls` (the class index in ASCII, -1 without one), and
+possibly extras. The index has the text format of DALI's webdataset reader, version 1.2: a line `v1.2 N`, then per
+sample `EXT OFFSET SIZE NAME` for these two members, where OFFSET is that of the member's content. Headers are USTAR
+with fixed mode and time, so the same samples give the same bytes; the field for the owner's name holds `content_mark`,
+so that damage can be traced to its sample.
 """
 
 import hashlib
@@ -48,9 +48,9 @@ class Sample:
     image: bytes
     label: int
     extras: tuple[tuple[str, bytes], ...] = ()
-    """Extension and content of further members, which follow the label and are in no `.idx`."""
+    """Extension and content of additional members, which follow the label and are not in the `.idx`."""
     source: str = ""
-    """Which file it was made of, as `sources.jsonl` says it; no part of the shard."""
+    """Which file it was made from, as in `sources.jsonl`; not part of the shard."""
 
     def __post_init__(self) -> None:
         if not KEY_PATTERN.fullmatch(self.key):
@@ -61,7 +61,7 @@ class Sample:
     def members(self, image_ext: str) -> tuple[tuple[str, bytes], ...]:
         """Extension and content of every member: the image, the label, the extras.
 
-        InputError for two of one extension and for names that are too long for a tar.
+        Raises InputError for two members with the same extension and for names that are too long for a tar.
         """
         members = ((image_ext, self.image), (LABEL_EXT, b"%d" % self.label), *self.extras)
         exts = [ext for ext, _ in members]
@@ -69,13 +69,15 @@ class Sample:
             twice = next(ext for ext in exts if exts.count(ext) > 1)
             raise InputError(f"sample {self.key}: two members have the extension {twice!r}; leave it out of --keep")
         if self.extras and len(self.key) + 1 + max(map(len, exts)) > MAX_NAME_BYTES:
-            raise InputError(f"sample {self.key}: a name of more than {MAX_NAME_BYTES} bytes; keep shorter names")
+            raise InputError(
+                f"sample {self.key}: a member's name has more than {MAX_NAME_BYTES} bytes; keep shorter names"
+            )
         return members
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardEntry:
-    """What the manifest says of one shard. Hashes are SHA-256 in hexadecimal."""
+    """The manifest's entry for one shard. Hashes are SHA-256 in hexadecimal."""
 
     name: str
     num_samples: int
@@ -86,7 +88,7 @@ class ShardEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardIndex:
-    """Where each sample of one shard lies; row i is its i-th sample. Offsets and sizes are int64, in bytes."""
+    """Where each sample of one shard is; row i is its i-th sample. Offsets and sizes are int64, in bytes."""
 
     key_bytes: NDArray[np.bytes_]
     image_ext: str
@@ -105,7 +107,7 @@ class ShardIndex:
         return [key.decode("ascii", "replace") for key in self.key_bytes.tolist()]
 
     def rows(self) -> SampleRows:
-        """The samples as `index.bin` holds them, without labels and checksums, which are zeros here."""
+        """The samples as in `index.bin`, but with zeros for labels and checksums."""
         zeros = np.zeros(len(self), np.uint32)
         return SampleRows(
             starts_N=self.image_offsets,
@@ -123,7 +125,7 @@ def index_path(shard: Path) -> Path:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenShard:
-    """What `write_shard` wrote: the manifest's entry, the samples for `index.bin`, and what each was made of."""
+    """What `write_shard` wrote: the manifest's entry, the samples for `index.bin`, and the lines of `sources.jsonl`."""
 
     entry: ShardEntry
     rows: SampleRows
@@ -131,9 +133,9 @@ class WrittenShard:
 
 
 def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> WrittenShard:
-    """Write a tar and its index, each whole or not at all, and say what was written.
+    """Write a tar and its index, each whole or not at all, and return what was written.
 
-    Raises InputError when two samples have one key.
+    Raises InputError if two samples have the same key.
     """
     digest = hashlib.sha256()
     lines: list[str] = []
@@ -194,14 +196,14 @@ def write_shard(path: Path, samples: Iterable[Sample], *, image_ext: str) -> Wri
 
 
 def read_index(path: Path, *, shard_bytes: int) -> ShardIndex:
-    """The index at `path` of a shard that is `shard_bytes` long, checked as `parse_index` does."""
+    """Read the index at `path` of a shard of `shard_bytes` bytes, checked like `parse_index`."""
     with naming(path):
         content = path.read_bytes()
     return parse_index(content, path, shard_bytes=shard_bytes)
 
 
 def parse_index(content: bytes, path: Path, *, shard_bytes: int) -> ShardIndex:
-    """The index whose text is `content`, of a shard that is `shard_bytes` long; `path` is its name in errors.
+    """Parse the text `content` of the index of a shard of `shard_bytes` bytes; `path` is its name in errors.
 
     Raises InputError, naming file and line, for anything but one image and one `cls` member per sample (`json` in an
     adopted set), all of them inside the shard.
@@ -214,7 +216,7 @@ def parse_index(content: bytes, path: Path, *, shard_bytes: int) -> ShardIndex:
     num_lines = body.count(b"\n") + (body != b"" and not body.endswith(b"\n"))
     if int(head[1][:20]) != num_lines:
         raise InputError(f"{path}:1: promises {int(head[1][:20])} samples, but {num_lines} lines follow")
-    from .index_text import parse_lines  # its compiler takes half a second that writing a shard does not need
+    from .index_text import parse_lines  # its compiler takes half a second, which writing a shard does not need
 
     lines = parse_lines(body, num_lines)
     if lines.num_good < num_lines:
@@ -247,20 +249,20 @@ def parse_index(content: bytes, path: Path, *, shard_bytes: int) -> ShardIndex:
         bad = offsets % tarfile.BLOCKSIZE != 0
         if bad.any():
             i = int(np.argmax(bad))
-            raise InputError(f"{path}:{i + 2}: offset {int(offsets[i])}, but in a tar all are multiples of 512")
+            raise InputError(f"{path}:{i + 2}: offset {int(offsets[i])}; expected a multiple of 512, as in every tar")
     return index
 
 
 def content_mark(digest: "hashlib._Hash") -> bytes:
-    """What the headers of a sample say of all that lies before it in the shard, whose SHA-256 is `digest`.
+    """The mark in a sample's headers for everything before it in the shard, whose SHA-256 is `digest`.
 
-    So a reader of the tar alone, without index or manifest, can tell the first sample that changed.
+    With it, a reader of the tar alone, without index or manifest, can find the first sample that changed.
     """
     return MARK_PREFIX + digest.hexdigest()[:16].encode()
 
 
 def member_bytes(name: str, content: bytes, mark: bytes) -> bytes:
-    """One member as it lies in the tar: header, content, zeros up to the next block."""
+    """One member as stored in the tar: header, content, zeros up to the next block."""
     return _tar_header(name, len(content), mark) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
@@ -268,7 +270,7 @@ def _tar_header(name: str, size: int, mark: bytes) -> bytes:
     """A USTAR header as `tarfile` writes it, at a tenth of its cost: two are needed for every image."""
     name_field = name.encode("ascii")
     size_field = b"%011o" % size
-    # The checksum is the sum of all bytes with its own field as spaces: so many in the template, these in addition.
+    # The checksum is the sum of all bytes, with its own field as spaces: the template's sum plus these fields'.
     checksum = _HEADER_SUM + sum(name_field) + sum(size_field) + sum(mark)
     name_end, mark_end = bytes(100 - len(name_field)), bytes(32 - len(mark))
     return b"".join(

@@ -19,20 +19,20 @@ from .stats import PixelSums
 
 SPLITS = ("train", "val", "test")
 MAX_LABEL_DIGITS = 9
-REMOTE_NAME = "remote.json"  # beside the manifest in the local face of a remote set: where its shards are
+REMOTE_NAME = "remote.json"  # beside the manifest in the local folder of a remote set: where its shards are
 _SHARDS_AT_ONCE = 256
-MEND = "mend it with 'alexprep repair SHARDS SOURCE'"
+MEND = "run 'alexprep repair SHARDS SOURCE'"
 
 
 def one_split(folder: Path, more: str = "") -> str:
-    """The words for a set, or the local face of one, that was given where the folder of several is expected."""
+    """The message for a set, or the local folder of a remote one, given where a folder of several is expected."""
     where = _url_of(folder) or folder
     above = where.parent if where.name else ".."
-    return f"{where}: this is one split{more}; name the folder above, {above}"
+    return f"{where}: this is one split{more}; pass the folder above, {above}"
 
 
 def _url_of(face: Path) -> StoreUrl | None:
-    """Where the shards of a remote set lie; None for a folder that is no local face of one."""
+    """Where the shards of a remote set are; None if `face` is not the local folder of one."""
     if not (face / REMOTE_NAME).exists():
         return None
     return StoreUrl.parse(json.loads((face / REMOTE_NAME).read_bytes())["url"])
@@ -40,41 +40,41 @@ def _url_of(face: Path) -> StoreUrl | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardSet:
-    """A folder and its manifest; made by `open`, which has seen every shard at its promised size."""
+    """A folder and its manifest; made by `open`, which checks that every shard exists with its size."""
 
     folder: Path
     """Where manifest, index and statistics are; the shards too, unless the set is remote."""
     manifest: Manifest
-    """What the set is."""
+    """The set's manifest."""
     url: StoreUrl | None = None
-    """Where the shards are, when that is a store."""
+    """Where the shards are, if that is a store."""
 
     @property
     def location(self) -> Location:
-        """The folder or address that a person knows the set by."""
+        """The folder or address by which the user knows the set."""
         return self.url or self.folder
 
     @classmethod
     def open(cls, folder: Path) -> "ShardSet":
-        """Read the manifest and check that every shard and index is there and every shard has its size.
+        """Read the manifest and check that every shard and index exists and every shard has its size.
 
-        Of a remote set `folder` is the local face, which has no shards.
+        For a remote set, `folder` is a local folder with everything but the shards.
 
-        Raises InputError naming the file, what was found, what was expected and what to do.
+        Raises InputError, with the file, what was found, what was expected and what to do.
         """
         if not folder.is_dir():
             above = folder.parent
-            if (above / MANIFEST_NAME).exists():  # --shards demo/train, where a split is looked for
+            if (above / MANIFEST_NAME).exists():  # --shards demo/train: a split is looked for in it
                 raise InputError(one_split(above, f", and has no {folder.name}/"))
-            raise InputError(f"{folder}: no such folder; name a folder that 'alexprep shard' wrote")
+            raise InputError(f"{folder}: no such folder; pass a folder that 'alexprep shard' wrote")
         if not (folder / MANIFEST_NAME).exists():
             inner = [split for split in SPLITS if (folder / split / MANIFEST_NAME).exists()]
             if inner:
-                raise InputError(f"{folder}: holds the splits {', '.join(inner)}; name one, e.g. {folder / inner[0]}")
+                raise InputError(f"{folder}: holds the splits {', '.join(inner)}; pass one, e.g. {folder / inner[0]}")
         manifest = Manifest.read(folder)
         if (url := _url_of(folder)) is not None:
             return cls(folder=folder, manifest=manifest, url=url)
-        # Names as text and one listing: of ten thousand shards, paths take a tenth of a second.
+        # Names as str and one listing: for ten thousand shards, Path objects take a tenth of a second.
         base, there = f"{folder}/", set(os.listdir(folder))  # noqa: PTH208
         for shard in manifest.shards:
             path = base + shard.name
@@ -99,7 +99,7 @@ class ShardSet:
             content = path.read_bytes()
         index = parse_index(content, path, shard_bytes=shard.num_bytes)
         if len(index) != shard.num_samples:
-            raise InputError(f"{path}: lists {len(index)} samples, the manifest says {shard.num_samples}; {MEND}")
+            raise InputError(f"{path}: lists {len(index)} samples, but the manifest says {shard.num_samples}; {MEND}")
         if hashlib.sha256(content).hexdigest() != shard.index_sha256:
             raise InputError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; {MEND}")
         return index
@@ -107,8 +107,8 @@ class ShardSet:
     def sample_index(self) -> SampleIndex:
         """Every sample of the set, checked against the manifest: `index.bin`, mapped.
 
-        For a set of format 2, which has none, the same is read into memory from the shards, without checksums. Raises
-        InputError naming the file for one that is missing, damaged or of another set.
+        For a set of format 2, which has no such file, it is built in memory from the shards, without checksums. Raises
+        InputError, naming the file, if it is missing, damaged or of another set.
         """
         shards = self.manifest.shards
         path = self.folder / SAMPLE_INDEX_NAME
@@ -120,7 +120,7 @@ class ShardSet:
             path = self.folder / MANIFEST_NAME
             index = SampleIndex.of_rows(self.rows(number, read_images=False) for number in range(len(shards)))
         if np.diff(index.first_S).tolist() != [shard.num_samples for shard in shards]:
-            raise InputError(f"{path}: its shards have other numbers of samples than in {MANIFEST_NAME}; {MEND}")
+            raise InputError(f"{path}: the numbers of samples in its shards are not those in {MANIFEST_NAME}; {MEND}")
         sizes = np.array([shard.num_bytes for shard in shards], np.int64)
         for begin in range(0, len(shards), _SHARDS_AT_ONCE):
             bounds = index.first_S[begin : begin + _SHARDS_AT_ONCE + 1]
@@ -132,7 +132,7 @@ class ShardSet:
                 shard = shards[index.shard_of(row)]
                 raise InputError(
                     f"{path}: sample {index.key(row)!r} ends at byte {int(ends_N[row - first])} of {shard.name}, which "
-                    f"has {shard.num_bytes}; {MEND}"
+                    f"has {shard.num_bytes} bytes; {MEND}"
                 )
         most = max((int(index.labels_N[i : i + 2**20].max()) for i in range(0, len(index), 2**20)), default=0)
         if most >= len(self.manifest.classes):
@@ -140,7 +140,7 @@ class ShardSet:
         return index
 
     def rows(self, shard_number: int, *, read_images: bool = True) -> SampleRows:
-        """The samples of one shard as they stand in `index.bin`, read from the shard and its index.
+        """The samples of one shard as in `index.bin`, read from the shard and its index.
 
         Checksums are those of the images as they are now; zeros unless `read_images`.
         """
@@ -159,15 +159,15 @@ class ShardSet:
         return replace(index.rows(), labels_N=labels_N, checksums_N=checksums_N)
 
     def source_of(self, key: str) -> str:
-        """Which file the sample `key` was made of, below the folder that was sharded: `train/daisy/42_n.jpg`.
+        """Which file the sample `key` was made from, relative to the folder that was sharded: `train/daisy/42_n.jpg`.
 
-        Of what lies in a tar, a zip or a parquet file that file's path, a colon and the name in it. Raises InputError
-        for a key that is not there, and for a set that does not know: of an older version, adopted, or remote.
+        For a file in a tar, zip or parquet file: that file's path, a colon and the name in it. Raises InputError for an
+        unknown key, and for a set without sources: one of an older version, adopted, or remote.
         """
         if not self.manifest.sources_sha256:
             raise InputError(
-                f"{self.folder}: has no {SOURCES_NAME}, as sets of older versions and adopted ones; the key of an "
-                "adopted sample is its name in the tar"
+                f"{self.folder}: has no {SOURCES_NAME}, like all adopted sets and sets of older versions; the key of "
+                "an adopted sample is its name in the tar"
             )
         if not (self.folder / SOURCES_NAME).exists():
             where = f"read {self.url / SOURCES_NAME}" if self.url else MEND

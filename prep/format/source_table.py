@@ -1,8 +1,8 @@
-"""`sources.jsonl`: which file every sample was made of, a JSON line for each, in stored order.
+"""`sources.jsonl`: which file every sample was made from, one JSON line each, in stored order.
 
     {"key": "00000012_daisy_42_n", "source": "train/daisy/42_n.jpg"}
 
-`source` is the path below the folder or address that was sharded, and for what lies in a tar, a zip or a parquet file
+`source` is the path relative to the folder or address that was sharded; for a file in a tar, zip or parquet file, it is
 that file's path, a colon and the name in it.
 """
 
@@ -23,12 +23,12 @@ _WHOLE_PATH = re.compile(rb'"source": ("(?:/|[a-z0-9]+://)(?:[^"\\]|\\.)*")')
 
 
 def source_lines(rows: Iterable[tuple[str, str]]) -> bytes:
-    """The lines of samples, from the key and the source of each in order."""
+    """The lines for samples, given the key and the source of each in order."""
     return b"".join([_line(key, source) for key, source in rows])
 
 
 def write_source_table(folder: Path, blocks: Iterable[bytes]) -> str:
-    """Write `folder/sources.jsonl`, whole, from the `source_lines` of all samples in order; its SHA-256."""
+    """Write `folder/sources.jsonl`, whole, from the `source_lines` of all samples in order; returns its SHA-256."""
     path, digest = folder / SOURCES_NAME, hashlib.sha256()
     with whole_file(path) as file:
         for block in blocks:
@@ -38,14 +38,14 @@ def write_source_table(folder: Path, blocks: Iterable[bytes]) -> str:
 
 
 def find_source(folder: Path, key: str) -> str:
-    """What `folder/sources.jsonl` says of the sample `key`.
+    """The source of the sample `key`, from `folder/sources.jsonl`.
 
-    Raises InputError naming the file when it has no such key, or a line that is no row of it.
+    Raises InputError, naming the file, if it has no such key or the line is damaged.
     """
     path = folder / SOURCES_NAME
     wanted = json.dumps({"key": key})[:-1].encode()
     with path.open("rb") as file:
-        # Mapped and searched, not parsed: a set of a million samples has a hundred megabytes of this.
+        # Mapped and searched, not parsed: for a million samples the file has a hundred megabytes.
         if os.fstat(file.fileno()).st_size:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 start = 0 if content[: len(wanted) + 1] == wanted + b"," else content.find(b"\n" + wanted + b",") + 1
@@ -56,7 +56,7 @@ def find_source(folder: Path, key: str) -> str:
 
 
 def sources_at(folder: Path, indices: Collection[int]) -> dict[int, str]:
-    """The sources of samples by their positions in the set, in one pass; nothing of a set that has no such file."""
+    """The sources of samples, by position in the set, read in one pass; empty for a set that has no such file."""
     path, wanted = folder / SOURCES_NAME, set(indices)
     if not path.exists():
         return {}
@@ -65,10 +65,10 @@ def sources_at(folder: Path, indices: Collection[int]) -> dict[int, str]:
 
 
 def whole_paths(folder: Path) -> tuple[int, str]:
-    """How many lines of `folder/sources.jsonl` name a file by its whole path or address, and the first such path.
+    """How many lines of `folder/sources.jsonl` hold an absolute path or an address, and the first such path.
 
-    A list may hold paths outside its own folder; they say how the disk of whoever made the set is called. A set without
-    the file has none.
+    A list may contain paths outside its own folder, which reveal names on the disk of whoever made the set. For a set
+    without the file the count is 0.
     """
     path = folder / SOURCES_NAME
     if not path.exists() or not path.stat().st_size:
@@ -83,7 +83,7 @@ def whole_paths(folder: Path) -> tuple[int, str]:
 def _line(key: str, source: str) -> bytes:
     row = {"key": key, "source": source}
     try:
-        # A third of what an encoder of its own for every line takes; a large set has millions.
+        # Takes a third of the time of a new encoder for every line; a large set has millions.
         return f'{{"key": {_as_json(key)}, "source": {_as_json(source)}}}\n'.encode()
     except UnicodeEncodeError:  # a name that is not UTF-8
         return json.dumps(row).encode() + b"\n"
@@ -93,6 +93,4 @@ def _source_of(line: bytes, path: Path) -> str:
     try:
         return str(json.loads(line)["source"])
     except (ValueError, KeyError):
-        raise InputError(
-            f"{path}: damaged line {line[:80]!r}; 'alexprep repair SHARDS SOURCE' writes it again"
-        ) from None
+        raise InputError(f"{path}: damaged line {line[:80]!r}; run 'alexprep repair SHARDS SOURCE'") from None

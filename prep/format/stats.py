@@ -33,7 +33,7 @@ class PixelSums:
 
     @classmethod
     def zero(cls, size_px: int) -> "PixelSums":
-        """The sums of no image of `size_px` x `size_px` x 3."""
+        """The sums over no images, for the shape `size_px` x `size_px` x 3."""
         return cls(
             num_images=0,
             image_HWC=np.zeros((size_px, size_px, 3), np.int64),
@@ -67,17 +67,19 @@ class PixelSums:
 
     @classmethod
     def load(cls, path: Path) -> "PixelSums":
-        """Read what `save` wrote; InputError names the file when it is anything else."""
+        """Read what `save` wrote; raises InputError, naming the file, if it is anything else."""
         try:
             with np.load(path, allow_pickle=False) as data:
                 sums = cls(num_images=int(data["num_images"]), image_HWC=data["image_HWC"], outer_CC=data["outer_CC"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            # Of what is no archive NumPy says that it is a pickle, and how to run it; of a damaged header Python
-            # repeats all of its bytes.
-            found: object = "no .npz archive of plain arrays" if "pickle" in str(error) else error
+            # If a file is not an archive, NumPy says that it is a pickle, and how to load it; if a header is damaged,
+            # Python repeats all of its bytes.
+            found: object = "not an .npz archive of plain arrays" if "pickle" in str(error) else error
             if isinstance(error, zipfile.BadZipFile):
                 found = "a damaged archive"
-            raise InputError(f"{path}: not a statistics file ({found}); run the command that made it again") from error
+            raise InputError(
+                f"{path}: not a statistics file ({found}); write it again with the command that made it"
+            ) from error
         if sums.image_HWC.dtype != np.int64 or sums.image_HWC.ndim != 3 or sums.outer_CC.shape != (3, 3):
             raise InputError(
                 f"{path}: expected int64 sums of shapes (H, W, 3) and (3, 3), found {sums.image_HWC.dtype} "
@@ -114,7 +116,7 @@ class ColorStatistics:
     @property
     def shares_K(self) -> tuple[float, ...]:
         """Each eigenvalue as a fraction of their sum, the variance; zeros for pixels of one color, which have none."""
-        values_K = [max(value, 0.0) for value in self.eigenvalues_K]  # of gray pixels two are 0, give or take 1e-13
+        values_K = [max(value, 0.0) for value in self.eigenvalues_K]  # for gray pixels two are 0, give or take 1e-13
         return tuple(value / (sum(values_K) or 1.0) for value in values_K)
 
     @classmethod
@@ -152,7 +154,7 @@ class ColorStatistics:
 
     @staticmethod
     def fields_of_json(data: dict[str, Any]) -> dict[str, Any]:
-        """The fields of what `to_json` gave, by their names here, unchecked; KeyError for one that is missing."""
+        """The fields from a result of `to_json`, by their names here, unchecked; raises KeyError if one is missing."""
         return {
             "num_pixels": data["num_pixels"],
             "mean_C": data["mean_rgb_0_255"],

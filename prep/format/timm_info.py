@@ -1,4 +1,4 @@
-"""`_info.json` beside the splits: by it timm opens the shard sets of a folder by the names of their splits."""
+"""`_info.json` beside the splits, with which timm opens the shard sets of a folder by the names of their splits."""
 
 import json
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ TIMM_INFO_NAME = "_info.json"
 
 
 def write_timm_info(out: Path, shard_sets: Sequence[ShardSet]) -> None:
-    """Write `out/_info.json` for the shard sets in folders of `out`, unless it says the same already.
+    """Write `out/_info.json` for the shard sets in folders of `out`, unless it is up to date already.
 
-    timm reads it as `create_dataset("wds/NAME", root=OUT, split="train")`: tars and samples of each split.
+    timm's `create_dataset("wds/NAME", root=OUT, split="train")` reads it: tars and numbers of samples of each split.
     """
     splits = {
         one.manifest.split: {

@@ -1,6 +1,6 @@
-"""Bytes to upright RGB, to a fitted square, to encoded bytes; and stored images back to pixels.
+"""Decodes bytes to upright RGB, fits it to a square and encodes it; decodes stored images back to pixels.
 
-Names are loaded when they are first used: decoding needs no resizer.
+Names are loaded on first use: decoding needs no resizer.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""Which part of which enlarged or reduced image is stored: the shorter side is rescaled first, then the center cut out.
+"""Computes the crop that is stored: the shorter side is rescaled first, then the center cropped.
 
-Sizes are rounded to whole pixels and crop offsets are integers, as in every tool that rescales and then crops; the two
-steps are computed in one pass, by mapping the crop back to a fractional box in the source.
+Sizes are rounded to whole pixels and crop offsets are integers, as in every tool that rescales and then crops. Both
+steps are done in one pass, by mapping the crop back to a fractional box in the source.
 """
 
 import math
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rescale:
-    """A source of `source_hw` pixels rescaled to `scaled_hw`, of which the rows and columns of the crop are wanted."""
+    """A source of `source_hw` pixels, rescaled to `scaled_hw` and then cropped."""
 
     source_hw: tuple[int, int]
     """Height and width of the source as it was before any reduction."""
@@ -24,7 +24,7 @@ class Rescale:
     crop_hw: tuple[int, int]
     """Height and width of the crop."""
     reduction: int = 1
-    """The source was reduced by this factor while it was decoded; boxes are in reduced pixels."""
+    """The factor by which the source was reduced while it was decoded; boxes are in reduced pixels."""
 
     @property
     def keeps_pixels(self) -> bool:
@@ -50,14 +50,14 @@ class Rescale:
 
 
 def rescale_of(height: int, width: int, *, size_px: int, crop: bool, reduction: int = 1) -> Rescale:
-    """The shorter side of (height, width) becomes `size_px`; with `crop` the central square of that side is kept.
+    """Rescale the shorter side of (height, width) to `size_px`; with `crop`, keep the central square of that side.
 
     Args:
-        height: of the whole source before any reduction, pixels.
-        width: likewise.
-        size_px: the shorter side of the result, pixels.
-        crop: whether the central square is cut out.
-        reduction: 1, 2, 4 or 8: by what the source was reduced while it was decoded.
+        height: Height of the whole source before any reduction, pixels.
+        width: Width of the same.
+        size_px: Shorter side of the result, pixels.
+        crop: Whether the central square is cropped.
+        reduction: 1, 2, 4 or 8: the factor by which the source was reduced while it was decoded.
     """
     side = min(height, width)
     scaled_hw = (max(1, round(height * size_px / side)), max(1, round(width * size_px / side)))
@@ -72,7 +72,7 @@ def rescale_of(height: int, width: int, *, size_px: int, crop: bool, reduction: 
 
 
 def central_square(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A view of the largest square in the middle of (H, W, 3): what statistics count, whatever is stored."""
+    """A view of the largest central square of (H, W, 3): statistics are over this, whatever is stored."""
     height, width = image_HWC.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -1,8 +1,7 @@
-"""What one image may cost, decided from its header before anything is decoded, so that the same image is always judged
-the same way.
+"""Limits what one image may cost, by its header before anything is decoded, so that the decision is always the same.
 
-Memory is predicted as bytes per pixel of the whole image, from the first byte read to the fitted square: what each
-codec was seen to need at most, rounded up.
+Memory is predicted in bytes per pixel of the whole image, from the first byte read to the fitted square: the most that
+each codec was seen to need, rounded up.
 """
 
 from dataclasses import dataclass
@@ -26,9 +25,9 @@ BYTES_PER_PIXEL = {
     "AVIF": 24,
     "JPEG 2000": 30,
 }
-"""By format, without transparency; JPEGs are measured by their header, `JpegHeader.bytes_per_pixel`."""
+"""By format, without transparency; for JPEGs see `JpegHeader.bytes_per_pixel`."""
 ALPHA_BYTES_PER_PIXEL = 12
-"""More where transparency is laid over white."""
+"""Added for an image with transparency, which is composited over white."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,11 +37,11 @@ class DecodeOptions:
     lenient: bool = False
     """Whether damaged JPEGs are kept as the decoder patches them."""
     decode: Literal["full", "scaled"] = "full"
-    """`scaled`: JPEGs at 1/2, 1/4 or 1/8 of their size where that leaves twice `size_px` at the shorter side."""
+    """`scaled`: JPEGs at 1/2, 1/4 or 1/8 of their size if that leaves twice `size_px` on the shorter side."""
     size_px: int = 256
-    """Shorter side of what is made of the image, pixels; only `scaled` looks at it."""
+    """Shorter side of the stored image, pixels; used only by `scaled`."""
     max_pixels: int | None = None
-    """Pixels an image may have; None: as many as `MEMORY_BYTES` allow for its format."""
+    """Most pixels an image may have; None: as many as `MEMORY_BYTES` allow for its format."""
 
     @property
     def memory_bytes(self) -> int:
@@ -50,7 +49,7 @@ class DecodeOptions:
         return MEMORY_BYTES if self.max_pixels is None else max(MEMORY_BYTES, MAX_BYTES_PER_PIXEL * self.max_pixels)
 
     def check(self, width: int, height: int, bytes_per_pixel: int, kind: str) -> None:
-        """InputError when an image of width x height pixels, `bytes_per_pixel` of memory each, is too large."""
+        """Raise InputError if an image of width x height pixels, each taking `bytes_per_pixel`, is too large."""
         if self.max_pixels is not None:
             allowed = self.max_pixels
             reason = f"more than the {allowed} of --max-pixels"

@@ -1,8 +1,8 @@
-"""One source image to one stored image: decode, shorter side to `size_px`, central square or all of it, encode.
+"""Turns one source image into one stored image: decode, rescale the shorter side to `size_px`, crop or not, encode.
 
-Stored images are plain RGB without metadata, so that any decoder reads them. Gray sources too: as
-gray JPEG they decode to the same pixels, but readers that do not ask for RGB would get another shape, to save 2 % of
-the bytes of 2 % of the images (9 of 500 photographs of ImageNet, 606 of 26,122 bytes each).
+Stored images are plain RGB without metadata, so that any decoder reads them. This includes gray sources: gray JPEGs
+would decode to the same pixels, but readers that do not ask for RGB would get another shape, to save 2 % of the bytes
+of 2 % of the images (9 of 500 photographs of ImageNet, 606 of 26,122 bytes each).
 """
 
 import contextlib
@@ -28,11 +28,11 @@ class Prepared(NamedTuple):
     image_HWC: NDArray[np.uint8]
     """Pixels before encoding, uint8 RGB, height x width x 3."""
     encoded: bytes
-    """What is stored."""
+    """The bytes that are stored."""
     warnings: tuple[str, ...]
-    """Why it is kept with a warning; one of a few fixed texts each."""
+    """Why it is kept with a warning; each is one of a few fixed texts."""
     decoded_rows: float
-    """Fraction of its rows that come from its data; below 1 only for a damaged JPEG kept by `lenient`."""
+    """Fraction of its rows that come from its data; below 1 only for a damaged JPEG kept with `lenient`."""
     was_enlarged: bool
     """Whether its shorter side had fewer pixels than are stored."""
     original_hw: tuple[int, int]
@@ -45,9 +45,9 @@ class Prepared(NamedTuple):
 
 
 def prepare_image(data: bytes, options: PixelOptions) -> Prepared:
-    """Decode `data`, fit and encode it.
+    """Decode, fit and encode an image file.
 
-    Raises InputError with a one-line reason when the input is bad.
+    Raises InputError with a one-line reason if the input is bad.
     """
     decoded = decode_image(data, decode_options(options))
     image_HWC = fit_decoded(decoded, options)
@@ -62,14 +62,14 @@ def prepare_image(data: bytes, options: PixelOptions) -> Prepared:
 
 
 def decode_options(options: PixelOptions) -> DecodeOptions:
-    """What `options` say of decoding."""
+    """The part of `options` that concerns decoding."""
     return DecodeOptions(
         lenient=options.lenient, decode=options.decode, size_px=options.size_px, max_pixels=options.max_pixels
     )
 
 
 def encode_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> bytes:
-    """Encode a uint8 RGB image (H, W, 3) as `options.format` says."""
+    """Encode a uint8 RGB image (H, W, 3) in `options.format`."""
     if options.format == "jpeg":
         encoded: bytes = simplejpeg.encode_jpeg(
             image_HWC, quality=options.quality, colorspace="RGB", colorsubsampling=options.chroma
@@ -83,7 +83,7 @@ def encode_image(image_HWC: NDArray[np.uint8], options: PixelOptions) -> bytes:
 
 
 def software_versions() -> dict[str, str]:
-    """The libraries that shape a stored pixel, and their versions; those that are not installed shape none."""
+    """Versions of the installed libraries that shape a stored pixel, by distribution."""
     versions = {}
     for name in ("cykooz-resizer", "opencv-python-headless", "pillow", "simplejpeg"):
         with contextlib.suppress(PackageNotFoundError):

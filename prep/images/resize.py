@@ -1,9 +1,10 @@
-"""Rescaling with an antialiasing filter and cropping in one pass: four filters, each one exact definition.
+"""Rescales with an antialiasing filter and crops, in one pass, with one of four exactly defined filters.
 
-- `bilinear`, `bicubic`, `lanczos`: convolution with the filter widened by the shrinking factor, in integers and the
-  same on every CPU: what Pillow and `antialias=True` elsewhere do, to 0.25 gray levels on average over photographs.
-- `area`: averages over pixel areas down, cubic up, by OpenCV: what cuda-convnet2's preparation of ImageNet did.
-  Over photographs it is one gray level from bilinear on average, and three times as slow.
+- `bilinear`, `bicubic`, `lanczos`: convolution with the filter widened by the downscaling factor, in integers and equal
+  on every CPU. Pillow, and `antialias=True` elsewhere, do the same to within 0.25 gray levels on average over
+  photographs.
+- `area`: OpenCV's averages over pixel areas to shrink, cubic to enlarge, as in cuda-convnet2's preparation of ImageNet.
+  Over photographs it differs from bilinear by one gray level on average, and takes three times as long.
 """
 
 import functools
@@ -17,18 +18,18 @@ from numpy.typing import NDArray
 from .geometry import Rescale
 
 _CONVOLUTIONS = {"bilinear": ("bilinear", 1), "bicubic": ("catmull_rom", 2), "lanczos": ("lanczos3", 3)}
-# OpenCV rescales whole images only. Above this size of the whole, which takes a side ratio of hundreds, the strip
-# around the crop is cut out first, to the nearest source pixel.
+# OpenCV only rescales whole images. If the whole would be larger than this, which takes an aspect ratio of hundreds,
+# the strip around the crop is cut out first, to the nearest source pixel.
 _MAX_WHOLE_PIXELS = 2**25
 
 
 def use_one_thread() -> None:
-    """Keep OpenCV from starting threads in this process: for workers, which prepare whole shards in parallel."""
+    """Keep OpenCV from starting threads in this process; for workers, which prepare whole shards in parallel."""
     cv2.setNumThreads(1)
 
 
 def resize(image_HWC: NDArray[np.uint8], rescale: Rescale, filter_: str) -> NDArray[np.uint8]:
-    """The crop of the rescaled uint8 image (H, W, 3), any strides, as a contiguous array, by a filter of `FILTERS`."""
+    """Rescale and crop a uint8 image (H, W, 3) of any strides by a filter of `FILTERS`; returns a contiguous array."""
     if rescale.keeps_pixels:
         return np.ascontiguousarray(_crop(image_HWC, rescale))
     if filter_ == "area":
@@ -42,7 +43,7 @@ def resize(image_HWC: NDArray[np.uint8], rescale: Rescale, filter_: str) -> NDAr
     height, width = rescale.crop_hw
     target = library.ImageData(width, height, library.PixelType.U8x3)
     x, y = box_left - left, box_top - top
-    # Rounding may put the far edge a billionth of a pixel outside, which the library refuses.
+    # Rounding may put the far edge a billionth of a pixel outside, which the library would refuse.
     box_width, box_height = min(box_right - box_left, right - left - x), min(box_bottom - box_top, bottom - top - y)
     box = library.CropBox(x, y, box_width, box_height)
     resizer.resize(source, target, library.ResizeOptions(resize_alg=algorithm, crop_box=box))

@@ -1,6 +1,6 @@
-"""Pixel sums of images added one at a time, at a twentieth of a decoder's cost and still exact.
+"""Exact pixel sums of images added one at a time, at a twentieth of the cost of decoding.
 
-Equal, to the last bit, to adding up `PixelSums.of` of every image.
+The result is equal, to the last bit, to the sum of `PixelSums.of` over all images.
 """
 
 import cv2
@@ -54,5 +54,5 @@ class RunningSums:
 
 
 def _whole(sum_of_squares: float) -> int:
-    # OpenCV sums integers, but on some machines returns the square of the root: off by far less than 1/2 below 2**50.
+    # OpenCV sums integers, but on some machines returns the square of their root: off by far less than 1/2 below 2**50.
     return round(sum_of_squares)

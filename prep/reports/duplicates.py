@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...errors import InputError
 from ..format.files import naming
 from ..format.pixel_options import PixelOptions
 from ..format.shard_set import ShardSet
@@ -98,7 +99,7 @@ def perceptual_hashes(
 ) -> NDArray[np.uint32]:
     """The 128-bit hash of every image, uint32 (N, 4); zeros for an image without contrast.
 
-    Raises InputError, or Pillow's OSError, if an image does not decode; neither names the shard.
+    Raises InputError, naming the shard, if an image does not decode.
     """
     index, shards = shard_set.sample_index(), shard_set.manifest.shards
     jobs = []
@@ -126,7 +127,12 @@ def hash_one_shard(job: HashJob, heartbeat: Heartbeat, poisoned: dict[int, str])
             heartbeat(i)
             if i not in poisoned:
                 with heartbeat.decoding():
-                    hashes[i] = perceptual_hash(content[start : start + size], job.pixels)
+                    try:
+                        hashes[i] = perceptual_hash(content[start : start + size], job.pixels)
+                    except (InputError, OSError, SyntaxError) as error:  # Pillow has a SyntaxError for some damage
+                        raise InputError(
+                            f"{job.path}: the image at offset {start} does not decode ({error}); run 'alexprep verify'"
+                        ) from None
     return hashes
 
 

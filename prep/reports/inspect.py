@@ -65,7 +65,7 @@ def _set_section(survey: Survey) -> list[str]:
         "shards": f"{len(manifest.shards):,}, of up to {manifest.images_per_shard:,} images",
         "size on disk": f"{sum(shard.num_bytes for shard in manifest.shards) / 1e6:,.1f} MB",
         "left out": f"{len(manifest.quarantined):,}, listed below" if manifest.quarantined else "nothing",
-        "stored as": _in_words(manifest.pixels),
+        "stored as": _in_words(manifest.pixels, is_known=not manifest.unknown),
         "shuffled with seed": "unknown" if "seed" in manifest.unknown else str(manifest.seed),
         "made with": ", ".join(f"{name} {value}" for name, value in manifest.software.items()) or "unknown",
     }
@@ -134,7 +134,9 @@ def _originals(survey: Survey) -> list[str]:
     return [*parts, f"<p>{words}</p>"]
 
 
-def _in_words(pixels: PixelOptions) -> str:
+def _in_words(pixels: PixelOptions, *, is_known: bool) -> str:
+    if not is_known:  # of adopted images, only what they themselves say
+        return f"{pixels.format.upper()}, {pixels.size_px} px; how they were made is unknown"
     size = (
         f"{pixels.size_px} × {pixels.size_px} px center crops"
         if pixels.fit == "crop"

@@ -1,4 +1,4 @@
-"""Where images come from: every layout is recognized by looking, read in place and never changed."""
+"""Image sources: the layout is recognized automatically; files are read in place and never changed."""
 
 from .inputs import Extra, SourceImage, SourceSplit
 from .options import LAYOUTS, Layout, SourceOptions

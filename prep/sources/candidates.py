@@ -1,4 +1,4 @@
-"""What in a folder could be a split, found by names and first looks, and how each would be read."""
+"""Finds what in a folder could be a split, by names and a quick look, and how to read each."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -34,28 +34,28 @@ _TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.tsv")
 _FIRST_MEMBERS = 50  # enough to see what kind of tar it is
 
 Read = Callable[[SourceSplit | None], SourceSplit]
-"""Reads a split; takes the split that was read before, whose class table it will get."""
+"""Reads a split. Takes the source's first split, whose class table this one will get, or None for the first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One thing that could be a split, and how to read it."""
+    """A possible split and how to read it."""
 
     split: str
     path: Path
-    """The file or folder, or a pattern of files."""
+    """The file, the folder, or a glob pattern of files."""
     kind: str
-    """What it is, in words."""
+    """What it is, for messages."""
     layout: Layout
-    """What `--layout` calls it."""
+    """Its name for `--layout`."""
     read: Read
     files: tuple[Path, ...] = ()
-    """The files, where `path` is a pattern."""
+    """The tar or parquet files that it is read from; empty for other layouts."""
 
 
 @dataclass(kw_only=True, eq=False)
 class SourceFolder:
-    """SOURCE, and what reading it needs."""
+    """SOURCE and what is needed to read it."""
 
     folder: Folder
     options: SourceOptions
@@ -68,18 +68,18 @@ class SourceFolder:
 
     @cached_property
     def devkit(self) -> Devkit | None:
-        """The devkit of ILSVRC in it."""
+        """The ILSVRC devkit in the folder, if there is one."""
         return find_devkit(self.path, self.remarks)
 
 
 def split_candidates(source: SourceFolder) -> Iterator[Candidate]:
-    """Everything in a folder that is called by the name of a split, or is known to be one."""
+    """Everything in a folder that is named like a split, or is known to be one."""
     for find in (_archives, _split_folders, _kaggle, _named_files):
         yield from find(source)
 
 
 def contents(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candidate]:
-    """What the folder of one split can be; InputError with the way out for formats that are known and not read."""
+    """What the folder of one split could be; raises InputError, with advice, for known formats that are not read."""
     tars = _files(folder, ".tar")
     parquet = _with_images(folder, _files(folder, ".parquet"))
     found: list[Candidate] = []
@@ -97,25 +97,26 @@ def contents(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candi
 
 
 def _files(folder: Folder, suffix: str) -> tuple[Path, ...]:
-    """The files with a suffix; none inside a zip file, where they cannot be read by offset."""
+    """The files with a suffix; none in a zip file, whose members cannot be read by offset."""
     if not folder.where.is_dir():
         return ()
     return tuple(folder.where / file.name for file in folder.files if file.name.endswith(suffix))
 
 
 def _refuse_compressed_among(folder: Path, split: str | None) -> None:
-    """InputError when shards of a split (None: all in `folder`) lie compressed among others and would be missed."""
+    """Raise InputError for compressed tars of a split (None: of any) among plain ones, since they would be missed."""
     for path in sorted(folder.glob("*.tar.*")):
         unpacked = path.with_suffix("")
         is_of_split = split is None or (split_in(path.name) or ("",))[0] == split
         if path.suffix in COMPRESSED and "devkit" not in path.name and is_of_split and not unpacked.exists():
             raise InputError(
-                f"{path}: a compressed tar beside tars of the same split; unpack it there ({COMPRESSED[path.suffix]})"
+                f"{path}: a compressed tar beside tars of the same split; unpack it in place "
+                f"({COMPRESSED[path.suffix]})"
             )
 
 
 def _remark_others(folder: Folder, used: tuple[Path, ...]) -> None:
-    """Say what lies in the folder of a split beside its shards or parquet files."""
+    """Remark on other files in a split's folder of shards or parquet files."""
     names = {path.name for path in used}
     for file in folder.files:
         if file.name not in names and not is_of_shard_set(file.name):
@@ -158,7 +159,7 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
 
 
 def _table_in(folder: Folder, options: SourceOptions) -> Path | None:
-    """`metadata.csv` or the like in a folder of images without class folders, as Hugging Face's ImageFolder has it."""
+    """`metadata.csv` or the like in a folder of images without class folders, as for Hugging Face's ImageFolder."""
     if options.layout not in (None, "list") or not folder.has_images() or folder.folders or not folder.where.is_dir():
         return None
     return next((folder.where / name for name in _TABLE_NAMES if folder.has(name)), None)
@@ -171,9 +172,9 @@ def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions)
         folder.remarks.used.add(str(table))
         raise
     except InputError as error:
-        raise InputError(f"{error}; or read the images without it by --layout flat") from None
+        raise InputError(f"{error}; or pass --layout flat to read the images without it") from None
     if others:
-        raise InputError(f"{table}: its rows name several splits; name the file as SOURCE")
+        raise InputError(f"{table}: its rows name several splits; pass the file itself as SOURCE")
     folder.remarks.used.add(str(table))
     listed = {image.container for image in found.images}
     for file in folder.images():
@@ -209,25 +210,25 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
         if source.options.unlabeled:
             return read_unlabeled(folder, split, source.options)
         raise Unlabeled(
-            f"{folder.where}: images without labels; it holds no class folders, and beside it lies no list "
-            f"({split}.txt of lines PATH LABEL), no LOC_val_solution.csv and no devkit: put one there, move the images "
-            "to class folders, take the labels from the files' names by --label-pattern, or store them without labels "
-            f"by --unlabeled{_lists_beside(folder, source)}"
+            f"{folder.where}: images without labels; found no class folders, no list ({split}.txt with lines PATH "
+            "LABEL), no LOC_val_solution.csv and no devkit: put one of these beside it, move the images into class "
+            "folders, take the labels from file names with --label-pattern, or pass --unlabeled to store them without "
+            f"labels{_lists_beside(folder, source)}"
         )
 
     return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
 
 
 def _lists_beside(folder: Folder, source: SourceFolder) -> str:
-    """A way out where lists lie beside images that have no labels."""
+    """Further advice if there are lists beside images without labels."""
     paths = [Path(file.path) for one in (folder, source.folder) for file in one.files]
     lists = [path for path in paths if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".txt"]
-    lists.sort(key=lambda path: "submission" in path.name.casefold())  # of Kaggle's, an example without labels
-    return f"; if {lists[0]} lists them, name that file as SOURCE" if lists else ""
+    lists.sort(key=lambda path: "submission" in path.name.casefold())  # Kaggle's example, without labels
+    return f"; if {lists[0]} lists them, pass that file as SOURCE" if lists else ""
 
 
 def _tar_candidates(folder: Folder, tars: tuple[Path, ...], split: str, source: SourceFolder) -> Iterator[Candidate]:
-    """Class tars or shards: only a person can say what tars are that are called otherwise than by synset ids."""
+    """Class tars or shards; tars not named by synset ids are taken for shards unless `--layout` says otherwise."""
     path = folder.where / "*.tar"
     wanted = source.options.layout
     if wanted == "class-tars" or (wanted is None and are_class_tars(tars) and not _holds_samples(tars)):
@@ -244,7 +245,7 @@ def _tar_candidates(folder: Folder, tars: tuple[Path, ...], split: str, source: 
 
 
 def _holds_samples(tars: tuple[Path, ...]) -> bool:
-    """Whether the first tar that can be read begins with labels beside images."""
+    """Whether the first readable tar has labels among its first members."""
     for path in tars:
         try:
             names = [member.name.casefold() for member in islice(members_of(path), _FIRST_MEMBERS)]
@@ -255,7 +256,7 @@ def _holds_samples(tars: tuple[Path, ...]) -> bool:
 
 
 def _with_images(folder: Folder, files: tuple[Path, ...]) -> tuple[Path, ...]:
-    """The parquet files without those that only tell of the tar or folder beside them, as img2dataset writes them."""
+    """The parquet files that hold images, not those that img2dataset writes to describe a tar or folder beside them."""
     kept = []
     for path in files:
         if path.with_suffix(".tar").exists() or (folder.where / path.stem).is_dir():
@@ -305,12 +306,13 @@ def _read_archive(path: Path, split: str, source: SourceFolder, _: SourceSplit |
         return read_nested_tar(path, split, source.remarks)
     if split == "test" and (source.devkit is None or split not in source.devkit.truth):
         raise Unlabeled(
-            f"{path}: has no labels; those of ILSVRC 2010 are in ILSVRC2010_test_ground_truth.txt: put it here, beside "
-            "the devkit; other years have none: unpack the images to a folder to store them without"
+            f"{path}: the test images have no labels; for ILSVRC 2010, put ILSVRC2010_test_ground_truth.txt beside the "
+            "devkit; for other years, unpack them to a folder test/ and pass --unlabeled to store them without labels"
         )
     if source.devkit is None:
         raise InputError(
-            f"{path}: its labels are in the devkit; put ILSVRC2012_devkit_t12.tar.gz beside it, or move it away"
+            f"{path}: its labels are in the devkit, which is missing; put ILSVRC2012_devkit_t12.tar.gz beside it, or "
+            "move this archive away"
         )
     return read_flat_tar(path, split, source.devkit, source.remarks)
 
@@ -367,7 +369,9 @@ def _read_kaggle(layout: kaggle.KaggleLayout, split: str, source: SourceFolder, 
         return kaggle.read_validation(layout, folder, source.options)
     if source.options.unlabeled:
         return read_unlabeled(folder, split, source.options)
-    raise Unlabeled(f"{folder.where}: the test images of ILSVRC have no labels; --unlabeled stores them without")
+    raise Unlabeled(
+        f"{folder.where}: the test images of ILSVRC have no labels; pass --unlabeled to store them without labels"
+    )
 
 
 def _named_files(source: SourceFolder) -> Iterator[Candidate]:
@@ -385,7 +389,7 @@ def _named_files(source: SourceFolder) -> Iterator[Candidate]:
 
 
 def _families(folder: Path, split: str, suffix: str) -> dict[str, tuple[Path, ...]]:
-    """The files of a split by what their names have in common."""
+    """The files of a split, grouped by what their names have in common."""
     archives = {path for pattern in ARCHIVE_PATTERNS.values() for path in folder.glob(pattern)}
     families: dict[str, list[Path]] = {}
     for path in sorted(folder.glob(f"*.{suffix}")):

@@ -1,7 +1,7 @@
-"""One class table for all splits of a source: that of the training split, which the others are brought to.
+"""One class table for all splits of a source: that of the first split, which is train if there is one.
 
-A label then means one class everywhere. A split may lack classes of the table; a class that the table lacks is refused,
-and so are two tables of one order each that differ in it.
+A label then means the same class everywhere. A split may lack classes of the table. It may not have classes that the
+table lacks, nor define another order.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ SHOWN = 3
 
 
 def join_classes(source: Path, splits: Sequence[SourceSplit]) -> tuple[SourceSplit, ...]:
-    """The splits with the class table of the first of them; InputError where that gives a label two meanings."""
+    """Give all splits the class table of the first; raises InputError if a label would then have two meanings."""
     if len(splits) < 2 or is_unlabeled(splits[0]):
         return tuple(splits)
     first = splits[0]
@@ -35,21 +35,23 @@ def is_unlabeled(split: SourceSplit) -> bool:
 
 
 def note_classes(splits: Sequence[SourceSplit], remarks: Remarks) -> None:
-    """Note classes without images, and bare numbers that are sorted as text."""
+    """Note classes without images, a table of only one class, and numbers that are sorted as text."""
     for split in splits:
         num_images = split.images_per_class()
         empty = [class_id for class_id, count in num_images.items() if count == 0]
         if empty:
-            remarks.note(f"{split.name}: {len(empty):,} of {len(num_images):,} classes have no image: {_some(empty)}")
+            remarks.note(f"{split.name}: {len(empty):,} of {len(num_images):,} classes have no images: {_some(empty)}")
     ids = [entry.id for entry in splits[0].classes]
     if len(ids) == 1 and ids != [UNLABELED]:
-        remarks.note(f"there is only one class, {ids[0]}; if that is no class, name the folder that holds the classes")
+        remarks.note(
+            f"there is only one class, {ids[0]}; if that is not a class, pass the folder that holds the classes"
+        )
     numbers = sorted(ids, key=int) if all(one.isdecimal() for one in ids) else ids
     if splits[0].class_order == "text" and ids != numbers:
         first = next(i for i, (text, number) in enumerate(zip(ids, numbers, strict=True)) if text != number)
         remarks.note(
-            f"class ids are sorted as text, so class {first} is {ids[first]!r}; rename the classes with leading zeros "
-            "to have them in the order of their numbers"
+            f"class ids are sorted as text, so class {first} is {ids[first]!r}; to sort them by number, rename the "
+            "classes with leading zeros"
         )
 
 
@@ -63,13 +65,13 @@ def _brought_to(source: Path, first: SourceSplit, split: SourceSplit) -> SourceS
     if lacking:
         only = f"{len(lacking)} only in {split.name}: {_some(lacking)}"
         raise InputError(
-            f"{source}: {first.name} and {split.name} have different classes ({only}); a label would mean two things: "
-            "give both the same classes"
+            f"{source}: {first.name} and {split.name} have different classes ({only}); a label would have two "
+            "meanings: give both splits the same classes"
         )
     if _differ_in_order(first, split):
         raise InputError(
             f"{source}: {first.name} and {split.name} have the same classes in different order ({_order(first)}; "
-            f"{_order(split)}); a label would mean two things: label both in one way"
+            f"{_order(split)}); a label would have two meanings: label both splits the same way"
         )
     images = relabeled(split.images, [index_of.get(entry.id, 0) for entry in split.classes])
     ids = [entry.id for entry in first.classes]
@@ -77,16 +79,17 @@ def _brought_to(source: Path, first: SourceSplit, split: SourceSplit) -> SourceS
 
 
 def _with_names_of(split: SourceSplit, first: SourceSplit) -> tuple[ClassEntry, ...]:
-    """The table of `split`, with the names of `first` where it has none of its own."""
+    """The class table of `split`, with names from `first` for classes that have none of their own."""
     return tuple(
         theirs if own.name == own.id else own for own, theirs in zip(split.classes, first.classes, strict=True)
     )
 
 
 def _differ_in_order(first: SourceSplit, split: SourceSplit) -> bool:
-    """Whether both say the order of their classes, each in its own way, and it is not the same.
+    """Whether the two splits define different orders of their classes.
 
-    An order that only sorting gave is nobody's word; but numbers may be positions in it, so it counts beside numbers.
+    An order that only comes from sorting text does not conflict with a table. It can conflict with numbers, which may
+    be positions in it.
     """
     orders = {first.class_order, split.class_order}
     if orders == {"text"} or orders == {"text", "table"}:

@@ -1,4 +1,4 @@
-"""Further members, columns and files that are stored with an image on request (`--keep`)."""
+"""Additional members, columns and files that are stored with an image on request (`--keep`)."""
 
 import json
 import re
@@ -17,28 +17,28 @@ SOURCE_NAME = "source"
 
 
 def root_of(source: Location) -> str:
-    """The folder or address below which the files of a source are: itself, or the folder of a list or an archive."""
+    """The folder or address that contains a source's files: the source itself, or the folder of a list or archive."""
     return str(source if isinstance(source, StoreUrl) or source.is_dir() else source.parent)
 
 
 def origin_of(image: SourceImage, root: str) -> str:
-    """The path of an image below `root`, and for one that lies in another file after a colon its name in that."""
+    """The path of an image relative to `root`; inside another file, that file's path, a colon and the name in it."""
     container = image.container
     path, file_name = container.removeprefix(f"{root}/"), image.name.rpartition("/")[2]
     if normalize("NFC", container.rpartition("/")[2]) == normalize("NFC", file_name):
         return path
-    # Members of a zip are called by their class, as files in folders are.
+    # Members of a zip are named CLASS/FILE, like files in folders.
     return f"{path}:{image.name if container.lower().endswith('.zip') else file_name}"
 
 
 def source_extra(image: SourceImage, root: str) -> Extra:
-    """`source.txt` of an image: what `origin_of` says."""
+    """`source.txt` of an image: its `origin_of`."""
     content = origin_of(image, root).encode("utf-8", "surrogateescape")
     return Extra(f"{SOURCE_NAME}.txt", content, num_bytes=len(content))
 
 
 def column_extra(name: str, value: object) -> Extra | None:
-    """A value of a column or a JSON key: text becomes `NAME.txt`, bytes `NAME.bin`, all else `NAME.json`; None none."""
+    """A column's or JSON key's value: text as `NAME.txt`, bytes as `NAME.bin`, others as `NAME.json`; None for None."""
     if value is None:
         return None
     if isinstance(value, bytes):
@@ -51,22 +51,24 @@ def column_extra(name: str, value: object) -> Extra | None:
 
 
 def member_name(column: str) -> str:
-    """What the member of a column is called, without its kind: `image caption` is stored as `image-caption.txt`."""
+    """The name of a column's member, without extension: `image caption` is stored as `image-caption.txt`."""
     return re.sub("[^A-Za-z0-9_-]+", "-", column)
 
 
 def extensions_of(name: str) -> tuple[str, ...]:
-    """The extensions that what `--keep NAME` asks for may be stored under: as a file or member, or as a column."""
+    """The extensions that `--keep NAME` may be stored under: that of a file or member, or those of a column."""
     return (name.casefold(), *(f"{member_name(name)}.{kind}" for kind in ("txt", "json", "bin")))
 
 
 def column_extras(keep: Iterable[str], row: Mapping[str, object]) -> list[Extra]:
-    """The columns of `row` that are to be kept and have a value."""
+    """The columns of `row` that are listed in `keep` and have a value."""
     return [extra for name in keep if (extra := column_extra(name, row.get(name)))]
 
 
 def checked_ext(ext: str) -> str:
-    """`ext`; InputError when it can be no extension of a member in a shard."""
+    """Return `ext`; raises InputError if it cannot be the extension of a shard member."""
     if len(ext) > MAX_EXT or not _EXT.fullmatch(ext):
-        raise InputError(f"--keep: {ext!r} is no extension for a shard; use 1 to {MAX_EXT} letters, digits, _ and -")
+        raise InputError(
+            f"--keep: {ext!r} cannot be an extension in a shard; use 1 to {MAX_EXT} letters, digits, _ and -"
+        )
     return ext

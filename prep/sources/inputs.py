@@ -1,4 +1,4 @@
-"""What a source gives: splits of images, each image known by name, label and where its bytes are."""
+"""What a source provides: splits of images, and the name, label and location of each image."""
 
 import errno
 import hashlib
@@ -18,16 +18,16 @@ from ..storage.by_offset import opened, shown
 OWN_FAULTS = frozenset(
     (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
 )
-"""Errors that mean an input is missing or may not be read; any other is the fault of its source, and may pass."""
+"""Errors of a missing or forbidden input; all others are its source's fault and may be temporary."""
 MAX_INPUT_BYTES = 2**28
 MAX_EXTRA_BYTES = 2**24
 
 ClassOrder = Literal["text", "numbers", "table"]
-"""Where the order of a class table is from: ids sorted as text, numbers that serve as labels, or the source's table."""
+"""Where the order of a class table comes from: ids sorted as text, numeric labels, or the source's own table."""
 
 
 class Extra(NamedTuple):
-    """A further member or column that is stored with an image: its content, or where in a file it lies."""
+    """An additional member or column that is stored with an image: its content, or its location in a file."""
 
     ext: str
     content: bytes
@@ -36,16 +36,16 @@ class Extra(NamedTuple):
     num_bytes: int = 0
 
     def read(self) -> bytes:
-        """The content; InputError when it is too large or was cut, OSError from the disk."""
+        """Return the content; raises InputError if it is too large or truncated, OSError if the disk fails."""
         if not self.path:
             return self.content
         if self.num_bytes > MAX_EXTRA_BYTES:
-            raise InputError(f"{self.ext} of {self.num_bytes} bytes, more than {MAX_EXTRA_BYTES} that can be kept")
+            raise InputError(f"{self.ext} of {self.num_bytes} bytes, more than the {MAX_EXTRA_BYTES} that can be kept")
         return read_range(self.path, self.offset, self.num_bytes)
 
 
 class SourceImage(Protocol):
-    """One input: `CLASS/FILE`, its label, its size, and a way to its bytes."""
+    """One input image: its name, label and size, and a way to read its bytes."""
 
     @property
     def name(self) -> str:
@@ -57,42 +57,42 @@ class SourceImage(Protocol):
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the image; where a listing cannot tell, of the section of the file that holds it."""
+        """Size of the image in bytes, or, if a listing cannot tell, of the section of the file that holds it."""
 
     @property
     def container(self) -> str:
-        """The path, or the address in a store, of the file that it is, or that holds it."""
+        """The path or store address of the file that is, or holds, the image."""
 
     @property
     def extras(self) -> tuple[Extra, ...]:
-        """What is stored with the image on request, sorted by extension."""
+        """Additional members to store with the image, sorted by extension."""
 
     def read(self) -> bytes:
-        """The content; InputError when it is larger than any sane image file or has changed, OSError from the disk."""
+        """Return the content; raises InputError if it is too large for an image or changed, OSError on disk failure."""
 
     def labeled(self, label: int, class_id: str | None = None) -> Self:
-        """The same image with another class index; `class_id` goes before its name, which has none yet."""
+        """The same image with another class index; `class_id` is put before a name that has no class yet."""
 
     def keeping(self, extra: Extra) -> Self:
-        """The same image with one thing more that is stored with it."""
+        """The same image with one more extra."""
 
 
 @runtime_checkable
 class AsColumns(Protocol):
-    """A sequence of images that are no objects, and can be asked for what is needed of all of them."""
+    """A sequence of images that are not stored as objects, with queries over all of them."""
 
     def take(self, places: NDArray[np.int64]) -> Sequence[SourceImage]:
-        """The images at these places, perhaps by reference."""
+        """The images at these positions, possibly by reference."""
 
     def labels(self) -> NDArray[np.int64]:
         """(N,): the label of each image."""
 
     def lines(self) -> Iterator[bytes]:
-        """What `lines_of` gives of its images."""
+        """The same lines as `lines_of` its images."""
 
 
 def lines_of(images: Iterable[SourceImage]) -> Iterator[bytes]:
-    """What a fingerprint is made of: every image's label, size, name and extras."""
+    """The content of a fingerprint: every image's label, size, name and extras."""
     for image in images:
         yield f"{image.label} {image.num_bytes} {image.name}\n".encode("utf-8", "surrogateescape")
         for extra in image.extras:
@@ -100,9 +100,9 @@ def lines_of(images: Iterable[SourceImage]) -> Iterator[bytes]:
 
 
 class FileImage(NamedTuple):
-    """An input that is a file, or bytes within one. (A tuple: there are more than a million.)
+    """An image that is a file, or a range of bytes in one.
 
-    `offset` is not 0 for a member of an archive.
+    `offset` is 0 unless the image is a member of an archive. A tuple, since there can be more than a million.
     """
 
     name: str
@@ -113,37 +113,37 @@ class FileImage(NamedTuple):
     extras: tuple[Extra, ...] = ()
 
     def read(self) -> bytes:
-        """The content, as `SourceImage` says."""
+        """Return the content; see `SourceImage`."""
         if self.num_bytes > MAX_INPUT_BYTES:
             raise InputError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
         return read_range(self.path, self.offset, self.num_bytes)
 
     def labeled(self, label: int, class_id: str | None = None) -> "FileImage":
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         name, _, path, num_bytes, offset, extras = self
         return FileImage(name if class_id is None else f"{class_id}/{name}", label, path, num_bytes, offset, extras)
 
     def keeping(self, extra: Extra) -> "FileImage":
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return self._replace(extras=tuple(sorted((*self.extras, extra))))
 
     @property
     def container(self) -> str:
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return shown(self.path)
 
 
 def read_range(path: str, offset: int, num_bytes: int) -> bytes:
-    """`num_bytes` from `offset` of a file; InputError when it is shorter by now."""
+    """Read `num_bytes` at `offset` of a file; raises InputError if the file is shorter than when it was listed."""
     with opened(path) as file:
         data = file.read_at(offset, num_bytes)
     if len(data) != num_bytes:
-        raise InputError(f"{len(data)} bytes, {num_bytes} when the source was listed")
+        raise InputError(f"only {len(data)} bytes, expected {num_bytes} as when the source was listed")
     return data
 
 
 def is_folder(entry: "os.DirEntry[str]") -> bool:
-    """Whether a listed name is a folder; a link in a circle is none."""
+    """Whether a directory entry is a folder; a circular link is not."""
     try:
         return entry.is_dir()
     except OSError:
@@ -151,7 +151,7 @@ def is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def size_of(entry: "os.DirEntry[str]") -> int:
-    """Bytes of a listed file; 0 for one that cannot be looked at, as a link to nothing: reading it gives the reason."""
+    """Bytes of a directory entry; 0 if it cannot be examined (a dangling link, say): reading it gives the reason."""
     try:
         return entry.stat().st_size
     except OSError:
@@ -159,11 +159,11 @@ def size_of(entry: "os.DirEntry[str]") -> int:
 
 
 class Known(NamedTuple):
-    """What follows from all images of a split, where it was found before."""
+    """Results over all images of a split that were computed before."""
 
     fingerprint: str
     counts: tuple[int, ...]
-    """Images of each class index."""
+    """Number of images per class index."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,16 +175,16 @@ class SourceSplit:
     classes: tuple[ClassEntry, ...]
     """The class table; label i is row i."""
     images: Sequence[SourceImage]
-    """Every input, in the order of the plan."""
+    """All images, in this order."""
     class_order: ClassOrder = "text"
-    """Where the order of the class table is from."""
+    """Where the order of the class table comes from."""
     known: Known | None = None
-    """What a kept listing says of its images."""
+    """Fingerprint and counts, if they are known already."""
     root: str = ""
-    """The folder or address below which its files are."""
+    """The folder or address that contains its files."""
 
     def fingerprint(self) -> str:
-        """SHA-256 over class ids and every image's name, label and size; an edit that keeps them all goes unseen."""
+        """SHA-256 over the class ids and every image's name, label, size and extras; other edits are not detected."""
         if self.known is not None:
             return self.known.fingerprint
         digest = hashlib.sha256()
@@ -195,18 +195,18 @@ class SourceSplit:
         return digest.hexdigest()
 
     def take(self, places: NDArray[np.int64]) -> "Sequence[SourceImage]":
-        """The images at these places; of a kept listing they are named, and read where they are needed."""
+        """The images at these positions; those of a mapped listing by reference, so that they are cheap to send."""
         if isinstance(self.images, AsColumns):
             return self.images.take(places)
         return [self.images[place] for place in places.tolist()]
 
     def images_per_class(self) -> dict[str, int]:
-        """How many inputs each class id has."""
+        """Number of images per class id."""
         counts = self.labels_used() if self.known is None else self.known.counts
         return {entry.id: counts[entry.index] for entry in self.classes}
 
     def labels_used(self) -> Counter[int]:
-        """How many inputs each label has."""
+        """Number of images per label."""
         if not isinstance(self.images, AsColumns):
             return Counter(image.label for image in self.images)
         counts = np.bincount(self.images.labels())

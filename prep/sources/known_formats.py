@@ -1,4 +1,4 @@
-"""Formats that are recognized by their names and not read: refused with the way out."""
+"""Formats that are recognized by file names but not read: the error says how to convert them."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ COMPRESSED = {
     ".bz2": "bunzip2 --keep",
     ".lz4": "lz4 -d -m",
 }
-"""How a tar that is compressed is unpacked, by its last suffix."""
+"""The command that decompresses a tar, by its last suffix."""
 
-# What lies in the folder, by pattern; what it is called; what turns it into something that is read.
+# Patterns that must all match in the folder; the format's name; how to convert it.
 _FORMATS = (
     (("index.json", "*.mds*"), "MosaicML shards (MDS)", "write them as WebDataset with streaming and webdataset"),
     (("index.json", "chunk-*.bin"), "litData chunks", "write them as WebDataset with litdata and webdataset"),
@@ -40,15 +40,15 @@ _FORMATS = (
     (("*.np[yz]",), "NumPy arrays", "write their images to class folders, one PNG each"),
     (("data_batch_*",), "the Python batches of CIFAR", "write their images to class folders, one PNG each"),
     *(
-        ((f"*.tar{suffix}",), "compressed tars", f"unpack them there: {command} *.tar{suffix}")
+        ((f"*.tar{suffix}",), "compressed tars", f"unpack them in place: {command} *.tar{suffix}")
         for suffix, command in COMPRESSED.items()
     ),
-    (("*.tgz",), "compressed tars", "unpack them there: gunzip --keep *.tgz"),
+    (("*.tgz",), "compressed tars", "unpack them in place: gunzip --keep *.tgz"),
 )
 
 
 def known_format(folder: Path) -> tuple[str, str, str] | None:
-    """What `folder` holds of these formats: its name, an example of its files and the way out; None without any."""
+    """The format in `folder`: its name, an example file and how to convert it; None if there is none of these."""
     for patterns, what, way_out in _FORMATS:
         found = [path for pattern in patterns for path in sorted(folder.glob(pattern))[:1] if "devkit" not in path.name]
         if len(found) == len(patterns):
@@ -57,8 +57,8 @@ def known_format(folder: Path) -> tuple[str, str, str] | None:
 
 
 def refuse_known_format(folder: Path) -> None:
-    """InputError with the way out when `folder` holds one of these formats."""
+    """Raise InputError, saying how to convert it, if `folder` holds one of these formats."""
     found = known_format(folder)
     if found is not None:
         what, example, way_out = found
-        raise InputError(f"{folder}: holds {what} ({example}), which are not read in place; {way_out}, and name that")
+        raise InputError(f"{folder}: holds {what} ({example}), a format that is not read; {way_out}, and pass that")

@@ -1,6 +1,6 @@
-"""Labels as sources write them, numbers or names, become a class table and class indices.
+"""Turns a source's labels, numbers or names, into a class table and class indices.
 
-One rule for lists, tars and parquet files: whole numbers are class indices and names are classes sorted as text.
+Lists, tars and parquet files follow one rule: whole numbers are class indices; names are classes, sorted as text.
 """
 
 import re
@@ -13,25 +13,25 @@ from .columns.gathered import Gathered
 from .columns.ordered import in_order, relabeled
 from .inputs import ClassOrder, SourceImage, SourceSplit
 
-MAX_UNNAMED_CLASSES = 100_000  # a larger label is no class index
+MAX_UNNAMED_CLASSES = 100_000  # larger labels are not class indices
 
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
 RawLabel = int | str
-"""A label as it is written: a whole number, or the name of a class."""
+"""A label as the source writes it: a whole number or the name of a class."""
 
 
 class Unlabeled(InputError):
-    """The images of a split have no labels: it can be stored without, or left out."""
+    """The images of a split have no labels; it can be stored without labels or left out."""
 
 
 def class_id_of(name: str) -> str:
-    """A name as a class id. Unicode writes one name in several ways (macOS another than Linux); ids are in NFC."""
+    """The class id of a name: its NFC form, since Unicode has several forms of one name (macOS and Linux differ)."""
     return unicodedata.normalize("NFC", name)
 
 
 def raw_label(value: object) -> RawLabel | None:
-    """A value of JSON, a table or a text as a label; None when it is none.
+    """Convert a value from JSON, a table or text to a label; None if it is not a label.
 
     `"7"` and `7.0` are the number 7, `"007"` is a name.
     """
@@ -48,19 +48,19 @@ def raw_label(value: object) -> RawLabel | None:
 
 
 class LabeledImages:
-    """Images with the labels that a source writes, while it is listed; they become columns as they come."""
+    """Collects images and their labels while a source is listed, and stores them as columns."""
 
     def __init__(self) -> None:
         self._images = Gathered()
         self._numbers: dict[RawLabel | None, int] = {}
-        self._labels: list[RawLabel | None] = []  # each once
-        self._first: list[int] = []  # the first image of each
+        self._labels: list[RawLabel | None] = []  # without repetitions
+        self._first: list[int] = []  # position of the first image with each label
 
     def __len__(self) -> int:
         return len(self._images)
 
     def add(self, label: RawLabel | None, image: SourceImage) -> None:
-        """One more image, without a class index and named by its file alone; None is for a label that is missing."""
+        """Add an image that has no class index yet and is named by its file alone; a missing label is None."""
         number = self._numbers.setdefault(label, len(self._numbers))
         if number == len(self._labels):
             self._labels.append(label)
@@ -68,25 +68,25 @@ class LabeledImages:
         self._images.add(image, number)
 
     def labels(self) -> list[RawLabel | None]:
-        """The labels that there are, in the order in which they came."""
+        """The distinct labels, in order of first occurrence."""
         return list(self._labels)
 
     def forget_labels(self) -> None:
-        """Take all images for unlabeled."""
+        """Treat all images as unlabeled."""
         self._labels = [UNLABELED] * len(self._labels)
 
     def split(
         self, name: str, where: Callable[[SourceImage], str], *, table: Sequence[str] | None = None
     ) -> SourceSplit:
-        """The split of all images.
+        """Return the split of all images.
 
         Args:
             name: The split's name.
-            where: Says in an error where an image was listed.
-            table: The class ids, where the source lists them.
+            where: Returns where an image was listed, for error messages.
+            table: The class ids, if the source lists them.
 
-        Raises InputError for a label that is missing, a number that is no class index, a name that `table` lacks and
-        numbers among names.
+        Raises InputError for a missing label, a number that is not a class index, a name that is not in `table`, and
+        a mix of numbers and names.
         """
         images = self._images.images()
         if None in self._labels:
@@ -99,17 +99,17 @@ class LabeledImages:
 def class_indices(
     labels: Sequence[RawLabel], where: Callable[[int], str], *, table: Sequence[str] | None = None
 ) -> tuple[list[int], Sequence[str], ClassOrder]:
-    """The class index of every label, the class ids, and where their order is from.
+    """Return the class index of every label, the class ids, and where their order comes from.
 
     Args:
-        labels: The labels of all images, or each of them once in the order of their first images.
-        where: Says in an error where label i was found.
-        table: The class ids, where the source lists them.
+        labels: The labels of all images, or the distinct ones in order of first occurrence.
+        where: Returns where label i was found, for error messages.
+        table: The class ids, if the source lists them.
 
-    Raises InputError as `LabeledImages.split` says.
+    Raises InputError in the same cases as `LabeledImages.split`.
     """
     names = sorted({label for label in labels if isinstance(label, str)})
-    if names and all(name.isdigit() for name in names):  # 001, 099, 100: ids of one width are names
+    if names and all(name.isdigit() for name in names):  # 001, 099, 100: zero-padded ids are names
         labels = [str(label) for label in labels]
         names = sorted({str(label) for label in labels})
     if table is None and names:
@@ -128,7 +128,7 @@ def class_indices(
     for i, label in enumerate(labels):
         if isinstance(label, str):
             if label not in index_of:
-                raise InputError(f"{where(i)}: label {label!r}, which the class table lacks; correct one of them")
+                raise InputError(f"{where(i)}: label {label!r} is not in the class table; correct one of them")
             indices.append(index_of[label])
         else:
             indices.append(check_number(label, where(i), ids))
@@ -140,13 +140,13 @@ def class_indices(
 def sorted_split(
     name: str, images: Sequence[SourceImage], class_ids: Sequence[str], class_order: ClassOrder
 ) -> SourceSplit:
-    """A split of `images`, whose labels are places in `class_ids`, in the order that every layout has."""
+    """A split of `images`, sorted as in every layout; their labels are positions in `class_ids`."""
     classes = tuple(ClassEntry(index=i, id=class_id, name=class_id) for i, class_id in enumerate(class_ids))
     return SourceSplit(name=name, classes=classes, images=in_order(images), class_order=class_order)
 
 
 def with_names(split: SourceSplit, names: dict[str, str]) -> SourceSplit:
-    """The split with what people call its classes, where `names` has it by class id."""
+    """The split with readable class names, from those class ids that `names` has."""
     if not names:
         return split
     classes = tuple(
@@ -156,11 +156,11 @@ def with_names(split: SourceSplit, names: dict[str, str]) -> SourceSplit:
 
 
 def check_number(label: object, where: str, class_ids: Sequence[str] | None) -> int:
-    """A stored label as the class index that it must be; InputError says `where` it is none."""
+    """Return a stored label as a class index; raises InputError, which begins with `where`, if it is not one."""
     num_classes = len(class_ids) if class_ids else MAX_UNNAMED_CLASSES
     if type(label) is not int or not 0 <= label < num_classes:  # True is no label
         found = "no label" if label is None else f"label {label!r}"
         raise InputError(
-            f"{where}: {found}; expected a class index, 0 to {num_classes - 1}: correct it, or leave this split out"
+            f"{where}: {found}; expected a class index, 0 to {num_classes - 1}; correct it, or leave this split out"
         )
     return label

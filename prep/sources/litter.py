@@ -1,6 +1,6 @@
-"""Names that are not images: what systems leave behind, and files of another kind that lie beside images.
+"""Names that are not images: system files, and other file types that are found beside images.
 
-A file with a name of neither kind is taken for an image, and the decoder has the last word.
+Every other file is taken for an image; whether it is one, the decoder decides.
 """
 
 from ..format.dataset_card import CARD_NAME
@@ -24,7 +24,7 @@ IMAGE_SUFFIXES = frozenset(
         *("avif", "jp2", "j2k", "jpx", "heic", "heif", "tga", "pcx", "sgi", "ico"),
     )
 )
-_USUAL_ENDS = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG")  # decided first, since there are a million of them
+_USUAL_ENDS = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG")  # checked first, since there can be a million of them
 _OTHER_SUFFIXES = frozenset(
     (
         *("txt", "md", "rst", "html", "htm", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "toml", "ini", "db"),
@@ -39,12 +39,12 @@ _OTHER_NAMES = frozenset(("readme", "license", "licence", "copying", "makefile",
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a member or a path has a hidden component, as `._a.jpg` or `.git/x`, or one that systems leave behind."""
+    """Whether a component of a member name or path is hidden, as in `._a.jpg` or `.git/x`, or a system file."""
     return any(is_system(part) for part in name.split("/") if part not in (".", ".."))
 
 
 def is_system(name: str) -> bool:
-    """Whether a file or folder is hidden or left behind by a system, as `.DS_Store` or `Thumbs.db`."""
+    """Whether a file or folder is hidden or a system file, such as `.DS_Store` or `Thumbs.db`."""
     if name.endswith(_USUAL_ENDS):
         return name.startswith(".")
     return name.startswith(".") or name.casefold() in SYSTEM_NAMES
@@ -56,15 +56,15 @@ def is_of_shard_set(name: str) -> bool:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether the suffix is one of an image."""
+    """Whether the suffix is that of an image format."""
     return name.rpartition(".")[2].casefold() in IMAGE_SUFFIXES
 
 
 def is_other_name(name: str) -> bool:
-    """Whether the name says that the file is no image."""
+    """Whether the name shows that the file is not an image."""
     if name.endswith(_USUAL_ENDS):
         return False
     _, dot, suffix = name.rpartition(".")
-    if name.endswith("~"):  # what editors keep
+    if name.endswith("~"):  # an editor's backup
         return True
     return suffix.casefold() in _OTHER_SUFFIXES if dot else name.casefold() in _OTHER_NAMES

@@ -1,4 +1,4 @@
-"""What a person can say about a source where looking at it is not enough."""
+"""The user's options for reading a source whose layout cannot be recognized automatically."""
 
 import re
 from collections.abc import Collection
@@ -22,10 +22,10 @@ Layout = Literal[
 ]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MAX_CLASS_DEPTH = 2048
-"""Folders in a path of 4096 bytes, which is the longest that Linux takes."""
+"""Most folders in a path of 4096 bytes, the longest that Linux allows."""
 
 
-# The layouts that look at an option; `--unlabeled`, `--keep` and `--val-fraction` are of all.
+# The layouts that use an option; all of them use `--unlabeled`, `--keep` and `--val-fraction`.
 _READ_BY: dict[str, tuple[Layout, ...]] = {
     "class_depth": ("class-folders", "kaggle"),
     "label_key": ("webdataset", "img2dataset", "list", "parquet"),
@@ -38,12 +38,12 @@ _READ_BY: dict[str, tuple[Layout, ...]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceOptions:
-    """How to read a source; the defaults recognize it by looking."""
+    """How to read a source; with the defaults, its layout is recognized automatically."""
 
     layout: Layout | None = None
-    """The layout to read it as, where more than one fits; None takes the only one that does."""
+    """The layout to read the source as, if more than one fits; None uses the only one that fits."""
     label_key: str | None = None
-    """The key of a JSON label, the extension of a label member or the column of a list that holds the label."""
+    """The JSON key, the member extension or the column of a list that holds the label."""
     image_column: str | None = None
     """The column (parquet, lists) or member extension (tars) that holds the image or its path."""
     label_column: str | None = None
@@ -51,16 +51,16 @@ class SourceOptions:
     label_pattern: str | None = None
     """A regular expression, matched from the start of a flat image's file name, whose one group is the label."""
     image_root: str | None = None
-    """The folder or address where relative paths of a list start; None takes the list's folder or the one in it that
-    holds the images."""
+    """The folder or address where relative paths of a list start; None takes the list's folder, or the folder in it
+    that holds the images."""
     class_depth: int | None = None
-    """How many folder names make a class id; None takes the whole path of the folder that holds the images."""
+    """Number of folder names, from the first, that form a class id; None takes the whole path to the images' folder."""
     unlabeled: bool = False
-    """Store images without labels too, all of one class called `unlabeled`; else such a split is left out, named."""
+    """Store unlabeled splits too, as one class `unlabeled`; else a test split is left out, any other is an error."""
     val_fraction: float | None = None
-    """The part of each class, between 0 and 1, that becomes the val split of a source without one."""
+    """Fraction of each class, between 0 and 1, that becomes the val split of a source without one."""
     keep: tuple[str, ...] = ()
-    """Further tar members, columns or files that are stored with each image; `source` is where the image came from."""
+    """Additional tar members, columns or files to store with each image; `source` stores where the image came from."""
 
     def __post_init__(self) -> None:
         if self.layout is not None and self.layout not in LAYOUTS:
@@ -74,18 +74,20 @@ class SourceOptions:
         stored: dict[str, str] = {}
         for name in self.keep:
             if (other := stored.get(stem := member_name(name).casefold())) is not None:
-                raise InputError(f"--keep: {other!r} and {name!r} would be stored under one name; keep one of them")
+                raise InputError(
+                    f"--keep: {other!r} and {name!r} would be stored under the same name; keep one of them"
+                )
             stored[stem] = name
             if name.lower() == "cls" or not name.strip() or "/" in name:
-                raise InputError(f"--keep: {name!r} cannot be kept; name further members or columns, as caption,json")
+                raise InputError(f"--keep: {name!r} cannot be kept; name additional members or columns: caption,json")
 
     def refuse_unread(self, where: object, layouts: Collection[Layout]) -> None:
-        """InputError for an option that says nothing of a source whose splits are read as `layouts`."""
+        """Raise InputError for an option that is not used by `layouts`, as which the splits are read."""
         for name, readers in _READ_BY.items():
             if getattr(self, name) is not None and not set(readers) & set(layouts):
                 raise InputError(
-                    f"{where}: --{name.replace('_', '-')} is for {', '.join(readers)}; this is read as "
-                    f"{', '.join(sorted(layouts))}: leave the option out"
+                    f"{where}: --{name.replace('_', '-')} is for {', '.join(readers)}, but the source is read as "
+                    f"{', '.join(sorted(layouts))}; leave the option out"
                 )
 
 
@@ -93,7 +95,7 @@ def _check_pattern(pattern: str) -> None:
     try:
         num_groups = re.compile(pattern).groups
     except re.error as error:
-        raise InputError(f"--label-pattern '{pattern}': no regular expression ({error})") from None
+        raise InputError(f"--label-pattern '{pattern}': not a regular expression ({error})") from None
     if num_groups != 1:
         raise InputError(
             f"--label-pattern '{pattern}': {num_groups} groups; expected one, which is the label, as in '(.+)_[0-9]+'"

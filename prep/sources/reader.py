@@ -1,7 +1,7 @@
-"""Reading the inputs of a job: a source that fails is asked again, and an input is at fault only where others are not.
+"""Reads the inputs of a job. A failing source is retried; an input is blamed only if other inputs can still be read.
 
-A disk that is gone, a ticket that expired on a network disk and a web server that lets nobody in any more look, for one
-file, like a file that is not there or not ours to read. What tells them apart is whether others can be read still.
+A lost disk, an expired ticket of a network disk and a web server that refuses everything look, for one file, like a
+missing file or a missing permission. The difference is whether other inputs can be read.
 """
 
 import errno
@@ -14,23 +14,23 @@ from ..storage import CredentialsError
 from ..storage.by_offset import is_in_store
 from .inputs import OWN_FAULTS, Extra, SourceImage
 
-# A source that fails is asked again after so long: 7 s in all.
+# Waits before a failing source is tried again: 7 s in all.
 RETRY_SECONDS = (0.5, 1.5, 5.0)
-# Where so many others, spread over the job, cannot be read either, it is not the input.
+# If this many others, spread over the job, cannot be read either, the input is not to blame.
 MAX_OTHERS = 8
 
 
 class Reader:
-    """Reads the inputs of one job; several threads may read at a time."""
+    """Reads the inputs of one job; several threads may read at the same time."""
 
     def __init__(self, images: Sequence[SourceImage]) -> None:
         self._images = images
         self._could_be_read: SourceImage | None = None
 
     def read(self, what: SourceImage | Extra) -> bytes:
-        """The content; InputError when the input itself cannot be read, OSError when its source fails again and again.
+        """Return the content; raises InputError if the input cannot be read, OSError if its source keeps failing.
 
-        An own fault of the input counts only when it is there again after another input was read.
+        The input is blamed only if its error recurs after another input was read.
         """
         waits, others_can = iter(RETRY_SECONDS), False
         while True:
@@ -45,9 +45,9 @@ class Reader:
                     continue
                 wait_s = next(waits, None)
                 if wait_s is None:
-                    also = ", and so do other images" if is_own else ""
+                    also = ", and other images cannot be read either" if is_own else ""
                     reason = f"the source fails: {error.strerror or error}{also}; "
-                    reason += "the same command continues when it does not"
+                    reason += "when it works again, continue with the same command"
                     raise OSError(error.errno or errno.EIO, reason, getattr(what, "name", what)) from error
                 time.sleep(wait_s)
             else:
@@ -56,7 +56,7 @@ class Reader:
                 return content
 
     def _can_read_another(self, what: SourceImage | Extra) -> bool:
-        """Whether another input can be read; of a job with few others also whether their folders can be listed."""
+        """Whether another input can be read; in a job with few others, listing their folders is enough."""
         others = list(self._others(what))
         for other in others:
             try:

@@ -1,8 +1,7 @@
-"""Where images come from: folders, archives or a list, recognized by looking, never changed, never unpacked.
+"""Recognizes the layout of a source: folders, archives or a list, which are never changed or unpacked.
 
-A source has up to three splits with one class table; a split has a list of images sorted by (class, file name), so that
-the same images under the same names give the same list however they were laid out or listed. All of SOURCE is
-understood, or what is not is listed.
+A source has up to three splits with one class table. A split lists its images sorted by (class, file name), so that the
+same images under the same names give the same list in every layout. Whatever in SOURCE is not understood is reported.
 """
 
 import atexit
@@ -46,33 +45,33 @@ _WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What was recognized."""
+    """A source whose layout was recognized."""
 
     description: str
-    """In words: what lies where."""
+    """What was found where, in words."""
     splits: tuple[SourceSplit, ...]
     """The splits, train first; one class table for all of them."""
     notes: tuple[str, ...] = ()
-    """What a person should know of them."""
+    """Remarks for the user."""
     passed_over: tuple[str, ...] = ()
     """What was not read: one line for each reason, with a count and an example."""
     asked: str = ""
-    """The location and the options that it was opened by, as text; the same text means the same request."""
+    """The location and the options that it was opened with, as text; equal texts mean equal requests."""
 
 
 def open_source(location: Location, options: SourceOptions | None = None, *, out: Location | None = None) -> Source:
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
-        location: The folder or file, or the address of a folder in a store. Of a store, files that are no images are
-            copied below TMPDIR while this process runs, but for tars and parquet files, which are read by ranges.
-        options: What a person says about it.
-        out: A folder or an address that is never read, because shard sets are written there.
+        location: The folder or file, or the address of a folder in a store. In a store, tars and parquet files are read
+            by ranges; other files that are not images are copied below TMPDIR and removed when this process ends.
+        options: The user's options for reading it.
+        out: A folder or address to skip, because shard sets are written there.
 
-    Raises InputError, saying what was found, what was expected and what to do: no such folder, no images, a class
-    without images, two things that could be one split, archives that are damaged or lack their devkit, splits with
-    different classes, labels that do not fit the images, a line of a list that is wrong, a format that is known and not
-    read. ImportError when a library that the source needs is not installed.
+    Raises InputError, saying what was found, what was expected and what to do, for: no such folder, no images, a class
+    without images, two candidates for one split, archives that are damaged or lack their devkit, splits with different
+    classes, labels that do not fit the images, a wrong line in a list, a known format that is not read. Raises
+    ImportError if a library that the source needs is not installed.
     """
     with _without_collector():
         found = _open(location, options or SourceOptions(), out.resolve() if isinstance(out, Path) else out)
@@ -81,21 +80,21 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
 
 
 def asked_by(location: Location, options: SourceOptions | None) -> str:
-    """What `Source.asked` is of a source that is opened by these."""
-    # Images below a relative path have relative paths too, which mean something in this folder only.
+    """The value of `Source.asked` for these arguments."""
+    # Images below a relative path have relative paths too, which are valid only in the current folder.
     base = "" if isinstance(location, StoreUrl) or location.is_absolute() else str(Path.cwd())
     return json.dumps([base, str(location), asdict(options or SourceOptions())], sort_keys=True)
 
 
 def _known(split: SourceSplit) -> Known:
-    """What is asked of a split again and again."""
+    """Results that are needed of a split repeatedly."""
     counts = split.labels_used()
     return Known(split.fingerprint(), tuple(counts[entry.index] for entry in split.classes))
 
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Listing makes millions of tuples and no cycles; the garbage collector would look at them again and again."""
+    """Disable the garbage collector: listing makes millions of tuples and no cycles; it would scan them repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -109,7 +108,7 @@ def _open(location: Location, options: SourceOptions, out: Location | None) -> S
     if isinstance(location, Path):
         return _open_at(location, location, options, out)
     copies = _copies_of(location)
-    before, after = str(copies), str(location)  # what a person knows is the address
+    before, after = str(copies), str(location)  # the user knows the address, not the copies
     try:
         found = _open_at(location, copies, options, out)
     except InputError as error:
@@ -123,7 +122,7 @@ def _open(location: Location, options: SourceOptions, out: Location | None) -> S
 
 
 def _open_at(location: Location, path: Path, options: SourceOptions, out: Location | None) -> Source:
-    """The source at `location`; `path` is its own, or of one in a store that of the folder for copies."""
+    """The source at `location`; `path` is the same path or, for a store, the folder for copies."""
     remarks = Remarks()
     if isinstance(location, Path) and path.is_file() and path.suffix.lower() != ".zip":
         options.refuse_unread(path, ["list"])
@@ -147,7 +146,7 @@ def _open_at(location: Location, path: Path, options: SourceOptions, out: Locati
 
 
 def _folder_at(location: Location, path: Path, out: Location | None, remarks: Remarks) -> Folder:
-    """The folder of a disk, the inside of a zip file, or a folder in a store."""
+    """A folder on disk, the contents of a zip file, or a folder in a store."""
     if isinstance(location, StoreUrl):
         return open_store_folder(location, path, remarks, out=out if isinstance(out, StoreUrl) else None)
     if path.is_file():
@@ -155,7 +154,7 @@ def _folder_at(location: Location, path: Path, out: Location | None, remarks: Re
         refuse_zipped_kaggle(inside)
         return inside
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder; name the folder that holds train/ and val/")
+        raise InputError(f"{path}: no such folder; pass the folder that holds train/ and val/")
     return Folder(where=path, remarks=remarks, out=out if isinstance(out, Path) else None)
 
 
@@ -166,7 +165,7 @@ def _with_origins(split: SourceSplit, root: str) -> SourceSplit:
 
 
 def _copies_of(url: StoreUrl) -> Path:
-    """An empty folder called like the address, which goes when this process ends."""
+    """An empty folder named like the address, removed when this process ends."""
     scratch = Path(tempfile.mkdtemp(prefix="alexkit-source-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     folder = scratch / url.name
@@ -177,15 +176,15 @@ def _copies_of(url: StoreUrl) -> Path:
 def _read_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[str, tuple[SourceSplit, ...]]:
     if path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         raise InputError(
-            f"{path}: one archive; if it is a shard of samples or an archive of ILSVRC, name its folder, else unpack "
-            f"it (tar -xf {quote(path.name)}) and name what comes out"
+            f"{path}: a single archive; if it is a WebDataset shard or an ILSVRC archive, pass its folder, else unpack "
+            f"it (tar -xf {quote(path.name)}) and pass the result"
         )
     if path.suffix.lower() == ".parquet":
-        raise InputError(f"{path}: one parquet file; name its folder, whose parquet files are read together")
+        raise InputError(f"{path}: a single parquet file; pass its folder, whose parquet files are read together")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
-            f"{path}: a file, but no list of images; expected a folder, a .zip of class folders, or a list: a .csv, "
-            ".tsv or .jsonl file, or a .txt file of lines PATH LABEL"
+            f"{path}: a file, but not a list of images; expected a folder, a .zip of class folders, or a list: a .csv, "
+            ".tsv or .jsonl file, or a .txt file with lines PATH LABEL"
         )
     return f"a list of images in {path}", read_image_list(path, options, remarks)
 
@@ -205,7 +204,7 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             remarks.note(f"left out: {error}")
             continue
         if not split.images:
-            raise InputError(f"{candidate.path}: holds no images; put some there, or remove it")
+            raise InputError(f"{candidate.path}: holds no images; add some, or remove it")
         if (missing := incomplete(candidate.path, split)) is not None:
             remarks.note(missing)
         if (missing := missing_parts(file.name for file in candidate.files)) is not None:
@@ -219,22 +218,24 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
 
 
 def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
-    """The folder that holds the splits, one candidate for each, train first, and whether splits are things in it."""
+    """The folder that holds the splits, one candidate for each (train first), and whether it is more than one split."""
     folder, wanted = source.folder, source.options.layout
     found = _of_layout(split_candidates(source), wanted)
     if found:
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
     if lists := _lists_in(folder, source):
         names = ", ".join(one.path.name for one in lists)
-        source.remarks.note(f"{folder.where}: read by {names}; --layout class-folders reads its folders instead")
+        source.remarks.note(
+            f"{folder.where}: read as {names} lists it; --layout class-folders reads its folders instead"
+        )
         return source, lists, False
     if folder.folders and all(split_called(name) and _is_empty(folder.child(name)) for name in folder.folders):
-        raise InputError(f"{folder.where}: {', '.join(folder.folders)} hold nothing to read; put class folders there")
+        raise InputError(f"{folder.where}: nothing to read in {', '.join(folder.folders)}; put class folders there")
     found = _of_layout(contents(folder, "train", source), wanted)
     if not found:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
         raise InputError(
-            f"{folder.where}: holds no class folders, shards, parquet files or archives that are understood"
+            f"{folder.where}: holds no class folders, shards, parquet files or archives that can be read"
             f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; {_way_out(folder)}"
         )
     if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, source.options)):
@@ -254,7 +255,7 @@ def _way_out(folder: Folder) -> str:
     if zips:
         if Path(zips[0]).is_file():
             refuse_zipped_kaggle(open_zip(Path(zips[0]), Remarks()))
-        return f"a zip of class folders is read when it is SOURCE itself: name {zips[0]}"
+        return f"to read a zip of class folders, pass it as SOURCE: {zips[0]}"
     return "'alexprep shard --help' lists the layouts"
 
 
@@ -271,13 +272,14 @@ def _the_one(source: SourceFolder, split: str, candidates: Sequence[Candidate]) 
     if len(of_split) > 1:
         names = " and ".join(f"{one.path.relative_to(source.path)} ({one.kind})" for one in of_split)
         raise InputError(
-            f"{source.path}: more than one {_WORDS[split]} split: {names}; move one of them away, or choose by --layout"
+            f"{source.path}: more than one {_WORDS[split]} split: {names}; move one of them away, or choose one with "
+            "--layout"
         )
     return of_split[0] if of_split else None
 
 
 def _lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
-    """`train.csv`, `val.txt` and so on, in a folder that holds no split otherwise."""
+    """`train.csv`, `val.txt` and so on, in a folder that has no other splits."""
     lists: dict[str, list[Path]] = {}
     for file in folder.files:
         path = Path(file.path)
@@ -305,10 +307,10 @@ def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit 
     except Unlabeled:
         raise
     except InputError as error:
-        raise InputError(f"{error}; or read the folders beside the list by --layout class-folders") from None
+        raise InputError(f"{error}; or pass --layout class-folders to read the folders beside the list") from None
     if others or found.name != split:
         raise InputError(
-            f"{path}: called by the split {split}, but its rows name other splits; name the file as SOURCE"
+            f"{path}: named after the split {split}, but its rows name other splits; pass the file itself as SOURCE"
         )
     return found
 
@@ -316,8 +318,8 @@ def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit 
 def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
     """The only folder in `folder` that holds classes or splits, as folders, tars or parquet files.
 
-    Beside it there may be folders of files that are no images, as `meta/` beside `images/` in Food-101; not an empty
-    one, which may be a class whose images are missing.
+    Beside it there may be folders of files that are not images, as `meta/` beside `images/` in Food-101; but not an
+    empty one, which may be a class whose images are missing.
     """
     if folder.has_images() or options.class_depth is not None:
         return None
@@ -332,7 +334,7 @@ def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
 
 
 def _holds_others_alone(folder: Folder) -> bool:
-    """Whether there are files in the folder or below it, all of them called as what holds no images."""
+    """Whether the folder has contents, and the names of all files in it and below show that they hold no images."""
     files = [file.name for file in folder.files]
     inner = [folder.child(name) for name in folder.folders]
     others = all(is_other_name(name) and not name.endswith(_HOLD_IMAGES) for name in files)
@@ -340,12 +342,12 @@ def _holds_others_alone(folder: Folder) -> bool:
 
 
 def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
-    """Say what lies in SOURCE and belongs to no split."""
+    """Remark on what in SOURCE belongs to no split."""
     used = {path.relative_to(folder.where).parts[0] for one in chosen for path in (one.path, *one.files)}
     for name in folder.folders:
         is_used = name in used or str(folder.where / name) in folder.remarks.used
         if not is_used and not split_called(name):
-            folder.remarks.pass_over("folders that are no split", str(folder.where / name))
+            folder.remarks.pass_over("folders that are not splits", str(folder.where / name))
     for file in folder.files:
         in_pattern = any(Path(file.path).match(str(one.path)) for one in chosen)
         is_used = file.name in used or file.path in folder.remarks.used
@@ -357,8 +359,8 @@ def _with_val(path: Path, splits: Sequence[SourceSplit], fraction: float) -> tup
     names = [split.name for split in splits]
     if "val" in names or names[0] != "train":
         raise InputError(
-            f"{path}: --val-fraction divides a train split of a source without val, this has {', '.join(names)}; leave "
-            "the option out"
+            f"{path}: --val-fraction needs a source with a train split and no val split, found {', '.join(names)}; "
+            "leave the option out"
         )
     return (*hold_out(splits[0], fraction), *splits[1:])
 

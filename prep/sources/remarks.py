@@ -1,4 +1,4 @@
-"""What a person should know about a source: notes, and what was passed over, counted by reason."""
+"""Remarks on a source for the user: notes, and what was passed over, counted by reason."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from threading import Lock
 
 @dataclass(kw_only=True, slots=True)
 class PassedOver:
-    """How many things were not read for one reason, and the first of them by name."""
+    """How many things were not read for one reason, and the alphabetically first of them."""
 
     count: int
     example: str
@@ -15,7 +15,7 @@ class PassedOver:
 
 @dataclass(kw_only=True, slots=True)
 class Remarks:
-    """Collected while a source is read, also by several threads."""
+    """Remarks collected while a source is read; thread-safe."""
 
     notes: list[str] = field(default_factory=list)
     passed_over: dict[str, PassedOver] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Remarks:
                 self.notes.append(text)
 
     def pass_over(self, what: str, where: str, count: int = 1) -> None:
-        """Count `where` among what was not read; `what` says in the plural what it is."""
+        """Count `where` as not read; `what` describes such things in the plural."""
         with self._lock:
             if what in self.passed_over:
                 passed = self.passed_over[what]

@@ -1,4 +1,4 @@
-"""What people call splits, in the names of folders, files and lists."""
+"""Recognizes splits by the names of folders, files and lists."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,14 +10,14 @@ SPLIT_WORDS = {
 }
 _SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 EXPECTED = "; ".join(f"{split}: {', '.join(words)}" for split, words in SPLIT_WORDS.items())
-# A word of its own in a file's name: `imagenet-train-00000.tar`, `validation.parquet`, `my_test_0001.tar`.
+# A separate word in a file name: `imagenet-train-00000.tar`, `validation.parquet`, `my_test_0001.tar`.
 _IN_FILE_NAME = re.compile(
     rf"(.*?)(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])[-_.]?", re.I
 )
-# Of a file in several; what follows may be another hash for each.
+# One of several files; what follows may be a hash that differs between them.
 _PART = re.compile(r"(.*-)(\d{5,6})-of-(\d{5,6})(?!\d)")
-# A whole name that means a split where another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`, and
-# `train.X1` of Kaggle's ImageNet-100.
+# A whole name that means a split if another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`, and
+# `train.X1` in Kaggle's ImageNet-100.
 _LIKE = re.compile(
     rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})"
     r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|folder|split|part)?|\.x)[^a-z]*",
@@ -25,19 +25,20 @@ _LIKE = re.compile(
 )
 
 
-# A split as one word among others: `train_mini` of iNaturalist, `small-val`.
+# A split as one word among others: iNaturalist's `train_mini`, `small-val`.
 _AMONG_OTHERS = re.compile(rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?:[^a-z].*)?", re.I)
 
 
 def split_called(name: str) -> str | None:
-    """The split that a folder or a list calls `name`, in any case; None when it is no name of a split."""
+    """The split that a folder or list named `name` holds, ignoring case; None if it is not the name of a split."""
     return _SPLIT_OF.get(name.strip().casefold())
 
 
 def splits_among(names: Sequence[str]) -> dict[str, str]:
-    """The folders of splits among folders that lie side by side, by name.
+    """The split of each folder, among sibling folders, that is named like a split.
 
-    Names that only look like one, as `train_set` or `test1`, count where they make it several splits, train among them.
+    Names that only resemble one, such as `train_set` or `test1`, count if there are then several splits, including
+    train.
     """
     called = {name: split for name in names if (split := split_called(name))}
     like = {name: _SPLIT_OF[found[1].casefold()] for name in names if (found := _LIKE.fullmatch(name.strip()))}
@@ -46,13 +47,13 @@ def splits_among(names: Sequence[str]) -> dict[str, str]:
 
 
 def splits_within(names: Iterable[str]) -> dict[str, str]:
-    """The splits that names hold as one word among others, by name; it takes more than the name to be one."""
+    """The split of each name that contains one as a word among others; the name alone does not make it a split."""
     found = ((name, _AMONG_OTHERS.fullmatch(name.strip())) for name in names)
     return {name: _SPLIT_OF[word[1].casefold()] for name, word in found if word}
 
 
 def split_in(file_name: str) -> tuple[str, str] | None:
-    """Split and family of a file: `imagenet-train-0000.tar` is ("train", "imagenet-train-"); None without a split.
+    """Split and family of a file: ("train", "imagenet-train-") for `imagenet-train-0000.tar`; None if it has no split.
 
     Files of one family differ only in what follows the split's name.
     """
@@ -61,7 +62,7 @@ def split_in(file_name: str) -> tuple[str, str] | None:
 
 
 def missing_parts(file_names: Iterable[str]) -> str | None:
-    """What is missing of files called `…-00000-of-00002…`, in one line; None when nothing is."""
+    """Describe in one line which files named like `…-00000-of-00002…` are missing; None if none are."""
     parts: dict[tuple[str, str], set[int]] = {}
     for name in file_names:
         if found := _PART.match(name):

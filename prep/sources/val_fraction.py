@@ -1,7 +1,7 @@
-"""A validation split out of a training split, by a rule that depends on the names of the images alone.
+"""Holds out a validation split from a training split, by a rule that depends only on image names.
 
-Of each class the images whose names `CLASS/FILE` have the smallest SHA-256 are held out: the rounded fraction, but at
-least one and never all of a class with two or more images. More images later move few from one side to the other.
+In each class, the images whose names `CLASS/FILE` have the smallest SHA-256 are held out: the rounded fraction, but at
+least one and never all of a class with two or more images. Adding images later moves few others between the splits.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from .inputs import SourceSplit
 
 
 def hold_out(split: SourceSplit, fraction: float) -> tuple[SourceSplit, SourceSplit]:
-    """The training and the validation split that `split` is divided into; InputError where none can be held out."""
+    """Divide `split` into a training and a validation split; raises InputError if no image can be held out."""
     is_val_N = np.zeros(len(split.images), bool)
     names, start = names_of(split.images), 0
     for _, count in sorted(split.labels_used().items()):
@@ -26,14 +26,15 @@ def hold_out(split: SourceSplit, fraction: float) -> tuple[SourceSplit, SourceSp
         start += count
     if not is_val_N.any():
         raise InputError(
-            f"--val-fraction {fraction:g}: no class has two or more images, so none can be held out; leave it out"
+            f"--val-fraction {fraction:g}: no class has two or more images, so none can be held out; leave the option "
+            "out"
         )
     train, val = (selected(split.images, np.flatnonzero(chosen_N)) for chosen_N in (~is_val_N, is_val_N))
     return replace(split, images=train), replace(split, name="val", images=val)
 
 
 def num_held_out(num_images: int, fraction: float) -> int:
-    """How many of the images of a class are held out."""
+    """How many images of a class are held out."""
     return min(max(1, round(num_images * fraction)), num_images - 1)
 
 

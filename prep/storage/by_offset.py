@@ -1,8 +1,8 @@
-"""Large files read by offset, on a disk or in a store: tars and parquet files, which nobody wants whole.
+"""Reads large files by offset, on disk or in a store: tars and parquet files, of which only parts are needed.
 
-While a source in a store is listed, such a file has a stand-in on this machine: an empty file of its name and size, so
-that all code that looks at folders finds it. `address_of` gives what an image keeps of it, which every machine can
-open: for a file of a disk its path, for one in a store its address and the version that was listed.
+While a source in a store is listed, such a file has a local stand-in: an empty file of its name and size, so that all
+code that looks at folders finds it. `address_of` returns what an image stores of the file, which every machine can
+open: the path of a file on disk, or the address and the listed version of one in a store.
 """
 
 import io
@@ -17,9 +17,9 @@ from .store import ObjectStore
 from .url import SCHEMES, Scheme, StoreUrl
 
 BLOCK_BYTES = 2**16
-"""Read at once from a store: a header comes with what follows it, and a small image whole."""
-_VERSION = "\n"  # between the address of an object and its version, which holds no other
-# Names of files and of objects may hold anything, line breaks too. But no path begins so: two slashes become one.
+"""Smallest read from a store, so that a header comes with what follows it, and a small image in one read."""
+_VERSION = "\n"  # separates the address of an object from its version, which contains no line break
+# Names of files and objects may contain anything, even line breaks. But no path begins so: two slashes become one.
 _IN_STORE = tuple(f"{scheme}://" for scheme in SCHEMES)
 
 _stand_ins: dict[str, str] = {}
@@ -30,40 +30,40 @@ class ByOffset(Protocol):
 
     @property
     def num_bytes(self) -> int:
-        """Its size."""
+        """Its size in bytes."""
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
-        """So many bytes from `offset` on, fewer at its end.
+        """Read `num_bytes` at `offset`, fewer at the end of the file.
 
-        Raises OSError when it cannot be read, and for one in a store ChangedError when it changed since it was listed.
+        Raises OSError if it cannot be read, and ChangedError if it is in a store and changed since it was listed.
         """
 
 
 def stand_in(path: Path, url: StoreUrl, num_bytes: int, e_tag: str | None) -> None:
-    """Make `path` the stand-in of an object: a file of its size that holds nothing."""
+    """Make `path` the stand-in of an object: a file of its size without content."""
     with path.open("wb") as file:
         file.truncate(num_bytes)
     _stand_ins[str(path)] = f"{url}{_VERSION}{num_bytes} {e_tag or ''}"
 
 
 def address_of(path: Path) -> str:
-    """What is kept of a file to open it later, on any machine: its path, or of a stand-in what it stands for."""
+    """What to store of a file to open it later, on any machine: its path or, for a stand-in, what it stands for."""
     return _stand_ins.get(str(path), str(path))
 
 
 def shown(address: str) -> str:
-    """An address without the version, for people."""
+    """An address without its version, for display."""
     return address.rpartition(_VERSION)[0] if is_in_store(address) else address
 
 
 def is_in_store(address: str) -> bool:
-    """Whether an address is that of an object in a store, with its version or as it is shown."""
+    """Whether an address is that of an object in a store, with or without its version."""
     return address.startswith(_IN_STORE)
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[ByOffset]:
-    """Open a path, the path of a stand-in or what `address_of` gave. Raises OSError."""
+    """Open a path, the path of a stand-in, or a result of `address_of`. Raises OSError."""
     address = _stand_ins.get(str(path), str(path))
     if is_in_store(address):
         yield _Object(address)
@@ -76,18 +76,18 @@ def opened(path: str | Path) -> Iterator[ByOffset]:
 
 
 class DiskFile:
-    """An open file of a disk."""
+    """An open file on disk."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @property
     def num_bytes(self) -> int:
-        """As `ByOffset` says."""
+        """See `ByOffset`."""
         return os.fstat(self._descriptor).st_size
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
-        """As `ByOffset` says."""
+        """See `ByOffset`."""
         return os.pread(self._descriptor, num_bytes, offset)
 
 
@@ -117,7 +117,7 @@ class _Object:
 
 
 class AsFile(io.RawIOBase):
-    """An open file as Python's own file objects, for libraries that take these."""
+    """An open file as a Python file object, for libraries that need one."""
 
     def __init__(self, file: ByOffset) -> None:
         super().__init__()
@@ -132,17 +132,17 @@ class AsFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """As of any file."""
+        """See `io.RawIOBase`."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.num_bytes}[whence]
         self._position = base + offset
         return self._position
 
     def tell(self) -> int:
-        """As of any file."""
+        """See `io.RawIOBase`."""
         return self._position
 
     def readinto(self, buffer: "memoryview[int]", /) -> int:  # type: ignore[override]
-        """As of any file."""
+        """See `io.RawIOBase`."""
         content = self._file.read_at(self._position, len(buffer))
         buffer[: len(content)] = content
         self._position += len(content)

@@ -1,7 +1,7 @@
-"""obstore's clients, one per root of a store and process, with timeouts that notice a stall.
+"""obstore clients, one per process, store root and upload size, with timeouts that detect a stall.
 
-Credentials come by the usual chain of each store: environment variables, a web identity, the machine's role. A client
-does not survive a fork: its threads stay behind, and every call would wait forever. So a forked process is refused.
+Credentials come from the usual chain of each store: environment variables, a web identity, the machine's role. A client
+does not survive a fork: its threads stay in the parent, and every call would hang. So a forked process is refused.
 """
 
 import base64
@@ -19,9 +19,9 @@ from .url import StoreUrl
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 10
 WHOLE_TIMEOUT_S = 3600
-# The client hears nothing while it sends, so it waits as long as this slow a line takes. Workers share a line.
+# The client receives nothing while it sends, so its timeout allows for a line this slow. Workers share a line.
 MIN_UPLOAD_BYTES_PER_S = 50_000
-# obstore repeats a request, and resumes a body that broke; `store` repeats what is still wrong after that.
+# obstore retries requests and resumes broken bodies; `store` retries what still fails after that.
 CLIENT_RETRIES = 3
 
 _clients: dict[tuple[int, StoreUrl, int], Any] = {}
@@ -30,16 +30,16 @@ _forked_after_use = False
 
 
 def client_for(url: StoreUrl, *, upload_bytes: int = 0) -> tuple[Any, str]:
-    """obstore's client for the store of `url`, and the name of `url` within it.
+    """The obstore client for the store of `url`, and the name of `url` within it.
 
-    One to send `upload_bytes` is more patient; it serves up to twice as many, so that there are few.
+    A client that sends `upload_bytes` has longer timeouts. It serves up to twice that size, so that few are needed.
 
     Raises ImportError without obstore, and InputError in a process that was forked from one with clients.
     """
     if _forked_after_use:
         raise InputError(
-            f"{url}: this process was forked from one that had used an object store, and its connections do not "
-            "survive that; start processes by 'spawn', as multiprocessing.get_context('spawn') does"
+            f"{url}: this process was forked from one that had used an object store, whose connections do not survive "
+            "a fork; start processes with 'spawn', as multiprocessing.get_context('spawn') does"
         )
     root, name = _split(url)
     allowed = 1 << upload_bytes.bit_length() if upload_bytes else 0
@@ -51,19 +51,19 @@ def client_for(url: StoreUrl, *, upload_bytes: int = 0) -> tuple[Any, str]:
 
 
 def hub_root(url: StoreUrl) -> tuple[str, str, str]:
-    """Of an `hf://` address: `OWNER/NAME`, the revision (`main` unless told), and the path in the repository."""
+    """Split an `hf://` address into `OWNER/NAME`, the revision (`main` by default) and the path in the repository."""
     owner, name, *rest = url.path.split("/")
     name, _, revision = name.partition("@")
     return f"{owner}/{name}", revision or "main", "/".join(rest)
 
 
 def hub_endpoint() -> str:
-    """Where the Hugging Face hub is: HF_ENDPOINT, or its own address."""
+    """The address of the Hugging Face Hub: HF_ENDPOINT or the default."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def hub_headers() -> dict[str, str]:
-    """The token of HF_TOKEN or of the file that the hub's own tools keep, as a header; empty without one."""
+    """The header with the token from HF_TOKEN or from the token file of the Hub's own tools; empty without a token."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     path = Path(os.environ.get("HF_TOKEN_PATH", home / "token")).expanduser()
     token = os.environ.get("HF_TOKEN") or (path.read_text().strip() if path.is_file() else "")
@@ -104,7 +104,7 @@ def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
         return store.HTTPStore(base, client_options=options, retry_config=retries)
     if root.scheme == "s3":
         if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-            options["allow_http"] = True  # who writes an http address means it
+            options["allow_http"] = True  # an explicit http address is intended
         return store.S3Store(
             root.host, client_options=options, retry_config=retries, checksum_algorithm="SHA256", **_profile()
         )
@@ -116,7 +116,7 @@ def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
 
 
 def _profile() -> dict[str, Any]:
-    """Credentials of the shared AWS files when AWS_PROFILE asks for them; obstore itself does not read these."""
+    """Credentials from the shared AWS files if AWS_PROFILE, but no key, is set; obstore itself does not read these."""
     if not os.environ.get("AWS_PROFILE") or os.environ.get("AWS_ACCESS_KEY_ID"):
         return {}
     try:

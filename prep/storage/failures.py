@@ -1,7 +1,7 @@
-"""What went wrong with a store, in our words: a client's own text can hold signed addresses and keys.
+"""Rewords the errors of store clients, whose own text can contain signed addresses and keys.
 
-Told apart are an object that is not there, one that changed, credentials that the store does not take (which is the
-fault of no object), and what may pass when it is tried again.
+Distinguishes a missing object, a changed one, credentials that the store rejects (which is not the fault of any
+object), and failures that may be temporary.
 """
 
 import errno
@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r"https?://\S+")
 _NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
 # S3 answers these with 400.
 _EXPIRED = re.compile(r"<Code>(ExpiredToken|InvalidToken|TokenRefreshRequired)</Code>")
-# Where clients ask for credentials, and not for objects.
+# Where clients request credentials, not objects.
 _GIVES_CREDENTIALS = re.compile(
     r"https?://(169\.254\.\d+\.\d+|\[fd00:ec2::\w+\]|metadata(\.google\.internal)?|sts\.[^/]*|oauth2\.googleapis\.com"
     r"|iamcredentials\.googleapis\.com|login\.microsoftonline\.[^/]*)[:/]"
@@ -30,15 +30,15 @@ _GIVES_CREDENTIALS = re.compile(
 
 
 class ChangedError(InputError):
-    """An object is not the version that was asked for."""
+    """An object is not the version that was requested."""
 
 
 class CredentialsError(PermissionError):
-    """A store does not take the credentials, or takes them no more, or none were found: the fault of no object."""
+    """A store rejects the credentials, they have expired, or none were found: not the fault of any object."""
 
 
 class Damaged(Exception):
-    """What came is not what was promised; worth another attempt."""
+    """The transferred content is not what was expected; another attempt may help."""
 
 
 class Failure(NamedTuple):
@@ -51,17 +51,17 @@ class Failure(NamedTuple):
 
 
 def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bool) -> Failure:
-    """What an error of the client is for us.
+    """Translate an error of the client.
 
     Args:
         error: What the client raised.
-        url: What was asked for.
-        path: The name of the object in its store, as the client has it; it may be part of the client's text.
-        has_answered: Whether this process had an answer of the store before, so that there are credentials.
+        url: The requested address.
+        path: The name of the object in its store, as passed to the client; the client's text may contain it.
+        has_answered: Whether the store has answered this process before, so that there are credentials.
     """
     where = str(url)
     if isinstance(error, Damaged):
-        return Failure(OSError(errno.EIO, f"damaged on its way in each of {ATTEMPTS} attempts ({error})", where), True)
+        return Failure(OSError(errno.EIO, f"damaged in transit in each of {ATTEMPTS} attempts ({error})", where), True)
     if isinstance(error, (InputError, MemoryError)):
         return Failure(error, False)
     kind = type(error).__name__
@@ -76,7 +76,9 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
         return Failure(_no_credentials(where, code), may_pass, is_busy=code in (429, 503))
     if isinstance(error, FileNotFoundError) or code == 404:
         if _NO_BUCKET.search(said.body):
-            return Failure(OSError(errno.EIO, "its bucket or container does not exist (any more)", where), False)
+            return Failure(
+                OSError(errno.EIO, "its bucket or container does not exist; check the address", where), False
+            )
         return Failure(FileNotFoundError(errno.ENOENT, "no such object", where), False)
     if kind == "PreconditionError" or code == 412:
         return Failure(ChangedError(f"{where}: changed since it was listed; run the command again"), False)
@@ -89,7 +91,7 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
 
 
 def _of_the_way(error: Exception, said: "_Said", code: int, where: str) -> Failure:
-    """What is left: a server that is ill or refuses the request, and connections that break."""
+    """All other failures: a server that fails or refuses the request, and broken connections."""
     found_another_hash = code == 400 and ("BadDigest" in said.body or "Mismatch" in said.body)
     if 300 <= code < 500 and code not in _TEMPORARY and not found_another_hash:
         return Failure(OSError(errno.EIO, f"the server refused the request (status {code})", where), False)
@@ -104,20 +106,20 @@ def _of_the_way(error: Exception, said: "_Said", code: int, where: str) -> Failu
 
 
 class _Said(NamedTuple):
-    """A client's text, taken apart; names of objects and addresses, which can hold any word, are left out."""
+    """The parts of a client's text, without names of objects and addresses, which can contain any word."""
 
     status: int
-    """Of the server's answer; 0 where there was none."""
+    """Status of the server's answer; 0 if there was none."""
     words: str
-    """The client's own, in small letters."""
+    """The client's own words, in lower case."""
     body: str
-    """What the server answered."""
+    """The body of the server's answer."""
     asked_for_credentials: bool
-    """Whether it was a request for credentials that failed."""
+    """Whether the request that failed was one for credentials."""
 
     @classmethod
     def of(cls, text: str, path: str) -> "_Said":
-        """Of the text of an exception about the object `path`."""
+        """Parse the text of an exception about the object `path`."""
         _, begins, rest = (text.partition(path)[2] or text).partition("Error performing") if path else ("", "", "")
         text = begins + rest if begins else text
         requested = _REQUESTED.search(text)
@@ -138,13 +140,13 @@ class _Said(NamedTuple):
 
 
 def _denied(url: StoreUrl) -> OSError:
-    advice = "check the credentials in the environment, and what they may do (docs/scale.md, Credentials)"
-    # A web server may hide one of its files; where the credentials are those of a whole store, so is the refusal.
+    advice = "check the credentials in the environment and their permissions (docs/scale.md, Credentials)"
+    # A web server may deny a single file; elsewhere credentials are for a whole store, and so is a refusal.
     kind = PermissionError if url.scheme in ("http", "https") else CredentialsError
     return kind(errno.EACCES, f"access denied; {advice}", str(url))
 
 
 def _no_credentials(where: str, code: int) -> CredentialsError:
-    found = f"who gives the credentials answered with status {code}" if code else "no credentials found"
-    advice = "set them in the environment (docs/scale.md, Credentials); for a public bucket AWS_SKIP_SIGNATURE=true"
+    found = f"the provider of credentials answered with status {code}" if code else "no credentials found"
+    advice = "set them in the environment (docs/scale.md, Credentials); for a public bucket set AWS_SKIP_SIGNATURE=true"
     return CredentialsError(errno.EACCES, f"{found}; {advice}", where)

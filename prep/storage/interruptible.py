@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def interruptible(call: Callable[[], T]) -> T:
-    """What `call` gives or raises.
+    """Return or raise what `call` does.
 
-    The main thread alone runs signal handlers, between two lines of Python. So it waits, and another thread calls; one
-    that is left behind by an interrupt ends with the process.
+    Only the main thread runs signal handlers, and only while it executes Python code. So it waits while another thread
+    runs the call; after an interrupt, that thread ends with the process.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()

@@ -1,7 +1,7 @@
-"""Objects under one address: read, listed, written whole, created once; checked, and repeated while that can help.
+"""Objects under one address: read, listed, written whole, created once; with checks and retries.
 
-Every call is tried `ATTEMPTS` times with a growing pause. Errors are ours, in our words: a client's own text can hold
-signed addresses and keys, so it is never passed on.
+Calls with temporary failures are tried `ATTEMPTS` times with growing pauses. A client's own error text can contain
+signed addresses and keys, so errors are reworded and never repeat it.
 """
 
 import errno
@@ -23,14 +23,14 @@ from .interruptible import interruptible
 from .url import StoreUrl
 
 FIRST_PAUSE_S = 0.2  # doubled after every attempt, times 0.5 to 1.5
-# After 429 and 503. What their Retry-After says cannot be known: the client neither heeds it nor passes headers on.
+# After 429 and 503. Their Retry-After is not available: the client neither obeys it nor passes headers on.
 FIRST_BUSY_PAUSE_S = 2.0
 CHUNK_BYTES = 2**20
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 T = TypeVar("T")
 
-_answered: set[tuple[str, str]] = set()  # scheme and host of the stores that this process had an answer of
+_answered: set[tuple[str, str]] = set()  # scheme and host of the stores that have answered this process
 
 
 class Writable(Protocol):
@@ -44,7 +44,7 @@ class Writable(Protocol):
 
 
 class Listed(NamedTuple):
-    """One object: its name below the listed address, its size, and its version mark where the store has one."""
+    """One object: its name below the listed address, its size, and its ETag if the store has one."""
 
     name: str
     num_bytes: int
@@ -55,7 +55,7 @@ class ObjectStore:
     """The objects under `url`. Names are relative to it, with slashes.
 
     All methods raise FileNotFoundError, CredentialsError or another OSError with the object's address and what to do;
-    none repeats what the server or the client library said.
+    none repeats the text of the server or the client library.
     """
 
     def __init__(self, url: StoreUrl) -> None:
@@ -63,9 +63,9 @@ class ObjectStore:
         self._client, self._prefix = client_for(url)
 
     def read(self, name: str = "", *, range: tuple[int, int] | None = None, if_match: str | None = None) -> bytes:
-        """The content of an object, or the bytes `range[0]` up to `range[1]` of it.
+        """Read an object, or its bytes from `range[0]` up to `range[1]`.
 
-        Raises ChangedError when its ETag is not `if_match`, OSError when fewer bytes came than asked for.
+        Raises ChangedError if its ETag is not `if_match`, OSError if fewer bytes arrive than were requested.
         """
         options: dict[str, Any] = {}
         if range is not None:
@@ -80,13 +80,13 @@ class ObjectStore:
             content = bytes(result.bytes())
             expected = result.meta["size"] if range is None else range[1] - range[0]
             if len(content) != expected:
-                raise Damaged(f"{len(content)} bytes came, expected {expected}")
+                raise Damaged(f"received {len(content)} bytes, expected {expected}")
             return content
 
         return self._repeat(once, name)
 
     def download(self, name: str, file: Writable, *, num_bytes: int, sha256: str) -> None:
-        """Write an object to `file` from its start. Raises OSError when it does not come with this size and hash."""
+        """Write an object to `file` from its start. Raises OSError if it does not arrive with this size and hash."""
 
         def once() -> None:
             file.seek(0)
@@ -118,7 +118,7 @@ class ObjectStore:
         return True
 
     def list_all(self, folder: str = "") -> list[Listed]:
-        """All objects below `folder`, however deep, sorted by name."""
+        """All objects below `folder`, at any depth, sorted by name."""
         if self.url.scheme == "hf":
             return sorted(one for one in self._hub_tree(folder, recursive=True) if isinstance(one, Listed))
         self._refuse_without_listing()
@@ -131,7 +131,7 @@ class ObjectStore:
         return self._repeat(once, folder)
 
     def list_folder(self, folder: str = "") -> tuple[list[str], list[Listed]]:
-        """The names of the folders right in `folder`, and the objects right in it, both sorted."""
+        """The names of the folders directly in `folder`, and the objects directly in it, both sorted."""
         if self.url.scheme == "hf":
             tree = list(self._hub_tree(folder, recursive=False))
             return sorted(one for one in tree if isinstance(one, str)), sorted(
@@ -148,15 +148,15 @@ class ObjectStore:
         return self._repeat(once, folder)
 
     def put_whole(self, name: str, content: bytes | Path) -> str | None:
-        """Write an object in one request; readers see the old one or the new one, never a part. Its version mark.
+        """Write an object in one request and return its ETag; readers see the old or the new object, never a part.
 
-        S3 gets a SHA-256 to check. Where the answer's ETag is not the content's MD5, the object is read back.
+        S3 gets a SHA-256 to check. If the returned ETag is not the content's MD5, the object is read back and compared.
         """
         self.refuse_read_only()
         num_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
         if num_bytes > self.url.max_put_bytes:
             raise InputError(
-                f"{self.url / name}: {num_bytes} bytes, and the store takes {self.url.max_put_bytes} in one request; "
+                f"{self.url / name}: {num_bytes} bytes, but the store takes {self.url.max_put_bytes} in one request; "
                 "make smaller shards (--images-per-shard)"
             )
         data = content.read_bytes() if isinstance(content, Path) else content
@@ -170,15 +170,15 @@ class ObjectStore:
             if found is None or found[1] != md5:
                 stored = bytes(self._client.get(self._full(name)).bytes())
                 if stored != data:
-                    raise Damaged("what was stored is not what was sent")
+                    raise Damaged("the stored content is not what was sent")
             return e_tag
 
         return self._repeat(once, name)
 
     def create_once(self, name: str, content: bytes) -> None:
-        """Write an object that must not exist. Raises FileExistsError when another content stands there.
+        """Write an object that must not exist yet. Raises FileExistsError if one with other content exists.
 
-        The same content is taken for ours: after a lost answer nobody can tell.
+        An object with the same content counts as written by this call: after a lost answer, there is no telling.
         """
         self.refuse_read_only()
         sender, _ = client_for(self.url, upload_bytes=len(content))
@@ -196,7 +196,7 @@ class ObjectStore:
             raise FileExistsError(errno.EEXIST, "exists already, written by someone else", str(self.url / name))
 
     def delete(self, name: str) -> None:
-        """Remove an object; none there is fine."""
+        """Remove an object, if it exists."""
         self.refuse_read_only()
         try:
             self._repeat(lambda: self._client.delete(self._full(name)), name)
@@ -213,17 +213,17 @@ class ObjectStore:
     def _refuse_without_listing(self) -> None:
         if self.url.scheme in ("http", "https"):
             raise InputError(
-                f"{self.url}: a web server has no list of its files; name the files in a .csv or .jsonl list, or use "
+                f"{self.url}: the files on a web server cannot be listed; name them in a .csv or .jsonl list, or use "
                 "the store's own address (s3://, gs://, az://, hf://)"
             )
 
     def refuse_read_only(self) -> None:
-        """InputError for a store that can only be read."""
+        """Raise InputError for a store that can only be read."""
         if self.url.scheme in ("http", "https", "hf"):
             raise InputError(f"{self.url}: can only be read; write to a folder or to s3://, gs:// or az://")
 
     def _hub_tree(self, folder: str, *, recursive: bool) -> Iterator[Listed | str]:
-        """What the hub lists: objects, and where not recursive the names of folders."""
+        """What the Hub lists: objects and, unless recursive, the names of folders."""
         repository, revision, _ = hub_root(self.url)
         address = f"{hub_endpoint()}/api/datasets/{repository}/tree/{quote(revision, safe='')}/"
         address += f"{quote(self._full(folder))}?recursive={str(recursive).lower()}"
@@ -242,7 +242,7 @@ class ObjectStore:
             try:
                 result = interruptible(once)
             except (TypeError, AttributeError, KeyError, NameError):
-                raise  # a mistake of ours
+                raise  # a bug of ours
             except Exception as error:
                 failure = in_our_words(error, url, self._full(name), has_answered=root in _answered)
             else:
@@ -250,13 +250,13 @@ class ObjectStore:
                 return result
             attempt += 1
             if not failure.temporary or attempt == ATTEMPTS:
-                raise failure.error  # outside the handler, so that no chained error shows what the client said
+                raise failure.error  # outside the handler, so that no chained error shows the client's text
             first = FIRST_BUSY_PAUSE_S if failure.is_busy else FIRST_PAUSE_S
             time.sleep(first * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
 
 
 def _get_json(address: str) -> tuple[Any, str]:
-    """A page of the hub's answer, and the address of the next page, empty at the end."""
+    """A page of the Hub's answer, and the address of the next page, empty at the end."""
     from urllib.request import Request, urlopen  # takes 40 ms, which local sources do not need
 
     with urlopen(Request(address, headers=hub_headers()), timeout=30) as answer:

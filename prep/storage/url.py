@@ -1,7 +1,7 @@
 """Addresses of object stores: `s3://`, `gs://`, `az://`, `http://`, `https://` and `hf://datasets/OWNER/NAME`.
 
-An address may carry a user name and password (`https://name:password@host/…`). They are kept apart from the text, so
-that nothing that prints, logs or records an address can tell them.
+An address may contain a user name and password (`https://name:password@host/…`). They are kept apart from the text, so
+that printing, logging or recording an address never reveals them.
 """
 
 import re
@@ -17,7 +17,7 @@ SCHEMES: tuple[Scheme, ...] = ("s3", "gs", "az", "http", "https", "hf")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
-# What a store takes in one request.
+# Most bytes that a store takes in one request.
 _MAX_PUT_BYTES = {"s3": 5 * 2**30, "az": 5000 * 2**20}
 
 
@@ -29,28 +29,28 @@ class StoreUrl:
     """
 
     scheme: Scheme
-    """What kind of store it is."""
+    """The kind of store."""
 
     host: str
     """Bucket of S3 and GCS, container of Azure, host and port of HTTP(S), `datasets` of the Hugging Face hub."""
 
     path: str
-    """Below the host, without slashes at either end."""
+    """The path below the host, without slashes at either end."""
 
     userinfo: str = field(default="", repr=False)
     """`name:password` of HTTP(S), decoded; never printed."""
 
     query: str = field(default="", repr=False)
-    """Query of HTTP(S), as of a presigned address; never printed. Only one object can have one, not a prefix."""
+    """Query of HTTP(S), as in a presigned address; never printed. Only a single object can have one, not a prefix."""
 
     @classmethod
     def parse(cls, text: str) -> "StoreUrl":
-        """The address that `text` spells. Raises InputError, which does not repeat passwords, for any other text."""
+        """Parse an address. Raises InputError, without repeating passwords, for any other text."""
         try:
             parts = urlsplit(text)
             host, port = parts.hostname or "", parts.port
         except ValueError:
-            raise InputError("an address that cannot be read: expected SCHEME://HOST/PATH") from None
+            raise InputError("an address that cannot be parsed; expected SCHEME://HOST/PATH") from None
         scheme = next((scheme for scheme in SCHEMES if scheme == parts.scheme.lower()), None)
         shown = f"{parts.scheme}://{host}{parts.path}"
         if scheme is None:
@@ -59,18 +59,18 @@ class StoreUrl:
         web = scheme in ("http", "https")
         if (userinfo or parts.query or parts.fragment) and not web:
             raise InputError(
-                f"{shown}: has a user name, query or fragment; give credentials by the environment "
+                f"{shown}: has a user name, query or fragment; pass credentials in the environment "
                 "(see 'Credentials' in docs/scale.md)"
             )
         if parts.fragment:
             raise InputError(f"{shown}: has a fragment (#…); leave it out")
-        # `hostname` is in small letters; a bucket's name is as written.
+        # `hostname` is lower case; the name of a bucket stays as written.
         host = parts.netloc.rpartition("@")[2] if port is None or web else host
         if not host:
-            raise InputError(f"{shown}: names no bucket or host; expected {scheme}://HOST/PATH")
+            raise InputError(f"{shown}: no bucket or host; expected {scheme}://HOST/PATH")
         path = parts.path.strip("/")
         if any(step in (".", "..", "") for step in path.split("/")) and path:
-            raise InputError(f"{shown}: steps like '..' or '//' have no meaning in a store; write the path out")
+            raise InputError(f"{shown}: '.', '..' and '//' have no meaning in a store; write the path without them")
         if scheme == "hf" and (host != "datasets" or path.count("/") < 1):
             raise InputError(f"{shown}: expected hf://datasets/OWNER/NAME[@REVISION][/PATH]")
         return cls(scheme, host, unquote(path) if web else path, unquote(userinfo), parts.query)
@@ -83,17 +83,17 @@ class StoreUrl:
 
     @property
     def name(self) -> str:
-        """The last step of the path, or the host where there is none."""
+        """The last component of the path, or the host if the path is empty."""
         return self.path.rpartition("/")[2] or self.host
 
     @property
     def max_put_bytes(self) -> int:
-        """The bytes of the largest object that the store takes in one request."""
+        """Size of the largest object that the store takes in one request, in bytes."""
         return _MAX_PUT_BYTES.get(self.scheme, 2**62)
 
     @property
     def parent(self) -> "StoreUrl":
-        """One step up; the root is its own parent."""
+        """One level up; the root is its own parent."""
         return StoreUrl(self.scheme, self.host, self.path.rpartition("/")[0], self.userinfo)
 
     def __str__(self) -> str:
@@ -101,11 +101,11 @@ class StoreUrl:
 
 
 Location: TypeAlias = Path | StoreUrl
-"""Where a source, a shard set or an output lies: a local path or an address in a store."""
+"""Where a source, a shard set or an output is: a local path or an address in a store."""
 
 
 def parse_location(text: str | Path | StoreUrl) -> Location:
-    """A local path, or the address that `text` spells. Raises InputError as `StoreUrl.parse` does."""
+    """Parse a local path or an address. Raises InputError like `StoreUrl.parse`."""
     if isinstance(text, Path | StoreUrl):
         return text
     return StoreUrl.parse(text) if _URL.match(text) else Path(text)

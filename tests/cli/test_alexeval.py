@@ -200,11 +200,11 @@ def test_other_labels_and_timms_columns(shards: Path, runs: list[Path], tmp_path
         (["predikt", "{run}"], "No such command 'predikt'. Did you mean 'predict'?"),
         (["codes", "--shards", "{shards}", "{run}", "--bits", "12"], "--bits 12: expected a multiple of 8"),
         (["curves", "nothing"], "nothing: no such folder; name a folder that 'alextrain' wrote"),
-        (["--shards", ".", "{run}"], "no such folder; name a folder that 'alexprep shard' wrote"),
+        (["--shards", ".", "{run}"], "no such folder; pass a folder that 'alexprep shard' wrote"),
         (["--shards", "{shards}", "nothing"], "nothing: no such file or folder; name a folder that 'alextrain' wrote"),
         (
             ["--shards", "{shards}", "{run}", "--split", "test"],
-            "holds no test, but train, val; choose one with --split",
+            "has no split test, only train, val; choose one with --split",
         ),
         (["--shards", "{shards}", "{run}", "--search-weights"], "name at least two RUNs"),
         (["--shards", "{shards}", "{run}", "--report", "r", "--codes"], "the exact search of --neighbors; add it"),

@@ -114,7 +114,7 @@ def test_help_shows_the_recipe_option() -> None:
             ["--shards", "{shards}", "--recipe", "quick"],
             "(--recipe cifar10-19), make larger shards (alexprep shard --size 256)",
         ),
-        (["--shards", "{shards}/train"], "/train: this is one split; name the folder above"),
+        (["--shards", "{shards}/train"], "/train: this is one split; pass the folder above"),
         (
             ["--shards", "{shards}", "--recipe", "cifar10-19", "--set", "training.batch_size=1000"],
             "choose a batch_size of at most 100, in a recipe --set training.batch_size=100",
@@ -145,7 +145,7 @@ def test_one_split_at_an_address_is_named_by_the_address(
         address = f"http://127.0.0.1:{server.server_port}"
         result = call("--shards", f"{address}/train")
         server.shutdown()
-    words = f"{address}/train: this is one split; name the folder above, {address}"
+    words = f"{address}/train: this is one split; pass the folder above, {address}"
     assert words in one_line(result) and str(tmp_path) not in result.output
     (face,) = (tmp_path / "sets").iterdir()
     with pytest.raises(InputError, match=re.escape(words.replace(";", ", and has no val/;"))):
@@ -186,6 +186,21 @@ def test_a_dry_run_tells_what_would_be_and_leaves_nothing(shards: Path, tmp_path
     assert "images/s" in result.output and "2 epochs take about" in result.output
     assert re.search(r"memory at most \d+\.\d GB\n", result.output)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_of_a_chain_needs_no_predecessor(shards: Path, tmp_path: Path) -> None:
+    words = ["--shards", shards, "--recipe", "cifar10-19", *SMALL, "--runs", tmp_path, "--set"]
+    chain = ["training.start_from=first", "--set", "training.start_layers=['conv1']"]
+    (tmp_path / "first").mkdir()  # begun, and nothing is saved yet
+    (tmp_path / "first/config.json").write_text("{}")
+    result = call(*words, *chain, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    forecast = json.loads(result.stdout)
+    assert forecast["recipe"]["training"]["start_from"] == "first" and forecast["forecast"]["run_s"] > 0
+    assert "training.start_from = 'first': no weights there yet" in result.stderr
+    assert "the run itself needs them" in result.stderr
+    refused = call(*words, "training.start_from=second")
+    assert refused.exit_code == 1 and "start_from = 'second': no such file or run folder" in refused.output
 
 
 def test_bench_data_names_what_limits_loading_and_trains_nothing(shards: Path, tmp_path: Path) -> None:

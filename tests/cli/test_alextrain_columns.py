@@ -92,7 +92,7 @@ def test_a_dry_run_of_two_columns_tells_what_crosses_and_leaves_nothing(shards: 
     out, words = process.communicate()
     assert process.returncode == 0, words
     # Half of conv3's and fc8's inputs, forward and back, and half of four logits; float32, eight images.
-    assert f"each process sends {4 * 8 * (43_264 + 9_216 + 2):,} bytes a step" in out
+    assert f"each process sends {4 * 8 * (43_264 + 9_216 + 2):,} bytes per step" in out
     assert "2 epochs take about" in out and "in each process" in out
     assert not list(tmp_path.iterdir())
 

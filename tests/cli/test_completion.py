@@ -25,6 +25,7 @@ CASES = (
     ("alextrain recipes s", {"show"}),
     ("alextrain recipes show t2", T2),
     ("alextrain --recipe t2", T2),
+    ("alextrain --recipe 145", {"145", "145-2010", "145-half"}),
     ("alextrain --shards s3://nowhere/s --recipe t2", T2),
     ("alexeval pred", {"predict"}),
     ("alexeval --repo", {"--report"}),

@@ -1,13 +1,17 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from alexkit.cli.alextrain import alextrain
+from alexkit.cli.train.cost import CORE_IMAGES_PER_S
 from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
+from alexkit.model.runs.recipe import Change, ParamGroup
+from alexkit.model.runs.recipe_files import OTHER_NAMES
 
 
 def call(*words: object) -> Result:
@@ -19,7 +23,8 @@ def test_every_recipe_is_listed_with_its_claims_and_its_cost() -> None:
     assert result.exit_code == 0, result.output
     rows = {line.split()[0]: line for line in result.output.splitlines()}
     assert set(built_in_recipes()) <= rows.keys()
-    assert re.search(r"t1 +T1 +92 +116\.0 M +32\.2  The paper's network on ILSVRC 2010", rows["t1"])
+    assert re.search(r"t1 +T1 +92 +1 +116\.0 M +32\.2 +32\.2  The paper's network on ILSVRC 2010", rows["t1"])
+    assert rows["145-2010"].endswith("another name of t1") and set(OTHER_NAMES) <= rows.keys()
 
 
 def test_the_page_about_imagenet_holds_the_hours_that_the_command_prints() -> None:
@@ -51,8 +56,64 @@ def test_recipes_are_given_as_json(tmp_path: Path) -> None:
 def test_the_list_says_what_the_checked_recipes_say() -> None:
     for row in json.loads(call("recipes", "--json").stdout):
         about, recipe = load_about(row["recipe"]), load_recipe(row["recipe"])
-        assert row["epochs"] == recipe.training.epochs and row["images"] == (about.train_images * row["epochs"] or None)
+        images = about.train_images * about.networks * row["epochs"]
+        assert row["epochs"] == recipe.training.epochs and row["images"] == (images or None)
         assert (row["title"], tuple(row["claims"])) == (about.title, about.claims)
+
+
+def test_the_cost_of_a_claim_is_that_of_all_its_networks_and_of_the_runs_they_start_from() -> None:
+    rows = {row["recipe"]: row for row in json.loads(call("recipes", "--rate", 1000, "--json").stdout)}
+    chain = ["original", "146-2009", "146-2011"]
+    assert [rows[name]["networks"] for name in ("t2a", "t2b", "t2c", "t2d")] == [1, 5, 1, 2]
+    assert [rows[name]["needs"] for name in ("t2b", "t2c", "t2d")] == [[], chain, [*chain, "t2b"]]
+    assert rows["t2b"]["hours"] == pytest.approx(5 * rows["t2a"]["hours"])
+    assert rows["t2c"]["hours_in_all"] == pytest.approx(sum(rows[name]["hours"] for name in [*chain, "t2c"]))
+    assert rows["t2d"]["images_in_all"] == sum(rows[name]["images"] for name in [*chain, "t2b", "t2d"])
+
+
+def test_the_hours_of_small_networks_are_those_of_a_rate_measured_on_small_networks() -> None:
+    row = next(row for row in json.loads(call("recipes", "--json").stdout) if row["recipe"] == "cifar10-19")
+    assert row["title"].endswith("in a quarter of an hour") and row["hours"] == pytest.approx(0.25, abs=0.07)
+    assert "1.0 M images, 0.2 hours at 1,460 images/s, measured on one CPU core" in words("recipes", "show", "f1-relu")
+    assert "1.0 M images, 0.1 hours at 5,000 images/s" in words("recipes", "show", "f1-relu", "--rate", 5000)
+    kinds = {load_recipe(name).network.kind for name in built_in_recipes()}
+    assert {kind for kind in kinds if kind.startswith("cifar10")} == CORE_IMAGES_PER_S.keys()
+
+
+def words(*line: object) -> str:
+    """What the command prints, unwrapped."""
+    result = call(*line)
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def test_a_recipe_is_shown_with_its_cost_and_that_of_what_it_needs(tmp_path: Path) -> None:
+    shown = words("recipes", "show", "t2d", "--rate", 1000)
+    assert "cost: 2 networks, 53 epochs of 1,281,167 images each: 135.8 M images, 37.7 hours at 1,000" in shown
+    assert "needs 146-2011: 113.6 M images, 31.6 hours" in shown and "needs t2b: 576.5 M images, 160.1 hours" in shown
+    assert "in all 994.6 M images, 276.3 hours" in shown
+    assert "32.0 hours" not in words("recipes", "show", "t1", "--rate", 1000)
+    (tmp_path / "mine.toml").write_text("[schedule]\nkind = 'cosine'\n")
+    assert "cost: 90 epochs of your images" in words("recipes", "show", tmp_path / "mine.toml")
+    (tmp_path / "next.toml").write_text("[training]\nstart_from = '146-2009'\n[about]\ntrain_images = 1_000_000\n")
+    assert "needs original: 115.3 M images" in words("recipes", "show", tmp_path / "next.toml")
+
+
+@pytest.mark.parametrize(("other", "name"), OTHER_NAMES.items())
+def test_a_network_of_the_released_code_is_named_by_its_number_too(other: str, name: str, tmp_path: Path) -> None:
+    assert load_recipe(other) == load_recipe(name) and load_about(other) == load_about(name)
+    assert f"recipe: {name}, also called {other}" in call("recipes", "show", other).output
+    (tmp_path / "mine.toml").write_text(f"base = '{other}'\n")
+    assert load_recipe(str(tmp_path / "mine.toml")).network == load_recipe(name).network
+
+
+def test_the_keys_inside_lists_are_explained() -> None:
+    shown = words("recipes", "show", "paper")
+    for inner in (ParamGroup, Change):
+        for item in fields(inner):
+            assert f"- {item.name}: " in shown
+    assert "- match: Names of parameters, LAYER.weight or LAYER.bias" in shown
+    assert "- fold_in: A split that is added to the training set from then on" in shown
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_are_there() -> None:

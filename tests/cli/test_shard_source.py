@@ -52,8 +52,8 @@ def test_a_dry_run_says_what_was_found_and_writes_nothing(tmp_path: Path, draw_s
         "  val           15 images       3 classes",
         "  test          15 images       3 classes",
         "  3 classes, sorted as text: n00000000, n00000001, n00000002",
-        f"  passed over: files beside images that are not images by name: {source}/valid/n00000002/readme.txt",
-        f"  passed over: names that systems leave behind: {source}/train/n00000000/Thumbs.db",
+        f"  passed over: hidden and system files: {source}/train/n00000000/Thumbs.db",
+        f"  passed over: non-image files beside images: {source}/valid/n00000002/readme.txt",
     ]
     row = json.loads(alexprep("shard", source, "--dry-run", "--json", cwd=tmp_path).stdout)
     assert [(split["split"], split["images"]) for split in row["splits"]] == [("train", 15), ("val", 15), ("test", 15)]
@@ -80,7 +80,7 @@ def test_a_fraction_is_held_out_and_repair_takes_the_same_options(
         (("--class-depth", "0"), "'--class-depth': 0 is not in the range 1<=x<=2048"),
         (("--keep", "caption,cls"), "--keep: 'cls' cannot be kept"),
         (("--keep", "caption"), "--keep caption: no image has a member, column or file of that name"),
-        (("--layout", "parquet"), "holds no class folders, .* that are understood as parquet"),
+        (("--layout", "parquet"), "holds no class folders, .* that can be read as parquet"),
     ],
 )
 def test_an_option_that_does_not_fit_is_one_line(

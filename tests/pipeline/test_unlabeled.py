@@ -51,7 +51,7 @@ def test_they_are_checked_and_repaired_like_others(shards: Path) -> None:
 
 
 def test_they_are_a_source_of_unlabeled_images(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"label -1, which stands for none; store images without labels by --unlabel"):
+    with pytest.raises(InputError, match=r"label -1, which means no label; pass --unlabeled to store images without"):
         open_source(shards)
     build_shards(open_source(shards, Unlabeled), tmp_path / "again", OPTIONS)
     again = ShardSet.open(tmp_path / "again/test")

@@ -6,7 +6,7 @@ training time, and the fraction of the first layer's energy that is color, by co
 
 from collections.abc import Sequence
 from dataclasses import field
-from math import ceil
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ from ...runs.recipe import Recipe
 from ...runs.run import CHECKPOINTS, LOG, Run, read_json, write_json
 from ..figures import color_fractions
 
+# Training images of ILSVRC by year, to tell a whole set from others of 1,000 classes. A few may have been quarantined.
+ILSVRC_IMAGES = {"ILSVRC 2010": 1_261_406, "ILSVRC 2012": 1_281_167}
+MAX_QUARANTINED = 1_000
+CIFAR10_IMAGES = 50_000
 # The class names of CIFAR-10, whichever tool unpacked it.
 CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
 
@@ -53,7 +57,9 @@ class Scored:
     top5_error: float | None = None
     """Top-5 error, 0-1; None if it is meaningless."""
     split: str = ""
-    """The split that was scored, never `train`; "" if a validation or an older record does not tell."""
+    """The split that was scored; "" if a validation or an older record does not tell."""
+    set_sha256: str = ""
+    """SHA-256 of the statistics of the set that was scored; "" if a validation or an older evaluation does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -81,7 +87,10 @@ class RunRecord:
     epochs: tuple[EpochRecord, ...]
     """Losses and errors by epoch."""
     scores: dict[str, Scored] = field(default_factory=dict)
-    """Error rates by kind of views, from `alexeval --json`; for `center`, otherwise from the last validation."""
+    """Error rates by kind of views, from `alexeval --json`; for `center`, otherwise from the last validation. Never of
+    images that the run was trained on."""
+    train_scores: dict[str, Scored] = field(default_factory=dict)
+    """Error rates on images that the run was trained on, by kind of views; no claim is judged by them."""
     together: tuple[Average, ...] = ()
     """Averages of networks in which it was evaluated."""
     weights_sha256: str = ""
@@ -98,6 +107,12 @@ class RunRecord:
         """The name without its seed."""
         return self.name.removesuffix(f"-seed{self.recipe.training.seed}")
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps per epoch; 0 if unknown."""
+        batches = self.train_images / self.recipe.training.batch_size
+        return floor(batches) if self.recipe.data.drop_last else ceil(batches)
+
     def epochs_to(self, train_error: float) -> int | None:
         """The first epoch with at most this training error, or None if there is none."""
         return next((one.epoch for one in self.epochs if one.train_error <= train_error), None)
@@ -109,10 +124,11 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
     Args:
         path: A run folder, or a JSON file written by `store_record`.
         evaluations: Files with the output of `alexeval --json`; rows for this run's newest checkpoint add their scores,
-            and so do rows for several networks that include it.
+            and so do rows for several networks that include it. Scores of images that the run was trained on are kept
+            apart, in `train_scores`.
 
-    Raises InputError if `path` is neither, if the run is not finished, and for evaluations of the training images or
-    with labels other than the set's own.
+    Raises InputError if `path` is neither, if the run is not finished, and for evaluations with labels other than the
+    set's own.
     """
     if path.suffix == ".json" and path.is_file():
         record: RunRecord = from_data(RunRecord, read_json(path), where=str(path))
@@ -122,30 +138,31 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
     checkpoint = newest_checkpoint(path / CHECKPOINTS)
     if result is None:
         raise InputError(f"{path}: not finished; train it to its end first, by the same 'alextrain' command")
+    train_images = 0 if run.statistics is None else run.statistics.num_images
     epochs = _epochs(path, result)
     if not epochs:
         raise InputError(f"{path / LOG}: has no training lines; a run without its log cannot be recorded")
     scores: dict[str, Scored] = {}
-    together: tuple[Average, ...] = ()
+    found = Evaluated()
     weights_sha256 = ""
     shares: tuple[float, ...] = ()
     if "images" in result:
         scores["center"] = _scored(result, "val" if recipe.data.validate_on == "val" else "")
     if checkpoint is not None:
         weights_sha256 = read_json(checkpoint.folder / STATE)["sha256"][WEIGHTS]
-        found, together = _evaluated(weights_sha256, evaluations)
-        scores |= found
+        found = _evaluated(run, weights_sha256, evaluations)
         table = wiring(recipe.network)
         kernels = checkpoint.weights()[f"{table.layers[0].name}.weight"].numpy()
         shares = tuple(round(share, 6) for share in color_fractions(kernels, table.columns))
     return RunRecord(
         name=path.resolve().name,
         recipe=recipe,
-        data=_data(run),
-        train_images=0 if run.statistics is None else run.statistics.num_images,
+        data=data_name(run.data.class_ids, train_images),
+        train_images=train_images,
         epochs=epochs,
-        scores=scores,
-        together=together,
+        scores=scores | found.scores,
+        train_scores=found.train_scores,
+        together=tuple(Average(members=members, scores=own) for members, own in sorted(found.together.items())),
         weights_sha256=weights_sha256,
         seconds=round(_seconds(path, recipe.training.batch_size), 1),
         color_shares=shares,
@@ -189,46 +206,69 @@ def _mean(lines: Sequence[dict[str, Any]], key: str) -> float:
     return round(float(np.average([line[key] for line in lines], weights=[line["steps"] for line in lines])), 6)
 
 
-def _evaluated(weights_sha256: str, evaluations: Sequence[Path]) -> tuple[dict[str, Scored], tuple[Average, ...]]:
-    """The errors of these weights by kind of views, and those of averages that include them, from the files."""
-    scores: dict[str, Scored] = {}
-    together: dict[tuple[str, ...], dict[str, Scored]] = {}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluated:
+    """What evaluations say about one run's weights; dictionaries by kind of views."""
+
+    scores: dict[str, Scored] = field(default_factory=dict)
+    """Error rates on images that the run was not trained on."""
+    train_scores: dict[str, Scored] = field(default_factory=dict)
+    """Error rates on images that the run was trained on."""
+    together: dict[tuple[str, ...], dict[str, Scored]] = field(default_factory=dict)
+    """Error rates of averages that include the run, by the sorted SHA-256 of their members' weights."""
+
+
+def _evaluated(run: Run, weights_sha256: str, evaluations: Sequence[Path]) -> Evaluated:
+    result = Evaluated()
     for path in evaluations:
         evaluation = read_json(path)
-        split = evaluation.get("split", "")
+        trained_on = _trained_on(run, evaluation)
         for row in evaluation.get("rows", ()):
             members = tuple(sorted(one["sha256"] for one in row.get("members", ())))
             own = row.get("checkpoint", {}).get("sha256") == weights_sha256
-            if not own and (weights_sha256 not in members or "weights" in row):
+            if not own and (weights_sha256 not in members or "weights" in row or trained_on):
                 continue
-            _require_own_test_labels(path, split, evaluation.get("labels"))
-            into = scores if own else together.setdefault(members, {})
-            into |= {view: _scored(row[view], split) for view in ("center", "nine", "ten") if view in row}
-    return scores, tuple(Average(members=members, scores=found) for members, found in sorted(together.items()))
+            if evaluation.get("labels") is not None:
+                raise InputError(
+                    f"{path}: has errors by the labels of {evaluation['labels']}, which no claim is about; omit "
+                    "--labels"
+                )
+            alone = result.train_scores if trained_on else result.scores
+            into = alone if own else result.together.setdefault(members, {})
+            split, scored_set = evaluation.get("split", ""), evaluation.get("statistics_sha256", "")
+            into |= {view: _scored(row[view], split, scored_set) for view in ("center", "nine", "ten") if view in row}
+    return result
 
 
-def _require_own_test_labels(path: Path, split: str, labels: str | None) -> None:
-    if split == "train":
-        raise InputError(
-            f"{path}: has errors on the training images, which no claim is about; evaluate with --split val"
-        )
-    if labels is not None:
-        raise InputError(f"{path}: has errors by the labels of {labels}, which no claim is about; omit --labels")
-
-
-def _scored(found: dict[str, Any], split: str) -> Scored:
-    return Scored(
-        images=found["images"], top1_error=found["top1_error"], top5_error=found.get("top5_error"), split=split
+def _trained_on(run: Run, evaluation: dict[str, Any]) -> bool:
+    """Whether the run was trained on the evaluated images, whatever their folder is called."""
+    split = evaluation.get("split", "")
+    return (
+        split == "train"
+        or any(split == change.fold_in for change in run.recipe_at().training.folds)
+        or evaluation.get("statistics_sha256") == run.data.statistics_sha256
     )
 
 
-def _data(run: Run) -> str:
-    ids = run.data.class_ids
-    if set(ids) == CIFAR10:
-        return "CIFAR-10"
-    if len(ids) == 1000 and all(one.startswith("n") and one[1:].isdecimal() for one in ids):
-        return "ILSVRC"
-    return f"{len(ids):,} classes"
+def _scored(found: dict[str, Any], split: str, set_sha256: str = "") -> Scored:
+    return Scored(
+        images=found["images"],
+        top1_error=found["top1_error"],
+        top5_error=found.get("top5_error"),
+        split=split,
+        set_sha256=set_sha256,
+    )
+
+
+def data_name(class_ids: Sequence[str], train_images: int) -> str:
+    """A training set in words: a benchmark's name only if the set is the whole of it, by its classes and size."""
+    if set(class_ids) == CIFAR10:
+        return "CIFAR-10" if train_images in (0, CIFAR10_IMAGES) else f"CIFAR-10 ({train_images:,} images)"
+    if len(class_ids) == 1000 and all(one.startswith("n") and one[1:].isdecimal() for one in class_ids):
+        for name, whole in ILSVRC_IMAGES.items():
+            if whole - MAX_QUARANTINED <= train_images <= whole:
+                return name
+    return f"{len(class_ids):,} classes"
 
 
 def _seconds(folder: Path, batch_size: int) -> float:

@@ -1,4 +1,4 @@
-"""One file per format: bytes to pixels as stored, and everything about them that is not pixels."""
+"""Decoders, one file per format: pixels as stored, and everything else a file says about them."""
 
 from .jpeg import PATCHED, decode_jpeg
 from .jpeg_header import SOI

@@ -1,4 +1,4 @@
-"""AVIF files whose EXIF block is damaged: libavif and Pillow refuse them whole, though it shapes no pixel."""
+"""AVIF files with a damaged EXIF block: libavif and Pillow refuse the whole file, though EXIF shapes no pixel."""
 
 import re
 
@@ -7,8 +7,8 @@ _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{3}.{2}|\x03.{3}.{4}).{2})Exif", re.S)
 
 
 def without_exif(data: bytes) -> bytes:
-    """The file with its EXIF items called by a type that readers pass over; the same bytes when it has none.
+    """The file with its EXIF items renamed to a type that readers skip; the same bytes if it has none.
 
-    How the image is turned stays known: AVIF says it in properties of the image, `irot` and `imir`.
+    The orientation is kept: AVIF stores it in properties of the image, `irot` and `imir`.
     """
     return _EXIF_ITEM.sub(rb"\1skip", data)

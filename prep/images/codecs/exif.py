@@ -1,6 +1,6 @@
-"""The few numbers of a TIFF directory that decoding needs, read without trusting any of its offsets.
+"""Reads the few numbers of a TIFF directory that decoding needs, without trusting any of its offsets.
 
-EXIF blocks are TIFF files; the only thing taken from one is its orientation. A damaged block has none.
+EXIF blocks are TIFF files; only the orientation is taken from them. A damaged block has none.
 """
 
 ORIENTATION_TAG, BITS_PER_SAMPLE_TAG, PHOTOMETRIC_TAG = 0x0112, 0x0102, 0x0106
@@ -8,13 +8,13 @@ _SHORT = 3
 
 
 def exif_orientation(exif: bytes) -> int:
-    """The orientation, 1 to 8, of an EXIF block with or without its `Exif` prefix; 1 where it is absent or damaged."""
+    """The orientation, 1 to 8, of an EXIF block with or without its `Exif` prefix; 1 if it is absent or damaged."""
     value = first_number(exif.removeprefix(b"Exif\0\0"), ORIENTATION_TAG)
     return value if value is not None and 1 <= value <= 8 else 1
 
 
 def first_number(tiff: bytes, tag: int) -> int | None:
-    """The first value of a 16-bit tag in the first directory of a TIFF; None where it is absent or damaged."""
+    """The first value of a 16-bit tag in the first directory of a TIFF; None if it is absent or damaged."""
     order = {b"II*\0": "little", b"MM\0*": "big"}.get(tiff[:4])
     if order is None:
         return None
@@ -28,6 +28,6 @@ def first_number(tiff: bytes, tag: int) -> int | None:
         if entry + 12 > len(tiff):
             return None
         if number(entry, 2) == tag and number(entry + 2, 2) == _SHORT:
-            # Up to two values lie in the entry itself, more of them where it points to.
+            # Up to two values are in the entry itself; more of them are where it points to.
             return number(entry + 8, 2) if number(entry + 4, 4) <= 2 else number(number(entry + 8, 4), 2)
     return None

@@ -1,9 +1,9 @@
-"""A JPEG to pixels: strictly by libjpeg-turbo, which refuses whatever its decoder would have to patch over.
+"""Decodes JPEGs strictly with libjpeg-turbo, which refuses data that its decoder would have to patch.
 
-Kept with a warning: files whose only damage leaves all pixels whole (`jpeg_harmless`), and files whose chroma
-subsampling libjpeg-turbo's simple interface has no name for. Pillow decodes those, but does not tell of corrupt
-data; OpenCV does, and looks at them first. With `lenient`, files in which some rows are missing or damaged: the pixels
-are what the decoder makes of them, the same every time.
+Kept with a warning: files whose damage leaves all pixels intact (`jpeg_harmless`), and files with a chroma subsampling
+that libjpeg-turbo's simple interface does not support. Pillow decodes those but does not report corrupt data; OpenCV
+does, and checks them first. With `lenient`, also files in which some rows are missing or damaged: their pixels are what
+the decoder makes of them, the same every time.
 """
 
 import io
@@ -27,7 +27,7 @@ _ROWS_AT_ONCE = 256
 
 
 def decode_jpeg(data: bytes, options: DecodeOptions) -> Decoded:
-    """Decode a JPEG that starts with SOI, as stored or turned upright; InputError says in one line why not."""
+    """Decode a JPEG that starts with SOI, and turn it upright; raises InputError with a one-line reason."""
     header = read_jpeg_header(data)
     options.check(header.width, header.height, header.bytes_per_pixel, "JPEG")
     num_scans = count_scans(data, header.frame_offset) if header.may_have_many_scans else 1
@@ -53,7 +53,7 @@ def decode_jpeg(data: bytes, options: DecodeOptions) -> Decoded:
 
 
 def upright(image_HWC: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """The image turned as EXIF's orientation, 1 to 8, says."""
+    """The image turned by EXIF's orientation, 1 to 8."""
     if orientation == 1:
         return image_HWC
     turned = image_HWC.swapaxes(0, 1) if orientation >= 5 else image_HWC
@@ -65,7 +65,7 @@ def upright(image_HWC: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]
 
 
 def _reduction(header: JpegHeader, options: DecodeOptions) -> int:
-    """The largest of 8, 4, 2 that leaves at least twice `size_px` at the shorter side; else 1."""
+    """The largest of 8, 4, 2 that leaves at least twice `size_px` on the shorter side; else 1."""
     if options.decode == "full" or header.is_lossless:
         return 1
     side = min(header.width, header.height)
@@ -103,7 +103,7 @@ def _strictly(data: bytes, header: JpegHeader, reduction: int) -> NDArray[np.uin
 def _by_turbojpeg(
     data: bytes, header: JpegHeader, reduction: int, *, strict: bool, buffer: NDArray[np.uint8] | None
 ) -> NDArray[np.uint8]:
-    is_gray = header.num_components == 1 and header.is_lossless  # of these, libjpeg-turbo makes no RGB
+    is_gray = header.num_components == 1 and header.is_lossless  # libjpeg-turbo does not convert these to RGB
     color = "CMYK" if header.num_components == 4 else "GRAY" if is_gray else "RGB"
     height, width = -(-header.height // reduction), -(-header.width // reduction)
     smaller = {"min_height": height, "min_width": width} if reduction > 1 else {}
@@ -117,7 +117,7 @@ def _by_turbojpeg(
 def _by_second_decoder(
     data: bytes, header: JpegHeader, reduction: int
 ) -> tuple[NDArray[np.uint8], tuple[str, ...], float]:
-    """As `_pixels`, of a file with unusual subsampling; also with `lenient` only of one that lacks nothing."""
+    """Like `_pixels`, for a file with unusual subsampling; refused if pixels are damaged, even with `lenient`."""
     damage = _damage_seen_by_opencv(data)
     found: tuple[str, ...] = ()
     if damage:
@@ -131,8 +131,9 @@ def _by_second_decoder(
 
 
 def _damage_seen_by_opencv(data: bytes) -> str | None:
-    """What libjpeg-turbo has to say of a file, through OpenCV: of 900 flipped bits in photographs each verdict was that
-    of strict decoding.
+    """What libjpeg-turbo reports about a file, through OpenCV; None if no damage.
+
+    For 900 flipped bits in photographs, every verdict was that of strict decoding.
     """
     import cv2
 
@@ -161,8 +162,8 @@ def _by_pillow(data: bytes, reduction: int) -> NDArray[np.uint8]:
 def _patched(data: bytes, header: JpegHeader, reduction: int) -> tuple[NDArray[np.uint8], float]:
     """What the decoder makes of damaged data, and the fraction of rows that come from the data.
 
-    A fatal error may be reported as a warning and leave memory unwritten: two buffers, filled differently before, must
-    come back equal. A row counts as decoded if it stays the same when other bytes follow where the data breaks off.
+    A fatal error may be reported as a warning and leave memory unwritten, so two buffers with different initial values
+    must come back equal. A row counts as decoded if it stays the same when other bytes follow where the data ends.
     """
     height, width = -(-header.height // reduction), -(-header.width // reduction)
     shape = (height, width, 4 if header.num_components == 4 else 3)
@@ -172,7 +173,7 @@ def _patched(data: bytes, header: JpegHeader, reduction: int) -> tuple[NDArray[n
     if not np.array_equal(buffers[0], buffers[1]):
         raise InputError("damaged JPEG: the decoder gave up before the last row")
     end = data.rfind(END_OF_IMAGE)
-    noise = np.random.default_rng(zlib.crc32(data)).integers(0, 255, 2**16, np.uint8).tobytes()  # holds no marker
+    noise = np.random.default_rng(zlib.crc32(data)).integers(0, 255, 2**16, np.uint8).tobytes()  # contains no marker
     _by_turbojpeg(data[: end if end > 0 else None] + noise, header, reduction, strict=False, buffer=buffers[1])
     same_rows = (buffers[0] == buffers[1]).all(axis=(1, 2))
     return buffers[0], float(same_rows.mean())
@@ -180,7 +181,7 @@ def _patched(data: bytes, header: JpegHeader, reduction: int) -> tuple[NDArray[n
 
 def _rgb_from_cmyk(image_HWC: NDArray[np.uint8], *, inverted: bool) -> NDArray[np.uint8]:
     rgb_HWC = np.empty((*image_HWC.shape[:2], 3), np.uint8)
-    for start in range(0, len(image_HWC), _ROWS_AT_ONCE):  # products take 16 bits: not of the whole image at once
+    for start in range(0, len(image_HWC), _ROWS_AT_ONCE):  # in parts, since products take 16 bits
         rows = image_HWC[start : start + _ROWS_AT_ONCE]
         light = rows if inverted else 255 - rows
         product = light[..., :3].astype(np.uint16) * light[..., 3:]  # at most 255 * 255

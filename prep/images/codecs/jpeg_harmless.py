@@ -1,7 +1,7 @@
-"""Damage to a JPEG that leaves every pixel as it was, taken out so that strict decoding can judge the rest.
+"""Removes damage that leaves every pixel of a JPEG intact, so that strict decoding can judge the rest.
 
 libjpeg-turbo reports only the first of a file's warnings, so a harmless one may hide one that is not. Each kind below
-is removed from the bytes; the file is kept if what remains decodes without any warning.
+is removed from the bytes; the file is kept if the rest decodes without any warning.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ SCAN_PARAMETERS = "scan parameters of another kind of JPEG"
 PADDING = "padding before the end marker"
 
 _APP0, _APP2, _APP14 = 0xE0, 0xE2, 0xEE
-_SWALLOWED = 4  # bytes before the end marker that a decoder reads ahead without a warning
+_SWALLOWED = 4  # bytes before the end marker that a decoder reads ahead without warning
 _MIN_PADDING = 2
 
 
 def without_harmless_damage(data: bytes, header: JpegHeader) -> Iterator[tuple[bytes, tuple[str, ...]]]:
-    """Versions of `data` without its harmless damage, to be tried in turn, each with the names of what was removed."""
+    """Versions of `data` without its harmless damage, to try in turn, each with the names of what was removed."""
     mended, kinds = _with_plain_header(data, header)
     if kinds:
         yield mended, kinds
@@ -37,7 +37,7 @@ def _with_plain_header(data: bytes, header: JpegHeader) -> tuple[bytes, tuple[st
             mended[begin + 5 : begin + 7] = b"\1\1"
             kinds.append(JFIF_REVISION)
         elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) >= 12 and segment[11] > 2:
-            mended[begin + 11] = 2 if header.num_components == 4 else 1  # what a decoder takes it for
+            mended[begin + 11] = 2 if header.num_components == 4 else 1  # what decoders assume
             kinds.append(ADOBE_TRANSFORM)
         elif marker == _APP2 and segment.startswith(b"ICC_PROFILE\0"):
             mended[begin] = ord("-")  # no longer a profile: it shapes no pixel
@@ -49,7 +49,7 @@ def _with_plain_header(data: bytes, header: JpegHeader) -> tuple[bytes, tuple[st
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, begin and end of the content of every segment up to and with the first scan's."""
+    """Marker, begin and end of the content of every segment, up to and including the first scan's."""
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -64,7 +64,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _without_padding(data: bytes) -> Iterator[bytes]:
-    """`data` with the run of one repeated byte before its end marker cut short; the decoder reads some of it ahead."""
+    """`data` with the run of one repeated byte before its end marker shortened; decoders read some of it ahead."""
     end = data.rfind(END_OF_IMAGE)
     if end < 1:
         return

@@ -1,4 +1,4 @@
-"""What a JPEG says of itself before it is decoded: size, components, sampling, Adobe marker, EXIF orientation.
+"""Reads a JPEG's header before it is decoded: size, components, sampling, Adobe marker, EXIF orientation.
 
 Reads only the segments before the first scan and trusts none of their lengths.
 """
@@ -12,7 +12,7 @@ from .exif import exif_orientation
 SOI = b"\xff\xd8\xff"
 END_OF_IMAGE = b"\xff\xd9"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Not among them: what stands for a byte 0xFF inside a scan, restart markers, which have no length, and fill bytes.
+# Excludes an escaped byte 0xFF inside a scan, restart markers, which have no length, and fill bytes.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
 START_OF_SCAN, _END, _APP1, _APP14, _JPEG_LS = 0xDA, 0xD9, 0xE1, 0xEE, 0xF7
@@ -23,7 +23,7 @@ _HIERARCHICAL = frozenset((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JpegHeader:
-    """The frame header of a JPEG, and what the segments around it say."""
+    """The frame header of a JPEG, and information from the segments around it."""
 
     width: int
     """Pixels, as stored."""
@@ -38,13 +38,13 @@ class JpegHeader:
     sampling: tuple[tuple[int, int], ...]
     """Horizontal and vertical sampling factor of each component."""
     has_adobe_marker: bool
-    """Whether an APP14 segment of Adobe's says that values are inverted (CMYK)."""
+    """Whether there is an APP14 segment of Adobe's, which means that CMYK values are inverted."""
     orientation: int
-    """EXIF's 1 to 8; 1 where there is none or it makes no sense."""
+    """EXIF's, 1 to 8; 1 if it is absent or invalid."""
     first_scan_components: int
     """Components in the first scan; fewer than all of them mean that more scans follow."""
     frame_offset: int
-    """Where the frame header's marker lies, in bytes from the start."""
+    """Where the frame header's marker is, in bytes from the start."""
 
     @property
     def is_lossless(self) -> bool:
@@ -71,7 +71,7 @@ class JpegHeader:
 
 
 def count_scans(data: bytes, frame_offset: int) -> int:
-    """Scans from the frame header on to the end marker, where a decoder stops whatever follows."""
+    """Number of scans from the frame header to the end marker, where a decoder stops, whatever follows."""
     num_scans, position = 0, frame_offset
     while (found := _MARKER.search(data, position)) is not None and found[0][1] != _END:
         num_scans += found[0][1] == START_OF_SCAN
@@ -81,7 +81,7 @@ def count_scans(data: bytes, frame_offset: int) -> int:
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
-    """Read the header of a JPEG that starts with SOI; InputError says in one line what is wrong with it."""
+    """Read the header of a JPEG that starts with SOI; raises InputError, in one line, if it is invalid."""
     frame: bytes | None = None
     process = frame_offset = 0
     has_adobe_marker = False

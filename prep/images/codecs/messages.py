@@ -1,4 +1,4 @@
-"""What C libraries write to the terminal while they decode: kept from it, and read where it tells of damage."""
+"""Catches what C libraries write to stderr while they decode: it may report damage."""
 
 import os
 import sys
@@ -7,13 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Descriptor 2 belongs to the whole process: two threads that exchange it at once would leave it exchanged.
+# Descriptor 2 belongs to the whole process: two threads that replace it at the same time would leave it replaced.
 _lock = threading.Lock()
 
 
 @contextmanager
 def caught_messages() -> Iterator[list[str]]:
-    """Inside this block nothing is written to stderr; what would have been is in the list behind it, as one text."""
+    """Keep this block from writing to stderr; after the block, the list holds what it wrote, as one text."""
     messages: list[str] = []
     with _lock, tempfile.TemporaryFile() as caught:
         sys.stderr.flush()

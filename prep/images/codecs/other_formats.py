@@ -1,7 +1,8 @@
-"""Every format but JPEG to pixels, by Pillow.
+"""Decodes every format but JPEG, with Pillow.
 
-Known by their first bytes, so that a damaged PNG is called a damaged PNG, and a format that is not read by its name.
-Transparency is laid over white, more than 8 bits a sample keep their high byte, the first frame of an animation counts.
+Formats are recognized by their first bytes, so that errors name the format of damaged files and of unsupported ones.
+Transparent images are composited over white; samples of more than 8 bits keep their high byte; of an animation, the
+first frame is used.
 """
 
 import io
@@ -70,7 +71,7 @@ _FIRST_BYTES = {
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 _MAX_BRANDS_BYTES = 256
-_WHITE_IS_ZERO = 0  # of a TIFF's photometric interpretation
+_WHITE_IS_ZERO = 0  # a TIFF's photometric interpretation
 # What Pillow raises for damaged data; RuntimeError is that of its AVIF decoder. MemoryError is not among them, nor is
 # the system's own OSError, which has a number: they are the caller's.
 _PILLOW_ERRORS = (
@@ -92,7 +93,7 @@ _PILLOW_ERRORS = (
 
 
 def kind_of(data: bytes) -> str | None:
-    """The format's name, also of some that are not read; None for what is not known."""
+    """The format's name, also for some formats that are not read; None if unknown."""
     for first, kind in _FIRST_BYTES.items():
         if data.startswith(first):
             return kind
@@ -106,9 +107,9 @@ def kind_of(data: bytes) -> str | None:
 
 
 def _kind_by_brands(data: bytes) -> str | None:
-    """By the major brand and those it is compatible with: `mif1`, the container, holds AVIF as well as HEIC."""
+    """The format by its major and compatible brands: the container, `mif1`, is used for AVIF as well as HEIC."""
     box = data[8 : min(int.from_bytes(data[:4], "big"), _MAX_BRANDS_BYTES)]
-    brands = [box[:4], *(box[begin : begin + 4] for begin in range(8, len(box), 4))]  # a version between them
+    brands = [box[:4], *(box[begin : begin + 4] for begin in range(8, len(box), 4))]  # with a version in between
     for kind, known in (("AVIF", _AVIF_BRANDS), ("HEIC", _HEIC_BRANDS)):
         if any(brand in known for brand in brands):
             return kind
@@ -116,7 +117,7 @@ def _kind_by_brands(data: bytes) -> str | None:
 
 
 def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
-    """Decode an image that is no JPEG; InputError says in one line why not."""
+    """Decode an image that is not a JPEG; raises InputError with a one-line reason."""
     kind = kind_of(data)
     if kind is None:
         raise InputError(f"not an image of a known format (it starts with {data[:8]!r})")
@@ -129,19 +130,19 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
         png = plain_png(data)
         data, orientation = png.data, png.orientation
     if kind == "WebP":
-        _check(options, *_webp_size(data), kind, has_alpha=False)  # Pillow takes the memory when it opens the file
+        _check(options, *_webp_size(data), kind, has_alpha=False)  # Pillow allocates the memory when it opens the file
     with warnings.catch_warnings():
-        # What Pillow only warns of it patches over; the size is checked here.
+        # If Pillow only warns, it has patched the image; the size is checked here.
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         if kind == "TIFF":
-            warnings.simplefilter("ignore", UserWarning)  # all of them are about tags that shape no pixel
+            warnings.simplefilter("ignore", UserWarning)  # all about tags that shape no pixel
         try:
-            # libtiff writes to the terminal by itself.
+            # libtiff writes to stderr.
             with caught_messages() if kind == "TIFF" else nullcontext(), _opened(kind, data) as image:
                 _check(options, *image.size, kind, has_alpha=image.has_transparency_data)
                 image.load()
-                if kind != "TIFF":  # a TIFF's own orientation is applied while it is loaded
+                if kind != "TIFF":  # a TIFF's own orientation is applied by `load`
                     orientation = max(orientation, _orientation(image))
                 has_alpha = image.has_transparency_data
                 image_HWC = _rgb(image, data)
@@ -149,10 +150,10 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
             raise
         except _PILLOW_ERRORS as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # no room for the messages of libtiff, no descriptor left
+                raise  # no space for libtiff's messages, or no descriptor left
             raise InputError(_reason(kind, data, error)) from None
     if png is not None and png.transparent is not None:
-        # By Pillow only 8-bit images: of others it compares the color with samples on another scale.
+        # Pillow applies it only to 8-bit images correctly; for others it compares the color on another scale.
         image_HWC[transparent_pixels(png, image_HWC)] = 255
         has_alpha = True
     image_HWC = upright(image_HWC, orientation)
@@ -166,7 +167,7 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
 
 
 def _opened(kind: str, data: bytes) -> ImageFile.ImageFile:
-    """The file, opened by Pillow."""
+    """Open the file with Pillow."""
     try:
         return _READERS[kind](io.BytesIO(data))
     except _PILLOW_ERRORS:
@@ -208,20 +209,20 @@ def _rgb(image: Image.Image, data: bytes) -> NDArray[np.uint8]:
         values = np.asarray(image)
         if int(values.min()) < 0 or int(values.max()) > 65535:
             raise InputError("integer pixels outside 0-65535")
-        # 12 bits of a TIFF come as they are, everything else spread over 16.
+        # A TIFF's 12-bit samples come unscaled, all others scaled to 16 bits.
         is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
         bits = first_number(data, BITS_PER_SAMPLE_TAG) if is_tiff else 16
         gray = (values >> (4 if bits == 12 else 8)).astype(np.uint8)
         if is_tiff and first_number(data, PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
             if bits != 16:
                 raise InputError(f"TIFF with {bits} bits per sample in which 0 is white is not read; convert it")
-            gray = 255 - gray  # the high byte of 65535 - value; of 8 bits and fewer Pillow does it
+            gray = 255 - gray  # the high byte of 65535 - value; Pillow does it for 8 bits and fewer
         return np.repeat(gray[..., None], 3, axis=2)
     if image.mode == "F":
         raise InputError("floating-point pixels have no defined range")
     if image.has_transparency_data:
         if image.mode == "La":
-            image = image.convert("LA")  # from gray multiplied by alpha Pillow knows no other way
+            image = image.convert("LA")  # Pillow's only conversion from premultiplied gray
         image = image.convert("RGBA")
         return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -1,7 +1,7 @@
-"""A PNG reduced to what shapes its pixels, every checksum of which is right.
+"""Reduces a PNG to the chunks that shape its pixels, and checks their checksums.
 
-Text, color profiles, animation frames and the like shape no pixel: they are left out, whatever they hold, however long.
-Compressed data is unpacked here once, to check its sum, and handed on unpacked.
+Text, color profiles, animation frames and the like shape no pixel: they are left out, whatever their content and size.
+Compressed data is decompressed here once, to check its checksum, and passed on uncompressed.
 """
 
 import struct
@@ -20,27 +20,27 @@ ANCILLARY_CHECKSUM = "failing checksum of a PNG chunk that shapes no pixel"
 NO_END = "PNG without its end chunk"
 TOO_MUCH_DATA = "PNG with more data than pixels"
 
-_GRAY, _RGB = 0, 2  # color types of which one color may be transparent
+_GRAY, _RGB = 0, 2  # color types in which one color may be transparent
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# First pixel and step of Adam7's passes, across and down.
+# First pixel and step of Adam7's passes, horizontally and vertically.
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
-_UNPACK_BYTES = 2**26  # larger images are only checked: unpacked they would be held twice
+_UNPACK_BYTES = 2**26  # larger images are only checked: decompressed, they would be in memory twice
 _BLOCK = 65535  # of a stored deflate block
 
 
 class PlainPng(NamedTuple):
-    """What `plain_png` makes of a PNG."""
+    """The result of `plain_png`."""
 
     data: bytes
-    """The PNG without what shapes no pixel, and without the chunk that `transparent` is from."""
+    """The PNG without chunks that shape no pixel, and without the chunk that `transparent` is from."""
     orientation: int
-    """EXIF's, 1 to 8."""
+    """The EXIF orientation, 1 to 8."""
     warnings: tuple[str, ...]
     """Why it is kept with a warning."""
     depth: int
     """Bits per sample."""
     transparent: tuple[int, ...] | None
-    """The samples, one or three, of the color that is transparent in an image of gray or RGB; None without one."""
+    """The samples, one or three, of the transparent color of a gray or RGB image; None if it has none."""
 
 
 def png_size(data: bytes) -> tuple[int, int]:
@@ -55,9 +55,9 @@ def png_has_alpha(data: bytes) -> bool:
 
 
 def plain_png(data: bytes) -> PlainPng:
-    """The PNG without what shapes no pixel.
+    """Remove what shapes no pixel from a PNG.
 
-    Raises InputError for data that is missing, or whose checksum is wrong. The header's size must have been checked.
+    Raises InputError for missing data and wrong checksums. The size in the header must have been checked before.
     """
     kept: list[bytes] = [SIGNATURE]
     pixel_data: list[bytes] = []
@@ -104,16 +104,16 @@ def _transparent(header: bytes, content: bytes) -> tuple[int, ...]:
     num_samples = _CHANNELS[header[9]]
     if len(content) != 2 * num_samples:
         raise InputError(f"damaged PNG: its tRNS chunk has {len(content)} bytes, expected {2 * num_samples}")
-    # Of fewer than 16 bits the lowest count.
+    # If samples have fewer than 16 bits, the lowest count.
     return tuple(value & (1 << header[8]) - 1 for value in struct.unpack(f">{num_samples}H", content))
 
 
 def transparent_pixels(png: PlainPng, image_HWC: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W) bool: which pixels of a PNG have the transparent color, all bits of it.
+    """Return which pixels of a PNG have the transparent color in all bits, as bool (H, W).
 
     Args:
         png: A PNG with such a color.
-        image_HWC: Its pixels, 8 bits.
+        image_HWC: Its pixels, uint8.
     """
     assert png.transparent is not None
     samples: NDArray[np.generic] | None = image_HWC
@@ -130,7 +130,7 @@ def transparent_pixels(png: PlainPng, image_HWC: NDArray[np.uint8]) -> NDArray[n
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Kind, content and whether the checksum is right, of every whole chunk."""
+    """Kind and content of every whole chunk, and whether its checksum is right."""
     position = len(SIGNATURE)
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
@@ -149,7 +149,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _unpacked_bytes(header: bytes) -> int:
-    """Bytes of all rows, each with its filter's byte."""
+    """Bytes of all rows, each including its filter byte."""
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     bits = depth * _CHANNELS.get(color, 4)
     passes = _PASSES if interlaced else ((0, 1, 0, 1),)
@@ -161,7 +161,7 @@ def _unpacked_bytes(header: bytes) -> int:
 
 
 def _unpack(pixel_data: list[bytes], num_bytes: int) -> tuple[bytes | None, bool]:
-    """The unpacked rows, None when there are too many to hold, and whether more than `num_bytes` are packed."""
+    """The decompressed rows, None if they are too large to keep, and whether there are more than `num_bytes` bytes."""
     unpacker, parts, total = zlib.decompressobj(), [], 0
     try:
         for content in pixel_data:
@@ -178,7 +178,7 @@ def _unpack(pixel_data: list[bytes], num_bytes: int) -> tuple[bytes | None, bool
     if total < num_bytes:
         raise InputError(f"damaged PNG: {total} bytes of pixels, expected {num_bytes}")
     if not unpacker.eof:
-        # All pixels are there; only the checksum that ends them is not.
+        # All pixels are there; only the checksum after them is missing.
         raise InputError("damaged PNG: its pixels end before their checksum")
     return (b"".join(parts) if parts else None), False
 

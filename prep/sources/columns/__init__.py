@@ -1,1 +1,1 @@
-"""Listings as columns: many images as a few arrays, while a source is listed, in memory and in mapped files."""
+"""Listings as columns: many images in a few arrays, in memory or in memory-mapped files."""

@@ -1,6 +1,6 @@
-"""Images that become columns while they are listed, so that only some thousands of them are objects at a time.
+"""Turns images into columns while they are listed, so that only a few thousand of them are objects at any time.
 
-A column is made of short arrays, each in the fewest bytes that hold its numbers, which are joined at the end.
+A column is collected as short arrays, each of the smallest dtype that holds its numbers, and concatenated at the end.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,9 +18,9 @@ _CHUNK = 2**12
 
 
 class Gathered:
-    """Images in the order in which they were added; a sequence of them in the end.
+    """Collects images in order and returns them as a sequence.
 
-    Where the address of one holds a password or a query, which no file may hold, all of them stay objects.
+    If any address holds a password or a query, which must not be written to a file, all images stay objects.
     """
 
     def __init__(self) -> None:
@@ -34,20 +34,20 @@ class Gathered:
         return len(self._images) + (self._kinds.length if self._objects is None else len(self._objects))
 
     def add(self, image: SourceImage, label: int | None = None) -> None:
-        """One more image, with another label than its own where one is given."""
+        """Add an image, with `label` in place of its own if given."""
         self._images.append(image)
         self._labels.append(image.label if label is None else label)
         if len(self._images) >= _CHUNK:
             self._flush()
 
     def extend(self, images: Iterable[SourceImage]) -> "Gathered":
-        """More images; returns itself."""
+        """Add images and return itself."""
         for image in images:
             self.add(image)
         return self
 
     def images(self) -> Sequence[SourceImage]:
-        """All of them: `ListedImages`, or a list where one must not be kept. Nothing can be added any more."""
+        """All images: `ListedImages`, or a list if one must not be written to a file. Nothing can be added after."""
         self._flush()
         return self._listed() if self._objects is None else self._objects
 
@@ -99,12 +99,12 @@ class _KindColumns:
         self._numbers = {name: _Numbers() for name in ("label", "num_bytes", *NUMBERS[kind])}
         name = _Text()
         first, *others = TEXTS[kind]
-        # The file's name is often the end of both.
+        # Both often end in the file name.
         self._texts = {"name": name, first: _Text(beside=name), **{other: _Text() for other in others}}
         self._extras: _Text | None = None
 
     def add(self, images: Sequence[Any], labels: Sequence[int]) -> None:
-        """More images."""
+        """Add images."""
         for name, numbers in self._numbers.items():
             values = labels if name == "label" else [int(getattr(image, name)) for image in images]
             numbers.add(np.array(values, np.uint64))
@@ -127,24 +127,24 @@ class _KindColumns:
 
 
 class _Numbers:
-    """A column of whole numbers, none of them negative."""
+    """A column of nonnegative integers."""
 
     def __init__(self) -> None:
         self.chunks: list[NDArray[Any]] = []
         self.length = 0
 
     def add(self, values: NDArray[Any]) -> None:
-        """More numbers."""
+        """Add numbers."""
         self.chunks.append(values.astype(np.min_scalar_type(int(values.max(initial=0)))))
         self.length += len(values)
 
     def values(self) -> NDArray[Any]:
-        """All of them in the fewest bytes, a single one where all are the same."""
+        """All numbers in the smallest dtype; a single one if all are equal."""
         joined = np.concatenate([np.empty(0, np.uint8), *self.chunks])
         return joined[:1].copy() if len(joined) and (joined == joined[0]).all() else joined
 
     def ends(self) -> NDArray[Any]:
-        """Their running sum."""
+        """The cumulative sum of the numbers; a single value if all sums are equal."""
         total = sum(int(chunk.sum(dtype=np.uint64)) for chunk in self.chunks)
         ends_N, at, end = np.empty(self.length, np.min_scalar_type(total)), 0, 0
         for chunk in self.chunks:
@@ -157,7 +157,7 @@ class _Numbers:
 class _Text:
     """A column of text.
 
-    Its rests are not kept as long as they are those of the column `beside`, which is filled first.
+    Its rests are not stored while they equal those of the column `beside`, which is filled first.
     """
 
     def __init__(self, beside: "_Text | None" = None) -> None:
@@ -170,7 +170,7 @@ class _Text:
         self._rests: dict[str, NDArray[Any]] | None = None
 
     def add(self, folders: Iterable[str], rests: Sequence[str]) -> None:
-        """More values, each a folder and the rest without anything between them."""
+        """Add values; each is the concatenation of a folder and a rest."""
         number_of = self._folders
         # `len` before `setdefault`, so that a new folder gets the next number.
         numbers = [number_of.setdefault(folder, len(number_of)) for folder in folders]
@@ -198,7 +198,7 @@ class _Text:
         return found | (self if self._beside is None else self._beside)._rest_columns()
 
     def _rest_columns(self) -> dict[str, NDArray[Any]]:
-        """Made once, so that two columns share them."""
+        """Built once, so that two columns can share them."""
         if self._rests is None:
             self._rests = {}
             if self._rest:

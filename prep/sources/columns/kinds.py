@@ -1,7 +1,7 @@
-"""What is kept of each kind of image: numbers and text.
+"""The columns of each kind of image: numbers and text.
 
-Every image also has a name, a label, a size and perhaps extras. Text is kept as a folder, which many images share, and
-the rest.
+Every image also has a name, a label, a size and possibly extras. Text is stored as a folder, which many images share,
+and the rest.
 """
 
 import base64
@@ -32,17 +32,17 @@ def kind_of(image: type[SourceImage]) -> str:
 
 
 def is_secret(image: SourceImage) -> bool:
-    """Whether its address holds a password or a query, which no file may hold."""
+    """Whether its address holds a password or a query, which must not be written to a file."""
     return isinstance(image, StoreImage) and bool(image.url.userinfo or image.url.query)
 
 
 def cut(name: str, images: Sequence[Any]) -> tuple[Iterable[str], Sequence[str]]:
-    """The values of a column of text, cut where many images have the same beginning: the folders, and the rest."""
+    """The values of a text column as folders, the beginnings that many images share, and rests."""
     if name == "chunk":
         return [json.dumps(list(image.chunk)) for image in images], [""] * len(images)
     if name == "e_tag":
         return repeat("", len(images)), [image.e_tag or "" for image in images]
-    if name == "path":  # where it is that of a file with many images, not cut
+    if name == "path":  # not cut if the file holds many images
         pairs = [
             (image.path, "") if isinstance(image, ZipImage) or image.offset else _halves(image.path) for image in images
         ]
@@ -54,7 +54,7 @@ def cut(name: str, images: Sequence[Any]) -> tuple[Iterable[str], Sequence[str]]
 def image_of(
     kind: str, row: int, number: Callable[[str, int], int], text: Callable[[str, int], str], *, has_extras: bool
 ) -> SourceImage:
-    """The image of a kind whose numbers and text stand in `row` of the columns that are called so."""
+    """Build the image in `row` of the columns of a kind; `number` and `text` look up a column's value in a row."""
     name, label = text(f"{kind}.name", row), number(f"{kind}.label", row)
     num_bytes = number(f"{kind}.num_bytes", row)
     extras = extras_of(text(f"{kind}.extras", row)) if has_extras else ()
@@ -75,7 +75,7 @@ def image_of(
 
 
 def extras_text(extras: tuple[Extra, ...]) -> str:
-    """What is stored with an image, as text."""
+    """The extras of an image as text."""
     if not extras:
         return ""
     rows = [(one.ext, base64.b64encode(one.content).decode(), *one[2:]) for one in extras]
@@ -83,7 +83,7 @@ def extras_text(extras: tuple[Extra, ...]) -> str:
 
 
 def extras_of(text: str) -> tuple[Extra, ...]:
-    """What `extras_text` made the text of."""
+    """The inverse of `extras_text`."""
     rows = json.loads(text) if text else []
     return tuple(Extra(ext, base64.b64decode(content), *rest) for ext, content, *rest in rows)
 
@@ -94,7 +94,7 @@ def _halves(text: str) -> tuple[str, str]:
 
 
 def _url(text: str) -> StoreUrl:
-    """The address that `str` gave; not parsed as what a person types, since names in a store may hold `#` and `?`."""
+    """The address from its `str`; not parsed like user input, since names in a store may contain `#` and `?`."""
     scheme, _, rest = text.partition("://")
     host, _, path = rest.partition("/")
     return StoreUrl(cast(Scheme, scheme), host, path)

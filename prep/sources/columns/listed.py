@@ -1,8 +1,8 @@
-"""The listing of a split as columns: some 50 bytes an image instead of 300 as objects, in memory or mapped from a file.
+"""The listing of a split as columns in memory or in a mapped file: about 50 bytes per image instead of 300 as objects.
 
-The file is written once by whoever lists a source, and mapped by every process that works on it: a job names the file
-and the places of its images. It holds plain arrays behind a line of JSON; images become objects when they are asked
-for. Text is kept as a folder, which many images share, and what follows it.
+The process that lists a source writes the file once; every process that works on it maps the file. A job consists of
+the file's path and the positions of its images. The file holds a line of JSON and plain arrays; images become objects
+when they are accessed. Text is stored as a folder, which many images share, and the rest.
 """
 
 import json
@@ -30,7 +30,7 @@ _CHUNK = 2**14
 
 
 class StoredListing(NamedTuple):
-    """A copy of a listing's file in a store, for machines that do not see the file."""
+    """A copy of a listing's file in a store, for machines that cannot access the file."""
 
     url: StoreUrl
     num_bytes: int
@@ -38,7 +38,7 @@ class StoredListing(NamedTuple):
 
 
 def small(values_N: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers in the fewest bytes; a single one where all are the same."""
+    """The same numbers in the smallest dtype; a single one if all are equal."""
     if len(values_N) and (values_N == values_N[0]).all():
         values_N = values_N[:1]
     return values_N.astype(np.min_scalar_type(int(values_N.max(initial=0))))
@@ -46,32 +46,35 @@ def small(values_N: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(kw_only=True, eq=False)
 class ListedImages(Sequence[SourceImage]):
-    """The images of a split as columns. `Gathered` makes one of images, `open` maps a file that `write` wrote."""
+    """The images of a split as columns. `Gathered` builds one from images; `open` maps a file written by `write`."""
 
     kinds: tuple[str, ...]
-    """The kinds of images that there are."""
+    """The kinds of images in it."""
     columns: dict[str, NDArray[Any]]
     """Arrays by name."""
     length: int
-    """How many images there are."""
+    """Number of images."""
     path: Path | None = None
-    """The file that they are mapped from."""
+    """The file that the columns are mapped from; None in memory."""
     stored: StoredListing | None = None
-    """Its copy in a store."""
+    """The file's copy in a store, if there is one."""
     about: dict[str, Any] = field(default_factory=dict)
-    """What else the file says."""
+    """The `about` that the file was written with."""
 
     @classmethod
     def open(cls, path: Path) -> "ListedImages":
-        """Map a file. Raises InputError for one that is damaged or cut, OSError from the disk."""
+        """Map a file. Raises InputError if it is damaged or truncated, OSError if the disk fails."""
         with path.open("rb") as file:
             if file.readline() != MAGIC:
-                raise InputError(f"{path}: not a listing of images; remove it, and the run begins again")
+                raise InputError(f"{path}: not a listing of images; remove it and run the command again")
             head = json.loads(file.readline())
             start = -(-file.tell() // _ALIGNED) * _ALIGNED
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if len(mapped) != start + head["num_bytes"]:
-            raise InputError(f"{path}: {len(mapped)} bytes, expected {start + head['num_bytes']}; remove it")
+            raise InputError(
+                f"{path}: {len(mapped)} bytes, expected {start + head['num_bytes']}; remove it and run the command "
+                "again"
+            )
         columns = {
             name: np.frombuffer(mapped, np.dtype(kind), count, start + offset)
             for name, (kind, count, offset) in head["columns"].items()
@@ -79,7 +82,7 @@ class ListedImages(Sequence[SourceImage]):
         return cls(kinds=tuple(head["kinds"]), columns=columns, length=head["length"], path=path, about=head["about"])
 
     def write(self, file: BinaryIO, about: dict[str, Any]) -> None:
-        """Write the columns behind a line that says what they are; `about` is given back by `open`."""
+        """Write a line that describes the columns, then the columns; `open` returns `about` unchanged."""
         places: dict[str, tuple[str, int, int]] = {}
         written: dict[int, int] = {}
         contents, offset = [], 0
@@ -102,7 +105,7 @@ class ListedImages(Sequence[SourceImage]):
         return sum({id(values): values.nbytes for values in self.columns.values()}.values())
 
     def take(self, places: NDArray[np.int64]) -> Sequence[SourceImage]:
-        """The images at these places: of a mapped file by reference, which is short to send, else themselves."""
+        """The images at these positions: by reference if the file is mapped (cheap to send), else as objects."""
         if self.path is not None:
             return ListedSlice(self.path, places, self.stored)
         return [self[place] for place in places.tolist()]
@@ -130,7 +133,7 @@ class ListedImages(Sequence[SourceImage]):
         return self._text(f"{kind}.name", row)
 
     def lines(self) -> Iterator[bytes]:
-        """What a fingerprint is made of, as `lines_of` gives it of images."""
+        """The content of a fingerprint: the same lines as `lines_of` the images."""
         if len(self.kinds) != 1 or f"{self.kinds[0]}.extras.ends" in self.columns:
             yield from lines_of(self)
             return
@@ -206,7 +209,7 @@ class ListedImages(Sequence[SourceImage]):
 
 
 class ListedSlice(Sequence[SourceImage]):
-    """Some images of a mapped listing. Sent to another process it is the file's path and their places."""
+    """Some images of a mapped listing; pickled as the file's path and their positions."""
 
     def __init__(self, path: Path, places: NDArray[np.int64], stored: StoredListing | None = None) -> None:
         self.path, self.places, self.stored = path, places, stored
@@ -228,7 +231,7 @@ _maps: dict[Path, ListedImages] = {}
 
 
 def _opened(path: Path, stored: StoredListing | None) -> ListedImages:
-    """The file, mapped once in each process; copied from the store where this machine does not see it."""
+    """The file, mapped once per process; copied from the store if this machine cannot access it."""
     if path not in _maps:
         if len(_maps) >= _KEPT_MAPS:
             _maps.clear()
@@ -237,7 +240,7 @@ def _opened(path: Path, stored: StoredListing | None) -> ListedImages:
 
 
 def _copy_of(stored: StoredListing) -> Path:
-    """A copy below TMPDIR, shared by the processes of this machine; called by its hash."""
+    """A copy below TMPDIR, named by its hash and shared by the processes of this machine."""
     path = Path(tempfile.gettempdir()) / f"alexkit-listing-{stored.sha256[:32]}.inputs"
     if not path.exists():
         with whole_file(path) as file:

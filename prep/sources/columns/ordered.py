@@ -1,4 +1,4 @@
-"""Sequences of images in another order or with other labels: as columns without making objects of them, or as lists."""
+"""Reorders and relabels sequences of images: columns without creating objects, lists as lists."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,7 +14,7 @@ _CHUNK = 2**16
 
 
 def in_order(images: Sequence[SourceImage]) -> Sequence[SourceImage]:
-    """Sorted by label and name; images of one name stay in their order."""
+    """Sort by label and name; images of the same name keep their order."""
     if not isinstance(images, ListedImages):
         return sorted(images, key=lambda image: (image.label, image.name))
     labels_N = images.labels()
@@ -32,7 +32,7 @@ def in_order(images: Sequence[SourceImage]) -> Sequence[SourceImage]:
 def relabeled(
     images: Sequence[SourceImage], label_of: Sequence[int], class_ids: Sequence[str] | None = None
 ) -> Sequence[SourceImage]:
-    """The images with the labels `label_of[label]`; `class_ids`, by new label, go before names that have none yet."""
+    """The images with labels `label_of[label]`; `class_ids`, by new label, are put before names that have none yet."""
     if not isinstance(images, ListedImages):
         ids = [None if class_ids is None else class_ids[label] for label in label_of]
         return [image.labeled(label_of[image.label], ids[image.label]) for image in images]
@@ -54,7 +54,7 @@ def names_of(images: Sequence[SourceImage]) -> Iterator[bytes]:
 
 
 def selected(images: Sequence[SourceImage], places: NDArray[np.int64]) -> Sequence[SourceImage]:
-    """The images at these places, in this order."""
+    """The images at these positions, in this order."""
     if not isinstance(images, ListedImages):
         return [images[place] for place in places.tolist()]
     columns = dict(images.columns)
@@ -75,7 +75,7 @@ def selected(images: Sequence[SourceImage], places: NDArray[np.int64]) -> Sequen
 
 
 def _names_ascend(images: ListedImages, labels_N: NDArray[np.int64]) -> bool:
-    """Whether the names of each class, whose images lie side by side, are sorted."""
+    """Whether the names within each class are sorted; the images of a class are adjacent."""
     is_new_class = np.diff(labels_N) != 0
     before = ""
     for at, encoded in enumerate(images.names()):
@@ -89,7 +89,7 @@ def _names_ascend(images: ListedImages, labels_N: NDArray[np.int64]) -> bool:
 def _named_by_class(
     columns: dict[str, NDArray[Any]], name: str, label_N: NDArray[Any], class_ids: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """The columns of names with the ids of their classes before them."""
+    """The name columns with class ids put before the names."""
     bounds = columns[f"{name}.folder_ends"].tolist()
     together = columns[f"{name}.folders"].tobytes()
     folder_N = columns.get(f"{name}.folder", np.zeros(1, np.uint8))
@@ -110,14 +110,14 @@ def _named_by_class(
 
 
 def _taken(values_N: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
-    """The numbers at these places; a single one stands for all."""
+    """The numbers at these positions; a single one stands for all."""
     return values_N if len(values_N) == 1 else values_N[places]
 
 
 def _taken_rests(
     ends_N: NDArray[Any], rest: NDArray[np.uint8], places: NDArray[np.int64], length: int
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Ends and bytes of the rests at these places."""
+    """Ends and bytes of the rests at these positions."""
     all_ends_N = np.broadcast_to(ends_N, length)
     ends = all_ends_N[places].astype(np.int64)
     starts = np.where(places > 0, all_ends_N[np.maximum(places - 1, 0)], 0).astype(np.int64)
@@ -127,7 +127,7 @@ def _taken_rests(
         part = slice(start, start + _CHUNK)
         lengths = ends[part] - starts[part]
         begin = int(new_ends[start] - lengths[0])
-        # Where each byte comes from: the place of its rest, and how far it is from the first byte of that.
+        # Where each byte comes from: the start of its rest plus its offset in that rest.
         first = np.repeat(starts[part] - (new_ends[part] - lengths), lengths)
         end = begin + len(first)
         taken[begin:end] = rest[first + np.arange(begin, end)]

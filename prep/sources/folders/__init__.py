@@ -1,1 +1,1 @@
-"""Images in folders: class folders, flat folders with labels beside, what downloads unpack to, zip files."""
+"""Images in folders: class folders, flat folders with labels beside them, unpacked downloads, zip files."""

@@ -1,7 +1,7 @@
-"""Files that are kept with an image because they lie beside it under its stem: `1.txt` and `1.mask.png` of `1.jpg`.
+"""Files that are stored with an image because they are beside it and share its stem: `1.txt`, `1.mask.png` for `1.jpg`.
 
-The stem of an image is its name up to the last dot, else up to the first: `a.1.jpg` has `a.1.txt` and, without that,
-`a.txt`.
+The stem of an image is its name up to the last dot or, failing that, up to the first: `a.1.jpg` has `a.1.txt` or,
+without that file, `a.txt`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from .files import File
 
 
 class Beside:
-    """The files of a folder whose extensions are to be kept, by their stems."""
+    """The files of a folder that have an extension to keep, by stem."""
 
     def __init__(self, files: Iterable[File], wanted: frozenset[str]) -> None:
         self._ends = tuple(f".{ext}" for ext in sorted(wanted))
@@ -28,11 +28,11 @@ class Beside:
                 self._stems_of_images.update(_stems(file.name))
 
     def has(self, file: File) -> bool:
-        """Whether `file` belongs to an image, and is none itself."""
+        """Whether `file` belongs to an image and is not one itself."""
         return any(stem in self._stems_of_images for stem, _ in self._readings(file.name))
 
     def of(self, file: File) -> tuple[Extra, ...]:
-        """What is kept with an image, sorted by extension."""
+        """The extras of an image, sorted by extension."""
         found: dict[str, File] = {}
         for stem in _stems(file.name):
             found = {**self._by_stem.get(stem, {}), **found}
@@ -40,7 +40,7 @@ class Beside:
         return tuple(sorted(other.extra(checked_ext(ext)) for ext, other in found.items() if ext not in own))
 
     def _readings(self, name: str) -> Iterator[tuple[str, str]]:
-        """Stem and extension, for each extension that is to be kept and that the name ends in."""
+        """Stem and extension, for each extension to keep that the name ends in."""
         small = name.casefold()
         if small.endswith(self._ends):
             for end in self._ends:

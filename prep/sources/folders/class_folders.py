@@ -1,8 +1,8 @@
 """Class folders: one folder of images per class, named by the class id.
 
-The class id is the path from the split's folder to the images, so `a/airfield/1.jpg` is of class `a/airfield`; a
-`class_depth` of 1 makes it one of class `a`. A class folder that holds nothing but a folder `images`, as in Tiny
-ImageNet, is of the class that it is called by.
+The class id is the path from the split's folder to the images, so `a/airfield/1.jpg` belongs to class `a/airfield` or,
+with a `class_depth` of 1, to class `a`. Without a `class_depth`, a last folder named `images`, as in Tiny ImageNet, is
+not part of the class id.
 """
 
 from collections.abc import Iterator
@@ -28,18 +28,18 @@ INNER_FOLDER = "images"
 def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, allow_empty: bool = False) -> SourceSplit:
     """The split whose classes are the folders in `folder`.
 
-    `allow_empty` passes over class folders without images, of a split whose class table another split has. Raises
-    InputError naming a folder that holds no class folders, a class without images, two folders whose names differ only
-    in Unicode normalization, and a split inside a class.
+    `allow_empty` passes over class folders without images, for a split that gets its class table from another. Raises
+    InputError, naming the folder, for a folder without class folders, a class without images, two folders whose names
+    differ only in Unicode normalization, and a split inside a class.
     """
     if not folder.folders:
         raise InputError(f"{folder.where}: holds no class folders; expected one folder of images per class")
     images = Gathered()
-    index_of: dict[str, int] = {}  # in the order of the folders, which is nearly always that of the class ids
+    index_of: dict[str, int] = {}  # in the order of the folders, nearly always that of the class ids
     written: dict[str, str] = {}
     unlike: list[str] = []
     for file in folder.images():
-        folder.remarks.pass_over("files beside class folders, of no class", file.path)
+        folder.remarks.pass_over("files beside class folders", file.path)
     for name in folder.folders:
         found = list(_walk(folder.child(name), (name,), options))
         if not found and allow_empty:
@@ -48,12 +48,12 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
             refuse_known_format(folder.where / name)
             if options.class_depth and any(_walk(folder.child(name), (name,), replace(options, class_depth=None))):
                 raise InputError(
-                    f"{folder.where / name}: its images lie in fewer than {options.class_depth} folders; "
+                    f"{folder.where / name}: its images are fewer than {options.class_depth} folders deep; "
                     "choose a smaller --class-depth"
                 )
             raise InputError(
-                f"{folder.where / name}: class without images; put images there or remove the folder, or, if it is no "
-                "class, name the folder that holds the class folders as SOURCE"
+                f"{folder.where / name}: class without images; add images or remove the folder or, if it is not a "
+                "class, pass the folder that holds the class folders as SOURCE"
             )
         if found and not any(is_image_name(file.name) for inner in found for file in inner.files):
             refuse_known_format(Path(found[0].files[0].path).parent)
@@ -64,17 +64,17 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
             if written.setdefault(class_id, inner.class_path) != inner.class_path:
                 raise InputError(
                     f"{folder.where}: two class folders called {class_id!r} differ only in Unicode normalization "
-                    f"({written[class_id]!a} and {inner.class_path!a}); make them one"
+                    f"({written[class_id]!a} and {inner.class_path!a}); merge them"
                 )
             label = index_of.setdefault(class_id, len(index_of))
             of_class.setdefault(class_id, []).extend(inner.images(class_id, label, options))
-        for some in of_class.values():  # of several folders, perhaps
+        for some in of_class.values():  # possibly of several folders
             images.extend(sorted(some, key=lambda image: image.name))
         folder.forget(name)
     if unlike and len(unlike) < len(folder.folders):
         raise InputError(
-            f"{folder.where / unlike[0]}: holds no file that is called as an image, as the other folders do; move it "
-            "away, or name the folder that holds the class folders as SOURCE"
+            f"{folder.where / unlike[0]}: holds no file with an image extension, unlike the other folders; move it "
+            "away, or pass the folder that holds the class folders as SOURCE"
         )
     _note_depths(folder, written)
     _note_same_names(folder, written)
@@ -87,7 +87,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
 
 
 class _Images(NamedTuple):
-    """The images of one folder: `prefix` is its path below that of the class."""
+    """The images of one folder; `prefix` is its path relative to that of the class."""
 
     class_path: str
     prefix: str
@@ -106,16 +106,16 @@ class _Images(NamedTuple):
 def _walk(
     folder: Folder, path: tuple[str, ...], options: SourceOptions, *, only_splits: bool = False
 ) -> Iterator[_Images]:
-    """Every folder with images in a folder of a class, that one first.
+    """Every folder with images in a class folder, that one first.
 
-    `only_splits` says that the folder lies among others that are all called by splits.
+    `only_splits` says that the folder and all folders beside it are named like splits.
     """
     depth = options.class_depth
     if path[-1] != path[0] and split_called(path[-1]) and depth is None and (folder.folders or only_splits):
         raise InputError(
-            f"{folder.where}: the folder of a split inside the folder of a class; put the splits outside, as "
-            f"{path[-1]}/{path[0]}/, or name the folder that holds {path[-1]}/ as SOURCE, or say by --class-depth how "
-            "many folders make a class"
+            f"{folder.where}: the folder of a split inside a class folder; put the splits outside, as "
+            f"{path[-1]}/{path[0]}/, pass the folder that holds {path[-1]}/ as SOURCE, or set --class-depth to the "
+            "number of folders that form a class"
         )
     images = list(folder.images(options.keep))
     class_path, below = (path, ()) if depth is None else (path[:depth], path[depth:])
@@ -123,7 +123,7 @@ def _walk(
         class_path = path[:-1]
     if depth is not None and len(path) < depth:
         for file in images:
-            folder.remarks.pass_over(f"files in fewer than {depth} folders", file.path)
+            folder.remarks.pass_over(f"files fewer than {depth} folders deep", file.path)
         images = []
     prefix = "".join(f"{name}/" for name in below)
     if images:
@@ -139,25 +139,25 @@ def _walk(
 
 
 def _note_depths(folder: Folder, written: dict[str, str]) -> None:
-    """Say it when a class lies inside another."""
+    """Note if a class is inside another."""
     for class_id in sorted(written):
         outer = class_id.rpartition("/")[0]
         if outer in written:
             folder.remarks.note(
-                f"{folder.where}: {class_id} lies inside {outer} and both hold images, so they are two classes; "
+                f"{folder.where}: {class_id} is inside {outer} and both hold images, so they are two classes; "
                 f"--class-depth {outer.count('/') + 1} makes them one"
             )
             return
 
 
 def _note_same_names(folder: Folder, written: dict[str, str]) -> None:
-    """Say it when two folders hold classes of the same names, as splits do that are called otherwise."""
+    """Note if two folders hold classes of the same names, as splits with unusual names do."""
     holders: dict[str, str] = {}
     for class_id in sorted(written):
         first, _, rest = class_id.partition("/")
         if rest and (other := holders.setdefault(rest, first)) != first:
             folder.remarks.note(
                 f"{folder.where}: {other}/{rest} and {first}/{rest} are two classes; if {other} and {first} are "
-                "splits, call them train, val or test"
+                "splits, name them train, val or test"
             )
             return

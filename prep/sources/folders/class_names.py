@@ -1,4 +1,4 @@
-"""Names of classes, from files that downloads have beside their splits."""
+"""Class names, from files that downloads have beside their splits."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,9 @@ LABELS_NAME = "Labels.json"  # ImageNet-100
 
 
 def class_names(source: Path, remarks: Remarks) -> dict[str, str]:
-    """The names of the classes by class id: of `words.txt` beside `wnids.txt`, else of `Labels.json`; empty without.
+    """Class names by class id, from `words.txt` beside `wnids.txt`, else from `Labels.json`; empty without them.
 
-    Raises InputError for a `Labels.json` that is no JSON object of texts.
+    Raises InputError for a `Labels.json` that is not a JSON object of strings.
     """
     words, ids, labels = source / WORDS_NAME, source / IDS_NAME, source / LABELS_NAME
     if words.is_file() and ids.is_file():
@@ -33,5 +33,5 @@ def _of_json(path: Path) -> dict[str, str]:
     except ValueError as error:  # json.JSONDecodeError, UnicodeDecodeError
         raise InputError(f"{path}: not JSON ({error}); correct it or move it away") from None
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise InputError(f"{path}: expected an object of class ids and names; correct it or move it away")
+        raise InputError(f"{path}: expected a JSON object of class ids and names; correct it or move it away")
     return names

@@ -1,4 +1,4 @@
-"""A file in the listing of a folder: what becomes an input, or what is kept with one."""
+"""Files in the listing of a folder: each becomes an image or an extra of one."""
 
 from typing import NamedTuple, Protocol
 
@@ -21,10 +21,10 @@ class File(Protocol):
         """Its size."""
 
     def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """The file as an input."""
+        """The file as an image."""
 
     def extra(self, ext: str) -> Extra:
-        """The file as something that is kept with an image, under the extension `ext`."""
+        """The file as an extra of an image, under the extension `ext`."""
 
 
 class DiskFile(NamedTuple):
@@ -35,9 +35,9 @@ class DiskFile(NamedTuple):
     num_bytes: int
 
     def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """As `File` says."""
+        """See `File`."""
         return FileImage(name, label, self.path, self.num_bytes, 0, extras)
 
     def extra(self, ext: str) -> Extra:
-        """As `File` says."""
+        """See `File`."""
         return Extra(ext, b"", self.path, 0, self.num_bytes)

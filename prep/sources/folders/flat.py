@@ -1,4 +1,4 @@
-"""Images of one split in one flat folder, labeled by a file beside them, by their names, or not at all."""
+"""Images of one split in one flat folder, labeled by a file, by their names, or not at all."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from .listing import Folder
 
 
 class Row(NamedTuple):
-    """The label of an image, the line that says so, and the name that it gives the file, where it does."""
+    """The label of an image, its line, and the file name in that line, if it has one."""
 
     line: int
     label: RawLabel
@@ -26,10 +26,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlatLabels:
-    """The labels of flat images, by the name of the file without its suffix."""
+    """The labels of flat images, by file name without suffix."""
 
     path: Path
-    """The file that holds them."""
+    """The file that holds the labels, or the folder of XML files."""
     rows: Mapping[str, Row]
     """Line and label of each image."""
     are_positions: bool = False
@@ -44,21 +44,23 @@ def read_flat(
     Args:
         folder: The flat folder.
         split: The split's name.
-        labels: What labels its images.
-        options: What is to be kept.
-        class_ids: The class table of the split that was read before, for labels that are positions in it.
+        labels: The labels of its images.
+        options: The extras to keep.
+        class_ids: The class ids of the source's first split, for labels that are positions in it.
 
-    InputError names an image without a row and a row without an image.
+    Raises InputError, naming it, for an image without a row, a row without an image, and a folder.
     """
     by_position = labels.are_positions and not all(class_id.isdecimal() for class_id in class_ids)
     left = dict(labels.rows)
     rows = LabeledImages()
     for name in folder.folders:
-        raise InputError(f"{folder.where / name}: has no row in {labels.path}; expected the flat images that it lists")
+        raise InputError(
+            f"{folder.where / name}: has no row in {labels.path}; expected only the images that it lists, not folders"
+        )
     for file in folder.images(options.keep):
         row = left.pop(Path(file.name).stem, None)
         if row is None:
-            raise InputError(f"{file.path}: has no row in {labels.path}; expected the flat images that it lists")
+            raise InputError(f"{file.path}: has no row in {labels.path}; expected only the images that it lists")
         _refuse_other_name(row, file, labels.path)
         label = row.label
         if by_position and isinstance(label, int):
@@ -74,16 +76,16 @@ def read_flat(
 
 
 def _refuse_other_name(row: Row, file: File, path: Path) -> None:
-    """InputError where a row of the same stem names no image: `1.jpg golden` for `1.jpg` is part of a label."""
+    """Raise InputError if the row for a file names another file, not an image: `1.jpg golden` is part of a label."""
     if row.file_name != file.name and Path(row.file_name).suffix and not is_image_name(row.file_name):
         raise InputError(
-            f"{path}, line {row.line}: {row.file_name!r} for {file.path}, whose name is another; put a tab between "
-            "path and label where the label holds spaces"
+            f"{path}, line {row.line}: {row.file_name!r} does not match {file.path}; if the label contains spaces, put "
+            "a tab between path and label"
         )
 
 
 def read_named(folder: Folder, split: str, pattern: str, options: SourceOptions) -> SourceSplit:
-    """The images in `folder`, labeled by the part of each file's name that the group of a regular expression matches.
+    """The images in `folder`, labeled by the part of the file name that the group of a regular expression matches.
 
     Raises Unlabeled if no name matches, InputError if only some do.
     """
@@ -97,13 +99,13 @@ def read_named(folder: Folder, split: str, pattern: str, options: SourceOptions)
             rows.add(label, file.image(file.name, folder.files_beside(file, options.keep)))
     if unlike:
         raise (InputError if len(rows) else Unlabeled)(
-            f"{unlike}: --label-pattern '{pattern}' finds no label in its name; write one that fits all names"
+            f"{unlike}: --label-pattern '{pattern}' finds no label in its name; write a pattern that fits all names"
         )
     return rows.split(split, lambda image: f"{folder.where}, image {image.name}")
 
 
 def read_unlabeled(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
-    """The images in `folder` or, where it holds only that, in `images/`, all of one class called `unlabeled`."""
+    """All images in `folder`, as one class `unlabeled`."""
     rows = LabeledImages()
     for file in folder.images(options.keep):
         rows.add(UNLABELED, file.image(file.name, folder.files_beside(file, options.keep)))

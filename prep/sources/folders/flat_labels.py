@@ -1,4 +1,4 @@
-"""Finds what labels the images of a flat folder: annotations inside it, a list or XML files beside it."""
+"""Finds the labels for the images of a flat folder: a list or XML annotations, in it or beside it."""
 
 import re
 from pathlib import Path
@@ -17,9 +17,9 @@ _NAME_IN_XML = re.compile(rb"<object>.*?<name>\s*([^<>]+?)\s*</name>", re.S)
 
 
 def find_flat_labels(split: str, folder: Folder, source: Path) -> FlatLabels | None:
-    """The labels of the images in `folder`, looked for in it and in `source`; None without any.
+    """Find the labels of the images in `folder`, in it and in `source`; None if there are none.
 
-    Raises InputError naming file and line where they cannot be read.
+    Raises InputError, naming file and line, if they cannot be read.
     """
     names = [f"{split}.txt", f"{folder.where.name}.txt"]
     if split == "val":
@@ -56,15 +56,15 @@ def read_solution(path: Path) -> dict[str, Row]:
     for number, row in csv_rows(path, ("ImageId", "PredictionString")):
         image, class_id = row["ImageId"], row["PredictionString"].partition(" ")[0]
         if not class_id:
-            raise InputError(f"{path}, line {number}: {image} has no class; get the file again")
+            raise InputError(f"{path}, line {number}: {image} has no class; download the file again")
         if image in rows:
-            raise InputError(f"{path}, line {number}: {image} again, first in line {rows[image].line}")
+            raise InputError(f"{path}, line {number}: {image} is listed again, first in line {rows[image].line}")
         rows[image] = Row(number, class_id)
     return rows
 
 
 def read_xml_labels(folder: Folder, annotations: Path) -> FlatLabels:
-    """The class of the first object in the XML file of each image, as ILSVRC's `Annotations/CLS-LOC/val` has them."""
+    """The class of the first object in the XML file of each image, as in ILSVRC's `Annotations/CLS-LOC/val`."""
     rows: dict[str, Row] = {}
     for file in folder.files:
         if is_other_name(file.name):
@@ -74,15 +74,17 @@ def read_xml_labels(folder: Folder, annotations: Path) -> FlatLabels:
             with path.open("rb") as xml:
                 found = _NAME_IN_XML.search(xml.read(MAX_XML_BYTES))
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file, so {file.path} has no label; get the annotations again") from None
+            raise InputError(
+                f"{path}: no such file, so {file.path} has no label; download the annotations again"
+            ) from None
         if found is None:
-            raise InputError(f"{path}: names no object; get the annotations again")
+            raise InputError(f"{path}: contains no object name; download the annotations again")
         rows[Path(file.name).stem] = Row(1, found[1].decode("utf-8", "replace"))
     return FlatLabels(path=annotations, rows=rows)
 
 
 def _read_text(path: Path) -> dict[str, Row]:
-    """Lines `PATH LABEL`."""
+    """The labels from lines `PATH LABEL`, by file name without suffix."""
     rows: dict[str, Row] = {}
     for number, line in text_lines(path):
         if not line.strip():
@@ -97,5 +99,5 @@ def _read_text(path: Path) -> dict[str, Row]:
 def _add(rows: dict[str, Row], path: Path, number: int, written: str, row: Row) -> None:
     stem = Path(written).stem
     if stem in rows:
-        raise InputError(f"{path}, line {number}: {written} again, first in line {rows[stem].line}")
+        raise InputError(f"{path}, line {number}: {written} is listed again, first in line {rows[stem].line}")
     rows[stem] = row

@@ -1,7 +1,6 @@
-"""What img2dataset writes as files: `00000/000000000.jpg` with `.json` and `.txt` beside, and `00000.parquet` of what
-happened.
+"""The files that img2dataset writes: `00000/000000000.jpg` with `.json` and `.txt`, and metadata in `00000.parquet`.
 
-Images have a label only where the table that was downloaded had one: a key of the JSON files.
+Images have a label only if the table that was downloaded had one: it is then a key of the JSON files.
 """
 
 import json
@@ -22,7 +21,7 @@ _SHARD = re.compile(r"\d{5,}")
 
 
 def is_img2dataset(folder: Folder) -> bool:
-    """Whether all folders are numbered and have their table or statistics beside."""
+    """Whether all folders are numbered and have their parquet table or statistics beside them."""
     names = folder.folders
     return bool(names) and all(
         _SHARD.fullmatch(name) and (folder.has(f"{name}.parquet") or folder.has(f"{name}_stats.json")) for name in names
@@ -30,7 +29,7 @@ def is_img2dataset(folder: Folder) -> bool:
 
 
 def read_img2dataset(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
-    """The split of all images; InputError names an image without a label, Unlabeled when that is the first."""
+    """The split of all images; raises InputError for an image without a label, Unlabeled if that is the first."""
     rows = LabeledImages()
     for name in folder.folders:
         shard = folder.child(name)
@@ -40,14 +39,14 @@ def read_img2dataset(folder: Folder, split: str, options: SourceOptions) -> Sour
             if label is None and not options.unlabeled:
                 raise (InputError if rows else Unlabeled)(
                     f"{file.path}: its .json has no label among {', '.join(sorted(row)) or '(nothing)'}; name the key "
-                    "by --label-key, or store images without labels by --unlabeled"
+                    "with --label-key, or pass --unlabeled to store images without labels"
                 )
             extras = shard.files_beside(file, options.keep)
             extras = tuple(sorted((*extras, *column_extras(options.keep, row)))) if options.keep else ()
             rows.add(UNLABELED if label is None else label, file.image(f"{name}/{file.name}", extras))
         folder.forget(name)
     if not rows:
-        raise InputError(f"{folder.where}: folders of img2dataset without images; download them again")
+        raise InputError(f"{folder.where}: img2dataset folders without images; download them again")
     return rows.split(split, lambda image: str(folder.where / image.name))
 
 

@@ -1,4 +1,4 @@
-"""Folders as a tree that is listed once: on a disk or in a zip file, without what systems leave behind."""
+"""A tree of folders, each listed once, on disk or in a zip file, without hidden and system files."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ from .beside import Beside
 from .files import DiskFile, File
 
 SET_MARK, RUN_MARK = "manifest.json", ".unfinished"
-"""What lies in a shard set, and beside the sets of an unfinished run."""
+"""Names that mark a shard set, and a folder with the sets of an unfinished run."""
 
 
 class Listing(NamedTuple):
-    """What a folder holds, sorted by name."""
+    """The contents of a folder, sorted by name."""
 
     folders: tuple[str, ...]
     files: tuple[File, ...]
@@ -28,28 +28,28 @@ class Listing(NamedTuple):
 
 @dataclass(kw_only=True, slots=False, eq=False)
 class Folder:
-    """A folder that is listed when it is first asked; what is left out goes to `remarks`."""
+    """A folder that is listed on first access; what is left out is added to `remarks`."""
 
     where: Path
-    """The folder's path; inside a zip file, of the zip file and what follows."""
+    """The folder's path; in a zip file, the path of the zip file followed by the path in it."""
     remarks: Remarks
     out: Path | None = None
-    """A folder below that is left out, because shard sets are written there."""
+    """A folder below this one to leave out, because shard sets are written there."""
     parent: "Folder | None" = field(default=None, repr=False)
     """The folder through which it was reached."""
     children: dict[str, "Folder"] = field(default_factory=dict)
     beside: dict[frozenset[str], Beside] = field(default_factory=dict)
-    """What lies beside images, by the extensions that were asked for."""
+    """The files beside images, by the extensions that were requested."""
 
     @cached_property
     def listing(self) -> Listing:
-        """The listing of the disk."""
+        """The folder's contents on disk."""
         folders, files = [], []
         with os.scandir(self.where) as entries:
             for entry in entries:
                 name = entry.name
                 if is_system(name):
-                    self.remarks.pass_over("names that systems leave behind", entry.path)
+                    self.remarks.pass_over("hidden and system files", entry.path)
                 elif is_folder(entry):
                     if entry.is_symlink() and self._is_above(Path(entry.path)):
                         self.remarks.pass_over("links to a folder that holds them", entry.path)
@@ -63,7 +63,7 @@ class Folder:
         return Listing(tuple(sorted(folders)), tuple(files))
 
     def _is_above(self, link: Path) -> bool:
-        """Whether `link` leads to this folder or one that holds it, so that following it would never end."""
+        """Whether `link` leads to this folder or one that contains it, so that following it would never end."""
         if self.where.resolve().is_relative_to(link.resolve()):
             return True
         folder = self.parent
@@ -72,7 +72,7 @@ class Folder:
         return folder is not None
 
     def _is_output(self, folder: Path) -> bool:
-        """Whether shard sets of ours lie in `folder`, or will."""
+        """Whether `folder` contains shard sets of `alexprep`, or will."""
         if self.out is not None and folder.resolve() == self.out:
             return True
         names = (RUN_MARK, *(f"{split}/{SET_MARK}" for split in ("train", "val", "test")))
@@ -90,39 +90,39 @@ class Folder:
 
     @property
     def address(self) -> StoreUrl | None:
-        """Its address, where it is in a store."""
+        """Its address, if it is in a store."""
         return None
 
     def child(self, name: str) -> "Folder":
-        """The folder called `name` in it."""
+        """The folder `name` in it."""
         if name not in self.children:
             self.children[name] = Folder(where=self.where / name, remarks=self.remarks, out=self.out, parent=self)
         return self.children[name]
 
     def forget(self, name: str) -> None:
-        """Drop what is known of the folder `name`, which would be listed again: a million files take memory."""
+        """Drop the listing of the folder `name` to free memory; it would be listed again on the next access."""
         self.children.pop(name, None)
 
     def images(self, beside: Sequence[str] = ()) -> Iterator[File]:
-        """The files that may be images; those that their names say are not, are passed over and counted.
+        """The files that may be images; those whose names show that they are not are passed over and counted.
 
-        Files that have an extension of `beside` and the stem of an image are read or kept with it: they are neither.
+        Files with an extension in `beside` and the stem of an image belong to that image and are neither.
         """
         used, kept = self.remarks.used, self._kept_beside(beside) if beside else None
         for file in self.files:
             if (used and file.path in used) or (kept is not None and kept.has(file)):
                 continue
             if is_other_name(file.name):
-                self.remarks.pass_over("files beside images that are not images by name", file.path)
+                self.remarks.pass_over("non-image files beside images", file.path)
             else:
                 yield file
 
     def has_images(self) -> bool:
-        """Whether any file is an image by its name."""
+        """Whether any file has an image extension."""
         return any(is_image_name(file.name) for file in self.files)
 
     def files_beside(self, file: File, keep: Sequence[str]) -> tuple[Extra, ...]:
-        """The files that have the stem of `file` and an extension that is to be kept: `1.txt` beside `1.jpg`."""
+        """The files that have the stem of `file` and an extension in `keep`: `1.txt` beside `1.jpg`."""
         return self._kept_beside(keep).of(file) if keep else ()
 
     def _kept_beside(self, keep: Sequence[str]) -> Beside:
@@ -132,5 +132,5 @@ class Folder:
         return self.beside[wanted]
 
     def has(self, name: str) -> bool:
-        """Whether it holds a file called `name`."""
+        """Whether it contains a file `name`."""
         return any(file.name == name for file in self.files)

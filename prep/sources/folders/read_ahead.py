@@ -1,4 +1,4 @@
-"""What comes from a store is read side by side: one by one, each would cost a round trip."""
+"""Reads from a store concurrently: one after another, each read would cost a round trip."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def side_by_side(what: Sequence[T], read: Callable[[T], R], files: Sequence[Path]) -> Iterator[R]:
-    """`read` of each of `what`, in order: by `READ_AHEAD` threads where the `files` that it reads lie in a store."""
+    """Apply `read` to each of `what`, in order; with `READ_AHEAD` threads if any of its `files` is in a store."""
     if not any(is_in_store(address_of(file)) for file in files):
         yield from map(read, what)
         return
@@ -28,9 +28,10 @@ def side_by_side(what: Sequence[T], read: Callable[[T], R], files: Sequence[Path
 def read_in_order(
     images: Sequence[SourceImage], read: Callable[[SourceImage], bytes]
 ) -> Iterator[tuple[SourceImage, Callable[[], bytes]]]:
-    """Each image and a function that gives its content, or raises what `read` raised.
+    """Yield each image with a function that returns its content, or raises what `read` raised.
 
-    Images in a store are read by threads, `READ_AHEAD` of them at a time; others when the function is called.
+    If any image is in a store, threads read up to `READ_AHEAD` images ahead; otherwise an image is read when its
+    function is called.
     """
     if not any(_is_in_store(image) for image in images):
         for image in images:

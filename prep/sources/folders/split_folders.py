@@ -1,6 +1,6 @@
-"""Which folders are splits, by their names and by what they hold.
+"""Finds the folders that are splits, by their names and contents.
 
-Numbered ones are one split together, as `train.X1` to `train.X4` of Kaggle's ImageNet-100.
+Numbered folders form one split together, as `train.X1` to `train.X4` in Kaggle's ImageNet-100.
 """
 
 import re
@@ -17,10 +17,10 @@ _NUMBERED = re.compile(r"(.*?)\d+")
 
 
 def named_splits(folder: Folder) -> dict[str, str]:
-    """The folders of splits in `folder`: their splits by their names.
+    """The splits among the folders in `folder`, by folder name.
 
-    A name with a split among its words, as `train_mini`, counts if it makes train and another split, if the folders of
-    both have class folders of the same names, and if no images are beside these.
+    Names that only contain a split as a word, such as `train_mini`, count if there are then several splits, if each
+    has a class folder in common with train, and if no images are beside the class folders.
     """
     named = splits_among(folder.folders)
     within = {name: split for name, split in splits_within(folder.folders).items() if split not in named.values()}
@@ -39,32 +39,32 @@ class UnitedFolder(Folder):
 
     @cached_property
     def listing(self) -> Listing:
-        """What the parts hold. InputError if two of them have a file of the same name, as alternative splits do."""
+        """The contents of all parts. Raises InputError if two have a file of the same name, like alternative splits."""
         files = sorted((file for part in self.parts for file in part.files), key=lambda file: file.name)
         for one, other in pairwise(files):
             if one.name == other.name:
                 raise InputError(
                     f"{one.path} and {other.path}: numbered folders are read as parts of one split, and these two "
-                    "files are called the same; remove one of the files, or move the folders of other splits away"
+                    "files have the same name; remove one of the files, or move the folders of other splits away"
                 )
         return Listing(tuple(sorted({name for part in self.parts for name in part.folders})), tuple(files))
 
     def child(self, name: str) -> Folder:
-        """The folder called `name` in the parts that have one."""
+        """The folder `name` of all parts that have one."""
         if name not in self.children:
             inner = [part.child(name) for part in self.parts if name in part.folders]
             self.children[name] = inner[0] if len(inner) == 1 else _united(inner, self, name)
         return self.children[name]
 
     def forget(self, name: str) -> None:
-        """As `Folder` says."""
+        """See `Folder`."""
         super().forget(name)
         for part in self.parts:
             part.forget(name)
 
 
 def united(folder: Folder, names: Sequence[str]) -> UnitedFolder | None:
-    """The folders called `names` in `folder` as one; None unless they are numbered alike and hold folders alone."""
+    """The folders `names` in `folder` as one; None unless they are numbered alike and hold folders but no images."""
     stems = {found[1] if (found := _NUMBERED.fullmatch(name)) else name for name in names}
     parts = [folder.child(name) for name in names]
     if len(names) < 2 or len(stems) > 1 or not all(part.folders and not part.has_images() for part in parts):

@@ -1,8 +1,7 @@
-"""A folder in an object store: images, tars and parquet files are read from there, everything else is copied first.
+"""A folder in an object store: images, tars and parquet files are read there; everything else is copied first.
 
-Class folders of photographs are listed in parallel and stay where they are. Tars, archives and parquet files have empty
-stand-ins on this machine and are read by ranges. Lists and label files, which are small, come as copies, and are then
-read as those on a disk are.
+Class folders are listed in parallel, and their images stay in the store. Tars and parquet files have empty local
+stand-ins and are read by ranges. Lists and label files, which are small, are copied and then read like local files.
 """
 
 import shutil
@@ -27,11 +26,11 @@ from .listing import RUN_MARK, SET_MARK, Folder, Listing
 
 LIST_THREADS = 32
 READ_BY_RANGES = (".tar", ".parquet")
-COPY_BYTES = 2**26  # read at once of a file that is copied
+COPY_BYTES = 2**26  # per read while a file is copied
 
 
 class StoreImage(NamedTuple):
-    """An input that is an object; `e_tag` is that of the listing."""
+    """An image that is an object in a store; `e_tag` is that of the listing."""
 
     name: str
     label: int
@@ -41,27 +40,27 @@ class StoreImage(NamedTuple):
     extras: tuple[Extra, ...] = ()
 
     def read(self) -> bytes:
-        """The content, as `SourceImage` says; InputError when it changed since it was listed."""
+        """Return the content; see `SourceImage`. Raises InputError if it changed since it was listed."""
         if self.num_bytes > MAX_INPUT_BYTES:
             raise InputError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
         return ObjectStore(self.url).read(if_match=self.e_tag)
 
     def labeled(self, label: int, class_id: str | None = None) -> "StoreImage":
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
 
     def keeping(self, extra: Extra) -> "StoreImage":
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return self._replace(extras=tuple(sorted((*self.extras, extra))))
 
     @property
     def container(self) -> str:
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return str(self.url)
 
 
 class StoreFile(NamedTuple):
-    """An image in a listing."""
+    """An image in the listing of a store."""
 
     name: str
     path: str
@@ -70,24 +69,24 @@ class StoreFile(NamedTuple):
     e_tag: str | None
 
     def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """As `File` says."""
+        """See `File`."""
         return StoreImage(name, label, self.url, self.num_bytes, self.e_tag, extras)
 
     def extra(self, ext: str) -> Extra:
-        """As `File` says; read now, since it is small."""
+        """See `File`; read immediately, since it is small."""
         content = ObjectStore(self.url).read(if_match=self.e_tag)
         return Extra(ext, content, num_bytes=len(content))
 
 
 class _PackedImages:
-    """The images of a folder as they are listed: their text and numbers alone, not as objects."""
+    """The images of a folder while it is listed: packed text and numbers instead of objects."""
 
     def __init__(self) -> None:
-        self._names, self._e_tags = bytearray(), bytearray()  # each text ends with a zero byte, which none holds
+        self._names, self._e_tags = bytearray(), bytearray()  # each text ends with a zero byte, which none contains
         self._sizes = array("Q")
 
     def add(self, name: str, num_bytes: int, e_tag: str | None) -> None:
-        """One more object, by its name in the folder."""
+        """Add an object by its name in the folder."""
         self._names += name.encode("utf-8", "surrogateescape") + b"\0"
         self._e_tags += (e_tag or "").encode() + b"\0"
         self._sizes.append(num_bytes)
@@ -102,14 +101,14 @@ class _PackedImages:
 
 @dataclass(kw_only=True, eq=False)
 class StoreFolder(Folder):
-    """A folder of a store; `where` is the local folder with copies and stand-ins of what is no image."""
+    """A folder in a store; `where` is the local folder with copies and stand-ins of files that are not images."""
 
     url: StoreUrl
     """The address of the source."""
     prefix: str = ""
-    """The path of the folder below it, with a slash at its end."""
+    """The folder's path relative to the source, ending with a slash; empty for the source itself."""
     others: list[File] = field(default_factory=list)
-    """What is no image."""
+    """The files that are not images."""
     packed: _PackedImages = field(default_factory=_PackedImages)
 
     @cached_property
@@ -120,11 +119,11 @@ class StoreFolder(Folder):
 
     @property
     def address(self) -> StoreUrl:
-        """As `Folder` says."""
+        """See `Folder`."""
         return self.url / self.prefix
 
     def inner(self, name: str) -> "StoreFolder":
-        """The folder called `name` in it, made when it is new."""
+        """The folder `name` in it, created if new."""
         if name not in self.children:
             self.children[name] = StoreFolder(
                 where=self.where / name, remarks=self.remarks, url=self.url, prefix=f"{self.prefix}{name}/"
@@ -139,12 +138,12 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
 
     Args:
         url: The folder's address.
-        copies: A local folder for copies of files that are no images; emptied by who made it.
-        remarks: Gets what is passed over.
-        out: An address below, which is left out, because shard sets are written there; others are found by what they
-            hold.
+        copies: A local folder for copies of files that are not images; the caller removes it.
+        remarks: Receives what is passed over.
+        out: An address below `url` to leave out, because shard sets are written there; other folders of shard sets are
+            recognized by their contents.
 
-    Raises InputError for an address with nothing below, or without room for the copies.
+    Raises InputError if there is nothing at the address, or no room for the copies.
     """
     store = ObjectStore(url)
     root = StoreFolder(where=copies, remarks=remarks, url=url)
@@ -157,7 +156,7 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
         if (output := _output_with(folders, name)) is not None:
             outputs.add(output)
         if any(is_system(part) for part in (*folders, name)):
-            remarks.pass_over("names that systems leave behind", str(url / one.name))
+            remarks.pass_over("hidden and system files", str(url / one.name))
             continue
         folder = root
         for part in folders:
@@ -174,7 +173,7 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
             path.parent.mkdir(parents=True, exist_ok=True)
             copied.append((one, path))
     if is_empty:
-        raise InputError(f"{url}: nothing there; name the prefix that holds train/ and val/")
+        raise InputError(f"{url}: nothing there; pass the prefix that holds train/ and val/")
     for output in sorted(outputs):
         _leave_out(root, output)
     _copy(store, url, [(one, path) for one, path in copied if path.parent.exists()], copies)
@@ -182,7 +181,7 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
 
 
 def _output_with(folders: Sequence[str], name: str) -> str | None:
-    """The folder below the source where, as this object says, shard sets of ours lie, or will."""
+    """The folder below the source that this object marks as holding, or about to hold, shard sets; None if none."""
     if RUN_MARK in folders[1:]:
         return "/".join(folders[: folders.index(RUN_MARK, 1)])
     if name == SET_MARK and len(folders) > 1 and folders[-1] in SPLITS:
@@ -191,7 +190,7 @@ def _output_with(folders: Sequence[str], name: str) -> str | None:
 
 
 def _leave_out(root: StoreFolder, output: str) -> None:
-    """Drop what lies below the folder `output`, copies and stand-ins too."""
+    """Drop everything below the folder `output`, including copies and stand-ins."""
     folder: Folder = root
     *above, last = output.split("/")
     for name in above:
@@ -204,7 +203,7 @@ def _leave_out(root: StoreFolder, output: str) -> None:
 
 
 def _list_in_parallel(store: ObjectStore) -> Iterator[Listed]:
-    """All objects; each class folder of each split is listed by itself, since a request gives 1000 names."""
+    """List all objects, each class folder of each split separately, since one request returns at most 1000 names."""
     top, files = store.list_folder()
     yield from files
     with ThreadPoolExecutor(LIST_THREADS) as threads:
@@ -212,7 +211,7 @@ def _list_in_parallel(store: ObjectStore) -> Iterator[Listed]:
         for folder, (inner, beside) in zip(top, threads.map(store.list_folder, top), strict=True):
             units += [f"{folder}/{name}" for name in inner]
             yield from beside
-        # Not all at once: what was listed and is not taken yet is objects.
+        # Not all at once: results that wait to be consumed take memory as objects.
         coming: deque[Future[list[Listed]]] = deque()
         for unit in units:
             coming.append(threads.submit(store.list_all, unit))
@@ -226,7 +225,7 @@ def _copy(store: ObjectStore, url: StoreUrl, copied: list[tuple[Listed, Path]], 
     needed, free = sum(one.num_bytes for one, _ in copied), shutil.disk_usage(copies).free
     if needed > free:
         raise InputError(
-            f"{url}: its lists and other files are {needed} bytes, which are copied first, and {copies} has "
+            f"{url}: its lists and other files, which are copied first, are {needed} bytes, but {copies} has "
             f"room for {free}; set TMPDIR to a folder on a larger disk"
         )
 

@@ -15,7 +15,7 @@ def is_annotated(folder: Folder) -> bool:
 
 
 def read_annotated(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
-    """The split of the images in `images/`, labeled by the annotations; InputError as `read_flat` says."""
+    """The split of the images in `images/`, labeled by the annotations; raises InputError like `read_flat`."""
     if folder.folders != (INNER_FOLDER,):
-        raise InputError(f"{folder.where}: holds {', '.join(folder.folders)}; expected {TINY_NAME} and images/ alone")
+        raise InputError(f"{folder.where}: holds {', '.join(folder.folders)}; expected only {TINY_NAME} and images/")
     return read_flat(folder.child(INNER_FOLDER), split, read_tiny_annotations(folder.where / TINY_NAME), options)

@@ -1,4 +1,4 @@
-"""A zip file as a folder: members are read in place, stored or deflated, each by itself."""
+"""A zip file as a folder; its members, stored or deflated, are read in place one by one."""
 
 import stat
 import struct
@@ -20,7 +20,7 @@ STORED, DEFLATED = 0, 8
 
 
 class ZipImage(NamedTuple):
-    """An input that is a member of a zip file; `offset` is that of its local header."""
+    """An image that is a member of a zip file; `offset` is that of its local header."""
 
     name: str
     label: int
@@ -33,7 +33,7 @@ class ZipImage(NamedTuple):
     extras: tuple[Extra, ...] = ()
 
     def read(self) -> bytes:
-        """The content, as `SourceImage` says."""
+        """Return the content; see `SourceImage`."""
         if max(self.num_bytes, self.num_packed) > MAX_INPUT_BYTES:
             raise InputError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
         header = LOCAL_HEADER.unpack(read_range(self.path, self.offset, LOCAL_HEADER.size))
@@ -47,20 +47,20 @@ class ZipImage(NamedTuple):
             except zlib.error as error:
                 raise InputError(f"damaged in its zip file ({error})") from None
         if len(data) != self.num_bytes or zlib.crc32(data) != self.crc32:
-            raise InputError("damaged in its zip file (its checksum is another)")
+            raise InputError("damaged in its zip file (wrong size or checksum)")
         return data
 
     def labeled(self, label: int, class_id: str | None = None) -> "ZipImage":
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
 
     def keeping(self, extra: Extra) -> "ZipImage":
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return self._replace(extras=tuple(sorted((*self.extras, extra))))
 
     @property
     def container(self) -> str:
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return self.path
 
 
@@ -77,7 +77,7 @@ class ZipMember(NamedTuple):
     crc32: int
 
     def image(self, name: str, extras: tuple[Extra, ...] = (), label: int = 0) -> SourceImage:
-        """As `File` says."""
+        """See `File`."""
         return ZipImage(
             name,
             label,
@@ -91,7 +91,7 @@ class ZipMember(NamedTuple):
         )
 
     def extra(self, ext: str) -> Extra:
-        """As `File` says; unpacked now, since it is small."""
+        """See `File`; unpacked immediately, since it is small."""
         content = self.image(self.name).read()
         return Extra(ext, content, num_bytes=len(content))
 
@@ -101,33 +101,33 @@ class ZipFolder(Folder):
     """A folder inside a zip file."""
 
     files_in_it: dict[str, ZipMember] = field(default_factory=dict)
-    """Its files by name; of several the last, as unpacking gives."""
+    """Its files by name; of several with the same name the last, as when unpacking."""
 
     @cached_property
     def listing(self) -> Listing:
-        """The listing of the zip file."""
+        """The folder's contents in the zip file."""
         return Listing(tuple(sorted(self.children)), tuple(sorted(self.files_in_it.values())))
 
     def forget(self, name: str) -> None:
-        """Nothing: there is no disk to list again."""
+        """Do nothing: the folder could not be listed again."""
 
 
 def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
-    """The root of a zip file; InputError for one that is damaged, encrypted or packed otherwise than by deflate."""
+    """The root of a zip file; raises InputError if it is damaged, encrypted or compressed by anything but deflate."""
     root = ZipFolder(where=path, remarks=remarks)
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a whole zip file ({error}); get it again") from None
+        raise InputError(f"{path}: not a complete zip file ({error}); download it again") from None
     for info in infos:
         if info.is_dir():
             continue
         if is_hidden(info.filename):
-            remarks.pass_over("names that systems leave behind", f"{path}/{info.filename}")
+            remarks.pass_over("hidden and system files", f"{path}/{info.filename}")
             continue
         if info.flag_bits & 1 or info.compress_type not in (STORED, DEFLATED):
-            raise InputError(f"{path}: {info.filename!r} is encrypted or packed by an unusual method; unpack the file")
+            raise InputError(f"{path}: {info.filename!r} is encrypted or not compressed by deflate; unpack the file")
         if stat.S_ISLNK(info.external_attr >> 16):
             remarks.pass_over("symbolic links in zip files", f"{path}/{info.filename}")
             continue
@@ -138,7 +138,7 @@ def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
             assert isinstance(child, ZipFolder)
             folder = child
         if name in folder.files_in_it:
-            remarks.pass_over("members of zip files that a later one of their name replaces", str(folder.where / name))
+            remarks.pass_over("members of zip files replaced by a later one of the same name", str(folder.where / name))
         folder.files_in_it[name] = ZipMember(
             name,
             str(folder.where / name),

@@ -1,1 +1,1 @@
-"""ImageNet as it was published: the archives with their devkit, and the packing of Kaggle."""
+"""ImageNet as published: the archives with their devkit, and Kaggle's download."""

@@ -51,25 +51,26 @@ def _labeled(path: Path, devkit: Devkit, images: Iterable[SourceImage], split: s
         year, number = (found[1], int(found[2])) if found else (None, 0)
         if not 1 <= number <= len(truth) or year not in (None, devkit.year):
             raise InputError(
-                f"{path}: {image.name!r} is none of the {len(truth)} {_WORDS[split]} images of ILSVRC {devkit.year}, "
-                "whose devkit is there; move it away, or put the devkit of the same year there"
+                f"{path}: {image.name!r} is not one of the {len(truth)} {_WORDS[split]} images of ILSVRC "
+                f"{devkit.year}, the year of the devkit; move it away, or use the devkit of the same year"
             )
         class_number = truth[number - 1]
         if class_number not in devkit.ids:
             raise InputError(
-                f"{path}: {image.name!r} has class {class_number}, which the devkit's meta.mat lacks; download the "
-                "devkit again"
+                f"{path}: {image.name!r} has class {class_number}, which is not in the devkit's meta.mat; download "
+                "the devkit again"
             )
         rows.add(devkit.ids[class_number], image)
     return rows.split(split, lambda image: f"{path}: {image.name}")
 
 
 def incomplete(path: Path, split: SourceSplit) -> str | None:
-    """What is missing of an archive of 2012, in one line; None when nothing is."""
+    """Describe in one line what an archive of 2012 lacks; None if it is complete."""
     expected = COUNTS_2012.get(split.name)
     if expected is None or not path.name.startswith("ILSVRC2012"):
         return None
     counted = len(split.labels_used())
     if (len(split.images), counted) == (expected, 1000):
         return None
-    return f"{path.name}: {len(split.images)} images of {counted} classes; ILSVRC 2012 has {expected} of 1000"
+    found = f"{len(split.images)} images of {counted} classes"
+    return f"{path.name}: {found}; ILSVRC 2012 has {expected} images of 1000 classes"

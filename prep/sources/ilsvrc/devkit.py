@@ -1,7 +1,6 @@
-"""The devkit of ILSVRC: the classes by their number, and the class number of every validation and test image.
+"""The ILSVRC devkit: the classes by number, and the class number of every validation and test image.
 
-The ground truth of a test set was published for 2010 alone, as a file of its own that may be in the devkit or beside
-it.
+The ground truth of a test set was only published for 2010, as a separate file that may be in the devkit or beside it.
 """
 
 import gzip
@@ -19,7 +18,7 @@ from ..tars.tar_index import tar_members
 from .matlab import read_matlab
 
 DEVKIT_PATTERNS = ("ILSVRC20*devkit*.tar.gz", "devkit-*.tar.gz")
-MAX_DEVKIT_BYTES = 2**28  # unpacked; the real ones have a tenth of it
+MAX_DEVKIT_BYTES = 2**28  # unpacked; real ones are a tenth of this
 MAX_MEMBER_BYTES = 2**26
 _CHUNK = 2**20
 _META_NAME = "meta.mat"
@@ -28,20 +27,20 @@ _TRUTH = re.compile(r"ILSVRC(20\d\d)_(validation|test)_ground_truth\.txt")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Devkit:
-    """What a devkit knows."""
+    """The contents of a devkit."""
 
     ids: dict[int, str]
-    """The WordNet id of every class number."""
+    """WordNet id by class number."""
     names: dict[str, str]
-    """What people call the class of a WordNet id."""
+    """Readable class name by WordNet id."""
     year: str
     """The year of the challenge."""
     truth: dict[str, tuple[int, ...]]
-    """By split, `val` and perhaps `test`: the class number of every image, in order."""
+    """Class numbers of all images, in order, by split: `val` and possibly `test`."""
 
 
 def find_devkit(folder: Path, remarks: Remarks) -> Devkit | None:
-    """The devkit in `folder`, read, as an archive or unpacked; None without one."""
+    """Read the devkit in `folder`, an archive or unpacked; None if there is none."""
     beside = {
         path.name: path for path in sorted(folder.glob("ILSVRC20*_ground_truth.txt")) if _TRUTH.fullmatch(path.name)
     }
@@ -66,13 +65,13 @@ def _devkit_in(folder: Path, remarks: Remarks) -> Devkit | None:
 
 
 def open_devkit(path: Path) -> Devkit:
-    """The devkit at `path`: an archive, an unpacked one, or a folder with either. InputError where there is none."""
+    """Read the devkit at `path`: an archive, unpacked, or a folder with either. Raises InputError if there is none."""
     if path.is_file():
         return read_devkit(path)
     data = next((one for one in (path / "data", path) if (one / _META_NAME).is_file()), None)
     devkit = find_devkit(path, Remarks()) if data is None else _read_unpacked(path, data)
     if devkit is None:
-        raise InputError(f"{path}: no devkit; name an archive such as ILSVRC2012_devkit_t12.tar.gz, or where it is")
+        raise InputError(f"{path}: no devkit; pass an archive such as ILSVRC2012_devkit_t12.tar.gz, or its folder")
     return devkit
 
 
@@ -83,14 +82,15 @@ def _read_unpacked(path: Path, data: Path) -> Devkit:
 
 def _bounded(path: Path) -> bytes:
     if (num_bytes := path.stat().st_size) > MAX_MEMBER_BYTES:
-        raise InputError(f"{path}: {num_bytes} bytes; this is no file of the devkit: download it again")
+        raise InputError(f"{path}: {num_bytes} bytes; this is not a file of the devkit: download it again")
     return path.read_bytes()
 
 
 def read_devkit(path: Path) -> Devkit:
     """Read `meta.mat` and the ground truth out of a devkit archive.
 
-    Takes as much memory as these files, whatever the archive claims. InputError names what is missing or damaged.
+    Takes no more memory than these files, whatever the archive claims. Raises InputError, saying what is missing or
+    damaged.
     """
     meta, truth = None, {}
     with scratch_file() as unpacked:
@@ -100,7 +100,7 @@ def read_devkit(path: Path) -> Devkit:
             if name != _META_NAME and not _TRUTH.fullmatch(name):
                 continue
             if member.num_bytes > MAX_MEMBER_BYTES:
-                raise InputError(f"{path}: {name} of {member.num_bytes} bytes; this is no devkit: download it again")
+                raise InputError(f"{path}: {name} of {member.num_bytes} bytes; this is not a devkit: download it again")
             unpacked.seek(member.offset)
             content = unpacked.read(member.num_bytes)
             if name == _META_NAME:
@@ -127,7 +127,7 @@ def _devkit(path: Path, meta: bytes, truth: dict[str, bytes]) -> Devkit:
 
 
 def _with_truth(devkit: Devkit, files: dict[str, bytes], path: Path) -> Devkit:
-    """The devkit with the ground truth of `files`, by name, of its own year; `path` is where they are."""
+    """The devkit with those of the ground truth `files`, by name, that are of its year; `path` is where they are."""
     truth = dict(devkit.truth)
     for name, content in files.items():
         found = _TRUTH.fullmatch(name)
@@ -136,13 +136,13 @@ def _with_truth(devkit: Devkit, files: dict[str, bytes], path: Path) -> Devkit:
         lines = content.split()
         if wrong := next((line for line in lines if not re.fullmatch(rb"\d{1,9}", line)), None):
             word = wrong[:40].decode("utf-8", "replace")
-            raise InputError(f"{path}: {name} is damaged ({word!r} is no class number); download it again")
+            raise InputError(f"{path}: {name} is damaged ({word!r} is not a class number); download it again")
         truth["val" if found[2] == "validation" else "test"] = tuple(map(int, lines))
     return replace(devkit, truth=truth)
 
 
 def read_meta(content: bytes, path: Path) -> list[tuple[int, str, str]]:
-    """Number, WordNet id and name of every row of `meta.mat`; InputError when it is damaged."""
+    """Number, WordNet id and name of every row of `meta.mat`; raises InputError if it is damaged."""
     try:
         synsets = read_matlab(content).get("synsets")
         if not isinstance(synsets, list) or not synsets:
@@ -165,14 +165,14 @@ def _row(row: object) -> tuple[int, str, str]:
 
 
 def _unpack(path: Path, unpacked: Any) -> int:
-    """Unpack a gzip file up to `MAX_DEVKIT_BYTES`; its size."""
+    """Unpack a gzip file of up to `MAX_DEVKIT_BYTES`; returns its unpacked size."""
     size = 0
     try:
         with gzip.open(path) as packed:
             while chunk := packed.read(_CHUNK):
                 size += len(chunk)
                 if size > MAX_DEVKIT_BYTES:
-                    raise InputError(f"{path}: unpacks to more than {MAX_DEVKIT_BYTES} bytes; this is no devkit")
+                    raise InputError(f"{path}: unpacks to more than {MAX_DEVKIT_BYTES} bytes; this is not a devkit")
                 unpacked.write(chunk)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not a devkit archive ({error}); download it again") from None

@@ -26,7 +26,7 @@ MAPPING_NAME = "LOC_synset_mapping.txt"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KaggleLayout:
-    """Where the parts of one download lie."""
+    """Where the parts of one download are."""
 
     ilsvrc: Path
     """The folder `ILSVRC`, which holds `Data/CLS-LOC` and `Annotations`."""
@@ -37,11 +37,11 @@ class KaggleLayout:
 
 
 def find_layouts(folder: Path) -> list[KaggleLayout]:
-    """What in `folder` is laid out like Kaggle's download; more than one is for the caller to refuse."""
+    """What in `folder` is laid out like Kaggle's download; the caller must refuse more than one."""
     found = []
     if (folder / "ILSVRC" / DATA_FOLDER).is_dir():
         found.append(KaggleLayout(ilsvrc=folder / "ILSVRC", data=folder / "ILSVRC" / DATA_FOLDER, labels=folder))
-    # SOURCE is ILSVRC/, Data/ or CLS-LOC/, the label files lie beside ILSVRC/.
+    # SOURCE is ILSVRC/, Data/ or CLS-LOC/; the label files are beside ILSVRC/ or in it.
     inner = folder.absolute()
     for outer, rest in ((inner, DATA_FOLDER), (inner.parent, Path("CLS-LOC")), (inner.parent.parent, Path())):
         if (inner / rest).is_dir() and outer / DATA_FOLDER == inner / rest:
@@ -52,20 +52,20 @@ def find_layouts(folder: Path) -> list[KaggleLayout]:
 
 
 def refuse_zipped_kaggle(folder: Folder) -> None:
-    """InputError with the way out for Kaggle's download while it is packed, whose label files cannot be read."""
+    """Raise InputError, with advice, for Kaggle's download in a zip file, where its label files cannot be read."""
     inner = folder
     for name in ("ILSVRC", *DATA_FOLDER.parts):
         if name not in inner.folders:
             return
         inner = inner.child(name)
     raise InputError(
-        f"{folder.where}: Kaggle's packing of ILSVRC, which is not read in its zip; unpack it (unzip "
-        f"{quote(folder.where.name)} -d FOLDER) and name FOLDER"
+        f"{folder.where}: Kaggle's download of ILSVRC, which cannot be read from its zip; unpack it (unzip "
+        f"{quote(folder.where.name)} -d FOLDER) and pass FOLDER"
     )
 
 
 def read_train(layout: KaggleLayout, folder: Folder, options: SourceOptions) -> SourceSplit:
-    """Class folders with the names of the mapping; InputError when folders and mapping name different classes."""
+    """Class folders with the names of the mapping; raises InputError if folders and mapping have different classes."""
     split = read_class_folders(folder, "train", options)
     path = layout.labels / MAPPING_NAME
     mapping = _mapping_or_note(layout, folder)
@@ -86,8 +86,8 @@ def read_train(layout: KaggleLayout, folder: Folder, options: SourceOptions) -> 
 def read_validation(layout: KaggleLayout, folder: Folder, options: SourceOptions) -> SourceSplit:
     """The flat validation images, labeled by the solution file or by XML annotations.
 
-    InputError names file and line: an image without a row, a row without an image or with a class that the mapping
-    lacks, an image twice.
+    Raises InputError, naming file and line, for an image without a row, a row without an image or with a class that the
+    mapping lacks, and an image that is listed twice.
     """
     solution, annotations = layout.labels / SOLUTION_NAME, layout.ilsvrc / ANNOTATIONS_FOLDER / "val"
     mapping = _mapping_or_note(layout, folder)
@@ -98,15 +98,15 @@ def read_validation(layout: KaggleLayout, folder: Folder, options: SourceOptions
         labels = read_xml_labels(folder, annotations)
     else:
         raise InputError(
-            f"{solution}: no such file; it comes with Kaggle's download and lies beside ILSVRC/: put it there, or the "
-            f"XML annotations in {annotations}"
+            f"{solution}: no such file; it comes with Kaggle's download, beside ILSVRC/: put it there, or the XML "
+            f"annotations in {annotations}"
         )
     if mapping is not None:
         for image, (line, label, _) in labels.rows.items():
             if label not in mapping:
                 raise InputError(
-                    f"{labels.path}, line {line}: {image} has class {label!r}, which {MAPPING_NAME} lacks; get both "
-                    "files from one download"
+                    f"{labels.path}, line {line}: {image} has class {label!r}, which {MAPPING_NAME} lacks; take "
+                    "both files from the same download"
                 )
     split = read_flat(folder, "val", labels, options)
     return with_names(split, {class_id: words for class_id, (_, words) in (mapping or {}).items()})
@@ -117,7 +117,7 @@ def _mapping_or_note(layout: KaggleLayout, folder: Folder) -> dict[str, tuple[in
     if path.is_file():
         folder.remarks.used.add(str(path))
         return _read_mapping(path)
-    folder.remarks.note(f"{path}: no such file, so classes are called by their ids; it comes with Kaggle's download")
+    folder.remarks.note(f"{path}: no such file, so classes are named by their ids; it comes with Kaggle's download")
     return None
 
 
@@ -131,6 +131,6 @@ def _read_mapping(path: Path) -> dict[str, tuple[int, str]]:
         if not words:
             raise InputError(f"{path}, line {number}: {line.strip()!r}; expected a WordNet id and a name")
         if class_id in mapping:
-            raise InputError(f"{path}, line {number}: {class_id} again, first in line {mapping[class_id][0]}")
+            raise InputError(f"{path}, line {number}: {class_id} is listed again, first in line {mapping[class_id][0]}")
         mapping[class_id] = number, words.strip()
     return mapping

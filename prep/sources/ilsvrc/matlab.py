@@ -1,9 +1,8 @@
 """Reads the struct arrays of a MATLAB 5 file, as far as ImageNet's `meta.mat` needs it.
 
-Written against the published format: tagged elements, zlib-compressed or not, of either byte order. Bounded in depth
-and size, since the file comes from an archive. scipy.io.loadmat would serve, but
-4 of 100 damaged files of our test end the process by a segmentation fault (scipy 1.17.1), where a line that names the
-file is due.
+Follows the published format: tagged elements, zlib-compressed or not, in either byte order. Depth and size are bounded,
+since the file comes from an archive. Not scipy.io.loadmat: on 4 of 100 damaged files in our test it ends the process
+with a segmentation fault (scipy 1.17.1) instead of an error that names the file.
 """
 
 import struct
@@ -23,8 +22,8 @@ _CELL, _STRUCT, _CHAR = 1, 2, 4
 def read_matlab(data: bytes) -> dict[str, Any]:
     """The variables of a MATLAB 5 file by name.
 
-    A struct array becomes a list of dicts, text a str, numbers a list, a cell array a list. InputError when the file
-    is anything else.
+    A struct array becomes a list of dicts, text a str, numbers a list, a cell array a list. Raises InputError if the
+    file is anything else.
     """
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
     if order is None:

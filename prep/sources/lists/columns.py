@@ -1,4 +1,4 @@
-"""Which column or key of a list or a table is the image, the label or the split: the usual names, in any case."""
+"""Finds the image, label and split column or key of a list or table by their usual names, ignoring case."""
 
 from collections.abc import Sequence
 
@@ -18,26 +18,26 @@ SPLIT_NAMES = ("split", "subset", "partition", "set")
 def find_column(
     columns: Sequence[str], usual: Sequence[str], wanted: str | None, option: str, where: str
 ) -> str | None:
-    """The column that has one of the `usual` names.
+    """The column `wanted` or, without that, the one that has a usual name; None if there is none.
 
     Args:
-        columns: The names that there are.
-        usual: Names that the column may have; the first of them is taken before the others.
+        columns: The names of all columns.
+        usual: Names that the column may have; the first takes precedence over the others.
         wanted: The name that the user gave, if any.
-        option: The command-line option that gives it.
+        option: The command-line option for that name.
         where: File and line, for errors.
 
-    None when there is none. InputError when `wanted` is not there, which is Unlabeled for a column of labels, as the
-    test splits of sources lack it, and when several columns have a usual name.
+    Raises InputError if several columns have a usual name, or if `wanted` does not exist; the latter is Unlabeled for a
+    label column, which the test splits of sources lack.
     """
     if wanted is not None:
         if wanted not in columns:
             raise (Unlabeled if usual is LABEL_NAMES else InputError)(
-                f"{where}: no column {wanted!r} ({option}); there are {', '.join(columns) or 'none'}"
+                f"{where}: no column {wanted!r} ({option}); found {', '.join(columns) or 'none'}"
             )
         return wanted
     found = [column for column in columns if column.strip().casefold() in usual]
     best = [column for column in found if column.strip().casefold() == usual[0]]
     if len(best or found) > 1:
-        raise InputError(f"{where}: more than one column may be meant: {', '.join(best or found)}; name it by {option}")
+        raise InputError(f"{where}: several columns match: {', '.join(best or found)}; choose one by {option}")
     return next(iter(best or found), None)

@@ -1,9 +1,9 @@
-"""A list of images as a source, read in place: CSV, TSV or JSONL with columns, or text of lines `PATH LABEL`.
+"""A list of images as a source: CSV, TSV or JSONL with columns, or text with lines `PATH LABEL`.
 
-Columns or keys: a path, a label and perhaps a split, under their usual names; without a split all images are of the
-split that the file is called by, else train. A relative path starts at the list's folder and must stay in it; an
-absolute path may lie anywhere, and so may an address such as s3://bucket/1.jpg. Links are followed, as in class
-folders. Labels are whole numbers, the class indices, or names.
+Columns or keys: a path, a label and optionally a split, under their usual names. Without a split, all images belong to
+the split that the file is named after, else to train. A relative path starts at the list's folder and must stay in it;
+an absolute path may lead anywhere, and so may an address such as s3://bucket/1.jpg. Links are followed, as in class
+folders. Labels are whole numbers, which are class indices, or names.
 """
 
 import json
@@ -37,7 +37,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
 
 class _Listed(NamedTuple):
-    """One checked row: the path as written and as opened."""
+    """One checked row, with the path as written and as opened."""
 
     line: int
     label: RawLabel | None
@@ -49,9 +49,9 @@ class _Listed(NamedTuple):
 def read_image_list(
     path: Path, options: SourceOptions, remarks: Remarks, *, base: StoreUrl | None = None
 ) -> tuple[SourceSplit, ...]:
-    """The splits of a list, train first; relative paths of the copy of a list in a store start at `base`.
+    """The splits of a list, train first; for a local copy of a list in a store, relative paths start at `base`.
 
-    Where relative paths start, `image_root` decides. A missing image is noted in `remarks` and quarantined when it is
+    `image_root` decides where relative paths start. A missing image is noted in `remarks`, and quarantined when it is
     read, as in other layouts.
 
     Raises InputError, naming file and line, if no image is found, if a path is a folder, leaves the folder where it
@@ -73,20 +73,20 @@ def read_image_list(
             split = found
         url = _url(where, written)
         if url is not None:
-            written = str(url)  # without what nobody may read
+            written = str(url)  # without a password or query
         elif not written.startswith("/"):
             written = f"{root.prefix}{written}{root.extension}"
             if _leaves(written):
-                raise InputError(
-                    f"{where}: {written} leads out of {root.start}; write an absolute path if that is meant"
-                )
+                raise InputError(f"{where}: {written} leads out of {root.start}; if intended, write an absolute path")
             if isinstance(root.start, StoreUrl):
                 url = root.start / os.path.normpath(written.replace("\\", "/"))
             elif "\\" in written and not (root.start / written).exists():
                 written = written.replace("\\", "/")  # written on Windows
         opened = url or _local(path.parent if isinstance(root.start, StoreUrl) else root.start, written)
         if opened in lines:
-            raise InputError(f"{where}: {written} again, first in line {lines[opened]}; list every image once")
+            raise InputError(
+                f"{where}: {written} is listed again, first in line {lines[opened]}; list every image once"
+            )
         lines[opened] = number
         extras = tuple(sorted(column_extras(options.keep, row))) if options.keep else ()
         listed = _Listed(number, label, written, opened, extras)
@@ -150,9 +150,9 @@ def _names(path: Path, line: int, columns: tuple[str, ...], options: SourceOptio
         found["path"] is None or (found["label"] is None and not options.unlabeled)
     ):
         raise (InputError if found["path"] is None else Unlabeled)(
-            f"{where}: the header is {','.join(columns)!r}; expected the columns path, label, each once, or name them "
-            "by --image-column and --label-column"
-            + ("" if found["path"] is None else ", or store the images without labels by --unlabeled")
+            f"{where}: the header is {','.join(columns)!r}; expected the columns path, label, each once; or name them "
+            "with --image-column and --label-column"
+            + ("" if found["path"] is None else ", or pass --unlabeled to store the images without labels")
         )
     return {name: column for name, column in found.items() if column is not None}
 
@@ -173,13 +173,13 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 
 
 def _label(where: str, row: dict[str, object]) -> RawLabel | None:
-    """The label of a row; None where it has none, which the other rows of its split decide on."""
+    """The label of a row; None if it has none, which is allowed if no row of its split has one."""
     value = row.get("label")
     label = raw_label(value)
     if label is None:
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
-        raise InputError(f"{where}: label is {value!r}; expected text that is not empty, or a whole number")
+        raise InputError(f"{where}: label is {value!r}; expected nonempty text or a whole number")
     if isinstance(label, str):
         _refuse_half_characters(where, "label", label)
         return sys.intern(label)  # one string for all rows of a class
@@ -190,7 +190,7 @@ def _text(where: str, row: dict[str, object], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value:
         found = f"is {value!r}" if key in row else "is missing"
-        raise InputError(f"{where}: {key} {found}; expected text that is not empty")
+        raise InputError(f"{where}: {key} {found}; expected nonempty text")
     _refuse_half_characters(where, key, value)
     return value
 
@@ -198,12 +198,12 @@ def _text(where: str, row: dict[str, object], key: str) -> str:
 def _refuse_half_characters(where: str, key: str, value: str) -> None:
     try:
         value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a character, as JSON can say it: "\\ud800"
-        raise InputError(f"{where}: {key} {value!r} is not Unicode; correct it") from None
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express: "\\ud800"
+        raise InputError(f"{where}: {key} {value!r} is not valid Unicode; correct it") from None
 
 
 def _url(where: str, written: str) -> StoreUrl | None:
-    """The address that a row holds, if it does."""
+    """The address in a row; None if it is a path."""
     try:
         location = parse_location(written)
     except InputError as error:
@@ -217,8 +217,8 @@ def _leaves(written: str) -> bool:
 
 
 def _local(folder: Path, written: str) -> str:
-    """The path that is opened. One below the list's folder begins as that was named, whether it is absolute or not, so
-    that the same list gives the same paths of images below it wherever it is called from.
+    """The path to open. If the list's folder was given as a relative path, an absolute path below it becomes relative
+    too, so that both spellings in a list give the same path.
     """
     opened = os.path.normpath(folder / written)
     if not folder.is_absolute() and opened.startswith("/"):
@@ -229,26 +229,26 @@ def _local(folder: Path, written: str) -> str:
 
 
 def _is_unlabeled(path: Path, name: str, listed: list[_Listed], options: SourceOptions) -> bool:
-    """Whether no row of a split has a label; InputError where only some have one, Unlabeled unless it was allowed."""
+    """Whether no row of a split has a label; raises InputError if only some do, Unlabeled if that is not allowed."""
     if any(row.label not in (None, -1) for row in listed):
         if (bare := next((row for row in listed if row.label is None), None)) is not None:
             raise InputError(
-                f"{path}, line {bare.line}: label is missing; expected text that is not empty, or a whole number, in "
-                f"every row of {name}, or in none"
+                f"{path}, line {bare.line}: label is missing; expected nonempty text or a whole number in every "
+                f"row of {name}, or in none"
             )
         return False
     if not options.unlabeled:
         raise Unlabeled(
-            f"{path}: no row of {name} has a label (the first is line {listed[0].line}); write labels, or store the "
-            "images without by --unlabeled"
+            f"{path}: no row of {name} has a label (the first is line {listed[0].line}); add labels, or pass "
+            "--unlabeled to store the images without"
         )
     return True
 
 
 def _alike(listed: list[_Listed]) -> set[int]:
-    """The positions of rows whose label and file name another row has, too."""
+    """The positions of rows that share their label and file name with another row."""
     names = (hash((row.label, Path(row.written).name)) for row in listed)
-    hashes_N = np.fromiter(names, np.int64, len(listed))  # eight bytes a row, and no name of a million is kept
+    hashes_N = np.fromiter(names, np.int64, len(listed))  # eight bytes per row instead of a name
     hashes, counts = np.unique(hashes_N, return_counts=True)
     candidates = np.flatnonzero(np.isin(hashes_N, hashes[counts > 1])).tolist()
     keys = {i: (listed[i].label, Path(listed[i].written).name) for i in candidates}
@@ -266,8 +266,8 @@ def _split_of(
 ) -> SourceSplit:
     if _is_unlabeled(path, name, listed, options):
         listed[:] = (row._replace(label=UNLABELED) for row in listed)
-    # CLASS/FILE as in class folders, so that the same images give the same shards; the whole path where that is not
-    # enough to tell two images apart.
+    # CLASS/FILE as in class folders, so that the same images give the same shards; the whole path if two images would
+    # have the same name.
     alike = _alike(listed)
     sizes, e_tags = look_up(path, [(row.line, row.path) for row in listed], remarks)
     rows = LabeledImages()
@@ -277,7 +277,7 @@ def _split_of(
             rows.add(row.label, FileImage(image_name, 0, row.path, num_bytes, 0, row.extras))
         else:
             rows.add(row.label, StoreImage(image_name, 0, row.path, num_bytes, e_tags.get(row.path), row.extras))
-    listed.clear()  # the columns have it all; sorting needs the room
+    listed.clear()  # the columns hold everything; sorting needs the memory
 
     def where(image: SourceImage) -> str:
         assert isinstance(image, FileImage | StoreImage)

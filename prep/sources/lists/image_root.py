@@ -1,4 +1,4 @@
-"""Where relative paths of a list start: at the list's folder, at one that the user names, or in one beside the list.
+"""Finds where relative paths of a list start: in the list's folder, one that the user names, or one beside the list.
 
 Many lists, those of Kaggle's competitions among them, name images that are in a folder beside the list, often by an id
 without the file's extension: `labels.csv` holds `000bec18,beagle` and the image is `train/000bec18.jpg`.
@@ -15,7 +15,7 @@ from ..litter import is_image_name, is_system
 from ..remarks import Remarks
 
 SAMPLE_ROWS = 20
-"""Rows whose images are looked for."""
+"""Number of rows whose images are looked for."""
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".JPEG", ".JPG", ".PNG", ".bmp", ".gif", ".tif", ".tiff")
 
 
@@ -24,11 +24,11 @@ class ImageRoot:
     """How a relative path becomes one that can be opened."""
 
     start: Path | StoreUrl
-    """The folder or address that it is joined to."""
+    """The folder or address that the path is joined to."""
     prefix: str = ""
-    """A folder in `start` with a slash at its end, or nothing."""
+    """A folder in `start`, ending with a slash, or nothing."""
     extension: str = ""
-    """What is added to it."""
+    """An extension that is added to the path, or nothing."""
 
     def __str__(self) -> str:
         extension = f", and {self.extension} is appended to each path" if self.extension else ""
@@ -38,21 +38,21 @@ class ImageRoot:
 def image_root(
     path: Path, sample: Sequence[str], given: str | None, base: StoreUrl | None, remarks: Remarks
 ) -> ImageRoot:
-    """Where the relative paths of a list start.
+    """Find where the relative paths of a list start.
 
     Args:
         path: The list.
         sample: Some of its relative paths.
         given: The folder or address that the user named.
         base: The address of the folder of a list in a store, of which `path` is a copy.
-        remarks: Gets a note if it is not the list's own folder.
+        remarks: Receives a note if it is not the list's own folder.
 
     Raises InputError if there is no such folder, and if the images are in several folders beside the list.
     """
     if given is not None:
         start = parse_location(given)
         if isinstance(start, Path) and not start.is_dir():
-            raise InputError(f"--image-root {given}: no such folder; name the folder where the paths of {path} start")
+            raise InputError(f"--image-root {given}: no such folder; pass the folder where the paths of {path} start")
     elif base is not None:
         start = base
     else:
@@ -66,13 +66,13 @@ def image_root(
         return roots[0]
     if len(best) > 1:
         places = " and ".join(f"{start}/{one.prefix}{sample[0]}{one.extension}" for one in best[:2])
-        raise InputError(f"{path}: its images may be {places}; name their folder by --image-root")
+        raise InputError(f"{path}: its images may be {places}; choose their folder with --image-root")
     remarks.note(f"{path}: its images are in {best[0]}")
     return best[0]
 
 
 def _roots(start: Path, sample: Sequence[str], *, in_folders: bool) -> Iterator[ImageRoot]:
-    """All that could be meant; first what is written."""
+    """All possible roots, first the one for paths as written."""
     folders = sorted(entry.name for entry in os.scandir(start) if entry.is_dir() and not is_system(entry.name))
     extensions = ("", *(() if all(map(is_image_name, sample)) else _EXTENSIONS))
     for prefix in ("", *(f"{name}/" for name in folders if in_folders)):

@@ -1,6 +1,6 @@
-"""What is at the paths and addresses of a list: sizes and versions, and which images are missing.
+"""Looks up the paths and addresses of a list: sizes and versions, and which images are missing.
 
-Whether a missing image is at fault is decided when it is read; a list of which nothing is found has wrong paths.
+Whether a missing image is at fault is decided when it is read; a list without any image that exists has wrong paths.
 """
 
 import os
@@ -22,13 +22,13 @@ def look_up(
 ) -> tuple["array[int]", dict[StoreUrl, str | None]]:
     """The size in bytes of every listed image, 0 if it is missing, and the ETags of those in stores.
 
-    Objects are looked up in parallel. Missing images are noted in `remarks`. InputError if all of them are, or if one
-    is a folder.
+    Objects are looked up in parallel. Missing images are noted in `remarks`. Raises InputError if all are missing, or
+    if one is a folder.
 
     Args:
         path: The list.
         listed: The line and the path or address of every image.
-        remarks: Gets the note.
+        remarks: Receives the note.
     """
     urls = [image for _, image in listed if not isinstance(image, str)]
     with ThreadPoolExecutor(LIST_THREADS) as threads:
@@ -46,8 +46,8 @@ def look_up(
         raise InputError(f"{first}; correct the path or remove the line")
     if num_missing:
         remarks.note(
-            f"{num_missing:,} of {len(listed):,} listed images are missing, and are quarantined if they still are when "
-            f"they are read, e.g. {first}"
+            f"{num_missing:,} of {len(listed):,} listed images are missing, e.g. {first}; those still missing when "
+            "they are read will be quarantined"
         )
     return sizes, {url: one.e_tag for url, one in objects.items() if isinstance(one, Listed)}
 

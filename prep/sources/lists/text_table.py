@@ -1,4 +1,4 @@
-"""Text files that people bring, read line by line, so that every error names the file and the line."""
+"""Reads users' text files line by line, so that every error names the file and the line."""
 
 import csv
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ MAX_LINE_BYTES = 2**20
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines with their numbers from 1, line ends kept; InputError names a line that is not UTF-8 or too long."""
+    """Yield line numbers from 1 and lines with line ends; raises InputError for lines not in UTF-8 or too long."""
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
             if len(line) > MAX_LINE_BYTES:
-                raise InputError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes; this is no list")
+                raise InputError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes; this is not a list")
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
@@ -23,7 +23,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def path_and_label(where: str, line: str) -> tuple[str, str]:
-    """The two fields of a line `PATH LABEL`: around its tab, else the label is what follows the last space.
+    """Split a line `PATH LABEL` at its tab or, without one, at its last space.
 
     Raises InputError for a line without two fields, or with more than one tab.
     """
@@ -32,17 +32,17 @@ def path_and_label(where: str, line: str) -> tuple[str, str]:
     written, label = written.strip(), label.strip()
     if not written or not label or "\t" in label:
         raise InputError(
-            f"{where}: {line!r}; expected a path and a label, with one tab between them where labels hold spaces"
+            f"{where}: {line!r}; expected a path and a label, with one tab between them if labels contain spaces"
         )
     return written, label
 
 
 def csv_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows by column name with their line numbers; further columns are kept, empty lines are not rows.
+    """Yield line numbers and rows by column name; other columns are kept, empty lines are skipped.
 
-    Fields are separated by commas or, where the header has none, by tabs or semicolons; spaces around the names of
-    columns are dropped. InputError names file and line: a header that lacks one of `columns` or has a name twice, a row
-    with more or fewer fields, a quote that is not closed.
+    Fields are separated by commas or, if the header has none, by tabs or semicolons; spaces around column names are
+    dropped. Raises InputError, naming file and line, for a header that lacks one of `columns` or repeats a name, a row
+    with more or fewer fields, and an unclosed quote.
     """
     first = next((line for _, line in text_lines(path)), "")
     delimiter = next((one for one in DELIMITERS if one in first), ",")
@@ -59,8 +59,8 @@ def csv_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[int, d
                 continue
             if len(fields) != len(header):
                 raise InputError(
-                    f"{path}, line {reader.line_num}: {len(fields)} fields, the header has {len(header)}; "
-                    "put a field that holds a comma in quotes"
+                    f"{path}, line {reader.line_num}: {len(fields)} fields, but the header has {len(header)}; "
+                    "put fields that contain a comma in quotes"
                 )
             yield reader.line_num, dict(zip(header, fields, strict=True))
     except csv.Error as error:

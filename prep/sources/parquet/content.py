@@ -1,8 +1,8 @@
-"""Parts of a compressed page of a parquet file, without unpacking all of it where the codec allows.
+"""Reads parts of a parquet page without decompressing all of it, if its codec allows.
 
 Files of images often hold a whole row group, a hundred images, in one page. Uncompressed pages are read by offset.
-Snappy works in blocks of 64 KiB that do not refer to each other, so their places are found once and blocks unpacked
-alone. Other codecs unpack the page for every value.
+Snappy compresses blocks of 64 KiB that do not refer to each other, so their positions are found once and single blocks
+decompressed. With other codecs, the page is decompressed for every value.
 """
 
 from collections.abc import Callable
@@ -21,16 +21,16 @@ with explained_imports():
 
 CODECS = {"UNCOMPRESSED": None, "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd"}
 SNAPPY_BLOCK = 2**16
-# Where compression gained more than this, as it never does with encoded images, a page has too many small elements to
-# walk through.
+# A page that is compressed to less than this, as pages of encoded images never are, has too many small elements to walk
+# through.
 INCOMPRESSIBLE = 0.9
 
 Read = Callable[[ByOffset, int, int], memoryview]
-"""`read(file, position, num_bytes)` gives bytes of the unpacked page, fewer where it ends."""
+"""`read(file, position, num_bytes)` returns bytes of the decompressed page, fewer at its end."""
 
 
 class Packed(NamedTuple):
-    """A page, or the packed part of one, as it lies in its file."""
+    """A page, or the compressed part of one, as stored in its file."""
 
     offset: int
     num_bytes: int
@@ -39,7 +39,7 @@ class Packed(NamedTuple):
 
 
 class Content(NamedTuple):
-    """The unpacked page: how to read it, and how many bytes it is best read by."""
+    """The decompressed page: how to read it, the best size of a read, and its size in bytes."""
 
     read: Read
     window: int
@@ -47,7 +47,7 @@ class Content(NamedTuple):
 
 
 def content_of(file: ByOffset, packed: Packed) -> Content:
-    """A way to read the unpacked page; InputError when it cannot be one."""
+    """How to read the decompressed page; raises InputError if it is damaged or too large."""
     if CODECS[packed.codec] is None:
         return Content(_Plain(packed).read, 4096, packed.num_bytes)
     if packed.codec == "SNAPPY" and packed.num_bytes > INCOMPRESSIBLE * packed.num_unpacked:
@@ -56,8 +56,8 @@ def content_of(file: ByOffset, packed: Packed) -> Content:
             return Content(_SnappyBlocks(packed, starts).read, SNAPPY_BLOCK, packed.num_unpacked)
     if packed.num_unpacked > MAX_INPUT_BYTES:
         raise InputError(
-            f"a page of {packed.num_unpacked} bytes, packed by {packed.codec}, is too large to unpack for each image; "
-            "write the file without compression or with smaller row groups"
+            f"a page of {packed.num_unpacked} bytes, compressed by {packed.codec}, is too large to decompress for each "
+            "image; write the file without compression or with smaller row groups"
         )
     return Content(_Whole(packed).read, packed.num_unpacked, packed.num_unpacked)
 
@@ -80,7 +80,7 @@ class _Whole(NamedTuple):
 
 class _SnappyBlocks(NamedTuple):
     packed: Packed
-    starts: NDArray[np.int64]  # in the file, one for each block and one behind the last
+    starts: NDArray[np.int64]  # in the file: the start of each block and the end of the last
 
     def read(self, file: ByOffset, position: int, num_bytes: int) -> memoryview:
         end = min(position + num_bytes, self.packed.num_unpacked)
@@ -95,7 +95,7 @@ class _SnappyBlocks(NamedTuple):
 
 
 def _snappy_blocks(file: ByOffset, packed: Packed) -> NDArray[np.int64] | None:
-    """Where the blocks of a snappy stream start; None when they refer to each other, as those of some encoders may."""
+    """Where the blocks of a snappy stream start; None if they refer to each other, as some encoders let them."""
     position, end = packed.offset, packed.offset + packed.num_bytes
     position += len(_varint_bytes(packed.num_unpacked))  # the stream begins with its unpacked size
     starts = [position]
@@ -105,11 +105,11 @@ def _snappy_blocks(file: ByOffset, packed: Packed) -> NDArray[np.int64] | None:
         if not head:
             raise InputError(f"the file ends at byte {position}")
         kind, upper = head[0] & 3, head[0] >> 2
-        if kind == 0:  # a literal, of a length that up to four more bytes say
+        if kind == 0:  # a literal; up to four more bytes hold its length
             more = max(0, upper - 59)
             size = 1 + (int.from_bytes(head[1 : 1 + more], "little") if more else upper)
             position += 1 + more + size
-        else:  # a copy of what came before
+        else:  # a copy of earlier bytes
             size = 4 + (upper & 7) if kind == 1 else 1 + upper
             far = int.from_bytes(head[1:5] if kind == 3 else head[1:3], "little")
             back = (head[0] >> 5 << 8) + head[1] if kind == 1 else far
@@ -122,7 +122,7 @@ def _snappy_blocks(file: ByOffset, packed: Packed) -> NDArray[np.int64] | None:
         if num_unpacked == len(starts) * SNAPPY_BLOCK or position >= end:
             starts.append(position)
     if position != end or num_unpacked != packed.num_unpacked:
-        raise InputError(f"the page at byte {packed.offset} is not what its header promises")
+        raise InputError(f"the page at byte {packed.offset} does not match its header")
     return np.array(starts, np.int64)
 
 

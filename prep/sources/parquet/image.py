@@ -18,22 +18,22 @@ class ParquetImage(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        """Of the images of the whole row group: no listing tells them apart."""
+        """Size of the column in the whole row group, in bytes: a listing cannot tell the size of each image."""
         return self.chunk.num_bytes
 
     def read(self) -> bytes:
-        """The content, as `SourceImage` says."""
+        """Return the content; see `SourceImage`."""
         return read_value(self.chunk, self.row)
 
     def labeled(self, label: int, class_id: str | None = None) -> "ParquetImage":
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
 
     def keeping(self, extra: Extra) -> "ParquetImage":
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return self._replace(extras=tuple(sorted((*self.extras, extra))))
 
     @property
     def container(self) -> str:
-        """As `SourceImage` says."""
+        """See `SourceImage`."""
         return shown(self.chunk.path)

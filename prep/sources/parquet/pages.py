@@ -1,10 +1,11 @@
-"""One value of a parquet column of bytes, without the rest of its row group.
+"""Reads one value of a parquet column of bytes, without the rest of its row group.
 
-In a shuffled plan every image lies in another row group of some hundred, and pyarrow reads whole row groups only. So a
-worker walks the page headers of a group once, finds where the values of a page begin once, and then reads one value per
-image. On 6,000 photographs of 110 kB, 100 in a row group as in Hugging Face's ImageNet, this takes a fifth of the time
-of pyarrow's row groups sorted into one temporary file for each shard, which need the room of the whole set once more,
-and a hundredth of a row group read for each image (medians of five turns, AMD EPYC).
+In a shuffled plan, consecutive images are in different row groups of about a hundred images, and pyarrow only reads
+whole row groups. So a worker walks the page headers of a row group once, finds where the values of a page begin once,
+and then reads one value per image. On 6,000 photographs of 110 kB, 100 per row group as in Hugging Face's ImageNet,
+this takes a fifth of the time of sorting pyarrow's row groups into one temporary file per shard, which needs disk space
+for the whole set once more, and a hundredth of the time of reading a row group for each image (medians of five runs,
+AMD EPYC).
 
 Format: the parquet specification, page headers in Thrift's compact protocol; pages of version 1 and 2, plain and
 dictionary encoding.
@@ -25,7 +26,7 @@ from ..inputs import MAX_INPUT_BYTES
 from .content import Content, Packed, content_of
 
 ENCODINGS = frozenset(("PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"))
-HEADER_READS = (512, 2**16)  # bytes; the longer one where statistics make a header long
+HEADER_READS = (512, 2**16)  # bytes; the second if statistics make a header long
 CACHED = 8192  # row groups and pages, of about 3 kB each
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3  # page types
 _OWN_HEADERS = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}  # fields of the page header
@@ -48,7 +49,7 @@ class ColumnChunk(NamedTuple):
 
 
 class _Page(NamedTuple):
-    """A page of `num_values` values from row `first_row`; version 2 has `num_levels` bytes before the packed part."""
+    """A page of `num_values` values from row `first_row`; in version 2, `num_levels` bytes precede the packed part."""
 
     packed: Packed
     first_row: int
@@ -64,7 +65,7 @@ class _Table(NamedTuple):
 
 
 class _Values(NamedTuple):
-    """Where the values of a page lie: in `content`, value i behind its length at `places[i]`, -1 for null."""
+    """Where the values of a page are: value i follows its length, which is at `places[i]` of `content`; -1 for null."""
 
     content: Content
     places: NDArray[np.int64]
@@ -73,7 +74,7 @@ class _Values(NamedTuple):
 def read_value(chunk: ColumnChunk, row: int) -> bytes:
     """The value in row `row` of the row group.
 
-    Raises InputError, in one line, when it is null, too large, or the file is damaged or was changed.
+    Raises InputError, in one line, if it is null or too large, or if the file is damaged or was changed.
     """
     try:
         with opened(chunk.path) as file:
@@ -93,7 +94,7 @@ def read_value(chunk: ColumnChunk, row: int) -> bytes:
 
 @functools.lru_cache(CACHED)
 def _page_table(chunk: ColumnChunk) -> _Table:
-    """Where the pages of a column chunk lie, from their headers."""
+    """Where the pages of a column chunk are, from their headers."""
     pages: list[_Page] = []
     dictionary = None
     position, end, row = chunk.start, chunk.start + chunk.num_bytes, 0
@@ -135,7 +136,7 @@ def _page_table(chunk: ColumnChunk) -> _Table:
 
 @functools.lru_cache(CACHED)
 def _values(chunk: ColumnChunk, page: _Page) -> _Values:
-    """Where the values of a data page lie."""
+    """Where the values of a data page are."""
     with opened(chunk.path) as file:
         content = content_of(file, page.packed)
         is_there, start = _levels(file, chunk, page, content)
@@ -166,7 +167,7 @@ def _levels(file: ByOffset, chunk: ColumnChunk, page: _Page, content: Content) -
 
 
 def _places(file: ByOffset, content: Content, start: int, count: int) -> NDArray[np.int64]:
-    """Where `count` plainly encoded values begin: each with its length, and right behind the one before."""
+    """Where `count` plain-encoded values begin; each is a length and the value, directly after the one before."""
     if 4 * count > content.num_bytes - start:
         raise InputError(f"{count} values do not fit a page of {content.num_bytes} bytes")
     places = np.empty(count, np.int64)
@@ -174,7 +175,7 @@ def _places(file: ByOffset, content: Content, start: int, count: int) -> NDArray
     for i in range(count):
         places[i] = position
         if position + 4 > first + len(window):
-            size = max(4, content.window - position % content.window)  # not into the next window without need
+            size = max(4, content.window - position % content.window)  # do not enter the next window needlessly
             window, first = content.read(file, position, size), position
         (num_bytes,) = struct.unpack_from("<I", window, position - first)
         position += 4 + num_bytes
@@ -184,7 +185,7 @@ def _places(file: ByOffset, content: Content, start: int, count: int) -> NDArray
 
 
 def _page_header(file: ByOffset, position: int, end: int) -> tuple[dict[int, Any], int]:
-    """The fields by number of the page header at `position`, and its size."""
+    """The fields of the page header at `position`, by number, and its size."""
     for size in HEADER_READS:
         data = file.read_at(position, min(size, end - position))
         try:
@@ -195,7 +196,7 @@ def _page_header(file: ByOffset, position: int, end: int) -> tuple[dict[int, Any
 
 
 def _number(fields: object, number: int) -> int:
-    """A field that is a whole number; KeyError where it is missing or something else, as in a damaged header."""
+    """An integer field; raises KeyError if it is missing or of another type, as in a damaged header."""
     value = fields.get(number) if isinstance(fields, dict) else None
     if type(value) is not int:
         raise KeyError(number)
@@ -203,7 +204,7 @@ def _number(fields: object, number: int) -> int:
 
 
 def _thrift_struct(data: bytes, position: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """The fields of a struct in Thrift's compact protocol, and where it ends; IndexError when the data do."""
+    """The fields of a struct in Thrift's compact protocol, and where it ends; IndexError if the data end first."""
     fields: dict[int, Any] = {}
     number = 0
     while (first := data[position]) != 0:
@@ -219,7 +220,7 @@ def _thrift_struct(data: bytes, position: int, depth: int = 0) -> tuple[dict[int
             fields[number], position = _zigzag(data, position)
         elif kind == 8:
             size, position = _varint(data, position)
-            position += size  # statistics, which nobody here reads
+            position += size  # statistics, which are not used here
         elif kind == 12 and depth < 3:
             fields[number], position = _thrift_struct(data, position, depth + 1)
         else:

@@ -1,7 +1,7 @@
-"""The rows of one parquet file: which columns hold images and labels, and where every image lies.
+"""The rows of one parquet file: which columns hold images and labels, and where every image is.
 
-A damaged footer can end the process that opens it: pyarrow aborts on 3 of 9,000 footers with one to four bytes changed
-(24.0), which no `except` sees. So a worker opens the file, and its end is one line that names the file.
+A damaged footer can crash the process that opens it: pyarrow 24.0 aborts on 3 of 9,000 footers with one to four bytes
+changed, which no `except` catches. So a worker opens the file, and its death becomes one line that names the file.
 """
 
 import json
@@ -23,14 +23,14 @@ from .content import CODECS
 from .image import ParquetImage
 from .pages import ENCODINGS, ColumnChunk
 
-# Of one file. Labels and paths of a million rows take some 500 MB; a footer that asks for more than this is none.
+# Per file. Labels and paths of a million rows take about 500 MB; a footer that needs more than this is damaged.
 MEMORY_BYTES = 2**32
 CPU_SECONDS = 600.0
 _SMALLEST_IMAGE = 40  # bytes; a GIF of one pixel has 43
 
 
 class _Columns(NamedTuple):
-    """What holds what; `class_ids` are None when the file does not name its classes."""
+    """Which columns hold what; `class_ids` is None if the file does not name its classes."""
 
     image: str
     label: str | None
@@ -40,7 +40,7 @@ class _Columns(NamedTuple):
 
 
 class FileRows(NamedTuple):
-    """What one file holds: label and image of every row, the ids of its classes where it names them, and notes."""
+    """The contents of one file: label and image of every row, its class ids if it names them, and notes."""
 
     rows: list[tuple[RawLabel | None, SourceImage]]
     class_ids: tuple[str, ...] | None
@@ -52,12 +52,12 @@ class FileJob(NamedTuple):
 
     path: Path
     address: str
-    """How it is opened, also on another machine."""
+    """How to open it, on this machine or another."""
     options: SourceOptions
 
 
 def read_rows(job: FileJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> FileRows:
-    """The work of one worker. InputError names the file: damaged, or as `read_parquet` says."""
+    """Read one file, in a worker. Raises InputError, naming it, if it is damaged or in the cases of `read_parquet`."""
     import pyarrow
     from pyarrow import parquet
 
@@ -82,14 +82,14 @@ def read_rows(job: FileJob, heartbeat: Heartbeat, poisoned: dict[int, str]) -> F
         ) from None
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the disk or the store; pyarrow's own have no number
+            raise  # from the disk or the store; pyarrow's own errors have no number
         words = " ".join(str(error).split())
         raise InputError(f"{path}: not a complete parquet file ({words}); download it again") from None
     return FileRows(rows, columns.class_ids, remarks.notes)
 
 
 def where_of(image: SourceImage) -> str:
-    """Where an image of a parquet file lies, in words."""
+    """Where an image of a parquet file is, for messages."""
     if isinstance(image, ParquetImage):
         return f"{image.container}, row {image.chunk.first_row + image.row}"
     return image.name
@@ -147,18 +147,18 @@ def _label_column(
     named = [name for name in numbers if name in tables]
     usual = find_column(named if len(named) > 1 else [*numbers, *texts], LABEL_NAMES, None, "--label-column", where)
     found = named if len(named) == 1 else [usual] if usual is not None else named or list(numbers)
-    what = "label column (of whole numbers, or of names and called label)"
+    what = "label column (of whole numbers, or of names and named label)"
     if not found:
         if options.unlabeled:
             return None
         raise Unlabeled(
-            f"{path}: no {what} among {', '.join(columns)}; name it by --label-column, or store the images without "
-            "labels by --unlabeled"
+            f"{path}: no {what} among {', '.join(columns)}; name it with --label-column, or pass --unlabeled to store "
+            "the images without labels"
         )
     label = _the_one(path, what, found, columns, "--label-column")
     if len(named) > 1:
         others = ", ".join(name for name in named if name != label)
-        remarks.note(f"{path.parent}: labels are the column {label}; {others} can be taken by --label-column")
+        remarks.note(f"{path.parent}: labels are the column {label}; --label-column can choose {others} instead")
     return label
 
 
@@ -173,7 +173,7 @@ def _features(schema: Any) -> dict[str, Any]:
 def _the_one(path: Path, what: str, found: Sequence[str], columns: Iterable[str], option: str) -> str:
     if len(found) != 1:
         count = f"more than one {what}: {', '.join(found)}" if found else f"no {what} among {', '.join(columns)}"
-        raise InputError(f"{path}: {count}; name it by {option}")
+        raise InputError(f"{path}: {count}; name it with {option}")
     return found[0]
 
 
@@ -212,9 +212,9 @@ def _images_of(job: FileJob, file: Any, columns: _Columns) -> Iterator[tuple[Raw
 
 
 def _rows_without_bytes(file: Any, column: str) -> list[bool] | None:
-    """Which rows have no bytes; None when statistics say that none lacks them, so that no image need be read.
+    """Which rows have no bytes; None if all have some. Statistics tell without reading an image.
 
-    Without statistics only a group of rows is looked into that is too small to hold an image for each.
+    Without statistics, a row group is read only if it is too small to hold an image in each row.
     """
     schema = file.schema
     (number,) = (i for i in range(len(schema)) if schema.column(i).path == column)
@@ -234,7 +234,9 @@ def _rows_without_bytes(file: Any, column: str) -> list[bool] | None:
 
 
 def _file_of_path(path: Path, written: str, name: str, extras: tuple[Extra, ...]) -> FileImage | None:
-    """The image that a row names instead of holding it; None when there is no such file, in the files' own folder."""
+    """The image that a row names instead of holding it; None if there is no such file or a relative path leaves the
+    parquet file's folder.
+    """
     if not Path(written).is_absolute() and os.pardir in Path(os.path.normpath(written)).parts:
         return None
     there = os.path.normpath(path.parent / written)
@@ -246,7 +248,7 @@ def _file_of_path(path: Path, written: str, name: str, extras: tuple[Extra, ...]
 
 
 def _chunks(job: FileJob, file: Any, column: str) -> Iterator[ColumnChunk]:
-    """The column `column` of every row group."""
+    """The column `column` in every row group."""
     schema = file.schema
     (number,) = (i for i in range(len(schema)) if schema.column(i).path == column)
     leaf = schema.column(number)
@@ -257,7 +259,7 @@ def _chunks(job: FileJob, file: Any, column: str) -> Iterator[ColumnChunk]:
         if chunk.compression not in CODECS or not ENCODINGS.issuperset(chunk.encodings) or leaf.max_repetition_level:
             found = f"{chunk.compression} with {', '.join(chunk.encodings)}"
             raise InputError(
-                f"{job.path}: {column} is stored as {found}; this reads {', '.join(CODECS)} with plain or dictionary "
+                f"{job.path}: {column} is stored as {found}; expected {', '.join(CODECS)} with plain or dictionary "
                 "encoding: write the file again with pyarrow"
             )
         start = min(offset for offset in (chunk.dictionary_page_offset, chunk.data_page_offset) if offset)

@@ -1,4 +1,4 @@
-"""Class tars: one tar of images per class, named by the class id, in a folder or in a tar of their own."""
+"""Class tars: one tar of images per class, named by the class id, in a folder or inside another tar."""
 
 import re
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ SYNSET_ID = re.compile(r"n\d{8}")
 
 
 def are_class_tars(paths: Iterable[Path]) -> bool:
-    """Whether all tars are called by synset ids, as those of ILSVRC; other names may be those of shards."""
+    """Whether all tars are named by synset ids, as in ILSVRC; other names may be those of shards."""
     return all(SYNSET_ID.fullmatch(path.stem) for path in paths)
 
 
 def read_class_tars(paths: Iterable[Path], split: str, remarks: Remarks) -> SourceSplit:
-    """The split of class tars; InputError names a tar that is damaged or holds no images."""
+    """The split of class tars; raises InputError for a tar that is damaged or holds no images."""
     rows = LabeledImages()
     tars = sorted(paths)
     for path, found in zip(tars, side_by_side(tars, unpacked, tars), strict=True):
@@ -38,7 +38,7 @@ def read_nested_tar(path: Path, split: str, remarks: Remarks) -> SourceSplit:
     whole.remark(remarks, path.name)
     for outer in whole.files:
         if is_hidden(outer.name) or not outer.name.endswith(".tar"):
-            remarks.pass_over("members of the archive that are no class tars", f"{path.name}: {outer.name}")
+            remarks.pass_over("members of the archive that are not class tars", f"{path.name}: {outer.name}")
         else:
             class_tars.append(outer)
     in_order = side_by_side(class_tars, lambda outer: unpacked(path, outer), [path])
@@ -56,7 +56,7 @@ def _add_class(rows: LabeledImages, class_name: str, path: Path, found: Unpacked
     for member in found.files:
         file_name = member.name.rpartition("/")[2]
         if is_hidden(member.name) or is_other_name(file_name):
-            remarks.pass_over("members of class tars that are no images", f"{class_name}.tar: {member.name}")
+            remarks.pass_over("members of class tars that are not images", f"{class_name}.tar: {member.name}")
             continue
         is_empty = False
         rows.add(class_id, FileImage(file_name, 0, where, member.num_bytes, member.offset))

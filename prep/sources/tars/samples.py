@@ -1,8 +1,8 @@
-"""The samples of a WebDataset tar: members that share a key, with one image and what labels it.
+"""The samples of a WebDataset tar: members that share a key, among them one image and its label.
 
-A key goes up to the first dot of the file's name, as WebDataset defines it (`k.input.jpg` and `k.target.cls` are of one
-sample). Tars whose keys hold dots themselves (`img.v2.7.jpg`) are told by having several images of one kind under such
-a key; there the key goes up to the last dot. Hidden members, as a Mac writes them, are no part of a sample.
+A key ends at the first dot of the file name, as WebDataset defines it (`k.input.jpg` and `k.target.cls` belong to one
+sample). If several images of one kind would then share a key, keys contain dots themselves (`img.v2.7.jpg`), and a key
+ends at the last dot. Hidden members, which macOS writes, are not part of a sample.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from ..remarks import Remarks
 from .tar_index import Member, Unpacked, members_of
 
 IMAGE_KINDS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "avif", "jp2")
-# What a label is called in JSON; `label` is taken before all others.
+# Keys of labels in JSON; `label` takes precedence over all others.
 LABEL_KEYS = (
     *("label", "class", "class_id", "class_index", "class_idx", "label_id", "target", "fine_label", "category"),
     *("category_id", "class_name", "label_name"),
@@ -32,12 +32,12 @@ LABEL_KEYS = (
 MAX_LABEL_BYTES = 2**20
 _SORT = "sort its members: unpack it, then 'tar --sort=name -cf'"
 _PACK_AGAIN = "unpack it, then 'tar --hard-dereference --sort=name -cf'"
-_TO_SHARD = "name them by --image-column and --label-key, or store images without labels by --unlabeled"
-_TO_ADOPT = "name the label by --label-key; 'alexprep shard' takes tars of other images and without labels"
+_TO_SHARD = "name them with --image-column and --label-key, or pass --unlabeled to store images without labels"
+_TO_ADOPT = "name the label with --label-key; 'alexprep shard' takes tars of other images and without labels"
 
 
 class LabeledSample(NamedTuple):
-    """One image in a tar and its label. `kind` is the extension of the image in small letters."""
+    """One image in a tar and its label. `kind` is the extension of the image in lower case."""
 
     key: str
     kind: str
@@ -59,12 +59,12 @@ def labeled_samples(
     Args:
         path: The tar.
         image_kinds: Extensions of images.
-        options: Which member or JSON key is the label or the image, where that must be said.
-        remarks: Told when members of one sample lie apart. None, where tars are adopted, refuses such a tar, which a
-            reader in one pass (webdataset, DALI) cannot read.
+        options: Which member or JSON key is the label or the image, if that is ambiguous.
+        remarks: Receives a note if members of one sample are not adjacent. None, for tars to adopt, refuses such a tar,
+            since single-pass readers (webdataset, DALI) cannot read it.
 
-    Raises InputError naming the tar, and the sample where it is one: not a complete tar, a sample without image or
-    label or with several, a member twice.
+    Raises InputError, naming the tar and the sample, for an incomplete tar, a sample without image or label or with
+    several, and a repeated member.
     """
     options, adopting = options or SourceOptions(), remarks is None
     with opened(path) as file:
@@ -92,8 +92,8 @@ def labeled_samples(
                 if label == NO_LABEL:
                     if not options.unlabeled:
                         raise (InputError if number else Unlabeled)(
-                            f"{where}: label {NO_LABEL}, which stands for none; store images without labels by "
-                            "--unlabeled"
+                            f"{where}: label {NO_LABEL}, which means no label; pass --unlabeled to store images "
+                            "without labels"
                         )
                     label = UNLABELED
             image = members[kinds[0]]
@@ -102,11 +102,11 @@ def labeled_samples(
 
 
 def _if_classes(path: Path, key: str, *, is_image: bool) -> str:
-    """A way out for tars of one class each, which are named after it, and for tars of class folders."""
+    """Further advice for tars of one class each, which are named after it, and for tars of class folders."""
     folder = key.rpartition("/")[0]
     if is_image and folder in ("", path.stem):
         return f"; if each tar holds one class and this one holds {path.stem!r}, add --layout class-tars"
-    return f"; if {folder}/ is a class, unpack the tar and name what comes out" if folder else ""
+    return f"; if {folder}/ is a class, unpack the tar and pass the result as SOURCE" if folder else ""
 
 
 def _samples(
@@ -130,13 +130,13 @@ def _samples(
         for member in group:
             kind = split(member.name)[1]
             if kind in by_kind:
-                raise InputError(f"{path}: {member.name!r} is there twice; write the shard again")
+                raise InputError(f"{path}: {member.name!r} is in it twice; write the shard again")
             by_kind[kind] = member
     if apart is not None:
         if remarks is None:
-            raise InputError(f"{path}: the members of sample {apart!r} do not lie side by side; {_SORT}")
+            raise InputError(f"{path}: the members of sample {apart!r} are not adjacent; {_SORT}")
         remarks.note(
-            f"{path.name}: the members of a sample do not lie side by side, e.g. of {apart!r}; they are joined here, "
+            f"{path.name}: the members of a sample are not adjacent, e.g. of {apart!r}; they are joined here, but "
             f"other readers need them sorted ({_SORT})"
         )
     yield from samples.items()
@@ -154,7 +154,7 @@ def _split_at_last_dot(name: str) -> tuple[str, str]:
 
 
 def _has_dotted_keys(members: Sequence[Member], image_kinds: Sequence[str]) -> bool:
-    """Whether any key up to the first dot has two images of one kind, so that keys must hold dots themselves."""
+    """Whether any key up to the first dot has two images of one kind, so that keys must contain dots themselves."""
     seen: set[tuple[str, str]] = set()
     for member in members:
         key, kind = _split_at_first_dot(member.name)
@@ -212,7 +212,7 @@ def _json_row(content: bytes, where: str) -> dict[str, object]:
 
 
 def _label_in(row: dict[str, object], options: SourceOptions, where: str, *, adopting: bool) -> RawLabel:
-    """The label in a JSON object; UNLABELED where it has none and that was allowed."""
+    """The label in a JSON object; UNLABELED if it has none and that is allowed."""
     if options.label_key is not None:
         keys = [options.label_key] if options.label_key in row else []
     else:
@@ -223,12 +223,12 @@ def _label_in(row: dict[str, object], options: SourceOptions, where: str, *, ado
     if not keys and options.unlabeled:
         return UNLABELED
     if len(keys) > 1:
-        raise InputError(f"{where}: several keys may hold the label ({', '.join(keys)}); name one by --label-key")
+        raise InputError(f"{where}: several keys may hold the label ({', '.join(keys)}); choose one with --label-key")
     found = f"label {row[keys[0]]!r}" if keys and row[keys[0]] is not None else "no label"
     raise (InputError if keys else Unlabeled)(
         f"{where}: {found} in its .json, which has the keys {', '.join(sorted(row)) or '(none)'}; expected a class "
-        "index or a name: name the key by --label-key"
-        + ("" if adopting else ", or store images without labels by --unlabeled")
+        "index or a name: name the key with --label-key"
+        + ("" if adopting else ", or pass --unlabeled to store images without labels")
     )
 
 

@@ -1,9 +1,9 @@
-"""Where the members of an uncompressed tar lie: headers only, read by offset, nested tars included.
+"""Finds the members of an uncompressed tar, nested tars included, by reading only headers.
 
-`tarfile` takes three times as long for each of 1.28 million members. Nothing is unpacked, no path is followed; a hard
-link is the member of its archive that it names, as GNU tar writes a file that it met before. Names and sizes are those
-of USTAR (with its prefix), GNU (long names) and PAX. An archive is whole or refused: its end is marked by zero blocks,
-and only zeros follow them.
+`tarfile` takes three times as long for each of 1.28 million members. Nothing is unpacked, and no path is followed; a
+hard link, which GNU tar writes for a file that it has stored before, stands for the member that it names. Names and
+sizes may be those of USTAR (with its prefix), GNU (long names) and PAX. An incomplete archive is refused: its end must
+be marked by zero blocks, followed only by zeros.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,37 +21,37 @@ _FILE_KINDS = (b"0", b"\0", b"7")
 # Links, devices, folders and pipes have no content, whatever size their header states.
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
 _HARD_LINK = b"1"
-_WITHOUT_REMARK = (b"5", b"g", b"V", b"D")  # folders, what holds for the whole archive, and GNU's lists of folders
+_WITHOUT_REMARK = (b"5", b"g", b"V", b"D")  # folders, headers for the whole archive, and GNU's lists of folders
 _LONG_NAME, _LONG_LINK, _PAX, _SPARSE = b"L", b"K", b"x", b"S"
 _USTAR = b"ustar\0"
 _CHUNK = 2**20
 
 
 class Member(NamedTuple):
-    """A file in a tar: its whole name, and where its content lies in the outermost file."""
+    """A file in a tar: its whole name, and where its content is in the outermost file."""
 
     name: str
     offset: int
     num_bytes: int
     is_link: bool = False
-    """Whether it is a hard link, and the content that of the member that it names."""
+    """Whether it is a hard link; its content is then that of the member that it names."""
 
 
 class Unpacked(NamedTuple):
     """What unpacking a tar would give."""
 
     files: list[Member]
-    """Its files; of several members of one name the last."""
+    """Its files; of several members with the same name the last."""
     replaced: list[str]
-    """Names of members that a later one replaces, once for each."""
+    """Names of members that a later one replaces, one entry per member."""
     not_read: list[str]
-    """Names of what has no content here: symbolic links, hard links to what is not there, devices."""
+    """Names of members without content: symbolic links, hard links to missing members, devices."""
 
     def remark(self, remarks: Remarks, where: str) -> None:
-        """Tell of what was not taken; `where` names the tar."""
+        """Remark on what is left out; `where` names the tar."""
         for what, names in (
-            ("members of tars that a later one of their name replaces", self.replaced),
-            ("links and devices in tars, which have no content there", self.not_read),
+            ("members of tars replaced by a later one of the same name", self.replaced),
+            ("links and devices without content in tars", self.not_read),
         ):
             for name in names:
                 if not is_hidden(name):
@@ -59,7 +59,7 @@ class Unpacked(NamedTuple):
 
 
 def unpacked(path: Path, inner: Member | None = None) -> Unpacked:
-    """What unpacking the tar at `path` would give, or the tar that is a member of it. Raises as `tar_members` does."""
+    """What unpacking the tar at `path`, or its member `inner`, would give; raises like `tar_members`."""
     not_read: list[str] = []
     with opened(path) as file:
         start, stop = (0, file.num_bytes) if inner is None else (inner.offset, inner.offset + inner.num_bytes)
@@ -77,7 +77,7 @@ def plain_name(name: str) -> str:
 
 
 def members_of(path: Path, not_read: Callable[[str], None] | None = None) -> Iterator[Member]:
-    """The files of the tar at `path`, as `tar_members` says."""
+    """The files of the tar at `path`; see `tar_members`."""
     with opened(path) as file:
         yield from tar_members(file, path, 0, file.num_bytes, not_read)
 
@@ -85,17 +85,16 @@ def members_of(path: Path, not_read: Callable[[str], None] | None = None) -> Ite
 def tar_members(
     file: ByOffset, path: Path, start: int, stop: int, not_read: Callable[[str], None] | None = None
 ) -> Iterator[Member]:
-    """The files of the tar that lies at bytes [start, stop) of an open file, in order.
+    """Yield the files of the tar at bytes [start, stop) of an open file, in order.
 
-    Folders are passed over; `not_read` is given the name of everything else that has no content there, as a symbolic
-    link. Raises InputError naming `path` and the byte where it is no tar, ends too early, or goes on after its end
-    mark.
+    Folders are skipped; `not_read` is called with the name of everything else without content, such as a symbolic link.
+    Raises InputError, naming `path` and the byte, if it is not a tar, ends too early, or continues after its end mark.
     """
     position = start
-    name: bytes | None = None  # of the next member, where a header of its own states it
+    name: bytes | None = None  # of the next member, if a header of its own states it
     target: bytes | None = None  # of the next link, likewise
     size: int | None = None
-    contents: dict[str, tuple[int, int]] = {}  # what a hard link may name
+    contents: dict[str, tuple[int, int]] = {}  # targets of hard links
     while position + BLOCK <= stop:
         header = file.read_at(position, BLOCK)
         if not header.strip(b"\0"):
@@ -112,8 +111,8 @@ def tar_members(
         if kind in (_LONG_NAME, _LONG_LINK, _PAX):
             if stated is None or stated > MAX_HEADER_BYTES:
                 raise InputError(
-                    f"{path}: a header of {stated} bytes at byte {position}, more than {MAX_HEADER_BYTES}; this is no "
-                    "archive of images: write it again"
+                    f"{path}: a header of {stated} bytes at byte {position}, more than {MAX_HEADER_BYTES}; this is not "
+                    "an archive of images: write it again"
                 )
             num_bytes = stated
             content = file.read_at(offset, num_bytes)
@@ -149,7 +148,7 @@ def tar_members(
 
 
 def _has_its_checksum(header: bytes) -> bool:
-    """Whether this is a whole header; the sum is of unsigned bytes, in some old tars of signed ones."""
+    """Whether this is a whole header with the right checksum: a sum of unsigned or, in some old tars, signed bytes."""
     if len(header) != BLOCK:
         return False
     unsigned = 8 * ord(" ") + sum(header) - sum(header[148:156])
@@ -161,7 +160,7 @@ def _has_its_checksum(header: bytes) -> bool:
 
 
 def _refuse_what_follows(file: ByOffset, path: Path, position: int, stop: int) -> None:
-    """InputError when bytes other than zero follow the zero block at `position`."""
+    """Raise InputError if bytes other than zero follow the zero block at `position`."""
     at = position
     while at < stop:
         chunk = file.read_at(at, min(_CHUNK, stop - at))
@@ -200,7 +199,7 @@ def _number(field: bytes) -> int | None:
 
 
 def _pax_records(content: bytes, path: Path, position: int) -> dict[bytes, bytes]:
-    """The records `LENGTH KEY=VALUE` of a PAX header; a value may hold any byte, so the lengths count."""
+    """The records `LENGTH KEY=VALUE` of a PAX header, divided by length, since a value may contain any byte."""
     records, at = {}, 0
     while at < len(content) and content[at : at + 1] != b"\0":
         digits, space, _ = content[at : at + 12].partition(b" ")

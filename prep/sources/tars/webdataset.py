@@ -22,7 +22,7 @@ _POSITION = re.compile(r"\d{8}_")  # what `sample_key` puts before a name
 
 
 def read_webdataset(tars: Sequence[Path], split: str, options: SourceOptions, remarks: Remarks) -> SourceSplit:
-    """The split that lies in `tars`; InputError as `labeled_samples` says, and where there are none."""
+    """The split in `tars`; raises InputError like `labeled_samples`, and if there are no samples."""
     classes = _classes_beside(tars[0].parent)
     ids = tuple(entry.id for entry in classes)
     rows, num_bare = LabeledImages(), 0
@@ -32,7 +32,7 @@ def read_webdataset(tars: Sequence[Path], split: str, options: SourceOptions, re
         for sample in samples:
             file_name = f"{sample.key.rpartition('/')[2]}.{sample.kind}"
             if ids:
-                file_name = _POSITION.sub("", file_name, count=1)  # of our own: the name as it was before
+                file_name = _POSITION.sub("", file_name, count=1)  # our own shards: restore the original name
             image = FileImage(file_name, 0, where, sample.image.num_bytes, sample.image.offset, sample.extras)
             rows.add(sample.label, image)
             num_bare += sample.label == UNLABELED
@@ -41,7 +41,7 @@ def read_webdataset(tars: Sequence[Path], split: str, options: SourceOptions, re
     if 0 < num_bare < len(rows):
         raise InputError(
             f"{tars[0].parent}: {num_bare} of {len(rows)} samples have no label; put labeled and unlabeled samples "
-            "into two sources"
+            "into separate sources"
         )
     found = rows.split(split, _where, table=ids or None)
     return with_names(found, {entry.id: entry.name for entry in classes})

@@ -1,4 +1,5 @@
 import json
+import re
 from math import ceil
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 
 from alexkit.errors import InputError
 from alexkit.model.network.tables import wiring
+from alexkit.model.network.wiring import sizes
 from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe, load_start
 from alexkit.model.runs.recipe import Recipe, RecipeChange, Training
 from alexkit.model.training.groups import group_settings
@@ -300,6 +302,71 @@ def test_biases_end_at_the_rates_of_the_released_files(name: str) -> None:
     for layer in wiring(recipe.network).layers:
         expected = own.get(layer.name, everywhere)
         assert rates(name, f"{layer.name}.bias", recipe.training.epochs - 0.01) == [expected], layer.name
+
+
+# The weights' rates in the same files: of most layers, and of conv1. Net 170's are its schedule's in the last quarter.
+LAST_WEIGHT_RATES: dict[str, tuple[float, float]] = {
+    "original": (1e-5, 0),
+    "t1": (1e-5, 0),
+    "b1": (1e-5, 1e-5),
+    "b2": (1e-5, 0),
+    "b3": (1e-5, 0),
+    "t3": (1e-4, 1e-4),
+    "146-2009": (1e-3, 1e-3),
+    "146-2011": (1e-3, 1e-3),
+    "146-2012-2009": (1e-5, 0),
+    "146-2012-2011": (1e-5, 0),
+    "170": (0.01 / 250, 0),
+}
+
+
+@pytest.mark.parametrize("name", LAST_WEIGHT_RATES)
+def test_weights_end_at_the_rates_of_the_released_files(name: str) -> None:
+    everywhere, of_conv1 = LAST_WEIGHT_RATES[name]
+    recipe = load_recipe(name)
+    for layer in wiring(recipe.network).layers:
+        expected = of_conv1 if layer.name == "conv1" else everywhere
+        last = rates(name, f"{layer.name}.weight", recipe.training.epochs - 0.01)
+        assert last == pytest.approx([expected], rel=1e-3), layer.name
+
+
+def test_the_one_gpu_network_froze_conv1_before_its_last_drop() -> None:
+    moments = [18.9, 19, 47, 65, 71, 77]
+    assert rates("b1", "conv1.weight", *moments) == [0.01, 0.001, 0.0001, 1e-5, 0, 1e-5]
+    assert rates("b1", "conv2.weight", *moments) == pytest.approx([0.01, 0.001, 0.0001, 0.0001, 0.0001, 1e-5])
+
+
+def departs(name: str) -> str:
+    """How a recipe departs from its source, with what the recipes depart in that it refers to."""
+    own = load_about(name).departs
+    return " ".join([own, *(departs(other) for other in re.findall(r"as in `([^`]+)`", own))])
+
+
+@pytest.mark.parametrize("name", [name for name in built_in_recipes() if name not in ("paper", "quick")])
+def test_every_recipe_of_a_published_network_admits_what_was_otherwise_in_2012(name: str) -> None:
+    recipe = load_recipe(name)
+    if recipe.training.precision == "auto":
+        assert "float32" in departs(name) and "`training.precision`" in departs(name)
+    if recipe.data.order != "fixed" and name != "caffe":
+        assert "order was fixed" in departs(name)
+
+
+def test_the_recipe_of_the_text_admits_where_it_reads_the_text_freely() -> None:
+    assert load_recipe("paper").network.norm_scope == "column" and "`network.norm_scope`" in departs("paper")
+
+
+@pytest.mark.parametrize("without", ["conv1", "conv2", "conv3", "conv4", "conv5"])
+def test_the_depth_recipes_tell_how_many_parameters_are_left(without: str) -> None:
+    name = f"b8-{without}"
+    count = sum(size.weights + size.biases for size in sizes(wiring(load_recipe(name).network), 1000))
+    assert f"{count / 1e6:.1f} " in departs(name) and "61.0 million" in departs(name)
+    readers = [layer.name for layer in wiring(load_recipe("b8-conv3").network).layers if layer.reads == "both columns"]
+    assert readers[0] == "fc6" and "only in fc6" in departs("b8-conv3")
+
+
+@pytest.mark.parametrize("name", ["cifar10-11", "cifar10-11-folded", "cifar10-13", "cifar10-14"])
+def test_networks_trained_on_crops_tell_which_evaluation_was_printed(name: str) -> None:
+    assert load_recipe(name).data.crop == 24 and "--split test --views nine" in load_about(name).printed
 
 
 def test_net_170_was_changed_by_hand_twice() -> None:

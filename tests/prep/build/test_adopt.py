@@ -97,7 +97,7 @@ def test_an_adopted_set_is_made_once(elsewhere: Path, tmp_path: Path) -> None:
         ({"a.png": png(1, 5), "a.cls": b"1"}, "sample 'a': size must be 8 to 4096 px, got 5"),
         ({"a b.png": png(1), "a b.cls": b"1"}, "sample 'a b': a key must be 1 to 124 visible ASCII characters"),
         ({f"{'k' * 125}.png": png(1), f"{'k' * 125}.cls": b"1"}, "a key must be 1 to 124 visible ASCII characters"),
-        ({**GOOD, "b.png": png(1), "b.cls": b"1", "a.txt": b""}, "the members of sample 'a' do not lie side by side"),
+        ({**GOOD, "b.png": png(1), "b.cls": b"1", "a.txt": b""}, "the members of sample 'a' are not adjacent"),
     ],
 )
 def test_what_is_not_a_set_of_labeled_images_is_refused_before_anything_is_written(

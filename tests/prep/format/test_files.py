@@ -137,7 +137,7 @@ def test_a_disk_without_locks_is_written_to_and_nothing_there_is_abandoned(
     (tmp_path / "work").mkdir()
     with exclusive_lock(tmp_path / "work/lock", doing="writing shards"), waiting_lock(tmp_path / "other"):
         assert f"{tmp_path}: this disk has no file locks; see to it that nobody else is writing" in caplog.text
-    with pytest.raises(OSError, match="no file locks; choose a folder on another one"):
+    with pytest.raises(OSError, match="no file locks; choose a folder on another disk"):
         lock_file(0, tmp_path / "lock")
     monkeypatch.setattr(files.os, "link", no_links)
     with pytest.raises(OSError, match="no file locks"):

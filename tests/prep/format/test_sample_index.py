@@ -91,7 +91,7 @@ def test_every_changed_bit_and_every_length_is_refused(tmp_path: Path) -> None:
         (0, 9, "first samples do not grow"),
         (5, 9, "key offsets do not grow"),
         (1, -1, "negative offset"),
-        (3, -2, "label is negative"),
+        (3, -2, "label is below -1"),
     ],
 )
 def test_impossible_numbers_are_refused_though_the_checksum_fits(
@@ -140,10 +140,10 @@ def without_index(manifest: Manifest) -> Manifest:
 def test_an_index_that_is_missing_or_of_another_set_is_refused(draw_shards: DrawShards, tmp_path: Path) -> None:
     folder = shutil.copytree(draw_shards(), tmp_path / "set")
     (folder / "index.bin").unlink()
-    with pytest.raises(ValueError, match=r"index\.bin: missing, but .*manifest\.json lists it; mend it with"):
+    with pytest.raises(ValueError, match=r"index\.bin: missing, but .*manifest\.json lists it; run 'alexprep repair"):
         ShardSet.open(folder).sample_index()
     shutil.copy(draw_shards(num_samples=24) / "index.bin", folder)
-    with pytest.raises(ValueError, match=r"index\.bin: its shards have other numbers of samples"):
+    with pytest.raises(ValueError, match=r"index\.bin: the numbers of samples in its shards are not those"):
         ShardSet.open(folder).sample_index()
     shutil.copy(draw_shards(format="raw") / "index.bin", folder)
     with pytest.raises(ValueError, match=r"index\.bin: sample 'sample-.*' ends at byte"):

@@ -117,7 +117,7 @@ def test_a_key_that_readers_could_misread_is_refused(key: str) -> None:
         (lambda text: "", "expected 'v1.2 COUNT'"),
         (lambda text: text.replace("v1.2 7", "v1.2 8"), "promises 8 samples"),
         (lambda text: text.replace("cls 1536", "cls -5"), "expected 'raw OFFSET"),
-        (lambda text: text.replace("raw 512 100", "raw 516 100"), "offset 516, but in a tar"),
+        (lambda text: text.replace("raw 512 100", "raw 516 100"), "offset 516; expected a multiple of 512"),
         (lambda text: text.replace("k-1.cls", "k-2.cls"), "expected 'raw OFFSET"),
         (lambda text: text.replace("raw 512 100", "raw 512 99999999"), "lie outside the shard"),
         (lambda text: text.replace("raw 512 100", "raw 99999999999999999999 100"), "expected 'raw OFFSET"),

@@ -97,7 +97,7 @@ def test_sums_of_different_sizes_do_not_add() -> None:
 
 def test_a_damaged_file_is_no_reason_to_advise_unpickling(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=r"x\.npz: not a statistics file \(no \.npz archive of plain arrays\)"):
+    with pytest.raises(ValueError, match=r"x\.npz: not a statistics file \(not an \.npz archive of plain arrays\)"):
         PixelSums.load(tmp_path / "x.npz")
 
 
@@ -109,6 +109,6 @@ def test_a_damaged_header_is_told_without_its_bytes(tmp_path: Path) -> None:
     content[length_of_name : length_of_name + 2] = b"\x00\x03"
     path.write_bytes(content)
     with pytest.raises(
-        ValueError, match=r"statistics.npz: not a statistics file \(a damaged archive\); run the command"
+        ValueError, match=r"statistics.npz: not a statistics file \(a damaged archive\); write it again"
     ):
         PixelSums.load(path)

@@ -84,7 +84,7 @@ def test_shrinking_does_not_alias(filter_: str) -> None:
 
 
 def test_the_geometry_of_earlier_versions_is_no_longer_made() -> None:
-    with pytest.raises(InputError, match="crop-then-resize was that of earlier versions"):
+    with pytest.raises(InputError, match="crop-then-resize is that of earlier versions"):
         fit_image(PHOTO, PixelOptions(geometry="crop-then-resize"))
 
 
@@ -124,7 +124,7 @@ def test_a_side_that_the_stored_format_does_not_have_is_refused(format: str, is_
     if is_kept:
         assert fit_image(image, options).shape == (8, 65_520, 3)
     else:
-        with pytest.raises(InputError, match="would become 65520 x 8, and jpeg allows 65500 at a side"):
+        with pytest.raises(InputError, match="would become 65520 x 8, but jpeg allows 65500 per side"):
             fit_image(image, options)
     assert encode_image(fit_image(image[:, :8187], options), options)  # 65,496
 

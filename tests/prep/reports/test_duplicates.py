@@ -1,6 +1,7 @@
 """Laws of duplicates: equal bytes and equal pictures are found, within a split and across, and nothing else is."""
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexkit.errors import InputError
 from alexkit.prep import ShardSet
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.reports.duplicates import (
@@ -49,6 +51,17 @@ def test_copies_are_found_within_a_split_and_across(draw_shards: DrawShards, for
     assert same_bytes([train, val]) == [(where(0, 3), where(0, 7), where(1, 0))]
     hashes = [perceptual_hashes(one, num_workers=1, on_progress=lambda done: None) for one in (train, val)]
     assert same_pictures(hashes) == [(where(0, 3), where(0, 7), where(0, 11), where(1, 0))]
+
+
+def test_an_image_that_does_not_decode_is_named_by_its_shard(draw_shards: DrawShards, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(draw_shards(num_samples=20, size_px=128, format="jpeg"), tmp_path / "set"))
+    index = ShardSet.open(folder).sample_index()
+    start, size = int(index.starts_N[1]), int(index.sizes_N[1])
+    with (folder / "train-00000.tar").open("r+b") as file:
+        file.seek(start)
+        file.write(bytes(size))
+    with pytest.raises(InputError, match=rf"train-00000.tar: the image at offset {start} does not decode \(.*verify"):
+        perceptual_hashes(ShardSet.open(folder), num_workers=1, on_progress=lambda done: None)
 
 
 def test_a_picture_saved_again_smaller_or_brighter_is_the_same_and_another_is_not() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexkit.prep import adopt_webdataset
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.reports.contact_sheet import contact_sheet
@@ -61,6 +62,15 @@ def test_the_page_stands_alone_and_escapes_names(surveys: list[Survey]) -> None:
     assert "default-src 'none'" in text
     for words in ("train", "perfect shuffle", "not an image of a known format", "32 × 32 px center crops"):
         assert words in text
+
+
+def test_what_adopted_tars_do_not_say_is_not_made_up(surveys: list[Survey], tmp_path: Path) -> None:
+    tars = tmp_path / "tars"
+    tars.mkdir()
+    for path in surveys[0].shard_set.folder.glob("*.tar"):
+        shutil.copy(path, tars)
+    text = page_of([survey_set(adopt_webdataset(tars, tmp_path / "adopted"))])
+    assert "JPEG, 32 px; how they were made is unknown" in text and "quality" not in text
 
 
 def test_every_class_every_shard_and_every_duplicate_is_shown(surveys: list[Survey]) -> None:

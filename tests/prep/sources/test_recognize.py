@@ -63,7 +63,7 @@ def test_val_may_lack_classes_of_train_and_has_its_table(tmp_path: Path) -> None
     source = open_source(put(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/c/2.jpg", "val/b/x.txt"))
     train, val = source.splits
     assert val.classes == train.classes and [(image.name, image.label) for image in val.images] == [("c/2.jpg", 2)]
-    assert "val: 2 of 3 classes have no image: a, b" in source.notes
+    assert "val: 2 of 3 classes have no images: a, b" in source.notes
     assert any("class folders without images" in line for line in source.passed_over)
 
 
@@ -71,10 +71,10 @@ def test_nested_class_folders_are_called_by_their_paths(tmp_path: Path) -> None:
     put(tmp_path, "a/airfield/1.jpg", "a/alley/1.jpg", "b/barn/1.jpg", "b/barn/inner/2.jpg")
     source = open_source(tmp_path)
     assert list(source.splits[0].images_per_class()) == ["a/airfield", "a/alley", "b/barn", "b/barn/inner"]
-    assert "b/barn/inner lies inside b/barn and both hold images, so they are two classes" in source.notes[0]
+    assert "b/barn/inner is inside b/barn and both hold images, so they are two classes" in source.notes[0]
     (split,) = open_source(tmp_path, SourceOptions(class_depth=2)).splits
     assert split.images_per_class() == {"a/airfield": 1, "a/alley": 1, "b/barn": 2}
-    with pytest.raises(InputError, match=r"its images lie in fewer than 3 folders; choose a smaller --class-depth"):
+    with pytest.raises(InputError, match=r"its images are fewer than 3 folders deep; choose a smaller --class-depth"):
         open_source(tmp_path, SourceOptions(class_depth=3))
     (split,) = open_source(tmp_path, SourceOptions(class_depth=1)).splits
     assert [(image.name, image.label) for image in split.images][2:] == [("b/barn/1.jpg", 1), ("b/barn/inner/2.jpg", 1)]
@@ -90,7 +90,7 @@ def test_a_stray_empty_folder_in_a_class_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_split_inside_a_class_folder_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "set/train/a/1.jpg", "set/val/a/1.jpg", "other/1.jpg")
-    words = "set/train: the folder of a split inside the folder of a class; put the splits outside, as train/set/"
+    words = "set/train: the folder of a split inside a class folder; put the splits outside, as train/set/"
     with pytest.raises(InputError, match=words):
         open_source(tmp_path)
 
@@ -152,7 +152,7 @@ def test_what_is_kept_with_images_is_neither_passed_over_nor_an_image(tmp_path: 
     }
     assert kept == {"1.jpg": [("json", b"1.json"), ("mask.png", b"1.mask.PNG")], "2.jpg": [], "4.mask.png": []}
     (line,) = found.passed_over
-    assert line.startswith("files beside images that are not images by name: ") and line.endswith("/3.json")
+    assert line.startswith("non-image files beside images: ") and line.endswith("/3.json")
 
 
 def test_names_with_dots_keep_what_has_their_whole_stem(tmp_path: Path) -> None:
@@ -167,21 +167,21 @@ def test_names_with_dots_keep_what_has_their_whole_stem(tmp_path: Path) -> None:
         "cat/b.jpg": [b"b.TXT"],
     }
     (line,) = found.passed_over
-    assert line.startswith("files beside images that are not images by name: 2, e.g. ")
+    assert line.startswith("non-image files beside images: 2, e.g. ")
 
 
 @pytest.mark.parametrize("keep", [("caption", "caption"), ("image caption", "image-Caption")])
 def test_nothing_is_kept_twice_under_one_name(keep: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match="would be stored under one name"):
+    with pytest.raises(InputError, match="would be stored under the same name"):
         SourceOptions(keep=keep)
 
 
 def test_what_belongs_to_no_split_is_named(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, "train/a/1.jpg", "extra/a/1.jpg", "x.jpg", "train/y.jpg"))
     assert source.passed_over == (
-        f"files beside class folders, of no class: {tmp_path / 'train/y.jpg'}",
+        f"files beside class folders: {tmp_path / 'train/y.jpg'}",
         f"files that belong to no split: {tmp_path / 'x.jpg'}",
-        f"folders that are no split: {tmp_path / 'extra'}",
+        f"folders that are not splits: {tmp_path / 'extra'}",
     )
 
 
@@ -210,7 +210,7 @@ def test_one_name_in_two_normalizations_is_one_class(tmp_path: Path) -> None:
 
 def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, *(f"{i}/1.jpg" for i in range(12))))
-    assert source.notes[0].startswith("class ids are sorted as text, so class 2 is '10'; rename the classes")
+    assert source.notes[0].startswith("class ids are sorted as text, so class 2 is '10'; to sort them by number")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
     [
         (
             ("index.json", "shard.00000.mds"),
-            r"MosaicML shards .* \(shard.00000.mds\), which are not read in place",
+            r"MosaicML shards .* \(shard.00000.mds\), a format that is not read",
         ),
         (("index.json", "chunk-0-0.bin"), "litData chunks"),
         (("data.mdb", "lock.mdb"), "an LMDB database"),
@@ -271,10 +271,10 @@ def test_the_list_does_not_depend_on_the_order_of_creation(tmp_path: Path) -> No
         ((), "holds no class folders"),
         (("train/a/1.jpg", "train/b/.hidden"), "train/b: class without images"),
         (("train/a/1.jpg", "val/a/1.jpg", "val/b/1.jpg"), "1 only in val: b"),
-        (("train/1.jpg",), "train: images without labels; it holds no class folders"),
-        (("1.jpg",), "images without labels; it holds no class folders"),
-        (("train/.hidden", "val/.hidden"), "train, val hold nothing to read; put class folders there"),
-        (("x.bin",), "holds no class folders, .* that are understood; found x.bin"),
+        (("train/1.jpg",), "train: images without labels; found no class folders"),
+        (("1.jpg",), "images without labels; found no class folders"),
+        (("train/.hidden", "val/.hidden"), "nothing to read in train, val; put class folders there"),
+        (("x.bin",), "holds no class folders, .* that can be read; found x.bin"),
     ],
 )
 def test_what_is_no_source_is_refused_by_name(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
@@ -327,10 +327,10 @@ def test_the_fingerprint_sees_every_change(tmp_path: Path) -> None:
         (("train2017/1.jpg", "val2017/1.jpg", "annotations/x.json"), "train2017: images without labels"),
         (("cat/train/1.jpg", "cat/val/2.jpg", "dog/train/1.jpg", "dog/val/2.jpg"), "put the splits outside, as train/"),
         (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "images/train: images without labels"),
-        (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file that is called as an image"),
-        (("Images/dog/1.jpg", "Lists/a.tar"), "Lists: class without images; .* name the folder that holds the class"),
-        (("all.zip",), r"all\.zip: not a whole zip file"),
-        (("1.jpg", "2.jpg", "labels.csv"), "without labels by --unlabeled; if .*labels.csv lists them, name that file"),
+        (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file with an image extension"),
+        (("Images/dog/1.jpg", "Lists/a.tar"), "Lists: class without images; .* pass the folder that holds the class"),
+        (("all.zip",), r"all\.zip: not a complete zip file"),
+        (("1.jpg", "2.jpg", "labels.csv"), "to store them without labels; if .*labels.csv lists them, pass that file"),
     ],
 )
 def test_what_is_no_class_is_refused_with_the_way_out(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
@@ -340,18 +340,18 @@ def test_what_is_no_class_is_refused_with_the_way_out(tmp_path: Path, names: tup
 
 @pytest.mark.parametrize("name", ["all.tar", "all.tgz", "all.tar.zst", "all of it.tar"])
 def test_one_archive_as_source_is_named_with_the_way_out(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"one archive; .* unpack it \(tar -xf {shlex.quote(name)}\)"):
+    with pytest.raises(InputError, match=rf"a single archive; .* unpack it \(tar -xf {shlex.quote(name)}\)"):
         open_source(put(tmp_path, name) / name)
 
 
 def test_one_parquet_file_as_source_is_answered_by_its_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"my\.parquet: one parquet file; name its folder"):
+    with pytest.raises(InputError, match=r"my\.parquet: a single parquet file; pass its folder"):
         open_source(put(tmp_path, "my.parquet") / "my.parquet")
 
 
 def test_one_class_is_noted(tmp_path: Path) -> None:
     assert open_source(put(tmp_path, "jpg/1.jpg")).notes == (
-        "there is only one class, jpg; if that is no class, name the folder that holds the classes",
+        "there is only one class, jpg; if that is not a class, pass the folder that holds the classes",
     )
 
 

@@ -80,11 +80,11 @@ def test_what_is_missing_of_numbered_files_is_told(names: tuple[str, ...], told:
 def test_zip_files_in_a_folder_are_looked_into_before_they_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "imagenet.zip", "w") as archive:
         archive.writestr("train/cat/1.jpg", b"x")
-    with pytest.raises(InputError, match=r"a zip of class folders is read when .* SOURCE itself: name .*imagenet\.zip"):
+    with pytest.raises(InputError, match=r"to read a zip of class folders, pass it as SOURCE: .*imagenet\.zip"):
         open_source(tmp_path)
     with zipfile.ZipFile(tmp_path / "imagenet.zip", "w") as archive:
         archive.writestr("ILSVRC/Data/CLS-LOC/train/n01440764/1.JPEG", b"x")
-    with pytest.raises(InputError, match=r"imagenet\.zip: Kaggle's packing of ILSVRC, .* unpack it"):
+    with pytest.raises(InputError, match=r"imagenet\.zip: Kaggle's download of ILSVRC, .* unpack it"):
         open_source(tmp_path)
 
 
@@ -113,7 +113,7 @@ def test_parquet_files_in_the_only_folder_are_read_also_where_rows_hold_but_path
     [
         (
             {"label_column": "label"},
-            "--label-column is for list, parquet, img2dataset; this is read as class-folders:",
+            "--label-column is for list, parquet, img2dataset, but the source is read as class-folders;",
         ),
         ({"label_key": "label"}, "--label-key is for webdataset, .* leave the option out"),
         ({"image_column": "path"}, "--image-column is for list"),
@@ -124,5 +124,5 @@ def test_options_that_say_nothing_of_a_source_are_refused(tmp_path: Path, option
     with pytest.raises(InputError, match=words):
         open_source(tmp_path / "set", SourceOptions(**options))  # type: ignore[arg-type]
     (tmp_path / "set/list.csv").write_text("path,label\ncat/1.jpg,cat\n")
-    with pytest.raises(InputError, match=r"list.csv: --class-depth is for class-folders, kaggle; .* read as list"):
+    with pytest.raises(InputError, match=r"list.csv: --class-depth is for class-folders, kaggle, .* read as list"):
         open_source(tmp_path / "set/list.csv", SourceOptions(class_depth=1))

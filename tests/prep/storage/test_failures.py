@@ -150,7 +150,7 @@ def test_a_metadata_service_that_fails_for_a_while_costs_nothing(role: list[int]
 @pytest.mark.parametrize("status", [404, 403])
 def test_a_machine_without_a_role_is_the_fault_of_no_object(role: list[int], status: int) -> None:
     role += [status] * 9
-    with pytest.raises(CredentialsError, match=f"who gives the credentials answered with status {status}; set them"):
+    with pytest.raises(CredentialsError, match=f"the provider of credentials answered with status {status}; set them"):
         read("s3://bucket/latest/api")
 
 

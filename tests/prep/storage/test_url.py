@@ -50,9 +50,9 @@ def test_password_and_query_are_kept_and_never_printed() -> None:
     ("text", "words"),
     [
         ("ftp://host/x", "expected a local folder or one of s3://"),
-        ("s3:///x", "names no bucket"),
-        ("s3://me:secret@bucket/x", "credentials by the environment"),
-        ("s3://bucket/x?sig=secret", "credentials by the environment"),
+        ("s3:///x", "no bucket or host"),
+        ("s3://me:secret@bucket/x", "credentials in the environment"),
+        ("s3://bucket/x?sig=secret", "credentials in the environment"),
         ("s3://bucket/../x", "no meaning in a store"),
         ("hf://models/a/b", "expected hf://datasets/OWNER/NAME"),
         ("https://host/x#secret", "fragment"),

@@ -91,7 +91,7 @@ def test_a_devkit_is_found_as_an_archive_unpacked_and_in_its_folder(folder: Path
     [
         ("p.txt", [], "ILSVRC's server uses the class numbers of its devkit"),
         ("p.txt", ["--devkit", "other.tar.gz"], "other.tar.gz: lacks the class 'n01494475' of this set"),
-        ("p.txt", ["--devkit", "images"], "images: no devkit; name an archive"),
+        ("p.txt", ["--devkit", "images"], "images: no devkit; pass an archive"),
         ("p.txt", ["--devkit", "w.safetensors"], "not a devkit archive"),
         ("p.csv", ["--devkit", "."], "--devkit is for --predictions FILE.txt"),
     ],

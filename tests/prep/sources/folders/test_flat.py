@@ -61,7 +61,9 @@ def test_labels_of_several_words_follow_a_tab(tmp_path: Path) -> None:
         "labrador retriever/1.jpg",
     ]
     (tmp_path / "train.txt").write_text("0 a.jpg golden retriever\n1.jpg labrador retriever\n2.jpg cat\n")
-    with pytest.raises(InputError, match=r"train.txt, line 1: '0 a.jpg golden' for .*0 a.jpg, .* put a tab between"):
+    with pytest.raises(
+        InputError, match=r"train.txt, line 1: '0 a.jpg golden' does not match .*0 a.jpg; .* put a tab between"
+    ):
         open_source(tmp_path)
 
 
@@ -101,7 +103,7 @@ def test_labels_that_do_not_fit_are_refused_by_file_and_line(
 def test_unlabeled_validation_images_are_refused_with_the_ways_out(
     layouts: tuple[Path, Path, list[tuple[str, str]]],
 ) -> None:
-    words = r"val: images without labels; .* \(val.txt of lines PATH LABEL\), no LOC_val_solution.csv .* --unlabeled"
+    words = r"val: images without labels; .* \(val.txt with lines PATH LABEL\), no LOC_val_solution.csv .* --unlabeled"
     with pytest.raises(InputError, match=words):
         open_source(layouts[1])
 
@@ -152,7 +154,7 @@ def test_a_table_without_labels_leaves_out_its_test_split_and_no_labels_of_other
     train, test = open_source(tmp_path, SourceOptions(unlabeled=True)).splits
     assert train.images_per_class() == {"cat": 1, "dog": 1} and test.images_per_class() == {"unlabeled": 1}
     (tmp_path / "train/metadata.csv").write_text("id,caption\n0,a cat\n")
-    with pytest.raises(InputError, match="or read the images without it by --layout flat"):
+    with pytest.raises(InputError, match="or pass --layout flat to read the images without it"):
         open_source(tmp_path, SourceOptions(unlabeled=True))
     flat = SourceOptions(unlabeled=True, layout="flat")
     assert [split.images_per_class() for split in open_source(tmp_path, flat).splits] == [
@@ -178,12 +180,12 @@ def test_names_label_them_by_a_pattern(draw_source: Callable[..., Path], tmp_pat
     assert split.images_per_class() == expected.images_per_class()
     assert "left out: " in source.notes[0] and "test1/1.JPEG: --label-pattern '(n\\d+)\\.' finds no" in source.notes[0]
     with pytest.raises(
-        InputError, match=r"train/n00000001\S+: --label-pattern '.*' finds no label in its name; write one"
+        InputError, match=r"train/n00000001\S+: --label-pattern '.*' finds no label in its name; write a pattern"
     ):
         read("(n00000000)")
-    with pytest.raises(InputError, match=r"--label-pattern '\(n': no regular expression \(missing \)"):
+    with pytest.raises(InputError, match=r"--label-pattern '\(n': not a regular expression \(missing \)"):
         read("(n")
     with pytest.raises(InputError, match="0 groups; expected one, which is the label"):
         read("n")
-    with pytest.raises(InputError, match="--label-pattern is for flat; this is read as class-folders: leave"):
+    with pytest.raises(InputError, match="--label-pattern is for flat, but the source is read as class-folders; leave"):
         open_source(folders, SourceOptions(label_pattern="(n)"))

@@ -52,7 +52,7 @@ def test_every_object_is_listed_where_it_lies(store: Path, tmp_path: Path) -> No
         [f"s3://bucket/set/{name}" for name in (*names, "train/ä #1?/b.png")]
     )
     assert [image.read() for image in found[-2:]] == [b"12345"] * 2
-    assert remarks.passed_over["names that systems leave behind"].count == 1
+    assert remarks.passed_over["hidden and system files"].count == 1
     assert (tmp_path / "copies/names.txt").read_bytes() == b"12345"
 
 
@@ -103,7 +103,7 @@ def test_errors_and_remarks_name_addresses_and_no_copies(store: Path) -> None:
     found = open_source(URL)
     assert set(found.passed_over) == {
         f"files that belong to no split: {URL}/other.txt",
-        f"files beside images that are not images by name: {URL}/train/notes.txt",
+        f"non-image files beside images: {URL}/train/notes.txt",
     }
     (store / "train/empty").mkdir()
     (store / "train/empty/notes.txt").write_bytes(b"12345")

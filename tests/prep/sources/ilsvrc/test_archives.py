@@ -143,8 +143,8 @@ def test_the_source_says_what_it_is_and_what_is_missing(layouts: dict[str, Path]
     assert "the training archive of ILSVRC in" in source.description and "ILSVRC2012_img_val.tar" in source.description
     assert [entry.name for entry in source.splits[0].classes] == [WORDS[id_] for id_ in sorted(WORDS)]
     assert source.notes == (
-        "ILSVRC2012_img_train.tar: 15 images of 3 classes; ILSVRC 2012 has 1281167 of 1000",
-        "ILSVRC2012_img_val.tar: 15 images of 3 classes; ILSVRC 2012 has 50000 of 1000",
+        "ILSVRC2012_img_train.tar: 15 images of 3 classes; ILSVRC 2012 has 1281167 images of 1000 classes",
+        "ILSVRC2012_img_val.tar: 15 images of 3 classes; ILSVRC 2012 has 50000 images of 1000 classes",
     )
     assert open_source(layouts["folders"]).notes == ()
 
@@ -181,7 +181,7 @@ def test_the_test_images_of_2010_are_labeled_by_their_ground_truth(layouts: dict
     write_devkit(old / "devkit-1.0.tar.gz", [1, 2, 3], year=2010)
     left_out = open_source(old)
     assert [split.name for split in left_out.splits] == ["train"]
-    assert "those of ILSVRC 2010 are in ILSVRC2010_test_ground_truth.txt" in left_out.notes[0]
+    assert "for ILSVRC 2010, put ILSVRC2010_test_ground_truth.txt beside" in left_out.notes[0]
     (old / "ILSVRC2010_test_ground_truth.txt").write_text("3\n1\n2\n")
     packed = open_source(old)
     assert [(image.name, image.label) for image in packed.splits[1].images] == [
@@ -196,7 +196,7 @@ def test_the_test_images_of_2010_are_labeled_by_their_ground_truth(layouts: dict
         (old / "test" / name).write_bytes(b"x")
     assert [split.fingerprint() for split in open_source(old).splits] == [one.fingerprint() for one in packed.splits]
     (old / "ILSVRC2010_test_ground_truth.txt").write_text("3\nn00000001\n")
-    with pytest.raises(InputError, match=r"test_ground_truth.txt is damaged \('n00000001' is no class number"):
+    with pytest.raises(InputError, match=r"test_ground_truth.txt is damaged \('n00000001' is not a class number"):
         open_source(old)
 
 
@@ -206,7 +206,7 @@ def test_a_devkit_of_another_year_labels_nothing(layouts: dict[str, Path]) -> No
     (archives / "ILSVRC2012_devkit_t12.tar.gz").unlink()
     write_devkit(archives / "devkit-1.0.tar.gz", [1] * 15, year=2010)
     with pytest.raises(
-        InputError, match="none of the 15 validation images of ILSVRC 2010, whose devkit is there; move"
+        InputError, match="not one of the 15 validation images of ILSVRC 2010, the year of the devkit; move"
     ):
         open_source(archives)
 
@@ -222,10 +222,16 @@ def cut(path: Path, num_bytes: int) -> None:
         (lambda f: cut(f / "ILSVRC2012_img_val.tar", 512 * 20), "img_val.tar: .*not complete"),
         (lambda f: (f / "ILSVRC2012_img_train.tar").write_bytes(b"x" * 2048), "no tar header at byte 0"),
         (lambda f: (f / "ILSVRC2012_img_train.tar").write_bytes(tar_of({"a.jpg": b"x"})), "holds no class tars"),
-        (lambda f: (f / "ILSVRC2012_devkit_t12.tar.gz").unlink(), "its labels are in the devkit; put"),
+        (
+            lambda f: (f / "ILSVRC2012_devkit_t12.tar.gz").unlink(),
+            "its labels are in the devkit, which is missing; put",
+        ),
         (lambda f: cut(f / "ILSVRC2012_devkit_t12.tar.gz", 300), "not a devkit archive|no meta.mat"),
-        (lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [1, 2]), "none of the 2 validation images"),
-        (lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [77] * 15), "class 77, which the devkit"),
+        (
+            lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [1, 2]),
+            "not one of the 2 validation images",
+        ),
+        (lambda f: write_devkit(f / "ILSVRC2012_devkit_t12.tar.gz", [77] * 15), "class 77, which is not in the devkit"),
         (lambda f: (f / "train/cat").mkdir(parents=True), "more than one training split: .* and train"),
     ],
 )
@@ -314,7 +320,7 @@ def test_a_row_of_meta_mat_that_is_damaged_is_one_line(field: str, value: object
 @pytest.mark.parametrize("line", ["9" * 5000, "-1", "n01440764", "1.5"])
 def test_a_damaged_ground_truth_is_one_line(tmp_path: Path, line: str) -> None:
     write_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", [1, line], do_compression=True)  # type: ignore[list-item]
-    with pytest.raises(InputError, match=r"ground_truth.txt is damaged \('.{1,40}' is no class number\)"):
+    with pytest.raises(InputError, match=r"ground_truth.txt is damaged \('.{1,40}' is not a class number\)"):
         read_devkit(tmp_path / "ILSVRC2012_devkit_t12.tar.gz")
 
 

@@ -82,13 +82,13 @@ def test_classes_are_in_the_order_of_their_ids_and_named_by_the_mapping(layouts:
             "n00000001",
             f"{MAPPING}, line 2: 'n00000001'; expected a WordNet id and a name",
         ),
-        (MAPPING, "n00000001 gold", "n00000000 gold", f"{MAPPING}, line 2: n00000000 again, first in line 1"),
+        (MAPPING, "n00000001 gold", "n00000000 gold", f"{MAPPING}, line 2: n00000000 is listed again, first in line 1"),
         (MAPPING, "n00000001 goldfish\n", "", f"{MAPPING}: lacks n00000001"),
         (MAPPING, "n00000001", "n00000003 x\nn00000001", f"{MAPPING}, line 2: n00000003 has no folder"),
         (SOLUTION, "ImageId", "Image", f"{SOLUTION}, line 1: the header is"),
         (SOLUTION, "15,n", "15,m", f"{SOLUTION}, line 2: ILSVRC2012_val_00000015 has class 'm"),
-        (SOLUTION, "14,n", "14,,n", f"{SOLUTION}, line 3: 3 fields, the header has 2"),
-        (SOLUTION, "_00000014,", "_00000015,", f"{SOLUTION}, line 3: ILSVRC2012_val_00000015 again"),
+        (SOLUTION, "14,n", "14,,n", f"{SOLUTION}, line 3: 3 fields, but the header has 2"),
+        (SOLUTION, "_00000014,", "_00000015,", f"{SOLUTION}, line 3: ILSVRC2012_val_00000015 is listed again"),
         (SOLUTION, "_00000014,", "_00000016,", "ILSVRC2012_val_00000014.JPEG: has no row in"),
     ],
 )
@@ -118,7 +118,7 @@ def test_without_the_mapping_classes_are_called_by_their_ids(layouts: tuple[Path
     (layouts[1] / MAPPING).unlink()
     source = open_source(layouts[1])
     assert [entry.name for entry in source.splits[1].classes] == sorted(WORDS)
-    assert f"{MAPPING}: no such file, so classes are called by their ids" in source.notes[0]
+    assert f"{MAPPING}: no such file, so classes are named by their ids" in source.notes[0]
 
 
 def test_xml_annotations_label_the_validation_images_as_the_solution_does(layouts: tuple[Path, Path]) -> None:
@@ -134,7 +134,7 @@ def test_xml_annotations_label_the_validation_images_as_the_solution_does(layout
         (kaggle / f"ILSVRC/Annotations/CLS-LOC/val/{image}.xml").write_text(xml)
     assert open_source(kaggle).splits[1].fingerprint() == expected
     (kaggle / f"ILSVRC/Annotations/CLS-LOC/val/{image}.xml").write_text("<annotation></annotation>")
-    with pytest.raises(InputError, match=f"{image}.xml: names no object"):
+    with pytest.raises(InputError, match=f"{image}.xml: contains no object name"):
         open_source(kaggle)
     (kaggle / f"ILSVRC/Annotations/CLS-LOC/val/{image}.xml").unlink()
     with pytest.raises(InputError, match=f"{image}.xml: no such file, so .* has no label"):
@@ -174,5 +174,7 @@ def test_any_folder_down_to_the_splits_may_be_named(
 
 def test_the_zip_of_kaggle_is_named_with_the_way_out(layouts: tuple[Path, Path], tmp_path: Path) -> None:
     packed = shutil.make_archive(str(tmp_path / "imagenet-object-localization-challenge"), "zip", layouts[1])
-    with pytest.raises(InputError, match=r"Kaggle's packing of ILSVRC, .*unzip imagenet-object-localization-challenge"):
+    with pytest.raises(
+        InputError, match=r"Kaggle's download of ILSVRC, .*unzip imagenet-object-localization-challenge"
+    ):
         open_source(Path(packed))

@@ -208,7 +208,7 @@ def test_of_two_class_tables_the_usual_name_is_taken_and_it_is_said(tmp_path: Pa
     parquet.write_table(table_of(columns, features), tmp_path / "train.parquet")
     source = open_source(tmp_path)
     assert [entry.id for entry in source.splits[0].classes] == ["fine_label", "b"]
-    assert "labels are the column fine_label; coarse_label can be taken by --label-column" in source.notes[0]
+    assert "labels are the column fine_label; --label-column can choose coarse_label instead" in source.notes[0]
     (split,) = open_source(tmp_path, SourceOptions(label_column="coarse_label")).splits
     assert [entry.id for entry in split.classes] == ["coarse_label", "b"]
 

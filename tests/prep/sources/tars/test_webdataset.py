@@ -92,7 +92,7 @@ GOOD = {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"y", "b.cls": b"0\n"}
         ({**GOOD, "c.cls": b"0"}, "sample 'c' has the members cls; expected one image"),
         ({**GOOD, "c.jpg": b"z", "c.png": b"z", "c.cls": b"0"}, "sample 'c' has the members cls, jpg, png"),
         ({**GOOD, "c.jpg": b"z", "c.cls": b"cat"}, "sample 'c': label 'cat', a name among numbers such as 1"),
-        ({**GOOD, "c.jpg": b"z", "c.cls": b"-1"}, "sample 'c': label -1, which stands for none"),
+        ({**GOOD, "c.jpg": b"z", "c.cls": b"-1"}, "sample 'c': label -1, which means no label"),
         ({**GOOD, "c.jpg": b"z", "c.cls": b"123456"}, "sample 'c': label 123456; expected a class index"),
         ({**GOOD, "c.jpg": b"z", "c.json": b"{}"}, "sample 'c': no label"),
         (
@@ -100,7 +100,7 @@ GOOD = {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"y", "b.cls": b"0\n"}
             "sample 'c': label True in its .json, which has the keys label; expected a class index",
         ),
         ({**GOOD, "c.jpg": b"z", "c.json": b"{"}, "sample 'c': its .json cannot be read"),
-        ({**GOOD, "c.JPG": b"z", "c.jpg": b"z", "c.cls": b"0"}, "'c.jpg' is there twice"),
+        ({**GOOD, "c.JPG": b"z", "c.jpg": b"z", "c.cls": b"0"}, "'c.jpg' is in it twice"),
         ({"c.raw": b"y", "c.cls": b"0"}, "sample 'c' has the members cls, raw; expected one image"),
         ({"b.jpg": b"y", "b.cls": b"0", "c.x": b""}, "sample 'c' has the members x"),
         ({**GOOD, "d.jpg": b"x", "d.cls": b"0", "a.png": b"y"}, "sample 'a' has the members cls, jpg, png"),
@@ -184,7 +184,7 @@ def test_numbers_in_json_go_by_their_usual_keys(tmp_path: Path, key: str) -> Non
 def test_several_keys_that_may_be_meant_are_for_a_person_to_choose(tmp_path: Path) -> None:
     write_tar(tmp_path / "train/0.tar", {"a.jpg": b"x", "a.json": b'{"target": 1, "category": 2}'})
     with pytest.raises(
-        InputError, match=r"several keys may hold the label .target, category.; name one by --label-key"
+        InputError, match=r"several keys may hold the label .target, category.; choose one with --label-key"
     ):
         open_source(tmp_path)
     assert numbers_of(tmp_path, label_key="category") == [("2", 2)]
@@ -202,7 +202,8 @@ def test_unlabeled_tars_are_no_classes(tmp_path: Path, members: Members) -> None
     write_tar(tmp_path / "set/train-00000.tar", members)
     write_tar(tmp_path / "set/train-00001.tar", members)
     with pytest.raises(
-        InputError, match=r"train-00000.tar: sample '.'.*--label-key, or store images without labels by"
+        InputError,
+        match=r"train-00000.tar: sample '.'.*--label-key, or pass --unlabeled to store images without labels",
     ):
         open_source(tmp_path / "set")
     (split,) = open_source(tmp_path / "set", SourceOptions(unlabeled=True)).splits
@@ -219,7 +220,7 @@ def test_tars_are_class_tars_only_by_synset_ids_or_when_told(tmp_path: Path) -> 
     write_tar(tmp_path / "n/n00000002.tar", {"2.jpg": b"y", "notes.txt": b"-"})
     source = open_source(tmp_path / "n")
     assert source.splits[0].images_per_class() == {"n00000001": 1, "n00000002": 1}
-    assert source.passed_over[0].startswith("members of class tars that are no images: 2, e.g. n00000001.tar: ._1.jpg")
+    assert source.passed_over[0].startswith("members of class tars that are not images: 2, e.g. n00000001.tar: ._1.jpg")
     write_tar(tmp_path / "c/cat.tar", {"1.jpg": b"x"})
     with pytest.raises(InputError, match=r"cat.tar: sample '1' has the members jpg; expected one image .* and a label"):
         open_source(tmp_path / "c")
@@ -258,7 +259,7 @@ def test_what_lies_beside_shards_is_named(tmp_path: Path) -> None:
     assert len(source.splits[0].images) == 2
     assert source.passed_over == (
         f"files beside shards or parquet files: {tmp_path / 'train/notes.txt'}",
-        f"names that systems leave behind: {tmp_path / 'train/._0.tar'}",
+        f"hidden and system files: {tmp_path / 'train/._0.tar'}",
     )
 
 
@@ -266,9 +267,9 @@ def test_members_that_lie_apart_are_joined_and_it_is_said(tmp_path: Path) -> Non
     write_tar(tmp_path / "train/0.tar", {"a.jpg": b"x", "b.jpg": b"y", "a.cls": b"1", "b.cls": b"0"})
     source = open_source(tmp_path)
     assert [(image.label, image.read()) for image in source.splits[0].images] == [(0, b"y"), (1, b"x")]
-    assert "do not lie side by side, e.g. of 'a'; they are joined here" in source.notes[0]
+    assert "are not adjacent, e.g. of 'a'; they are joined here" in source.notes[0]
     assert "tar --sort=name" in source.notes[0]
-    with pytest.raises(InputError, match="sample 'a' do not lie side by side; sort its members"):
+    with pytest.raises(InputError, match="sample 'a' are not adjacent; sort its members"):
         list(labeled_samples(tmp_path / "train/0.tar"))
 
 
