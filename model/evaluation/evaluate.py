@@ -85,6 +85,7 @@ class Evaluation:
                 crop_px=network.recipe.data.crop,
                 flip=network.recipe.data.flip,
                 name=network.name,
+                network=network.recipe.network.kind,
             )
             for network in self.networks
         ]

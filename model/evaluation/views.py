@@ -13,6 +13,7 @@ from ...errors import InputError
 from ...pipeline import CenterCrop, TenViews
 from ...pipeline.augment import Evaluation
 from ...pipeline.augment.plan import View
+from ..network.switches import Kind
 
 ViewKind = Literal["center", "nine", "ten"]
 VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
@@ -52,7 +53,7 @@ class SomeViews(Evaluation):
 
 
 def choose_views(
-    asked: Sequence[ViewKind] | None, *, size_px: int, crop_px: int, flip: bool, name: str
+    asked: Sequence[ViewKind] | None, *, size_px: int, crop_px: int, flip: bool, name: str, network: Kind = "two-column"
 ) -> tuple[ViewKind, ...]:
     """Choose the kinds of views for a network, in the order of `VIEW_KINDS`.
 
@@ -60,16 +61,19 @@ def choose_views(
     if the crop is the whole image.
 
     Args:
-        asked: the requested kinds; None for the center crop and one that suits the network: ten views if it was trained
-            with mirror images, otherwise nine; only the center crop if that is the whole image.
+        asked: the requested kinds; None for the center crop and one that suits the network: nine views, which the
+            published errors are of, for CIFAR-10 networks, and for networks trained without mirror images; otherwise
+            ten; only the center crop if that is the whole image.
         size_px: side of the stored images, px.
         crop_px: side of the network's crop, px.
         flip: whether the network was trained with mirror images.
         name: the network's name, for messages.
+        network: its `network.kind`.
     """
     whole = crop_px >= size_px
     if asked is None:
-        return ("center",) if whole else ("center", "ten") if flip else ("center", "nine")
+        many: ViewKind = "nine" if network.startswith("cifar10-") or not flip else "ten"
+        return ("center",) if whole else ("center", many)
     for kind in asked:
         if kind not in VIEW_KINDS:
             raise InputError(f"views must be from {', '.join(VIEW_KINDS)}, got {kind!r}")

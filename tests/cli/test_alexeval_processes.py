@@ -64,7 +64,7 @@ def test_three_processes_say_what_one_says(folder: Path) -> None:
         found[processes] = json.loads(evaluate(folder, processes, *words).stdout)  # printed once
     one, three = found[1]["rows"][0], found[3]["rows"][0]
     assert found[3]["images"] == NUM_IMAGES
-    for view in ("center", "ten"):
+    for view in ("center", "nine"):
         assert one[view]["images"] == three[view]["images"] == NUM_IMAGES
         assert three[view]["top1_error"] == pytest.approx(one[view]["top1_error"], abs=1e-9)
         assert three[view]["loss"] == pytest.approx(one[view]["loss"], rel=1e-5)
@@ -77,7 +77,7 @@ def test_three_processes_say_what_one_says(folder: Path) -> None:
         ["model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation"]
     )  # of timm's results files
     assert len(timm) == 2 and timm[0] == timm[1] and timm[0]["crop_pct"] == "0.750"
-    assert float(timm[0]["top1"]) == pytest.approx(100 - 100 * one["ten"]["top1_error"], abs=1e-3)
+    assert float(timm[0]["top1"]) == pytest.approx(100 - 100 * one["nine"]["top1_error"], abs=1e-3)
 
 
 def test_reals_list_judges_by_any_of_its_labels_and_leaves_out_what_has_none(folder: Path) -> None:

@@ -13,6 +13,8 @@ def test_without_a_wish_the_views_are_those_that_fit() -> None:
     assert choose(None) == ("center", "ten")
     assert choose(None, flip=False) == ("center", "nine")
     assert choose(None, crop_px=256) == ("center",)
+    cifar = choose_views(None, size_px=32, crop_px=24, flip=True, name="runs/one", network="cifar10-13")
+    assert cifar == ("center", "nine")  # of which the 13 % are
     assert choose(["ten", "center"]) == ("center", "ten")
 
 
