@@ -1,5 +1,7 @@
 """The last batch of an epoch, where it is short and used: the released code's way."""
 
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -7,14 +9,16 @@ import torch
 from torch.nn import functional as F
 
 from alexkit.model.network.tables import wiring
+from alexkit.model.processes.launch import _free_port
 from alexkit.model.processes.layout import make_layout
 from alexkit.model.runs.checkpoint import newest_checkpoint
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.learner import Learner
-from alexkit.pipeline import Batch
+from alexkit.pipeline import Batch, Loader
 
 from .run_kit import OVERRIDES, Stopped, last_weights, numbers, train
 
+SCRIPT = Path(__file__).with_name("training_script.py")
 FIXED = [*OVERRIDES, "data.order=fixed", "data.drop_last=false", "training.epochs=3"]
 STEPS = 7  # an epoch: 100 images, six batches of 16 and one of 4
 
@@ -69,3 +73,47 @@ def test_the_default_recipe_sees_the_same_minibatches_in_each_epoch(shards: Path
     counts = dict.fromkeys(("step", "epoch"))
     assert {**first, **counts} == {**second, **counts}
     assert newest_checkpoint(tmp_path / "run" / "checkpoints") is not None
+
+
+# The released recipe, without the layers that hold nine tenths of the weights.
+ORIGINAL = ["network.without=['fc6', 'fc7']", "training.batch_size=16", "training.epochs=1", "training.precision=fp32"]
+
+
+@pytest.mark.slow
+def test_a_replica_without_an_image_of_the_short_batch_changes_nothing(
+    draw_shards: Callable[..., Path], start_script: Callable[..., BaseProcess], tmp_path: Path
+) -> None:
+    # With 1,281,167 images, 16 replicas share a last batch of 15; here 4 replicas share one of 3.
+    (tmp_path / "train").symlink_to(draw_shards(num_samples=16 + 3, size_px=232))
+    augment = load_recipe("original").data.augment()
+    with Loader(
+        tmp_path / "train", batch_size=4, augment=augment, replica=3, num_replicas=4, order="fixed", drop_last=False
+    ) as loader:
+        assert [int(batch.mask.sum()) for batch in loader] == [4, 0]
+    for folder, replicas in (("one", 1), ("four", 4)):
+        common = {"WORLD_SIZE": str(replicas), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        processes = [
+            start_script(
+                SCRIPT,
+                stderr=tmp_path / f"{folder}-{rank}",
+                environment={**common, "RANK": str(rank)},
+                shards=tmp_path,
+                folder=tmp_path / folder,
+                overrides=ORIGINAL,
+                recipe="original",
+                device="cpu",
+            )
+            for rank in range(replicas)
+        ]
+        for process in processes:
+            process.join()
+        words = [(tmp_path / f"{folder}-{rank}").read_text() for rank in range(replicas)]
+        assert [process.exitcode for process in processes] == [0] * replicas, words
+    one, four = (newest_checkpoint(tmp_path / folder / "checkpoints") for folder in ("one", "four"))
+    assert one and four and one.step == four.step == 2  # the last step is the short batch
+    for expected, found in ((one.weights(), four.weights()), (one.momentum(), four.momentum())):
+        for name, tensor in expected.items():
+            assert torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-5 * float(tensor.abs().max())), name
+    (line,), (own,) = (numbers(tmp_path / folder) for folder in ("one", "four"))
+    for key in ("loss", "top1_error", "gradient_norm"):  # means over the epoch
+        assert own[key] == pytest.approx(line[key], rel=1e-5), key

@@ -1,4 +1,4 @@
-"""Trains the smallest network on the given shards into the given folder, to be killed by a test; see `start_script`."""
+"""Trains a network on the given shards into the given folder, to be killed by a test; see `start_script`."""
 
 import os
 import sys
@@ -10,9 +10,9 @@ from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.trainer import Trainer
 
 
-def main(shards: Path, folder: Path, overrides: list[str]) -> None:
+def main(shards: Path, folder: Path, overrides: list[str], recipe: str = "cifar10-19", device: str = "auto") -> None:
     torch.set_num_threads(1)
-    trainer = Trainer(load_recipe("cifar10-19", overrides), shards, folder)
+    trainer = Trainer(load_recipe(recipe, overrides), shards, folder, device=device)
     trainer.run()
     trainer.close()
 
