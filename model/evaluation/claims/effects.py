@@ -84,12 +84,13 @@ def effects(comparison: Comparison, groups: Sequence[Group]) -> list[Effect]:
         differences = _differences(comparison, less, more, view)
         which = f" ({less.name}, {more.name})" if len(pairs) > 1 else ""
         values, verdicts = _points(differences), _verdicts(differences, _printed_for(comparison, less, more, view))
+        both = ""
         if comparison.printed_errors:
-            values += _both_errors(less, more, view)
+            both = _both_errors(less, more, view)
             verdicts |= _verdicts_on_errors(comparison, less, more, view)
         result.append(
             Effect(
-                words=f"{comparison.what}{which}: {values} points of {_measured(comparison, view)}"
+                words=f"{comparison.what}{which}: {values} points of {_measured(comparison, view)}{both}"
                 f"{_remarks(others, changes_of(less.first.recipe, less=comparison.keys))}",
                 verdicts=verdicts,
                 groups=(less, more),
@@ -172,7 +173,7 @@ def _printed_for(comparison: Comparison, less: Group, more: Group, view: str | N
 
 def _both_errors(less: Group, more: Group, view: str | None) -> str:
     errors = [100 * group.error(view or "center").value for group in (less, more)]
-    return f" ({errors[0]:.2f} against {errors[1]:.2f} %)"
+    return f", {errors[0]:.2f} against {errors[1]:.2f} %"
 
 
 def _verdicts_on_errors(comparison: Comparison, less: Group, more: Group, view: str | None) -> dict[str, str]:

@@ -47,7 +47,7 @@ def test_an_effect_is_shown_only_where_its_interval_leaves_out_zero(
     assert cells[4:] == ["3 classes", "3, 3", "0.5", f"{status} on 3 classes"]
     # 6 runs of 30 steps of 128 images are 1800 s.
     if status == "shown":  # both sides: Student's 4.303 * 0.01 / sqrt(3) = 2.48 points; together sqrt(2) of it
-        assert cells[3] == "11 % less 13 % network: -4.00 ± 3.51 (13.00 against 17.00 %) points of error, one view"
+        assert cells[3] == "11 % less 13 % network: -4.00 ± 3.51 points of error, one view, 13.00 against 17.00 %"
 
 
 def test_one_seed_has_the_interval_of_its_images(shard_set: ShardSet, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_one_seed_has_the_interval_of_its_images(shard_set: ShardSet, tmp_path: 
         for net, error in (("11", 0.11), ("13", 0.13))
     ]
     # 1.96 * sqrt(0.11 * 0.89 / 10000) and the like, in the root of their squares.
-    assert "-2.00 ± 0.90 (11.00 against 13.00 %) points" in row(claims_table(records), "B2")[3]
+    assert "-2.00 ± 0.90 points of error, one view, 11.00 against 13.00 %" in row(claims_table(records), "B2")[3]
 
 
 def test_runs_of_other_lengths_are_not_compared(shard_set: ShardSet, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_published_networks_are_compared_where_both_are_changed_alike_and_what_e
 
     cells = row(claims_table(records()), "B2")
     assert cells[3] == (
-        "11 % less 13 % network: -2.00 ± 0.90 (11.00 against 13.00 %) points of error, one view "
+        "11 % less 13 % network: -2.00 ± 0.90 points of error, one view, 11.00 against 13.00 % "
         "(changed: training.epochs=60, schedule.at_epochs=[48, 54]); "
         "18 % less 19 % network: -1.00 ± 1.08 points of error, one view (different too: decay of fc10, 1 against 3)"
     )
