@@ -98,7 +98,7 @@ def test_update_ratios_are_the_last_updates_over_the_weights() -> None:
     ("given", "words"),
     [
         (batch(spread=0.5), "the input's standard deviation is 0.5; normalization and initialization expect"),
-        (batch(num_classes=1), "the labels of a batch have an entropy of 0.00 of 1.39 possible"),
+        (batch(num_classes=1), "the labels of a batch have an entropy of 0.00 out of a possible 1.39"),
     ],
 )
 def test_a_stalls_likely_reason_is_named(given: Batch, words: str) -> None:

@@ -36,7 +36,7 @@ def test_folders_of_classes_of_the_same_names_are_told(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, "subtrain/a/1.jpg", "held_out/a/2.jpg", "held_out/b/2.jpg"))
     assert list(source.splits[0].images_per_class()) == ["held_out/a", "held_out/b", "subtrain/a"]
     assert (
-        "held_out/a and subtrain/a are two classes; if held_out and subtrain are splits, call them" in source.notes[0]
+        "held_out/a and subtrain/a are two classes; if held_out and subtrain are splits, name them" in source.notes[0]
     )
 
 
