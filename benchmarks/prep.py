@@ -1,4 +1,4 @@
-"""How fast images become shards: alexkit against two controls, by turns in one session.
+"""How fast images become shards: alexkit against two controls, in alternation within one run.
 
     python benchmarks/prep.py PHOTOS [--repeat 8] [--pairs 3] [--workers 2] [--source jpeg|png|webp|parquet]
 

@@ -10,7 +10,7 @@ the control's; the time should stay below twice that without a fault plus 30 s.
 Most of a trial is waiting, so `--lanes` trials run in parallel, each lane with its own three hosts. Times are then
 those of a shared machine; use `--lanes 1` to measure times. One line of JSON per trial goes to stdout. With `--results`
 it is also appended to a file, and trials whose bytes were equal there are not repeated, so that a long run can be split
-into several sessions. Needs root, or permission for users to create namespaces.
+into several runs. Needs root, or permission for users to create namespaces.
 """
 
 import argparse
@@ -300,7 +300,7 @@ class Lane:
 
 
 def done_before(results: Path | None) -> set[tuple[str, int]]:
-    """The trials of earlier sessions whose bytes were equal."""
+    """The trials of earlier runs whose bytes were equal."""
     if results is None or not results.exists():
         return set()
     rows = [json.loads(line) for line in results.read_text().splitlines()]
