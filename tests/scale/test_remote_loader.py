@@ -272,5 +272,5 @@ def test_a_cache_must_be_named(url: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_parent_of_the_splits_is_refused(url: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds the splits train; name one"):
+    with pytest.raises(InputError, match="holds the splits train; pass one"):
         Loader(url.rpartition("/")[0], batch_size=4, augment=CenterCrop(crop=28, mean="none"), cache=tmp_path)
