@@ -36,39 +36,21 @@ class LocationType(click.Path):
         return location if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
 
 
-class ShardsToTrain(click.Path):
-    """A folder of shard sets, or their address: the command gets the folder that stands for it in the cache."""
+class ShardsType(click.Path):
+    """A local folder of shard sets, or a URL, which becomes `remote`: fetched when the command runs."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The folder, or CachedShards."""
-        from ..prep.storage import StoreUrl, parse_location
-
-        if isinstance(value, CachedShards):
-            return value  # converted before
-        location = _parsed(parse_location, value)
-        return CachedShards(location) if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
-
-
-class ShardsToRead(click.Path):
-    """A folder of shard sets, or their address: the command gets a copy of all of it, which is removed at its end.
-
-    What the command writes beside the copied files, pages and pictures, is moved to the current folder.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, file_okay=False)
+    def __init__(self, remote: "type[CachedShards | CopiedShards]", *, file_okay: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay)
+        self.remote = remote
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The folder, or CopiedShards."""
+        """A Path, or a `remote`."""
         from ..prep.storage import StoreUrl, parse_location
 
-        if isinstance(value, CopiedShards):
+        if isinstance(value, self.remote):
             return value  # converted before
         location = _parsed(parse_location, value)
-        return CopiedShards(location) if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
+        return self.remote(location) if isinstance(location, StoreUrl) else super().convert(value, param, ctx)
 
 
 @dataclass(frozen=True)
@@ -88,7 +70,10 @@ class CachedShards:
 
 @dataclass(frozen=True)
 class CopiedShards:
-    """Shard sets in a store that a command copies."""
+    """Shard sets in a store that a command copies; the copy is removed when the command ends.
+
+    Files that the command writes beside the copied ones, pages and pictures, are moved to the current folder.
+    """
 
     url: "StoreUrl"
 
@@ -130,8 +115,8 @@ def copy_of(url: "StoreUrl", context: click.Context, *, keep_new: bool = True) -
 
 
 LOCATION = LocationType()
-SHARDS_TO_TRAIN = ShardsToTrain()
-SHARDS_TO_READ = ShardsToRead()
+SHARDS_TO_TRAIN = ShardsType(CachedShards)
+SHARDS_TO_READ = ShardsType(CopiedShards, file_okay=False)
 
 
 def _set_variable(name: str) -> Any:

@@ -90,6 +90,7 @@ def read_named(folder: Folder, split: str, pattern: str, options: SourceOptions)
     Raises Unlabeled if no name matches, InputError if only some do.
     """
     rows, unlike = LabeledImages(), ""
+    _pass_over_folders(folder)
     for file in folder.images(options.keep):
         found = re.match(pattern, file.name)
         label = raw_label(found[1]) if found else None
@@ -107,6 +108,12 @@ def read_named(folder: Folder, split: str, pattern: str, options: SourceOptions)
 def read_unlabeled(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
     """All images in `folder`, as one class `unlabeled`."""
     rows = LabeledImages()
+    _pass_over_folders(folder)
     for file in folder.images(options.keep):
         rows.add(UNLABELED, file.image(file.name, folder.files_beside(file, options.keep)))
     return rows.split(split, lambda image: image.name)
+
+
+def _pass_over_folders(folder: Folder) -> None:
+    for name in folder.folders:
+        folder.remarks.pass_over("folders beside images that are read as flat", str(folder.where / name))

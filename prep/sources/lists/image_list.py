@@ -75,7 +75,7 @@ def read_image_list(
         if url is not None:
             written = str(url)  # without a password or query
         elif not written.startswith("/"):
-            written = f"{root.prefix}{written}{root.extension}"
+            written = root.complete(written)
             if _leaves(written):
                 raise InputError(f"{where}: {written} leads out of {root.start}; if intended, write an absolute path")
             if isinstance(root.start, StoreUrl):

@@ -28,10 +28,14 @@ class ImageRoot:
     prefix: str = ""
     """A folder in `start`, ending with a slash, or nothing."""
     extension: str = ""
-    """An extension that is added to the path, or nothing."""
+    """An extension that is appended to paths without the extension of an image, or nothing."""
+
+    def complete(self, written: str) -> str:
+        """A path of the list as one that starts at `start`."""
+        return f"{self.prefix}{written}{'' if is_image_name(written) else self.extension}"
 
     def __str__(self) -> str:
-        extension = f", and {self.extension} is appended to each path" if self.extension else ""
+        extension = f", and {self.extension} is appended to paths without an extension" if self.extension else ""
         return f"{self.start / self.prefix.rstrip('/')}{extension}"
 
 
@@ -60,12 +64,12 @@ def image_root(
     if isinstance(start, StoreUrl) or not sample:
         return ImageRoot(start=start)
     roots = list(_roots(start, sample, in_folders=given is None))
-    counts = [sum((start / f"{one.prefix}{name}{one.extension}").exists() for name in sample) for one in roots]
+    counts = [sum((start / one.complete(name)).exists() for name in sample) for one in roots]
     best = [one for one, count in zip(roots, counts, strict=True) if count == max(counts)]
     if counts[0] == max(counts):  # as written; or no image is found, which is an error of each path
         return roots[0]
     if len(best) > 1:
-        places = " and ".join(f"{start}/{one.prefix}{sample[0]}{one.extension}" for one in best[:2])
+        places = " and ".join(f"{start}/{one.complete(sample[0])}" for one in best[:2])
         raise InputError(f"{path}: its images may be {places}; choose their folder with --image-root")
     remarks.note(f"{path}: its images are in {best[0]}")
     return best[0]

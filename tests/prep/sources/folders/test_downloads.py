@@ -94,9 +94,17 @@ def test_numbered_folders_that_share_an_image_are_no_parts(tmp_path: Path, draw_
     ):
         open_source(folder)
     shutil.rmtree(folder / "train.X2/n00000000")
-    (folder / "Labels.json").write_text("[]")
-    with pytest.raises(InputError, match=r"Labels\.json: expected a JSON object of class ids and names"):
-        open_source(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"n00000000": 0}', "{", "\xff"])
+def test_a_labels_json_of_something_else_is_passed_over(
+    tmp_path: Path, draw_source: Callable[..., Path], content: str
+) -> None:
+    folder = imagenet100(draw_source(), tmp_path / "in100")
+    (folder / "Labels.json").write_text(content, "latin-1")
+    source = open_source(folder)
+    assert [entry.name for entry in source.splits[0].classes] == [f"n0000000{i}" for i in range(3)]
+    assert "Labels.json" in source.passed_over[0]
 
 
 def img2dataset(folders: Path, folder: Path, row: dict[str, object]) -> Path:

@@ -189,3 +189,15 @@ def test_names_label_them_by_a_pattern(draw_source: Callable[..., Path], tmp_pat
         read("n")
     with pytest.raises(InputError, match="--label-pattern is for flat, but the source is read as class-folders; leave"):
         open_source(folders, SourceOptions(label_pattern="(n)"))
+
+
+@pytest.mark.parametrize(
+    "options", [SourceOptions(layout="flat", unlabeled=True), SourceOptions(layout="flat", label_pattern="([ab])")]
+)
+def test_folders_beside_flat_images_are_named(tmp_path: Path, options: SourceOptions) -> None:
+    (tmp_path / "more").mkdir()
+    for name in ("a1.jpg", "b2.jpg", "more/a3.jpg"):
+        (tmp_path / name).write_bytes(b"image")
+    source = open_source(tmp_path, options)
+    assert len(source.splits[0].images) == 2
+    assert source.passed_over == (f"folders beside images that are read as flat: {tmp_path}/more",)

@@ -36,8 +36,16 @@ def test_a_competitions_list_gives_what_class_folders_give(kaggle: tuple[Path, P
     folder, folders = kaggle
     source = opened(folder / "labels.csv")
     assert source.splits[0].fingerprint() == open_source(folders).splits[0].fingerprint()
-    images = f"its images are in {folder}/train, and .JPEG is appended to each path"
+    images = f"its images are in {folder}/train, and .JPEG is appended to paths without an extension"
     assert source.notes == (f"{folder}/labels.csv: {images}",)
+
+
+def test_paths_that_have_an_extension_keep_it(kaggle: tuple[Path, Path]) -> None:
+    folder, folders = kaggle
+    text = (folder / "labels.csv").read_text()
+    last = text.splitlines()[-1].partition(",")[0]
+    (folder / "labels.csv").write_text(text.replace(f"{last},", f"{last}.JPEG,"))
+    assert opened(folder / "labels.csv").splits[0].fingerprint() == open_source(folders).splits[0].fingerprint()
 
 
 def test_a_list_may_be_anywhere(kaggle: tuple[Path, Path], tmp_path: Path) -> None:
