@@ -3,9 +3,10 @@
 Images come out of the tars by `tarfile` and Pillow, the mean out of the images, the network out of the weights file.
 """
 
+import functools
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,27 +92,36 @@ def plain_network(w: dict[str, Tensor], x: Tensor) -> Tensor:
     return x.flatten(1) @ w["fc10.weight"].T + w["fc10.bias"]
 
 
-@pytest.fixture(scope="module")
-def expected(folder: Path) -> dict[str, NDArray[np.float64]]:
-    """Probabilities by kind of views."""
+def probabilities_of(
+    folder: Path, crop_px: int, network: Callable[[dict[str, Tensor], Tensor], Tensor], kinds: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Probabilities (N, classes) of `network(weights, crops)` by kind of views."""
     images, _, _ = read_split(folder / "val")
     mean_HWC = read_split(folder / "train")[0].astype(np.float64).mean(0)
-    last, middle = PX - CROP, (PX - CROP) // 2
-    mean_HWC = mean_HWC[middle : middle + CROP, middle : middle + CROP]
+    last = images.shape[1] - crop_px
+    middle = last // 2
+    mean_HWC = mean_HWC[middle : middle + crop_px, middle : middle + crop_px]
     weights = {name: x.double() for name, x in load_file(folder / "w.safetensors").items()}
 
+    @functools.cache
     def softmax(top: int, left: int, mirror: bool) -> Tensor:
-        crop = images[:, top : top + CROP, left : left + CROP].astype(np.float64)
+        crop = images[:, top : top + crop_px, left : left + crop_px].astype(np.float64)
         crop = (crop[:, :, ::-1] if mirror else crop) - mean_HWC
-        return plain_network(weights, torch.from_numpy(crop.copy()).permute(0, 3, 1, 2)).softmax(1)
+        return network(weights, torch.from_numpy(crop.copy()).permute(0, 3, 1, 2)).softmax(1)
 
     corners = [(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]
-    kinds = {
+    views = {
         "center": [(middle, middle, False)],
         "nine": [(top, left, False) for top in (0, middle, last) for left in (0, middle, last)],
         "ten": [(top, left, mirror) for mirror in (False, True) for top, left in corners],
     }
-    return {kind: torch.stack([softmax(*view) for view in views]).mean(0).numpy() for kind, views in kinds.items()}
+    return {kind: torch.stack([softmax(*view) for view in views[kind]]).mean(0).numpy() for kind in kinds}
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Probabilities by kind of views."""
+    return probabilities_of(folder, CROP, plain_network, ("center", "nine", "ten"))
 
 
 def test_keys_and_labels_are_those_of_the_tars(folder: Path, result: EvaluationResult) -> None:

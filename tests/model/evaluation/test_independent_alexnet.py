@@ -3,20 +3,20 @@
 `test_independent` does the same for a CIFAR-10 network, and for every table of an evaluation.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from alexkit.model import Network, evaluate, load_network, load_recipe, wiring
 
-from .test_independent import read_split
+from .test_independent import probabilities_of, read_split
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def pool(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 3, 2)
 
 
-def alexnet(w: dict[str, Tensor], x: Tensor, recipe: str) -> Tensor:
+def alexnet(w: dict[str, Tensor], x: Tensor, *, recipe: str) -> Tensor:
     """Logits (B, classes) of crops (B, 3, 224, 224), by Figure 2 or, for `original`, by layers-145.cfg."""
 
     def own_column(x: Tensor, name: str, pad: int) -> Tensor:
@@ -89,31 +89,14 @@ def alexnet(w: dict[str, Tensor], x: Tensor, recipe: str) -> Tensor:
     return full(x, "fc8")
 
 
-def expected(folder: Path, recipe: str) -> dict[str, NDArray[np.float64]]:
-    """Probabilities by kind of views: section 4.1."""
-    images = read_split(folder / "val")[0]
-    mean_HWC = read_split(folder / "train")[0].astype(np.float64).mean(0)
-    last, middle = PX - CROP, (PX - CROP) // 2
-    mean_HWC = mean_HWC[middle : middle + CROP, middle : middle + CROP]
-    weights = {name: x.double() for name, x in load_file(folder / "w.safetensors").items()}
-
-    def softmax(top: int, left: int, mirror: bool) -> Tensor:
-        crop = images[:, top : top + CROP, left : left + CROP].astype(np.float64)
-        crop = (crop[:, :, ::-1] if mirror else crop) - mean_HWC
-        return alexnet(weights, torch.from_numpy(crop.copy()).permute(0, 3, 1, 2), recipe).softmax(1)
-
-    corners = [(middle, middle), (0, 0), (0, last), (last, 0), (last, last)]
-    ten = [softmax(top, left, mirror) for mirror in (False, True) for top, left in corners]
-    return {"center": ten[0].numpy(), "ten": torch.stack(ten).mean(0).numpy()}
-
-
 @pytest.mark.parametrize("recipe", ["paper", "original"])
 def test_the_whole_network_gives_what_the_paper_describes(folder: Path, recipe: str) -> None:
     (folder / f"{recipe}.toml").write_text(f'base = "{recipe}"\n[training]\nprecision = "fp32"\n')
     network = load_network(folder / "w.safetensors", recipe=str(folder / f"{recipe}.toml"), shards=folder)
     result = evaluate(network, folder, views=["center", "ten"], batch_size=4)
     labels = read_split(folder / "val")[1]
-    for kind, probabilities in expected(folder, recipe).items():
+    plain = functools.partial(alexnet, recipe=recipe)
+    for kind, probabilities in probabilities_of(folder, CROP, plain, ("center", "ten")).items():
         found = result.rows[0].probabilities[kind]  # type: ignore[index]
         assert probabilities.max() < 0.999 and np.ptp(probabilities, axis=0).max() > 0.01
         assert np.abs(found - probabilities).max() < 2e-5
