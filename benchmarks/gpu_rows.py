@@ -125,7 +125,7 @@ def columns(settings: Settings) -> dict[str, float]:
         total, processes = learner.layout.add([float(num_steps), 1.0])
         return max(round(total / processes), 1)
 
-    row = step(settings, lambda: lambda: training.void(learner.train_step(constant, 0.0001)), agree)
+    row = step(settings, lambda: training.steps(lambda: learner.begin_step(constant, 0.0001), settings.device), agree)
     learner.layout.close()
     return row
 
@@ -177,7 +177,7 @@ def from_shards(settings: Settings, format: str) -> Callable[[], Callable[[], No
                 yield from trainer.loader
 
         batches = endless()
-        return lambda: training.void(trainer.learner.train_step(next(batches), 0.0001))
+        return training.steps(lambda: trainer.learner.begin_step(next(batches), 0.0001), settings.device)
 
     return make
 
@@ -198,12 +198,12 @@ ROWS: dict[str, tuple[str, Callable[[Settings], dict[str, float]]]] = {
         lambda s: step(s, ours(s, precision="bf16", compile=True)),
     ),
     "step-bf16-graph": (
-        "step, bf16, forward and backward replayed from a CUDA graph",
+        "step, bf16, replayed from a CUDA graph as a whole",
         lambda s: step(s, lambda: training.replayed(s.batch, s.device)),
     ),
-    "step-bf16-unread": (
-        "step, bf16, loss and norm never read",
-        lambda s: step(s, lambda: training.unread(s.batch, s.device)),
+    "step-bf16-at-once": (
+        "step, bf16, every result read before the next step",
+        lambda s: step(s, ours(s, precision="bf16", at_once=True)),
     ),
     "step-bf16-no-kernels": (
         "step, bf16, torch's operations in place of Triton's kernels",

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,66 +77,80 @@ def control(batch: int, device: torch.device, *, compile: bool = False) -> Calla
 def ours(batch: int, device: torch.device, **changes: Any) -> Callable[[], None]:
     """One step of `alextrain`'s learner on a constant batch; `changes` are applied to the recipe.
 
-    With `compile`, forward and backward run under torch.compile, in bfloat16 only.
+    With `compile`, forward and backward run under torch.compile, in bfloat16 only. With `at_once`, the host reads every
+    result before it begins the next step, also on a GPU.
     """
-    compile = changes.pop("compile", False)
+    compile, at_once = changes.pop("compile", False), changes.pop("at_once", False)
     learner, constant = learner_and_batch(batch, device, **changes)
     if compile:
         learner.copies.forward = torch.compile(learner.copies.forward, backend=compiler(device), fullgraph=True)
-    return lambda: void(learner.train_step(constant, 0.0001))
+    return steps(lambda: learner.begin_step(constant, 0.0001), torch.device("cpu") if at_once else device)
+
+
+def steps(begin: Callable[[], Any], device: torch.device) -> Callable[[], None]:
+    """One step, whose result is read as late as in `Trainer`."""
+    from alexkit.model.training.step import steps_late
+
+    begun: deque[Any] = deque()
+
+    def run() -> None:
+        begun.append(begin())
+        while len(begun) > steps_late(device):
+            begun.popleft().result()
+
+    return run
 
 
 def replayed(batch: int, device: torch.device) -> Callable[[], None]:
-    """One step in bfloat16 whose forward and backward pass are replayed from a CUDA graph.
+    """One step in bfloat16 that is replayed from a CUDA graph as a whole: forward, backward, norm and update.
 
-    On a CPU, which has no CUDA graphs, they are computed. The gradient norm and the update are launched each time,
-    since the host decides between them whether to apply the step.
+    On a CPU, which has no CUDA graphs, it is computed.
     """
+    from alexkit.model.training.step import PendingStep
+
     learner, constant = learner_and_batch(batch, device, precision="bf16")
     step = torch.zeros((), dtype=torch.int64, device=device)
-    sums: Any = None
+    for group in learner.optimizer.param_groups:
+        group["lr"] = 0.0001
+
+    def whole() -> Tensor:
+        numbers: Tensor = learner._numbers(learner._gradients(constant, None, step))
+        learner._update(numbers)
+        return numbers
+
+    compute = whole
     if device.type == "cuda":
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # kernels are compiled and selected before the capture
             for _ in range(3):
-                learner._gradients(constant, None, step)
+                whole()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            sums = learner._gradients(constant, None, step)
+            numbers = whole()
 
-    def run() -> None:
-        nonlocal sums
-        step.fill_(learner.step)
-        if device.type == "cuda":
+        def replay() -> Tensor:
             graph.replay()
-        else:
-            sums = learner._gradients(constant, None, step)
-        assert learner._agree(sums, batch, constant.keys) is not None
-        update(learner)
+            return numbers
 
-    return run
+        compute = replay
 
+    def begin() -> PendingStep:
+        step.fill_(learner.step)
+        pending = PendingStep(
+            number=learner.step,
+            scale=learner.scale,
+            agreed=learner.layout.add_on_device(compute()),
+            num_images=batch,
+            keys=constant.keys,
+            layout=learner.layout,
+            on_failure=learner._go_back,
+        )
+        learner.step += 1
+        return pending
 
-def unread(batch: int, device: torch.device) -> Callable[[], None]:
-    """One step in bfloat16 whose loss and norm are not read: the upper bound of what reading them later could gain."""
-    learner, constant = learner_and_batch(batch, device, precision="bf16")
-
-    def run() -> None:
-        learner._gradients(constant, None)
-        learner._squared_gradient_norm()
-        update(learner)
-
-    return run
-
-
-def update(learner: Any) -> None:
-    """Apply the step after it was found finite."""
-    for group in learner.optimizer.param_groups:
-        group["lr"] = 0.0001
-    learner.optimizer.step()
-    learner.step += 1
+    return steps(begin, device)
 
 
 def learner_and_batch(batch: int, device: torch.device, **changes: Any) -> tuple[Any, Any]:
@@ -174,11 +189,7 @@ def from_shards(batch: int, device: torch.device, shards: Path) -> Callable[[], 
     recipe = Recipe.from_json({"training": {"batch_size": batch, "epochs": 1000}, "network": {"init": "quick"}})
     trainer = Trainer(recipe, shards, Path(tempfile.mkdtemp()) / "run", device=str(device))
     batches = (item for _ in range(1000) for item in trainer.loader)
-    return lambda: void(trainer.learner.train_step(next(batches), 0.0001))
-
-
-def void(_: object) -> None:
-    """Drop a result."""
+    return steps(lambda: trainer.learner.begin_step(next(batches), 0.0001), device)
 
 
 def constant_batch(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,7 @@ def try_kernels(device: torch.device) -> None:
     w, v, g = (torch.tensor([number], device=device) for number in (3.0, 0.5, 2.0))
     copy = torch.zeros_like(w, dtype=torch.bfloat16)
     # v = 0.5 * 0.5 - 0.25 * 3 - 0.5 * 2 = -1.5, w = 3 + v: exact.
-    Update()([Part(w, v, g.bfloat16(), copy, (0.5, -0.25, -0.5))])
+    for held in (False, True):
+        Update()([Part(w, v, g.bfloat16(), copy, (0.5, -0.25, -0.5))], torch.tensor(held, device=device))
     if [x.item() for x in (v, w, copy)] != [-1.5, 1.5, 1.5]:
         raise RuntimeError("the kernel of the update gave wrong results")

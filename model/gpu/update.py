@@ -37,15 +37,18 @@ class Update:
     def __init__(self) -> None:
         self._tables: dict[tuple[Any, ...], tuple[Any, Tensor]] = {}
 
-    def __call__(self, parts: Sequence[Part]) -> None:
-        """Update all parts, with one launch for each gradient dtype, with and without copies."""
+    def __call__(self, parts: Sequence[Part], held: Tensor | None = None) -> None:
+        """Update all parts, with one launch for each gradient dtype, with and without copies.
+
+        If `held`, a bool scalar on their device, is True when the launches run, they change nothing.
+        """
         for dtype in (torch.float32, torch.bfloat16):
             for copied in (False, True):
                 alike = [part for part in parts if part.g.dtype == dtype and (part.copy is not None) == copied]
                 if alike:
-                    self._launch(alike, dtype, copied)
+                    self._launch(alike, dtype, copied, held)
 
-    def _launch(self, parts: list[Part], dtype: torch.dtype, copied: bool) -> None:
+    def _launch(self, parts: list[Part], dtype: torch.dtype, copied: bool, held: Tensor | None) -> None:
         device = parts[0].w.device
         lengths = tuple(part.w.numel() for part in parts)
         addresses = tuple(tuple(0 if x is None else x.data_ptr() for x in part[:4]) for part in parts)
@@ -58,7 +61,10 @@ class Update:
                 tuple(part.factors for part in parts),
                 lambda: torch.tensor([part.factors for part in parts], dtype=torch.float32),
             ),
+            self._table((device, "never held"), (), lambda: torch.zeros(1, dtype=torch.uint8)),
         ]
+        if held is not None:
+            tables[-1] = held.view(torch.uint8)
         grid, options = (len(tables[0]),), (dtype == torch.bfloat16, copied, NUMBERS)
         if device.type == "cpu":  # Triton's interpreter
             _update[grid](*tables, *options)
@@ -89,6 +95,7 @@ def _update(
     blocks: tl.tensor,
     addresses: tl.tensor,
     factors: tl.tensor,
+    held: tl.tensor,
     half: tl.constexpr,
     copied: tl.constexpr,
     numbers: tl.constexpr,
@@ -99,7 +106,8 @@ def _update(
     w, v = _tensor(row, tl.float32) + start, _tensor(row + 1, tl.float32) + start
     g = _tensor(row + 2, tl.bfloat16 if half else tl.float32) + start
     copy = _tensor(row + 3, tl.bfloat16) + start
-    rest = tl.load(row + 4) - start
+    # While held, no number is left to update.
+    rest = tl.where(tl.load(held) == 0, tl.load(row + 4) - start, 0)
     if rest >= numbers:  # without a mask, so that loads are wide
         _block(w, v, g, copy, factors + 3 * part, numbers, copied, numbers)
     else:

@@ -61,7 +61,7 @@ class Layout:
         self._asked.add(what)
 
     def agreed_requests(self) -> set[Request]:
-        """The requests of any process up to the last `add`, the same in all processes; each is returned only once."""
+        """The requests of any process up to the last sum read, the same in all of them; each is returned only once."""
         agreed, self._agreed = self._agreed, set()
         return agreed
 
@@ -71,24 +71,27 @@ class Layout:
     def add(self, numbers: Sequence[float]) -> list[float]:
         """Sum plain numbers over all processes; the result is the same in all of them."""
         asked, self._asked = self._asked, set()
-        *sums, save, stop = self._all_reduce([*numbers, *(float(what in asked) for what in REQUESTS)])
+        return self._noted(self._all_reduce([*numbers, *(float(what in asked) for what in REQUESTS)]))
+
+    def _noted(self, sums_and_flags: list[float]) -> list[float]:
+        """The sums, after noting which requests the flags at the end stand for."""
+        *sums, save, stop = sums_and_flags
         self._agreed |= {what for what, count in zip(REQUESTS, (save, stop), strict=True) if count}
         return sums
 
-    def add_on_device(self, numbers: Tensor) -> tuple[list[float], list[float]]:
-        """Like `add`, of float64 numbers (N,) on this process's device; also returns its own, in the same host read."""
+    def add_on_device(self, numbers: Tensor) -> "DeviceSum":
+        """Like `add`, of float64 numbers (N,) on this process's device, without waiting for them."""
         asked, self._asked = self._asked, set()
-        flags = [float(what in asked) for what in REQUESTS]
-        (*sums, save, stop), own = self._all_reduce_on_device(numbers, flags)
-        self._agreed |= {what for what, count in zip(REQUESTS, (save, stop), strict=True) if count}
-        return sums, own
+        flags = torch.tensor([float(what in asked) for what in REQUESTS], dtype=torch.float64)
+        total = torch.cat([numbers, on_device(flags, numbers.device)])
+        self._sum(total)
+        return DeviceSum(self, total, numbers)
 
     def _all_reduce(self, numbers: list[float]) -> list[float]:
         return numbers
 
-    def _all_reduce_on_device(self, numbers: Tensor, more: list[float]) -> tuple[list[float], list[float]]:
-        own: list[float] = numbers.tolist()
-        return [*own, *more], own
+    def _sum(self, numbers: Tensor) -> None:
+        """Sum `numbers` over all processes, in place."""
 
     def barrier(self) -> None:
         """Wait until all processes have reached this point."""
@@ -104,6 +107,30 @@ class Layout:
 
     def close(self) -> None:
         """Leave the process group."""
+
+
+class DeviceSum:
+    """Numbers summed over all processes by `Layout.add_on_device`; a GPU may still be computing them."""
+
+    def __init__(self, layout: Layout, total: Tensor, own: Tensor) -> None:
+        self.sums = total[: len(own)]
+        """The sums (N,), on the device."""
+        self._layout, self._num = layout, len(own)
+        self._read: tuple[list[float], list[float]] | None = None
+        self._ready: torch.cuda.Event | None = None
+        self._host = torch.cat([own, total]).to("cpu", non_blocking=True)  # from a GPU: into pinned memory
+        if total.is_cuda:
+            self._ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._ready.record(torch.cuda.current_stream(total.device))
+
+    def read(self) -> tuple[list[float], list[float]]:
+        """Wait for the device and return the sums and this process's own numbers; the first call notes the requests."""
+        if self._read is None:
+            if self._ready is not None:
+                self._ready.synchronize()
+            numbers: list[float] = self._host.tolist()
+            self._read = self._layout._noted(numbers[self._num :]), numbers[: self._num]
+        return self._read
 
 
 class ProcessLayout(Layout):
@@ -159,15 +186,12 @@ class ProcessLayout(Layout):
 
     def _all_reduce(self, numbers: list[float]) -> list[float]:
         total = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        dist.all_reduce(total)
+        self._sum(total)
         result: list[float] = total.tolist()
         return result
 
-    def _all_reduce_on_device(self, numbers: Tensor, more: list[float]) -> tuple[list[float], list[float]]:
-        total = torch.cat([numbers, on_device(torch.tensor(more, dtype=torch.float64), self.device)])
-        dist.all_reduce(total)
-        result: list[float] = torch.cat([total, numbers]).tolist()
-        return result[: len(total)], result[len(total) :]
+    def _sum(self, numbers: Tensor) -> None:
+        dist.all_reduce(numbers)
 
     def barrier(self) -> None:
         """Wait until all processes have reached this point."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ...pipeline import Batch, Loader
 from ..runs.progress import IntervalSums
-from .learner import StepResult
+from .step import StepResult
 
 
 class Interval:

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...errors import InputError
 from ...pipeline import Batch
 from ...prep import ShardSet
 from ..network.layers import MaskKey
@@ -21,20 +19,7 @@ from ..runs.recipe import Recipe
 from .groups import group_settings, shown_rate
 from .half_copies import HalfCopies, squared_norm
 from .optimizer import PaperSGD
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepResult:
-    """The result of one step over the whole global batch, the same in all processes."""
-
-    loss: float
-    """Mean loss over the images, in nats."""
-    wrong: int
-    """Images whose first guess was wrong."""
-    images: int
-    """Images in the batch."""
-    gradient_norm: float
-    """L2 norm of the whole gradient, without the loss scale."""
+from .step import PendingStep, StepResult
 
 
 class Learner:
@@ -69,6 +54,7 @@ class Learner:
             [{"params": [(name, parameter)]} for name, parameter in self.network.named_parameters()], lr=0.0
         )
         self.copies = HalfCopies(self.network) if precision == torch.bfloat16 else None
+        self.optimizer.held = self._held = torch.zeros((), dtype=torch.bool, device=device)
         if self.copies is not None:
             self.optimizer.copies = self.copies.by_master
         self.follow(recipe)
@@ -99,18 +85,39 @@ class Learner:
         only pad the replicas' local batches. If the loss or a gradient of any process is not finite, raises InputError
         in all processes and leaves the weights unchanged.
         """
+        return self.begin_step(batch, rate, epoch, num_images=num_images).result()
+
+    def begin_step(
+        self, batch: Batch, rate: float, epoch: float = 0.0, *, num_images: int | None = None
+    ) -> PendingStep:
+        """Like `train_step`, but do not wait for the device: it decides itself whether to update the weights.
+
+        Only float16 waits, to learn whether the step must be repeated with a smaller loss scale. After a step that was
+        not finite, the steps begun before its result was read change nothing either.
+        """
         self.network.train()
-        result = None
-        while result is None:  # once, unless float16 gradients overflow: then again with a smaller loss scale
+        while True:  # once, unless float16 gradients overflow: then again with a smaller loss scale
             sums = self._gradients(batch, num_images)
             self.layout.add_gradients(self.network)
-            result = self._agree(sums, num_images or len(batch.labels) * self.layout.num_replicas, batch.keys)
+            pending = PendingStep(
+                number=self.step,
+                scale=self.scale,
+                agreed=self.layout.add_on_device(self._numbers(sums)),
+                num_images=num_images or len(batch.labels) * self.layout.num_replicas,
+                keys=batch.keys,
+                layout=self.layout,
+                on_failure=self._go_back,
+            )
+            smaller = self.scale.after_overflow()
+            if smaller is None or not pending.overflowed():
+                break
+            self.scale = smaller
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings[group["param_names"][0]].lr(rate, epoch)
-        self.optimizer.step()
+        self._update(pending.agreed.sums)
         self.scale = self.scale.after_step()
         self.step += 1
-        return result
+        return pending
 
     def _gradients(
         self, batch: Batch, num_images: int | None, step: int | Tensor | None = None
@@ -152,35 +159,23 @@ class Learner:
             logits: Tensor = self.network(images_NCHW, masks)
         return logits
 
-    def _agree(self, sums: tuple[Tensor, Tensor], num_images: int, keys: list[str]) -> StepResult | None:
-        """All-reduce loss and gradient norm; the only point of a step where the host waits for the device.
-
-        Returns None if a gradient in any process overflowed and a smaller loss scale may help, and sets that scale.
-        """
+    def _numbers(self, sums: tuple[Tensor, Tensor]) -> Tensor:
+        """What the processes sum, see `PendingStep.agreed`, from this process's gradients and `_gradients`' result."""
         own = torch.stack([self._squared_gradient_norm(), *sums]).double()
         squared_and_loss, wrong_1 = own[:2], own[2:]
         finite_2 = squared_and_loss.isfinite()
         numbers = [~finite_2, torch.where(finite_2.all(), squared_and_loss, 0.0), wrong_1]
-        agreed, mine = self.layout.add_on_device(torch.cat(numbers))
-        num_gradients, num_losses, squared, loss_sum, wrong = agreed
-        smaller = self.scale.after_overflow()
-        if num_gradients and not num_losses and smaller:
-            self.scale = smaller
-            return None
-        if num_losses or num_gradients:
-            where = f" (samples {', '.join(keys[:4])}, …)" if mine[0] or mine[1] else ""
-            raise InputError(
-                f"step {self.step}: the loss or a gradient is not finite{where}, so the step was not applied; lower "
-                "training.rate or change network.init"
-            )
-        # The processes of a replica all report its images; the replicas all report the sum of their gradients.
-        processes, replicas = self.layout.processes_per_replica, self.layout.num_replicas
-        return StepResult(
-            loss=loss_sum / processes / num_images,
-            wrong=round(wrong / processes),
-            images=num_images,
-            gradient_norm=(squared / replicas) ** 0.5,
-        )
+        return torch.cat(numbers)
+
+    def _update(self, agreed: Tensor) -> None:
+        """Update the weights unless this step, or one before it whose result was not read yet, is not finite."""
+        self._held |= agreed[:2].any()
+        self.optimizer.step()
+
+    def _go_back(self, failed: PendingStep) -> None:
+        """Continue from before `failed`: it and the steps begun since have not changed the weights."""
+        self.step, self.scale = failed.number, failed.scale
+        self._held.zero_()
 
     def _squared_gradient_norm(self) -> Tensor:
         """The squared norm of the gradients, after dividing them by the loss scale."""

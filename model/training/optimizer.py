@@ -46,6 +46,9 @@ class PaperSGD(Optimizer):
     copies: dict[Tensor, Tensor]
     """bfloat16 copies by parameter. If a parameter has no gradient, that of its copy is used, and every update rounds
     the parameter into the copy."""
+    held: Tensor | None
+    """A bool scalar on the parameters' device; while it is True, `step` changes nothing. The host does not read it if
+    all parameters are updated by the GPU's kernel."""
     _launches: Any = None  # updates parameters on a GPU
 
     def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
@@ -53,12 +56,13 @@ class PaperSGD(Optimizer):
             if not value >= 0 or (below is not None and value >= below):
                 raise InputError(f"{name} must be at least 0{f' and below {below}' if below else ''}, got {value}")
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.copies = {}
+        self.copies, self.held = {}, None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a copy or a pickle, in which torch keeps only groups and state."""
         super().__setstate__(state)
         self.__dict__.setdefault("copies", {})
+        self.__dict__.setdefault("held", None)
 
     def momentum_buffer(self, parameter: Tensor) -> Tensor:
         """The last update of a parameter; zeros before the first."""
@@ -88,10 +92,13 @@ class PaperSGD(Optimizer):
         devices = {parameter.device for group in self.param_groups for parameter in group["params"]}
         if len(devices) == 1 and kernels_run(devices.pop()):
             self._update_on_gpu()
-        else:
+        elif not self._is_held():
             for part in self._parts():
                 _update(*part)
         return loss
+
+    def _is_held(self) -> bool:
+        return self.held is not None and bool(self.held)
 
     def gradient(self, parameter: Tensor) -> Tensor | None:
         """The gradient that the next step uses: the parameter's own or that of its copy."""
@@ -120,10 +127,11 @@ class PaperSGD(Optimizer):
         self._launches = self._launches or update.Update()
         parts = list(self._parts())
         fitting = [update.fits(part) for part in parts]
-        self._launches([part for part, fits in zip(parts, fitting, strict=True) if fits])
-        for part, fits in zip(parts, fitting, strict=True):
-            if not fits:
-                _update(*part)
+        self._launches([part for part, fits in zip(parts, fitting, strict=True) if fits], self.held)
+        if not all(fitting) and not self._is_held():
+            for part, fits in zip(parts, fitting, strict=True):
+                if not fits:
+                    _update(*part)
 
 
 def _update(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: Factors) -> None:

@@ -7,6 +7,7 @@ algorithms are chosen every time; `tests/model/training/test_gpu.py` would verif
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import astuple, replace
@@ -20,7 +21,7 @@ from ..evaluation.forward import predict
 from ..evaluation.scores import Score, score
 from ..network.precision import precision_name, use_device, use_precision
 from ..network.tables import wiring
-from ..processes.layout import make_layout
+from ..processes.layout import Request, make_layout
 from ..processes.stopping import StopRequest, stop_requests
 from ..runs.checkpoint import newest_checkpoint, save_checkpoint
 from ..runs.lock import RunLock
@@ -36,6 +37,7 @@ from .facts import run_facts
 from .interval import Interval
 from .learner import begin_learner
 from .run_data import RunData, require_validation
+from .step import PendingStep, steps_late
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, str], None]
@@ -137,8 +139,8 @@ class Trainer:
         """Train to the last epoch and return the result, which is also written to the run folder.
 
         `report` is called after every step with the number of images seen so far and a line of numbers, `on_epoch`
-        after every epoch with a line that summarizes it. After SIGTERM, SIGHUP or Ctrl-C, the current step is finished,
-        a checkpoint is saved, and KeyboardInterrupt is raised.
+        after every epoch with a line that summarizes it. After SIGTERM, SIGHUP or Ctrl-C, the current step is finished
+        (on a GPU also the next one, already begun), a checkpoint is saved, and KeyboardInterrupt is raised.
         """
         if self.run_folder.result:
             return self.run_folder.result
@@ -187,6 +189,7 @@ class Trainer:
     def _train_epoch(self, log: RunLog, stop: StopRequest, report: Report | None) -> None:
         """Train from the current step to the end of the epoch, or to the next change made by hand."""
         training, interval, note = self.recipe.training, self.interval, ""
+        begun: deque[PendingStep] = deque()
         change = self.run_folder.next_change(self.step)
         if self.calendar.within(self.step) == 0:
             self.progress = replace(self.progress, epoch_wrong=0, epoch_images=0)
@@ -197,10 +200,13 @@ class Trainer:
                 self.layout.request("stop")
             epoch = self.calendar.epoch(self.step)
             rate = self.rate(epoch)
-            interval.add(self.learner.train_step(batch, rate, epoch, num_images=self._images_of_short_batch()))
-            requests = self.layout.agreed_requests()
+            begun.append(self.learner.begin_step(batch, rate, epoch, num_images=self._images_of_short_batch()))
             at_end = self.calendar.within(self.step) == 0
-            if at_end or self.step % LOG_EVERY_STEPS == 0:
+            logged = at_end or self.step % LOG_EVERY_STEPS == 0
+            requests = self._read(begun, 0 if logged or self.step == change else steps_late(self.device))
+            if requests:  # they hold for all processes at the same step
+                requests |= self._read(begun, 0)
+            if logged:
                 numbers = interval.numbers()
                 self.train_loss = numbers["loss"]
                 self.progress = self.progress.counted(interval.sums)
@@ -220,6 +226,12 @@ class Trainer:
                 raise KeyboardInterrupt
             if self.step == change:
                 return
+
+    def _read(self, begun: deque[PendingStep], late: int) -> set[Request]:
+        """Count the results of all but the last `late` steps; return the requests of all processes up to there."""
+        while len(begun) > late:
+            self.interval.add(begun.popleft().result())
+        return self.layout.agreed_requests()
 
     def _images_of_short_batch(self) -> int | None:
         """Images in the next global batch if it is the short last one of an epoch, otherwise None."""

@@ -38,7 +38,7 @@ def test_wrong_numbers_do_not(
     interpreted: Import, where: str, name: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = interpreted("available")
-    wrong = (lambda: lambda parts: None) if name == "Update" else (lambda x_PC, *others: 0.9 * x_PC)
+    wrong = (lambda: lambda parts, held: None) if name == "Update" else (lambda x_PC, *others: 0.9 * x_PC)
     monkeypatch.setattr(interpreted(where), name, wrong)
     with pytest.raises(RuntimeError, match=f"kernel of the {words} gave wrong results"):
         module.try_kernels(CPU)

@@ -43,6 +43,26 @@ def test_one_launch_gives_every_bit_of_the_cpus_update(
         assert all(a is b is None or torch.equal(a, b) for a, b in zip(found, expected, strict=True))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("size", [1003, 4096])
+@pytest.mark.parametrize("copied", [False, True])
+def test_while_held_it_changes_nothing(interpreted: Import, copied: bool, size: int) -> None:
+    update, held = interpreted("update"), torch.tensor(True)
+    ours, before = tensors(size, torch.bfloat16, copied), tensors(size, torch.bfloat16, copied)
+    ours[2] = torch.full((size,), float("nan"), dtype=torch.bfloat16)
+    launch = update.Update()
+    launch([Part(*ours, FACTORS[0])], held)
+    assert all(
+        a is b is None or torch.equal(a, b) for a, b in zip(ours[:2] + ours[3:], before[:2] + before[3:], strict=True)
+    )
+    held.zero_()
+    ours[2] = before[2]
+    launch([Part(*ours, FACTORS[0])], held)
+    w, v, g, copy = before
+    assert w is not None and v is not None and g is not None
+    in_one_pass(w, v, g, copy, FACTORS[0])
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(ours, before, strict=True))
+
+
 def test_parameters_with_and_without_copies_are_updated_together(interpreted: Import) -> None:
     update = interpreted("update")
     kinds = [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False), (torch.bfloat16, True)]
@@ -107,7 +127,7 @@ def test_what_a_launch_cannot_take_is_told() -> None:
 
 def test_it_compiles_for_a_card_to_wide_loads_and_one_rounding(compiled_for_a_card: Any) -> None:
     use, compile = compiled_for_a_card
-    types = {"blocks": "*i32", "addresses": "*i64", "factors": "*fp32"}
+    types = {"blocks": "*i32", "addresses": "*i64", "factors": "*fp32", "held": "*u8"}
     ptx = compile(use("update")._update, types, {"half": True, "copied": True, "numbers": 2048})
     assert ptx.count("ld.global.v4.b32") == 4 + 4 + 2  # a thread's 16 weights, momenta, and gradients of half the size
     assert "fma.rn.f32" in ptx and ".ftz" not in ptx and "cvt.rn.bf16x2.f32" in ptx

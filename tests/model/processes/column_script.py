@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from alexkit.model.network.wiring import Activation, Conv, Dropout, Linear, Norm
 from alexkit.model.processes.layout import make_layout
 from alexkit.model.runs.recipe import Recipe, Training
 from alexkit.model.training.learner import Learner
+from alexkit.model.training.step import PendingStep
 from alexkit.pipeline import Batch
 
 BATCH_SIZE = 8
@@ -66,10 +68,11 @@ def main(
     bad: str,
     precision: str,
     scale: float,
+    late: int,
 ) -> None:
     """`die`, `hang` and `bad` are "RANK-STEP": where a process exits, hangs or gets a non-finite value.
 
-    `scale`: the initial loss scale in float16.
+    `scale`: the initial loss scale in float16. `late`: by how many steps results are read late.
     """
     torch.set_num_threads(1)
     device = torch.device("cpu")
@@ -82,7 +85,14 @@ def main(
     if start:
         learner.load(load_file(f"{start}/weights"), load_file(f"{start}/momentum"))
         learner.step = int(Path(f"{start}/step").read_text())
-    results = []
+    results, begun = [], deque[PendingStep]()
+
+    def read(late: int) -> None:
+        while len(begun) > late:
+            result = begun.popleft().result()
+            sent = layout.columns.bytes_sent
+            results.append([result.loss, result.gradient_norm, result.wrong, result.images, sent, learner.scale.factor])
+
     with layout.contact():
         for step in range(learner.step, steps):
             if die == f"{layout.rank}-{step}":
@@ -92,9 +102,9 @@ def main(
             mine = batch(step, layout.replica, layout.num_replicas)
             if bad == f"{layout.rank}-{step}":
                 mine.images[0, 0, 0, 0] = float("nan")
-            result = learner.train_step(mine, 0.01, num_images=1 if step == SHORT_STEP else None)
-            sent = layout.columns.bytes_sent
-            results.append([result.loss, result.gradient_norm, result.wrong, result.images, sent, learner.scale.factor])
+            begun.append(learner.begin_step(mine, 0.01, num_images=1 if step == SHORT_STEP else None))
+            read(late)
+        read(0)
     gradients = {name: parameter.grad for name, parameter in learner.network.named_parameters()}
     whole_gradients = layout.whole(((name, x) for name, x in gradients.items() if x is not None), learner.whole_sizes())
     weights, momentum = learner.whole_weights(), learner.whole_momentum()

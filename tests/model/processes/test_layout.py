@@ -37,6 +37,7 @@ def run(start_script: Callable[..., BaseProcess], tmp_path_factory: pytest.TempP
         bad: str = "",
         precision: str = "fp32",
         scale: float = 1.0,
+        late: int = 0,
     ) -> list[tuple[int | None, str]]:
         errors = tmp_path_factory.mktemp("stderr")
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(processes)}
@@ -54,6 +55,7 @@ def run(start_script: Callable[..., BaseProcess], tmp_path_factory: pytest.TempP
                 bad=bad,
                 precision=precision,
                 scale=scale,
+                late=late,
             )
             for rank in range(processes)
         ]
@@ -161,11 +163,18 @@ def test_a_process_that_hangs_ends_the_others_in_words_that_name_it(run: Run, tm
         assert "lost process 3, which ended, failed or did not answer in time" in words
 
 
-def test_a_value_that_is_not_finite_in_one_process_is_applied_in_none(run: Run, tmp_path: Path) -> None:
-    for status, words in run(tmp_path / "x", 2, 1, bad="1-2"):
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_value_that_is_not_finite_in_one_process_is_applied_in_none(run: Run, tmp_path: Path, late: int) -> None:
+    for status, words in run(tmp_path / "x", 2, 1, bad="1-2", late=late):
         assert status == 1
         assert "alexkit.errors.InputError: step 2: the loss or a gradient is not finite" in words
     assert "samples sample-" in words and "not applied" in words
+
+
+def test_results_read_late_change_nothing_in_any_process(run: Run, trained: dict[str, Path], tmp_path: Path) -> None:
+    assert {status for status, _ in run(tmp_path / "x", *LAYOUTS["both"], late=1)} == {0}
+    for name in ("weights", "momentum"):
+        assert (tmp_path / "x" / name).read_bytes() == (trained["both"] / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["columns", "replicas"])

@@ -59,13 +59,13 @@ def test_its_batches_are_those_of_a_loader_of_both_splits_in_that_epoch(three_sp
     recipe = load_recipe("cifar10-19", FOLDED)
     seen: list[list[str]] = []
     trainer = Trainer(recipe, three_splits, tmp_path / "run", device="cpu")
-    step = trainer.learner.train_step
+    step = trainer.learner.begin_step
 
     def watched(batch, *arguments, **options):  # type: ignore[no-untyped-def]
         seen.append(batch.keys)
         return step(batch, *arguments, **options)
 
-    trainer.learner.train_step = watched  # type: ignore[method-assign]
+    trainer.learner.begin_step = watched  # type: ignore[method-assign]
     trainer.run()
     trainer.close()
     folders = [three_splits / "train", three_splits / "val"]

@@ -76,7 +76,7 @@ def assert_resumes(device: torch.device, name: str, precision: torch.dtype, fold
         assert all(torch.equal(x, theirs[key]) for key, x in getattr(whole, given)().items()), given
 
 
-def test_the_host_waits_once_in_a_step() -> None:
+def test_the_host_does_not_wait_before_it_reads_a_result() -> None:
     recipe = load_recipe("quick", ["training.batch_size=16"])
     place = torch.device("cuda:0")
     learner = Learner(recipe, wiring(recipe.network), 4, layout=Layout(2), device=place, precision=torch.bfloat16)
@@ -87,10 +87,28 @@ def test_the_host_waits_once_in_a_step() -> None:
     try:
         with warnings.catch_warnings(record=True) as waits:
             warnings.simplefilter("always")
-            learner.train_step(images, 0.001)
+            begun = [learner.begin_step(images, 0.001) for _ in range(2)]
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert len([wait for wait in waits if "synchroniz" in str(wait.message)]) == 1
+    assert not [str(wait.message) for wait in waits if "synchroniz" in str(wait.message)]
+    assert all(step.result().loss > 0 for step in begun)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_step_that_is_not_finite_holds_back_those_begun_after_it(precision: torch.dtype) -> None:
+    recipe = load_recipe("quick", ["training.batch_size=16"])
+    place = use_device("cuda:0")
+    learner = Learner(recipe, wiring(recipe.network), 4, layout=Layout(2), device=place, precision=precision)
+    good, broken = batch("cuda:0"), batch("cuda:0")
+    broken.images[3] = float("nan")
+    learner.train_step(good, 0.001)
+    before = {name: weight.clone() for name, weight in learner.whole_weights().items()}
+    begun = [learner.begin_step(images, 0.001) for images in (broken, good)]
+    with pytest.raises(ValueError, match="step 1: the loss or a gradient is not finite"):
+        begun[0].result()
+    assert all(torch.equal(weight, before[name]) for name, weight in learner.whole_weights().items())
+    learner.train_step(good, 0.001)
+    assert not all(torch.equal(weight, before[name]) for name, weight in learner.whole_weights().items())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

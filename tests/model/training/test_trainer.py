@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from alexkit.model.runs.checkpoint import newest_checkpoint
 from alexkit.model.runs.load import load_recipe
-from alexkit.model.training.learner import Learner, StepResult
+from alexkit.model.training.learner import Learner
+from alexkit.model.training.step import PendingStep
 from alexkit.model.training.trainer import Trainer
 from alexkit.pipeline import Batch, Loader, TrainAugment
 from alexkit.prep import PixelOptions
@@ -201,13 +202,13 @@ def test_changes_of_rate_and_color_noise_hold_from_their_epoch_on(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.Tensor] = []
-    whole_step = Learner.train_step
+    whole_step = Learner.begin_step
 
-    def watched_step(self: Learner, batch: Batch, rate: float, epoch: float, **options: int | None) -> StepResult:
+    def watched_step(self: Learner, batch: Batch, rate: float, epoch: float, **options: int | None) -> PendingStep:
         seen.append(batch.images.clone())
         return whole_step(self, batch, rate, epoch, **options)
 
-    monkeypatch.setattr(Learner, "train_step", watched_step)
+    monkeypatch.setattr(Learner, "begin_step", watched_step)
     train(shards, tmp_path / "run", CHANGED)
     with (
         Loader(shards / "train", batch_size=16, augment=TrainAugment(crop=32, flip=False, jitter="original")) as noisy,

@@ -1,0 +1,119 @@
+"""Results that are read one step late, as on a GPU: the same numbers, and a step that is not finite changes nothing."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexkit.model.network.tables import wiring
+from alexkit.model.processes.layout import Layout
+from alexkit.model.runs.load import load_recipe
+from alexkit.model.training import trainer as trainer_module
+from alexkit.model.training.learner import Learner
+from alexkit.model.training.step import steps_late
+from alexkit.pipeline import Batch
+
+from .run_kit import OVERRIDES, SAVE_ALWAYS, last_weights, newest_step, numbers, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "steps_late", lambda device: 1)
+
+
+def batch(number: int) -> Batch:
+    generator = torch.Generator().manual_seed(number)
+    return Batch(
+        images=torch.randn(8, 3, 32, 32, generator=generator) * 60,
+        labels=torch.arange(8) % 4,
+        indices=torch.arange(8 * number, 8 * number + 8),
+        mask=torch.ones(8, dtype=torch.bool),
+        keys=[f"sample-{number}-{i}" for i in range(8)],
+    )
+
+
+def learner(precision: torch.dtype = torch.float32) -> Learner:
+    recipe = load_recipe("cifar10-19", ["training.batch_size=8"])
+    return Learner(recipe, wiring(recipe.network), 4, layout=Layout(1), device=CPU, precision=precision)
+
+
+def test_a_gpus_results_are_read_one_step_late_and_a_cpus_at_once() -> None:
+    assert steps_late(torch.device("cuda:0")) == 1 and steps_late(CPU) == 0
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
+def test_steps_begun_together_give_the_results_of_steps_made_one_by_one(precision: torch.dtype) -> None:
+    together, one_by_one = learner(precision), learner(precision)
+    begun = [together.begin_step(batch(step), 0.001) for step in range(3)]
+    assert [step.result() for step in begun] == [one_by_one.train_step(batch(step), 0.001) for step in range(3)]
+    theirs = one_by_one.whole_weights()
+    assert all(torch.equal(x, theirs[name]) for name, x in together.whole_weights().items())
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_step_that_is_not_finite_holds_back_those_begun_after_it(precision: torch.dtype) -> None:
+    mine, plain = learner(precision), learner(precision)
+    broken = batch(1)
+    broken.images[3, 0, 0, 0] = float("nan")
+    begun = [mine.begin_step(x, 0.001) for x in (batch(0), broken, batch(2))]
+    begun[0].result()
+    with pytest.raises(ValueError, match=r"step 1: .* not finite \(samples sample-1-0, .*\), so .* was not applied"):
+        begun[1].result()
+    plain.train_step(batch(0), 0.001)
+    for number in (2, 3):  # what the weights are, and what they become
+        for given in ("whole_weights", "whole_momentum"):
+            theirs = getattr(plain, given)()
+            assert all(torch.equal(x, theirs[name]) for name, x in getattr(mine, given)().items()), given
+        assert (mine.step, mine.scale) == (plain.step, plain.scale) == (number - 1, plain.scale)
+        assert mine.train_step(batch(number), 0.001) == plain.train_step(batch(number), 0.001)
+
+
+def test_a_run_has_the_same_numbers_and_weights(shards: Path, finished: Path, tmp_path: Path, late: None) -> None:
+    train(shards, tmp_path / "run")
+    assert numbers(tmp_path / "run") == numbers(finished)
+    assert last_weights(tmp_path / "run") == last_weights(finished)
+
+
+def test_a_signal_saves_the_step_in_which_all_know_of_it(
+    shards: Path, finished: Path, tmp_path: Path, late: None
+) -> None:
+    def interrupt(images: int, note: str) -> None:
+        if images == 16 * 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path / "run", report=interrupt)
+    assert newest_step(tmp_path / "run") == 10  # step 9 carries the request, and is read when step 10 has begun
+    train(shards, tmp_path / "run")
+    assert numbers(tmp_path / "run") == numbers(finished)
+    assert last_weights(tmp_path / "run") == last_weights(finished)
+
+
+def test_a_change_and_a_checkpoint_wait_for_all_results(shards: Path, tmp_path: Path, late: None) -> None:
+    changes = "training.changes=[{epoch=2, jitter='off'}]"
+    train(shards, tmp_path / "late", [*SAVE_ALWAYS, changes])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "steps_late", steps_late)
+        train(shards, tmp_path / "at-once", [*OVERRIDES, changes])
+    assert numbers(tmp_path / "late") == numbers(tmp_path / "at-once")
+    assert last_weights(tmp_path / "late") == last_weights(tmp_path / "at-once")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_naming_its_step(
+    shards: Path, tmp_path: Path, late: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Learner.begin_step
+
+    def break_one(self: Learner, batch: Batch, *args: float, **options: int | None) -> object:
+        if self.step == 8:
+            batch.images[0] = float("nan")
+        return whole(self, batch, *args, **options)
+
+    monkeypatch.setattr(Learner, "begin_step", break_one)
+    with pytest.raises(ValueError, match="step 8: the loss or a gradient is not finite"):
+        train(shards, tmp_path / "run", SAVE_ALWAYS)
+    assert newest_step(tmp_path / "run") == 8
