@@ -173,7 +173,7 @@ def imported_files(name: str, path: Path, sources: dict[str, Path]) -> Iterator[
         ("model.network.layers", "from ..runs.recipe import Recipe"),
         ("model.processes.layout", "from ..runs.run import Run"),
         ("model.evaluation.scores", "from ..training.trainer import Trainer"),
-        ("model.training.labels", "from ...prep.sources.labels import UNLABELED"),
+        ("model.training.run_data", "from ...prep.sources.labels import UNLABELED"),
         ("model.training.trainer", "from ...cli.terminal import progress"),
         ("cli.prep.shard", "from ..train.train import train"),
     ],

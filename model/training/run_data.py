@@ -8,11 +8,12 @@ import torch
 
 from ...errors import InputError
 from ...pipeline import CenterCrop, Loader, TrainAugment
+from ...prep import ShardSet
+from ...prep.format.manifest import UNLABELED
 from ..processes.layout import Layout
 from ..runs.recipe import Recipe
 from .calendar import Calendar
 from .diagnosis import Baseline
-from .labels import require_classes, require_labels
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,23 @@ def require_validation(recipe: Recipe, shards: Path) -> str | None:
         )
     logger.warning("nothing is validated: %s", why)
     return None
+
+
+def require_labels(shard_set: ShardSet) -> None:
+    """Raise InputError for images that were stored without labels, and for a single class."""
+    ids = [entry.id for entry in shard_set.manifest.classes]
+    if ids == [UNLABELED]:
+        raise InputError(f"{shard_set.folder}: its images were stored without labels; shard labeled images")
+    if len(ids) < 2:
+        raise InputError(f"{shard_set.folder}: has only one class, {ids[0]}; training needs at least two")
+
+
+def require_classes(train: ShardSet, other: ShardSet) -> None:
+    """Raise InputError if the class table of a split differs from that of the training set."""
+    ids = [[entry.id for entry in one.manifest.classes] for one in (train, other)]
+    if ids[0] != ids[1]:
+        split = other.manifest.split
+        raise InputError(f"{train.folder.parent}: train and {split} have different classes; shard them from one source")
 
 
 class RunData:
