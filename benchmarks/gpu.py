@@ -35,7 +35,7 @@ from alexkit.cores import num_cores
 
 IMAGENET_IMAGES, EPOCHS = 1_281_167, 90
 TESTS = Path(__file__).parent.parent / "tests"
-LAWS = ("tests/pipeline/test_gpu.py", "tests/model/training/test_gpu.py")
+LAWS = ("tests/pipeline/test_gpu.py", "tests/model/gpu/test_on_gpu.py")
 LAWS_LIMIT_S = 300.0
 RATIOS = (
     ("Loader on the device to bare DALI, JPEG", "load-jpeg", "load-jpeg-bare"),

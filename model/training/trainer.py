@@ -2,7 +2,7 @@
 
 Everything random is a function of the recipe's seed and of the position, so a run that was killed and resumed on the
 same machine gives the same numbers, bit for bit, as one that was not. Tests verify this on a CPU. On a GPU the same
-algorithms are chosen every time; `tests/model/training/test_gpu.py` would verify it.
+algorithms are chosen every time; `tests/model/gpu/test_on_gpu.py` would verify it.
 """
 
 import logging
