@@ -37,6 +37,7 @@ from alexkit.prep.build.write_splits import _Progress, finish_split
 from alexkit.prep.format.manifest import ClassEntry
 from alexkit.prep.format.shard import Sample, index_path, write_shard
 from alexkit.prep.format.stats import PixelSums
+from alexkit.prep.sources.columns.gathered import Gathered
 from alexkit.prep.sources.inputs import FileImage, SourceSplit
 from alexkit.prep.sources.recognize import Source
 from alexkit.prep.workers import Heartbeat, KeptWorkers, run_jobs
@@ -105,13 +106,14 @@ def measure(folder: Path, num_workers: int, arguments: argparse.Namespace) -> Co
     """Prepare, with sleeping workers, enough shards to keep each of them busy for `--rounds` shards."""
     per_shard = arguments.images_per_shard
     num_images = per_shard * num_workers * arguments.rounds
-    images = [FileImage(f"a/{i}.jpg", 0, f"/photographs/a/{i}.jpg", arguments.image_bytes) for i in range(num_images)]
-    split = SourceSplit(name="train", classes=(ClassEntry(index=0, id="a", name="a"),), images=images)
+    images = (FileImage(f"a/{i}.jpg", 0, f"/photographs/a/{i}.jpg", arguments.image_bytes) for i in range(num_images))
+    listed = Gathered().extend(images).images()
+    split = SourceSplit(name="train", classes=(ClassEntry(index=0, id="a", name="a"),), images=listed)
     work, out = folder / ".unfinished", folder / "train"
     work.mkdir()
     make_template(work, per_shard, arguments.image_bytes)
     (split,) = keep_listing(Source(description="", splits=(split,)), work).splits
-    del images
+    del listed
     with KeptWorkers() as kept:
         begun_at = time.process_time()
         build = SplitBuild(
@@ -122,7 +124,7 @@ def measure(folder: Path, num_workers: int, arguments: argparse.Namespace) -> Co
             software={},
             kept=kept,
             plan_sha256="0" * 64,
-            source_sha256=split.fingerprint(),
+            source_sha256=replace(split, known=None).fingerprint(),  # computed while listing, but not in a worker
         )
         begun = build.begin()
         planned_at = first_at = last_at = time.process_time()

@@ -1,7 +1,6 @@
 """One split of a source to one shard set, shard by shard, resuming where an earlier run stopped."""
 
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,18 +13,18 @@ from numpy.typing import NDArray
 from ...cores import num_cores
 from ...errors import InputError
 from ..format.files import sha256_of
-from ..format.manifest import MANIFEST_NAME, Manifest, Patched, Quarantined, complete_set
-from ..format.originals import Originals
+from ..format.manifest import MANIFEST_NAME, Manifest, Quarantined, complete_set
 from ..format.sample_index import SampleRows
 from ..format.shard import ShardEntry, index_path
 from ..format.shard_set import ShardSet
-from ..format.stats import ColorStatistics, PixelSums
+from ..format.stats import ColorStatistics
 from ..sources.class_tables import is_unlabeled
 from ..sources.inputs import SourceSplit
 from ..workers import KeptWorkers
 from .options import BuildOptions
 from .part import PartJob, PartSummary, load_part, part_name
 from .plan import ShardPlan
+from .set_totals import SetTotals
 from .shard_job import ShardJob, ShardResult
 from .stores.shared_run import SharedSplit
 
@@ -159,7 +158,7 @@ class SplitBuild:
         return sha256_of(shard) == entry.sha256 and sha256_of(index_path(shard)) == entry.index_sha256
 
     def _results(self) -> Iterator[ShardResult]:
-        """The results that `remove_changed` checked, loaded again."""
+        """The results that `check` checked, loaded again."""
         for number in range(self.plan.num_shards):
             path = self.parts / part_name(number)
             yield self._there(number, load_part(path, self.plan_sha256, check=False) if path.exists() else None)
@@ -170,15 +169,20 @@ class SplitBuild:
             raise InputError(f"{name}: removed or changed during the run; run the same command to write it again")
         return result
 
-    def remove_changed(self) -> set[int]:
-        """Mark shards whose bytes have changed since they were written as unfinished; returns their numbers.
+    def check(self) -> tuple[set[int], SetTotals]:
+        """Mark shards whose bytes have changed since they were written as unfinished.
 
-        Uses all cores: for a large set, hashing on one core takes as long as writing with many workers.
+        Returns their numbers, and the totals of the others. Uses all cores: for a large set, one core would take as
+        long to hash as many workers to write.
         """
+        totals = SetTotals(self.options.pixels.size_px)
 
         def is_whole(number: int) -> bool:
             result = self._there(number, self.load(number))
-            return self._is_whole(result.written.entry if result.written else None, result.e_tags)
+            if not self._is_whole(result.written.entry if result.written else None, result.e_tags):
+                return False
+            totals.add(number, result)
+            return True
 
         with ThreadPoolExecutor(1 if self.shared else num_cores()) as threads:
             whole = list(threads.map(is_whole, range(self.plan.num_shards)))
@@ -187,31 +191,11 @@ class SplitBuild:
             (self.parts / part_name(number)).unlink(missing_ok=True)
             if self.shared is not None:
                 self.shared.drop(part_name(number))
-        return changed
+        return changed, totals
 
-    def complete(self) -> ShardSet:
+    def complete(self, totals: SetTotals) -> ShardSet:
         """Write the manifest and the files beside it; InputError for a split without any good image."""
-        sums = PixelSums.zero(self.options.pixels.size_px)
-        total_HWC = sums.image_HWC
-        shards: list[ShardEntry] = []
-        quarantined: list[Quarantined] = []
-        patched: list[Patched] = []
-        warnings: Counter[str] = Counter()
-        num_enlarged, originals = 0, Originals()
-        for result in self._results():
-            total_HWC += result.sums.image_HWC  # in place: a shard's sums are as large as the set's
-            sums = PixelSums(
-                num_images=sums.num_images + result.sums.num_images,
-                image_HWC=total_HWC,
-                outer_CC=sums.outer_CC + result.sums.outer_CC,
-            )
-            quarantined += result.quarantined
-            patched += result.patched
-            warnings.update(result.warnings)
-            num_enlarged += result.num_enlarged
-            originals += result.originals
-            if result.written:
-                shards.append(result.written.entry)
+        sums, quarantined = totals.sums, totals.quarantined
         if sums.num_images == 0:
             found = f", e.g. {quarantined[0].source}: {quarantined[0].reason}" if quarantined else ""
             raise InputError(
@@ -224,13 +208,13 @@ class SplitBuild:
             pixels=self.options.pixels,
             software=self.software,
             classes=self.split.classes,
-            shards=tuple(shards),
-            quarantined=tuple(sorted(quarantined, key=lambda bad: bad.source)),
+            shards=totals.shards,
+            quarantined=quarantined,
             color=ColorStatistics.from_sums(sums),
-            patched=tuple(sorted(patched, key=lambda one: one.source)),
-            warnings=dict(sorted(warnings.items())),
-            num_enlarged=num_enlarged,
-            originals=originals,
+            patched=totals.patched,
+            warnings=totals.warnings,
+            num_enlarged=totals.num_enlarged,
+            originals=totals.originals,
             source_sha256=self.source_sha256 or self.split.fingerprint(),
         )
         manifest = complete_set(self.folder, manifest, sums, self._rows(), self._sources())

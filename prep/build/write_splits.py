@@ -41,17 +41,19 @@ def finish_split(build: SplitBuild, on_progress: OnProgress) -> ShardSet:
     Several processes may do this at once: all write the same bytes. Raises InputError for a split without any good
     image and for a shard that changes again.
     """
-    if changed := build.remove_changed():
+    changed, totals = build.check()
+    if changed:
         write_splits([replace(build, options=replace(build.options, part=None))], lambda split: on_progress)
         build.refresh()
-        changed &= build.remove_changed()
+        again, totals = build.check()
+        changed &= again
     if changed:
         name = build.folder / build.plan.shard_name(min(changed))
         raise InputError(
             f"{name}: changed twice after it was written; check whether another program writes to this folder, then "
             "run the same command to write it again"
         )
-    shard_set = build.complete()
+    shard_set = build.complete(totals)
     if build.shared is None:
         remove_abandoned(build.folder)
     return shard_set

@@ -88,7 +88,7 @@ class AsColumns(Protocol):
         """(N,): the label of each image."""
 
     def lines(self) -> Iterator[bytes]:
-        """The same lines as `lines_of` its images."""
+        """The lines that `lines_of` its images gives, any number at a time."""
 
 
 def lines_of(images: Iterable[SourceImage]) -> Iterator[bytes]:
