@@ -8,7 +8,6 @@
 import argparse
 import json
 import math
-import os
 import sys
 import tempfile
 import time
@@ -16,8 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import loader as loading
 import torch

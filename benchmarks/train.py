@@ -204,9 +204,9 @@ def run_case(name: str, arguments: argparse.Namespace) -> dict[str, float]:
     device = torch.device(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    if name in ("fp32-large-pages", "fp32-given-back", "control"):
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch at its first large tensor
-    if name not in ("fp32-given-back", "control"):
+    if name in ("fp32-huge-pages", "control-huge-pages"):
+        os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # read by torch at its first large tensor
+    if name not in ("fp32-given-back", "fp32-huge-pages", "control", "control-huge-pages"):
         keep_freed_memory(arguments.device)  # as alextrain does
     step = CASES[name][1](arguments, device)
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -226,9 +226,10 @@ def run_case(name: str, arguments: argparse.Namespace) -> dict[str, float]:
 Case = Callable[[argparse.Namespace, torch.device], Callable[[], None]]
 CASES: dict[str, tuple[str, Case]] = {
     "control": ("plain control", lambda a, d: control(a.batch, d)),
+    "control-huge-pages": ("plain control, huge pages", lambda a, d: control(a.batch, d)),
     "fp32": ("ours, fp32", lambda a, d: ours(a.batch, d, precision="fp32")),
     "fp32-given-back": ("ours, fp32, memory given back", lambda a, d: ours(a.batch, d, precision="fp32")),
-    "fp32-large-pages": ("ours, fp32, kept in large pages", lambda a, d: ours(a.batch, d, precision="fp32")),
+    "fp32-huge-pages": ("ours, fp32, memory given back, huge pages", lambda a, d: ours(a.batch, d, precision="fp32")),
     "bf16": ("ours, bf16", lambda a, d: ours(a.batch, d, precision="bf16")),
     "no-norm": (
         "ours, fp32, without normalization",
@@ -295,7 +296,11 @@ def main() -> None:
     if arguments.case:
         print(json.dumps(run_case(arguments.case, arguments)))
         return
-    names = arguments.cases.split(",") if arguments.cases else [name for name in CASES if not name.startswith("fp32-")]
+    names = (
+        arguments.cases.split(",")
+        if arguments.cases
+        else [name for name in CASES if "-" not in name or name == "no-norm"]
+    )
     if not arguments.shards:
         names = [name for name in names if name not in ("shards", "constant")]
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in names}

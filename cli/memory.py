@@ -21,14 +21,11 @@ def keep_freed_memory(device: str) -> bool:
         device: As for training and evaluation: `auto`, `cpu` or `cuda:N`.
 
     Nothing changes with a C library other than glibc, or if environment variables already configure its allocator
-    (`MALLOC_…_`, `GLIBC_TUNABLES`). A preloaded allocator such as jemalloc is not affected. Setting this also keeps
-    torch's huge pages off, unless THP_MEM_ALLOC_ENABLE is set. Computed numbers do not depend on any of it.
+    (`MALLOC_…_`, `GLIBC_TUNABLES`). A preloaded allocator such as jemalloc is not affected. Computed numbers do not
+    depend on any of it.
     """
     if not _is_ours_to_set() or not _on_a_cpu(device):
         return False
-    # With huge pages on, torch asks for blocks aligned to 4096 bytes. Small blocks fill the gaps that the heap leaves
-    # before them, so a freed block no longer fits the same size again: a fifth more memory, growing for many steps.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "0")  # read by torch at its first large tensor
     library = ctypes.CDLL(None)
     # Large blocks come from the heap instead of mmap; the heap does not shrink.
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, TOP_PAD_BYTES))

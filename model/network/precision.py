@@ -34,8 +34,8 @@ def use_device(name: str) -> torch.device:
     """Choose a device as `choose_device` does and set it up; call this before the first large tensor is allocated.
 
     A GPU becomes the current device, its float32 products are computed in float32 (see `use_precision`), and cuDNN and
-    cuBLAS use deterministic algorithms. On the host, torch uses huge pages and, unless OMP_NUM_THREADS is set, no more
-    threads than the container's CPU quota allows.
+    cuBLAS use deterministic algorithms. On the host, unless OMP_NUM_THREADS is set, torch uses no more threads than the
+    container's CPU quota allows.
 
     Raises InputError as `choose_device` does.
     """
@@ -46,8 +46,6 @@ def use_device(name: str) -> torch.device:
         _allow_tf32(False)
         torch.backends.cudnn.benchmark = False  # it chooses algorithms by timing them
         torch.backends.cudnn.deterministic = True
-    # Read by torch at its first large allocation. A step frees and reallocates hundreds of MB, page by page.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_NUM_THREADS" not in os.environ and num_cores() < torch.get_num_threads():
         torch.set_num_threads(num_cores())  # torch itself considers only the affinity mask
     return device
