@@ -127,6 +127,19 @@ def _set_variable(name: str) -> Any:
     return callback
 
 
+def shards_option(help: str = "Folder or URL with train/ and val/, written by 'alexprep shard'.") -> Any:
+    """`--shards`: the sets to read through the cache; the default is $ALEXKIT_SHARDS, else ./shards."""
+    return click.option(
+        "--shards",
+        type=SHARDS_TO_TRAIN,
+        default="shards",
+        show_default=True,
+        envvar="ALEXKIT_SHARDS",
+        show_envvar=True,
+        help=help,
+    )
+
+
 def cache_options(command: Any) -> Any:
     """`--cache` and `--cache-limit`, which say the same as ALEXKIT_CACHE and ALEXKIT_CACHE_LIMIT."""
     limit = click.option(

@@ -26,17 +26,9 @@ def json_option(help: str) -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
-def shards_option(help: str) -> Callable[[Command], Command]:
-    """--shards: the set to read; the default is $ALEXKIT_SHARDS, else ./shards."""
-    return click.option(
-        "--shards",
-        type=SHARDS_TO_TRAIN,
-        default="shards",
-        show_default=True,
-        envvar="ALEXKIT_SHARDS",
-        show_envvar=True,
-        help=help,
-    )
+training_shards_option = click.option(
+    "--shards", type=SHARDS_TO_TRAIN, help="Training shards; used only with a weights file."
+)
 
 
 def split_option(default: str, help: str) -> Callable[[Command], Command]:
