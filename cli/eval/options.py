@@ -4,18 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN, LocalPath, complete_recipe
+from ..locations import SHARDS_TO_TRAIN, Command, LocalPath, complete_recipe
 from ..memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ...model import TrainedNetwork
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = LocalPath()
 
 run_argument = click.argument("run", type=PATH)
