@@ -3,6 +3,7 @@
 Results go to stdout, errors and progress to stderr. Progress is a bar on a terminal and plain lines elsewhere.
 """
 
+import atexit
 import errno
 import functools
 import logging
@@ -92,6 +93,8 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
                 raise
             click.echo(f"interrupted; {click.get_current_context().meta.get(_KEPT, _BEGIN_AGAIN)}", err=True)
             raise SystemExit(EXIT_INTERRUPTED) from None
+        finally:
+            _end_at_once_from_exit_on()
 
     for option in COMMON_OPTIONS:
         wrapped = option(wrapped)
@@ -301,3 +304,18 @@ def clock(seconds: float) -> str:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+@functools.cache
+def _end_at_once_from_exit_on() -> None:
+    """Let SIGTERM and Ctrl-C end the process once it exits.
+
+    An exception would be raised in a library that is being unloaded, which takes seconds, and shown with its traceback.
+    """
+
+    def forget_handlers() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if callable(signal.getsignal(number)):  # not if it is ignored
+                signal.signal(number, signal.SIG_DFL)
+
+    atexit.register(forget_handlers)
