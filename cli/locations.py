@@ -4,11 +4,12 @@ import itertools
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,6 +20,7 @@ from .terminal import note, stands_for, words
 if TYPE_CHECKING:
     from ..prep.storage import StoreUrl
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 COPY_THREADS = 8
 
 
@@ -125,6 +127,21 @@ def _set_variable(name: str) -> Any:
             os.environ[name] = value  # for the processes that this command starts, too
 
     return callback
+
+
+def shards_option(
+    help: str = "Folder or URL with train/ and val/, written by 'alexprep shard'.",
+) -> Callable[[Command], Command]:
+    """`--shards`: the sets to read through the cache; the default is $ALEXKIT_SHARDS, else ./shards."""
+    return click.option(
+        "--shards",
+        type=SHARDS_TO_TRAIN,
+        default="shards",
+        show_default=True,
+        envvar="ALEXKIT_SHARDS",
+        show_envvar=True,
+        help=help,
+    )
 
 
 def cache_options(command: Any) -> Any:

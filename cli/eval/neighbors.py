@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from ...errors import InputError
+from ..locations import shards_option
 from ..terminal import examples, one_line_errors, progress, warn
 from .options import (
     PATH,
@@ -14,7 +15,6 @@ from .options import (
     network_options,
     require_file,
     run_argument,
-    shards_option,
     split_option,
 )
 

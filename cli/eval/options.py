@@ -4,18 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN, LocalPath, complete_recipe
+from ..locations import SHARDS_TO_TRAIN, Command, LocalPath, complete_recipe
 from ..memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ...model import TrainedNetwork
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = LocalPath()
 
 run_argument = click.argument("run", type=PATH)
@@ -26,17 +25,9 @@ def json_option(help: str) -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
-def shards_option(help: str) -> Callable[[Command], Command]:
-    """--shards: the set to read; the default is $ALEXKIT_SHARDS, else ./shards."""
-    return click.option(
-        "--shards",
-        type=SHARDS_TO_TRAIN,
-        default="shards",
-        show_default=True,
-        envvar="ALEXKIT_SHARDS",
-        show_envvar=True,
-        help=help,
-    )
+training_shards_option = click.option(
+    "--shards", type=SHARDS_TO_TRAIN, help="Training shards; used only with a weights file."
+)
 
 
 def split_option(default: str, help: str) -> Callable[[Command], Command]:

@@ -6,9 +6,16 @@ from pathlib import Path
 import click
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN
 from ..terminal import examples, one_line_errors, warn
-from .options import PATH, NetworkChoice, json_option, network_options, require_file, run_argument
+from .options import (
+    PATH,
+    NetworkChoice,
+    json_option,
+    network_options,
+    require_file,
+    run_argument,
+    training_shards_option,
+)
 
 
 @click.command(
@@ -20,7 +27,7 @@ from .options import PATH, NetworkChoice, json_option, network_options, require_
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to print per image.")
 @json_option("Print one JSON object per line.")
 @click.option("--picture", type=PATH, help="Draw the first images with their classes to this PNG.")
-@click.option("--shards", type=SHARDS_TO_TRAIN, help="Training shards; used only with a weights file.")
+@training_shards_option
 @network_options
 @one_line_errors
 def predict(
