@@ -1,4 +1,4 @@
-"""Addresses where a command takes a folder: shard sets, sources and outputs may lie in an object store."""
+"""URLs where a command takes a folder: shard sets, sources and outputs may lie in an object store."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ COPY_THREADS = 8
 
 
 class LocationType(click.Path):
-    """A local path, or an address in a store."""
+    """A local path, or the URL of something in a store."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -85,7 +85,7 @@ class CopiedShards:
 
 
 class LocalPath(click.Path):
-    """A path on this machine; an address is refused, of which a path would make a folder `s3:`."""
+    """A path on this machine; a URL is refused, since as a path it would become a folder `s3:`."""
 
     def __init__(self, *, file_okay: bool = True, exists: bool = False, dir_okay: bool = True) -> None:
         super().__init__(path_type=Path, file_okay=file_okay, exists=exists, dir_okay=dir_okay)

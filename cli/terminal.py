@@ -131,23 +131,23 @@ def if_interrupted(words: str) -> None:
     click.get_current_context().meta[_KEPT] = words
 
 
-def stands_for(context: click.Context, folder: object, address: object, *, is_copy: bool = False) -> None:
-    """Make errors and warnings show `address`, as the user typed it, instead of the local `folder` that stands for it.
+def stands_for(context: click.Context, folder: object, url: object, *, is_copy: bool = False) -> None:
+    """Make errors and warnings show `url`, as the user typed it, instead of the local `folder` that stands for it.
 
-    A copy is deleted when the command ends, so files in it are shown by the address too.
+    A copy is deleted when the command ends, so files in it are shown by the URL, too.
     """
-    context.meta.setdefault(_STANDS_FOR, {})[str(folder)] = (str(address), is_copy)
+    context.meta.setdefault(_STANDS_FOR, {})[str(folder)] = (str(url), is_copy)
 
 
 def as_typed(text: str, *, of_disk: bool = False) -> str:
-    """`text` with local folders replaced by the addresses that `stands_for` recorded.
+    """`text` with local folders replaced by the URLs that `stands_for` recorded.
 
     The folder itself and its splits are replaced; files below them keep their local paths, where they can be found. In
     a copy, files are replaced too, unless the text is `of_disk`: about this machine's disk.
     """
     context = click.get_current_context(silent=True)
-    for folder, (address, is_copy) in (context.meta.get(_STANDS_FOR, {}) if context else {}).items():
-        shown = address.replace("\\", r"\\")
+    for folder, (url, is_copy) in (context.meta.get(_STANDS_FOR, {}) if context else {}).items():
+        shown = url.replace("\\", r"\\")
         end = r"(?![\w.-])" if is_copy and not of_disk else r"(?=(/(train|val|test))?(?![/\w]))"
         text = re.sub(re.escape(folder) + end, shown, text)
     return text

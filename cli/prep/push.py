@@ -51,7 +51,7 @@ def push(words: tuple[str, ...], public: bool) -> None:
         split = shard_set.manifest.split
         files = _files_of(shard_set)
         old = [path.removeprefix(f"{split}/") for path in there if path.startswith(f"{split}/")]
-        address = push_folder(
+        url = push_folder(
             shard_set.folder,
             name,
             kind="dataset",
@@ -61,7 +61,7 @@ def push(words: tuple[str, ...], public: bool) -> None:
             into=split,
             delete=[file for file in old if file.endswith((".tar", ".idx")) and file not in files],
         )
-    click.echo(address)
+    click.echo(url)
 
 
 def _files_of(shard_set: "ShardSet") -> list[str]:

@@ -167,7 +167,7 @@ def train(
     from ..eval.evaluate import evaluate
 
     words = ["--shards", str(shards), "--split", split, "--device", device, *map(str, folders.values())]
-    # As a subcommand, which inherits -q, -v, --debug and the addresses that local folders stand for.
+    # As a subcommand, which inherits -q, -v, --debug and the URLs that local folders stand for.
     arguments = [*words, "--json"] if as_json else words
     evaluate.main(arguments, standalone_mode=False, parent=click.get_current_context())
 

@@ -61,7 +61,7 @@ class SourceImage(Protocol):
 
     @property
     def container(self) -> str:
-        """The path or store address of the file that is, or holds, the image."""
+        """The path or store URL of the file that is, or holds, the image."""
 
     @property
     def extras(self) -> tuple[Extra, ...]:
@@ -181,7 +181,7 @@ class SourceSplit:
     known: Known | None = None
     """Fingerprint and counts, if they are known already."""
     root: str = ""
-    """The folder or address that contains its files."""
+    """The folder or URL that contains its files."""
 
     def fingerprint(self) -> str:
         """SHA-256 over the class ids and every image's name, label, size and extras; other edits are not detected."""

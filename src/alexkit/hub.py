@@ -74,7 +74,7 @@ def push_folder(
     into: str = "",
     delete: Sequence[str] = (),
 ) -> str:
-    """Upload files of a folder, and a card. Returns the repository's address.
+    """Upload files of a folder, and a card. Returns the repository's URL.
 
     Files that the repository already holds with the same content are not sent again, so an interrupted upload resumes.
 

@@ -2,7 +2,7 @@
 
 Columns or keys: a path, a label and optionally a split, under their usual names. Without a split, all images belong to
 the split that the file is named after, else to train. A relative path starts at the list's folder and must stay in it;
-an absolute path may lead anywhere, and so may an address such as s3://bucket/1.jpg. Links are followed, as in class
+an absolute path may lead anywhere, and so may a URL such as s3://bucket/1.jpg. Links are followed, as in class
 folders. Labels are whole numbers, which are class indices, or names.
 """
 
@@ -203,7 +203,7 @@ def _refuse_half_characters(where: str, key: str, value: str) -> None:
 
 
 def _url(where: str, written: str) -> StoreUrl | None:
-    """The address in a row; None if it is a path."""
+    """The URL in a row; None if it is a path."""
     try:
         location = parse_location(written)
     except InputError as error:

@@ -28,7 +28,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.address = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"http://127.0.0.1:{self.server_port}"
         self.answer: Answer = lambda method, path: (200, b"ok")
         self.asked: list[str] = []
         self.seconds_per_64k = 0.0
@@ -64,11 +64,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server() as running:
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         for name, value in {
-            "AWS_ENDPOINT_URL": running.address,
+            "AWS_ENDPOINT_URL": running.url,
             "AWS_ACCESS_KEY_ID": "a",
             "AWS_SECRET_ACCESS_KEY": "b",
             "AWS_REGION": "us-east-1",
-            "HF_ENDPOINT": running.address,
+            "HF_ENDPOINT": running.url,
             "HF_TOKEN": "c",
         }.items():
             monkeypatch.setenv(name, value)
@@ -100,12 +100,12 @@ def test_refused_credentials_are_the_fault_of_no_object(server: Server, status: 
 def test_a_web_server_may_hide_one_of_its_files(server: Server) -> None:
     server.answer = lambda method, path: (403, b"")
     with pytest.raises(PermissionError, match="access denied") as caught:
-        read(f"{server.address}/folder")
+        read(f"{server.url}/folder")
     assert not isinstance(caught.value, CredentialsError)
 
 
 @pytest.mark.parametrize("url", ["s3://credential-bucket/169.254.169.254", "s3://b/non-2xx status code: 404"])
-def test_a_status_is_heeded_before_words_of_an_address(server: Server, url: str) -> None:
+def test_a_status_is_heeded_before_words_of_a_url(server: Server, url: str) -> None:
     server.answer = lambda method, path: (503, b"")
     with pytest.raises(OSError, match="the server answered with status 503, in each of 5 attempts"):
         read(url)
@@ -127,7 +127,7 @@ def role(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Credentials come of a metadata service; the statuses that it answers with, first to last, before it is well."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    monkeypatch.setenv("AWS_METADATA_ENDPOINT", server.address)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", server.url)
     statuses: list[int] = []
     key = {"AccessKeyId": "a", "SecretAccessKey": "b", "Token": "t", "Expiration": "2999-01-01T00:00:00Z"}
 
