@@ -143,7 +143,7 @@ def _names(path: Path, line: int, columns: tuple[str, ...], options: SourceOptio
     label = options.label_column or options.label_key
     found = {
         "path": find_column(columns, IMAGE_NAMES, options.image_column, "--image-column", where),
-        "label": find_column(columns, LABEL_NAMES, label, "--label-column", where),
+        "label": find_column(columns, LABEL_NAMES, label, "--label-column", where, Unlabeled),
         "split": find_column(columns, SPLIT_NAMES, None, "renaming the others", where),
     }
     if path.suffix.lower() != ".jsonl" and (
