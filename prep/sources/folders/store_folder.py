@@ -18,7 +18,7 @@ from ....errors import InputError
 from ...format.shard_set import SPLITS
 from ...storage import Listed, ObjectStore, StoreUrl
 from ...storage.by_offset import stand_in
-from ..inputs import MAX_INPUT_BYTES, Extra, SourceImage
+from ..inputs import Extra, SourceImage, require_size
 from ..litter import is_image_name, is_system
 from ..remarks import Remarks
 from .files import DiskFile, File
@@ -41,8 +41,7 @@ class StoreImage(NamedTuple):
 
     def read(self) -> bytes:
         """Return the content; see `SourceImage`. Raises InputError if it changed since it was listed."""
-        if self.num_bytes > MAX_INPUT_BYTES:
-            raise InputError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
+        require_size(self.num_bytes)
         return ObjectStore(self.url).read(if_match=self.e_tag)
 
     def labeled(self, label: int, class_id: str | None = None) -> "StoreImage":
