@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PATH = LocalPath()
 
 run_argument = click.argument("run", type=PATH)
+images_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
 
 
 def json_option(help: str) -> Callable[[Command], Command]:
@@ -124,6 +125,11 @@ def _with_choice(
     for option in reversed(options):
         with_choice = option(with_choice)
     return with_choice
+
+
+def no_image_read(num_images: int) -> InputError:
+    """The error if none of these images could be read; the reason for each has been printed."""
+    return InputError(f"no image could be read; see the reason{'s' * (num_images > 1)} above")
 
 
 def require_folder(option: str, path: Path | None) -> None:

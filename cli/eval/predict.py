@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from ...errors import InputError
 from ..terminal import examples, one_line_errors, warn
 from .options import (
     PATH,
     NetworkChoice,
+    images_argument,
     json_option,
     network_options,
+    no_image_read,
     require_file,
     run_argument,
     training_shards_option,
@@ -23,7 +24,7 @@ from .options import (
     epilog=examples("alexeval predict runs/original photo.jpg --top 3"),
 )
 @run_argument
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
+@images_argument
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to print per image.")
 @json_option("Print one JSON object per line.")
 @click.option("--picture", type=PATH, help="Draw the first images with their classes to this PNG.")
@@ -73,6 +74,6 @@ def predict(
     if picture and drawn:
         draw_answers(picture, network, drawn)
     if failed == len(found):
-        raise InputError(f"no image could be read; see the reason{'s' * (len(found) > 1)} above")
+        raise no_image_read(len(found))
     if failed:
         raise SystemExit(1)
