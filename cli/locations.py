@@ -1,14 +1,15 @@
-"""Addresses where a command takes a folder: shard sets, sources and outputs may lie in an object store."""
+"""URLs where a command takes a folder: shard sets, sources and outputs may lie in an object store."""
 
 import itertools
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,11 +20,12 @@ from .terminal import note, stands_for, words
 if TYPE_CHECKING:
     from ..prep.storage import StoreUrl
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 COPY_THREADS = 8
 
 
 class LocationType(click.Path):
-    """A local path, or an address in a store."""
+    """A local path, or the URL of something in a store."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -83,7 +85,7 @@ class CopiedShards:
 
 
 class LocalPath(click.Path):
-    """A path on this machine; an address is refused, of which a path would make a folder `s3:`."""
+    """A path on this machine; a URL is refused, since as a path it would become a folder `s3:`."""
 
     def __init__(self, *, file_okay: bool = True, exists: bool = False, dir_okay: bool = True) -> None:
         super().__init__(path_type=Path, file_okay=file_okay, exists=exists, dir_okay=dir_okay)
@@ -125,6 +127,21 @@ def _set_variable(name: str) -> Any:
             os.environ[name] = value  # for the processes that this command starts, too
 
     return callback
+
+
+def shards_option(
+    help: str = "Folder or URL with train/ and val/, written by 'alexprep shard'.",
+) -> Callable[[Command], Command]:
+    """`--shards`: the sets to read through the cache; the default is $ALEXKIT_SHARDS, else ./shards."""
+    return click.option(
+        "--shards",
+        type=SHARDS_TO_TRAIN,
+        default="shards",
+        show_default=True,
+        envvar="ALEXKIT_SHARDS",
+        show_envvar=True,
+        help=help,
+    )
 
 
 def cache_options(command: Any) -> Any:

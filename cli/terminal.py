@@ -3,6 +3,7 @@
 Results go to stdout, errors and progress to stderr. Progress is a bar on a terminal and plain lines elsewhere.
 """
 
+import atexit
 import errno
 import functools
 import logging
@@ -92,6 +93,8 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
                 raise
             click.echo(f"interrupted; {click.get_current_context().meta.get(_KEPT, _BEGIN_AGAIN)}", err=True)
             raise SystemExit(EXIT_INTERRUPTED) from None
+        finally:
+            _end_at_once_from_exit_on()
 
     for option in COMMON_OPTIONS:
         wrapped = option(wrapped)
@@ -128,23 +131,23 @@ def if_interrupted(words: str) -> None:
     click.get_current_context().meta[_KEPT] = words
 
 
-def stands_for(context: click.Context, folder: object, address: object, *, is_copy: bool = False) -> None:
-    """Make errors and warnings show `address`, as the user typed it, instead of the local `folder` that stands for it.
+def stands_for(context: click.Context, folder: object, url: object, *, is_copy: bool = False) -> None:
+    """Make errors and warnings show `url`, as the user typed it, instead of the local `folder` that stands for it.
 
-    A copy is deleted when the command ends, so files in it are shown by the address too.
+    A copy is deleted when the command ends, so files in it are shown by the URL, too.
     """
-    context.meta.setdefault(_STANDS_FOR, {})[str(folder)] = (str(address), is_copy)
+    context.meta.setdefault(_STANDS_FOR, {})[str(folder)] = (str(url), is_copy)
 
 
 def as_typed(text: str, *, of_disk: bool = False) -> str:
-    """`text` with local folders replaced by the addresses that `stands_for` recorded.
+    """`text` with local folders replaced by the URLs that `stands_for` recorded.
 
     The folder itself and its splits are replaced; files below them keep their local paths, where they can be found. In
     a copy, files are replaced too, unless the text is `of_disk`: about this machine's disk.
     """
     context = click.get_current_context(silent=True)
-    for folder, (address, is_copy) in (context.meta.get(_STANDS_FOR, {}) if context else {}).items():
-        shown = address.replace("\\", r"\\")
+    for folder, (url, is_copy) in (context.meta.get(_STANDS_FOR, {}) if context else {}).items():
+        shown = url.replace("\\", r"\\")
         end = r"(?![\w.-])" if is_copy and not of_disk else r"(?=(/(train|val|test))?(?![/\w]))"
         text = re.sub(re.escape(folder) + end, shown, text)
     return text
@@ -301,3 +304,18 @@ def clock(seconds: float) -> str:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+@functools.cache
+def _end_at_once_from_exit_on() -> None:
+    """Let SIGTERM and Ctrl-C end the process once it exits.
+
+    An exception would be raised in a library that is being unloaded, which takes seconds, and shown with its traceback.
+    """
+
+    def forget_handlers() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if callable(signal.getsignal(number)):  # not if it is ignored
+                signal.signal(number, signal.SIG_DFL)
+
+    atexit.register(forget_handlers)

@@ -54,7 +54,7 @@ class Loader:
     so it can be passed to processes started with "spawn".
 
     Args:
-        folder: A shard set: the folder of one split, which holds its `manifest.json`, or its address in an object
+        folder: A shard set: the folder of one split, which holds its `manifest.json`, or its URL in an object
             store. Or a list of local folders with the same classes and pixel options, whose samples are concatenated.
         batch_size: Samples per batch on this replica. The global batch size is batch_size * num_replicas.
         augment: The transform of each image: `TrainAugment`, `RandomResizedCrop`, `CenterCrop` or `TenViews`.

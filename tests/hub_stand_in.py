@@ -20,7 +20,7 @@ class Hub(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
 
     @property
-    def address(self) -> str:
+    def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
 
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
             known = name in self.server.private
             private = asked.get("visibility") == "private" or asked.get("private") is True
             self.server.private.setdefault(name, private)
-            return self._answer({"url": f"{self.server.address}/datasets/{name}"}, 409 if known else 200)
+            return self._answer({"url": f"{self.server.url}/datasets/{name}"}, 409 if known else 200)
         if self.path == "/api/validate-yaml":
             return self._answer({"errors": [], "warnings": []})
         if "/preupload/" in self.path:
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
                 upload = (
                     {}
                     if one["oid"] in self.server.blobs
-                    else {"actions": {"upload": {"href": f"{self.server.address}/blob/{one['oid']}"}}}
+                    else {"actions": {"upload": {"href": f"{self.server.url}/blob/{one['oid']}"}}}
                 )
                 objects.append({"oid": one["oid"], "size": one["size"], "authenticated": True, **upload})
             return self._answer({"transfer": "basic", "objects": objects}, kind="application/vnd.git-lfs+json")
@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
                     del self.server.files[repository, value["path"]]
                 elif entry["key"] == "lfsFile":
                     self.server.files[repository, value["path"]] = self.server.blobs[value["oid"]]
-            commit = {"commitOid": "0" * 40, "commitUrl": f"{self.server.address}/datasets/{repository}/commit/0"}
+            commit = {"commitOid": "0" * 40, "commitUrl": f"{self.server.url}/datasets/{repository}/commit/0"}
             return self._answer({"success": True, **commit})
         return self._answer({"error": f"no such path: {self.path}"}, 404)
 

@@ -72,7 +72,7 @@ def sdist(tree: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_wheel_made_of_the_sdist_keeps_the_addresses_of_the_release(sdist: Path) -> None:
+def test_a_wheel_made_of_the_sdist_keeps_the_urls_of_the_release(sdist: Path) -> None:
     run(sys.executable, "-m", "pip", "wheel", *NO_NETWORK, "-w", sdist.parent / "again", sdist, cwd=sdist.parent)
     (wheel,) = (sdist.parent / "again").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -24,6 +24,7 @@ WORDS = {
     r"grey": "gray",
     r"neighbour\w*": "neighbor",
     r"normalis\w*": "normalize",
+    r"((store|signed|presigned) |(folder|path) or (an )?)address(es)?": "URL",
 }
 # Keys and values of earlier versions, which are still read.
 STILL_READ = re.compile(r"""["']colour["']|["']centre["']|data\.mean=centre""")

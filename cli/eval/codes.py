@@ -5,15 +5,9 @@ from pathlib import Path
 
 import click
 
+from ..locations import shards_option
 from ..terminal import examples, one_line_errors, progress
-from .options import (
-    NetworkChoice,
-    json_option,
-    network_options,
-    run_argument,
-    shards_option,
-    split_option,
-)
+from .options import NetworkChoice, json_option, network_options, run_argument, split_option
 
 
 @click.command(
@@ -21,7 +15,7 @@ from .options import (
     epilog=examples("alexeval codes runs/original --bits 128"),
 )
 @run_argument
-@shards_option("Folder or URL with train/ and val/, written by 'alexprep shard'.")
+@shards_option()
 @split_option("val", "Split to take the query images from.")
 @click.option("--bits", default=256, show_default=True, help="Code length in bits, a multiple of 8.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN, cache_options
+from ..locations import cache_options, shards_option
 from ..terminal import examples, note, one_line_errors, progress, warn
 from .options import PATH, NetworkChoice, json_option, network_options, require_file, require_folder, split_option
 
@@ -20,15 +20,7 @@ if TYPE_CHECKING:
     epilog=examples("alexeval runs/original", "alexeval runs/one runs/two --report report"),
 )
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
-@click.option(
-    "--shards",
-    type=SHARDS_TO_TRAIN,
-    default="shards",
-    show_default=True,
-    envvar="ALEXKIT_SHARDS",
-    show_envvar=True,
-    help="Folder or URL with train/ and val/, written by 'alexprep shard', or one of its sets.",
-)
+@shards_option("Folder or URL with train/ and val/, written by 'alexprep shard', or one of its sets.")
 @cache_options
 @split_option("val", "Split to evaluate.")
 @click.option(

@@ -4,9 +4,16 @@ from pathlib import Path
 
 import click
 
-from ..locations import SHARDS_TO_TRAIN
 from ..terminal import examples, one_line_errors
-from .options import PATH, NetworkChoice, require_file, require_folder, run_argument, weights_options
+from .options import (
+    PATH,
+    NetworkChoice,
+    require_file,
+    require_folder,
+    run_argument,
+    training_shards_option,
+    weights_options,
+)
 
 
 @click.command(
@@ -18,7 +25,7 @@ from .options import PATH, NetworkChoice, require_file, require_folder, run_argu
 @click.option("--torch-export", "torch_file", type=PATH, help="Write a torch.export program (.pt2).")
 @click.option("--timm", type=PATH, help="Write a folder that timm.create_model loads.")
 @click.option("--web", type=PATH, help="Write a folder with a page that runs the network in a browser.")
-@click.option("--shards", type=SHARDS_TO_TRAIN, help="Training shards; used only with a weights file.")
+@training_shards_option
 @weights_options
 @one_line_errors
 def export(

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import click
 
-from ...errors import InputError
+from ..locations import shards_option
 from ..terminal import examples, one_line_errors, progress, warn
 from .options import (
     PATH,
     NetworkChoice,
+    images_argument,
     json_option,
     network_options,
+    no_image_read,
     require_file,
     run_argument,
-    shards_option,
     split_option,
 )
 
@@ -24,7 +25,7 @@ from .options import (
     epilog=examples("alexeval neighbors runs/original photo.jpg"),
 )
 @run_argument
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
+@images_argument
 @shards_option("Shard set to search, or a folder of them.")
 @split_option("train", "Split to search.")
 @click.option("--count", default=6, show_default=True, type=click.IntRange(1), help="Neighbors to print per image.")
@@ -66,7 +67,7 @@ def neighbors(
             warn(f"{answer.name}: {answer.error}")
     readable = [answer for answer in answers if answer.features_D is not None]
     if not readable:
-        raise InputError(f"no image could be read; see the reason{'s' * (len(found) > 1)} above")
+        raise no_image_read(len(found))
     with progress("features", shard_set.manifest.num_samples, "images") as update:
         base_ND = stored_features(network, shard_set, batch_size=choice.batch_size, report=update)
     queries_QD = np.stack([answer.features_D for answer in readable if answer.features_D is not None])

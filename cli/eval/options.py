@@ -4,21 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN, LocalPath, complete_recipe
+from ..locations import SHARDS_TO_TRAIN, Command, LocalPath, complete_recipe
 from ..memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ...model import TrainedNetwork
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = LocalPath()
 
 run_argument = click.argument("run", type=PATH)
+images_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
 
 
 def json_option(help: str) -> Callable[[Command], Command]:
@@ -26,17 +26,9 @@ def json_option(help: str) -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
-def shards_option(help: str) -> Callable[[Command], Command]:
-    """--shards: the set to read; the default is $ALEXKIT_SHARDS, else ./shards."""
-    return click.option(
-        "--shards",
-        type=SHARDS_TO_TRAIN,
-        default="shards",
-        show_default=True,
-        envvar="ALEXKIT_SHARDS",
-        show_envvar=True,
-        help=help,
-    )
+training_shards_option = click.option(
+    "--shards", type=SHARDS_TO_TRAIN, help="Training shards; used only with a weights file."
+)
 
 
 def split_option(default: str, help: str) -> Callable[[Command], Command]:
@@ -133,6 +125,11 @@ def _with_choice(
     for option in reversed(options):
         with_choice = option(with_choice)
     return with_choice
+
+
+def no_image_read(num_images: int) -> InputError:
+    """The error if none of these images could be read; the reason for each has been printed."""
+    return InputError(f"no image could be read; see the reason{'s' * (num_images > 1)} above")
 
 
 def require_folder(option: str, path: Path | None) -> None:

@@ -5,10 +5,18 @@ from pathlib import Path
 
 import click
 
-from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN
 from ..terminal import examples, one_line_errors, warn
-from .options import PATH, NetworkChoice, json_option, network_options, require_file, run_argument
+from .options import (
+    PATH,
+    NetworkChoice,
+    images_argument,
+    json_option,
+    network_options,
+    no_image_read,
+    require_file,
+    run_argument,
+    training_shards_option,
+)
 
 
 @click.command(
@@ -16,11 +24,11 @@ from .options import PATH, NetworkChoice, json_option, network_options, require_
     epilog=examples("alexeval predict runs/original photo.jpg --top 3"),
 )
 @run_argument
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|URL|-...")
+@images_argument
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to print per image.")
 @json_option("Print one JSON object per line.")
 @click.option("--picture", type=PATH, help="Draw the first images with their classes to this PNG.")
-@click.option("--shards", type=SHARDS_TO_TRAIN, help="Training shards; used only with a weights file.")
+@training_shards_option
 @network_options
 @one_line_errors
 def predict(
@@ -66,6 +74,6 @@ def predict(
     if picture and drawn:
         draw_answers(picture, network, drawn)
     if failed == len(found):
-        raise InputError(f"no image could be read; see the reason{'s' * (len(found) > 1)} above")
+        raise no_image_read(len(found))
     if failed:
         raise SystemExit(1)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,16 @@ def push(run: Path, name: str, public: bool, metrics: Path | None, checkpoint: s
     a model card built from the metrics; a README.md of your own is kept. The repository is a run folder: after 'hf
     download', alexeval reads it and alextrain resumes it.
     """
-    from ...hub import CARD, fetch, files_there, push_folder
+    from ...hub import CARD_NAME, files_there, has_card_of_its_own, push_folder
     from ...model.evaluation.load import choose_checkpoint
-    from ...model.evaluation.report.card import is_our_card, model_card
+    from ...model.evaluation.report.card import model_card
     from ...model.runs.run import CHECKPOINTS, CONFIG, LOG, PICTURES, RESULT, STATISTICS, Run
 
     opened = Run.open(run)
     chosen = choose_checkpoint(run, checkpoint)  # type: ignore[arg-type]
-    card = model_card(opened, chosen.step, None if metrics is None else _read(metrics, run, chosen.folder), name)
+    card: str | None = model_card(
+        opened, chosen.step, None if metrics is None else _read(metrics, run, chosen.folder), name
+    )
     start_from = opened.recipe.training.start_from
     if Path(start_from).is_absolute():
         logging.getLogger("alexkit").warning(
@@ -52,16 +53,14 @@ def push(run: Path, name: str, public: bool, metrics: Path | None, checkpoint: s
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
     if_interrupted("uploaded files stay on the Hub; the same command continues")
     there = files_there(name, kind="model")
-    shown: str | None = card
-    with tempfile.TemporaryDirectory(prefix="alexkit-push-") as folder:
-        if CARD in there and not is_our_card(fetch(name, CARD, Path(folder), kind="model").read_bytes()):
-            logging.getLogger("alexkit").warning("%s: its %s was not written by alexkit and is kept", name, CARD)
-            shown = None
+    if has_card_of_its_own(name, there, kind="model"):
+        logging.getLogger("alexkit").warning("%s: its %s was not written by alexkit and is kept", name, CARD_NAME)
+        card = None
     sent = f"{CHECKPOINTS}/{chosen.folder.name}/"
     files = [CONFIG, STATISTICS, LOG, RESULT, *PICTURES, *(f"{sent}{path.name}" for path in chosen.folder.iterdir())]
     # Of several checkpoints, readers would load the newest, which the card may not describe.
     old = [path for path in there if path.startswith(f"{CHECKPOINTS}/") and not path.startswith(sent)]
-    click.echo(push_folder(run, name, kind="model", public=public, card=shown, files=files, delete=old))
+    click.echo(push_folder(run, name, kind="model", public=public, card=card, files=files, delete=old))
 
 
 def _read(path: Path, run: Path, checkpoint: Path) -> dict[str, Any]:

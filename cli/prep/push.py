@@ -51,7 +51,7 @@ def push(words: tuple[str, ...], public: bool) -> None:
         split = shard_set.manifest.split
         files = _files_of(shard_set)
         old = [path.removeprefix(f"{split}/") for path in there if path.startswith(f"{split}/")]
-        address = push_folder(
+        url = push_folder(
             shard_set.folder,
             name,
             kind="dataset",
@@ -61,7 +61,7 @@ def push(words: tuple[str, ...], public: bool) -> None:
             into=split,
             delete=[file for file in old if file.endswith((".tar", ".idx")) and file not in files],
         )
-    click.echo(address)
+    click.echo(url)
 
 
 def _files_of(shard_set: "ShardSet") -> list[str]:
@@ -75,21 +75,21 @@ def _files_of(shard_set: "ShardSet") -> list[str]:
 
 def _card(shard_sets: Sequence["ShardSet"], name: str, there: Sequence[str]) -> str | None:
     """The card of all splits, those on the Hub too; None if the repository has a card that alexkit did not write."""
-    from ...hub import CARD, fetch
+    from ...hub import CARD_NAME, fetch, has_card_of_its_own
     from ...prep import Manifest, ShardSet
-    from ...prep.format.dataset_card import dataset_card, is_our_card
+    from ...prep.format.dataset_card import dataset_card
     from ...prep.format.shard_set import SPLITS
     from ...prep.storage import StoreUrl
 
+    if has_card_of_its_own(name, there, kind="dataset"):
+        logging.getLogger("alexkit").warning(
+            "%s: its %s was not written by alexkit and is kept; 'datasets' may not find the splits from it",
+            name,
+            CARD_NAME,
+        )
+        return None
     of_split = {one.manifest.split: one for one in shard_sets}
     with tempfile.TemporaryDirectory(prefix="alexkit-push-") as folder:
-        if CARD in there and not is_our_card(fetch(name, CARD, Path(folder), kind="dataset")):
-            logging.getLogger("alexkit").warning(
-                "%s: its %s was not written by alexkit and is kept; 'datasets' may not find the splits from it",
-                name,
-                CARD,
-            )
-            return None
         for split in SPLITS:
             if split not in of_split and f"{split}/manifest.json" in there:
                 for file in ("manifest.json", "index.bin"):  # the index tells whether images have extras

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ...errors import InputError
-from ..locations import SHARDS_TO_TRAIN, LocalPath, cache_options, complete_recipe
+from ..locations import LocalPath, cache_options, complete_recipe, shards_option
 from ..memory import keep_freed_memory
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
 from .dry_run import bench_data, dry_run
@@ -45,15 +45,7 @@ def _name_below_runs(context: click.Context, parameter: click.Parameter, value: 
         "alextrain --recipe original --dry-run",
     ),
 )
-@click.option(
-    "--shards",
-    type=SHARDS_TO_TRAIN,
-    default="shards",
-    show_default=True,
-    envvar="ALEXKIT_SHARDS",
-    show_envvar=True,
-    help="Folder or URL with train/ and val/, written by 'alexprep shard'.",
-)
+@shards_option()
 @cache_options
 @click.option(
     "--recipe",
@@ -175,7 +167,7 @@ def train(
     from ..eval.evaluate import evaluate
 
     words = ["--shards", str(shards), "--split", split, "--device", device, *map(str, folders.values())]
-    # As a subcommand, which inherits -q, -v, --debug and the addresses that local folders stand for.
+    # As a subcommand, which inherits -q, -v, --debug and the URLs that local folders stand for.
     arguments = [*words, "--json"] if as_json else words
     evaluate.main(arguments, standalone_mode=False, parent=click.get_current_context())
 

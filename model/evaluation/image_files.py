@@ -26,7 +26,7 @@ EXTENSIONS = (
 MAX_DOWNLOAD_BYTES = 2**28
 TIMEOUT_S = 30.0
 BATCHES_AHEAD = 2
-_ADDRESS = re.compile("https?:", re.IGNORECASE)  # whether it is valid shows when it is read
+_URL = re.compile("https?:", re.IGNORECASE)  # whether it is valid shows when it is read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def find_images(words: Iterable[str]) -> list[str]:
     found: list[str] = []
     for word in words:
         path = Path(word)
-        if word == "-" or _ADDRESS.match(word):
+        if word == "-" or _URL.match(word):
             found.append(word)
         elif path.is_dir():
             inner = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
@@ -70,7 +70,7 @@ def read_image(word: str) -> bytes:
     """Read the encoded bytes of one image returned by `find_images`. Raises OSError or InputError."""
     if word == "-":
         return sys.stdin.buffer.read(MAX_DOWNLOAD_BYTES)
-    if _ADDRESS.match(word):
+    if _URL.match(word):
         try:
             request = urllib.request.Request(word, headers={"User-Agent": "alexkit"})
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:

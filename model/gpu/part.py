@@ -20,3 +20,8 @@ class Part(NamedTuple):
     copy: Tensor | None
     """Receives the weights in bfloat16."""
     factors: Factors
+
+
+def is_flat(x: Tensor) -> bool:
+    """Whether `x` is one-dimensional and contiguous."""
+    return x.ndim == 1 and x.is_contiguous()

@@ -17,7 +17,7 @@ from torch import Tensor
 from triton import language as tl
 
 from ...pipeline.arguments.device import on_device
-from .part import Part
+from .part import Part, is_flat
 
 NUMBERS, WARPS = 2048, 4
 """Per program: 16 numbers per thread."""
@@ -27,8 +27,7 @@ def fits(part: Part) -> bool:
     """Whether the kernel supports it: float32, flat, and aligned to 16 bytes, which a slice of a tensor may not be."""
     tensors = [x for x in part[:4] if x is not None]
     kinds = part.w.dtype == part.v.dtype == torch.float32 and part.g.dtype in (torch.float32, torch.bfloat16)
-    is_flat = part.w.ndim == 1 and part.w.is_contiguous()
-    return kinds and is_flat and all(x.device == part.w.device and x.data_ptr() % 16 == 0 for x in tensors)
+    return kinds and is_flat(part.w) and all(x.device == part.w.device and x.data_ptr() % 16 == 0 for x in tensors)
 
 
 class Update:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...prep.reports.doctor import dali_wheels
+from ...prep.reports.doctor import dali_wheels, installed_packages
 
 STARTS = "starts.jsonl"
 LIBRARIES = ("numpy", "numba")
@@ -24,7 +24,7 @@ def software_versions() -> dict[str, str]:
     import torch
 
     versions = {"python": platform.python_version(), "alexkit": __version__, "torch": torch.__version__}
-    for name in (*LIBRARIES, *dali_wheels()):
+    for name in (*LIBRARIES, *dali_wheels(installed_packages())):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -53,19 +53,21 @@ def read_table(name_or_file: str, where: str = "") -> dict[str, Any]:
     Raises InputError, whose message begins with `where`, if it is not a recipe.
     """
     name_or_file = OTHER_NAMES.get(name_or_file, name_or_file)
+    return _parsed(_text(name_or_file, where), Path(name_or_file))
+
+
+def _text(name_or_file: str, where: str = "") -> str:
     path = Path(name_or_file)
     if name_or_file in built_in_recipes():
-        text = (files("alexkit.model.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
-    elif path.suffix in (".toml", ".json") and path.is_file():
+        return (files("alexkit.model.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
+    if path.suffix in (".toml", ".json") and path.is_file():
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise InputError(f"{path}: larger than {MAX_RECIPE_BYTES} bytes; this is not a recipe")
         try:
-            text = path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not a text file ({error})") from None
-    else:
-        raise InputError(f"{where}{_no_recipe(name_or_file)}")
-    return _parsed(text, path)
+    raise InputError(f"{where}{_no_recipe(name_or_file)}")
 
 
 def _no_recipe(name_or_file: str) -> str:
@@ -98,8 +100,9 @@ def read_start(name_or_file: str) -> tuple[dict[str, Any], Changes]:
     path = Path(name_or_file)
     if path.suffix != ".json":
         return read_recipe(name_or_file), []
-    read_table(name_or_file)  # raises if something is wrong with the file
-    return _parsed_config(path.read_text(encoding="utf-8"), path)
+    recipe, changes = _parsed_config(_text(name_or_file), path)
+    with_changes(recipe, changes, where=str(path))  # raises if a changed key does not exist
+    return recipe, changes
 
 
 def with_changes(recipe: dict[str, Any], changes: Changes, *, where: str) -> dict[str, Any]:

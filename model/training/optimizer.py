@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from ...errors import InputError
 from ..gpu.available import kernels_run
-from ..gpu.part import Factors, Part
+from ..gpu.part import Factors, Part, is_flat
 from ..network.columns import memory_order
 
 # With fewer elements per thread, threads cost more than they save.
@@ -165,11 +165,6 @@ def in_one_pass(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None, factors: F
         team(torch.get_num_threads()).run(kernel, w.numel(), *arguments)
     if copy is not None and g.dtype != torch.bfloat16:
         copy.copy_(w)
-
-
-def is_flat(x: Tensor) -> bool:
-    """Whether `x` is one-dimensional and contiguous."""
-    return x.ndim == 1 and x.is_contiguous()
 
 
 def flat(x: Tensor, order: torch.memory_format | None = None) -> Tensor:

@@ -60,9 +60,9 @@ class Augmentation(ABC):
     pixel_range: PixelRange = "0-255"
     """Range of pixel values before the mean is subtracted; numbers passed as `mean` and `std` are on this scale."""
     mean_from: str | Path | PixelSums | None = None
-    """Source of the statistics: the folder or address of a shard set, or `PixelSums`. None means the loaded set.
+    """Source of the statistics: the folder or URL of a shard set, or `PixelSums`. None means the loaded set.
 
-    An address is read through the loaded set's cache if that set is remote too, else through ALEXKIT_CACHE.
+    A URL is read through the loaded set's cache if that set is remote too, else through ALEXKIT_CACHE.
     """
 
     training: ClassVar[bool]
@@ -79,7 +79,7 @@ class Augmentation(ABC):
         choice("pixel_range", self.pixel_range, PixelRange)
         if self.mean_from is not None and not isinstance(self.mean_from, str | Path | PixelSums):
             raise InputError(
-                f"mean_from must be the folder or address of a shard set, or its PixelSums, got {self.mean_from!r}"
+                f"mean_from must be the folder or URL of a shard set, or its PixelSums, got {self.mean_from!r}"
             )
 
     @abstractmethod

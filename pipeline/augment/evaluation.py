@@ -38,7 +38,7 @@ class Evaluation(Augmentation):
         if self._reads_statistics() and self.mean_from is None and manifest.split != "train":
             raise InputError(
                 f"{shard_set.location}: this is the split {manifest.split!r}, but an evaluation uses the statistics of "
-                "the training set; pass its folder or address as mean_from"
+                "the training set; pass its folder or URL as mean_from"
             )
         return FixedViews(
             size_px=size_px,

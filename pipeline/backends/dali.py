@@ -84,12 +84,14 @@ class DaliDecoder(DaliRun):
         super().__init__(build_decoder(plan, options), data)
 
 
-class DaliCpu:
-    """DALI does every step on a CPU. Used only with operators of the user, which see the finished views."""
+class _DaliViews:
+    """DALI does every step, except what `finish` adds to it."""
 
-    def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> None:
+    def __init__(
+        self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions, *, subtract_residual: bool
+    ) -> None:
         self._options = options
-        graph, self.num_random = build_graph(plan, options, subtract_residual=True)
+        graph, self.num_random = build_graph(plan, options, subtract_residual=subtract_residual)
         self._run = DaliRun(graph, data)
         view_values(warm_up_views(plan))
 
@@ -99,15 +101,22 @@ class DaliCpu:
     def start(self, images: Stored, views: Views) -> None:
         self._run.start(images, views.geometry(), view_values(views), views.random_BK)
 
-    def finish(self) -> torch.Tensor:
-        batch = as_torch(self._run.outputs(), self._options)
-        return batch.to(self._options.dtype)  # from float32: DALI's own half precision is slower on the CPU
-
     def close(self) -> None:
         self._run.close()
 
 
-class DaliGpu:
+class DaliCpu(_DaliViews):
+    """DALI does every step on a CPU. Used only with operators of the user, which see the finished views."""
+
+    def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> None:
+        super().__init__(plan, data, options, subtract_residual=True)
+
+    def finish(self) -> torch.Tensor:
+        batch = as_torch(self._run.outputs(), self._options)
+        return batch.to(self._options.dtype)  # from float32: DALI's own half precision is slower on the CPU
+
+
+class DaliGpu(_DaliViews):
     """DALI does every step on a GPU, except subtracting a mean image that does not move with the crop.
 
     That image is a constant and is subtracted from the finished batch in place, unless the user adds operators, which
@@ -115,22 +124,13 @@ class DaliGpu:
     """
 
     def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> None:
-        self._options = options
         normalization = plan.normalization
         in_place = options.operators is None and not normalization.residual_moves
         self._residual: torch.Tensor | None = None
         if in_place and normalization.residual_HWC is not None:
             residual_CHW = torch.from_numpy(normalization.scaled_residual_HWC()).to(options.device).permute(2, 0, 1)
             self._residual = residual_CHW if options.channels_last else residual_CHW.contiguous()
-        graph, self.num_random = build_graph(plan, options, subtract_residual=not in_place)
-        self._run = DaliRun(graph, data)
-        view_values(warm_up_views(plan))
-
-    def __len__(self) -> int:
-        return len(self._run)
-
-    def start(self, images: Stored, views: Views) -> None:
-        self._run.start(images, views.geometry(), view_values(views), views.random_BK)
+        super().__init__(plan, data, options, subtract_residual=not in_place)
 
     def finish(self) -> torch.Tensor:
         with torch.cuda.device(self._options.device):  # a default stream's handle refers to the current device
@@ -138,9 +138,6 @@ class DaliGpu:
             if self._residual is not None:
                 batch -= self._residual
             return batch.to(self._options.dtype)
-
-    def close(self) -> None:
-        self._run.close()
 
 
 def as_torch(output: Any, options: BackendOptions) -> torch.Tensor:

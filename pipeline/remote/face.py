@@ -1,9 +1,9 @@
 """The local face of a remote shard set: a folder with everything except the shards, so that any code can open it.
 
     CACHE/sets/ID/manifest.json, index.bin, statistics.npz, remote.json      of one set
-    CACHE/sets/ID/train/…, CACHE/sets/ID/val/…                               of several splits at one address
+    CACHE/sets/ID/train/…, CACHE/sets/ID/val/…                               of several splits at one URL
 
-ID is a hash of address and manifests, so a different set at the same address has a different face. `remote.json` says
+ID is a hash of URL and manifests, so a different set at the same URL has a different face. `remote.json` says
 where the shards are; `ShardSet.open` reads it.
 """
 
@@ -32,7 +32,7 @@ def local_face(url: StoreUrl, cache: Path) -> Path:
     """
     if url.userinfo or url.query:
         raise InputError(
-            f"{url}: the address of a shard set must not hold a password or query; see docs/scale.md, Credentials"
+            f"{url}: the URL of a shard set must not hold a password or query; see docs/scale.md, Credentials"
         )
     manifests = {"": _manifest(url)}
     if manifests[""] is None:

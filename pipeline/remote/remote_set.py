@@ -76,7 +76,7 @@ def open_set(
     """Open a local shard set, or a remote one with the cache through which its shards are fetched.
 
     Args:
-        location: A folder, an address such as s3://bucket/shards/train, or the local face of a remote set.
+        location: A folder, a URL such as s3://bucket/shards/train, or the local face of a remote set.
         cache: The cache's folder; None means ALEXKIT_CACHE.
         limit: The cache's limit; None means ALEXKIT_CACHE_LIMIT.
 

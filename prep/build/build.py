@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...errors import InputError
-from ..format.dataset_card import CARD_NAME, write_dataset_card
+from ...hub import CARD_NAME
+from ..format.dataset_card import write_dataset_card
 from ..format.files import create_once, no_writing, remove_abandoned
 from ..format.manifest import MANIFEST_NAME, Manifest
 from ..format.shard_set import SPLITS, ShardSet

@@ -31,7 +31,7 @@ SUFFIX = ".inputs"
 def keep_listing(source: Source, work: Path) -> Source:
     """The source with its images in files in `work`, which are written if missing.
 
-    A split stays unchanged if its addresses contain passwords or if the run was begun by another request, as on a
+    A split stays unchanged if its URLs contain passwords or if the run was begun by another request, as on a
     machine where the same source has another path.
     """
     splits = (_kept(source, split, work / f"{split.name}{SUFFIX}") for split in source.splits)

@@ -45,7 +45,7 @@ class ShardJob:
     is_unlabeled: bool = False
     """Whether the inputs have no labels; -1 is stored instead."""
     root: str = ""
-    """The folder or address that recorded source paths are relative to."""
+    """The folder or URL that recorded source paths are relative to."""
     elsewhere: Sequence[SourceImage] = ()
     """Some inputs of the whole split; see `Reader`."""
 

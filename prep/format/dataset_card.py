@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ... import __version__
+from ...hub import CARD_MARKS, CARD_NAME, is_our_card
 from .files import whole_file
 from .manifest import UNLABELED, ClassEntry, Manifest
 from .pixel_options import IMAGE_EXTENSIONS
@@ -20,10 +21,7 @@ from .sample_index import SAMPLE_INDEX_NAME
 from .shard import END_BYTES, LABEL_EXT
 from .shard_set import ShardSet
 
-CARD_NAME = "README.md"
 MAX_CLASSES = 20
-# Marks a card as ours, so that it may be overwritten.
-_MADE_BY = "<!-- made by alexkit; written again when splits are added -->"
 _LABEL_BYTES = 2 * tarfile.BLOCKSIZE  # of a label in a tar: its header and its digits
 _HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 # How `datasets` reads members by their last extension; all others are bytes.
@@ -35,14 +33,9 @@ _STRUCTURES = ("json", "jsn", "ten", "tb", "mp", "msg", "npy", "npz", "cbor", "p
 def write_dataset_card(out: Path, shard_sets: Sequence[ShardSet]) -> None:
     """Write `out/README.md` for the shard sets in folders of `out`; a README that is not ours stays as it is."""
     path, content = out / CARD_NAME, dataset_card(shard_sets).encode("utf-8", "replace")
-    if not path.exists() or (is_our_card(path) and path.read_bytes() != content):
+    if not path.exists() or (is_our_card(path, kind="dataset") and path.read_bytes() != content):
         with whole_file(path) as file:
             file.write(content)
-
-
-def is_our_card(path: Path) -> bool:
-    """Whether the README.md at `path` was made by alexkit."""
-    return _MADE_BY.encode() in path.read_bytes()
 
 
 def dataset_card(shard_sets: Sequence[ShardSet], name: str | None = None) -> str:
@@ -79,7 +72,7 @@ configs:
   data_files:
 {configs}{_features(shard_sets)}---
 
-{_MADE_BY}
+{CARD_MARKS["dataset"]}
 
 # {name.split("/")[-1] if name else "Images as WebDataset shards"}
 

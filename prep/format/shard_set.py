@@ -51,7 +51,7 @@ class ShardSet:
 
     @property
     def location(self) -> Location:
-        """The folder or address by which the user knows the set."""
+        """The folder or URL by which the user knows the set."""
         return self.url or self.folder
 
     @classmethod

@@ -2,7 +2,7 @@
 
     {"key": "00000012_daisy_42_n", "source": "train/daisy/42_n.jpg"}
 
-`source` is the path relative to the folder or address that was sharded; for a file in a tar, zip or parquet file, it is
+`source` is the path relative to the folder or URL that was sharded; for a file in a tar, zip or parquet file, it is
 that file's path, a colon and the name in it.
 """
 
@@ -65,7 +65,7 @@ def sources_at(folder: Path, indices: Collection[int]) -> dict[int, str]:
 
 
 def whole_paths(folder: Path) -> tuple[int, str]:
-    """How many lines of `folder/sources.jsonl` hold an absolute path or an address, and the first such path.
+    """How many lines of `folder/sources.jsonl` hold an absolute path or a URL, and the first such path.
 
     A list may contain paths outside its own folder, which reveal names on the disk of whoever made the set. For a set
     without the file the count is 0.

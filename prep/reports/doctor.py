@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,23 @@ class Check:
     """Exactly what to do; empty if all is well."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Package:
+    """An installed package."""
+
+    name: str | None
+    """Its name in lower case; None if its metadata lacks one or cannot be read."""
+    path: str
+    """The folder of its metadata."""
+
+
 def examine(out: Path) -> list[Check]:
     """Run all checks; `out` is the folder that shards would be written to."""
     checks = [_python(), *map(check_base_library, needed_libraries()), *map(check_optional_library, OPTIONAL_LIBRARIES)]
-    driver = check_driver()
-    checks += [driver, *check_installed(), *_dali(torch_cuda())]
+    driver, packages, cuda = check_driver(), installed_packages(), torch_cuda()
+    checks += [driver, *check_installed(packages), *_dali(cuda, packages)]
     if driver.found and not driver.fix:
-        checks.append(check_cuda(torch_cuda(), dali_wheels(), driver_version(driver)))
+        checks.append(check_cuda(cuda, dali_wheels(packages), driver_version(driver)))
     return [*checks, _open_files(), _shared_memory(), check_disk(out)]
 
 
@@ -122,13 +133,12 @@ def torch_cuda() -> str | None:
     return found.group(1) if found else None
 
 
-def check_installed() -> list[Check]:
+def check_installed(packages: Iterable[Package]) -> list[Check]:
     """Incomplete installations, as left by an interrupted pip; empty if there are none."""
     checks = []
-    for distribution in importlib.metadata.distributions():
-        if _name(distribution) is None:
-            path = getattr(distribution, "_path", "a package")
-            found, fix = f"{path} does not name a package", f"rm -r {shlex.quote(str(path))}"
+    for package in packages:
+        if package.name is None:
+            found, fix = f"{package.path} does not name a package", f"rm -r {shlex.quote(package.path)}"
             checks.append(Check(name="packages", found=found, fix=fix))
     try:
         spec = importlib.util.find_spec("torch")
@@ -140,6 +150,14 @@ def check_installed() -> list[Check]:
     return checks
 
 
+def installed_packages() -> list[Package]:
+    """All packages that Python finds; their metadata are read."""
+    return [
+        Package(name=_name(one), path=str(getattr(one, "_path", "a package")))
+        for one in importlib.metadata.distributions()
+    ]
+
+
 def _name(distribution: importlib.metadata.Distribution) -> str | None:
     """The name in an installed package's metadata, in lower case; None if it is missing or cannot be read."""
     try:
@@ -148,10 +166,6 @@ def _name(distribution: importlib.metadata.Distribution) -> str | None:
         return None
     found = re.search(r"^Name:\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
     return found.group(1).lower() if found else None
-
-
-def _names() -> set[str]:
-    return {name for distribution in importlib.metadata.distributions() if (name := _name(distribution))}
 
 
 def check_driver() -> Check:
@@ -179,9 +193,13 @@ def driver_version(driver: Check) -> int | None:
     return int(found.group(1)) if found else None
 
 
-def dali_wheels() -> list[str]:
-    """The installed distributions of DALI, for example `nvidia-dali-cuda120`."""
-    return sorted(name for name in _names() if name.startswith("nvidia-dali-cuda"))
+def dali_wheels(packages: Iterable[Package]) -> list[str]:
+    """The names of DALI among installed packages, for example `nvidia-dali-cuda120`."""
+    return _names("nvidia-dali-cuda", packages)
+
+
+def _names(start: str, packages: Iterable[Package]) -> list[str]:
+    return sorted({one.name for one in packages if one.name and one.name.startswith(start)})
 
 
 def check_cuda(torch: str | None, dali: list[str], driver: int | None) -> Check:
@@ -202,8 +220,8 @@ def check_cuda(torch: str | None, dali: list[str], driver: int | None) -> Check:
     return Check(name="CUDA", found=found, fix=fix)
 
 
-def _dali(cuda: str | None) -> list[Check]:
-    dali = dali_wheels()
+def _dali(cuda: str | None, packages: Sequence[Package]) -> list[Check]:
+    dali = dali_wheels(packages)
     if not dali:
         if sys.platform != "linux":
             return [Check(name="DALI", found="not installed: DALI, and so training, needs Linux")]
@@ -211,7 +229,7 @@ def _dali(cuda: str | None) -> list[Check]:
             return [Check(name="DALI", found=f"not installed: {NEEDED['nvidia']}")]
         extra = "cu13" if cuda and cuda.startswith("13") else "cu12"
         return [Check(name="DALI", found="not installed", fix=f"pip install 'alexkit[{extra}]'")]
-    wheels = ", ".join(f"{name} {_version(name)}" for name in (*dali, *_decoders()))
+    wheels = ", ".join(f"{name} {_version(name)}" for name in (*dali, *_names("nvidia-nvimgcodec", packages)))
     if len(dali) > 1:
         # They share one module: uninstalling only one would leave the other incomplete.
         fix = f"pip uninstall --yes {' '.join(dali)} && pip install 'alexkit[cu{dali[0][-3:-1]}]'"
@@ -220,10 +238,6 @@ def _dali(cuda: str | None) -> list[Check]:
     if shutil.which("nvidia-smi"):
         checks.append(_decodes("DALI decodes on the GPU", "0", dali[0]))
     return checks
-
-
-def _decoders() -> list[str]:
-    return sorted(name for name in _names() if name.startswith("nvidia-nvimgcodec"))
 
 
 def _decodes(name: str, device: str, wheel: str) -> Check:

@@ -167,7 +167,7 @@ def _table_in(folder: Folder, options: SourceOptions) -> Path | None:
 
 def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
     try:
-        found, *others = read_image_list(table, options, folder.remarks, base=folder.address)
+        found, *others = read_image_list(table, options, folder.remarks, base=folder.store_url)
     except Unlabeled:
         folder.remarks.used.add(str(table))
         raise

@@ -17,7 +17,7 @@ SOURCE_NAME = "source"
 
 
 def root_of(source: Location) -> str:
-    """The folder or address that contains a source's files: the source itself, or the folder of a list or archive."""
+    """The folder or URL that contains a source's files: the source itself, or the folder of a list or archive."""
     return str(source if isinstance(source, StoreUrl) or source.is_dir() else source.parent)
 
 

@@ -61,7 +61,7 @@ class SourceImage(Protocol):
 
     @property
     def container(self) -> str:
-        """The path or store address of the file that is, or holds, the image."""
+        """The path or store URL of the file that is, or holds, the image."""
 
     @property
     def extras(self) -> tuple[Extra, ...]:
@@ -114,8 +114,7 @@ class FileImage(NamedTuple):
 
     def read(self) -> bytes:
         """Return the content; see `SourceImage`."""
-        if self.num_bytes > MAX_INPUT_BYTES:
-            raise InputError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
+        require_size(self.num_bytes)
         return read_range(self.path, self.offset, self.num_bytes)
 
     def labeled(self, label: int, class_id: str | None = None) -> "FileImage":
@@ -131,6 +130,12 @@ class FileImage(NamedTuple):
     def container(self) -> str:
         """See `SourceImage`."""
         return shown(self.path)
+
+
+def require_size(num_bytes: int) -> None:
+    """Raise InputError for a file that is larger than an image may be."""
+    if num_bytes > MAX_INPUT_BYTES:
+        raise InputError(f"file of {num_bytes} bytes, more than {MAX_INPUT_BYTES}")
 
 
 def read_range(path: str, offset: int, num_bytes: int) -> bytes:
@@ -181,7 +186,7 @@ class SourceSplit:
     known: Known | None = None
     """Fingerprint and counts, if they are known already."""
     root: str = ""
-    """The folder or address that contains its files."""
+    """The folder or URL that contains its files."""
 
     def fingerprint(self) -> str:
         """SHA-256 over the class ids and every image's name, label, size and extras; other edits are not detected."""

@@ -3,7 +3,7 @@
 Every other file is taken for an image; whether it is one, the decoder decides.
 """
 
-from ..format.dataset_card import CARD_NAME
+from ...hub import CARD_NAME
 from ..format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME
 from ..format.sample_index import SAMPLE_INDEX_NAME
 from ..format.source_table import SOURCES_NAME

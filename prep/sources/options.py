@@ -51,7 +51,7 @@ class SourceOptions:
     label_pattern: str | None = None
     """A regular expression, matched from the start of a flat image's file name, whose one group is the label."""
     image_root: str | None = None
-    """The folder or address where relative paths of a list start; None takes the list's folder, or the folder in it
+    """The folder or URL where relative paths of a list start; None takes the list's folder, or the folder in it
     that holds the images."""
     class_depth: int | None = None
     """Number of folder names, from the first, that form a class id; None takes the whole path to the images' folder."""

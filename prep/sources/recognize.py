@@ -63,10 +63,10 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
-        location: The folder or file, or the address of a folder in a store. In a store, tars and parquet files are read
+        location: The folder or file, or the URL of a folder in a store. In a store, tars and parquet files are read
             by ranges; other files that are not images are copied below TMPDIR and removed when this process ends.
         options: The user's options for reading it.
-        out: A folder or address to skip, because shard sets are written there.
+        out: A folder or URL to skip, because shard sets are written there.
 
     Raises InputError, saying what was found, what was expected and what to do, for: no such folder, no images, a class
     without images, two candidates for one split, archives that are damaged or lack their devkit, splits with different
@@ -108,7 +108,7 @@ def _open(location: Location, options: SourceOptions, out: Location | None) -> S
     if isinstance(location, Path):
         return _open_at(location, location, options, out)
     copies = _copies_of(location)
-    before, after = str(copies), str(location)  # the user knows the address, not the copies
+    before, after = str(copies), str(location)  # the user knows the URL, not the copies
     try:
         found = _open_at(location, copies, options, out)
     except InputError as error:
@@ -165,7 +165,7 @@ def _with_origins(split: SourceSplit, root: str) -> SourceSplit:
 
 
 def _copies_of(url: StoreUrl) -> Path:
-    """An empty folder named like the address, removed when this process ends."""
+    """An empty folder named like the URL, removed when this process ends."""
     scratch = Path(tempfile.mkdtemp(prefix="alexkit-source-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     folder = scratch / url.name
@@ -303,7 +303,7 @@ def _lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
 
 def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
     try:
-        (found, *others) = read_image_list(path, source.options, source.remarks, base=source.folder.address)
+        (found, *others) = read_image_list(path, source.options, source.remarks, base=source.folder.store_url)
     except Unlabeled:
         raise
     except InputError as error:

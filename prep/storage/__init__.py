@@ -1,7 +1,7 @@
-"""Object stores for sources and shard sets: addresses, and a client that checks what it transfers.
+"""Object stores for sources and shard sets: URLs, and a client that checks what it transfers.
 
 `parse_location` turns user input into a local path or a `StoreUrl`; `ObjectStore` reads and writes the objects under
-such an address. Needs obstore (`pip install 'alexkit[remote]'`), imported when a store is first opened.
+such a URL. Needs obstore (`pip install 'alexkit[remote]'`), imported when a store is first opened.
 """
 
 from .failures import ArchivedError, ChangedError, CredentialsError, RefusedError, UnreachableError

@@ -2,7 +2,7 @@
 
 While a source in a store is listed, such a file has a local stand-in: an empty file of its name and size, so that all
 code that looks at folders finds it. `address_of` returns what an image stores of the file, which every machine can
-open: the path of a file on disk, or the address and the listed version of one in a store.
+open: the path of a file on disk, or the URL and the listed version of one in a store.
 """
 
 import io
@@ -18,7 +18,7 @@ from .url import SCHEMES, Scheme, StoreUrl
 
 BLOCK_BYTES = 2**16
 """Smallest read from a store, so that a header comes with what follows it, and a small image in one read."""
-_VERSION = "\n"  # separates the address of an object from its version, which contains no line break
+_VERSION = "\n"  # separates the URL of an object from its version, which contains no line break
 # Names of files and objects may contain anything, even line breaks. But no path begins so: two slashes become one.
 _IN_STORE = tuple(f"{scheme}://" for scheme in SCHEMES)
 
@@ -52,17 +52,17 @@ def address_of(path: Path) -> str:
 
 
 def shown(address: str) -> str:
-    """An address without its version, for display."""
+    """A result of `address_of` without a version, for display."""
     return address.rpartition(_VERSION)[0] if is_in_store(address) else address
 
 
 def is_in_store(address: str) -> bool:
-    """Whether an address is that of an object in a store, with or without its version."""
+    """Whether a result of `address_of` is the URL of an object, with or without its version, and not a path."""
     return address.startswith(_IN_STORE)
 
 
 def store_of(address: str) -> str:
-    """The store that an address is in: the bucket, container, web server or repository of the Hub; empty for a path."""
+    """The bucket, container, web server or repository of the Hub that an address is in; empty for a path."""
     if not is_in_store(address):
         return ""
     scheme, _, rest = address.partition("://")

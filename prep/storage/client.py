@@ -51,14 +51,14 @@ def client_for(url: StoreUrl, *, upload_bytes: int = 0) -> tuple[Any, str]:
 
 
 def hub_root(url: StoreUrl) -> tuple[str, str, str]:
-    """Split an `hf://` address into `OWNER/NAME`, the revision (`main` by default) and the path in the repository."""
+    """Split an `hf://` URL into `OWNER/NAME`, the revision (`main` by default) and the path in the repository."""
     owner, name, *rest = url.path.split("/")
     name, _, revision = name.partition("@")
     return f"{owner}/{name}", revision or "main", "/".join(rest)
 
 
 def hub_endpoint() -> str:
-    """The address of the Hugging Face Hub: HF_ENDPOINT or the default."""
+    """The URL of the Hugging Face Hub: HF_ENDPOINT or the default."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
@@ -104,7 +104,7 @@ def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
         return store.HTTPStore(base, client_options=options, retry_config=retries)
     if root.scheme == "s3":
         if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-            options["allow_http"] = True  # an explicit http address is intended
+            options["allow_http"] = True  # an explicit http URL is intended
         return store.S3Store(
             root.host, client_options=options, retry_config=retries, checksum_algorithm="SHA256", **_profile()
         )

@@ -1,4 +1,4 @@
-"""Rewords the errors of store clients, whose own text can contain signed addresses and keys.
+"""Rewords the errors of store clients, whose own text can contain signed URLs and keys.
 
 Distinguishes an object that is missing, changed or archived; credentials that the store rejects (which is not the fault
 of any object); refusals that may concern one object or all of them; and failures that may be temporary.
@@ -17,7 +17,7 @@ ATTEMPTS = 5
 _TEMPORARY = (408, 425, 429)
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _REQUESTED = re.compile(r"Error performing [A-Z]+ (\S+) in ")
-_ADDRESS = re.compile(r"https?://\S+")
+_URL = re.compile(r"https?://\S+")
 _NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
 # What S3, GCS and Azure answer, with status 400 or 403, if no object can be read with these credentials.
 _OF_CREDENTIALS = re.compile(
@@ -73,7 +73,7 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
 
     Args:
         error: What the client raised.
-        url: The requested address.
+        url: The requested URL.
         path: The name of the object in its store, as passed to the client; the client's text may contain it.
         has_answered: Whether the store has answered this process before, so that there are credentials.
     """
@@ -83,7 +83,7 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
     if isinstance(error, (InputError, MemoryError)):
         return Failure(error, False)
     kind = type(error).__name__
-    of_hub = kind == "HTTPError"  # of urllib: an OSError whose `filename` is the address
+    of_hub = kind == "HTTPError"  # of urllib: an OSError whose `filename` is the URL
     of_disk = isinstance(error, OSError) and error.filename is not None
     if of_disk and not of_hub and not isinstance(error, FileNotFoundError):
         return Failure(error, False)
@@ -94,9 +94,7 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
         return Failure(_no_credentials(where, code), may_pass, is_busy=code in (429, 503))
     if isinstance(error, FileNotFoundError) or code == 404:
         if _NO_BUCKET.search(said.body):
-            return Failure(
-                OSError(errno.EIO, "its bucket or container does not exist; check the address", where), False
-            )
+            return Failure(OSError(errno.EIO, "its bucket or container does not exist; check the URL", where), False)
         return Failure(FileNotFoundError(errno.ENOENT, "no such object", where), False)
     if kind == "PreconditionError" or code == 412:
         return Failure(ChangedError(f"{where}: changed since it was listed; run the command again"), False)
@@ -132,7 +130,7 @@ def _of_the_way(error: Exception, said: "_Said", code: int, url: StoreUrl) -> Fa
 
 
 class _Said(NamedTuple):
-    """The parts of a client's text, without names of objects and addresses, which can contain any word."""
+    """The parts of a client's text, without names of objects and URLs, which can contain any word."""
 
     status: int
     """Status of the server's answer; 0 if there was none."""
@@ -149,7 +147,7 @@ class _Said(NamedTuple):
         _, begins, rest = (text.partition(path)[2] or text).partition("Error performing") if path else ("", "", "")
         text = begins + rest if begins else text
         requested = _REQUESTED.search(text)
-        address = unquote(requested[1].partition("?")[0]).removesuffix(path) if requested else ""
+        requested_url = unquote(requested[1].partition("?")[0]).removesuffix(path) if requested else ""
         own_source = os.environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
         status = _STATUS.search(text)
         words, body = (text[: status.start()], text[status.end() :]) if status else (text, "")
@@ -157,11 +155,11 @@ class _Said(NamedTuple):
             words = words.replace(path, "")
         return cls(
             int(status[1]) if status else 0,
-            _ADDRESS.sub("", words).lower(),
+            _URL.sub("", words).lower(),
             body,
-            _GIVES_CREDENTIALS.search(address) is not None
+            _GIVES_CREDENTIALS.search(requested_url) is not None
             or "Error performing token request" in words
-            or (own_source is not None and address.startswith(own_source)),
+            or (own_source is not None and requested_url.startswith(own_source)),
         )
 
 

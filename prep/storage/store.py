@@ -1,7 +1,7 @@
-"""Objects under one address: read, listed, written whole, created once; with checks and retries.
+"""Objects under one URL: read, listed, written whole, created once; with checks and retries.
 
 Calls with temporary failures are tried `ATTEMPTS` times with growing pauses. A client's own error text can contain
-signed addresses and keys, so errors are reworded and never repeat it.
+signed URLs and keys, so errors are reworded and never repeat it.
 """
 
 import errno
@@ -44,7 +44,7 @@ class Writable(Protocol):
 
 
 class Listed(NamedTuple):
-    """One object: its name below the listed address, its size, and its ETag if the store has one."""
+    """One object: its name below the listed URL, its size, and its ETag if the store has one."""
 
     name: str
     num_bytes: int
@@ -54,7 +54,7 @@ class Listed(NamedTuple):
 class ObjectStore:
     """The objects under `url`. Names are relative to it, with slashes.
 
-    All methods raise FileNotFoundError, CredentialsError or another OSError with the object's address and what to do;
+    All methods raise FileNotFoundError, CredentialsError or another OSError with the object's URL and what to do;
     none repeats the text of the server or the client library.
     """
 
@@ -214,7 +214,7 @@ class ObjectStore:
         if self.url.scheme in ("http", "https"):
             raise InputError(
                 f"{self.url}: the files on a web server cannot be listed; name them in a .csv or .jsonl list, or use "
-                "the store's own address (s3://, gs://, az://, hf://)"
+                "the store's own URL (s3://, gs://, az://, hf://)"
             )
 
     def refuse_read_only(self) -> None:
@@ -225,10 +225,10 @@ class ObjectStore:
     def _hub_tree(self, folder: str, *, recursive: bool) -> Iterator[Listed | str]:
         """What the Hub lists: objects and, unless recursive, the names of folders."""
         repository, revision, _ = hub_root(self.url)
-        address = f"{hub_endpoint()}/api/datasets/{repository}/tree/{quote(revision, safe='')}/"
-        address += f"{quote(self._full(folder))}?recursive={str(recursive).lower()}"
-        while address:
-            rows, address = self._repeat(partial(_get_json, address), folder)
+        page_url = f"{hub_endpoint()}/api/datasets/{repository}/tree/{quote(revision, safe='')}/"
+        page_url += f"{quote(self._full(folder))}?recursive={str(recursive).lower()}"
+        while page_url:
+            rows, page_url = self._repeat(partial(_get_json, page_url), folder)
             for row in rows:
                 if row["type"] == "file":
                     yield self._listed({"path": row["path"], "size": row["size"], "e_tag": None})
@@ -255,10 +255,10 @@ class ObjectStore:
             time.sleep(first * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
 
 
-def _get_json(address: str) -> tuple[Any, str]:
-    """A page of the Hub's answer, and the address of the next page, empty at the end."""
+def _get_json(page_url: str) -> tuple[Any, str]:
+    """A page of the Hub's answer, and the URL of the next page, empty at the end."""
     from urllib.request import Request, urlopen  # takes 40 ms, which local sources do not need
 
-    with urlopen(Request(address, headers=hub_headers()), timeout=30) as answer:
+    with urlopen(Request(page_url, headers=hub_headers()), timeout=30) as answer:
         following = re.search(r'<([^>]+)>;\s*rel="next"', answer.headers.get("Link", ""))
         return json.load(answer), following[1] if following else ""

@@ -1,7 +1,7 @@
-"""Addresses of object stores: `s3://`, `gs://`, `az://`, `http://`, `https://` and `hf://datasets/OWNER/NAME`.
+"""URLs of object stores: `s3://`, `gs://`, `az://`, `http://`, `https://` and `hf://datasets/OWNER/NAME`.
 
-An address may contain a user name and password (`https://name:password@host/…`). They are kept apart from the text, so
-that printing, logging or recording an address never reveals them.
+A URL may contain a user name and password (`https://name:password@host/…`). They are kept apart from the text, so
+that printing, logging or recording a URL never reveals them.
 """
 
 import re
@@ -41,16 +41,16 @@ class StoreUrl:
     """`name:password` of HTTP(S), decoded; never printed."""
 
     query: str = field(default="", repr=False)
-    """Query of HTTP(S), as in a presigned address; never printed. Only a single object can have one, not a prefix."""
+    """Query of HTTP(S), as in a presigned URL; never printed. Only a single object can have one, not a prefix."""
 
     @classmethod
     def parse(cls, text: str) -> "StoreUrl":
-        """Parse an address. Raises InputError, without repeating passwords, for any other text."""
+        """Parse a URL. Raises InputError, without repeating passwords, for any other text."""
         try:
             parts = urlsplit(text)
             host, port = parts.hostname or "", parts.port
         except ValueError:
-            raise InputError("an address that cannot be parsed; expected SCHEME://HOST/PATH") from None
+            raise InputError("a URL that cannot be parsed; expected SCHEME://HOST/PATH") from None
         scheme = next((scheme for scheme in SCHEMES if scheme == parts.scheme.lower()), None)
         shown = f"{parts.scheme}://{host}{parts.path}"
         if scheme is None:
@@ -77,7 +77,7 @@ class StoreUrl:
 
     def __truediv__(self, name: str) -> "StoreUrl":
         if self.query:
-            raise InputError(f"{self}: an address with a query names one object, not a folder; leave out the '?…'")
+            raise InputError(f"{self}: a URL with a query names one object, not a folder; leave out the '?…'")
         path = "/".join(filter(None, (self.path, name.strip("/"))))
         return StoreUrl(self.scheme, self.host, path, self.userinfo)
 
@@ -101,11 +101,11 @@ class StoreUrl:
 
 
 Location: TypeAlias = Path | StoreUrl
-"""Where a source, a shard set or an output is: a local path or an address in a store."""
+"""Where a source, a shard set or an output is: a local path or the URL of something in a store."""
 
 
 def parse_location(text: str | Path | StoreUrl) -> Location:
-    """Parse a local path or an address. Raises InputError like `StoreUrl.parse`."""
+    """Parse a local path or a URL. Raises InputError like `StoreUrl.parse`."""
     if isinstance(text, Path | StoreUrl):
         return text
     return StoreUrl.parse(text) if _URL.match(text) else Path(text)

@@ -1,7 +1,11 @@
-"""Repositories on the Hugging Face Hub: listing and fetching files, and uploading a folder, private by default."""
+"""Repositories on the Hugging Face Hub: listing and fetching files, and uploading a folder, private by default.
+
+Their cards, `README.md`, are written by alexkit until a user writes one.
+"""
 
 import glob
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +15,12 @@ from .errors import InputError
 from .extras import explained_imports
 
 Kind = Literal["dataset", "model"]
-CARD = "README.md"
+CARD_NAME = "README.md"
+CARD_MARKS: dict[Kind, str] = {
+    "dataset": "<!-- made by alexkit; written again when splits are added -->",
+    "model": "<!-- made by alexkit; written again by 'alexeval push' -->",
+}
+"""The line that marks a card as made by alexkit, so that it may be overwritten."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -33,6 +42,27 @@ def fetch(name: str, path: str, folder: Path, *, kind: Kind) -> Path:
         return Path(api.hf_hub_download(name, path, repo_type=kind, local_dir=folder))
 
 
+def is_our_card(path: Path, *, kind: Kind) -> bool:
+    """Whether the card at `path` was made by alexkit."""
+    return CARD_MARKS[kind].encode() in path.read_bytes()
+
+
+def has_card_of_its_own(name: str, there: Sequence[str], *, kind: Kind) -> bool:
+    """Whether a repository has a card that alexkit did not make, which must not be overwritten.
+
+    Args:
+        name: the repository, ORG/NAME.
+        there: the paths of its files, from `files_there`.
+        kind: whether it holds a dataset or a model.
+
+    Raises as `push_folder` does.
+    """
+    if CARD_NAME not in there:
+        return False
+    with tempfile.TemporaryDirectory(prefix="alexkit-push-") as folder:
+        return not is_our_card(fetch(name, CARD_NAME, Path(folder), kind=kind), kind=kind)
+
+
 def push_folder(
     folder: Path,
     name: str,
@@ -44,7 +74,7 @@ def push_folder(
     into: str = "",
     delete: Sequence[str] = (),
 ) -> str:
-    """Upload files of a folder, and a card. Returns the repository's address.
+    """Upload files of a folder, and a card. Returns the repository's URL.
 
     Files that the repository already holds with the same content are not sent again, so an interrupted upload resumes.
 
@@ -76,7 +106,7 @@ def push_folder(
         if card is not None:
             api.upload_file(
                 path_or_fileobj=card.encode("utf-8", "replace"),
-                path_in_repo=CARD,
+                path_in_repo=CARD_NAME,
                 repo_id=name,
                 repo_type=kind,
                 commit_message="Describe what is here",

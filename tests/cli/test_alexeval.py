@@ -292,12 +292,10 @@ def test_predict_names_classes_of_loose_images_and_goes_on_after_a_bad_one(runs:
     for number in range(3):
         Image.fromarray(draw_image(number, 1, 48)).save(folder / f"{number}.png")
     (folder / "bad.jpg").write_bytes(b"no image")
-    no_addresses = ["http://127.0.0.1/a b.jpg", "http://[bad", f"http://{'a' * 70}.org/x.jpg"]
-    result = call(
-        "predict", "-q", runs[0], *no_addresses, folder, "--json", "--top", 2, "--picture", tmp_path / "p.png"
-    )
+    no_urls = ["http://127.0.0.1/a b.jpg", "http://[bad", f"http://{'a' * 70}.org/x.jpg"]
+    result = call("predict", "-q", runs[0], *no_urls, folder, "--json", "--top", 2, "--picture", tmp_path / "p.png")
     assert result.exit_code == 1 and "bad.jpg" in result.stderr
-    assert all(f"{address}: " in result.stderr for address in no_addresses)
+    assert all(f"{url}: " in result.stderr for url in no_urls)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [Path(line["image"]).name for line in lines] == ["0.png", "1.png", "2.png"]
     network = load_network(runs[0])

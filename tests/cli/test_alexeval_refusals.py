@@ -138,3 +138,12 @@ def test_images_without_labels_are_predicted_but_not_scored(call: Callable[..., 
 def test_the_same_commands_run_where_everything_fits(command: str, call: Callable[..., Result]) -> None:
     result = call(command, "good")
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("command", ["predict", "neighbors"])
+def test_where_no_image_can_be_read_the_last_line_says_so(
+    command: str, call: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "picture.png").write_bytes(b"no image")
+    reason, last = call(command, "good").stderr.splitlines()[-2:]
+    assert "picture.png: " in reason and last.endswith("no image could be read; see the reason above")

@@ -134,18 +134,16 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         return
 
 
-def test_one_split_at_an_address_is_named_by_the_address(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_split_at_a_url_is_named_by_the_url(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("obstore")
     monkeypatch.setenv("ALEXKIT_CACHE", str(tmp_path))
     files = functools.partial(_Quiet, directory=str(shards))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        result = call("--shards", f"{address}/train")
+        url = f"http://127.0.0.1:{server.server_port}"
+        result = call("--shards", f"{url}/train")
         server.shutdown()
-    words = f"{address}/train: this is one split; pass the folder above, {address}"
+    words = f"{url}/train: this is one split; pass the folder above, {url}"
     assert words in one_line(result) and str(tmp_path) not in result.output
     (face,) = (tmp_path / "sets").iterdir()
     with pytest.raises(InputError, match=re.escape(words.replace(";", ", and has no val/;"))):

@@ -64,7 +64,7 @@ def test_no_summary_is_cut_in_a_list_of_commands(group: click.Group) -> None:
 
 
 ONE_LINE = {"alexprep push", "alexprep demo-images", "alexprep completion", "alexeval export", "alexeval push"}
-"""Commands that print an address, a sentence or a script, and no numbers."""
+"""Commands that print a URL, a sentence or a script, and no numbers."""
 
 
 def test_every_command_that_prints_numbers_prints_them_as_json_too() -> None:

@@ -31,7 +31,7 @@ def push(
 ) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
-        "HF_ENDPOINT": server.address,
+        "HF_ENDPOINT": server.url,
         "HF_TOKEN": token,
         "HF_HOME": str(home),
         "HF_HUB_DISABLE_XET": "1",
@@ -47,7 +47,7 @@ def test_all_files_of_all_splits_arrive_with_a_card_in_a_private_repository(
     with hub() as server:
         done = push(server, tmp_path, shards, "me/drawn")
         assert done.returncode == 0 and "absolute paths" not in done.stderr, done.stderr
-        assert done.stdout.strip() == f"{server.address}/datasets/me/drawn"
+        assert done.stdout.strip() == f"{server.url}/datasets/me/drawn"
         assert server.private == {"me/drawn": True}
         sent = {path: content for (_, path), content in server.files.items()}
         for split in ("train", "val"):
@@ -118,7 +118,7 @@ def test_a_hub_that_does_not_answer_is_one_line(shards: Path, tmp_path: Path) ->
         pass
     done = push(server, tmp_path, shards, "me/drawn")
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    assert f"me/drawn: the Hub at {server.address} does not answer" in done.stderr.splitlines()[-1]
+    assert f"me/drawn: the Hub at {server.url} does not answer" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_a_run_arrives_as_a_run_that_is_read_like_the_one_sent(run: Path, shards
     with hub() as server:
         done = push(server, tmp_path, run, "me/tiny", "--metrics", run.parent / "metrics.json", stage="eval")
         assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == f"{server.address}/me/tiny" and server.private == {"me/tiny": True}
+        assert done.stdout.strip() == f"{server.url}/me/tiny" and server.private == {"me/tiny": True}
         for (_, name), content in server.files.items():
             path = tmp_path / "arrived" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,7 @@ def test_names_that_are_patterns_are_sent(tmp_path: Path) -> None:
     code = "import sys, pathlib; from alexkit.hub import push_folder; push_folder(pathlib.Path(sys.argv[1]), 'me/x', "
     code += "kind='dataset', public=False, card=None, files=['shard[1].tar'], into='train')"
     with hub() as server:
-        environment = {**os.environ, "HF_ENDPOINT": server.address, "HF_TOKEN": "right", "HF_HOME": str(tmp_path)}
+        environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_TOKEN": "right", "HF_HOME": str(tmp_path)}
         environment |= {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
         subprocess.run([sys.executable, "-c", code, tmp_path / "set"], env=environment, check=True, timeout=120)
         assert server.files == {("me/x", "train/shard[1].tar"): b"1"}

@@ -58,7 +58,7 @@ def failing(error: BaseException) -> click.Command:
     return command
 
 
-def test_errors_and_warnings_name_the_address_in_place_of_the_folder_that_stands_for_it() -> None:
+def test_errors_and_warnings_name_the_url_in_place_of_the_folder_that_stands_for_it() -> None:
     @click.command()
     @click.pass_context
     @one_line_errors
@@ -77,7 +77,7 @@ def test_errors_and_warnings_name_the_address_in_place_of_the_folder_that_stands
     )
 
 
-def test_files_of_a_copy_that_ends_with_the_command_are_named_by_the_address() -> None:
+def test_files_of_a_copy_that_ends_with_the_command_are_named_by_the_url() -> None:
     def said_of(error: Exception) -> str:
         @click.command()
         @click.pass_context
@@ -165,7 +165,7 @@ def test_a_command_whose_pages_the_disk_does_not_take_fails_and_keeps_them(
         (alextrain, "--runs s3://bucket/runs"),
     ],
 )
-def test_an_address_is_refused_where_a_path_of_this_machine_is_needed(
+def test_a_url_is_refused_where_a_path_of_this_machine_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: click.Command, line: str
 ) -> None:
     """As a path it would be a folder called s3: below the current one."""

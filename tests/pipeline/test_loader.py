@@ -149,7 +149,7 @@ def test_evaluation_can_be_repeated(draw_shards: Any) -> None:
 
 def test_evaluation_of_another_split_needs_the_training_sets_mean(draw_shards: Any) -> None:
     val = draw_shards(split="val", num_samples=9)
-    with pytest.raises(ValueError, match="pass its folder or address as mean_from"):
+    with pytest.raises(ValueError, match="pass its folder or URL as mean_from"):
         Loader(val, batch_size=4, augment=CenterCrop(crop=56))
     with (
         Loader(val, batch_size=4, augment=CenterCrop(crop=56, mean_from=draw_shards())) as loader,

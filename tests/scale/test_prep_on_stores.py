@@ -126,7 +126,7 @@ def test_a_killed_writer_leaves_no_manifest_and_the_same_command_finishes(
     assert stored(f"{s3}/out") == expected
 
 
-def test_a_list_of_addresses_is_a_source(remote_photos: str, expected: dict[str, str], tmp_path: Path) -> None:
+def test_a_list_of_urls_is_a_source(remote_photos: str, expected: dict[str, str], tmp_path: Path) -> None:
     store = store_at(remote_photos)
     names = [one.name for one in store.list_all()]
     rows = [f"{remote_photos}/{name},{name.split('/')[1]},{name.split('/')[0]}" for name in names]
@@ -220,7 +220,7 @@ def test_a_readme_of_ones_own_stays_and_the_cards_list_all_splits(photos: Path, 
     card = store_at(f"{s3}/ours").read("README.md").decode()
     assert "train/train-*.tar" in card and "val/val-*.tar" in card
     with hub() as server:
-        settings = {"HF_ENDPOINT": server.address, "HF_TOKEN": "right", "HF_HUB_DISABLE_XET": "1"}
+        settings = {"HF_ENDPOINT": server.url, "HF_TOKEN": "right", "HF_HUB_DISABLE_XET": "1"}
         settings |= {"HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1", "TMPDIR": str(tmp_path)}
         done = alexprep("push", f"{s3}/ours", "me/ours", **settings)
         assert done.returncode == 0, done.stderr

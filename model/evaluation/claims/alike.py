@@ -7,6 +7,7 @@ listed.
 
 import json
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from ...network.tables import wiring
@@ -57,10 +58,14 @@ def also_different(one: Recipe, other: Recipe, compared: Collection[str]) -> lis
 
 def _changes(recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that differ from the built-in recipe; all of them if there is no such recipe."""
-    if recipe.name not in built_in_recipes():
-        return settings
-    own = settings_of(load_recipe(recipe.name))
-    return {key: value for key, value in settings.items() if value != own[key]}
+    own = _built_in_settings(recipe.name)
+    return settings if own is None else {key: value for key, value in settings.items() if value != own[key]}
+
+
+@cache
+def _built_in_settings(name: str) -> dict[str, Any] | None:
+    """The settings of a built-in recipe, which is read once and not for every pair of runs; None for another name."""
+    return settings_of(load_recipe(name)) if name in built_in_recipes() else None
 
 
 def _decays(one: Recipe, other: Recipe) -> list[str]:

@@ -5,21 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from .... import __version__
+from ....hub import CARD_MARKS
 from ...runs.run import Run
 from ..views import TITLES
 
 Row = tuple[str, int, str, Mapping[str, float]]
 """The split that is scored, the number of images, the views, and the numbers."""
 _VIEWS: dict[str, str] = {str(kind): title for kind, title in TITLES.items()}
-
-
-# Marks a card as written by alexkit, so that it may be overwritten.
-_MADE_BY = "<!-- made by alexkit; written again by 'alexeval push' -->"
-
-
-def is_our_card(content: bytes) -> bool:
-    """Whether a README.md was made by alexkit."""
-    return _MADE_BY.encode() in content
 
 
 def model_card(run: Run, step: int, metrics: Mapping[str, Any] | None, name: str) -> str:
@@ -54,7 +46,7 @@ tags:
 - image-classification
 {_index(short, rows)}---
 
-{_MADE_BY}
+{CARD_MARKS["model"]}
 
 # {short}
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
-from ...format.dataset_card import CARD_NAME, is_our_card
+from ....hub import CARD_NAME, is_our_card
 from ...format.files import whole_file
 from ...format.manifest import MANIFEST_NAME
 from ...format.shard import ShardEntry, index_path
@@ -102,7 +102,7 @@ class SharedRun:
     def finish(self) -> None:
         """After all splits are complete: send the files beside them, and remove `.unfinished`."""
         for path in self.scratch.iterdir():
-            if path.name == CARD_NAME and not is_our_card(path):
+            if path.name == CARD_NAME and not is_our_card(path, kind="dataset"):
                 continue
             if path.is_file() and path.name != LOCK_NAME:
                 self._store.put_whole(path.name, path)

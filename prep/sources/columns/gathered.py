@@ -20,7 +20,7 @@ _CHUNK = 2**12
 class Gathered:
     """Collects images in order and returns them as a sequence.
 
-    If any address holds a password or a query, which must not be written to a file, all images stay objects.
+    If any URL holds a password or a query, which must not be written to a file, all images stay objects.
     """
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ def kind_of(image: type[SourceImage]) -> str:
 
 
 def is_secret(image: SourceImage) -> bool:
-    """Whether its address holds a password or a query, which must not be written to a file."""
+    """Whether its URL holds a password or a query, which must not be written to a file."""
     return isinstance(image, StoreImage) and bool(image.url.userinfo or image.url.query)
 
 
@@ -94,7 +94,7 @@ def _halves(text: str) -> tuple[str, str]:
 
 
 def _url(text: str) -> StoreUrl:
-    """The address from its `str`; not parsed like user input, since names in a store may contain `#` and `?`."""
+    """The URL from its `str`; not parsed like user input, since names in a store may contain `#` and `?`."""
     scheme, _, rest = text.partition("://")
     host, _, path = rest.partition("/")
     return StoreUrl(cast(Scheme, scheme), host, path)

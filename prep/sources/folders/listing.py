@@ -89,8 +89,8 @@ class Folder:
         return self.listing.files
 
     @property
-    def address(self) -> StoreUrl | None:
-        """Its address, if it is in a store."""
+    def store_url(self) -> StoreUrl | None:
+        """Its URL, if it is in a store."""
         return None
 
     def child(self, name: str) -> "Folder":

@@ -18,7 +18,7 @@ from ....errors import InputError
 from ...format.shard_set import SPLITS
 from ...storage import Listed, ObjectStore, StoreUrl
 from ...storage.by_offset import stand_in
-from ..inputs import MAX_INPUT_BYTES, Extra, SourceImage
+from ..inputs import Extra, SourceImage, require_size
 from ..litter import is_image_name, is_system
 from ..remarks import Remarks
 from .files import DiskFile, File
@@ -41,8 +41,7 @@ class StoreImage(NamedTuple):
 
     def read(self) -> bytes:
         """Return the content; see `SourceImage`. Raises InputError if it changed since it was listed."""
-        if self.num_bytes > MAX_INPUT_BYTES:
-            raise InputError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
+        require_size(self.num_bytes)
         return ObjectStore(self.url).read(if_match=self.e_tag)
 
     def labeled(self, label: int, class_id: str | None = None) -> "StoreImage":
@@ -95,8 +94,8 @@ class _PackedImages:
         """The objects, whose names below `url` begin with `prefix`."""
         names = self._names.decode("utf-8", "surrogateescape").split("\0")
         for name, num_bytes, e_tag in zip(names, self._sizes, self._e_tags.decode().split("\0"), strict=False):
-            address = url / f"{prefix}{name}"
-            yield StoreFile(name, str(address), num_bytes, address, e_tag or None)
+            of_file = url / f"{prefix}{name}"
+            yield StoreFile(name, str(of_file), num_bytes, of_file, e_tag or None)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -104,7 +103,7 @@ class StoreFolder(Folder):
     """A folder in a store; `where` is the local folder with copies and stand-ins of files that are not images."""
 
     url: StoreUrl
-    """The address of the source."""
+    """The URL of the source."""
     prefix: str = ""
     """The folder's path relative to the source, ending with a slash; empty for the source itself."""
     others: list[File] = field(default_factory=list)
@@ -118,7 +117,7 @@ class StoreFolder(Folder):
         return Listing(tuple(sorted(self.children)), tuple(sorted(files, key=lambda file: file.name)))
 
     @property
-    def address(self) -> StoreUrl:
+    def store_url(self) -> StoreUrl:
         """See `Folder`."""
         return self.url / self.prefix
 
@@ -137,13 +136,13 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
     """The root of a source in a store.
 
     Args:
-        url: The folder's address.
+        url: The folder's URL.
         copies: A local folder for copies of files that are not images; the caller removes it.
         remarks: Receives what is passed over.
-        out: An address below `url` to leave out, because shard sets are written there; other folders of shard sets are
+        out: A URL below `url` to leave out, because shard sets are written there; other folders of shard sets are
             recognized by their contents.
 
-    Raises InputError if there is nothing at the address, or no room for the copies.
+    Raises InputError if there is nothing at the URL, or no room for the copies.
     """
     store = ObjectStore(url)
     root = StoreFolder(where=copies, remarks=remarks, url=url)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
-from ..inputs import MAX_INPUT_BYTES, Extra, SourceImage, read_range
+from ..inputs import Extra, SourceImage, read_range, require_size
 from ..litter import is_hidden
 from ..remarks import Remarks
 from .listing import Folder, Listing
@@ -34,8 +34,7 @@ class ZipImage(NamedTuple):
 
     def read(self) -> bytes:
         """Return the content; see `SourceImage`."""
-        if max(self.num_bytes, self.num_packed) > MAX_INPUT_BYTES:
-            raise InputError(f"file of {self.num_bytes} bytes, more than {MAX_INPUT_BYTES}")
+        require_size(max(self.num_bytes, self.num_packed))
         header = LOCAL_HEADER.unpack(read_range(self.path, self.offset, LOCAL_HEADER.size))
         if header[0] != b"PK\3\4":
             raise InputError("no member of a zip file where the source listed one")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from ....errors import InputError
-from ..labels import Unlabeled
 
 IMAGE_NAMES = (
     *("path", "file_name", "filename", "file", "image", "image_path", "img", "img_path", "filepath", "file_path"),
@@ -16,7 +15,12 @@ SPLIT_NAMES = ("split", "subset", "partition", "set")
 
 
 def find_column(
-    columns: Sequence[str], usual: Sequence[str], wanted: str | None, option: str, where: str
+    columns: Sequence[str],
+    usual: Sequence[str],
+    wanted: str | None,
+    option: str,
+    where: str,
+    missing: type[InputError] = InputError,
 ) -> str | None:
     """The column `wanted` or, without that, the one that has a usual name; None if there is none.
 
@@ -26,15 +30,13 @@ def find_column(
         wanted: The name that the user gave, if any.
         option: The command-line option for that name.
         where: File and line, for errors.
+        missing: What is raised if `wanted` does not exist; Unlabeled for labels, which the test splits of sources lack.
 
-    Raises InputError if several columns have a usual name, or if `wanted` does not exist; the latter is Unlabeled for a
-    label column, which the test splits of sources lack.
+    Raises InputError if several columns have a usual name.
     """
     if wanted is not None:
         if wanted not in columns:
-            raise (Unlabeled if usual is LABEL_NAMES else InputError)(
-                f"{where}: no column {wanted!r} ({option}); found {', '.join(columns) or 'none'}"
-            )
+            raise missing(f"{where}: no column {wanted!r} ({option}); found {', '.join(columns) or 'none'}")
         return wanted
     found = [column for column in columns if column.strip().casefold() in usual]
     best = [column for column in found if column.strip().casefold() == usual[0]]

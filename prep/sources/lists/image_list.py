@@ -2,7 +2,7 @@
 
 Columns or keys: a path, a label and optionally a split, under their usual names. Without a split, all images belong to
 the split that the file is named after, else to train. A relative path starts at the list's folder and must stay in it;
-an absolute path may lead anywhere, and so may an address such as s3://bucket/1.jpg. Links are followed, as in class
+an absolute path may lead anywhere, and so may a URL such as s3://bucket/1.jpg. Links are followed, as in class
 folders. Labels are whole numbers, which are class indices, or names.
 """
 
@@ -143,7 +143,7 @@ def _names(path: Path, line: int, columns: tuple[str, ...], options: SourceOptio
     label = options.label_column or options.label_key
     found = {
         "path": find_column(columns, IMAGE_NAMES, options.image_column, "--image-column", where),
-        "label": find_column(columns, LABEL_NAMES, label, "--label-column", where),
+        "label": find_column(columns, LABEL_NAMES, label, "--label-column", where, Unlabeled),
         "split": find_column(columns, SPLIT_NAMES, None, "renaming the others", where),
     }
     if path.suffix.lower() != ".jsonl" and (
@@ -203,7 +203,7 @@ def _refuse_half_characters(where: str, key: str, value: str) -> None:
 
 
 def _url(where: str, written: str) -> StoreUrl | None:
-    """The address in a row; None if it is a path."""
+    """The URL in a row; None if it is a path."""
     try:
         location = parse_location(written)
     except InputError as error:

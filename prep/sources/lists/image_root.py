@@ -24,7 +24,7 @@ class ImageRoot:
     """How a relative path becomes one that can be opened."""
 
     start: Path | StoreUrl
-    """The folder or address that the path is joined to."""
+    """The folder or URL that the path is joined to."""
     prefix: str = ""
     """A folder in `start`, ending with a slash, or nothing."""
     extension: str = ""
@@ -47,8 +47,8 @@ def image_root(
     Args:
         path: The list.
         sample: Some of its relative paths.
-        given: The folder or address that the user named.
-        base: The address of the folder of a list in a store, of which `path` is a copy.
+        given: The folder or URL that the user named.
+        base: The URL of the folder of a list in a store, of which `path` is a copy.
         remarks: Receives a note if it is not the list's own folder.
 
     Raises InputError if there is no such folder, and if the images are in several folders beside the list.

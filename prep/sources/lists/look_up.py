@@ -1,4 +1,4 @@
-"""Looks up the paths and addresses of a list: sizes and versions, and which images are missing.
+"""Looks up the paths and URLs of a list: sizes and versions, and which images are missing.
 
 Whether a missing image is at fault is decided when it is read; a list without any image that exists has wrong paths.
 """
@@ -29,7 +29,7 @@ def look_up(
 
     Args:
         path: The list.
-        listed: The line and the path or address of every image.
+        listed: The line and the path or URL of every image.
         remarks: Receives the note.
     """
     urls = [image for _, image in listed if not isinstance(image, str)]

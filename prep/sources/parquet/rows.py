@@ -143,7 +143,7 @@ def _label_column(
     """The column of labels: the one that the user names, else one with a class table, a usual name or numbers."""
     where, wanted = str(path), options.label_column or options.label_key
     if wanted is not None:
-        return find_column([*numbers, *texts], LABEL_NAMES, wanted, "--label-column", where)
+        return find_column([*numbers, *texts], LABEL_NAMES, wanted, "--label-column", where, Unlabeled)
     named = [name for name in numbers if name in tables]
     usual = find_column(named if len(named) > 1 else [*numbers, *texts], LABEL_NAMES, None, "--label-column", where)
     found = named if len(named) == 1 else [usual] if usual is not None else named or list(numbers)

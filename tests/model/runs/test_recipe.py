@@ -2,6 +2,7 @@ import json
 import re
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,6 +159,20 @@ def test_the_configuration_of_a_run_that_was_changed_is_its_last_recipe_and_trai
         for load in (load_recipe, load_start):
             with pytest.raises(ValueError, match=r"config.json: damaged field \(history"):
                 load(config)
+
+
+def test_the_configuration_of_a_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that its recipe and its changes are of one moment, whoever replaces the file."""
+    config, read, texts = tmp_path / "config.json", Path.read_text, []
+    config.write_text(json.dumps({"recipe": load_recipe("cifar10-19").to_json(), "history": []}))
+
+    def counted(path: Path, *args: Any, **options: Any) -> str:
+        texts.append(path)
+        return read(path, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    load_start(str(config))
+    assert texts == [config]
 
 
 def test_a_recipe_that_is_no_text_is_named(tmp_path: Path) -> None:

@@ -1,19 +1,38 @@
 """Trains a network on the given shards into the given folder, to be killed by a test; see `start_script`."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import torch
 
 from alexkit.model.runs.load import load_recipe
+from alexkit.model.training import trainer as trainer_module
 from alexkit.model.training.trainer import Trainer
 
 
-def main(shards: Path, folder: Path, overrides: list[str], recipe: str = "cifar10-19", device: str = "auto") -> None:
+def main(
+    shards: Path,
+    folder: Path,
+    overrides: list[str],
+    recipe: str = "cifar10-19",
+    device: str = "auto",
+    late: int = 0,
+    stop_after: int = 0,
+) -> None:
+    """`late`: by how many steps results are read late. `stop_after`: after this step the last process gets SIGTERM."""
     torch.set_num_threads(1)
-    trainer = Trainer(load_recipe(recipe, overrides), shards, folder, device=device)
-    trainer.run()
+    trainer_module.steps_late = lambda device: late
+    recipe_in_full = load_recipe(recipe, overrides)
+    trainer = Trainer(recipe_in_full, shards, folder, device=device)
+    is_last = trainer.layout.replica == trainer.layout.num_replicas - 1
+
+    def report(images: int, note: str) -> None:
+        if is_last and images == stop_after * recipe_in_full.training.batch_size:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer.run(report)
     trainer.close()
 
 

@@ -111,16 +111,27 @@ def test_the_cuda_version_of_torch_is_read_without_importing_it() -> None:
 
 
 def test_installations_that_are_not_whole_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before, wheels = doctor.check_installed(), doctor.dali_wheels()
+    before = doctor.installed_packages()
+    known = doctor.check_installed(before)
     (tmp_path / "foo-1.0.dist-info").mkdir()
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch/__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    packages, torch = (check for check in doctor.check_installed() if check not in before)
+    after = doctor.installed_packages()
+    packages, torch = (check for check in doctor.check_installed(after) if check not in known)
     assert packages.fix == f"rm -r {tmp_path / 'foo-1.0.dist-info'}"
     assert "version.py is missing" in torch.found and torch.fix == "pip install --force-reinstall torch"
-    assert doctor.torch_cuda() is None and doctor.dali_wheels() == wheels and doctor.check_base_library("foo").fix
+    assert doctor.torch_cuda() is None and doctor.check_base_library("foo").fix
+    assert doctor.dali_wheels(after) == doctor.dali_wheels(before) != []
+
+
+def test_the_metadata_of_installed_packages_are_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    times, distributions = [], importlib.metadata.distributions
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: times.append(1) or distributions())
+    monkeypatch.setattr(doctor, "_decodes", lambda name, device, wheel: doctor.Check(name=name, found="yes"))
+    doctor.examine(tmp_path)
+    assert len(times) == 1
 
 
 def test_a_folder_that_cannot_be_looked_at_is_a_line(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.address = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"http://127.0.0.1:{self.server_port}"
         self.answer: Answer = lambda method, path: (200, b"ok")
         self.asked: list[str] = []
         self.seconds_per_64k = 0.0
@@ -60,16 +60,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server() as running:
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         for name, value in {
-            "AWS_ENDPOINT_URL": running.address,
+            "AWS_ENDPOINT_URL": running.url,
             "AWS_ACCESS_KEY_ID": "a",
             "AWS_SECRET_ACCESS_KEY": "b",
             "AWS_REGION": "us-east-1",
-            "HF_ENDPOINT": running.address,
+            "HF_ENDPOINT": running.url,
             "HF_TOKEN": "c",
-            "AZURE_STORAGE_ENDPOINT": f"{running.address}/account",
+            "AZURE_STORAGE_ENDPOINT": f"{running.url}/account",
             "AZURE_STORAGE_ACCOUNT_NAME": "account",
             "AZURE_STORAGE_ACCOUNT_KEY": base64.b64encode(b"key").decode(),
-            "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps({**gcs, "gcs_base_url": running.address}),
+            "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps({**gcs, "gcs_base_url": running.url}),
         }.items():
             monkeypatch.setenv(name, value)
         obstore = pytest.importorskip("obstore")

@@ -13,7 +13,7 @@ from alexkit.prep.storage import ObjectStore, StoreUrl, store
 
 @pytest.fixture
 def answers() -> Iterator[tuple[str, list[int]]]:
-    """The address of a server and the statuses that it still answers with before it is well."""
+    """The URL of a server and the statuses that it still answers with before it is well."""
     statuses: list[int] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -40,9 +40,9 @@ def answers() -> Iterator[tuple[str, list[int]]]:
 def test_pauses_are_long_after_429_and_503(
     answers: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch, status: int, least: float
 ) -> None:
-    address, statuses = answers
+    url, statuses = answers
     statuses += [status] * 9  # the client repeats by itself, three times for each attempt of ours
     pauses: list[float] = []
     monkeypatch.setattr(store.time, "sleep", pauses.append)
-    assert ObjectStore(StoreUrl.parse(address)).read("x") == b"ok"
+    assert ObjectStore(StoreUrl.parse(url)).read("x") == b"ok"
     assert pauses and all(pause >= least for pause in pauses) and (status != 500 or max(pauses) < 1)

@@ -1,4 +1,4 @@
-"""Laws of files read by offset: a path is a path whatever its names hold, and only an address is of a store."""
+"""Laws of files read by offset: a path is a path whatever its names hold, and only a URL is of a store."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from alexkit.prep.storage.by_offset import address_of, is_in_store, opened, show
 
 
 @pytest.mark.parametrize("path", ["cat/1\nb.jpg", "do\ng/1.jpg", "s3:/cat\n/1 \n.jpg"])
-def test_a_line_break_in_a_path_makes_it_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_a_line_break_in_a_path_makes_it_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("src", path).parent.mkdir(parents=True)
     Path("src", path).write_bytes(b"its bytes")
@@ -25,7 +25,7 @@ def test_a_line_break_in_a_path_makes_it_no_address(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a\nb.tar"])
-def test_a_stand_in_has_the_address_of_its_object_with_a_version(tmp_path: Path, name: str) -> None:
+def test_a_stand_in_has_the_url_of_its_object_with_a_version(tmp_path: Path, name: str) -> None:
     url = StoreUrl("s3", "bucket", f"data/{name}")
     stand_in(tmp_path / name, url, 7, "e-tag")
     address = address_of(tmp_path / name)

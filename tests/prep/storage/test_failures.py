@@ -34,12 +34,12 @@ def test_refused_credentials_are_the_fault_of_no_object(server: Server, status: 
 def test_a_web_server_may_hide_one_of_its_files(server: Server) -> None:
     server.answer = lambda method, path: (403, b"")
     with pytest.raises(PermissionError, match="access denied") as caught:
-        read(f"{server.address}/folder")
+        read(f"{server.url}/folder")
     assert not isinstance(caught.value, CredentialsError)
 
 
 @pytest.mark.parametrize("url", ["s3://credential-bucket/169.254.169.254", "s3://b/non-2xx status code: 404"])
-def test_a_status_is_heeded_before_words_of_an_address(server: Server, url: str) -> None:
+def test_a_status_is_heeded_before_words_of_a_url(server: Server, url: str) -> None:
     server.answer = lambda method, path: (503, b"")
     with pytest.raises(OSError, match="the server answered with status 503, in each of 5 attempts"):
         read(url)
@@ -61,7 +61,7 @@ def role(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Credentials come of a metadata service; the statuses that it answers with, first to last, before it is well."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    monkeypatch.setenv("AWS_METADATA_ENDPOINT", server.address)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", server.url)
     statuses: list[int] = []
     key = {"AccessKeyId": "a", "SecretAccessKey": "b", "Token": "t", "Expiration": "2999-01-01T00:00:00Z"}
 

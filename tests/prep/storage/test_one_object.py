@@ -1,5 +1,6 @@
 """An object that its store refuses is one bad input if other objects can be read; if none can, no input is to blame."""
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def outcomes(images: Sequence[SourceImage], elsewhere: Sequence[SourceImage] = (
 def test_an_object_that_is_refused_alone_is_one_bad_input_in_jobs_of_any_size(
     server: Server, root: str, status: int, code: str
 ) -> None:
-    images = images_of(root.replace("WEB", server.address), ["1", "bad1", "2", "bad2", "bad3", "3"])
+    images = images_of(root.replace("WEB", server.url), ["1", "bad1", "2", "bad2", "bad3", "3"])
     server.answer = refusing(status, xml(code) if code else b"")
     expected = {image.name: "bad" if REFUSED in image.name else "ok" for image in images}
     for size in (1, 2, 3, 99):
@@ -75,7 +76,7 @@ def test_an_object_that_is_refused_alone_is_one_bad_input_in_jobs_of_any_size(
 @pytest.mark.parametrize("root", STORES)
 @pytest.mark.parametrize("status", [403, 400, 401])
 def test_a_store_that_refuses_everything_is_the_fault_of_no_object(server: Server, root: str, status: int) -> None:
-    images = images_of(root.replace("WEB", server.address), ["1", "2", "3"])
+    images = images_of(root.replace("WEB", server.url), ["1", "2", "3"])
     server.answer = refusing(status, b"", after=0)
     for size in (1, 99):
         assert set(outcomes(images, images, size=size).values()) == {"ends"}
@@ -84,7 +85,7 @@ def test_a_store_that_refuses_everything_is_the_fault_of_no_object(server: Serve
 @pytest.mark.parametrize("root", STORES)
 @pytest.mark.parametrize("code", ["AccessDenied", "ExpiredToken"])
 def test_whenever_credentials_expire_only_what_is_refused_anyway_is_bad(server: Server, root: str, code: str) -> None:
-    images = images_of(root.replace("WEB", server.address), ["1", "bad1", "2", "bad2", "3"])
+    images = images_of(root.replace("WEB", server.url), ["1", "bad1", "2", "bad2", "3"])
     seen = set()
     for after in range(14):
         server.answer = refusing(403, xml(code), after=after)
@@ -118,7 +119,7 @@ def test_a_bucket_that_refuses_everything_is_not_excused_by_another_bucket(serve
 
 
 def test_a_web_server_with_one_image_may_refuse_it(server: Server) -> None:
-    images = [*images_of(server.address.replace("127.0.0.1", "localhost"), ["bad"]), *images_of(server.address, ["1"])]
+    images = [*images_of(server.url.replace("127.0.0.1", "localhost"), ["bad"]), *images_of(server.url, ["1"])]
     server.answer = refusing(403, b"")
     assert outcomes(images, images) == {"bad": "bad", "1": "ok"}
 
@@ -150,3 +151,46 @@ def test_credentials_that_expire_while_a_list_is_read_make_no_image_missing(
     with pytest.raises(OSError, match="access denied") as caught:
         open_source(listed)
     assert not isinstance(caught.value, CredentialsError)  # an answer to HEAD has no body that says so
+
+
+def write_list(folder: Path, urls: Sequence[str]) -> Path:
+    path = folder / "list.csv"
+    path.write_text("path,label\n" + "".join(f"{url},{i % 2}\n" for i, url in enumerate(urls)))
+    return path
+
+
+def port_without_server() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_a_dead_server_in_a_list_is_noted_and_its_links_are_bad(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
+    gone = f"http://127.0.0.1:{port_without_server()}"
+    urls = [f"{server.url}/1.jpg", f"{gone}/2.jpg", f"{server.url}/3.jpg", f"{server.url}/bad4.jpg"]
+    server.answer = refusing(500, b"")
+    source = open_source(write_list(tmp_path, urls))
+    assert source.notes[0].startswith("2 of 4 listed images are missing, e.g.") and gone in source.notes[0]
+    images = source.splits[0].images
+    for size in (1, 2, 99):
+        found = outcomes(images, images, size=size)
+        assert found == {"0/1.jpg": "ok", "0/3.jpg": "ok", "1/2.jpg": "bad", "1/bad4.jpg": "bad"}
+    server.answer = refusing(500, b"", after=0)  # now this one is down too
+    assert set(outcomes(images, images).values()) == {"ends"}
+
+
+def test_a_server_that_answered_when_the_list_was_read_ends_the_run(server: Server, tmp_path: Path) -> None:
+    images = open_source(write_list(tmp_path, [f"{server.url}/1.jpg", f"{server.url}/bad.jpg"])).splits[0].images
+    server.answer = refusing(500, b"")
+    assert outcomes(images, images) == {"0/1.jpg": "ok", "1/bad.jpg": "ends"}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_ends_the_listing(server: Server, tmp_path: Path, status: int) -> None:
+    server.answer = refusing(status, b"")
+    with pytest.raises(OSError, match=f"the server answered with status {status}, in each of 5 attempts"):
+        open_source(write_list(tmp_path, [f"{server.url}/1.jpg", f"{server.url}/bad.jpg"]))

@@ -1,4 +1,4 @@
-"""Addresses are read as they are written, and print without passwords."""
+"""URLs are read as they are written, and print without passwords."""
 
 import pickle
 from pathlib import Path
@@ -20,7 +20,7 @@ from alexkit.prep.storage import StoreUrl, parse_location
         ("hf://datasets/owner/name@v1/data", "hf", "datasets", "owner/name@v1/data"),
     ],
 )
-def test_an_address_has_scheme_host_and_path(text: str, scheme: str, host: str, path: str) -> None:
+def test_a_url_has_scheme_host_and_path(text: str, scheme: str, host: str, path: str) -> None:
     url = StoreUrl.parse(text)
     assert (url.scheme, url.host, url.path) == (scheme, host, path)
     assert parse_location(text) == url and pickle.loads(pickle.dumps(url)) == url

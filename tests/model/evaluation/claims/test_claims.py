@@ -8,7 +8,7 @@ from PIL import Image
 
 from alexkit.cli.alexeval import alexeval
 from alexkit.errors import InputError
-from alexkit.model.evaluation.claims import CLAIMS, claims_table, draw_errors
+from alexkit.model.evaluation.claims import CLAIMS, alike, claims_table, draw_errors
 from alexkit.model.evaluation.claims.run_records import RunRecord, read_record
 from alexkit.model.runs.load import built_in_recipes, load_about, load_recipe
 from alexkit.model.runs.run import Run
@@ -121,6 +121,15 @@ def test_published_networks_are_compared_where_both_are_changed_alike_and_what_e
         "18 % less 19 % network: -1.00 ± 1.08 points of error, one view (different too: decay of fc10, 1 against 3)"
     )
     assert "11 % less 13 %" not in row(claims_table(records("training.rate=0.01")), "B2")[3]
+
+
+def test_a_built_in_recipe_is_read_once_for_all_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes, names = [load_recipe(name) for name in ("cifar10-11", "cifar10-13", "cifar10-18")], []
+    monkeypatch.setattr(alike, "load_recipe", lambda name: names.append(name) or load_recipe(name))
+    for one in recipes:
+        for other in recipes:
+            alike.also_different(one, other, ())
+    assert len(names) == len(set(names))
 
 
 def test_net_145_is_compared_with_its_published_ablations(shard_set: ShardSet, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_lists_in_a_store_name_images_beside_them(store: Path, name: str) -> Non
         open_source(URL)
 
 
-def test_errors_and_remarks_name_addresses_and_no_copies(store: Path) -> None:
+def test_errors_and_remarks_name_urls_and_no_copies(store: Path) -> None:
     draw(store, 1, 1)
     (store / "train/notes.txt").write_bytes(b"12345")
     (store / "other.txt").write_bytes(b"12345")

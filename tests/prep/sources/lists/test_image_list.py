@@ -139,8 +139,11 @@ def test_columns_are_named_where_several_may_be_meant(folder: Path) -> None:
     options = SourceOptions(image_column="image", label_column="category")
     (split,) = open_source(folder / "l.csv", options).splits
     assert [(image.name, image.read()) for image in split.images] == [("y/1.jpg", b"b/1.jpg")]
-    with pytest.raises(InputError, match=r"no column 'img' .--image-column.; found file, image, target, category"):
+    with pytest.raises(InputError, match=r"no column 'img' .--image-column.; found file, image, target, category") as e:
         open_source(folder / "l.csv", SourceOptions(image_column="img"))
+    assert type(e.value) is InputError
+    with pytest.raises(Unlabeled, match=r"no column 'kind' .--label-column.; found file, image, target, category"):
+        open_source(folder / "l.csv", SourceOptions(image_column="image", label_column="kind"))
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_images_of_a_local_list_may_be_in_a_store(kaggle: tuple[Path, Path], tmp
     files = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/train"
-        (split,) = opened(tmp_path / "l.csv", address).splits
+        url = f"http://127.0.0.1:{server.server_port}/train"
+        (split,) = opened(tmp_path / "l.csv", url).splits
         assert [image.read() for image in split.images] == [path.read_bytes() for path in images]
         server.shutdown()

@@ -1,7 +1,8 @@
-"""What our commands ask of the C library's allocator, in processes of their own since it cannot be taken back."""
+"""What our commands set for their own process: the C library's allocator, and signals while they exit."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -77,3 +78,39 @@ def test_another_c_library_is_left_alone(answer: ValueError | None, monkeypatch:
     monkeypatch.setattr("ctypes.CDLL", None)
     monkeypatch.setattr("os.confstr", confstr)
     assert not keep_freed_memory("cpu")
+
+
+EXITING = """
+import atexit, os, signal, sys, time
+import click
+from alexkit.cli.terminal import one_line_errors
+
+class Library:
+    def __del__(self):  # unloaded at exit
+        print("unloading", flush=True)
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(10)
+        print("unloaded", flush=True)
+
+@click.command()
+@click.argument("number")
+@click.argument("end")
+@one_line_errors
+def command(number, end, **options):
+    sys.modules["__main__"].library = Library()
+    atexit.register(lambda: sys.modules["__main__"].__dict__.pop("library"))
+    if end == "error":
+        raise OSError("no disk here")
+
+command()
+"""
+
+
+@pytest.mark.parametrize("end", ["success", "error"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_exit_ends_the_process_without_a_traceback(number: signal.Signals, end: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EXITING, str(int(number)), end], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (-number, "unloading\n")
+    assert done.stderr == ("" if end == "success" else "Error: no disk here\n")
