@@ -92,6 +92,8 @@ def test_the_host_does_not_wait_before_it_reads_a_result() -> None:
         torch.cuda.set_sync_debug_mode("default")
     assert not [str(wait.message) for wait in waits if "synchroniz" in str(wait.message)]
     assert all(step.result().loss > 0 for step in begun)
+    clocks = [step.clock for step in begun]
+    assert clocks[0] and clocks[1] and 0 <= clocks[1].idle_s(clocks[0]) < 10
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
