@@ -16,7 +16,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ...pipeline.arguments.device import on_device
+from ...pipeline.arguments.device import pinned
 from .part import Part, is_flat
 
 NUMBERS, WARPS = 2048, 4
@@ -34,7 +34,7 @@ class Update:
     """Updates parameters; the tables that describe them to the kernel stay on the device until they change."""
 
     def __init__(self) -> None:
-        self._tables: dict[tuple[Any, ...], tuple[Any, Tensor]] = {}
+        self._tables: dict[tuple[Any, ...], tuple[Any, Tensor, Tensor]] = {}
 
     def __call__(self, parts: Sequence[Part], held: Tensor | None = None) -> None:
         """Update all parts, with one launch for each gradient dtype, with and without copies.
@@ -75,8 +75,9 @@ class Update:
         """The result of `make`, on the device; cached until `content` changes."""
         kept = self._tables.get(name)
         if kept is None or kept[0] != content:
-            kept = self._tables[name] = (content, on_device(make(), name[0]))
-        return kept[1]
+            host = pinned(make(), name[0])  # kept, since a CUDA graph would copy from it again
+            kept = self._tables[name] = (content, host, host.to(name[0], non_blocking=True))
+        return kept[2]
 
 
 def _blocks(lengths: tuple[int, ...]) -> Tensor:

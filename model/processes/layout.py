@@ -120,7 +120,7 @@ class DeviceSum:
         self._ready: torch.cuda.Event | None = None
         self._host = torch.cat([own, total]).to("cpu", non_blocking=True)  # from a GPU: into pinned memory
         if total.is_cuda:
-            self._ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._ready.record(torch.cuda.current_stream(total.device))
 
     def read(self) -> tuple[list[float], list[float]]:

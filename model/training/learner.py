@@ -19,7 +19,7 @@ from ..runs.recipe import Recipe
 from .groups import group_settings, shown_rate
 from .half_copies import HalfCopies, squared_norm
 from .optimizer import PaperSGD
-from .step import PendingStep, StepResult
+from .step import PendingStep, StepClock, StepResult
 
 
 class Learner:
@@ -96,6 +96,7 @@ class Learner:
         not finite, the steps begun before its result was read change nothing either.
         """
         self.network.train()
+        clock = StepClock(self.device) if self.device.type == "cuda" else None
         while True:  # once, unless float16 gradients overflow: then again with a smaller loss scale
             sums = self._gradients(batch, num_images)
             self.layout.add_gradients(self.network)
@@ -107,6 +108,7 @@ class Learner:
                 keys=batch.keys,
                 layout=self.layout,
                 on_failure=self._go_back,
+                clock=clock,
             )
             smaller = self.scale.after_overflow()
             if smaller is None or not pending.overflowed():
@@ -115,6 +117,8 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings[group["param_names"][0]].lr(rate, epoch)
         self._update(pending.agreed.sums)
+        if clock is not None:
+            clock.end()
         self.scale = self.scale.after_step()
         self.step += 1
         return pending
@@ -174,6 +178,8 @@ class Learner:
 
     def _go_back(self, failed: PendingStep) -> None:
         """Continue from before `failed`: it and the steps begun since have not changed the weights."""
+        if failed.number >= self.step:  # begun after another that failed
+            return
         self.step, self.scale = failed.number, failed.scale
         self._held.zero_()
 

@@ -7,7 +7,6 @@ algorithms are chosen every time; `tests/model/gpu/test_on_gpu.py` would verify 
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import astuple, replace
@@ -37,7 +36,7 @@ from .facts import run_facts
 from .interval import Interval
 from .learner import begin_learner
 from .run_data import RunData, require_validation
-from .step import PendingStep, steps_late
+from .step import PendingStep, PendingSteps, steps_late
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, str], None]
@@ -189,7 +188,7 @@ class Trainer:
     def _train_epoch(self, log: RunLog, stop: StopRequest, report: Report | None) -> None:
         """Train from the current step to the end of the epoch, or to the next change made by hand."""
         training, interval, note = self.recipe.training, self.interval, ""
-        begun: deque[PendingStep] = deque()
+        pending = PendingSteps(steps_late(self.device))
         change = self.run_folder.next_change(self.step)
         if self.calendar.within(self.step) == 0:
             self.progress = replace(self.progress, epoch_wrong=0, epoch_images=0)
@@ -200,12 +199,12 @@ class Trainer:
                 self.layout.request("stop")
             epoch = self.calendar.epoch(self.step)
             rate = self.rate(epoch)
-            begun.append(self.learner.begin_step(batch, rate, epoch, num_images=self._images_of_short_batch()))
+            begun = self.learner.begin_step(batch, rate, epoch, num_images=self._images_of_short_batch())
             at_end = self.calendar.within(self.step) == 0
             logged = at_end or self.step % LOG_EVERY_STEPS == 0
-            requests = self._read(begun, 0 if logged or self.step == change else steps_late(self.device))
+            requests = self._read(pending.add(begun, read_all=logged or self.step == change))
             if requests:  # they hold for all processes at the same step
-                requests |= self._read(begun, 0)
+                requests |= self._read(pending.rest())
             if logged:
                 numbers = interval.numbers()
                 self.train_loss = numbers["loss"]
@@ -227,10 +226,10 @@ class Trainer:
             if self.step == change:
                 return
 
-    def _read(self, begun: deque[PendingStep], late: int) -> set[Request]:
-        """Count the results of all but the last `late` steps; return the requests of all processes up to there."""
-        while len(begun) > late:
-            self.interval.add(begun.popleft().result())
+    def _read(self, steps: list[PendingStep]) -> set[Request]:
+        """Count the results of these steps; return the requests of all processes up to there."""
+        for step in steps:
+            self.interval.add(step.result(), step.clock)
         return self.layout.agreed_requests()
 
     def _images_of_short_batch(self) -> int | None:

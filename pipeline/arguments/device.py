@@ -39,4 +39,9 @@ def on_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
 
     A copy from pageable memory would wait despite `non_blocking`. torch reuses pinned memory only after the copy.
     """
-    return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
+    return pinned(x, device).to(device, non_blocking=True)
+
+
+def pinned(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A CPU tensor that can be copied to `device` without waiting: pinned unless that is the CPU."""
+    return x if device.type == "cpu" else x.pin_memory()

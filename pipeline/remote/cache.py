@@ -124,11 +124,18 @@ class ShardCache:
             raise
         return final
 
-    def discard(self, sha256: str) -> None:
-        """Remove a damaged shard, so that the next `fetch` downloads it; existing mappings stay readable."""
+    def discard(self, sha256: str, damaged: BinaryIO) -> bool:
+        """Remove a shard if it still is this open file, which is damaged; the next `fetch` downloads it again.
+
+        Returns whether it was removed: another process may have replaced it already. Mappings stay readable.
+        """
+        path = self._shards / f"{sha256}.tar"
         with self._locked():
-            (self._shards / f"{sha256}.tar").unlink(missing_ok=True)
+            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(damaged.fileno())):
+                return False
+            path.unlink()
             self._unsynced.forget(sha256)
+            return True
 
     def hold_set(self, name: str) -> None:
         """Lease the folder of a set's manifest, index and statistics."""

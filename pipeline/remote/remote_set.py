@@ -1,5 +1,6 @@
 """An open remote shard set: its local face, and its shards, which are fetched through the cache on demand."""
 
+import hashlib
 import logging
 import os
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import BinaryIO
 
 from ...errors import InputError
 from ...prep.format import ShardSet
-from ...prep.format.files import sha256_of
+from ...prep.format.files import naming
 from ...prep.storage import ObjectStore, StoreUrl, parse_location
 from .cache import WAIT_S, ShardCache
 from .face import cache_of, local_face
@@ -39,12 +40,17 @@ class RemoteSet:
         return self.cache.fetch(entry.sha256, entry.num_bytes, download, wait_s=wait_s)
 
     def fetch_sound(self, number: int) -> Path:
-        """Like `fetch`, for a shard whose copy may be damaged by now: it is hashed, and fetched again if it is."""
+        """Like `fetch`, for a shard whose copy may be damaged by now: it is hashed, and fetched again if it is.
+
+        Of several processes that find the same damage, one fetches the shard again.
+        """
         entry, path = self.shard_set.manifest.shards[number], self.fetch(number)
-        if sha256_of(path) == entry.sha256:
-            return path
-        log.warning("%s: this copy of %s was damaged on the disk; it is fetched again", path, entry.name)
-        self.cache.discard(entry.sha256)
+        # Open until it is discarded, so that no newer copy is taken for the one that was hashed.
+        with naming(path), path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
+                return path
+            if self.cache.discard(entry.sha256, file):
+                log.warning("%s: this copy of %s was damaged on the disk; it is fetched again", path, entry.name)
         return self.fetch(number)
 
     def release(self, number: int) -> None:
@@ -87,11 +93,16 @@ def open_set(
     shard_set = ShardSet.open(folder)
     if shard_set.url is None:
         return shard_set, None
-    where, name = cache_of(folder)
+    return shard_set, open_shards(shard_set, limit)
+
+
+def open_shards(shard_set: ShardSet, limit: str | int | None) -> RemoteSet:
+    """The shards of a remote set whose local face is open; `limit` as for `open_set`."""
+    where, name = cache_of(shard_set.folder)
     own = ShardCache(where, limit_bytes=cache_limit(limit, where))
     try:
         own.hold_set(name)
     except BaseException:
         own.close()
         raise
-    return shard_set, RemoteSet(shard_set, own)
+    return RemoteSet(shard_set, own)

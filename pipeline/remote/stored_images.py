@@ -6,8 +6,7 @@ from ...errors import InputError
 from ...prep.format import ShardSet
 from ...prep.format.sample_index import SampleIndex, image_checksum
 from ...prep.storage.by_offset import opened
-from .face import cache_of
-from .remote_set import open_set
+from .remote_set import open_shards
 
 
 class StoredImages:
@@ -30,9 +29,7 @@ class StoredImages:
         if self.shard_set.url is None:
             content = self._read(self.shard_set.folder / self.shard_set.manifest.shards[number].name, i)
         else:
-            cache, _ = cache_of(self.shard_set.folder)
-            _, remote = open_set(self.shard_set.folder, cache, self._cache_limit)
-            assert remote is not None
+            remote = open_shards(self.shard_set, self._cache_limit)
             try:
                 content = self._read(remote.fetch(number), i)
                 if self._is_damaged(content, i):

@@ -48,7 +48,9 @@ def measure(
     jobs = []
     for number in range(num_workers):
         part = images[number::num_workers]
-        job = ShardJob(path=Path("pilot"), number=number, first_position=0, images=part, pixels=pixels)
+        job = ShardJob(
+            path=Path("pilot"), number=number, first_position=0, images=part, pixels=pixels, elsewhere=images
+        )
         jobs.append((job, len(part)))
     running = run_jobs(_measure_some, jobs, num_workers=num_workers, on_progress=lambda done: None, kept=kept)
     with closing(running) as results:

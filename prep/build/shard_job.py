@@ -46,6 +46,8 @@ class ShardJob:
     """Whether the inputs have no labels; -1 is stored instead."""
     root: str = ""
     """The folder or URL that recorded source paths are relative to."""
+    elsewhere: Sequence[SourceImage] = ()
+    """Some inputs of the whole split; see `Reader`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +143,7 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
 
     use_one_thread()
     memory_bytes, images = decode_options(job.pixels).memory_bytes, list(job.images)
-    reader = Reader(images)
+    reader = Reader(images, job.elsewhere)
     for i, (image, content) in enumerate(read_in_order(images, reader.read)):
         heartbeat(i)
         try:

@@ -1,7 +1,7 @@
 """One split of a source to one shard set, shard by shard, resuming where an earlier run stopped."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +19,8 @@ from ..format.shard import ShardEntry, index_path
 from ..format.shard_set import ShardSet
 from ..format.stats import ColorStatistics
 from ..sources.class_tables import is_unlabeled
-from ..sources.inputs import SourceSplit
+from ..sources.inputs import SourceImage, SourceSplit
+from ..sources.reader import MAX_OTHERS
 from ..workers import KeptWorkers
 from .options import BuildOptions
 from .part import PartJob, PartSummary, load_part, part_name
@@ -87,7 +88,13 @@ class SplitBuild:
             pixels=self.options.pixels,
             is_unlabeled=is_unlabeled(self.split),
             root=self.split.root,
+            elsewhere=self._elsewhere,
         )
+
+    @cached_property
+    def _elsewhere(self) -> Sequence[SourceImage]:
+        num_images = len(self.split.images)
+        return self.split.take(np.unique(np.linspace(0, num_images - 1, min(num_images, MAX_OTHERS)).astype(np.int64)))
 
     def begin(self) -> "BegunSplit":
         """Find the missing shards of this part of the work; InputError if finished shards have too many bad inputs."""

@@ -1,17 +1,18 @@
 """Reads the inputs of a job. A failing source is retried; an input is blamed only if other inputs can still be read.
 
-A lost disk, an expired ticket of a network disk and a web server that refuses everything look, for one file, like a
-missing file or a missing permission. The difference is whether other inputs can be read.
+A lost disk, an expired ticket of a network disk and a store that refuses everything look, for one file, like a missing
+file or a missing permission. The difference is whether other inputs can be read. So an input is to blame if it fails,
+another one is read after that, and it fails again. If a store refuses an input, the other one is of the same store.
 """
 
 import errno
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ...errors import InputError
-from ..storage import CredentialsError
-from ..storage.by_offset import is_in_store
+from ..storage import CredentialsError, RefusedError, UnreachableError
+from ..storage.by_offset import is_in_store, shown, store_of
 from .inputs import OWN_FAULTS, Extra, SourceImage
 
 # Waits before a failing source is tried again: 7 s in all.
@@ -21,10 +22,15 @@ MAX_OTHERS = 8
 
 
 class Reader:
-    """Reads the inputs of one job; several threads may read at the same time."""
+    """Reads the inputs of one job; several threads may read at the same time.
 
-    def __init__(self, images: Sequence[SourceImage]) -> None:
-        self._images = images
+    Args:
+        images: The inputs of the job.
+        elsewhere: Inputs of other jobs, tried if no input of this job can be read from a store.
+    """
+
+    def __init__(self, images: Sequence[SourceImage], elsewhere: Sequence[SourceImage] = ()) -> None:
+        self._images, self._elsewhere = images, elsewhere
         self._could_be_read: SourceImage | None = None
 
     def read(self, what: SourceImage | Extra) -> bytes:
@@ -37,10 +43,10 @@ class Reader:
             try:
                 content = what.read()
             except OSError as error:
-                is_own = error.errno in OWN_FAULTS and not isinstance(error, CredentialsError)
+                is_own = _may_be_own(error, what)
                 if is_own and others_can:
                     raise InputError(f"cannot be read: {error.strerror}") from None
-                others_can = is_own and self._can_read_another(what)
+                others_can = is_own and self._can_read_another(what, error)
                 if others_can:
                     continue
                 wait_s = next(waits, None)
@@ -55,25 +61,56 @@ class Reader:
                     self._could_be_read = what
                 return content
 
-    def _can_read_another(self, what: SourceImage | Extra) -> bool:
-        """Whether another input can be read; in a job with few others, listing their folders is enough."""
-        others = list(self._others(what))
+    def _can_read_another(self, what: SourceImage | Extra, error: OSError) -> bool:
+        """Whether another input can be read; in a job with few others, listing their folders is enough on a disk."""
+        of_store = isinstance(error, RefusedError | UnreachableError)
+        others = self._others(what, error)
         for other in others:
             try:
                 other.read()
-            except (OSError, InputError):
+            except OSError as also:
+                if of_store and not _may_be_own(also, other):
+                    return False
+                continue
+            except InputError:
                 continue
             self._could_be_read = other
             return True
+        if of_store:
+            return False
         tried = others if isinstance(what, Extra) else [*others, what]
         return len(others) < MAX_OTHERS and all(map(_folder_can_be_listed, tried))
 
-    def _others(self, what: SourceImage | Extra) -> Iterator[SourceImage]:
-        if self._could_be_read not in (None, what):
-            yield self._could_be_read
-        step = max(1, len(self._images) // (MAX_OTHERS + 1))
-        spread = [image for image in self._images[::step] if image not in (what, self._could_be_read)]
-        yield from spread[:MAX_OTHERS]
+    def _others(self, what: SourceImage | Extra, error: OSError) -> list[SourceImage]:
+        """What to read instead: the input that was read last, then some that are spread over the job and elsewhere."""
+        last = [] if self._could_be_read in (None, what) else [self._could_be_read]
+        of_job = [image for image in self._images if image not in (what, *last)]
+        if not isinstance(error, RefusedError | UnreachableError):
+            return [*last, *_spread(of_job)]
+        elsewhere = [image for image in self._elsewhere if image not in (what, *last)]
+        if isinstance(error, RefusedError):
+            # Another store may accept what this one refuses. But a web server may have only one of the listed images.
+            store = store_of(shown(what.path) if isinstance(what, Extra) else what.container)
+            same = [
+                [image for image in some if store_of(image.container) == store] for some in (last, of_job, elsewhere)
+            ]
+            if any(same) or not store.startswith("http"):
+                last, of_job, elsewhere = same
+        return [*last, *_spread(of_job), *_spread(elsewhere)]
+
+
+def _spread(images: Sequence[SourceImage]) -> Sequence[SourceImage]:
+    return images[:: max(1, len(images) // (MAX_OTHERS + 1))][:MAX_OTHERS]
+
+
+def _may_be_own(error: OSError, what: SourceImage | Extra) -> bool:
+    """Whether an input may be to blame for an error, rather than its source.
+
+    A web server that cannot be reached is down, unless it could not be reached either when the link was listed.
+    """
+    if isinstance(error, UnreachableError):
+        return what.num_bytes == 0
+    return error.errno in OWN_FAULTS and not isinstance(error, CredentialsError)
 
 
 def _folder_can_be_listed(image: SourceImage) -> bool:

@@ -4,8 +4,19 @@
 such a URL. Needs obstore (`pip install 'alexkit[remote]'`), imported when a store is first opened.
 """
 
-from .failures import ChangedError, CredentialsError
+from .failures import ArchivedError, ChangedError, CredentialsError, RefusedError, UnreachableError
 from .store import Listed, ObjectStore
 from .url import Location, StoreUrl, parse_location
 
-__all__ = ["ChangedError", "CredentialsError", "Listed", "Location", "ObjectStore", "StoreUrl", "parse_location"]
+__all__ = [
+    "ArchivedError",
+    "ChangedError",
+    "CredentialsError",
+    "Listed",
+    "Location",
+    "ObjectStore",
+    "RefusedError",
+    "StoreUrl",
+    "UnreachableError",
+    "parse_location",
+]

@@ -61,6 +61,14 @@ def is_in_store(address: str) -> bool:
     return address.startswith(_IN_STORE)
 
 
+def store_of(address: str) -> str:
+    """The bucket, container, web server or repository of the Hub that an address is in; empty for a path."""
+    if not is_in_store(address):
+        return ""
+    scheme, _, rest = address.partition("://")
+    return "/".join([f"{scheme}:", "", *rest.split("/")[: 3 if scheme == "hf" else 1]])
+
+
 @contextmanager
 def opened(path: str | Path) -> Iterator[ByOffset]:
     """Open a path, the path of a stand-in, or a result of `address_of`. Raises OSError."""

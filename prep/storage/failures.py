@@ -1,7 +1,7 @@
 """Rewords the errors of store clients, whose own text can contain signed URLs and keys.
 
-Distinguishes a missing object, a changed one, credentials that the store rejects (which is not the fault of any
-object), and failures that may be temporary.
+Distinguishes an object that is missing, changed or archived; credentials that the store rejects (which is not the fault
+of any object); refusals that may concern one object or all of them; and failures that may be temporary.
 """
 
 import errno
@@ -19,8 +19,14 @@ _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _REQUESTED = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 _URL = re.compile(r"https?://\S+")
 _NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
-# S3 answers these with 400.
-_EXPIRED = re.compile(r"<Code>(ExpiredToken|InvalidToken|TokenRefreshRequired)</Code>")
+# What S3, GCS and Azure answer, with status 400 or 403, if no object can be read with these credentials.
+_OF_CREDENTIALS = re.compile(
+    r"<Code>(ExpiredToken|InvalidToken|TokenRefreshRequired|InvalidAccessKeyId|SignatureDoesNotMatch|RequestExpired"
+    r"|RequestTimeTooSkewed|InvalidSecurity|AccountProblem|NotSignedUp|AuthenticationFailed|InvalidAuthenticationInfo"
+    r"|NoAuthenticationInformation|AccountIsDisabled)</Code>"
+)
+# S3 with 403, Azure with 409.
+_ARCHIVED = re.compile(r"<Code>(InvalidObjectState|BlobArchived|BlobBeingRehydrated)</Code>")
 # Where clients request credentials, not objects.
 _GIVES_CREDENTIALS = re.compile(
     r"https?://(169\.254\.\d+\.\d+|\[fd00:ec2::\w+\]|metadata(\.google\.internal)?|sts\.[^/]*|oauth2\.googleapis\.com"
@@ -33,8 +39,20 @@ class ChangedError(InputError):
     """An object is not the version that was requested."""
 
 
+class ArchivedError(InputError):
+    """An object is in an archive tier, such as S3 Glacier, and must be restored before it can be read."""
+
+
 class CredentialsError(PermissionError):
     """A store rejects the credentials, they have expired, or none were found: not the fault of any object."""
+
+
+class RefusedError(PermissionError):
+    """A store refuses an object. Only reading other objects shows whether it refuses this one or all."""
+
+
+class UnreachableError(OSError):
+    """A web server cannot be reached, or fails, in every attempt; it may be gone for good, as in a list of links."""
 
 
 class Damaged(Exception):
@@ -80,26 +98,34 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
         return Failure(FileNotFoundError(errno.ENOENT, "no such object", where), False)
     if kind == "PreconditionError" or code == 412:
         return Failure(ChangedError(f"{where}: changed since it was listed; run the command again"), False)
+    if code in (403, 409) and _ARCHIVED.search(said.body):
+        return Failure(ArchivedError(f"{where}: archived by its store; restore it there before reading it"), False)
     denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or code in (401, 403)
-    if denied or (code == 400 and _EXPIRED.search(said.body)):
-        return Failure(_denied(url), False)
+    of_credentials = code in (400, 403) and _OF_CREDENTIALS.search(said.body) is not None
+    if denied or of_credentials:
+        # A web server may ask for a password for a single file; elsewhere credentials are for a whole store.
+        of_all = url.scheme not in ("http", "https") and (code not in (0, 403) or of_credentials)
+        return Failure(_denied(where, CredentialsError if of_all else RefusedError), False)
     if not code and "credential" in said.words:
         return Failure(_no_credentials(where, 0), has_answered)
-    return _of_the_way(error, said, code, where)
+    return _of_the_way(error, said, code, url)
 
 
-def _of_the_way(error: Exception, said: "_Said", code: int, where: str) -> Failure:
+def _of_the_way(error: Exception, said: "_Said", code: int, url: StoreUrl) -> Failure:
     """All other failures: a server that fails or refuses the request, and broken connections."""
+    where = str(url)
     found_another_hash = code == 400 and ("BadDigest" in said.body or "Mismatch" in said.body)
     if 300 <= code < 500 and code not in _TEMPORARY and not found_another_hash:
-        return Failure(OSError(errno.EIO, f"the server refused the request (status {code})", where), False)
+        return Failure(RefusedError(errno.EACCES, f"the server refused the request (status {code})", where), False)
     if code:
         reason = f"the server answered with status {code}"
     elif "timed out" in said.words or "timedout" in said.words or isinstance(error, TimeoutError):
         reason = "the server stopped answering"
     else:
         reason = "the connection failed or broke"
-    error_of_all = OSError(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where)
+    may_be_gone = url.scheme in ("http", "https") and code not in (*_TEMPORARY, 503)
+    error_of = UnreachableError if may_be_gone else OSError
+    error_of_all = error_of(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where)
     return Failure(error_of_all, True, is_busy=code in (429, 503))
 
 
@@ -137,11 +163,9 @@ class _Said(NamedTuple):
         )
 
 
-def _denied(url: StoreUrl) -> OSError:
+def _denied(where: str, kind: type[OSError]) -> OSError:
     advice = "check the credentials in the environment and their permissions (docs/scale.md, Credentials)"
-    # A web server may deny a single file; elsewhere credentials are for a whole store, and so is a refusal.
-    kind = PermissionError if url.scheme in ("http", "https") else CredentialsError
-    return kind(errno.EACCES, f"access denied; {advice}", str(url))
+    return kind(errno.EACCES, f"access denied; {advice}", where)
 
 
 def _no_credentials(where: str, code: int) -> CredentialsError:

@@ -45,6 +45,9 @@ class FaultProxy:
     bodies: Counter[str] = field(default_factory=Counter)
     """Bytes of the largest GET response body, by path."""
 
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Status and error code for GETs of paths that end so; an empty ending refuses every GET of an object."""
+
     most_at_once: int = 0
     """Maximum number of concurrent requests."""
 
@@ -92,6 +95,11 @@ def fault_proxy(
         def _answer_after(self, fault: str, position: float, body: bytes, path: str) -> None:
             if proxy.latency_s:
                 time.sleep(proxy.latency_s)
+            ends = next((ending for ending in proxy.refused if path.endswith(ending)), None)
+            if ends is not None and self.command == "GET" and path.count("/") > 1:
+                status, code = proxy.refused[ends]
+                self._answer(status, [], f"<Error><Code>{code}</Code></Error>".encode(), "")
+                return
             if fault in ("503", "429"):
                 self._answer(int(fault), [("Retry-After", "1")] if fault == "429" else [], b"slow down", "")
                 return

@@ -16,7 +16,7 @@ from servers import ACCESS_KEY, SECRET_KEY
 
 from alexkit.errors import InputError
 from alexkit.prep import ShardSet
-from alexkit.prep.build.build import BuildOptions, _unless_complete
+from alexkit.prep.build.build import BuildOptions, _unless_complete, build_shards
 from alexkit.prep.build.split_build import SplitBuild
 from alexkit.prep.build.stores.shared_run import SharedRun
 from alexkit.prep.format.pixel_options import PixelOptions
@@ -89,6 +89,50 @@ def test_source_and_output_on_a_failing_store_give_the_local_set(
     assert len(proxy.faults) == 5 and not list(tmp_path.iterdir())
     again = alexprep("shard", remote_photos, "--out", f"{s3}/out", *OPTIONS, TMPDIR=str(tmp_path))
     assert again.returncode == 0 and "was complete" in again.stdout, again.stderr
+
+
+def test_objects_that_are_refused_alone_are_quarantined_alike_by_any_workers(
+    remote_photos: str, through: Callable[..., FaultProxy], tmp_path: Path
+) -> None:
+    refused = {"class0/3.jpg": (403, "AccessDenied"), "class1/4.jpg": (403, "InvalidObjectState")}
+    through().refused.update(refused)
+    sets = []
+    for workers in ("1", "3"):
+        out = tmp_path / workers
+        done = alexprep("shard", remote_photos, "--out", str(out), *OPTIONS[:-1], workers)
+        assert done.returncode == 0, done.stderr
+        sets.append({str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()})
+    assert sets[0] == sets[1]
+    bad = [json.loads(line) for line in sets[0]["train/quarantine.jsonl"].splitlines()]
+    assert {one["source"]: one["reason"].partition(";")[0] for one in bad} == {
+        "class0/3.jpg": "cannot be read: access denied",
+        "class1/4.jpg": f"{remote_photos}/train/class1/4.jpg: archived by its store",
+    }
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ExpiredToken"])
+def test_a_bucket_that_refuses_all_objects_ends_the_run_and_the_same_command_resumes_it(
+    remote_photos: str, expected: dict[str, str], through: Callable[..., FaultProxy], tmp_path: Path, code: str
+) -> None:
+    proxy = through()
+    proxy.refused[""] = (403, code)
+    out = tmp_path / "out"
+    command = ("shard", remote_photos, "--out", str(out), *OPTIONS)
+    done = alexprep(*command)
+    assert done.returncode == 1 and "the source fails: access denied; check the credentials" in done.stderr
+    proxy.refused.clear()
+    assert alexprep(*command).returncode == 0
+    assert {
+        str(path.relative_to(out)): digest(path.read_bytes()) for path in out.rglob("*") if path.is_file()
+    } == expected
+
+
+def test_an_object_that_is_deleted_after_the_listing_is_quarantined(remote_photos: str, tmp_path: Path) -> None:
+    source = open_source(StoreUrl.parse(remote_photos))
+    store_at(remote_photos).delete("train/class0/3.jpg")
+    built, _ = build_shards(source, tmp_path / "out", BuildOptions(pixels=PixelOptions(size_px=32), num_workers=1))
+    bad = built.shard_set.manifest.quarantined
+    assert [(one.source, one.reason) for one in bad] == [("class0/3.jpg", "cannot be read: no such object")]
 
 
 def test_an_output_below_its_source_is_never_read(remote_photos: str, expected: dict[str, str], tmp_path: Path) -> None:

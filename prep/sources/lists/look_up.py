@@ -7,11 +7,13 @@ import os
 from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
 from ....errors import InputError
-from ...storage import CredentialsError, Listed, ObjectStore, StoreUrl
+from ...storage import Listed, ObjectStore, RefusedError, StoreUrl, UnreachableError
+from ...storage.by_offset import store_of
 from ..folders.store_folder import LIST_THREADS
 from ..inputs import OWN_FAULTS
 from ..remarks import Remarks
@@ -33,6 +35,7 @@ def look_up(
     urls = [image for _, image in listed if not isinstance(image, str)]
     with ThreadPoolExecutor(LIST_THREADS) as threads:
         objects = dict(zip(urls, threads.map(_object, urls), strict=True))
+        _look_again(objects, threads)
     sizes, first, num_missing = array("Q"), "", 0
     for line, image in listed:
         where = f"{path}, line {line}: {image}"
@@ -55,10 +58,24 @@ def look_up(
 def _object(url: StoreUrl) -> Listed | OSError:
     try:
         return ObjectStore(url).stat()
-    except CredentialsError:
-        raise
-    except (FileNotFoundError, PermissionError) as error:
+    except (FileNotFoundError, RefusedError, UnreachableError) as error:
         return error
+
+
+def _look_again(objects: dict[StoreUrl, Listed | OSError], threads: ThreadPoolExecutor) -> None:
+    """Look up what its store refused again, after something that it did not refuse; raise OSError if it now does.
+
+    Otherwise credentials that expire meanwhile would make images look missing.
+    """
+    found = {store_of(str(url)): url for url, one in objects.items() if isinstance(one, Listed)}
+    refused = {url: one for url, one in objects.items() if isinstance(one, RefusedError)}
+    for store, error in {store_of(str(url)): error for url, error in refused.items()}.items():
+        if store in found:
+            with suppress(FileNotFoundError):
+                ObjectStore(found[store]).stat()
+        elif not store.startswith("http"):
+            raise error
+    objects.update(zip(refused, threads.map(_object, refused), strict=True))
 
 
 def _size(where: str, path: str) -> int | OSError:

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from collections import deque
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from alexkit.model.network.wiring import Activation, Conv, Dropout, Linear, Norm
 from alexkit.model.processes.layout import make_layout
 from alexkit.model.runs.recipe import Recipe, Training
 from alexkit.model.training.learner import Learner
-from alexkit.model.training.step import PendingStep
+from alexkit.model.training.step import PendingStep, PendingSteps
 from alexkit.pipeline import Batch
 
 BATCH_SIZE = 8
@@ -85,11 +84,10 @@ def main(
     if start:
         learner.load(load_file(f"{start}/weights"), load_file(f"{start}/momentum"))
         learner.step = int(Path(f"{start}/step").read_text())
-    results, begun = [], deque[PendingStep]()
+    results, pending = [], PendingSteps(late)
 
-    def read(late: int) -> None:
-        while len(begun) > late:
-            result = begun.popleft().result()
+    def read(begun: list[PendingStep]) -> None:
+        for result in (step.result() for step in begun):
             sent = layout.columns.bytes_sent
             results.append([result.loss, result.gradient_norm, result.wrong, result.images, sent, learner.scale.factor])
 
@@ -102,9 +100,8 @@ def main(
             mine = batch(step, layout.replica, layout.num_replicas)
             if bad == f"{layout.rank}-{step}":
                 mine.images[0, 0, 0, 0] = float("nan")
-            begun.append(learner.begin_step(mine, 0.01, num_images=1 if step == SHORT_STEP else None))
-            read(late)
-        read(0)
+            read(pending.add(learner.begin_step(mine, 0.01, num_images=1 if step == SHORT_STEP else None)))
+        read(pending.rest())
     gradients = {name: parameter.grad for name, parameter in learner.network.named_parameters()}
     whole_gradients = layout.whole(((name, x) for name, x in gradients.items() if x is not None), learner.whole_sizes())
     weights, momentum = learner.whole_weights(), learner.whole_momentum()

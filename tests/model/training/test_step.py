@@ -14,8 +14,9 @@ from alexkit.model.processes.launch import _free_port
 from alexkit.model.processes.layout import Layout
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training import trainer as trainer_module
+from alexkit.model.training.interval import Interval
 from alexkit.model.training.learner import Learner
-from alexkit.model.training.step import steps_late
+from alexkit.model.training.step import StepResult, steps_late
 from alexkit.pipeline import Batch
 
 from .run_kit import OVERRIDES, SAVE_ALWAYS, last_weights, newest_step, numbers, train
@@ -43,6 +44,32 @@ def batch(number: int) -> Batch:
 def learner(precision: torch.dtype = torch.float32) -> Learner:
     recipe = load_recipe("cifar10-19", ["training.batch_size=8"])
     return Learner(recipe, wiring(recipe.network), 4, layout=Layout(1), device=CPU, precision=precision)
+
+
+class Clock:
+    """Replaces `StepClock`: begun and ended at these seconds."""
+
+    def __init__(self, begun: float, ended: float) -> None:
+        self.begun, self.ended = begun, ended
+
+    def idle_s(self, before: "Clock") -> float:
+        return self.begun - before.ended
+
+
+def test_the_data_wait_of_a_gpu_is_its_idle_time_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("alexkit.model.training.interval.time.monotonic", lambda: now)
+    interval, step = Interval(), StepResult(loss=1.0, wrong=0, images=4, gradient_norm=1.0)
+    interval.wait_s = 9.0  # of the host, while the GPU computes
+    for clock in (Clock(0.0, 3.0), Clock(3.5, 6.5), Clock(6.5, 9.5)):
+        interval.add(step, clock)  # type: ignore[arg-type]
+    now = 110.0
+    assert interval.numbers()["wait_fraction"] == pytest.approx(0.05)
+    interval.restart()
+    interval.wait_s = 2.0
+    interval.add(step)
+    now = 120.0
+    assert interval.numbers()["wait_fraction"] == pytest.approx(0.2)
 
 
 def test_a_gpus_results_are_read_one_step_late_and_a_cpus_at_once() -> None:
@@ -152,3 +179,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_its_step(
     with pytest.raises(ValueError, match="step 8: the loss or a gradient is not finite"):
         train(shards, tmp_path / "run", SAVE_ALWAYS)
     assert newest_step(tmp_path / "run") == 8
+
+
+def test_of_several_steps_that_are_not_finite_the_first_is_where_training_continues() -> None:
+    mine, broken = learner(), batch(1)
+    broken.images[0] = float("nan")
+    begun = [mine.begin_step(x, 0.001) for x in (batch(0), broken, broken)]
+    begun[0].result()
+    for step in begun[1:]:
+        with pytest.raises(ValueError, match=f"step {step.number}: .* not applied"):
+            step.result()
+        assert mine.step == 1

@@ -1,12 +1,10 @@
 """What a failing store is called: the status comes before the words, and credentials are no fault of an object."""
 
-import http.server
 import json
 import multiprocessing
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,75 +16,11 @@ from alexkit.prep.storage import CredentialsError, ObjectStore, StoreUrl, client
 from alexkit.prep.workers import Heartbeat
 from alexkit.prep.workers.heartbeat import new_state
 
-Answer = Callable[[str, str], tuple[int, bytes]]
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Answers what `answer(method, path)` gives, and notes what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.answer: Answer = lambda method, path: (200, b"ok")
-        self.asked: list[str] = []
-        self.seconds_per_64k = 0.0
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def log_message(self, *args: object) -> None:
-        return
-
-    def do_GET(self) -> None:
-        left = int(self.headers.get("Content-Length", "0"))
-        while left:
-            left -= len(self.rfile.read(min(left, 2**16)))
-            time.sleep(self.server.seconds_per_64k)
-        self.server.asked.append(self.path)
-        status, body = self.server.answer(self.command, self.path)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        self.send_header("ETag", '"1"')
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_HEAD = do_PUT = do_GET
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as running:
-        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        for name, value in {
-            "AWS_ENDPOINT_URL": running.url,
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_REGION": "us-east-1",
-            "HF_ENDPOINT": running.url,
-            "HF_TOKEN": "c",
-        }.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(store, "FIRST_PAUSE_S", 0.001)
-        monkeypatch.setattr(store, "FIRST_BUSY_PAUSE_S", 0.001)
-        monkeypatch.setattr(client, "CLIENT_RETRIES", 0)
-        monkeypatch.setattr(client, "_clients", {})
-        monkeypatch.setattr(store, "_answered", set())
-        yield running
-        running.shutdown()
+from .conftest import Server, xml
 
 
 def read(url: str) -> bytes:
     return ObjectStore(StoreUrl.parse(url)).read("x.jpg")
-
-
-def xml(code: str) -> bytes:
-    return f"<Error><Code>{code}</Code><Message>as it says</Message></Error>".encode()
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "ExpiredToken"), (400, "ExpiredToken"), (401, "Unauthorized")])

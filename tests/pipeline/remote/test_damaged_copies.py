@@ -1,0 +1,95 @@
+"""Copies in the cache of a remote set: damaged ones are fetched again once; single images read no manifest."""
+
+import functools
+import hashlib
+import http.server
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+pytest.importorskip("obstore")
+
+from alexkit.pipeline.remote import RemoteSet, StoredImages, open_set
+from alexkit.prep import Manifest, ShardSet
+from alexkit.prep.storage import client
+
+LIMIT_BYTES = 10**8
+
+
+@pytest.fixture
+def fetched() -> Counter[str]:
+    """Number of GETs by path."""
+    return Counter()
+
+
+@pytest.fixture
+def url(draw_shards: Callable[..., Path], fetched: Counter[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A shard set on a web server."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            return
+
+        def do_GET(self) -> None:
+            fetched[self.path] += 1
+            super().do_GET()
+
+    monkeypatch.setattr(client, "_clients", {})
+    handler = functools.partial(Handler, directory=str(draw_shards()))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def opened(url: str, cache: Path) -> tuple[ShardSet, RemoteSet]:
+    shard_set, remote = open_set(url, cache, LIMIT_BYTES)
+    assert remote is not None
+    return shard_set, remote
+
+
+def damage(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
+
+def test_of_two_ranks_that_find_one_damage_one_fetches_again(
+    url: str, fetched: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rank hashes the damaged copy; before it discards it, the second one has replaced it."""
+    (shard_set, first), (_, second) = opened(url, tmp_path), opened(url, tmp_path)
+    entry = shard_set.manifest.shards[0]
+    damage(first.fetch(0))
+    digest_of, is_first = hashlib.file_digest, [True]
+
+    def file_digest(file: BinaryIO, name: str) -> "hashlib._Hash":
+        found = digest_of(file, name)
+        if is_first and is_first.pop():
+            second.fetch_sound(0)
+        return found
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    path = first.fetch_sound(0)
+    assert fetched[f"/{entry.name}"] == 2
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+    first.close()
+    second.close()
+
+
+def test_single_images_of_a_remote_set_do_not_read_its_manifest_again(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard_set, remote = opened(url, tmp_path)
+    remote.close()
+    images = StoredImages(shard_set, cache_limit=LIMIT_BYTES)
+
+    def read(folder: Path) -> Manifest:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(Manifest, "read", read)
+    contents = [images.content(i) for i in range(len(images.index))]
+    assert len(set(contents)) == len(contents)
