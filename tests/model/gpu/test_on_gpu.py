@@ -76,10 +76,11 @@ def assert_resumes(device: torch.device, name: str, precision: torch.dtype, fold
         assert all(torch.equal(x, theirs[key]) for key, x in getattr(whole, given)().items()), given
 
 
-def test_the_host_does_not_wait_before_it_reads_a_result() -> None:
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_host_does_not_wait_before_it_reads_a_result(precision: torch.dtype) -> None:
     recipe = load_recipe("quick", ["training.batch_size=16"])
     place = torch.device("cuda:0")
-    learner = Learner(recipe, wiring(recipe.network), 4, layout=Layout(2), device=place, precision=torch.bfloat16)
+    learner = Learner(recipe, wiring(recipe.network), 4, layout=Layout(2), device=place, precision=precision)
     images = batch("cuda:0")
     for _ in range(3):  # compiles, and fills what is kept
         learner.train_step(images, 0.001)
