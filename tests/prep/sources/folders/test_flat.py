@@ -188,9 +188,9 @@ def test_names_label_them_by_a_pattern(draw_source: Callable[..., Path], tmp_pat
         InputError, match=r"train/n00000001\S+: --label-pattern '.*' finds no label in its name; write a pattern"
     ):
         read("(n00000000)")
-    with pytest.raises(InputError, match="finds no label in its name; write a pattern that fits all names$"):
+    with pytest.raises(InputError, match=r"finds no label in its name; write a pattern that fits all names$"):
         open_source(tmp_path / "flat", SourceOptions(label_pattern="(n00000000)", unlabeled=True))
-    with pytest.raises(InputError, match="finds no label in its name; .* or pass --unlabeled to store the images"):
+    with pytest.raises(InputError, match=r"finds no label in its name; .* or pass --unlabeled to store the images"):
         read("(cat)")
     with pytest.raises(InputError, match=r"--label-pattern '\(n': not a regular expression \(missing \)"):
         read("(n")
