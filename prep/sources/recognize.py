@@ -213,7 +213,8 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             remarks.note(f"{candidate.path}: {missing}; is the download complete?")
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
-    names = source.devkit.names if source.devkit else class_names(source.path, remarks)
+    ids = {entry.id: None for split in splits for entry in split.classes}
+    names = source.devkit.names if source.devkit else class_names(source.path, ids, remarks)
     if are_splits:
         _remark_what_is_left(source.folder, chosen)
     return "; ".join(described), tuple(with_names(split, names) for split in splits)

@@ -15,7 +15,7 @@ from ..columns.gathered import Gathered
 from ..columns.ordered import relabeled
 from ..inputs import SourceImage, SourceSplit
 from ..known_formats import refuse_known_format
-from ..labels import class_id_of, sorted_split
+from ..labels import class_id_of, require_unicode, sorted_split
 from ..litter import is_image_name
 from ..options import SourceOptions
 from ..split_names import split_called
@@ -79,6 +79,8 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
     _note_depths(folder, written)
     _note_same_names(folder, written)
     ids = sorted(index_of)
+    for class_id in ids:
+        require_unicode(class_id, folder.where)
     listed = images.images()
     if ids != list(index_of):
         label_of = {class_id: label for label, class_id in enumerate(ids)}

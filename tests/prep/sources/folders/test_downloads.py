@@ -1,6 +1,7 @@
 """Laws of what downloads unpack to: Tiny ImageNet, img2dataset and zip files give what class folders would."""
 
 import json
+import os
 import shutil
 import stat
 import zipfile
@@ -96,7 +97,7 @@ def test_numbered_folders_that_share_an_image_are_no_parts(tmp_path: Path, draw_
     shutil.rmtree(folder / "train.X2/n00000000")
 
 
-@pytest.mark.parametrize("content", ["[]", '{"n00000000": 0}', "{", "\xff"])
+@pytest.mark.parametrize("content", ["[]", '{"n00000000": 0}', "{", "\xff", "[" * 200_000])
 def test_a_labels_json_of_something_else_is_passed_over(
     tmp_path: Path, draw_source: Callable[..., Path], content: str
 ) -> None:
@@ -105,6 +106,31 @@ def test_a_labels_json_of_something_else_is_passed_over(
     source = open_source(folder)
     assert [entry.name for entry in source.splits[0].classes] == [f"n0000000{i}" for i in range(3)]
     assert "Labels.json" in source.passed_over[0]
+
+
+def test_labels_json_is_read_with_a_byte_order_mark_and_reported_if_it_names_none_of_the_classes(
+    tmp_path: Path, draw_source: Callable[..., Path]
+) -> None:
+    folder = imagenet100(draw_source(), tmp_path / "in100")
+    (folder / "Labels.json").write_text('{"n00000000": "tench"}', "utf-8-sig")
+    assert [entry.name for entry in open_source(folder).splits[0].classes] == ["tench", "n00000001", "n00000002"]
+    (folder / "Labels.json").write_text('{"n9": "\\ud800"}')
+    source = open_source(folder)
+    assert "Labels.json" in source.passed_over[0] and source.splits[0].classes[0].name == "n00000000"
+
+
+def test_class_names_that_no_manifest_can_hold_are_refused(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
+    """They were once written to a manifest that could not be read."""
+    folder = imagenet100(draw_source(), tmp_path / "in100")
+    (folder / "Labels.json").write_text('{"n00000001": "\\ud800"}')
+    with pytest.raises(
+        InputError, match=r"in100/Labels.json: the class name '\\ud800' is not valid Unicode; correct it"
+    ):
+        open_source(folder)
+    (folder / "Labels.json").unlink()
+    (folder / "train.X1/n00000000").rename(os.fsdecode(os.fsencode(folder) + b"/train.X1/caf\xe9"))
+    with pytest.raises(InputError, match=r"the class name 'caf\\udce9' is not valid Unicode; correct it"):
+        open_source(folder)
 
 
 def img2dataset(folders: Path, folder: Path, row: dict[str, object]) -> Path:
