@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 
 from ...errors import InputError
-from ..storage import CredentialsError, RefusedError, UnreachableError
+from ..storage import ArchivedError, CredentialsError, RefusedError, UnreachableError
 from ..storage.by_offset import is_in_store, shown, store_of
+from .folders.store_folder import StoreImage
 from .inputs import OWN_FAULTS, Extra, SourceImage
 
 # Waits before a failing source is tried again: 7 s in all.
@@ -42,6 +43,10 @@ class Reader:
         while True:
             try:
                 content = what.read()
+            except ArchivedError as error:
+                if _is_alone(what):
+                    raise
+                raise OSError(errno.EACCES, f"the source fails: {error}") from None
             except OSError as error:
                 is_own = _may_be_own(error, what)
                 if is_own and others_can:
@@ -110,7 +115,12 @@ def _may_be_own(error: OSError, what: SourceImage | Extra) -> bool:
     """
     if isinstance(error, UnreachableError):
         return what.num_bytes == 0
-    return error.errno in OWN_FAULTS and not isinstance(error, CredentialsError)
+    return error.errno in OWN_FAULTS and not isinstance(error, CredentialsError) and _is_alone(what)
+
+
+def _is_alone(what: SourceImage | Extra) -> bool:
+    """Whether an input is not part of an object in a store that holds many, such as a tar."""
+    return isinstance(what, StoreImage) or not is_in_store(what.path if isinstance(what, Extra) else what.container)
 
 
 def _folder_can_be_listed(image: SourceImage) -> bool:

@@ -19,7 +19,7 @@ from shlex import quote
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
-from ..storage import Location, StoreUrl
+from ..storage import Location, StoreUrl, parse_location
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
@@ -82,7 +82,9 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
 def asked_by(location: Location, options: SourceOptions | None) -> str:
     """The value of `Source.asked` for these arguments."""
     # Images below a relative path have relative paths too, which are valid only in the current folder.
-    base = "" if isinstance(location, StoreUrl) or location.is_absolute() else str(Path.cwd())
+    root = None if options is None else options.image_root
+    starts = (location, *([] if root is None else [parse_location(root)]))
+    base = "" if all(isinstance(one, StoreUrl) or one.is_absolute() for one in starts) else str(Path.cwd())
     return json.dumps([base, str(location), asdict(options or SourceOptions())], sort_keys=True)
 
 

@@ -75,13 +75,12 @@ def read_image_list(
         if url is not None:
             written = str(url)  # without a password or query
         elif not written.startswith("/"):
-            written = root.complete(written)
-            if _leaves(written):
-                raise InputError(f"{where}: {written} leads out of {root.start}; if intended, write an absolute path")
+            try:
+                written = root.complete(written)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from None
             if isinstance(root.start, StoreUrl):
-                url = root.start / os.path.normpath(written.replace("\\", "/"))
-            elif "\\" in written and not (root.start / written).exists():
-                written = written.replace("\\", "/")  # written on Windows
+                url = root.start / os.path.normpath(written)
         opened = url or _local(path.parent if isinstance(root.start, StoreUrl) else root.start, written)
         if opened in lines:
             raise InputError(
@@ -91,6 +90,7 @@ def read_image_list(
         extras = tuple(sorted(column_extras(options.keep, row))) if options.keep else ()
         listed = _Listed(number, label, written, opened, extras)
         by_split.setdefault(split, []).append(listed)
+    root.names.forget()
     if not by_split:
         raise InputError(f"{path}: lists no images; expected one path and label per line")
     splits, is_alone = [], len(by_split) == 1
@@ -106,7 +106,7 @@ def read_image_list(
 
 def _relative_paths(path: Path, options: SourceOptions) -> list[str]:
     """The first of them."""
-    written = (row.get("path") for _, row in _rows(path, options))
+    written = (_text_of(row.get("path")) for _, row in _rows(path, options))
     relative = (one for one in written if isinstance(one, str) and one and not one.startswith("/") and "://" not in one)
     return list(islice(relative, SAMPLE_ROWS))
 
@@ -187,12 +187,17 @@ def _label(where: str, row: dict[str, object]) -> RawLabel | None:
 
 
 def _text(where: str, row: dict[str, object], key: str) -> str:
-    value = row.get(key)
+    value = _text_of(row.get(key))
     if not isinstance(value, str) or not value:
         found = f"is {value!r}" if key in row else "is missing"
         raise InputError(f"{where}: {key} {found}; expected nonempty text")
     _refuse_half_characters(where, key, value)
     return value
+
+
+def _text_of(value: object) -> object:
+    """A number of a JSON file, such as the id of an image, as text; any other value as it is."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _refuse_half_characters(where: str, key: str, value: str) -> None:
@@ -209,11 +214,6 @@ def _url(where: str, written: str) -> StoreUrl | None:
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return location if isinstance(location, StoreUrl) else None
-
-
-def _leaves(written: str) -> bool:
-    """Whether a relative path leads out of the folder where it starts."""
-    return os.pardir in Path(os.path.normpath(written)).parts
 
 
 def _local(folder: Path, written: str) -> str:

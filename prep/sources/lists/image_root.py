@@ -5,38 +5,63 @@ without the file's extension: `labels.csv` holds `000bec18,beagle` and the image
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ....errors import InputError
 from ...storage import StoreUrl, parse_location
-from ..litter import is_image_name, is_system
+from ..litter import is_image_name
 from ..remarks import Remarks
+from .found_names import FoundNames, extension_of
 
 SAMPLE_ROWS = 20
 """Number of rows whose images are looked for."""
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".JPEG", ".JPG", ".PNG", ".bmp", ".gif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRoot:
     """How a relative path becomes one that can be opened."""
 
-    start: Path | StoreUrl
-    """The folder or URL that the path is joined to."""
+    names: FoundNames
+    """What exists where the paths start."""
     prefix: str = ""
     """A folder in `start`, ending with a slash, or nothing."""
-    extension: str = ""
-    """An extension that is appended to paths without the extension of an image, or nothing."""
+    extensions: tuple[str, ...] = ()
+    """The extensions that paths of the sample lack, the most frequent first."""
+
+    @property
+    def start(self) -> Path | StoreUrl:
+        """The folder or URL that a completed path is joined to."""
+        return self.names.start
 
     def complete(self, written: str) -> str:
-        """A path of the list as one that starts at `start`."""
-        return f"{self.prefix}{written}{'' if is_image_name(written) else self.extension}"
+        """A path of the list as one that starts at `start`: in the folder, with slashes and with an extension.
+
+        A missing image gets the most frequent extension. Raises InputError if the path leads out of `start`, or if
+        several images have it as their name.
+        """
+        spellings = _spellings(self.names, f"{self.prefix}{written}")
+        for path in spellings:
+            if _leaves(path):
+                raise InputError(f"{written} leads out of {self.start}; if intended, write an absolute path")
+            if len(spellings) == 1 and is_image_name(path):
+                return path
+            found = self.names.find(path)
+            if len(found) > 1:
+                raise InputError(
+                    f"{written} may be {' or '.join(found[:2])} in {self.start}; write the extension in the list"
+                )
+            if found:
+                return found[0]
+        extension = "" if is_image_name(written) else next(iter(self.extensions), "")
+        return f"{spellings[-1]}{extension}"
 
     def __str__(self) -> str:
-        extension = f", and {self.extension} is appended to paths without an extension" if self.extension else ""
-        return f"{self.start / self.prefix.rstrip('/')}{extension}"
+        return f"{self.start / self.prefix.rstrip('/')}" + (
+            f", and {' or '.join(self.extensions)} is appended to paths without an extension" if self.extensions else ""
+        )
 
 
 def image_root(
@@ -53,32 +78,68 @@ def image_root(
 
     Raises InputError if there is no such folder, and if the images are in several folders beside the list.
     """
+    start: Path | StoreUrl = path.parent if base is None else base
     if given is not None:
         start = parse_location(given)
         if isinstance(start, Path) and not start.is_dir():
             raise InputError(f"--image-root {given}: no such folder; pass the folder where the paths of {path} start")
-    elif base is not None:
-        start = base
-    else:
-        start = path.parent
-    if isinstance(start, StoreUrl) or not sample:
-        return ImageRoot(start=start)
-    roots = list(_roots(start, sample, in_folders=given is None))
-    counts = [sum((start / one.complete(name)).exists() for name in sample) for one in roots]
-    best = [one for one, count in zip(roots, counts, strict=True) if count == max(counts)]
-    if counts[0] == max(counts):  # as written; or no image is found, which is an error of each path
-        return roots[0]
-    if len(best) > 1:
-        places = " and ".join(f"{start}/{one.complete(sample[0])}" for one in best[:2])
-        raise InputError(f"{path}: its images may be {places}; choose their folder with --image-root")
-    remarks.note(f"{path}: its images are in {best[0]}")
-    return best[0]
+        sample = [one for one in sample if not is_image_name(one)]  # there is nothing to find about the others
+    names = FoundNames(start)
+    found = _found_in(names, sample, "")
+    prefix = ""
+    if sample and not found and given is None:
+        prefix, found = _only_folder(path, names, sample)
+    counts = Counter(
+        extension_of(one) for row, one in found.items() if is_image_name(one) and not is_image_name(sample[row])
+    )
+    root = ImageRoot(names=names, prefix=prefix, extensions=tuple(extension for extension, _ in counts.most_common()))
+    if prefix or counts:
+        remarks.note(f"{path}: its images are in {root}")
+    return root
 
 
-def _roots(start: Path, sample: Sequence[str], *, in_folders: bool) -> Iterator[ImageRoot]:
-    """All possible roots, first the one for paths as written."""
-    folders = sorted(entry.name for entry in os.scandir(start) if entry.is_dir() and not is_system(entry.name))
-    extensions = ("", *(() if all(map(is_image_name, sample)) else _EXTENSIONS))
-    for prefix in ("", *(f"{name}/" for name in folders if in_folders)):
-        for extension in extensions:
-            yield ImageRoot(start=start, prefix=prefix, extension=extension)
+def _only_folder(path: Path, names: FoundNames, sample: Sequence[str]) -> tuple[str, dict[int, str]]:
+    """The folder beside the list that has images of the sample, ending with a slash, and the images by row."""
+    best, images = "", dict[int, str]()
+    several = ""
+    for name in names.folders():
+        found = _found_in(names, sample, f"{name}/")
+        if not found:
+            names.forget()
+            continue
+        if same := sorted(found.keys() & images):
+            raise InputError(
+                f"{path}: its images may be {names.start}/{images[same[0]]} and {names.start}/{found[same[0]]}; choose "
+                "their folder with --image-root"
+            )
+        if images and not several:
+            several = f"{names.start}/{next(iter(images.values()))} and {names.start}/{next(iter(found.values()))}"
+        images |= found
+        best = f"{name}/"
+    if several:
+        raise InputError(
+            f"{path}: its images are in several folders, e.g. {several}; write the folder in every path of the list"
+        )
+    return best, images
+
+
+def _found_in(names: FoundNames, sample: Sequence[str], prefix: str) -> dict[int, str]:
+    """The images of the sample in a folder, by row."""
+    found: dict[int, str] = {}
+    for row, written in enumerate(sample):
+        for path in _spellings(names, f"{prefix}{written}"):
+            if row not in found and not _leaves(path) and (images := names.find(path)):
+                found[row] = images[0]
+    return found
+
+
+def _spellings(names: FoundNames, path: str) -> list[str]:
+    """The path as written and, if it has backslashes, as written on Windows; only the latter in stores."""
+    if "\\" not in path:
+        return [path]
+    return [*([] if isinstance(names.start, StoreUrl) else [path]), path.replace("\\", "/")]
+
+
+def _leaves(path: str) -> bool:
+    """Whether a relative path leads out of the folder where it starts."""
+    return os.pardir in Path(os.path.normpath(path)).parts

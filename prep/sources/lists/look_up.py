@@ -18,6 +18,9 @@ from ..folders.store_folder import LIST_THREADS
 from ..inputs import OWN_FAULTS
 from ..remarks import Remarks
 
+MAX_SILENT = 256
+"""After so many links in a row whose servers cannot be reached, one that answered is asked again."""
+
 
 def look_up(
     path: Path, listed: Sequence[tuple[int, str | StoreUrl]], remarks: Remarks
@@ -25,7 +28,7 @@ def look_up(
     """The size in bytes of every listed image, 0 if it is missing, and the ETags of those in stores.
 
     Objects are looked up in parallel. Missing images are noted in `remarks`. Raises InputError if all are missing, or
-    if one is a folder.
+    if one is a folder; OSError if a store refuses all its objects or the network fails.
 
     Args:
         path: The list.
@@ -34,9 +37,12 @@ def look_up(
     """
     urls = [image for _, image in listed if not isinstance(image, str)]
     with ThreadPoolExecutor(LIST_THREADS) as threads:
-        objects = dict(zip(urls, threads.map(_object, urls), strict=True))
+        objects = dict(zip(urls, threads.map(_LookUp(), urls), strict=True))
         _look_again(objects, threads)
-    sizes, first, num_missing = array("Q"), "", 0
+    sizes, missing = array("Q"), [one for one in objects.values() if isinstance(one, OSError)]
+    if len(missing) == len(listed) and all(isinstance(one, UnreachableError) for one in missing):
+        raise missing[0]
+    first, num_missing = "", 0
     for line, image in listed:
         where = f"{path}, line {line}: {image}"
         found = _size(where, image) if isinstance(image, str) else objects[image]
@@ -55,11 +61,29 @@ def look_up(
     return sizes, {url: one.e_tag for url, one in objects.items() if isinstance(one, Listed)}
 
 
-def _object(url: StoreUrl) -> Listed | OSError:
-    try:
-        return ObjectStore(url).stat()
-    except (FileNotFoundError, RefusedError, UnreachableError) as error:
-        return error
+class _LookUp:
+    """Looks up objects, in any number of threads. Raises OSError if a network that answered before has failed."""
+
+    def __init__(self) -> None:
+        self._answered: StoreUrl | None = None
+        self._num_silent = 0  # in a row
+
+    def __call__(self, url: StoreUrl) -> Listed | OSError:
+        try:
+            found: Listed | OSError = ObjectStore(url).stat()
+        except (FileNotFoundError, RefusedError) as error:
+            found = error
+        except UnreachableError as error:
+            self._num_silent += 1
+            if self._num_silent >= MAX_SILENT:
+                if self._answered is None:
+                    raise
+                with suppress(FileNotFoundError, RefusedError):
+                    ObjectStore(self._answered).stat()
+                self._num_silent = 0
+            return error
+        self._answered, self._num_silent = url, 0
+        return found
 
 
 def _look_again(objects: dict[StoreUrl, Listed | OSError], threads: ThreadPoolExecutor) -> None:
@@ -75,7 +99,7 @@ def _look_again(objects: dict[StoreUrl, Listed | OSError], threads: ThreadPoolEx
                 ObjectStore(found[store]).stat()
         elif not store.startswith("http"):
             raise error
-    objects.update(zip(refused, threads.map(_object, refused), strict=True))
+    objects.update(zip(refused, threads.map(_LookUp(), refused), strict=True))
 
 
 def _size(where: str, path: str) -> int | OSError:

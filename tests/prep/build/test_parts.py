@@ -14,10 +14,12 @@ import pytest
 from alexkit.errors import InputError
 from alexkit.prep import BuildOptions, PixelOptions, build_shards, open_source
 from alexkit.prep.build import build as build_module
+from alexkit.prep.build.kept_listing import source_of_part
 from alexkit.prep.build.part import PartJob, load_part, part_name, save_part
 from alexkit.prep.build.shard_job import ShardJob, ShardResult
 from alexkit.prep.format.files import create_once, whole_file
 from alexkit.prep.format.stats import PixelSums
+from alexkit.prep.sources import Source, SourceOptions
 
 TreeHashes = Callable[[Path], dict[str, str]]
 DrawSource = Callable[..., Path]
@@ -180,6 +182,29 @@ def test_a_run_is_continued_from_another_folder_and_files_follow_the_umask(
         os.umask(before)
     assert tree_hashes(tmp_path / "out") == tree_hashes(tmp_path / "one")
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").rglob("*") if path.is_file()} == {0o640}
+
+
+def test_a_relative_image_root_is_that_of_the_current_folder(
+    draw_source: DrawSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that was run from another folder once read the images of that folder under the same paths."""
+    images = sorted(draw_source(splits=("train",)).rglob("*.JPEG"))
+    (tmp_path / "l.csv").write_text("path,label\n" + "".join(f"{i}.jpg,{i % 2}\n" for i in range(8)))
+    for name, drawn in (("one", images[:8]), ("two", images[-8:])):
+        (tmp_path / name / "imgs").mkdir(parents=True)
+        for i, image in enumerate(drawn):
+            (tmp_path / name / f"imgs/{i}.jpg").write_bytes(image.read_bytes())
+    options = SourceOptions(image_root="imgs")
+
+    def listed_in(name: str) -> Source:
+        monkeypatch.chdir(tmp_path / name)
+        return source_of_part(tmp_path / "l.csv", options, tmp_path / "out")
+
+    one, again, two = listed_in("one"), listed_in("one"), listed_in("two")
+    assert one.splits[0].fingerprint() == again.splits[0].fingerprint() != two.splits[0].fingerprint()
+    (tmp_path / "three").mkdir()
+    with pytest.raises(InputError, match="--image-root imgs: no such folder"):
+        listed_in("three")
 
 
 @pytest.mark.parametrize("part", ["2/2", "x/2", "1", "-1/2", "0/0"])

@@ -11,7 +11,8 @@ pytest.importorskip("obstore")
 from alexkit.errors import InputError
 from alexkit.prep.sources import open_source, reader
 from alexkit.prep.sources.folders.store_folder import StoreImage
-from alexkit.prep.sources.inputs import SourceImage
+from alexkit.prep.sources.inputs import FileImage, SourceImage
+from alexkit.prep.sources.lists import look_up
 from alexkit.prep.sources.reader import Reader
 from alexkit.prep.storage import CredentialsError, StoreUrl
 
@@ -194,3 +195,40 @@ def test_a_busy_server_ends_the_listing(server: Server, tmp_path: Path, status: 
     server.answer = refusing(status, b"")
     with pytest.raises(OSError, match=f"the server answered with status {status}, in each of 5 attempts"):
         open_source(write_list(tmp_path, [f"{server.url}/1.jpg", f"{server.url}/bad.jpg"]))
+
+
+@pytest.mark.parametrize("after", [0, 9])
+def test_a_network_that_fails_while_a_list_is_read_ends_the_run_soon(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    monkeypatch.setattr(look_up, "MAX_SILENT", 4)
+    monkeypatch.setattr(look_up, "LIST_THREADS", 2)
+    listed = write_list(tmp_path, [f"{server.url}/{i}.jpg" for i in range(60)])
+    server.answer = refusing(500, b"", after=after)
+    with pytest.raises(OSError, match="the server answered with status 500, in each of 5 attempts; try again later"):
+        open_source(listed)
+    assert len(server.asked) < 100
+
+
+def test_many_dead_links_in_a_row_are_not_a_failing_network(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_up, "MAX_SILENT", 4)
+    names = ["1", *(f"bad{i}" for i in range(20)), "2"]
+    server.answer = refusing(500, b"")
+    source = open_source(write_list(tmp_path, [f"{server.url}/{name}.jpg" for name in names]))
+    assert source.notes[0].startswith("20 of 22 listed images are missing")
+
+
+def test_a_list_of_which_no_server_can_be_reached_is_a_failing_network(server: Server, tmp_path: Path) -> None:
+    server.answer = refusing(500, b"")
+    with pytest.raises(OSError, match="try again later"):
+        open_source(write_list(tmp_path, [f"{server.url}/bad1.jpg", f"{server.url}/bad2.jpg"]))
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (403, "InvalidObjectState"), (404, "NoSuchKey")])
+def test_a_tar_of_many_images_that_is_refused_ends_the_run(server: Server, status: int, code: str) -> None:
+    members = [FileImage(f"{i}", 0, "s3://bucket/bad.tar\n10240 ", 10, 512 * i) for i in range(3)]
+    images = [*members, *images_of("s3://bucket", ["a", "b"])]
+    server.answer = refusing(status, xml(code))
+    assert outcomes(images, images) == {"0": "ends", "1": "ends", "2": "ends", "a": "ok", "b": "ok"}

@@ -9,6 +9,7 @@ import pytest
 
 from alexkit.errors import InputError
 from alexkit.prep import open_source
+from alexkit.prep.sources import SourceOptions
 from alexkit.prep.sources.folders.store_folder import StoreImage, open_store_folder
 from alexkit.prep.sources.remarks import Remarks
 from alexkit.prep.storage import StoreUrl, client
@@ -94,6 +95,23 @@ def test_lists_in_a_store_name_images_beside_them(store: Path, name: str) -> Non
     (store / name).write_text("file_name,label\n../../x.jpg,cat\n")
     with pytest.raises(InputError, match=rf"^{URL}/{name}, line 2: \.\./\.\./x.jpg leads out of {URL}"):
         open_source(URL)
+
+
+def test_a_list_in_a_store_finds_its_images_as_on_disk(store: Path, tmp_path: Path) -> None:
+    for image in ("images/1.jpg", "images/2.png", "other/3.jpg"):
+        (store / image).parent.mkdir(parents=True, exist_ok=True)
+        (store / image).write_bytes(image.encode())
+    (store / "train.csv").write_text("id,label\n1,cat\n2,dog\n")
+    (tmp_path / "l.csv").write_text("id,label\n1,cat\n2,dog\n")
+    options = SourceOptions(image_column="id")
+    here = SourceOptions(image_column="id", image_root=f"{URL}/images")
+    for source in (open_source(URL, options), open_source(tmp_path / "l.csv", here)):
+        assert [image.read() for image in source.splits[0].images] == [b"images/1.jpg", b"images/2.png"]
+        images = f"its images are in {URL}/images, and .jpg or .png is appended to paths without an extension"
+        assert any(images in note for note in source.notes)
+    (store / "train.csv").write_text("id,label\n8.jpg,cat\n9,dog\n")
+    with pytest.raises(InputError, match=rf"line 2: {URL}/8.jpg: .*; correct the path or remove the line"):
+        open_source(URL, options)
 
 
 def test_errors_and_remarks_name_urls_and_no_copies(store: Path) -> None:

@@ -1,5 +1,6 @@
 """Laws of lists that lie elsewhere than their images, or name them without an extension."""
 
+import errno
 import functools
 import http.server
 import threading
@@ -73,8 +74,107 @@ def test_images_that_may_be_in_two_folders_are_not_guessed(kaggle: tuple[Path, P
         InputError, match=r"its images may be .*/small/\S+ and .*/train/\S+; choose .* with --image-root"
     ):
         opened(folder / "labels.csv")
-    (folder / "small" / path.name).unlink()
-    assert f"its images are in {folder}/train" in opened(folder / "labels.csv").notes[0]  # which alone has all
+    (folder / "train" / path.name).unlink()  # one missing photograph does not make the others the images
+    with pytest.raises(InputError, match=r"its images may be .*; choose .* with --image-root"):
+        opened(folder / "labels.csv")
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Path]:
+    """`put(list, *images)` writes `l.csv`, its lines separated by spaces, and images that contain their own paths."""
+
+    def written(lines: str, *images: str) -> Path:
+        for image in images:
+            (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / image).write_bytes(image.encode())
+        (tmp_path / "l.csv").write_text("\n".join(lines.split()))
+        return tmp_path / "l.csv"
+
+    return written
+
+
+def contents(source: Source) -> list[str]:
+    return [image.read().decode() for split in source.splits for image in split.images]
+
+
+def test_a_missing_image_does_not_move_the_others(put: Callable[..., Path]) -> None:
+    """The masks, which alone are complete, were once taken for the images."""
+    path = put("image,label 1.jpg,a 2.jpg,b 3.jpg,b", "1.jpg", "2.jpg", *(f"masks/{i}.jpg" for i in (1, 2, 3)))
+    source = open_source(path)
+    assert [image.container for image in source.splits[0].images] == [str(path.parent / f"{i}.jpg") for i in (1, 2, 3)]
+    assert len(source.notes) == 1 and "1 of 3 listed images are missing" in source.notes[0]
+
+
+@pytest.mark.parametrize("folder", ["", "images/"])
+def test_every_path_gets_the_extension_of_its_own_image(put: Callable[..., Path], folder: str) -> None:
+    images = [f"{folder}{name}" for name in ("1.jpg", "2.JPG", "3.png", "4.avif")]
+    path = put("image,label 1,a 2,b 3,b 4,b 9,b", *images, f"{folder}4.txt", f"{folder}10.png")
+    source = open_source(path)
+    where = [image.container for image in source.splits[0].images]
+    assert where == [*(str(path.parent / image) for image in images), str(path.parent / f"{folder}9.jpg")]
+    assert ".jpg or .JPG or .png or .avif is appended to paths without an extension" in source.notes[0]
+
+
+def test_an_extension_that_could_be_one_of_two_is_not_guessed(put: Callable[..., Path]) -> None:
+    path = put("image,label 1,a 2,b", "images/1.jpg", "images/2.jpg", "images/2.png")
+    words = r"line 3: 2 may be images/2.jpg or images/2.png in .*; write the extension in the list"
+    with pytest.raises(InputError, match=words):
+        open_source(path)
+
+
+def test_images_spread_over_folders_are_refused_with_advice_that_helps(put: Callable[..., Path]) -> None:
+    path = put("image,label 1,cat 2,dog", "cat/1.jpg", "dog/2.jpg")
+    with pytest.raises(InputError, match=r"cat/1.jpg and .*dog/2.jpg; write the folder in every path of the list"):
+        open_source(path)
+    put("image,label 1,cat 2,dog", "images/1.jpg", "images/2.jpg")
+    with pytest.raises(InputError, match=r"cat/1.jpg and .*images/1.jpg; choose their folder with --image-root"):
+        open_source(path)
+    path = put("image,label cat/1,cat dog/2,dog")
+    assert contents(open_source(path)) == ["cat/1.jpg", "dog/2.jpg"]
+
+
+def test_folders_that_a_list_does_not_need_are_not_looked_into(
+    put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They can be many, or unreadable."""
+    path = put("image,label a/1.jpg,a b/2.jpg,b", "a/1.jpg", "b/2.jpg")
+    (path.parent / "private").symlink_to("private")  # an error of the disk, for root too
+    assert contents(open_source(path)) == ["a/1.jpg", "b/2.jpg"]
+    path = put("image,label 3.jpg,a 4.jpg,b", "images/3.jpg", "images/4.jpg")
+    assert contents(open_source(path)) == ["images/3.jpg", "images/4.jpg"]
+    path = put(f"image,label {'x' * 300},a 3,b")  # too long for any file
+    assert f"{path.parent}/images/{'x' * 300}.jpg" in [one.container for one in open_source(path).splits[0].images]
+    monkeypatch.setattr("os.scandir", lambda folder: pytest.fail(f"{folder} was listed"))
+    path = put("image,label images/3.jpg,a images/4.jpg,b")
+    assert contents(open_source(path)) == ["images/3.jpg", "images/4.jpg"]
+
+
+def test_folders_that_cannot_be_listed_can_still_hold_images(
+    put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(folder: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.scandir", scandir)
+    path = put("image,label a/1,a b/2,b", "a/1.jpg", "b/2.png")
+    assert contents(open_source(path)) == ["a/1.jpg", "b/2.png"]
+
+
+def test_paths_of_windows_are_found_wherever_the_images_are(put: Callable[..., Path]) -> None:
+    path = put("image,label cat\\1.jpg,a dog\\2,b", "images/cat/1.jpg", "images/dog/2.png")
+    assert contents(open_source(path)) == ["images/cat/1.jpg", "images/dog/2.png"]
+    path = put("image,label ..\\1.jpg,a")
+    with pytest.raises(InputError, match=r"line 2: \.\.\\1.jpg leads out of"):
+        open_source(path)
+
+
+def test_ids_of_a_json_list_may_be_numbers(put: Callable[..., Path]) -> None:
+    path = put("", "images/1.jpg", "images/20.jpg").with_suffix(".jsonl")
+    path.write_text('{"image": 20, "label": "b"}\n{"image": 1, "label": "a"}\n')
+    assert contents(open_source(path)) == ["images/1.jpg", "images/20.jpg"]
+    path.write_text('{"image": true, "label": "b"}\n')
+    with pytest.raises(InputError, match="line 1: path is True; expected nonempty text"):
+        open_source(path)
 
 
 def test_a_path_may_not_leave_the_folder_where_it_starts(kaggle: tuple[Path, Path]) -> None:
@@ -103,5 +203,8 @@ def test_images_of_a_local_list_may_be_in_a_store(kaggle: tuple[Path, Path], tmp
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/train"
         (split,) = opened(tmp_path / "l.csv", url).splits
+        assert [image.read() for image in split.images] == [path.read_bytes() for path in images]
+        (tmp_path / "ids.csv").write_text("id,breed\n" + "".join(f"{path.stem},x\n" for path in images))
+        (split,) = opened(tmp_path / "ids.csv", url).splits
         assert [image.read() for image in split.images] == [path.read_bytes() for path in images]
         server.shutdown()
