@@ -25,7 +25,7 @@ from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
-from .split_names import SPLIT_WORDS, split_in
+from .split_names import SPLIT_WORDS, split_called, split_in
 from .tars.class_tars import are_class_tars, read_class_tars, read_nested_tar
 from .tars.tar_index import members_of
 from .tars.webdataset import read_webdataset
@@ -213,17 +213,19 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
             f"{folder.where}: images without labels; found no class folders, no list ({split}.txt with lines PATH "
             "LABEL), no LOC_val_solution.csv and no devkit: put one of these beside it, move the images into class "
             "folders, take the labels from file names with --label-pattern, or pass --unlabeled to store them without "
-            f"labels{_lists_beside(folder, source)}"
+            f"labels{_lists_beside(folder, split, source)}"
         )
 
     return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
 
 
-def _lists_beside(folder: Folder, source: SourceFolder) -> str:
+def _lists_beside(folder: Folder, split: str, source: SourceFolder) -> str:
     """Further advice if there are lists beside images without labels."""
     paths = [Path(file.path) for one in (folder, source.folder) for file in one.files]
     lists = [path for path in paths if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".txt"]
-    lists.sort(key=lambda path: "submission" in path.name.casefold())  # Kaggle's example, without labels
+    lists = [path for path in lists if split_called(path.stem) in (None, split, split_called(folder.where.name))]
+    # Kaggle's example of a submission has no labels.
+    lists.sort(key=lambda path: ("submission" in path.name.casefold(), split_called(path.stem) is None))
     return f"; if {lists[0]} lists them, pass that file as SOURCE" if lists else ""
 
 
