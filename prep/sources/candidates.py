@@ -13,7 +13,7 @@ from .folders.flat import read_flat, read_named, read_unlabeled
 from .folders.flat_labels import find_flat_labels
 from .folders.img2dataset import is_img2dataset, read_img2dataset
 from .folders.listing import Folder
-from .folders.split_folders import named_splits, united
+from .folders.split_folders import named_splits, split_folder, united
 from .folders.tiny_imagenet import is_annotated, read_annotated
 from .ilsvrc import kaggle
 from .ilsvrc.archives import ARCHIVE_PATTERNS, read_flat_folder, read_flat_tar
@@ -322,7 +322,7 @@ def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
     folder = source.folder
     if any(layout.data == source.path for layout in kaggle.find_layouts(source.path)):
         return  # SOURCE is CLS-LOC itself
-    named = named_splits(folder)
+    named = named_splits(folder, source.options.layout)
     others = [name for name in folder.folders if name not in named]
     if any(folder.child(name).has_images() for name in others) and not any(
         folder.child(name).folders or not folder.child(name).has_images() for name in named
@@ -331,14 +331,12 @@ def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
     of_split = {split: [name for name in named if named[name] == split] for split in named.values()}
     parts = {split: one for split, names in of_split.items() if (one := united(folder, names))}
     for split, whole in parts.items():
-        yield _class_folders(whole, split, source, paths=tuple(folder.where / name for name in of_split[split]))
+        yield _class_folders(whole, split, source, paths=tuple(part.where for part in whole.parts))
     for name, split in named.items():
-        if split in parts:
+        child = split_folder(folder, name)
+        if split in parts and child in parts[split].parts:
             continue
-        child = folder.child(name)
-        if child.folders == (name,) and not child.has_images():
-            child = child.child(name)  # train/train/, as some archives unpack
-        found = list(contents(child, split, source))
+        found = list(contents(child, split, source)) if split not in parts else ()
         if not found:
             folder.remarks.pass_over("folders of splits that hold nothing to read", str(folder.where / name))
         yield from found

@@ -44,7 +44,10 @@ def column_extra(name: str, value: object) -> Extra | None:
     if isinstance(value, bytes):
         kind, content = "bin", value
     elif isinstance(value, str):
-        kind, content = "txt", value.encode("utf-8", "surrogateescape")
+        try:
+            kind, content = "txt", value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express: "\\ud800"
+            raise InputError(f"--keep: {name} is {value[:40]!a}, which is not valid Unicode; correct it") from None
     else:
         kind, content = "json", json.dumps(value, sort_keys=True, default=str).encode()
     return Extra(checked_ext(f"{member_name(name)}.{kind}"), content, num_bytes=len(content))

@@ -30,6 +30,18 @@ def class_id_of(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def require_unicode(text: str, where: object) -> None:
+    """Raise InputError, which begins with `where`, for a class id or name that a manifest in UTF-8 cannot hold.
+
+    Names of files that are not in UTF-8, and halves of surrogate pairs in JSON, give such text.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{where}: the class name {text!a} is not valid Unicode; correct it") from None
+
+
 def raw_label(value: object) -> RawLabel | None:
     """Convert a value from JSON, a table or text to a label; None if it is not a label.
 
@@ -106,7 +118,7 @@ def class_indices(
         where: Returns where label i was found, for error messages.
         table: The class ids, if the source lists them.
 
-    Raises InputError in the same cases as `LabeledImages.split`.
+    Raises InputError in the same cases as `LabeledImages.split`, and for names that are not valid Unicode.
     """
     names = sorted({label for label in labels if isinstance(label, str)})
     if names and all(name.isdigit() for name in names):  # 001, 099, 100: zero-padded ids are names
@@ -121,6 +133,8 @@ def class_indices(
                 f"{where(other)}: label {labels[other]!r}, {found} such as {labels[0]!r}; write all labels as numbers, "
                 "or all as names"
             )
+    for text in (*names, *(table or ())):
+        require_unicode(text, where(labels.index(text) if text in names else 0))
     order: ClassOrder = "table" if table is not None else "text" if names else "numbers"
     ids = table if table is not None else names or None
     index_of = {class_id: i for i, class_id in enumerate(ids or ())}

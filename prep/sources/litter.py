@@ -35,6 +35,13 @@ _OTHER_SUFFIXES = frozenset(
         *("md5", "sha1", "sha256", "torrent", "names", "data", "bin"),
     )
 )
+_ANNOTATION_SUFFIXES = frozenset(
+    (
+        *("txt", "md", "rst", "html", "htm", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "toml", "ini", "cfg"),
+        *("log", "pdf", "doc", "docx", "xls", "xlsx", "odt", "py", "ipynb", "sh", "mat", "names"),
+        *("md5", "sha1", "sha256"),
+    )
+)
 _OTHER_NAMES = frozenset(("readme", "license", "licence", "copying", "makefile", "checksums", "md5sums", "sha256sums"))
 
 
@@ -68,3 +75,11 @@ def is_other_name(name: str) -> bool:
     if name.endswith("~"):  # an editor's backup
         return True
     return suffix.casefold() in _OTHER_SUFFIXES if dot else name.casefold() in _OTHER_NAMES
+
+
+def is_annotation_name(name: str) -> bool:
+    """Whether the name shows that the file holds text, a table or a program: no image, archive or unfinished file."""
+    if name.endswith(_USUAL_ENDS):
+        return False
+    _, dot, suffix = name.rpartition(".")
+    return suffix.casefold() in _ANNOTATION_SUFFIXES if dot else name.casefold() in _OTHER_NAMES

@@ -26,6 +26,7 @@ from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
 from .folders.class_names import class_names
 from .folders.listing import Folder
+from .folders.split_folders import refuse_lost_train
 from .folders.store_folder import open_store_folder
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
@@ -33,13 +34,12 @@ from .ilsvrc.kaggle import refuse_zipped_kaggle
 from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
 from .lists.image_list import SUFFIXES, read_image_list
-from .litter import is_of_shard_set, is_other_name
+from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
 from .split_names import missing_parts, split_called
 from .val_fraction import hold_out
 
-_HOLD_IMAGES = (".tar", ".parquet", ".zip")
 _WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -213,7 +213,8 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             remarks.note(f"{candidate.path}: {missing}; is the download complete?")
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
-    names = source.devkit.names if source.devkit else class_names(source.path, remarks)
+    ids = {entry.id: None for split in splits for entry in split.classes}
+    names = source.devkit.names if source.devkit else class_names(source.path, ids, remarks)
     if are_splits:
         _remark_what_is_left(source.folder, chosen)
     return "; ".join(described), tuple(with_names(split, names) for split in splits)
@@ -224,6 +225,8 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     folder, wanted = source.folder, source.options.layout
     found = _of_layout(split_candidates(source), wanted)
     if found:
+        if all(one.split != "train" for one in found):
+            refuse_lost_train(folder, [one.path.relative_to(folder.where).parts[0] for one in found])
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
     if lists := _lists_in(folder, source):
         names = ", ".join(one.path.name for one in lists)
@@ -273,9 +276,13 @@ def _the_one(source: SourceFolder, split: str, candidates: Sequence[Candidate]) 
     of_split = [one for one in candidates if one.split == split]
     if len(of_split) > 1:
         names = " and ".join(f"{one.path.relative_to(source.path)} ({one.kind})" for one in of_split)
+        layouts = {one.layout for one in of_split}
+        choose = ", or choose one with --layout" if len(layouts) == len(of_split) else ""
+        if layouts == {"class-folders"}:
+            choose = f"; to read all as one split, move their class folders into a folder {split}/"
         raise InputError(
-            f"{source.path}: more than one {_WORDS[split]} split: {names}; move one of them away, or choose one with "
-            "--layout"
+            f"{source.path}: more than one {_WORDS[split]} split: {names}; to read one of them, move the others out of "
+            f"this folder{choose}"
         )
     return of_split[0] if of_split else None
 
@@ -327,20 +334,12 @@ def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
         return None
     names = folder.folders
     if len(names) > 1:
-        names = tuple(islice((name for name in names if not _holds_others_alone(folder.child(name))), 2))
+        names = tuple(islice((name for name in names if not folder.child(name).holds_no_images()), 2))
     if len(names) != 1:
         return None
     inner = folder.child(names[0])
     holds_any = inner.folders or any(file.name.endswith((".parquet", ".tar")) for file in inner.files)
     return inner if holds_any and not inner.has_images() else None
-
-
-def _holds_others_alone(folder: Folder) -> bool:
-    """Whether the folder has contents, and the names of all files in it and below show that they hold no images."""
-    files = [file.name for file in folder.files]
-    inner = [folder.child(name) for name in folder.folders]
-    others = all(is_other_name(name) and not name.endswith(_HOLD_IMAGES) for name in files)
-    return bool(files or inner) and others and all(map(_holds_others_alone, inner))
 
 
 def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
@@ -351,7 +350,8 @@ def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
         if not is_used and not split_called(name):
             folder.remarks.pass_over("folders that are not splits", str(folder.where / name))
     for file in folder.files:
-        in_pattern = any(Path(file.path).match(str(one.path)) for one in chosen)
+        of_files = [one for one in chosen if one.layout != "class-folders"]
+        in_pattern = any(Path(file.path).match(str(one.path)) for one in of_files)
         is_used = file.name in used or file.path in folder.remarks.used
         if not is_used and not in_pattern and not is_of_shard_set(file.name):
             folder.remarks.pass_over("files that belong to no split", file.path)

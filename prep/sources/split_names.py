@@ -23,10 +23,9 @@ _LIKE = re.compile(
     r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|folder|split|part)?|\.x)[^a-z]*",
     re.I,
 )
-
-
-# A split as one word among others: iNaturalist's `train_mini`, `small-val`.
-_AMONG_OTHERS = re.compile(rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?:[^a-z].*)?", re.I)
+# Any of these words, as in iNaturalist's `train_mini`, `small-val` and, twice, in `train_val`.
+_WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
+_NUMBER = re.compile(r"[^a-z]*$", re.I)
 
 
 def split_called(name: str) -> str | None:
@@ -41,15 +40,40 @@ def splits_among(names: Sequence[str]) -> dict[str, str]:
     train.
     """
     called = {name: split for name in names if (split := split_called(name))}
-    like = {name: _SPLIT_OF[found[1].casefold()] for name in names if (found := _LIKE.fullmatch(name.strip()))}
-    both = called | {name: split for name, split in like.items() if split not in called.values()}
+    both = called | {name: split for name, split in splits_like(names).items() if split not in called.values()}
     return both if "train" in both.values() and len(set(both.values())) > 1 else called
 
 
+def splits_like(names: Iterable[str]) -> dict[str, str]:
+    """The split of each name that resembles that of a split, such as `train_set` or `test1`."""
+    return {name: split for name, split in splits_within(names).items() if _LIKE.fullmatch(name.strip())}
+
+
 def splits_within(names: Iterable[str]) -> dict[str, str]:
-    """The split of each name that contains one as a word among others; the name alone does not make it a split."""
-    found = ((name, _AMONG_OTHERS.fullmatch(name.strip())) for name in names)
-    return {name: _SPLIT_OF[word[1].casefold()] for name, word in found if word}
+    """The split of each name that contains one as a word; none if it contains several, as `train_val` does.
+
+    The name alone does not make it a split.
+    """
+    splits = {name: {_SPLIT_OF[word.casefold()] for word in _WORD.findall(name)} for name in names}
+    return {name: found.pop() for name, found in splits.items() if len(found) == 1}
+
+
+def says_train(name: str) -> bool:
+    """Whether the name contains train as a word, possibly among other splits, as `train_val` and `trainval` do."""
+    return any(
+        _SPLIT_OF[word.casefold()] == "train" for word in _WORD.findall(name.casefold().replace("trainval", "train"))
+    )
+
+
+def without_number(name: str) -> str:
+    """The name without the number at its end: `train.x` for `train.X1`, `test` for `test_2018`."""
+    return _NUMBER.sub("", name.casefold(), count=1)
+
+
+def are_numbered(names: Sequence[str]) -> bool:
+    """Whether several names differ only in the numbers at their ends, which one of them may lack."""
+    num_without = sum(not any(map(str.isdigit, name[len(without_number(name)) :])) for name in names)
+    return len(names) > 1 and len(set(map(without_number, names))) == 1 and num_without < 2
 
 
 def split_in(file_name: str) -> tuple[str, str] | None:

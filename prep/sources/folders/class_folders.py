@@ -15,10 +15,10 @@ from ..columns.gathered import Gathered
 from ..columns.ordered import relabeled
 from ..inputs import SourceImage, SourceSplit
 from ..known_formats import refuse_known_format
-from ..labels import class_id_of, sorted_split
-from ..litter import is_image_name
+from ..labels import class_id_of, require_unicode, sorted_split
+from ..litter import is_annotation_name, is_image_name
 from ..options import SourceOptions
-from ..split_names import split_called
+from ..split_names import are_numbered, split_called
 from .files import File
 from .listing import Folder
 
@@ -43,16 +43,16 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
     for name in folder.folders:
         found = list(_walk(folder.child(name), (name,), options))
         if not found and allow_empty:
-            folder.remarks.pass_over("class folders without images", str(folder.where / name))
+            folder.remarks.pass_over("class folders without images", str(folder.child(name).where))
         elif not found:
-            refuse_known_format(folder.where / name)
+            refuse_known_format(folder.child(name).where)
             if options.class_depth and any(_walk(folder.child(name), (name,), replace(options, class_depth=None))):
                 raise InputError(
-                    f"{folder.where / name}: its images are fewer than {options.class_depth} folders deep; "
+                    f"{folder.child(name).where}: its images are fewer than {options.class_depth} folders deep; "
                     "choose a smaller --class-depth"
                 )
             raise InputError(
-                f"{folder.where / name}: class without images; add images or remove the folder or, if it is not a "
+                f"{folder.child(name).where}: class without images; add images or remove the folder or, if it is not a "
                 "class, pass the folder that holds the class folders as SOURCE"
             )
         if found and not any(is_image_name(file.name) for inner in found for file in inner.files):
@@ -73,12 +73,14 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         folder.forget(name)
     if unlike and len(unlike) < len(folder.folders):
         raise InputError(
-            f"{folder.where / unlike[0]}: holds no file with an image extension, unlike the other folders; move it "
-            "away, or pass the folder that holds the class folders as SOURCE"
+            f"{folder.child(unlike[0]).where}: holds no file with an image extension, unlike the other folders; move "
+            "it away, or pass the folder that holds the class folders as SOURCE"
         )
     _note_depths(folder, written)
     _note_same_names(folder, written)
     ids = sorted(index_of)
+    for class_id in ids:
+        require_unicode(class_id, folder.where)
     listed = images.images()
     if ids != list(index_of):
         label_of = {class_id: label for label, class_id in enumerate(ids)}
@@ -135,7 +137,24 @@ def _walk(
             found_below = True
             yield inner
     if not images and not found_below and len(path) > 1:
+        _refuse_lost_class(folder, depth)
         folder.remarks.pass_over("folders without images inside class folders", str(folder.where))
+
+
+def _refuse_lost_class(folder: Folder, class_depth: int | None) -> None:
+    """Raise InputError if files that cannot be read, such as unfinished downloads, seem to be the images of a class.
+
+    If images are beside the folder, or in a folder `images` beside it, their class is not lost.
+    """
+    unread = [file.name for file in folder.files if not is_annotation_name(file.name)]
+    outer = folder.parent
+    if not unread or class_depth is not None or outer is None or outer.has_images():
+        return
+    if not any(name.casefold() == INNER_FOLDER for name in outer.folders):
+        raise InputError(
+            f"{folder.where}: class without images, found only files like {unread[0]}; add its images or remove the "
+            "folder"
+        )
 
 
 def _note_depths(folder: Folder, written: dict[str, str]) -> None:
@@ -156,8 +175,11 @@ def _note_same_names(folder: Folder, written: dict[str, str]) -> None:
     for class_id in sorted(written):
         first, _, rest = class_id.partition("/")
         if rest and (other := holders.setdefault(rest, first)) != first:
+            advice = "splits, name them train, val or test"
+            if are_numbered((other, first)):
+                advice = "parts of one split, move their class folders into one folder"
             folder.remarks.note(
-                f"{folder.where}: {other}/{rest} and {first}/{rest} are two classes; if {other} and {first} are "
-                "splits, name them train, val or test"
+                f"{folder.where}: {other}/{rest} and {first}/{rest} are two classes; "
+                f"if {other} and {first} are {advice}"
             )
             return

@@ -1,7 +1,7 @@
 """Images of one split in one flat folder, labeled by a file, by their names, or not at all."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -87,29 +87,38 @@ def _refuse_other_name(row: Row, file: File, path: Path) -> None:
 def read_named(folder: Folder, split: str, pattern: str, options: SourceOptions) -> SourceSplit:
     """The images in `folder`, labeled by the part of the file name that the group of a regular expression matches.
 
-    Raises Unlabeled if no name matches, InputError if only some do.
+    If no name matches, the split is unlabeled: all become one class `unlabeled` if `options.unlabeled`, else Unlabeled
+    is raised. Raises InputError if only some match.
     """
     rows, unlike = LabeledImages(), ""
     _pass_over_folders(folder)
-    for file in folder.images(options.keep):
+    files = list(folder.images(options.keep))
+    for file in files:
         found = re.match(pattern, file.name)
         label = raw_label(found[1]) if found else None
         if label is None:
             unlike = unlike or file.path
         else:
             rows.add(label, file.image(file.name, folder.files_beside(file, options.keep)))
+    if unlike and not len(rows) and options.unlabeled:
+        return _without_labels(folder, files, split, options)
     if unlike:
         raise (InputError if len(rows) else Unlabeled)(
             f"{unlike}: --label-pattern '{pattern}' finds no label in its name; write a pattern that fits all names"
+            + ("" if len(rows) else ", or pass --unlabeled to store the images without labels")
         )
     return rows.split(split, lambda image: f"{folder.where}, image {image.name}")
 
 
 def read_unlabeled(folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
     """All images in `folder`, as one class `unlabeled`."""
-    rows = LabeledImages()
     _pass_over_folders(folder)
-    for file in folder.images(options.keep):
+    return _without_labels(folder, folder.images(options.keep), split, options)
+
+
+def _without_labels(folder: Folder, files: Iterable[File], split: str, options: SourceOptions) -> SourceSplit:
+    rows = LabeledImages()
+    for file in files:
         rows.add(UNLABELED, file.image(file.name, folder.files_beside(file, options.keep)))
     return rows.split(split, lambda image: image.name)
 

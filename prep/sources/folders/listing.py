@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ...storage import StoreUrl
 from ..inputs import Extra, is_folder, size_of
-from ..litter import is_image_name, is_other_name, is_system
+from ..litter import is_annotation_name, is_image_name, is_other_name, is_system
 from ..remarks import Remarks
 from .beside import Beside
 from .files import DiskFile, File
@@ -120,6 +120,13 @@ class Folder:
     def has_images(self) -> bool:
         """Whether any file has an image extension."""
         return any(is_image_name(file.name) for file in self.files)
+
+    def holds_no_images(self) -> bool:
+        """Whether it has contents, and the names of all files in it and below are those of annotations."""
+        if not all(is_annotation_name(file.name) for file in self.files):
+            return False
+        inner = map(self.child, self.folders)
+        return bool(self.files or self.folders) and all(folder.holds_no_images() for folder in inner)
 
     def files_beside(self, file: File, keep: Sequence[str]) -> tuple[Extra, ...]:
         """The files that have the stem of `file` and an extension in `keep`: `1.txt` beside `1.jpg`."""

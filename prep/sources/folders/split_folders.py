@@ -1,76 +1,207 @@
 """Finds the folders that are splits, by their names and contents.
 
-Numbered folders form one split together, as `train.X1` to `train.X4` in Kaggle's ImageNet-100.
+Numbered folders of different classes form one split together, as `train.X1` to `train.X4` in Kaggle's ImageNet-100;
+numbered folders of the same classes, such as folds, are alternatives, of which the user has to choose one.
 """
 
-import re
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import combinations
+from pathlib import Path
 
 from ....errors import InputError
-from ..split_names import splits_among, splits_within
+from ..labels import class_id_of
+from ..lists.image_list import SUFFIXES
+from ..options import Layout
+from ..split_names import (
+    are_numbered,
+    says_train,
+    split_called,
+    splits_among,
+    splits_like,
+    splits_within,
+    without_number,
+)
+from .class_folders import INNER_FOLDER
 from .listing import Folder, Listing
 
-_NUMBERED = re.compile(r"(.*?)\d+")
 
-
-def named_splits(folder: Folder) -> dict[str, str]:
+def named_splits(folder: Folder, layout: Layout | None = None) -> dict[str, str]:
     """The splits among the folders in `folder`, by folder name.
 
-    Names that only contain a split as a word, such as `train_mini`, count if there are then several splits, if each
-    has a class folder in common with train, and if no images are beside the class folders.
+    Names that only contain a split as a word, such as `train_mini`, count if the folder has a class folder in common
+    with train, or train with another split. If no other name means a split, such folders can also be classes: those
+    with images beside their class folders are, all are with the layout `class-folders` or if another folder has a class
+    folder in common with them, and if other folders hold images, InputError is raised.
     """
     named = splits_among(folder.folders)
+    numbered = [
+        (name, split)
+        for name, split in splits_like(folder.folders).items()
+        if name not in named and _classes(folder, name) and _has_like_number(folder, name, split, named)
+    ]
+    if named:
+        return named | dict(numbered) | _alike(folder, named)
+    return _uncertain(folder, layout)
+
+
+def _has_like_number(folder: Folder, name: str, split: str, named: dict[str, str]) -> bool:
+    """Whether `name` continues the numbers of a split of class folders, as `train2` beside `train` does."""
+    others = [other for other, of_other in named.items() if of_other == split]
+    return any(are_numbered((name, other)) and _classes(folder, other) for other in others)
+
+
+def _alike(folder: Folder, named: dict[str, str]) -> dict[str, str]:
+    """The folders whose names contain a split, not one of `named`, and that have classes in common with others.
+
+    A folder of images without classes counts as test, if it is the only one.
+    """
     within = {name: split for name, split in splits_within(folder.folders).items() if split not in named.values()}
-    both = named | within
-    classes = {name: set(folder.child(name).folders) for name in both}
-    of_train = {one for name, split in both.items() if split == "train" for one in classes[name]}
-    are_alike = all(classes[name] & of_train and not folder.child(name).has_images() for name in both)
-    return both if len(set(both.values())) > 1 and are_alike else named
+    if not within:
+        return {}
+    classes = {name: _classes(folder, name) for name in named | within}
+    of_train = _union(classes[name] for name, split in (named | within).items() if split == "train")
+    alike = {name: split for name, split in within.items() if split != "train" and classes[name] & of_train}
+    of_others = _union(classes[name] for name, split in (named | alike).items() if split != "train")
+    trains = [name for name, split in within.items() if split == "train" and classes[name]]
+    if any(classes[name] & of_others for name in trains):
+        alike |= dict.fromkeys(trains, "train")  # all of them: whether one is a part of train is not for us to guess
+    alike = {name: alike[name] for name in within if name in alike and not split_folder(folder, name).holds_no_images()}
+    if "train" in (named | alike).values() and "test" not in (named | alike).values():
+        flat = [name for name in within if within[name] == "test" and _is_flat(split_folder(folder, name))]
+        likely = [name for name in flat if name in splits_like(flat)] or flat
+        if len(likely) == 1:
+            alike[likely[0]] = "test"
+    return alike
+
+
+def _uncertain(folder: Folder, layout: Layout | None) -> dict[str, str]:
+    """The splits of folders of which none is called train, val or test."""
+    if layout not in (None, "class-folders") or any(_lists_split(file.name) for file in folder.files):
+        return {}
+    found = _alike(folder, {})
+    if (
+        any(_classes(folder, name) and split_folder(folder, name).has_images() for name in found)
+        or len(set(found.values())) < 2
+    ):
+        like = splits_like(folder.folders)
+        found = {name: "train" for name, split in like.items() if split == "train" and _classes(folder, name)}
+        if not are_numbered(list(found)):
+            return {}
+    names = _listed(found)
+    if layout == "class-folders":
+        folder.remarks.note(f"{folder.where}: --layout class-folders reads {names} as classes, not as splits")
+        return {}
+    of_train = _union(_classes(folder, name) for name, split in found.items() if split == "train")
+    rest = [name for name in folder.folders if name not in found and not _is_bare(folder.child(name))]
+    if any(_classes(folder, name) & of_train for name in rest):
+        return {}  # `cat` beside `train station` and `test tube`
+    if rest:
+        raise InputError(
+            f"{folder.where}: {names} can be splits or, like {rest[0]}, classes; to read them as splits, move "
+            f"{_listed(rest)} out of this folder; to read them as classes, pass --layout class-folders"
+        )
+    for split in set(found.values()):
+        of_split = [name for name, one in found.items() if one == split]
+        if len(of_split) > 1 and united(folder, of_split) is None:
+            raise InputError(
+                f"{folder.where}: {_listed(of_split)} can be several {split} splits, parts of one, or classes; to "
+                "read one of them, move the others out of this folder; to read them as one split, move their class "
+                f"folders into a folder {split}/; to read them as classes, pass --layout class-folders"
+            )
+    folder.remarks.note(
+        f"{folder.where}: {names} are read as splits, not as classes; --layout class-folders reads them as classes"
+    )
+    return found
+
+
+def _lists_split(name: str) -> bool:
+    path = Path(name)
+    return path.suffix.lower() in SUFFIXES and split_called(path.stem) is not None
+
+
+def refuse_lost_train(folder: Folder, used: Sequence[str]) -> None:
+    """Raise InputError if a folder beside the splits `used`, of which none is train, seems to be the training split."""
+    of_used = _union(_classes(folder, name) for name in used if name in folder.folders)
+    for name in folder.folders:
+        classes: frozenset[str] = frozenset()
+        with contextlib.suppress(OSError):  # a folder that cannot be listed is none of our business
+            if name not in used and not split_folder(folder, name).holds_no_images():
+                classes = _classes(folder, name)
+        if classes & of_used or (classes and says_train(name)):
+            raise InputError(
+                f"{folder.where}: {_listed(used)} would be read without a training split, but {name} also holds "
+                f"class folders; if it is the training split, rename it to train, else move it out of this folder"
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def split_folder(folder: Folder, name: str) -> Folder:
+    """The folder of a split; `train/train/`, as some archives unpack, for `train`."""
+    child = folder.child(name)
+    return child.child(name) if child.folders == (name,) and not child.has_images() else child
+
+
+def _classes(folder: Folder, name: str) -> frozenset[str]:
+    """The names of class folders in the folder `name`; a folder `images` in it is none."""
+    names = split_folder(folder, name).folders
+    return frozenset(class_id_of(inner) for inner in names if inner.casefold() != INNER_FOLDER)
+
+
+def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*sets)
+
+
+def _is_flat(folder: Folder) -> bool:
+    """Whether the folder holds images and no class folders."""
+    if folder.folders:
+        return folder.folders == (INNER_FOLDER,) and folder.child(INNER_FOLDER).has_images()
+    return folder.has_images()
+
+
+def _is_bare(folder: Folder) -> bool:
+    """Whether the folder is empty or holds nothing but annotations."""
+    return not (folder.files or folder.folders) or folder.holds_no_images()
 
 
 @dataclass(kw_only=True, eq=False)
 class UnitedFolder(Folder):
-    """Several folders as one; `where` is a pattern of their paths."""
+    """Several folders of different class folders as one; `where` is a pattern of their paths."""
 
     parts: tuple[Folder, ...]
 
     @cached_property
     def listing(self) -> Listing:
-        """The contents of all parts. Raises InputError if two have a file of the same name, like alternative splits."""
+        """The contents of all parts."""
         files = sorted((file for part in self.parts for file in part.files), key=lambda file: file.name)
-        for one, other in pairwise(files):
-            if one.name == other.name:
-                raise InputError(
-                    f"{one.path} and {other.path}: numbered folders are read as parts of one split, and these two "
-                    "files have the same name; remove one of the files, or move the folders of other splits away"
-                )
-        return Listing(tuple(sorted({name for part in self.parts for name in part.folders})), tuple(files))
+        return Listing(tuple(sorted(name for part in self.parts for name in part.folders)), tuple(files))
 
     def child(self, name: str) -> Folder:
-        """The folder `name` of all parts that have one."""
-        if name not in self.children:
-            inner = [part.child(name) for part in self.parts if name in part.folders]
-            self.children[name] = inner[0] if len(inner) == 1 else _united(inner, self, name)
-        return self.children[name]
+        """The folder `name` of the part that has it."""
+        return next(part.child(name) for part in self.parts if name in part.folders)
 
     def forget(self, name: str) -> None:
         """See `Folder`."""
-        super().forget(name)
         for part in self.parts:
             part.forget(name)
 
 
 def united(folder: Folder, names: Sequence[str]) -> UnitedFolder | None:
-    """The folders `names` in `folder` as one; None unless they are numbered alike and hold folders but no images."""
-    stems = {found[1] if (found := _NUMBERED.fullmatch(name)) else name for name in names}
-    parts = [folder.child(name) for name in names]
-    if len(names) < 2 or len(stems) > 1 or not all(part.folders and not part.has_images() for part in parts):
+    """The folders `names` in `folder` as one, without empty ones.
+
+    None unless they are numbered alike and each holds other class folders than the rest.
+    """
+    parts = [part for part in (split_folder(folder, name) for name in names) if not _is_bare(part)]
+    classes = [frozenset(map(class_id_of, part.folders)) for part in parts]
+    if not are_numbered(names) or not all(classes) or len(parts) < 2:
         return None
-    return _united(parts, folder, f"{stems.pop()}*")
-
-
-def _united(parts: Sequence[Folder], parent: Folder, name: str) -> UnitedFolder:
-    return UnitedFolder(where=parent.where / name, remarks=parent.remarks, parent=parent, parts=tuple(parts))
+    if any(one & other for one, other in combinations(classes, 2)):
+        return None
+    where = folder.where / f"{names[0][: len(without_number(names[0]))]}*"
+    return UnitedFolder(where=where, remarks=folder.remarks, parent=folder, parts=tuple(parts))

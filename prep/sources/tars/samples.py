@@ -195,7 +195,7 @@ def _content(file: ByOffset, member: Member, where: str) -> bytes:
 
 def _label_in_text(content: bytes, where: str) -> RawLabel:
     try:
-        label = raw_label(content.decode())
+        label = raw_label(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise InputError(f"{where}: label {content[:20]!r}, not UTF-8; write a number or a name") from None
     if label is None:

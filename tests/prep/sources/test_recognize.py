@@ -50,7 +50,9 @@ def test_train_valid_and_test_are_three_splits(tmp_path: Path) -> None:
 
 
 def test_two_folders_that_both_are_validation_are_for_a_person_to_choose(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"more than one validation split: valid .* and validation .*; move one"):
+    with pytest.raises(
+        InputError, match=r"more than one validation split: valid .* and validation .*; to read one of them, move"
+    ):
         open_source(put(tmp_path, "train/a/1.jpg", "valid/a/1.jpg", "validation/a/2.jpg"))
 
 
@@ -115,6 +117,31 @@ def test_the_only_folder_with_images_is_looked_into(tmp_path: Path) -> None:
     put(tmp_path, "salad/1.jpg")
     with pytest.raises(InputError, match="meta: class without images"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        *("rose/3.jpg.crdownload", "rose/3.jpg.part", "rose.rar", "ROSE.ZIP", "rose/all.TAR", "all.tar.gz", "rose.7z"),
+        *("rose.npy", "rose.h5", "rose.mp4", "rose/3.jpg.tmp", "rose/3.jpg~"),
+    ],
+)
+def test_a_folder_whose_images_cannot_be_read_is_not_left_out(tmp_path: Path, unread: str) -> None:
+    """Once, it was passed over for one that holds no images, and the classes were cat and dog, not animals/cat."""
+    put(tmp_path, "animals/cat/1.jpg", "animals/dog/2.jpg", f"plants/{unread}")
+    with pytest.raises(InputError, match=r"plants.*: (class without images|holds compressed tars|holds .* not read)"):
+        open_source(tmp_path)
+
+
+def test_a_class_of_nested_folders_whose_images_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
+    put(tmp_path, "animals/cat/1.jpg", "animals/dog/2.jpg.crdownload", "plants/rose/3.jpg")
+    with pytest.raises(InputError, match=r"animals/dog: class without images, found only files like 2.jpg.crdownload"):
+        open_source(tmp_path)
+    (split,) = open_source(tmp_path, SourceOptions(class_depth=1)).splits
+    assert split.images_per_class() == {"animals": 1, "plants": 1}
+    shutil.rmtree(tmp_path / "animals/dog")
+    put(tmp_path, "animals/notes/x.txt", "plants/rose/movies/x.mp4")  # no class: annotations, and beside images
+    assert open_source(tmp_path).splits[0].images_per_class() == {"animals/cat": 1, "plants/rose": 1}
 
 
 @pytest.mark.parametrize("where", ["", "train", "train/a"])

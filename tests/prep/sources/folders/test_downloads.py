@@ -1,6 +1,7 @@
 """Laws of what downloads unpack to: Tiny ImageNet, img2dataset and zip files give what class folders would."""
 
 import json
+import os
 import shutil
 import stat
 import zipfile
@@ -58,10 +59,9 @@ def test_annotations_of_tiny_imagenet_that_do_not_fit_are_refused(
 
 
 def imagenet100(folders: Path, folder: Path) -> Path:
-    """The first class in one part, the second in another, images of the third in both."""
-    for number, path in enumerate(sorted((folders / "train").rglob("*.JPEG"))):
-        part = {"n00000000": 1, "n00000001": 2}.get(path.parent.name, 1 + number % 2)
-        inner = folder / f"train.X{part}" / path.parent.name
+    """The second class in one part, the others in another."""
+    for path in sorted((folders / "train").rglob("*.JPEG")):
+        inner = folder / f"train.X{2 if path.parent.name == 'n00000001' else 1}" / path.parent.name
         inner.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, inner)
     shutil.copytree(folders / "val", folder / "val.X")
@@ -81,22 +81,13 @@ def test_imagenet_100_is_read_as_kaggle_packs_it(tmp_path: Path, draw_source: Ca
             archive.write(path, path.relative_to(folder))
     zipped = open_source(tmp_path / "in100.zip")
     assert [len(split.images) for split in zipped.splits] == [len(split.images) for split in source.splits]
+    shutil.rmtree(folder / "val.X")  # not downloaded, say
+    train, val = open_source(folder, SourceOptions(val_fraction=0.2)).splits
+    assert len(train.images) + len(val.images) == len(source.splits[0].images)
+    assert train.classes == val.classes == source.splits[0].classes
 
 
-def test_numbered_folders_that_share_an_image_are_no_parts(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
-    """Alternative splits share images, or their names."""
-    folder = imagenet100(draw_source(), tmp_path / "in100")
-    shared = next((folder / "train.X1/n00000000").iterdir())
-    (folder / "train.X2/n00000000").mkdir()
-    shutil.copy(shared, folder / "train.X2/n00000000")
-    with pytest.raises(
-        InputError, match=rf"train.X1/n00000000/{shared.name} and .*train.X2.*: numbered folders are read"
-    ):
-        open_source(folder)
-    shutil.rmtree(folder / "train.X2/n00000000")
-
-
-@pytest.mark.parametrize("content", ["[]", '{"n00000000": 0}', "{", "\xff"])
+@pytest.mark.parametrize("content", ["[]", '{"n00000000": 0}', "{", "\xff", "[" * 200_000])
 def test_a_labels_json_of_something_else_is_passed_over(
     tmp_path: Path, draw_source: Callable[..., Path], content: str
 ) -> None:
@@ -105,6 +96,31 @@ def test_a_labels_json_of_something_else_is_passed_over(
     source = open_source(folder)
     assert [entry.name for entry in source.splits[0].classes] == [f"n0000000{i}" for i in range(3)]
     assert "Labels.json" in source.passed_over[0]
+
+
+def test_labels_json_is_read_with_a_byte_order_mark_and_reported_if_it_names_none_of_the_classes(
+    tmp_path: Path, draw_source: Callable[..., Path]
+) -> None:
+    folder = imagenet100(draw_source(), tmp_path / "in100")
+    (folder / "Labels.json").write_text('{"n00000000": "tench"}', "utf-8-sig")
+    assert [entry.name for entry in open_source(folder).splits[0].classes] == ["tench", "n00000001", "n00000002"]
+    (folder / "Labels.json").write_text('{"n9": "\\ud800"}')
+    source = open_source(folder)
+    assert "Labels.json" in source.passed_over[0] and source.splits[0].classes[0].name == "n00000000"
+
+
+def test_class_names_that_no_manifest_can_hold_are_refused(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
+    """They were once written to a manifest that could not be read."""
+    folder = imagenet100(draw_source(), tmp_path / "in100")
+    (folder / "Labels.json").write_text('{"n00000001": "\\ud800"}')
+    with pytest.raises(
+        InputError, match=r"in100/Labels.json: the class name '\\ud800' is not valid Unicode; correct it"
+    ):
+        open_source(folder)
+    (folder / "Labels.json").unlink()
+    (folder / "train.X1/n00000000").rename(os.fsdecode(os.fsencode(folder) + b"/train.X1/caf\xe9"))
+    with pytest.raises(InputError, match=r"the class name 'caf\\udce9' is not valid Unicode; correct it"):
+        open_source(folder)
 
 
 def img2dataset(folders: Path, folder: Path, row: dict[str, object]) -> Path:

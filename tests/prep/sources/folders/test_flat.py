@@ -179,10 +179,19 @@ def test_names_label_them_by_a_pattern(draw_source: Callable[..., Path], tmp_pat
     (split,), (expected,) = source.splits, open_source(folders).splits
     assert split.images_per_class() == expected.images_per_class()
     assert "left out: " in source.notes[0] and "test1/1.JPEG: --label-pattern '(n\\d+)\\.' finds no" in source.notes[0]
+    (tmp_path / "flat/test1/notes.txt").write_text("x")
+    stored = open_source(tmp_path / "flat", SourceOptions(label_pattern=r"(n\d+)\.", unlabeled=True))
+    assert stored.splits[0].images_per_class() == expected.images_per_class()
+    assert stored.splits[1].images_per_class() == {"unlabeled": 1}
+    assert stored.passed_over == (f"non-image files beside images: {tmp_path}/flat/test1/notes.txt",)
     with pytest.raises(
         InputError, match=r"train/n00000001\S+: --label-pattern '.*' finds no label in its name; write a pattern"
     ):
         read("(n00000000)")
+    with pytest.raises(InputError, match=r"finds no label in its name; write a pattern that fits all names$"):
+        open_source(tmp_path / "flat", SourceOptions(label_pattern="(n00000000)", unlabeled=True))
+    with pytest.raises(InputError, match=r"finds no label in its name; .* or pass --unlabeled to store the images"):
+        read("(cat)")
     with pytest.raises(InputError, match=r"--label-pattern '\(n': not a regular expression \(missing \)"):
         read("(n")
     with pytest.raises(InputError, match="0 groups; expected one, which is the label"):

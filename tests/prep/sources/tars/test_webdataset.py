@@ -287,3 +287,22 @@ def test_members_and_json_keys_are_kept_on_request(tmp_path: Path) -> None:
         "caption.txt": b"c",
         "boxes.json": b"[1, 2]",
     }
+
+
+def test_labels_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    members = {"a.jpg": b"x", "a.cls": b"\xef\xbb\xbf0\n", "b.jpg": b"y", "b.json": b'\xef\xbb\xbf{"label": 1}'}
+    write_tar(tmp_path / "set/train-0.tar", members)
+    assert [entry.id for entry in open_source(tmp_path / "set").splits[0].classes] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (b'{"label": "\\ud800x"}', r"train-0.tar: sample 'a': the class name '\\ud800x' is not valid Unicode; correct"),
+        (b'{"label": 0, "x": "\\ud800"}', r"--keep: x is '\\ud800', which is not valid Unicode; correct it"),
+    ],
+)
+def test_half_characters_in_json_are_refused(tmp_path: Path, row: bytes, words: str) -> None:
+    write_tar(tmp_path / "set/train-0.tar", {"a.jpg": b"x", "a.json": row})
+    with pytest.raises(InputError, match=words):
+        open_source(tmp_path / "set", SourceOptions(keep=("x",) if b'"x"' in row else ()))
