@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ..format.manifest import Patched, Quarantined
+from ..format.manifest import Patched, Quarantined, valid_text
 from ..format.originals import Originals, OriginalsTally
 from ..format.pixel_options import PixelOptions
 from ..format.sample_index import NO_LABEL
@@ -99,7 +99,7 @@ class Tally:
         self.num_enlarged += prepared.was_enlarged
         self.originals.add(prepared.original_hw)
         if prepared.was_patched:
-            self.patched.append(Patched(source=name, decoded_rows=round(prepared.decoded_rows, 4)))
+            self.patched.append(Patched(source=valid_text(name), decoded_rows=round(prepared.decoded_rows, 4)))
 
     def result(self, written: WrittenShard | None) -> ShardResult:
         """The result of the shard whose images were recorded."""
@@ -154,14 +154,14 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
             with heartbeat.decoding(memory_bytes=memory_bytes):
                 prepared = _prepare(data, job.pixels)
         except InputError as error:
-            tally.quarantined.append(Quarantined(source=image.name, reason=str(error)))
+            tally.quarantined.append(Quarantined(source=valid_text(image.name), reason=valid_text(str(error))))
             continue
         except MemoryError:
             if heartbeat.memory_is_short:
                 reason = "the limit on address space (ulimit -v) leaves too little memory to decode"
                 raise OSError(errno.ENOMEM, reason, image.name) from None
             reason = f"decoding takes more than {memory_bytes >> 20} MiB of memory"
-            tally.quarantined.append(Quarantined(source=image.name, reason=reason))
+            tally.quarantined.append(Quarantined(source=valid_text(image.name), reason=reason))
             continue
         tally.note(image.name, prepared)
         key = sample_key(job.first_position + i, image.name)

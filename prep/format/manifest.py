@@ -47,6 +47,11 @@ class ClassEntry:
     name: str
 
 
+def valid_text(text: str) -> str:
+    """Text that a manifest can hold: bytes of a file name that are not UTF-8 are written as `\\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quarantined:
     """One input that was not stored: its path relative to the source, and why."""

@@ -3,6 +3,7 @@
 import fcntl
 import io
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,14 @@ from PIL import Image
 
 from alexkit.prep import ShardSet
 from alexkit.prep.build.build import BuildOptions, BuiltSplit, build_shards
+from alexkit.prep.build.integrity.verify import verify_set
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.format.stats import PixelSums
 from alexkit.prep.images.prepare import prepare_image
 from alexkit.prep.images.stored import decode_stored
 from alexkit.prep.sources.recognize import open_source
+
+from ..conftest import drawn_jpeg
 
 SMALL = PixelOptions(size_px=32)
 
@@ -127,6 +131,17 @@ def test_an_input_that_needs_too_much_memory_is_quarantined(draw_source, tmp_pat
     assert bad.reason.startswith(
         "header promises 9400 x 9400 pixels, more than the 41297762 that 1 GiB of memory allows"
     )
+
+
+def test_a_set_can_be_read_whatever_the_names_of_its_bad_images(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A name that is not UTF-8 once made the whole manifest unreadable."""
+    source = draw_source(splits=())
+    for name, content in ((b"bad\xff.jpg", b"no image"), (b"good\xff.JPEG", drawn_jpeg(99))):
+        Path(os.fsdecode(os.fsencode(source) + b"/n00000000/" + name)).write_bytes(content)
+    build(source, tmp_path / "out")
+    manifest = ShardSet.open(tmp_path / "out/train").manifest
+    assert [bad.source for bad in manifest.quarantined] == ["n00000000/bad\\udcff.jpg"]
+    assert manifest.num_samples == 16 and verify_set(tmp_path / "out/train") == []
 
 
 def test_bad_images_are_quarantined_and_the_rest_is_kept(draw_source, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
