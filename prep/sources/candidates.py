@@ -19,14 +19,15 @@ from .ilsvrc import kaggle
 from .ilsvrc.archives import ARCHIVE_PATTERNS, read_flat_folder, read_flat_tar
 from .ilsvrc.devkit import Devkit, find_devkit
 from .inputs import SourceSplit
-from .known_formats import COMPRESSED, refuse_known_format
+from .known_formats import refuse_known_format
 from .labels import Unlabeled
 from .lists.image_list import SUFFIXES, read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
-from .split_names import SPLIT_WORDS, split_in
+from .split_names import SPLIT_WORDS, split_called, split_in
 from .tars.class_tars import are_class_tars, read_class_tars, read_nested_tar
+from .tars.left_beside import refuse_compressed_among, without_unpacked
 from .tars.tar_index import members_of
 from .tars.webdataset import read_webdataset
 
@@ -80,11 +81,14 @@ def split_candidates(source: SourceFolder) -> Iterator[Candidate]:
 
 def contents(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candidate]:
     """What the folder of one split could be; raises InputError, with advice, for known formats that are not read."""
-    tars = _files(folder, ".tar")
+    all_tars = _files(folder, ".tar")
+    tars = without_unpacked(all_tars, folder.folders, source.options)
+    for path in sorted({*all_tars} - {*tars}):
+        folder.remarks.pass_over("archives that are unpacked beside them", str(path))
     parquet = _with_images(folder, _files(folder, ".parquet"))
     found: list[Candidate] = []
     if tars:
-        _refuse_compressed_among(folder.where, None)
+        refuse_compressed_among(folder.where, None)
         found += _tar_candidates(folder, tars, split, source)
     if parquet:
         found.append(_parquet(folder.where / "*.parquet", parquet, split, source))
@@ -101,18 +105,6 @@ def _files(folder: Folder, suffix: str) -> tuple[Path, ...]:
     if not folder.where.is_dir():
         return ()
     return tuple(folder.where / file.name for file in folder.files if file.name.endswith(suffix))
-
-
-def _refuse_compressed_among(folder: Path, split: str | None) -> None:
-    """Raise InputError for compressed tars of a split (None: of any) among plain ones, since they would be missed."""
-    for path in sorted(folder.glob("*.tar.*")):
-        unpacked = path.with_suffix("")
-        is_of_split = split is None or (split_in(path.name) or ("",))[0] == split
-        if path.suffix in COMPRESSED and "devkit" not in path.name and is_of_split and not unpacked.exists():
-            raise InputError(
-                f"{path}: a compressed tar beside tars of the same split; unpack it in place "
-                f"({COMPRESSED[path.suffix]})"
-            )
 
 
 def _remark_others(folder: Folder, used: tuple[Path, ...]) -> None:
@@ -213,17 +205,19 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
             f"{folder.where}: images without labels; found no class folders, no list ({split}.txt with lines PATH "
             "LABEL), no LOC_val_solution.csv and no devkit: put one of these beside it, move the images into class "
             "folders, take the labels from file names with --label-pattern, or pass --unlabeled to store them without "
-            f"labels{_lists_beside(folder, source)}"
+            f"labels{_lists_beside(folder, split, source)}"
         )
 
     return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
 
 
-def _lists_beside(folder: Folder, source: SourceFolder) -> str:
+def _lists_beside(folder: Folder, split: str, source: SourceFolder) -> str:
     """Further advice if there are lists beside images without labels."""
     paths = [Path(file.path) for one in (folder, source.folder) for file in one.files]
     lists = [path for path in paths if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".txt"]
-    lists.sort(key=lambda path: "submission" in path.name.casefold())  # Kaggle's example, without labels
+    lists = [path for path in lists if split_called(path.stem) in (None, split, split_called(folder.where.name))]
+    # Kaggle's example of a submission has no labels.
+    lists.sort(key=lambda path: ("submission" in path.name.casefold(), split_called(path.stem) is None))
     return f"; if {lists[0]} lists them, pass that file as SOURCE" if lists else ""
 
 
@@ -377,16 +371,16 @@ def _named_files(source: SourceFolder) -> Iterator[Candidate]:
     for split in SPLIT_WORDS:
         for folder in (source.path, source.path / "data"):
             for suffix in ("parquet", "tar"):
-                for family, files in _families(folder, split, suffix).items():
+                for family, files in _families(folder, split, suffix, source).items():
                     pattern = folder / f"{family}*.{suffix}"
                     if suffix == "parquet":
                         yield _parquet(pattern, files, split, source)
                     else:
-                        _refuse_compressed_among(folder, split)
+                        refuse_compressed_among(folder, split)
                         yield _webdataset(pattern, files, split, source)
 
 
-def _families(folder: Path, split: str, suffix: str) -> dict[str, tuple[Path, ...]]:
+def _families(folder: Path, split: str, suffix: str, source: SourceFolder) -> dict[str, tuple[Path, ...]]:
     """The files of a split, grouped by what their names have in common."""
     archives = {path for pattern in ARCHIVE_PATTERNS.values() for path in folder.glob(pattern)}
     families: dict[str, list[Path]] = {}
@@ -394,4 +388,6 @@ def _families(folder: Path, split: str, suffix: str) -> dict[str, tuple[Path, ..
         found = split_in(path.stem)
         if found is not None and found[0] == split and path not in archives and not path.name.startswith("."):
             families.setdefault(found[1], []).append(path)
-    return {family: tuple(files) for family, files in families.items()}
+    beside = source.folder.folders if folder == source.path else ()
+    kept = {family: without_unpacked(files, beside, source.options) for family, files in families.items()}
+    return {family: files for family, files in kept.items() if files}

@@ -37,9 +37,10 @@ class Reader:
     def read(self, what: SourceImage | Extra) -> bytes:
         """Return the content; raises InputError if the input cannot be read, OSError if its source keeps failing.
 
-        The input is blamed only if its error recurs after another input was read.
+        The input is blamed only if its error recurs after another input was read, and a refusal only after all waits:
+        while permissions change, a store may refuse some requests and accept others.
         """
-        waits, others_can = iter(RETRY_SECONDS), False
+        waits, others_can = list(RETRY_SECONDS), False
         while True:
             try:
                 content = what.read()
@@ -49,18 +50,18 @@ class Reader:
                 raise OSError(errno.EACCES, f"the source fails: {error}") from None
             except OSError as error:
                 is_own = _may_be_own(error, what)
-                if is_own and others_can:
+                is_sure = not (isinstance(error, RefusedError) and waits)
+                if is_own and others_can and is_sure:
                     raise InputError(f"cannot be read: {error.strerror}") from None
                 others_can = is_own and self._can_read_another(what, error)
-                if others_can:
+                if others_can and is_sure:
                     continue
-                wait_s = next(waits, None)
-                if wait_s is None:
+                if not waits:
                     also = ", and other images cannot be read either" if is_own else ""
                     reason = f"the source fails: {error.strerror or error}{also}; "
                     reason += "when it works again, continue with the same command"
                     raise OSError(error.errno or errno.EIO, reason, getattr(what, "name", what)) from error
-                time.sleep(wait_s)
+                time.sleep(waits.pop(0))
             else:
                 if not isinstance(what, Extra):
                     self._could_be_read = what

@@ -11,7 +11,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ from ..options import SourceOptions
 from ..remarks import Remarks
 from ..split_names import EXPECTED, SPLIT_WORDS, split_called
 from .columns import IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, find_column
-from .image_root import SAMPLE_ROWS, image_root
+from .image_root import image_root
 from .look_up import look_up
 from .text_table import csv_rows, path_and_label, text_lines
 
@@ -62,7 +61,7 @@ def read_image_list(
     by_split: dict[str, list[_Listed]] = {}
     lines: dict[str | StoreUrl, int] = {}
     whole = split_called(path.stem) or "train"
-    root = image_root(path, _relative_paths(path, options), options.image_root, base, remarks)
+    root = image_root(path, lambda: _relative_paths(path, options), options.image_root, base, remarks)
     for number, row in _rows(path, options):
         where = f"{path}, line {number}"
         label, written, split = _label(where, row), _text(where, row, "path"), whole
@@ -104,11 +103,9 @@ def read_image_list(
     return tuple(splits)
 
 
-def _relative_paths(path: Path, options: SourceOptions) -> list[str]:
-    """The first of them."""
+def _relative_paths(path: Path, options: SourceOptions) -> Iterator[str]:
     written = (_text_of(row.get("path")) for _, row in _rows(path, options))
-    relative = (one for one in written if isinstance(one, str) and one and not one.startswith("/") and "://" not in one)
-    return list(islice(relative, SAMPLE_ROWS))
+    return (one for one in written if isinstance(one, str) and one and not one.startswith("/") and "://" not in one)
 
 
 def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, object]]]:
@@ -269,7 +266,11 @@ def _split_of(
     # CLASS/FILE as in class folders, so that the same images give the same shards; the whole path if two images would
     # have the same name.
     alike = _alike(listed)
-    sizes, e_tags = look_up(path, [(row.line, row.path) for row in listed], remarks)
+    are_relative = any(not row.written.startswith("/") and "://" not in row.written for row in listed)
+    advice = "correct the path or remove the line"
+    if are_relative and options.image_root is None:
+        advice = "correct the paths, or pass the folder where they start with --image-root"
+    sizes, e_tags = look_up(path, [(row.line, row.path) for row in listed], advice, remarks)
     rows = LabeledImages()
     for i, (row, num_bytes) in enumerate(zip(listed, sizes, strict=True)):
         image_name = row.written if i in alike else Path(row.written).name

@@ -6,9 +6,11 @@ without the file's extension: `labels.csv` holds `000bec18,beagle` and the image
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from unicodedata import normalize
 
 from ....errors import InputError
 from ...storage import StoreUrl, parse_location
@@ -17,7 +19,7 @@ from ..remarks import Remarks
 from .found_names import FoundNames, extension_of
 
 SAMPLE_ROWS = 20
-"""Number of rows whose images are looked for."""
+"""Number of first rows whose images are looked for in the list's folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +44,7 @@ class ImageRoot:
         A missing image gets the most frequent extension. Raises InputError if the path leads out of `start`, or if
         several images have it as their name.
         """
-        spellings = _spellings(self.names, f"{self.prefix}{written}")
+        spellings = [f"{self.prefix}{one}" for one in _spellings(self.names, written)]
         for path in spellings:
             if _leaves(path):
                 raise InputError(f"{written} leads out of {self.start}; if intended, write an absolute path")
@@ -55,8 +57,8 @@ class ImageRoot:
                 )
             if found:
                 return found[0]
-        extension = "" if is_image_name(written) else next(iter(self.extensions), "")
-        return f"{spellings[-1]}{extension}"
+        path = spellings[0].replace("\\", "/")
+        return path if is_image_name(path.strip()) else f"{path}{next(iter(self.extensions), '')}"
 
     def __str__(self) -> str:
         return f"{self.start / self.prefix.rstrip('/')}" + (
@@ -65,13 +67,13 @@ class ImageRoot:
 
 
 def image_root(
-    path: Path, sample: Sequence[str], given: str | None, base: StoreUrl | None, remarks: Remarks
+    path: Path, rows: Callable[[], Iterator[str]], given: str | None, base: StoreUrl | None, remarks: Remarks
 ) -> ImageRoot:
     """Find where the relative paths of a list start.
 
     Args:
         path: The list.
-        sample: Some of its relative paths.
+        rows: Yields its relative paths.
         given: The folder or URL that the user named.
         base: The URL of the folder of a list in a store, of which `path` is a copy.
         remarks: Receives a note if it is not the list's own folder.
@@ -79,18 +81,20 @@ def image_root(
     Raises InputError if there is no such folder, and if the images are in several folders beside the list.
     """
     start: Path | StoreUrl = path.parent if base is None else base
+    sample = list(islice(rows(), SAMPLE_ROWS))
     if given is not None:
         start = parse_location(given)
         if isinstance(start, Path) and not start.is_dir():
             raise InputError(f"--image-root {given}: no such folder; pass the folder where the paths of {path} start")
-        sample = [one for one in sample if not is_image_name(one)]  # there is nothing to find about the others
+        sample = [one for one in sample if not is_image_name(one.strip())]  # there is nothing to find about the others
     names = FoundNames(start)
     found = _found_in(names, sample, "")
     prefix = ""
     if sample and not found and given is None:
+        sample = _spread(rows())  # a list may be sorted by folder
         prefix, found = _only_folder(path, names, sample)
     counts = Counter(
-        extension_of(one) for row, one in found.items() if is_image_name(one) and not is_image_name(sample[row])
+        extension_of(one) for row, one in found.items() if is_image_name(one) and not is_image_name(sample[row].strip())
     )
     root = ImageRoot(names=names, prefix=prefix, extensions=tuple(extension for extension, _ in counts.most_common()))
     if prefix or counts:
@@ -98,14 +102,28 @@ def image_root(
     return root
 
 
+def _spread(rows: Iterable[str]) -> list[str]:
+    """The first row and others at even distances, at most twice `SAMPLE_ROWS`."""
+    sample: list[str] = []
+    step = 1
+    for number, row in enumerate(rows):
+        if number % step == 0:
+            sample.append(row)
+            if len(sample) > 2 * SAMPLE_ROWS:
+                sample, step = sample[::2], 2 * step
+    return sample
+
+
 def _only_folder(path: Path, names: FoundNames, sample: Sequence[str]) -> tuple[str, dict[int, str]]:
     """The folder beside the list that has images of the sample, ending with a slash, and the images by row."""
     best, images = "", dict[int, str]()
     several = ""
     for name in names.folders():
-        found = _found_in(names, sample, f"{name}/")
-        if not found:
+        for prefix in (f"{name}/", f"{name}/{name}/"):  # train/train/, as some archives unpack
+            if found := _found_in(names, sample, prefix):
+                break
             names.forget()
+        else:
             continue
         if same := sorted(found.keys() & images):
             raise InputError(
@@ -115,7 +133,7 @@ def _only_folder(path: Path, names: FoundNames, sample: Sequence[str]) -> tuple[
         if images and not several:
             several = f"{names.start}/{next(iter(images.values()))} and {names.start}/{next(iter(found.values()))}"
         images |= found
-        best = f"{name}/"
+        best = prefix
     if several:
         raise InputError(
             f"{path}: its images are in several folders, e.g. {several}; write the folder in every path of the list"
@@ -127,17 +145,24 @@ def _found_in(names: FoundNames, sample: Sequence[str], prefix: str) -> dict[int
     """The images of the sample in a folder, by row."""
     found: dict[int, str] = {}
     for row, written in enumerate(sample):
-        for path in _spellings(names, f"{prefix}{written}"):
+        for path in (f"{prefix}{one}" for one in _spellings(names, written)):
             if row not in found and not _leaves(path) and (images := names.find(path)):
                 found[row] = images[0]
     return found
 
 
-def _spellings(names: FoundNames, path: str) -> list[str]:
-    """The path as written and, if it has backslashes, as written on Windows; only the latter in stores."""
-    if "\\" not in path:
-        return [path]
-    return [*([] if isinstance(names.start, StoreUrl) else [path]), path.replace("\\", "/")]
+def _spellings(names: FoundNames, written: str) -> list[str]:
+    """What a path may mean: as written, with backslashes as slashes, without spaces around it, and in NFC or NFD.
+
+    In stores, where trying takes a request, there is one: with slashes and without spaces.
+    """
+    plain = written.replace("\\", "/").strip() or written
+    if isinstance(names.start, StoreUrl):
+        return [plain]
+    if written.isascii() and plain == written:
+        return [written]
+    some = (written, written.replace("\\", "/"), plain)
+    return list(dict.fromkeys([*some, *(normalize(form, one) for one in some for form in ("NFC", "NFD"))]))
 
 
 def _leaves(path: str) -> bool:

@@ -23,7 +23,7 @@ MAX_SILENT = 256
 
 
 def look_up(
-    path: Path, listed: Sequence[tuple[int, str | StoreUrl]], remarks: Remarks
+    path: Path, listed: Sequence[tuple[int, str | StoreUrl]], advice: str, remarks: Remarks
 ) -> tuple["array[int]", dict[StoreUrl, str | None]]:
     """The size in bytes of every listed image, 0 if it is missing, and the ETags of those in stores.
 
@@ -33,6 +33,7 @@ def look_up(
     Args:
         path: The list.
         listed: The line and the path or URL of every image.
+        advice: What to do if all are missing.
         remarks: Receives the note.
     """
     urls = [image for _, image in listed if not isinstance(image, str)]
@@ -52,7 +53,7 @@ def look_up(
         else:
             sizes.append(found.num_bytes if isinstance(found, Listed) else found)
     if num_missing == len(listed):
-        raise InputError(f"{first}; correct the path or remove the line")
+        raise InputError(f"{first}; {advice}")
     if num_missing:
         remarks.note(
             f"{num_missing:,} of {len(listed):,} listed images are missing, e.g. {first}; those still missing when "

@@ -232,3 +232,10 @@ def test_a_tar_of_many_images_that_is_refused_ends_the_run(server: Server, statu
     images = [*members, *images_of("s3://bucket", ["a", "b"])]
     server.answer = refusing(status, xml(code))
     assert outcomes(images, images) == {"0": "ends", "1": "ends", "2": "ends", "a": "ok", "b": "ok"}
+
+
+def test_a_store_that_refuses_at_random_for_a_while_costs_nothing(server: Server) -> None:
+    """As while new permissions spread over its servers: one of them refuses, and another gives the next object."""
+    images = images_of("s3://bucket", ["1", "2"])
+    server.answer = lambda method, path: (403, b"") if len(server.asked) in (1, 3, 5) else (200, b"ok")
+    assert outcomes(images) == {"1": "ok", "2": "ok"}

@@ -110,7 +110,7 @@ def test_a_list_in_a_store_finds_its_images_as_on_disk(store: Path, tmp_path: Pa
         images = f"its images are in {URL}/images, and .jpg or .png is appended to paths without an extension"
         assert any(images in note for note in source.notes)
     (store / "train.csv").write_text("id,label\n8.jpg,cat\n9,dog\n")
-    with pytest.raises(InputError, match=rf"line 2: {URL}/8.jpg: .*; correct the path or remove the line"):
+    with pytest.raises(InputError, match=rf"line 2: {URL}/8.jpg: .*; correct the paths, or pass .* --image-root"):
         open_source(URL, options)
 
 

@@ -168,6 +168,45 @@ def test_paths_of_windows_are_found_wherever_the_images_are(put: Callable[..., P
         open_source(path)
 
 
+def test_spaces_at_the_ends_of_paths_and_unicode_forms_do_not_hide_images(put: Callable[..., Path]) -> None:
+    nfc, nfd = "caf\u00e9", "cafe\u0301"
+    path = put("", f"images/{nfc}/1.jpg", f"images/{nfd}2.jpg", "images/3.jpg", "images/4.jpg")
+    path.write_text(f"image,label\n{nfd}\\1.jpg,a\n{nfc}2.jpg,b\n3.jpg ,c\n4\t,d\n")
+    source = open_source(path)
+    where = [image.container for image in source.splits[0].images]
+    expected = [f"{nfc}/1.jpg", f"{nfd}2.jpg", "3.jpg", "4.jpg"]
+    assert where == [f"{path.parent}/images/{name}" for name in expected]
+    assert source.notes == (
+        f"{path}: its images are in {path.parent}/images, and .jpg is appended to paths without an extension",
+    )
+    (path.parent / "images/3.jpg ").write_bytes(b"x")  # what is written exactly so comes first
+    assert f"{path.parent}/images/3.jpg " in [image.container for image in open_source(path).splits[0].images]
+
+
+def test_images_may_be_in_a_folder_of_the_same_name_again(put: Callable[..., Path]) -> None:
+    path = put("image,label 1,a 2,b", "train/train/1.jpg", "train/train/2.jpg", "test/test/3.jpg")
+    assert contents(open_source(path)) == ["train/train/1.jpg", "train/train/2.jpg"]
+
+
+def test_a_list_that_is_sorted_by_the_folders_of_its_images_is_no_exception(put: Callable[..., Path]) -> None:
+    """Only the first folder was once looked for, and the images in the others were missing."""
+    cats = [str(i) for i in range(100)]
+    path = put(f"image,label {' '.join(f'{i},cat' for i in cats)} 100,dog 101,dog 102,dog 103,dog", "dog/100.jpg")
+    put(path.read_text(), *(f"cat/{i}.jpg" for i in cats), *(f"dog/{i}.jpg" for i in range(101, 104)))
+    with pytest.raises(InputError, match=r"its images are in several folders, e.g. .*; write the folder in every path"):
+        open_source(path)
+
+
+def test_a_list_without_any_image_is_told_of_the_option_if_that_can_help(put: Callable[..., Path]) -> None:
+    path = put("image,label 1.jpg,a 2.jpg,b")
+    with pytest.raises(InputError, match=r"line 2: .*; correct the paths, or pass the folder .* with --image-root$"):
+        open_source(path)
+    for options in (SourceOptions(image_root=str(path.parent)), SourceOptions()):
+        with pytest.raises(InputError, match=r"line 2: .*; correct the path or remove the line$"):
+            open_source(path, options)
+        path = put("image,label /nowhere/1.jpg,a")
+
+
 def test_ids_of_a_json_list_may_be_numbers(put: Callable[..., Path]) -> None:
     path = put("", "images/1.jpg", "images/20.jpg").with_suffix(".jsonl")
     path.write_text('{"image": 20, "label": "b"}\n{"image": 1, "label": "a"}\n')
@@ -189,7 +228,12 @@ def test_the_hint_beside_unlabeled_images_names_the_list_and_no_example_of_a_sub
 ) -> None:
     folder, _ = kaggle
     (folder / "example_submission.csv").write_text("id,beagle,pug\n")
-    with pytest.raises(InputError, match=r"if .*dogs/labels.csv lists them, pass that file as SOURCE"):
+    (folder / "a_test.csv").write_text("id\n")
+    (folder / "test.csv").write_text("id\n")
+    with pytest.raises(InputError, match=r"train: images .*if .*dogs/a_test.csv lists them, pass that file as SOURCE"):
+        open_source(folder)
+    (folder / "train.csv").write_text("id,label\n")
+    with pytest.raises(InputError, match=r"train: images .*if .*dogs/train.csv lists them, pass that file as SOURCE"):
         open_source(folder)
 
 
