@@ -324,7 +324,8 @@ def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit 
     except Unlabeled:
         raise
     except InputError as error:
-        raise InputError(f"{error}; or pass --layout class-folders to read the folders beside the list") from None
+        advice = "; or pass --layout class-folders to read the folders beside the list"
+        raise InputError(f"{error}{advice if source.folder.folders else ''}") from None
     if others or found.name != split:
         raise InputError(
             f"{path}: named after the split {split}, but its rows name other splits; pass the file itself as SOURCE"

@@ -178,7 +178,9 @@ def note_split_files(folder: Folder) -> None:
     ]
     if found:
         examples = ", ".join(found[:_MOST_NAMES]) + (", …" if len(found) > _MOST_NAMES else "")
+        is_packed = not Path(found[0]).is_file()
+        advice = "unpack the zip file" if is_packed else "pass a list with columns path, label and split as SOURCE"
         folder.remarks.note(
             f"{folder.where}: read as one split; {examples} may list official splits, but were not used; to use them, "
-            "pass a list with columns path, label and split as SOURCE"
+            f"{advice}"
         )

@@ -132,3 +132,18 @@ def test_lists_in_a_store_divide_its_class_folders(tmp_path: Path, monkeypatch: 
     source = open_source(url)
     assert [(split.name, len(split.images)) for split in source.splits] == [("train", 2), ("test", 1)]
     assert any("train.txt and test.txt in s3://bucket/set/meta list its images" in note for note in source.notes)
+
+
+def test_lists_alone_are_answered_by_the_folder_that_contains_them_and_the_images(tmp_path: Path) -> None:
+    food(tmp_path)
+    for source in (tmp_path / "meta", tmp_path / "meta/train.txt"):
+        with pytest.raises(InputError, match=r"'pie/1'; expected .*; if the list divides .* that contains both$"):
+            open_source(source, SourceOptions(image_root=tmp_path / "images"))
+
+
+def test_lists_in_a_zip_file_are_named(tmp_path: Path) -> None:
+    source = open_source(Path(shutil.make_archive(str(tmp_path / "food"), "zip", food(tmp_path / "food"))))
+    assert len(source.splits) == 1
+    assert any(
+        "train.txt may list official splits, but were not used; to use them, unpack" in one for one in source.notes
+    )
