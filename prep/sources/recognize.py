@@ -34,6 +34,7 @@ from .ilsvrc.kaggle import refuse_zipped_kaggle
 from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
 from .lists.image_list import SUFFIXES, read_image_list
+from .lists.split_lists import are_without_labels, divided, note_split_files, split_lists
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
@@ -213,6 +214,10 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             remarks.note(f"{candidate.path}: {missing}; is the download complete?")
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
+    if not are_splits and chosen[0].layout == "class-folders":
+        splits = list(divided(splits[0], source.folder, source.options))
+    elif not are_splits and chosen[0].layout == "flat":
+        note_split_files(source.folder)
     ids = {entry.id: None for split in splits for entry in split.classes}
     names = source.devkit.names if source.devkit else class_names(source.path, ids, remarks)
     if are_splits:
@@ -247,7 +252,7 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
         which = "" if len(folder.folders) == 1 else " with images"
         source.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it{which}")
         for name in folder.folders:
-            if name != inner.where.name:
+            if name != inner.where.name and not split_lists(folder.child(name)):
                 source.remarks.pass_over("folders without images", str(folder.where / name))
         return _choose(SourceFolder(folder=inner, options=source.options, remarks=source.remarks))
     one = _the_one(source, "train", found)
@@ -297,6 +302,9 @@ def _lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
             lists.setdefault(split, []).append(path)
     if any(len(paths) > 1 for paths in lists.values()) or source.options.layout not in (None, "list"):
         return []
+    if len(official := split_lists(folder)) > 1 and are_without_labels(official, folder):
+        source.remarks.used.update(map(str, official))
+        return []
     return [
         Candidate(
             split=split,
@@ -316,7 +324,8 @@ def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit 
     except Unlabeled:
         raise
     except InputError as error:
-        raise InputError(f"{error}; or pass --layout class-folders to read the folders beside the list") from None
+        advice = "; or pass --layout class-folders to read the folders beside the list"
+        raise InputError(f"{error}{advice if source.folder.folders else ''}") from None
     if others or found.name != split:
         raise InputError(
             f"{path}: named after the split {split}, but its rows name other splits; pass the file itself as SOURCE"

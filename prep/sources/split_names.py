@@ -58,6 +58,11 @@ def splits_within(names: Iterable[str]) -> dict[str, str]:
     return {name: found.pop() for name, found in splits.items() if len(found) == 1}
 
 
+def says_split(name: str) -> bool:
+    """Whether the name contains any split as a word, as `train_test_split` and `trainval` do."""
+    return says_train(name) or _WORD.search(name) is not None
+
+
 def says_train(name: str) -> bool:
     """Whether the name contains train as a word, possibly among other splits, as `train_val` and `trainval` do."""
     return any(

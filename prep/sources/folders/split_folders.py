@@ -125,10 +125,11 @@ def _lists_split(name: str) -> bool:
 def refuse_lost_train(folder: Folder, used: Sequence[str]) -> None:
     """Raise InputError if a folder beside the splits `used`, of which none is train, seems to be the training split."""
     of_used = _union(_classes(folder, name) for name in used if name in folder.folders)
+    of_others = [name for name, split in splits_within(folder.folders).items() if split != "train"]
     for name in folder.folders:
         classes: frozenset[str] = frozenset()
         with contextlib.suppress(OSError):  # a folder that cannot be listed is none of our business
-            if name not in used and not split_folder(folder, name).holds_no_images():
+            if name not in used and name not in of_others and not split_folder(folder, name).holds_no_images():
                 classes = _classes(folder, name)
         if classes & of_used or (classes and says_train(name)):
             raise InputError(

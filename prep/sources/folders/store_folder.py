@@ -125,7 +125,11 @@ class StoreFolder(Folder):
         """The folder `name` in it, created if new."""
         if name not in self.children:
             self.children[name] = StoreFolder(
-                where=self.where / name, remarks=self.remarks, url=self.url, prefix=f"{self.prefix}{name}/"
+                where=self.where / name,
+                remarks=self.remarks,
+                parent=self,
+                url=self.url,
+                prefix=f"{self.prefix}{name}/",
             )
         found = self.children[name]
         assert isinstance(found, StoreFolder)

@@ -133,7 +133,9 @@ def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
         *folders, name = [part for part in info.filename.split("/") if part not in ("", ".", "..")]
         folder = root
         for part in folders:
-            child = folder.children.setdefault(part, ZipFolder(where=folder.where / part, remarks=remarks))
+            child = folder.children.setdefault(
+                part, ZipFolder(where=folder.where / part, remarks=remarks, parent=folder)
+            )
             assert isinstance(child, ZipFolder)
             folder = child
         if name in folder.files_in_it:

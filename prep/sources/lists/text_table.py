@@ -31,8 +31,10 @@ def path_and_label(where: str, line: str) -> tuple[str, str]:
     written, _, label = line.partition("\t") if "\t" in line else line.rpartition(" ")
     written, label = written.strip(), label.strip()
     if not written or not label or "\t" in label:
+        is_path = "/" in line and not any(map(str.isspace, line))
         raise InputError(
             f"{where}: {line!r}; expected a path and a label, with one tab between them if labels contain spaces"
+            + ("; if the list divides class folders into splits, pass the folder that contains both" if is_path else "")
         )
     return written, label
 

@@ -181,3 +181,9 @@ def test_a_training_split_is_not_lost_because_of_its_name(tmp_path: Path, names:
     (tmp_path / train).rename(tmp_path / "train")
     if train != "trainval":  # has other classes than test, which is refused
         assert open_source(tmp_path).splits[0].name == "train"
+
+
+def test_a_variant_of_a_split_is_not_taken_for_the_training_split(tmp_path: Path) -> None:
+    source = open_source(put(tmp_path, "val/a/1.jpg", "val_blurred/a/2.jpg"))
+    assert [split.name for split in source.splits] == ["val"]
+    assert source.passed_over == (f"folders that are not splits: {tmp_path / 'val_blurred'}",)
