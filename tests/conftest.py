@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -112,6 +113,14 @@ def draw_shards(tmp_path_factory: pytest.TempPathFactory) -> DrawShards:
         return folders[name]
 
     return draw
+
+
+@pytest.fixture(autouse=True)
+def memory_limit() -> Iterator[None]:
+    """Lift the limit that a worker sets to itself, where a test runs its task in this process."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture
