@@ -149,6 +149,8 @@ def shard(
     or --engine ray spreads the work over a Ray cluster (RAY_ADDRESS).
     """
     _refuse_what_is_of_jpegs(format_)
+    if not isinstance(source, Path) or source.exists():  # a mistake is one line
+        note(f"listing {source}")  # before our imports, and since a large source takes a while
     if not dry_run and engine == "local":
         from ...prep.workers import start_ahead
 

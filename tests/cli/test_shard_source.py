@@ -90,3 +90,15 @@ def test_an_option_that_does_not_fit_is_one_line(
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr
     line = done.stderr.splitlines()[-1]
     assert re.search(words, line), line
+
+
+def test_the_first_line_says_what_is_listed_and_of_a_missing_folder_there_is_only_the_error(
+    draw_source: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = draw_source(("train",))
+    found = alexprep("shard", source, "--dry-run", "--out", "out", cwd=tmp_path)
+    assert found.stderr.splitlines()[0] == f"listing {source}" and found.stdout.startswith("found ")
+    assert alexprep("shard", source, "--dry-run", "--out", "out", "--quiet", cwd=tmp_path).stderr == ""
+    missing = alexprep("shard", "nowhere", "--out", "out", cwd=tmp_path)
+    assert missing.returncode == 1 and missing.stderr.splitlines() == [missing.stderr.strip()]
+    assert missing.stderr.startswith("Error: nowhere: no such folder")
