@@ -1,16 +1,20 @@
 """Shared by the tests of whole runs: train the smallest network on generated shards into a folder."""
 
 import json
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
+from alexkit.model.processes.launch import _free_port
 from alexkit.model.runs.checkpoint import newest_checkpoint
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.trainer import Trainer
 
+SCRIPT = Path(__file__).with_name("training_script.py")
 OVERRIDES = [
     "training.batch_size=16",
     "training.epochs=4",
@@ -31,6 +35,28 @@ def train(shards: Path, folder: Path, overrides: list[str] = OVERRIDES, **option
         return trainer.run(**options)
     finally:
         trainer.close()
+
+
+def train_in_processes(
+    start_script: Callable[..., BaseProcess], folder: Path, num_processes: int, **arguments: Any
+) -> list[tuple[int | None, str]]:
+    """Train in replicas, one process each; exit code and stderr of each. `arguments` are those of the script."""
+    common = {"WORLD_SIZE": str(num_processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    errors = [folder.with_name(f"{folder.name}-{rank}") for rank in range(num_processes)]
+    started = [
+        start_script(
+            SCRIPT,
+            stderr=error,
+            environment={**common, "RANK": str(rank)},
+            folder=folder,
+            device="cpu",
+            **arguments,
+        )
+        for rank, error in enumerate(errors)
+    ]
+    for process in started:
+        process.join()
+    return [(process.exitcode, error.read_text()) for process, error in zip(started, errors, strict=True)]
 
 
 def numbers(folder: Path) -> list[dict[str, Any]]:

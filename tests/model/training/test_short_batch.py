@@ -9,16 +9,14 @@ import torch
 from torch.nn import functional as F
 
 from alexkit.model.network.tables import wiring
-from alexkit.model.processes.launch import _free_port
 from alexkit.model.processes.layout import make_layout
 from alexkit.model.runs.checkpoint import newest_checkpoint
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.learner import Learner
 from alexkit.pipeline import Batch, Loader
 
-from .run_kit import OVERRIDES, Stopped, last_weights, numbers, train
+from .run_kit import OVERRIDES, Stopped, last_weights, numbers, train, train_in_processes
 
-SCRIPT = Path(__file__).with_name("training_script.py")
 FIXED = [*OVERRIDES, "data.order=fixed", "data.drop_last=false", "training.epochs=3"]
 STEPS = 7  # an epoch: 100 images, six batches of 16 and one of 4
 
@@ -91,24 +89,10 @@ def test_a_replica_without_an_image_of_the_short_batch_changes_nothing(
     ) as loader:
         assert [int(batch.mask.sum()) for batch in loader] == [4, 0]
     for folder, replicas in (("one", 1), ("four", 4)):
-        common = {"WORLD_SIZE": str(replicas), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        processes = [
-            start_script(
-                SCRIPT,
-                stderr=tmp_path / f"{folder}-{rank}",
-                environment={**common, "RANK": str(rank)},
-                shards=tmp_path,
-                folder=tmp_path / folder,
-                overrides=ORIGINAL,
-                recipe="original",
-                device="cpu",
-            )
-            for rank in range(replicas)
-        ]
-        for process in processes:
-            process.join()
-        words = [(tmp_path / f"{folder}-{rank}").read_text() for rank in range(replicas)]
-        assert [process.exitcode for process in processes] == [0] * replicas, words
+        ended = train_in_processes(
+            start_script, tmp_path / folder, replicas, shards=tmp_path, overrides=ORIGINAL, recipe="original"
+        )
+        assert [status for status, _ in ended] == [0] * replicas, ended
     one, four = (newest_checkpoint(tmp_path / folder / "checkpoints") for folder in ("one", "four"))
     assert one and four and one.step == four.step == 2  # the last step is the short batch
     for expected, found in ((one.weights(), four.weights()), (one.momentum(), four.momentum())):

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from alexkit.model.network.tables import wiring
-from alexkit.model.processes.launch import _free_port
 from alexkit.model.processes.layout import Layout
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training import trainer as trainer_module
@@ -19,9 +18,8 @@ from alexkit.model.training.learner import Learner
 from alexkit.model.training.step import StepResult, steps_late
 from alexkit.pipeline import Batch
 
-from .run_kit import OVERRIDES, SAVE_ALWAYS, last_weights, newest_step, numbers, train
+from .run_kit import OVERRIDES, SAVE_ALWAYS, last_weights, newest_step, numbers, train, train_in_processes
 
-SCRIPT = Path(__file__).with_name("training_script.py")
 CPU = torch.device("cpu")
 
 
@@ -127,30 +125,15 @@ def test_a_signal_saves_the_step_in_which_all_know_of_it(
 def test_a_signal_to_one_process_saves_the_same_step_in_all(
     shards: Path, tmp_path: Path, start_script: Callable[..., BaseProcess]
 ) -> None:
-    def run(folder: str, **options: int) -> list[str]:
-        common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        started = [
-            start_script(
-                SCRIPT,
-                stderr=tmp_path / f"{folder}-{rank}",
-                environment={**common, "RANK": str(rank)},
-                shards=shards,
-                folder=tmp_path / folder,
-                overrides=[*OVERRIDES, "training.epochs=2"],
-                device="cpu",
-                **options,
-            )
-            for rank in range(2)
-        ]
-        for process in started:
-            process.join()
-        return [(tmp_path / f"{folder}-{rank}").read_text() for rank in range(2)]
+    def run(name: str, **options: int) -> list[tuple[int | None, str]]:
+        overrides = [*OVERRIDES, "training.epochs=2"]
+        return train_in_processes(start_script, tmp_path / name, 2, shards=shards, overrides=overrides, **options)
 
-    assert run("whole") == ["", ""]
+    assert run("whole") == [(0, "")] * 2
     stopped = run("run", late=1, stop_after=8)
-    assert all(words.rstrip().endswith("KeyboardInterrupt") for words in stopped), stopped
+    assert all(words.rstrip().endswith("KeyboardInterrupt") for _, words in stopped), stopped
     assert newest_step(tmp_path / "run") == 10
-    assert run("run", late=1) == ["", ""]
+    assert run("run", late=1) == [(0, "")] * 2
     assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
     assert last_weights(tmp_path / "run") == last_weights(tmp_path / "whole")
 

@@ -22,9 +22,7 @@ from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.sources import SourceOptions, open_source
 
 from ...conftest import draw_image
-from .run_kit import OVERRIDES, SAVE_ALWAYS, Stopped, last_weights, newest_step, numbers, train, weights
-
-SCRIPT = Path(__file__).with_name("training_script.py")
+from .run_kit import OVERRIDES, SAVE_ALWAYS, SCRIPT, Stopped, last_weights, newest_step, numbers, train, weights
 
 
 def test_training_learns_what_can_be_learned(finished: Path) -> None:
