@@ -60,10 +60,10 @@ class Update:
                 tuple(part.factors for part in parts),
                 lambda: torch.tensor([part.factors for part in parts], dtype=torch.float32),
             ),
-            self._table((device, "never held"), (), lambda: torch.zeros(1, dtype=torch.uint8)),
+            self._table((device, "never held"), (), lambda: torch.zeros(1, dtype=torch.uint8))
+            if held is None
+            else held.view(torch.uint8),
         ]
-        if held is not None:
-            tables[-1] = held.view(torch.uint8)
         grid, options = (len(tables[0]),), (dtype == torch.bfloat16, copied, NUMBERS)
         if device.type == "cpu":  # Triton's interpreter
             _update[grid](*tables, *options)
