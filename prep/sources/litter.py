@@ -25,21 +25,19 @@ IMAGE_SUFFIXES = frozenset(
     )
 )
 _USUAL_ENDS = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG")  # checked first, since there can be a million of them
-_OTHER_SUFFIXES = frozenset(
-    (
-        *("txt", "md", "rst", "html", "htm", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "toml", "ini", "db"),
-        *("cfg", "log", "pdf", "doc", "docx", "xls", "xlsx", "odt", "py", "pyc", "ipynb", "sh", "bat", "mat", "npy"),
-        *("npz", "pkl", "pickle", "pt", "pth", "ckpt", "h5", "hdf5", "onnx", "safetensors", "tar", "gz", "tgz", "zst"),
-        *("zip", "rar", "7z", "xz", "bz2", "parquet", "arrow", "mdb", "tfrecord", "mp4", "avi", "mov", "mkv", "webm"),
-        *("wav", "mp3", "svg", "lnk", "url", "exe", "dll", "bak", "tmp", "part", "crdownload", "swp", "aux", "idx"),
-        *("md5", "sha1", "sha256", "torrent", "names", "data", "bin"),
-    )
-)
 _ANNOTATION_SUFFIXES = frozenset(
     (
         *("txt", "md", "rst", "html", "htm", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "toml", "ini", "cfg"),
         *("log", "pdf", "doc", "docx", "xls", "xlsx", "odt", "py", "ipynb", "sh", "mat", "names"),
         *("md5", "sha1", "sha256"),
+    )
+)
+_OTHER_SUFFIXES = _ANNOTATION_SUFFIXES | frozenset(
+    (
+        *("db", "pyc", "bat", "npy", "npz", "pkl", "pickle", "pt", "pth", "ckpt", "h5", "hdf5", "onnx", "safetensors"),
+        *("tar", "gz", "tgz", "zst", "zip", "rar", "7z", "xz", "bz2", "parquet", "arrow", "mdb", "tfrecord"),
+        *("mp4", "avi", "mov", "mkv", "webm", "wav", "mp3", "svg", "lnk", "url", "exe", "dll"),
+        *("bak", "tmp", "part", "crdownload", "swp", "aux", "idx", "torrent", "data", "bin"),
     )
 )
 _OTHER_NAMES = frozenset(("readme", "license", "licence", "copying", "makefile", "checksums", "md5sums", "sha256sums"))

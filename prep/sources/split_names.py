@@ -70,15 +70,16 @@ def says_train(name: str) -> bool:
     )
 
 
-def without_number(name: str) -> str:
-    """The name without the number at its end: `train.x` for `train.X1`, `test` for `test_2018`."""
-    return _NUMBER.sub("", name.casefold(), count=1)
+def before_number(name: str) -> str:
+    """The name up to the number at its end: `train.X` for `train.X1`, `test` for `test_2018`."""
+    return _NUMBER.sub("", name, count=1)
 
 
 def are_numbered(names: Sequence[str]) -> bool:
     """Whether several names differ only in the numbers at their ends, which one of them may lack."""
-    num_without = sum(not any(map(str.isdigit, name[len(without_number(name)) :])) for name in names)
-    return len(names) > 1 and len(set(map(without_number, names))) == 1 and num_without < 2
+    starts = [before_number(name) for name in names]
+    num_without = sum(not any(map(str.isdigit, name[len(start) :])) for name, start in zip(names, starts, strict=True))
+    return len(names) > 1 and len({start.casefold() for start in starts}) == 1 and num_without < 2
 
 
 def split_in(file_name: str) -> tuple[str, str] | None:

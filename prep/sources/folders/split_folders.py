@@ -17,12 +17,12 @@ from ..lists.image_list import SUFFIXES
 from ..options import Layout
 from ..split_names import (
     are_numbered,
+    before_number,
     says_train,
     split_called,
     splits_among,
     splits_like,
     splits_within,
-    without_number,
 )
 from .class_folders import INNER_FOLDER
 from .listing import Folder, Listing
@@ -204,5 +204,5 @@ def united(folder: Folder, names: Sequence[str]) -> UnitedFolder | None:
         return None
     if any(one & other for one, other in combinations(classes, 2)):
         return None
-    where = folder.where / f"{names[0][: len(without_number(names[0]))]}*"
+    where = folder.where / f"{before_number(names[0])}*"
     return UnitedFolder(where=where, remarks=folder.remarks, parent=folder, parts=tuple(parts))

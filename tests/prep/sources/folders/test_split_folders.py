@@ -6,6 +6,7 @@ import pytest
 
 from alexkit.errors import InputError
 from alexkit.prep.sources import SourceOptions, open_source
+from alexkit.prep.sources.split_names import are_numbered
 
 from ..trees import put
 
@@ -187,3 +188,7 @@ def test_a_variant_of_a_split_is_not_taken_for_the_training_split(tmp_path: Path
     source = open_source(put(tmp_path, "val/a/1.jpg", "val_blurred/a/2.jpg"))
     assert [split.name for split in source.splits] == ["val"]
     assert source.passed_over == (f"folders that are not splits: {tmp_path / 'val_blurred'}",)
+
+
+def test_names_are_numbered_alike_also_if_lower_case_changes_their_length() -> None:
+    assert are_numbered(("Maß train", "Maß train2")) and not are_numbered(("Maß train", "Maß trainer"))
