@@ -85,7 +85,7 @@ import atexit, os, signal, sys, time
 import click
 from alexkit.cli.terminal import one_line_errors
 
-class Library:
+class Extension:
     def __del__(self):  # unloaded at exit
         print("unloading", flush=True)
         os.kill(os.getpid(), int(sys.argv[1]))
@@ -97,8 +97,8 @@ class Library:
 @click.argument("end")
 @one_line_errors
 def command(number, end, **options):
-    sys.modules["__main__"].library = Library()
-    atexit.register(lambda: sys.modules["__main__"].__dict__.pop("library"))
+    sys.modules["__main__"].extension = Extension()
+    atexit.register(lambda: sys.modules["__main__"].__dict__.pop("extension"))
     if end == "error":
         raise OSError("no disk here")
 
