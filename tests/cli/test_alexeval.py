@@ -286,6 +286,23 @@ def test_a_weights_file_with_its_recipe_is_scored_like_its_run(shards: Path, run
     assert both[0] == both[1]
 
 
+def test_a_checkpoints_file_in_its_run_folder_is_scored_like_the_run_beside_any_training_set(
+    draw_shards: Callable[..., Path], shards: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    (newest,) = sorted((runs[0] / "checkpoints").iterdir())[-1:]
+    (tmp_path / "val").symlink_to(shards / "val")
+    (tmp_path / "train").symlink_to(draw_shards(num_samples=12, size_px=32, num_classes=6))
+    by_run, by_file, alone = (
+        json.loads(call("--shards", folder, path, "--json").stdout)["rows"][0]
+        for folder, path in (
+            (tmp_path, runs[0]),
+            (tmp_path, newest / "weights.safetensors"),
+            (tmp_path / "val", newest / "weights.safetensors"),
+        )
+    )
+    assert by_run["nine"] == by_file["nine"] == alone["nine"]
+
+
 def test_predict_names_classes_of_loose_images_and_goes_on_after_a_bad_one(runs: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
