@@ -1,10 +1,10 @@
 """Labels from a file instead of the shard set: one or several correct classes per image, such as ReaL's.
 
 Formats: a CSV with the columns `key` and `labels` (class ids or numbers separated by spaces; none for an image that is
-not scored), one line per image; a JSON object that maps keys to a label or a list of labels; or, for ILSVRC's validation images, ReaL's
-plain JSON list, whose i-th entry (from 0) belongs to ILSVRC2012_val_ followed by i + 1 in eight digits. An image is
-named by its key in the set or by its original name: for `00000000_n01440764_ILSVRC2012_val_00000293`, the part from
-ILSVRC on.
+not scored), one line per image; a JSON object that maps keys to a label or a list of labels; or, for ILSVRC's
+validation images, ReaL's plain JSON list, whose i-th entry (from 0) belongs to ILSVRC2012_val_ followed by i + 1 in
+eight digits. An image is named by its key in the set or by its original name: for
+`00000000_n01440764_ILSVRC2012_val_00000293`, the part from ILSVRC on.
 """
 
 import csv

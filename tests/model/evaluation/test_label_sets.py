@@ -34,8 +34,16 @@ def test_each_format_gives_the_same_sets(name: str, content: str, tmp_path: Path
     ("name", "content", "expected"),
     [
         ("a.csv", "image,labels\nx,1\n", "expected the columns key and labels in the first line, found"),
-        ("a.csv", f"key,labels\n{KEYS[1]},n01\n{KEYS[1]},n02\n", f"lists '{KEYS[1]}' twice; give all labels of an image"),
-        ("a.csv", f"key,labels\n{KEYS[1]},n01,n02\n", "line 2 has more fields than the first line; separate the labels"),
+        (
+            "a.csv",
+            f"key,labels\n{KEYS[1]},n01\n{KEYS[1]},n02\n",
+            f"lists '{KEYS[1]}' twice; give all labels",
+        ),
+        (
+            "a.csv",
+            f"key,labels\n{KEYS[1]},n01,n02\n",
+            "line 2 has more fields than the first line; separate",
+        ),
         ("a.json", f'{{"{KEYS[1]}": 0, "{KEYS[1]}.JPEG": 1}}', f"lists '{KEYS[1]}' twice"),
         ("a.json", "[[0], [7]]", "has the label 7, which is not a class id or number of this set"),
         ("a.json", '{"other": 0}', "lists none of the set's images; its first is 'other'"),
