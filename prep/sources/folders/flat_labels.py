@@ -1,12 +1,15 @@
 """Finds the labels for the images of a flat folder: a list or XML annotations, in it or beside it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ....errors import InputError
 from ..labels import raw_label
+from ..lists.image_list import SUFFIXES
 from ..lists.text_table import csv_rows, path_and_label, text_lines
 from ..litter import is_other_name
+from ..split_names import split_called, splits_within
 from .flat import FlatLabels, Row
 from .listing import Folder
 
@@ -38,6 +41,18 @@ def find_flat_labels(split: str, folder: Folder, source: Path) -> FlatLabels | N
     if path.name == TENSORFLOW_NAME:
         return FlatLabels(path=path, rows=_read_tensorflow(path))
     return FlatLabels(path=path, rows=_read_text(path), are_positions=True)
+
+
+def lists_beside(folders: Sequence[Folder | None], split: str) -> str:
+    """Further advice for the images of a split in the first folder, if there is a table in one of the folders."""
+    own = {split, *(split_called(folder.where.name) for folder in folders[:1] if folder is not None)}
+    paths = [Path(file.path) for folder in folders if folder is not None for file in folder.files]
+    lists = [path for path in paths if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".txt"]
+    splits = splits_within(path.stem for path in lists)
+    lists = [path for path in lists if splits.get(path.stem, split) in own]
+    # Kaggle's example of a submission has no labels.
+    lists.sort(key=lambda path: ("submission" in path.name.casefold(), path.stem not in splits))
+    return f"; if {lists[0]} lists them, pass that file as SOURCE" if lists else ""
 
 
 def read_tiny_annotations(path: Path) -> FlatLabels:
