@@ -18,6 +18,7 @@ _TEMPORARY = (408, 425, 429)
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _REQUESTED = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 _URL = re.compile(r"https?://\S+")
+_NAMED = re.compile(r'Path "(.*?)"', re.DOTALL)
 _NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
 # What S3, GCS and Azure answer, with status 400 or 403, if no object can be read with these credentials.
 _OF_CREDENTIALS = re.compile(
@@ -83,6 +84,10 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
     if isinstance(error, (InputError, MemoryError)):
         return Failure(error, False)
     kind = type(error).__name__
+    if kind == "InvalidPathError" or (isinstance(error, ValueError) and "Could not parse path" in str(error)):
+        named = _NAMED.search(str(error))
+        reason = f"the client cannot read the name {named[1] if named else path!r}; names must not contain '//', '/./', "
+        return Failure(InputError(f"{where}: {reason}'/../' or control characters; rename the object"), False)
     of_hub = kind == "HTTPError"  # of urllib: an OSError whose `filename` is the URL
     of_disk = isinstance(error, OSError) and error.filename is not None
     if of_disk and not of_hub and not isinstance(error, FileNotFoundError):
@@ -115,7 +120,8 @@ def _of_the_way(error: Exception, said: "_Said", code: int, url: StoreUrl) -> Fa
     """All other failures: a server that fails or refuses the request, and broken connections."""
     where = str(url)
     found_another_hash = code == 400 and ("BadDigest" in said.body or "Mismatch" in said.body)
-    if 300 <= code < 500 and code not in _TEMPORARY and not found_another_hash:
+    is_permanent = 300 <= code < 500 or code == 501  # "Not Implemented"
+    if is_permanent and code not in _TEMPORARY and not found_another_hash:
         return Failure(RefusedError(errno.EACCES, f"the server refused the request (status {code})", where), False)
     if code:
         reason = f"the server answered with status {code}"
