@@ -85,9 +85,7 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
         return Failure(error, False)
     kind = type(error).__name__
     if kind == "InvalidPathError" or (isinstance(error, ValueError) and "Could not parse path" in str(error)):
-        named = _NAMED.search(str(error))
-        reason = f"the client cannot read the name {named[1] if named else path!r}; names must not contain '//', '/./', "
-        return Failure(InputError(f"{where}: {reason}'/../' or control characters; rename the object"), False)
+        return Failure(_unreadable_name(str(error), where, path), False)
     of_hub = kind == "HTTPError"  # of urllib: an OSError whose `filename` is the URL
     of_disk = isinstance(error, OSError) and error.filename is not None
     if of_disk and not of_hub and not isinstance(error, FileNotFoundError):
@@ -167,6 +165,14 @@ class _Said(NamedTuple):
             or "Error performing token request" in words
             or (own_source is not None and requested_url.startswith(own_source)),
         )
+
+
+def _unreadable_name(text: str, where: str, path: str) -> InputError:
+    named = _NAMED.search(text)
+    return InputError(
+        f"{where}: the client cannot read the name {named[1] if named else path!r}; names must not contain '//', '/./', "
+        "'/../' or control characters; rename the object"
+    )
 
 
 def _denied(where: str, kind: type[OSError]) -> OSError:

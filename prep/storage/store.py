@@ -124,7 +124,7 @@ class ObjectStore:
         return True
 
     def list_all(self, folder: str = "") -> list[Listed]:
-        """All objects below `folder`, at any depth, sorted by name; without markers of folders, which are empty objects."""
+        """All objects below `folder`, at any depth, sorted by name; no empty objects that represent folders."""
         if self.url.scheme == "hf":
             return sorted(one for one in self._hub_tree(folder, recursive=True) if isinstance(one, Listed))
         self._refuse_without_listing()
