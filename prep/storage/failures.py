@@ -170,8 +170,8 @@ class _Said(NamedTuple):
 def _unreadable_name(text: str, where: str, path: str) -> InputError:
     named = _NAMED.search(text)
     return InputError(
-        f"{where}: the client cannot read the name {named[1] if named else path!r}; names must not contain '//', '/./', "
-        "'/../' or control characters; rename the object"
+        f"{where}: the client cannot read the name {named[1] if named else path!r}; names must not contain '//', "
+        "'/./', '/../' or control characters; rename the object"
     )
 
 
