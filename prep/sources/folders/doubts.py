@@ -28,8 +28,8 @@ def refuse_copies(folder: Folder, class_ids: Sequence[str]) -> None:
     """Raise InputError if one folder holds all the classes beside it again, as in archives that were packed twice."""
     inside: dict[str, set[str]] = {}
     for class_id in class_ids:
-        for outer, inner in _divisions(class_id):
-            inside.setdefault(outer, set()).add(inner)
+        for outer, rest in _divisions(class_id):
+            inside.setdefault(outer, set()).add(rest)
     for outer, inner in inside.items():
         beside = {class_id for class_id in class_ids if not class_id.startswith(f"{outer}/")}
         if len(beside) > 1 and beside <= inner:
