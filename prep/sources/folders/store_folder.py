@@ -154,16 +154,19 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
     outputs = set() if out is None else {str(out).removeprefix(f"{url}/")}
     is_empty = True
     for one in _list_in_parallel(store):
-        is_empty = False
         *folders, name = one.name.split("/")
+        is_empty = is_empty and not name
         if (output := _output_with(folders, name)) is not None:
             outputs.add(output)
         if any(is_system(part) for part in (*folders, name)):
-            remarks.pass_over("hidden and system files", str(url / one.name))
+            if name:
+                remarks.pass_over("hidden and system files", str(url / one.name))
             continue
         folder = root
         for part in folders:
             folder = folder.inner(part)
+        if not name:
+            continue
         if is_image_name(name):
             folder.packed.add(name, one.num_bytes, one.e_tag)
             continue
@@ -206,7 +209,10 @@ def _leave_out(root: StoreFolder, output: str) -> None:
 
 
 def _list_in_parallel(store: ObjectStore) -> Iterator[Listed]:
-    """List all objects, each class folder of each split separately, since one request returns at most 1000 names."""
+    """List all objects, each class folder of each split separately, since one request returns at most 1000 names.
+
+    These folders, which may be empty, are in the result too; their names end with a slash.
+    """
     top, files = store.list_folder()
     yield from files
     with ThreadPoolExecutor(LIST_THREADS) as threads:
@@ -214,6 +220,7 @@ def _list_in_parallel(store: ObjectStore) -> Iterator[Listed]:
         for folder, (inner, beside) in zip(top, threads.map(store.list_folder, top), strict=True):
             units += [f"{folder}/{name}" for name in inner]
             yield from beside
+            yield from (Listed(f"{one}/", 0, None) for one in (folder, *units[len(units) - len(inner) :]))
         # Not all at once: results that wait to be consumed take memory as objects.
         coming: deque[Future[list[Listed]]] = deque()
         for unit in units:

@@ -26,6 +26,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.answer: Answer = lambda method, path: (200, b"ok")
         self.asked: list[str] = []
         self.seconds_per_64k = 0.0
+        self.e_tag = '"1"'
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -46,7 +47,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        self.send_header("ETag", '"1"')
+        self.send_header("ETag", self.server.e_tag)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -230,7 +230,7 @@ def test_the_hint_beside_unlabeled_images_names_the_list_and_no_example_of_a_sub
     (folder / "example_submission.csv").write_text("id,beagle,pug\n")
     (folder / "a_test.csv").write_text("id\n")
     (folder / "test.csv").write_text("id\n")
-    with pytest.raises(InputError, match=r"train: images .*if .*dogs/a_test.csv lists them, pass that file as SOURCE"):
+    with pytest.raises(InputError, match=r"train: images .*if .*dogs/labels.csv lists them, pass that file as SOURCE"):
         open_source(folder)
     (folder / "train.csv").write_text("id,label\n")
     with pytest.raises(InputError, match=r"train: images .*if .*dogs/train.csv lists them, pass that file as SOURCE"):
