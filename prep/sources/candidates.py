@@ -31,7 +31,7 @@ from .tars.left_beside import refuse_compressed_among, without_unpacked
 from .tars.tar_index import members_of
 from .tars.webdataset import read_webdataset
 
-_TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.tsv")
+_TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.tsv", "_classes.csv")
 _FIRST_MEMBERS = 50  # enough to see what kind of tar it is
 
 Read = Callable[[SourceSplit | None], SourceSplit]
