@@ -65,7 +65,7 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
 
     Args:
         location: The folder or file, or the URL of a folder in a store. In a store, tars and parquet files are read
-            by ranges; other files that are not images are copied below TMPDIR and removed when this process ends.
+            by ranges; lists and label files are copied below TMPDIR and removed when this process ends.
         options: The user's options for reading it.
         out: A folder or URL to skip, because shard sets are written there.
 
@@ -266,6 +266,8 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
 def _way_out(folder: Folder) -> str:
     zips = [file.path for file in folder.files if file.name.lower().endswith(".zip")]
     if zips:
+        if folder.store_url is not None:
+            return f"to read a zip of class folders, download it and pass it as SOURCE: {zips[0]}"
         if Path(zips[0]).is_file():
             refuse_zipped_kaggle(open_zip(Path(zips[0]), Remarks()))
         return f"to read a zip of class folders, pass it as SOURCE: {zips[0]}"
