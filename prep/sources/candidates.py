@@ -151,7 +151,7 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
 
 
 def _table_in(folder: Folder, options: SourceOptions) -> Path | None:
-    """`metadata.csv` or the like beside images or `images/`, as for Hugging Face's ImageFolder; not beside class folders."""
+    """`metadata.csv` or the like beside images or `images/`, as for Hugging Face's ImageFolder."""
     holders = _holders(folder)
     if options.layout not in (None, "list") or holders[-1].folders or not folder.where.is_dir():
         return None
