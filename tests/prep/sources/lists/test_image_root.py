@@ -201,10 +201,10 @@ def test_a_list_without_any_image_is_told_of_the_option_if_that_can_help(put: Ca
     path = put("image,label 1.jpg,a 2.jpg,b")
     with pytest.raises(InputError, match=r"line 2: .*; correct the paths, or pass the folder .* with --image-root$"):
         open_source(path)
-    for options in (SourceOptions(image_root=str(path.parent)), SourceOptions()):
+    for text in ("image,label 1.jpg,a", "image,label /nowhere/1.jpg,a"):
+        path = put(text)
         with pytest.raises(InputError, match=r"line 2: .*; correct the path or remove the line$"):
-            open_source(path, options)
-        path = put("image,label /nowhere/1.jpg,a")
+            open_source(path, SourceOptions(image_root=str(path.parent)))
 
 
 def test_ids_of_a_json_list_may_be_numbers(put: Callable[..., Path]) -> None:
