@@ -60,7 +60,8 @@ class Reader:
                     also = ", and other images cannot be read either" if is_own else ""
                     reason = f"the source fails: {error.strerror or error}{also}; "
                     reason += "when it works again, continue with the same command"
-                    raise OSError(error.errno or errno.EIO, reason, getattr(what, "name", what)) from error
+                    name = shown(what.path) if isinstance(what, Extra) else what.name
+                    raise OSError(error.errno or errno.EIO, reason, name) from error
                 time.sleep(waits.pop(0))
             else:
                 if not isinstance(what, Extra):
@@ -121,7 +122,9 @@ def _may_be_own(error: OSError, what: SourceImage | Extra) -> bool:
 
 def _is_alone(what: SourceImage | Extra) -> bool:
     """Whether an input is not part of an object in a store that holds many, such as a tar."""
-    return isinstance(what, StoreImage) or not is_in_store(what.path if isinstance(what, Extra) else what.container)
+    if isinstance(what, Extra):
+        return not is_in_store(what.path) or what.offset == 0  # a member of a tar has a header before it
+    return isinstance(what, StoreImage) or not is_in_store(what.container)
 
 
 def _folder_can_be_listed(image: SourceImage) -> bool:

@@ -18,6 +18,7 @@ _TEMPORARY = (408, 425, 429)
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _REQUESTED = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 _URL = re.compile(r"https?://\S+")
+_NAMED = re.compile(r'Path "(.*?)"', re.DOTALL)
 _NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
 # What S3, GCS and Azure answer, with status 400 or 403, if no object can be read with these credentials.
 _OF_CREDENTIALS = re.compile(
@@ -83,6 +84,8 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
     if isinstance(error, (InputError, MemoryError)):
         return Failure(error, False)
     kind = type(error).__name__
+    if kind == "InvalidPathError" or (isinstance(error, ValueError) and "Could not parse path" in str(error)):
+        return Failure(_unreadable_name(str(error), where, path), False)
     of_hub = kind == "HTTPError"  # of urllib: an OSError whose `filename` is the URL
     of_disk = isinstance(error, OSError) and error.filename is not None
     if of_disk and not of_hub and not isinstance(error, FileNotFoundError):
@@ -115,7 +118,8 @@ def _of_the_way(error: Exception, said: "_Said", code: int, url: StoreUrl) -> Fa
     """All other failures: a server that fails or refuses the request, and broken connections."""
     where = str(url)
     found_another_hash = code == 400 and ("BadDigest" in said.body or "Mismatch" in said.body)
-    if 300 <= code < 500 and code not in _TEMPORARY and not found_another_hash:
+    is_permanent = 300 <= code < 500 or code == 501  # "Not Implemented"
+    if is_permanent and code not in _TEMPORARY and not found_another_hash:
         return Failure(RefusedError(errno.EACCES, f"the server refused the request (status {code})", where), False)
     if code:
         reason = f"the server answered with status {code}"
@@ -161,6 +165,14 @@ class _Said(NamedTuple):
             or "Error performing token request" in words
             or (own_source is not None and requested_url.startswith(own_source)),
         )
+
+
+def _unreadable_name(text: str, where: str, path: str) -> InputError:
+    named = _NAMED.search(text)
+    return InputError(
+        f"{where}: the client cannot read the name {named[1] if named else path!r}; names must not contain '//', "
+        "'/./', '/../' or control characters; rename the object"
+    )
 
 
 def _denied(where: str, kind: type[OSError]) -> OSError:

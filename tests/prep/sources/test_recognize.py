@@ -358,6 +358,7 @@ def test_the_fingerprint_sees_every_change(tmp_path: Path) -> None:
         (("Images/dog/1.jpg", "Lists/a.tar"), "Lists: class without images; .* pass the folder that holds the class"),
         (("all.zip",), r"all\.zip: not a complete zip file"),
         (("1.jpg", "2.jpg", "labels.csv"), "to store them without labels; if .*labels.csv lists them, pass that file"),
+        (("train/1.jpg", "test/1.jpg", "Testing_set.csv", "Training_set.csv"), "; if .*/Training_set.csv lists them"),
     ],
 )
 def test_what_is_no_class_is_refused_with_the_way_out(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
@@ -377,8 +378,8 @@ def test_one_parquet_file_as_source_is_answered_by_its_folder(tmp_path: Path) ->
 
 
 def test_one_class_is_noted(tmp_path: Path) -> None:
-    assert open_source(put(tmp_path, "jpg/1.jpg")).notes == (
-        "there is only one class, jpg; if that is not a class, pass the folder that holds the classes",
+    assert open_source(put(tmp_path, "cat/1.jpg")).notes == (
+        "there is only one class, cat; if that is not a class, pass the folder that holds the classes",
     )
 
 

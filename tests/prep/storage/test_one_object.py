@@ -11,10 +11,11 @@ pytest.importorskip("obstore")
 from alexkit.errors import InputError
 from alexkit.prep.sources import open_source, reader
 from alexkit.prep.sources.folders.store_folder import StoreImage
-from alexkit.prep.sources.inputs import FileImage, SourceImage
+from alexkit.prep.sources.inputs import Extra, FileImage, SourceImage
 from alexkit.prep.sources.lists import look_up
 from alexkit.prep.sources.reader import Reader
 from alexkit.prep.storage import CredentialsError, StoreUrl
+from alexkit.prep.storage.by_offset import address_in_store
 
 from .conftest import Answer, Server, xml
 
@@ -232,6 +233,16 @@ def test_a_tar_of_many_images_that_is_refused_ends_the_run(server: Server, statu
     images = [*members, *images_of("s3://bucket", ["a", "b"])]
     server.answer = refusing(status, xml(code))
     assert outcomes(images, images) == {"0": "ends", "1": "ends", "2": "ends", "a": "ok", "b": "ok"}
+
+
+def test_an_extra_that_is_refused_is_one_bad_input_and_a_tar_that_holds_extras_is_not(server: Server) -> None:
+    images = images_of("s3://bucket", ["1", "2"])
+    url = StoreUrl.parse("s3://bucket/bad.txt")
+    server.answer = refusing(403, xml("AccessDenied"))
+    with pytest.raises(InputError, match="cannot be read: access denied"):
+        Reader(images).read(Extra("txt", b"", address_in_store(url, 2, None), 0, 2))
+    with pytest.raises(OSError, match=r"the source fails: access denied.*'s3://bucket/bad\.txt'"):
+        Reader(images).read(Extra("txt", b"", address_in_store(url, 9999, None), 512, 2))
 
 
 def test_a_store_that_refuses_at_random_for_a_while_costs_nothing(server: Server) -> None:
