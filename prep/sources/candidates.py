@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from ...errors import InputError
-from .folders.class_folders import INNER_FOLDER, read_class_folders
+from .folders.class_folders import read_class_folders
 from .folders.flat import read_flat, read_named, read_unlabeled
 from .folders.flat_labels import find_flat_labels, lists_beside
 from .folders.img2dataset import is_img2dataset, read_img2dataset
 from .folders.listing import Folder
-from .folders.split_folders import named_splits, split_folder, united
+from .folders.split_folders import inner_images, named_splits, split_folder, united
 from .folders.tiny_imagenet import is_annotated, read_annotated
 from .ilsvrc import kaggle
 from .ilsvrc.archives import ARCHIVE_PATTERNS, read_flat_folder, read_flat_tar
@@ -142,8 +142,8 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
             layout="list",
             read=lambda _: _read_table(table, folder, split, options),
         )
-    elif folder.folders == (INNER_FOLDER,) and folder.child(INNER_FOLDER).has_images():
-        yield _flat(folder.child(INNER_FOLDER), split, source)
+    elif (inner := inner_images(folder)) is not None and inner.has_images():
+        yield _flat(inner, split, source)
     elif folder.folders and options.layout != "flat":
         yield _class_folders(folder, split, source)
     elif folder.has_images():
@@ -151,10 +151,19 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
 
 
 def _table_in(folder: Folder, options: SourceOptions) -> Path | None:
-    """`metadata.csv` or the like in a folder of images without class folders, as for Hugging Face's ImageFolder."""
-    if options.layout not in (None, "list") or not folder.has_images() or folder.folders or not folder.where.is_dir():
+    """`metadata.csv` or the like beside images or `images/`, as for Hugging Face's ImageFolder."""
+    holders = _holders(folder)
+    if options.layout not in (None, "list") or holders[-1].folders or not folder.where.is_dir():
+        return None
+    if not any(one.has_images() for one in holders):
         return None
     return next((folder.where / name for name in _TABLE_NAMES if folder.has(name)), None)
+
+
+def _holders(folder: Folder) -> list[Folder]:
+    """The folder and, if it is the only folder in it, `images/`."""
+    inner = inner_images(folder)
+    return [folder] if inner is None else [folder, inner]
 
 
 def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
@@ -169,7 +178,7 @@ def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions)
         raise InputError(f"{table}: its rows name several splits; pass the file itself as SOURCE")
     folder.remarks.used.add(str(table))
     listed = {image.container for image in found.images}
-    for file in folder.images():
+    for file in (file for one in _holders(folder) for file in one.images()):
         if not listed & {file.path, os.path.normpath(file.path)}:
             folder.remarks.pass_over(f"images that {table.name} does not list", file.path)
     return replace(found, name=split)

@@ -26,7 +26,7 @@ from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
 from .folders.class_names import class_names
 from .folders.listing import Folder
-from .folders.split_folders import refuse_lost_train
+from .folders.split_folders import cached_snapshot, refuse_lost_train
 from .folders.store_folder import open_store_folder
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
@@ -228,6 +228,9 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
 def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     """The folder that holds the splits, one candidate for each (train first), and whether it is more than one split."""
     folder, wanted = source.folder, source.options.layout
+    if (snapshot := cached_snapshot(folder)) is not None:
+        source.remarks.note(f"{folder.where}: read {snapshot.where}, a snapshot in the cache of Hugging Face")
+        return _choose(SourceFolder(folder=snapshot, options=source.options, remarks=source.remarks))
     found = _of_layout(split_candidates(source), wanted)
     if found:
         if all(one.split != "train" for one in found):

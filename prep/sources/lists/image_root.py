@@ -148,7 +148,8 @@ def _only_folder(path: Path, names: FoundNames, sample: Sequence[str]) -> tuple[
         best = prefix
     if several:
         raise InputError(
-            f"{path}: its images are in several folders, e.g. {several}; write the folder in every path of the list"
+            f"{path}: its images are in several folders, e.g. {several}; write the folder in every path of the list, "
+            "or move the images into one folder"
         )
     return best, images
 

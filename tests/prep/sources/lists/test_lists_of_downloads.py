@@ -77,6 +77,16 @@ def test_roboflow_exports_have_such_a_table_in_every_split(tmp_path: Path) -> No
     assert counts(open_source(tmp_path)) == {split: {"cat": 1, "dog": 1} for split in ("train", "val")}
 
 
+def test_metadata_of_a_split_may_list_its_folder_images(tmp_path: Path) -> None:
+    """As Hugging Face's ImageFolder allows; it was not read."""
+    for split in ("train", "test"):
+        put(tmp_path / split, "images/1.jpg", "images/2.jpg", "images/3.jpg")
+        (tmp_path / split / "metadata.csv").write_text("file_name,label\nimages/1.jpg,cat\nimages/2.jpg,dog\n")
+    source = open_source(tmp_path)
+    assert counts(source) == {split: {"cat": 1, "dog": 1} for split in ("train", "test")}
+    assert source.passed_over[0].startswith("images that metadata.csv does not list: 2, e.g. ")
+
+
 @pytest.mark.parametrize("row", ["2.jpg,1,1", "2.jpg,0,0", "2.jpg,1,maybe", "2.jpg,1,2"])
 def test_an_image_with_several_labels_or_none_is_refused(tmp_path: Path, row: str) -> None:
     put(tmp_path, "1.jpg", "2.jpg")
