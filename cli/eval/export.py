@@ -45,6 +45,7 @@ def export(
     """
     from ...model.evaluation.export import (
         check_export,
+        require_ours,
         run_onnx,
         run_timm,
         run_torch_program,
@@ -61,6 +62,11 @@ def export(
     require_file("--torch-export", torch_file)
     require_folder("--timm", timm)
     require_folder("--web", web)
+    for file in (onnx_file, torch_file):
+        if file:
+            require_ours(file.with_suffix(".json"), "weights_sha256")
+    if timm:
+        require_ours(timm / "config.json", "model_args")  # a run folder has a config.json too
     network = choice.load(run, shards)
     for path, write, compute in (
         (onnx_file, write_network_onnx, run_onnx),
