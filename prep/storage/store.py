@@ -100,7 +100,7 @@ class ObjectStore:
             if found != num_bytes:
                 raise Damaged(f"{found} bytes, expected {num_bytes}")
             if digest.hexdigest() != sha256:
-                raise Damaged("its SHA-256 is not the one in the manifest")
+                raise Damaged("its SHA-256 is not the one in the manifest, so it was replaced or damaged in the store")
 
         self._repeat(once, name)
 
