@@ -222,8 +222,8 @@ class ObjectStore:
     def _refuse_without_listing(self) -> None:
         if self.url.scheme in ("http", "https"):
             raise InputError(
-                f"{self.url}: the files on a web server cannot be listed; name them in a .csv or .jsonl list, or use "
-                "the store's own URL (s3://, gs://, az://, hf://)"
+                f"{self.url}: the files on a web server cannot be listed; name them in a .csv or .jsonl list on this "
+                "machine, or use the store's own URL (s3://, gs://, az://, hf://)"
             )
 
     def refuse_read_only(self) -> None:
