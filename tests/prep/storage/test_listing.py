@@ -1,6 +1,7 @@
 """What consoles and other tools leave in a bucket: empty objects that represent folders, and unusable names."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
 
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("obstore")
 
 from alexkit.errors import InputError
+from alexkit.prep.build.stores.shared_run import SharedRun
 from alexkit.prep.sources import SourceOptions, open_source
 from alexkit.prep.storage import ObjectStore, StoreUrl
 from alexkit.prep.storage.by_offset import shown
@@ -107,3 +109,15 @@ def test_images_and_extras_of_any_name_stay_in_the_bucket_and_only_lists_are_cop
             f"s3://bucket/photos/train/{image.name.partition('.')[0]}.{extra.ext}" for extra in image.extras
         ]
         assert image.read() == b"ok" and all(extra.read() == b"ok" for extra in image.extras)
+
+
+@pytest.mark.parametrize("status", [403, 501])
+def test_a_run_whose_records_may_not_be_deleted_is_complete(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    records = [f"out/.unfinished/{name}" for name in ("plan.json", "train.inputs")]
+    listed = bucket_of(records)
+    server.answer = lambda method, path: listed(method, path) if method == "GET" else (status, b"")
+    SharedRun(StoreUrl.parse("s3://bucket/out"), tmp_path).finish()
+    assert "s3://bucket/out/.unfinished: cannot be removed" in caplog.text
+    assert sorted(server.asked)[:2] == [f"/bucket/{name}" for name in records]  # each by a request of its own
