@@ -24,19 +24,26 @@ IMAGE_SUFFIXES = frozenset(
         *("avif", "jp2", "j2k", "jpx", "heic", "heif", "tga", "pcx", "sgi", "ico"),
     )
 )
+_MASK_FOLDERS = frozenset(
+    (
+        *("mask", "masks", "annotation", "annotations", "labels", "segmentation", "segmentations", "trimaps"),
+        *("groundtruth", "ground_truth", "gt"),
+    )
+)
 _USUAL_ENDS = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG")  # checked first, since there can be a million of them
 _ANNOTATION_SUFFIXES = frozenset(
     (
         *("txt", "md", "rst", "html", "htm", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "toml", "ini", "cfg"),
         *("log", "pdf", "doc", "docx", "xls", "xlsx", "odt", "py", "ipynb", "sh", "mat", "names"),
-        *("md5", "sha1", "sha256"),
+        *("md5", "sha1", "sha256", "xmp", "aae", "pp3"),
     )
 )
 _OTHER_SUFFIXES = _ANNOTATION_SUFFIXES | frozenset(
     (
         *("db", "pyc", "bat", "npy", "npz", "pkl", "pickle", "pt", "pth", "ckpt", "h5", "hdf5", "onnx", "safetensors"),
         *("tar", "gz", "tgz", "zst", "zip", "rar", "7z", "xz", "bz2", "parquet", "arrow", "mdb", "tfrecord"),
-        *("mp4", "avi", "mov", "mkv", "webm", "wav", "mp3", "svg", "lnk", "url", "exe", "dll"),
+        *("mp4", "m4v", "3gp", "avi", "mov", "mkv", "webm", "mpg", "mpeg", "wmv", "mts", "lrv", "thm"),
+        *("wav", "mp3", "m4a", "svg", "lnk", "url", "exe", "dll"),
         *("bak", "tmp", "part", "crdownload", "swp", "aux", "idx", "torrent", "data", "bin"),
     )
 )
@@ -73,6 +80,11 @@ def is_other_name(name: str) -> bool:
     if name.endswith("~"):  # an editor's backup
         return True
     return suffix.casefold() in _OTHER_SUFFIXES if dot else name.casefold() in _OTHER_NAMES
+
+
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder beside one called `images` holds their masks or other annotations."""
+    return name.casefold() in _MASK_FOLDERS
 
 
 def is_annotation_name(name: str) -> bool:

@@ -123,7 +123,7 @@ def test_the_only_folder_with_images_is_looked_into(tmp_path: Path) -> None:
     "unread",
     [
         *("rose/3.jpg.crdownload", "rose/3.jpg.part", "rose.rar", "ROSE.ZIP", "rose/all.TAR", "all.tar.gz", "rose.7z"),
-        *("rose.npy", "rose.h5", "rose.mp4", "rose/3.jpg.tmp", "rose/3.jpg~"),
+        *("rose.npy", "rose.h5", "rose.mp4", "rose.3gp", "rose/3.jpg.tmp", "rose/3.jpg~"),
     ],
 )
 def test_a_folder_whose_images_cannot_be_read_is_not_left_out(tmp_path: Path, unread: str) -> None:
@@ -150,7 +150,7 @@ def test_a_class_of_nested_folders_whose_images_cannot_be_read_is_not_left_out(t
     [
         *(".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/a/._1.jpg", "@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg"),
         *("$RECYCLE.BIN/x", "lost+found/x", "System Volume Information/x", "._1.jpg", ".ipynb_checkpoints/1.jpg"),
-        *("README", "notes.txt", "labels.csv", "model.pth"),
+        *("README", "notes.txt", "labels.csv", "model.pth", "1.xmp", "IMG_1.AAE", "1.thm"),
     ],
 )
 def test_litter_is_passed_over_and_counted(tmp_path: Path, litter: str, where: str) -> None:
@@ -354,7 +354,7 @@ def test_the_fingerprint_sees_every_change(tmp_path: Path) -> None:
         (("train2017/1.jpg", "val2017/1.jpg", "annotations/x.json"), "train2017: images without labels"),
         (("cat/train/1.jpg", "cat/val/2.jpg", "dog/train/1.jpg", "dog/val/2.jpg"), "put the splits outside, as train/"),
         (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "images/train: images without labels"),
-        (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file with an image extension"),
+        (("Images/dog/1.jpg", "Boxes/dog/1"), "Boxes: holds no file with an image extension"),
         (("Images/dog/1.jpg", "Lists/a.tar"), "Lists: class without images; .* pass the folder that holds the class"),
         (("all.zip",), r"all\.zip: not a complete zip file"),
         (("1.jpg", "2.jpg", "labels.csv"), "to store them without labels; if .*labels.csv lists them, pass that file"),
