@@ -127,3 +127,14 @@ def test_a_run_whose_records_may_not_be_deleted_is_complete(
     SharedRun(StoreUrl.parse("s3://bucket/out"), tmp_path).finish()
     assert "s3://bucket/out/.unfinished: cannot be removed" in caplog.text
     assert sorted(server.asked)[:2] == [f"/bucket/{name}" for name in records]  # each by a request of its own
+
+
+def test_copies_that_a_killed_process_left_go_with_the_next_listing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (left := tmp_path / "alexkit-source-1").mkdir()
+    (left / ".lock").touch()
+    server.answer = bucket_of(IMAGES)
+    sources = [open_source(StoreUrl.parse("s3://bucket/photos")) for _ in range(2)]
+    assert len(sources) == 2 and not left.exists() and len(list(tmp_path.iterdir())) == 2
