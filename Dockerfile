@@ -7,6 +7,9 @@ ARG CUDA=12
 ARG TORCH_INDEX_12=https://download.pytorch.org/whl/cu126
 ARG TORCH_INDEX_13=https://download.pytorch.org/whl/cu130
 
+# Triton compiles the launchers of the training kernels when they are first used.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+
 WORKDIR /alexkit
 COPY . .
 RUN case "$CUDA" in 12) index="$TORCH_INDEX_12" ;; 13) index="$TORCH_INDEX_13" ;; *) echo "CUDA must be 12 or 13"; exit 1 ;; esac \

@@ -11,8 +11,13 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$folder"
 python -m pip wheel --no-deps --wheel-dir "$folder" "$root"
 wheel=$(ls -t "$folder"/alexkit-*.whl | head -n 1)
+# Every tag is named, since pip takes a platform literally: NCCL's wheels are for manylinux_2_18, CUPTI's for 2_25.
+platforms=(--platform manylinux2014_x86_64)
+for minor in $(seq 17 28); do
+    platforms+=(--platform "manylinux_2_${minor}_x86_64")
+done
 python -m pip download --dest "$folder" --only-binary :all: --python-version 3.12 --implementation cp \
-    --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
-    --platform manylinux2014_x86_64 --extra-index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cu130}" \
+    "${platforms[@]}" --constraint "$root/constraints.txt" \
+    --extra-index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cu130}" \
     --extra-index-url https://pypi.nvidia.com "${wheel}[cu13,train,report]" pytest webdataset hypothesis
 ls "$folder" | wc -l

@@ -7,7 +7,8 @@ bf16 against plain PyTorch in bf16 (channels last, torch's LocalResponseNorm), a
 also compiled, from a CUDA graph, with its result read at once and without Triton's kernels; how much of loading
 overlaps with the step; columns on one GPU and, if there are two, on two; peak memory; the laws of the GPU tests. Each
 row runs in its own process (`gpu_rows.py`), so a row that fails is a line in the table and does not stop the others.
-Writes `gpu-NAME.json` and `gpu-NAME.md`, where NAME is that of the GPU.
+Writes `gpu-NAME.json` and `gpu-NAME.md`, where NAME is that of the GPU, anew after every row, so that a run that is
+stopped leaves what it measured. The JSON also has the output of rows and tests that failed.
 
 `--rehearse` runs every row on the CPU with minimal work: it measures nothing, and finds the errors a CPU can find.
 Without `--photos`, synthetic images replace photographs, which makes decoding look cheaper than it is.
@@ -37,6 +38,8 @@ IMAGENET_IMAGES, EPOCHS = 1_281_167, 90
 TESTS = Path(__file__).parent.parent / "tests"
 LAWS = ("tests/pipeline/test_gpu.py", "tests/model/gpu/test_on_gpu.py")
 LAWS_LIMIT_S = 300.0
+KEPT_CHARACTERS = 20_000
+"""Of the output of a row or a test that fails."""
 RATIOS = (
     ("Loader on the device to bare DALI, JPEG", "load-jpeg", "load-jpeg-bare"),
     ("Loader with the JPEG unit to bare DALI, JPEG", "load-jpeg-unit", "load-jpeg-bare"),
@@ -109,17 +112,23 @@ def run_row(name: str, arguments: argparse.Namespace, work: Path, device: str, s
     limit = arguments.row_limit
     try:
         outputs = [process.communicate(timeout=limit) for process in running]
-    except subprocess.TimeoutExpired:
-        return {"failed": f"took more than {limit:.0f} s"}
+    except subprocess.TimeoutExpired as error:
+        return {"failed": f"took more than {limit:.0f} s", "output": kept(error.stderr)}
     finally:
         for process in running:
             process.kill()
     for process, (_, errors) in zip(running, outputs, strict=True):
         if process.returncode:
-            return {"failed": (errors.strip().splitlines() or ["no message"])[-1]}
+            return {"failed": (errors.strip().splitlines() or ["no message"])[-1], "output": kept(errors)}
     found = [json.loads(output.splitlines()[-1]) for output, _ in outputs]
     slowest: dict[str, Any] = min(found, key=lambda row: row["images_per_s"])
     return slowest
+
+
+def kept(output: str | bytes | None) -> str:
+    """The end of an output, which for a process that was stopped may be bytes."""
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+    return text[-KEPT_CHARACTERS:]
 
 
 def rehearsed(name: str, settings: gpu_rows.Settings) -> dict[str, Any]:
@@ -156,10 +165,11 @@ def laws() -> dict[str, Any]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent, timeout=LAWS_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        return {"passed": False, "summary": f"took more than {LAWS_LIMIT_S:.0f} s"}
+    except subprocess.TimeoutExpired as error:
+        return {"passed": False, "summary": f"took more than {LAWS_LIMIT_S:.0f} s", "output": kept(error.stdout)}
     last = ((done.stdout.strip() or done.stderr.strip()).splitlines() or ["no output"])[-1]
-    return {"passed": done.returncode == 0, "summary": last}
+    found = {"passed": done.returncode == 0, "summary": last}
+    return found if done.returncode == 0 else {**found, "output": kept(done.stdout + done.stderr)}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -205,14 +215,6 @@ def main() -> None:
     seconds = 0.01 if arguments.rehearse else arguments.minutes * 60 * 0.4 / len(names)
     begun = time.monotonic()
     rows: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder), arguments.photos, arguments.samples)
-        for name in names:
-            if not arguments.rehearse and time.monotonic() - begun > arguments.minutes * 60:
-                rows[name] = {"skipped": "no time left"}
-                continue
-            rows[name] = run_row(name, arguments, Path(folder), device, seconds)
-            print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
     card = "rehearsal" if arguments.rehearse else torch.cuda.get_device_name(0)
     result = {
         "card": card,
@@ -220,13 +222,27 @@ def main() -> None:
         "batch": arguments.batch,
         "cores": num_cores(),
         "rows": rows,
-        "laws": laws(),
+        "laws": {"passed": False, "summary": "not run yet"},
     }
     stem = "gpu-" + re.sub(r"[^a-z0-9]+", "-", card.lower()).strip("-")
-    (arguments.out / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")
-    text = table(result)
-    (arguments.out / f"{stem}.md").write_text(text)
-    print(text)
+
+    def write() -> None:
+        (arguments.out / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (arguments.out / f"{stem}.md").write_text(table(result))
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), arguments.photos, arguments.samples)
+        for name in names:
+            if not arguments.rehearse and time.monotonic() - begun > arguments.minutes * 60:
+                rows[name] = {"skipped": "no time left"}
+                continue
+            rows[name] = run_row(name, arguments, Path(folder), device, seconds)
+            shown = {word: value for word, value in rows[name].items() if word != "output"}
+            print(f"{name}: {shown}", file=sys.stderr, flush=True)
+            write()
+    result["laws"] = laws()
+    write()
+    print(table(result))
     if any("failed" in row for row in rows.values()) or not result["laws"]["passed"]:
         raise SystemExit(1)
 

@@ -74,14 +74,15 @@ class CachedShards:
 class CopiedShards:
     """Shard sets in a store that a command copies; the copy is removed when the command ends.
 
-    Files that the command writes beside the copied ones, pages and pictures, are moved to the current folder.
+    With `--quick`, empty files of their sizes replace shards. Files that the command writes beside the copied ones,
+    pages and pictures, are moved to the current folder.
     """
 
     url: "StoreUrl"
 
     def fetch(self, context: click.Context) -> Path:
         """The copy."""
-        return copy_of(self.url, context)
+        return copy_of(self.url, context, only_sizes=bool(context.params.get("quick")))
 
 
 class LocalPath(click.Path):
@@ -99,10 +100,11 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-def copy_of(url: "StoreUrl", context: click.Context, *, keep_new: bool = True) -> Path:
+def copy_of(url: "StoreUrl", context: click.Context, *, keep_new: bool = True, only_sizes: bool = False) -> Path:
     """A copy of all that is below `url` until the running command ends.
 
-    Files that the command writes beside it are moved to the current folder then, unless `keep_new` is False.
+    Files that the command writes beside it are moved to the current folder then, unless `keep_new` is False. With
+    `only_sizes`, shards in it have no content.
     """
     from ..prep.build.stores.scratch import temporary_folder
 
@@ -111,8 +113,8 @@ def copy_of(url: "StoreUrl", context: click.Context, *, keep_new: bool = True) -
     copied: set[Path] = set()
     stands_for(context, copy, url, is_copy=True)
     context.call_on_close(lambda: _finish(folder, copy, copied if keep_new else set()))
-    note(f"{url}: copied to {copy} while this command runs")
-    copied |= _copy(url, copy)
+    note(f"{url}: copied to {copy} while this command runs{', without the content of shards' if only_sizes else ''}")
+    copied |= _copy(url, copy, only_sizes=only_sizes)
     return copy
 
 
@@ -201,8 +203,8 @@ def _moved_here(path: Path, name: str) -> str:
     raise AssertionError
 
 
-def _copy(url: Any, folder: Path) -> set[Path]:
-    """Copy all objects below `url`; the paths of the copies."""
+def _copy(url: Any, folder: Path, *, only_sizes: bool) -> set[Path]:
+    """Copy all objects below `url`, tars without their content if `only_sizes`; the paths of the copies."""
     from ..prep.format.files import free_bytes
     from ..prep.storage import ObjectStore
 
@@ -210,14 +212,17 @@ def _copy(url: Any, folder: Path) -> set[Path]:
     found = store.list_all()
     if not found:
         raise InputError(f"{url}: nothing there")
-    needed, free = sum(one.num_bytes for one in found), free_bytes(folder.parent)
+    sizes = {one.name: one.num_bytes for one in found if only_sizes and one.name.endswith(".tar")}
+    needed, free = sum(one.num_bytes for one in found if one.name not in sizes), free_bytes(folder.parent)
     if needed > free:
         raise InputError(f"{url}: {needed} bytes, and {gettempdir()} has room for {free}; set TMPDIR to a larger disk")
 
     def fetch(name: str) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(store.read(name))
+        path.write_bytes(b"" if name in sizes else store.read(name))
+        if name in sizes:
+            os.truncate(path, sizes[name])
         return path
 
     with ThreadPoolExecutor(COPY_THREADS) as threads:

@@ -1,4 +1,7 @@
-"""Standard streams that are safe to print to: always open, with no error for a character their encoding lacks."""
+"""Standard streams that are safe to print to: always open, with no error for a character their encoding lacks.
+
+Progress, notes and warnings go to stderr. If nobody can read them any more, that does not end a command.
+"""
 
 import io
 import os
@@ -14,6 +17,7 @@ class Program(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Prepare the streams, then run click's `main`."""
         open_missing_streams()
+        drop_unread_stderr()
         for stream in (sys.stdout, sys.stderr):
             never_fail(stream)
         return super().main(*args, **kwargs)
@@ -33,6 +37,23 @@ def open_missing_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def drop_unread_stderr() -> None:
+    """Drop what cannot be written to stderr: its terminal or the reader of its pipe is gone, or its disk is full."""
+    stream = sys.stderr
+    if stream is sys.__stderr__ and isinstance(stream, io.TextIOWrapper):  # not one that a caller put there
+        file = io.BufferedWriter(_Unfailing(stream.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True)
+
+
+class _Unfailing(io.FileIO):
+    def write(self, content: Any) -> int:
+        try:
+            written = super().write(content)
+        except OSError:
+            written = None
+        return len(content) if written is None else written
 
 
 def never_fail(stream: object) -> None:

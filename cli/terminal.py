@@ -203,9 +203,7 @@ _LEVELS = {"verbose": logging.INFO, "debug": logging.DEBUG}
 
 def words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        room = (
-            "; free some space, and the same command continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        )
+        room = "; make room, and the same command continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return f"{error.filename}: {error.strerror}{room}"
     if isinstance(error, FileNotFoundError) and error.filename is None and not _is_somewhere():
         return "the current folder was removed or moved; cd to one that exists"

@@ -1,5 +1,6 @@
 """Every benchmark runs, as small as it can be made; what it measures then means nothing."""
 
+import json
 import os
 import subprocess
 import sys
@@ -58,3 +59,33 @@ def test_a_benchmark_runs_to_its_table(tmp_path: Path, name: str) -> None:
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert printed in done.stdout
+
+
+STOPPED = """
+import sys
+
+import gpu
+
+
+def run_row(name, *others):
+    if name == "load-raw":
+        raise KeyboardInterrupt
+    return {"images_per_s": 12.0}
+
+
+gpu.prepare = lambda *others: None
+gpu.run_row = run_row
+sys.argv = ["gpu.py", "--rehearse", "--rows", "load-jpeg,load-raw", "--out", sys.argv[1]]
+gpu.main()
+"""
+
+
+def test_a_gpus_table_that_is_stopped_leaves_what_it_measured(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCHMARKS), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", STOPPED, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "KeyboardInterrupt" in done.stderr
+    result = json.loads((tmp_path / "gpu-rehearsal.json").read_text())
+    assert result["rows"] == {"load-jpeg": {"images_per_s": 12.0}} and not result["laws"]["passed"]
+    table = (tmp_path / "gpu-rehearsal.md").read_text()
+    assert "| Loader, JPEG decoded on the device | 12 |" in table and table.endswith("laws: not run yet\n")

@@ -3,6 +3,7 @@
 import re
 import runpy
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,28 @@ def test_the_container_takes_torch_for_the_cuda_that_was_asked_for(cuda: str, in
     lines = done.stdout.splitlines()
     assert lines[0] == f"pip install --no-cache-dir --index-url {index} {pinned[0]}", done.stderr
     assert lines[1] == f"pip install --no-cache-dir --constraint constraints.txt .[all,cu{cuda}]"
+
+
+def test_the_container_has_a_compiler_for_tritons_launchers() -> None:
+    (install,) = re.findall("^RUN (apt-get .+)$", DOCKERFILE, re.MULTILINE)
+    assert {"gcc", "libc6-dev"} <= set(install.split())
+
+
+def test_wheels_for_a_machine_without_network_are_asked_for_by_every_platform_tag(tmp_path: Path) -> None:
+    """NCCL's wheels are tagged manylinux_2_18 and CUPTI's 2_25; pip takes a wheel only if its own tag is named."""
+    pip = f'#!/bin/bash\necho "$*" >>{tmp_path}/calls\ntouch {tmp_path}/wheels/alexkit-1-py3-none-any.whl\n'
+    (tmp_path / "python").write_text(pip)
+    (tmp_path / "python").chmod(0o755)
+    script = ROOT / "benchmarks/gpu-wheels.sh"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["bash", str(script), str(tmp_path / "wheels")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    _, download = (tmp_path / "calls").read_text().splitlines()
+    tags = {f"manylinux_2_{minor}_x86_64" for minor in range(17, 29)} | {"manylinux2014_x86_64"}
+    assert set(re.findall(r"--platform (\S+)", download)) == tags
+    assert f"--constraint {ROOT}/constraints.txt" in download and "/alexkit-1-py3-none-any.whl[cu13,train" in download
 
 
 def steps() -> list[Any]:

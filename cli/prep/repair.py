@@ -74,7 +74,7 @@ def repair(
         click.echo(json.dumps(repaired))
         return
     for name, files in repaired.items():
-        click.echo(f"{name}: rebuilt {', '.join(files)}" if files else f"{name}: all good")
+        click.echo(f"{name}: {', '.join(files)} made again" if files else f"{name}: all good")
 
 
 def _send(url: "StoreUrl", folder: Path, names: list[str]) -> None:

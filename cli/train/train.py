@@ -228,11 +228,15 @@ def _train(
         else:
             if trainer.step:
                 note(f"{folder}: resuming after step {trainer.step} of {trainer.num_steps}")
-            again = "the same command without --restart" if restart else "the same command"
-            if_interrupted(f"a checkpoint of this step is kept in {folder}; {again} resumes")
             start = time.monotonic()
             with progress("train", trainer.num_steps * recipe.training.batch_size, "images") as update:
                 result = trainer.run(update, lambda line: note(f"{line}  {clock(time.monotonic() - start)}"))
+    except KeyboardInterrupt:
+        if trainer.saved_step:
+            again = "the same command without --restart" if restart else "the same command"
+            of = "this step" if trainer.saved_step == trainer.step else f"step {trainer.saved_step}"
+            if_interrupted(f"a checkpoint of {of} is kept in {folder}; {again} resumes")
+        raise
     finally:
         trainer.close()
     return result

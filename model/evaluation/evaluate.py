@@ -152,7 +152,7 @@ class Evaluation:
             for network, arrays in zip(self.networks, found, strict=True)
         )
         return EvaluationResult(
-            shards=str(self.shard_set.folder),
+            shards=str(self.shard_set.location),
             split=self.shard_set.manifest.split,
             statistics_sha256=self.shard_set.manifest.statistics_sha256,
             keys=self.keys,

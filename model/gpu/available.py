@@ -16,7 +16,8 @@ def kernels_run(device: torch.device) -> bool:
     """Whether Triton is installed and its kernels give correct results on `device`; if not, a warning says why, once.
 
     Triton comes with PyTorch's CUDA builds, supports bfloat16 on NVIDIA GPUs from Ampere on, and needs a C compiler for
-    its kernel launchers.
+    its kernel launchers. If memory is short, that says nothing about the kernels: the exception is raised, and the next
+    call tries again.
     """
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         return False
@@ -24,6 +25,8 @@ def kernels_run(device: torch.device) -> bool:
         try_kernels(device)
         torch.cuda.synchronize(device)
     except Exception as error:  # may be anything: no Triton, an older one, no compiler, no Python headers
+        if "out of memory" in str(error).lower():  # in the words of torch and of Triton
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         logger.warning("%s: Triton's kernels do not run (%s); using torch's operations instead", device, reason)
         return False

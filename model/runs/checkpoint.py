@@ -5,6 +5,7 @@
 does not match its hashes is skipped in favor of the previous one.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -63,13 +64,17 @@ def save_checkpoint(
     """Write `folder/step-N`, then remove all checkpoints except this one, the previous one and that of step `keep`.
 
     Checkpoints of later steps are removed too: they were damaged, so the run was resumed from an earlier one. Raises
-    OSError naming a file that could not be written; no partial checkpoint is left behind.
+    OSError naming a file that could not be written; no partial checkpoint is left behind. `folder` must exist: one that
+    was moved, removed or unmounted during the run is not made again, with half a run in it.
     """
+    if not folder.is_dir():
+        words = "no longer there, so this run ends; if it was moved or unmounted, resume where its checkpoints are"
+        raise FileNotFoundError(errno.ENOENT, words, str(folder))
     final = folder / f"step-{step:08d}"
     partial = final.with_suffix(".partial")
     for unfinished in folder.glob("step-*.partial"):  # left by a run that was killed while saving
         shutil.rmtree(unfinished)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         _write(partial, step, weights, momentum, state)
     except BaseException:

@@ -72,7 +72,8 @@ class RunLock:
         """Release the lock, and remove the folders that were created for it if they are still empty."""
         if self._file.closed:
             return
-        self.path.unlink(missing_ok=True)  # while it is still ours
+        with contextlib.suppress(OSError):  # on a disk that has become read-only, whose own error is the one to show
+            self.path.unlink()  # while it is still ours
         with contextlib.suppress(OSError):  # close() retries a write that failed on a full disk
             self._file.close()
         for folder in self._made:

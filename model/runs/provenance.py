@@ -1,6 +1,7 @@
 """When and how a run was started and resumed: one line each time in `starts.jsonl`, a record never needed to resume."""
 
 import json
+import logging
 import platform
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from ...prep.reports.doctor import dali_wheels, installed_packages
 
 STARTS = "starts.jsonl"
 LIBRARIES = ("numpy", "numba")
+
+logger = logging.getLogger(__name__)
 
 
 def software_versions() -> dict[str, str]:
@@ -35,6 +38,8 @@ def software_versions() -> dict[str, str]:
 def record_start(folder: Path, *, step: int, device: str, precision: str, processes: int) -> None:
     """Append one line to `folder/starts.jsonl`: time, command, versions and hardware.
 
+    Logs a warning if the run is resumed in another precision than that of its last start.
+
     Args:
         folder: the run folder.
         step: finished steps.
@@ -53,8 +58,26 @@ def record_start(folder: Path, *, step: int, device: str, precision: str, proces
         "precision": precision,
         "processes": processes,
     }
+    before = _last_precision(folder / STARTS)
+    if step and before not in (None, precision):
+        logger.warning(
+            "%s: trained in %s so far and in %s from step %d on, as training.precision = 'auto' depends on the device; "
+            "to keep the precision, stop and resume on a device like the first",
+            folder,
+            before,
+            precision,
+            step,
+        )
     with (folder / STARTS).open("a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def _last_precision(path: Path) -> str | None:
+    """The precision of the last start; None if there is none or its line is damaged."""
+    try:
+        return str(json.loads(path.read_bytes().splitlines()[-1])["precision"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
 
 
 def device_name(device: str) -> str:

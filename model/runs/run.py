@@ -142,6 +142,7 @@ class Run:
         statistics.save(folder / STATISTICS)
         run = cls(folder=folder, recipe=recipe, data=data, history=history)
         run._write()
+        (folder / CHECKPOINTS).mkdir()
         return run
 
     @classmethod

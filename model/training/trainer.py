@@ -106,6 +106,7 @@ class Trainer:
             self.validated_now = False
             self.saved = self.drawn = time.monotonic()
             self._resume()
+            self.saved_step = self.step  # of the newest checkpoint; 0 if there is none
             self._follow_recipe()
             self._resources = stack.pop_all()
 
@@ -139,7 +140,8 @@ class Trainer:
 
         `report` is called after every step with the number of images seen so far and a line of numbers, `on_epoch`
         after every epoch with a line that summarizes it. After SIGTERM, SIGHUP or Ctrl-C, the current step is finished
-        (on a GPU also the next one, already begun), a checkpoint is saved, and KeyboardInterrupt is raised.
+        (on a GPU also the next one, already begun), a checkpoint is saved, and KeyboardInterrupt is raised; a second
+        signal, after five seconds, raises it at once, without saving.
         """
         if self.run_folder.result:
             return self.run_folder.result
@@ -276,7 +278,7 @@ class Trainer:
                     {"progress": self.progress.to_json(), "loader": self.loader.state_dict()},
                     keep=None if best is None else best.step,
                 )
-        self.saved = time.monotonic()
+        self.saved, self.saved_step = time.monotonic(), self.step
 
     def close(self) -> None:
         """Close the loaders, release the run folder, and leave the process group."""

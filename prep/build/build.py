@@ -10,9 +10,8 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from ..sources.recognize import Source
 from ..workers import KeptWorkers
 from .forecast import Forecast, measure, refuse_too_large_shards, refuse_without_room
 from .kept_listing import PLAN_NAME, WORK_FOLDER, keep_listing
-from .lock import exclusive_lock
+from .lock import exclusive_lock, remove_work
 from .options import BuildOptions as BuildOptions
 from .plan import changed_lines
 from .probe import probe_digest
@@ -110,7 +109,7 @@ def build_shards(
                     on_forecast(forecast)
         except InputError:
             if work.exists() and not (work / PLAN_NAME).exists():
-                _remove(work)  # a listing without a plan, from `source_of_part`
+                remove_work(work)  # a listing without a plan, from `source_of_part`
             raise
         if shared is None and _needs_nothing(out, builds):
             built = _build(builds, on_split)
@@ -136,7 +135,7 @@ def build_shards(
                 _describe(out, built)
                 if shared is not None:
                     shared.finish()
-                _remove(work)
+                remove_work(work)
                 for folder in (out, *(build.folder for build in builds)):
                     remove_abandoned(folder)
         return built
@@ -185,13 +184,6 @@ def _with_kept_listing(
             return builds  # another process completed the sets in the meantime
         raise
     return [replace(build, split=kept[build.split.name]) for build in builds]
-
-
-def _remove(work: Path) -> None:
-    """Remove the folder of the unfinished run, even if another process is removing it or adding to it."""
-    for _ in range(3):
-        with suppress(OSError):
-            shutil.rmtree(work)
 
 
 def _build(builds: list[SplitBuild], on_split: Callable[[SourceSplit], OnProgress]) -> list[BuiltSplit]:

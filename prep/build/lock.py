@@ -2,9 +2,10 @@
 
 import logging
 import os
+import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...errors import InputError
@@ -19,8 +20,8 @@ def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
     """Hold the lock file `path` for the block; InputError names the owner when another process holds it.
 
     The system drops the lock when its owner ends in whatever way, so a dead owner's lock is simply taken over. The
-    block may remove the file, as its last act. Where the disk has no locks a warning says so: two runs at once write
-    the same bytes, and the one that ends last may find the other's work removed.
+    block may remove the file and its folder with `remove_work`, as its last act. Where the disk has no locks a warning
+    says so: two runs at once write the same bytes, and the one that ends last may find the other's work removed.
     """
     refuse_while_main_is_imported()  # the lock's owner would be the process that waits for us
     while True:
@@ -47,6 +48,19 @@ def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+        with suppress(OSError):  # only an empty folder: what `remove_work` could not remove while the lock was open
+            path.parent.rmdir()
+
+
+def remove_work(work: Path) -> None:
+    """Remove the folder of an unfinished run, even if another process is removing it or adding to it.
+
+    NFS and FUSE keep a removed file under another name, in its folder, until it is closed: there the folder remains
+    until the lock in it is closed.
+    """
+    for _ in range(3):
+        with suppress(OSError):
+            shutil.rmtree(work)
 
 
 @contextmanager

@@ -7,13 +7,14 @@ stream NumPy guarantees; `Generator.shuffle` may change between versions.
 import functools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..format.manifest import UNLABELED
+from ..format.pixel_options import PixelOptions
 from ..format.shard_set import SPLITS
 
 MAX_SHARDS = 100_000
@@ -110,10 +111,12 @@ def _prefixes(class_ids: tuple[str, ...]) -> frozenset[str]:
 
 def changed_lines(before: dict[str, object], now: dict[str, object]) -> Sequence[str]:
     """What differs between two flat descriptions, in a user's words; options appear under their command-line names."""
+    changed = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+    if changed & {field.name for field in fields(PixelOptions)}:
+        changed.discard("probe")  # an image that was prepared with these options
     return [
         _SHA256_WORDS.get(name) or f"{_OPTIONS.get(name, name)} was {_shown(before, name)}, now {_shown(now, name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
+        for name in sorted(changed)
     ]
 
 

@@ -144,13 +144,16 @@ def samples_of(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str], ta
     use_one_thread()
     memory_bytes, images = decode_options(job.pixels).memory_bytes, list(job.images)
     reader = Reader(images, job.elsewhere)
-    for i, (image, content) in enumerate(read_in_order(images, reader.read)):
+
+    def read(image: SourceImage) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+        return reader.read(image), tuple((extra.ext, reader.read(extra)) for extra in image.extras)
+
+    for i, (image, content) in enumerate(read_in_order(images, read)):
         heartbeat(i)
         try:
             if i in poisoned:
                 raise InputError(poisoned[i])
-            data = content()
-            extras = tuple((extra.ext, reader.read(extra)) for extra in image.extras)
+            data, extras = content()
             with heartbeat.decoding(memory_bytes=memory_bytes):
                 prepared = _prepare(data, job.pixels)
         except InputError as error:

@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from ...errors import InputError
-from .folders.class_folders import INNER_FOLDER, read_class_folders
+from .folders.class_folders import read_class_folders
 from .folders.flat import read_flat, read_named, read_unlabeled
-from .folders.flat_labels import find_flat_labels
+from .folders.flat_labels import find_flat_labels, lists_beside
 from .folders.img2dataset import is_img2dataset, read_img2dataset
 from .folders.listing import Folder
-from .folders.split_folders import named_splits, split_folder, united
+from .folders.split_folders import inner_images, named_splits, split_folder, united
 from .folders.tiny_imagenet import is_annotated, read_annotated
 from .ilsvrc import kaggle
 from .ilsvrc.archives import ARCHIVE_PATTERNS, read_flat_folder, read_flat_tar
@@ -21,17 +21,17 @@ from .ilsvrc.devkit import Devkit, find_devkit
 from .inputs import SourceSplit
 from .known_formats import refuse_known_format
 from .labels import Unlabeled
-from .lists.image_list import SUFFIXES, read_image_list
+from .lists.image_list import read_image_list
 from .litter import is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
-from .split_names import SPLIT_WORDS, split_called, split_in
+from .split_names import SPLIT_WORDS, split_in
 from .tars.class_tars import are_class_tars, read_class_tars, read_nested_tar
 from .tars.left_beside import refuse_compressed_among, without_unpacked
 from .tars.tar_index import members_of
 from .tars.webdataset import read_webdataset
 
-_TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.tsv")
+_TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.tsv", "_classes.csv")
 _FIRST_MEMBERS = 50  # enough to see what kind of tar it is
 
 Read = Callable[[SourceSplit | None], SourceSplit]
@@ -142,8 +142,8 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
             layout="list",
             read=lambda _: _read_table(table, folder, split, options),
         )
-    elif folder.folders == (INNER_FOLDER,) and folder.child(INNER_FOLDER).has_images():
-        yield _flat(folder.child(INNER_FOLDER), split, source)
+    elif (inner := inner_images(folder)) is not None and inner.has_images():
+        yield _flat(inner, split, source)
     elif folder.folders and options.layout != "flat":
         yield _class_folders(folder, split, source)
     elif folder.has_images():
@@ -151,10 +151,19 @@ def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator
 
 
 def _table_in(folder: Folder, options: SourceOptions) -> Path | None:
-    """`metadata.csv` or the like in a folder of images without class folders, as for Hugging Face's ImageFolder."""
-    if options.layout not in (None, "list") or not folder.has_images() or folder.folders or not folder.where.is_dir():
+    """`metadata.csv` or the like beside images or `images/`, as for Hugging Face's ImageFolder."""
+    holders = _holders(folder)
+    if options.layout not in (None, "list") or holders[-1].folders or not folder.where.is_dir():
+        return None
+    if not any(one.has_images() for one in holders):
         return None
     return next((folder.where / name for name in _TABLE_NAMES if folder.has(name)), None)
+
+
+def _holders(folder: Folder) -> list[Folder]:
+    """The folder and, if it is the only folder in it, `images/`."""
+    inner = inner_images(folder)
+    return [folder] if inner is None else [folder, inner]
 
 
 def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions) -> SourceSplit:
@@ -169,7 +178,7 @@ def _read_table(table: Path, folder: Folder, split: str, options: SourceOptions)
         raise InputError(f"{table}: its rows name several splits; pass the file itself as SOURCE")
     folder.remarks.used.add(str(table))
     listed = {image.container for image in found.images}
-    for file in folder.images():
+    for file in (file for one in _holders(folder) for file in one.images()):
         if not listed & {file.path, os.path.normpath(file.path)}:
             folder.remarks.pass_over(f"images that {table.name} does not list", file.path)
     return replace(found, name=split)
@@ -205,20 +214,10 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
             f"{folder.where}: images without labels; found no class folders, no list ({split}.txt with lines PATH "
             "LABEL), no LOC_val_solution.csv and no devkit: put one of these beside it, move the images into class "
             "folders, take the labels from file names with --label-pattern, or pass --unlabeled to store them without "
-            f"labels{_lists_beside(folder, split, source)}"
+            f"labels{lists_beside([folder, folder.parent, source.folder], split)}"
         )
 
     return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
-
-
-def _lists_beside(folder: Folder, split: str, source: SourceFolder) -> str:
-    """Further advice if there are lists beside images without labels."""
-    paths = [Path(file.path) for one in (folder, source.folder) for file in one.files]
-    lists = [path for path in paths if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".txt"]
-    lists = [path for path in lists if split_called(path.stem) in (None, split, split_called(folder.where.name))]
-    # Kaggle's example of a submission has no labels.
-    lists.sort(key=lambda path: ("submission" in path.name.casefold(), split_called(path.stem) is None))
-    return f"; if {lists[0]} lists them, pass that file as SOURCE" if lists else ""
 
 
 def _tar_candidates(folder: Folder, tars: tuple[Path, ...], split: str, source: SourceFolder) -> Iterator[Candidate]:

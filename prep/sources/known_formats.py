@@ -35,6 +35,7 @@ _FORMATS = (
     (("*.rec",), "MXNet RecordIO", "unpack it with mxnet's im2rec --unpack to class folders"),
     (("*-idx[13]-ubyte*",), "files of MNIST (IDX)", "write their images to class folders, one PNG each"),
     (("*_batch*.bin",), "the binary batches of CIFAR", "write their images to class folders, one PNG each"),
+    (("*_X.bin",), "the binary files of STL-10", "write their images to class folders, one PNG each"),
     (("*.h5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.hdf5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.np[yz]",), "NumPy arrays", "write their images to class folders, one PNG each"),

@@ -29,14 +29,15 @@ _ANNOTATION_SUFFIXES = frozenset(
     (
         *("txt", "md", "rst", "html", "htm", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "toml", "ini", "cfg"),
         *("log", "pdf", "doc", "docx", "xls", "xlsx", "odt", "py", "ipynb", "sh", "mat", "names"),
-        *("md5", "sha1", "sha256"),
+        *("md5", "sha1", "sha256", "xmp", "aae", "pp3"),
     )
 )
 _OTHER_SUFFIXES = _ANNOTATION_SUFFIXES | frozenset(
     (
         *("db", "pyc", "bat", "npy", "npz", "pkl", "pickle", "pt", "pth", "ckpt", "h5", "hdf5", "onnx", "safetensors"),
         *("tar", "gz", "tgz", "zst", "zip", "rar", "7z", "xz", "bz2", "parquet", "arrow", "mdb", "tfrecord"),
-        *("mp4", "avi", "mov", "mkv", "webm", "wav", "mp3", "svg", "lnk", "url", "exe", "dll"),
+        *("mp4", "m4v", "3gp", "avi", "mov", "mkv", "webm", "mpg", "mpeg", "wmv", "mts", "lrv", "thm"),
+        *("wav", "mp3", "m4a", "svg", "lnk", "url", "exe", "dll"),
         *("bak", "tmp", "part", "crdownload", "swp", "aux", "idx", "torrent", "data", "bin"),
     )
 )

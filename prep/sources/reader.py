@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from ...errors import InputError
-from ..storage import ArchivedError, CredentialsError, RefusedError, UnreachableError
+from ..storage import ArchivedError, CredentialsError, ExpiredError, RefusedError, UnreachableError
 from ..storage.by_offset import is_in_store, shown, store_of
 from .folders.store_folder import StoreImage
 from .inputs import OWN_FAULTS, Extra, SourceImage
@@ -60,7 +60,8 @@ class Reader:
                     also = ", and other images cannot be read either" if is_own else ""
                     reason = f"the source fails: {error.strerror or error}{also}; "
                     reason += "when it works again, continue with the same command"
-                    raise OSError(error.errno or errno.EIO, reason, getattr(what, "name", what)) from error
+                    name = shown(what.path) if isinstance(what, Extra) else what.name
+                    raise OSError(error.errno or errno.EIO, reason, name) from error
                 time.sleep(waits.pop(0))
             else:
                 if not isinstance(what, Extra):
@@ -112,16 +113,19 @@ def _spread(images: Sequence[SourceImage]) -> Sequence[SourceImage]:
 def _may_be_own(error: OSError, what: SourceImage | Extra) -> bool:
     """Whether an input may be to blame for an error, rather than its source.
 
-    A web server that cannot be reached is down, unless it could not be reached either when the link was listed.
+    A web server that cannot be reached is down, unless it could not be reached either when the link was listed. URLs
+    that have expired since then were not signed for long enough; the first ones may expire before others.
     """
-    if isinstance(error, UnreachableError):
+    if isinstance(error, UnreachableError | ExpiredError):
         return what.num_bytes == 0
     return error.errno in OWN_FAULTS and not isinstance(error, CredentialsError) and _is_alone(what)
 
 
 def _is_alone(what: SourceImage | Extra) -> bool:
     """Whether an input is not part of an object in a store that holds many, such as a tar."""
-    return isinstance(what, StoreImage) or not is_in_store(what.path if isinstance(what, Extra) else what.container)
+    if isinstance(what, Extra):
+        return not is_in_store(what.path) or what.offset == 0  # a member of a tar has a header before it
+    return isinstance(what, StoreImage) or not is_in_store(what.container)
 
 
 def _folder_can_be_listed(image: SourceImage) -> bool:

@@ -26,7 +26,7 @@ from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
 from .folders.class_names import class_names
 from .folders.listing import Folder
-from .folders.split_folders import refuse_lost_train
+from .folders.split_folders import cached_snapshot, refuse_lost_train
 from .folders.store_folder import open_store_folder
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
@@ -65,7 +65,7 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
 
     Args:
         location: The folder or file, or the URL of a folder in a store. In a store, tars and parquet files are read
-            by ranges; other files that are not images are copied below TMPDIR and removed when this process ends.
+            by ranges; lists and label files are copied below TMPDIR and removed when this process ends.
         options: The user's options for reading it.
         out: A folder or URL to skip, because shard sets are written there.
 
@@ -228,6 +228,9 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
 def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     """The folder that holds the splits, one candidate for each (train first), and whether it is more than one split."""
     folder, wanted = source.folder, source.options.layout
+    if (snapshot := cached_snapshot(folder)) is not None:
+        source.remarks.note(f"{folder.where}: read {snapshot.where}, a snapshot in the cache of Hugging Face")
+        return _choose(SourceFolder(folder=snapshot, options=source.options, remarks=source.remarks))
     found = _of_layout(split_candidates(source), wanted)
     if found:
         if all(one.split != "train" for one in found):
@@ -263,6 +266,8 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
 def _way_out(folder: Folder) -> str:
     zips = [file.path for file in folder.files if file.name.lower().endswith(".zip")]
     if zips:
+        if folder.store_url is not None:
+            return f"to read a zip of class folders, download it and pass it as SOURCE: {zips[0]}"
         if Path(zips[0]).is_file():
             refuse_zipped_kaggle(open_zip(Path(zips[0]), Remarks()))
         return f"to read a zip of class folders, pass it as SOURCE: {zips[0]}"

@@ -43,7 +43,12 @@ def stand_in(path: Path, url: StoreUrl, num_bytes: int, e_tag: str | None) -> No
     """Make `path` the stand-in of an object: a file of its size without content."""
     with path.open("wb") as file:
         file.truncate(num_bytes)
-    _stand_ins[str(path)] = f"{url}{_VERSION}{num_bytes} {e_tag or ''}"
+    _stand_ins[str(path)] = address_in_store(url, num_bytes, e_tag)
+
+
+def address_in_store(url: StoreUrl, num_bytes: int, e_tag: str | None) -> str:
+    """What `address_of` returns for the stand-in of an object."""
+    return f"{url}{_VERSION}{num_bytes} {e_tag or ''}"
 
 
 def address_of(path: Path) -> str:

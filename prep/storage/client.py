@@ -23,6 +23,7 @@ WHOLE_TIMEOUT_S = 3600
 MIN_UPLOAD_BYTES_PER_S = 50_000
 # obstore retries requests and resumes broken bodies; `store` retries what still fails after that.
 CLIENT_RETRIES = 3
+MAX_CLIENTS = 64  # a list may have a query for every image
 
 _clients: dict[tuple[int, StoreUrl, int], Any] = {}
 _lock = threading.Lock()
@@ -46,6 +47,8 @@ def client_for(url: StoreUrl, *, upload_bytes: int = 0) -> tuple[Any, str]:
     key = (os.getpid(), root, allowed)
     with _lock:
         if key not in _clients:
+            if len(_clients) >= MAX_CLIENTS:
+                del _clients[next(iter(_clients))]  # whoever uses it keeps it
             _clients[key] = _connect(root, READ_TIMEOUT_S + allowed / MIN_UPLOAD_BYTES_PER_S)
         return _clients[key], name
 
@@ -74,7 +77,9 @@ def _split(url: StoreUrl) -> tuple[StoreUrl, str]:
     if url.scheme == "hf":
         repository, revision, name = hub_root(url)
         return StoreUrl("hf", url.host, f"{repository}@{revision}"), name
-    return StoreUrl(url.scheme, url.host, "", url.userinfo), url.path
+    if url.exact:
+        return url, ""
+    return StoreUrl(url.scheme, url.host, "", url.userinfo, url.query), url.path
 
 
 def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
@@ -97,7 +102,7 @@ def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
             base = f"{hub_endpoint()}/datasets/{repository}/resolve/{quote(revision, safe='')}"
             headers = hub_headers()
         else:
-            base = f"{root.scheme}://{root.host}"
+            base = f"{root.scheme}://{root.host}/{root.exact.lstrip('/')}" + (f"?{root.query}" if root.query else "")
             if root.userinfo:
                 headers = {"Authorization": "Basic " + base64.b64encode(root.userinfo.encode()).decode()}
         options["default_headers"] = headers

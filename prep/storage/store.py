@@ -10,7 +10,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from ...errors import InputError
 from .client import client_for, hub_endpoint, hub_headers, hub_root
-from .failures import ATTEMPTS, Damaged, in_our_words
+from .failures import ATTEMPTS, Damaged, RefusedError, in_our_words
 from .interruptible import interruptible
 from .url import StoreUrl
 
@@ -106,8 +106,14 @@ class ObjectStore:
 
     def stat(self, name: str = "") -> Listed:
         """Size and version of one object."""
-        meta = self._repeat(lambda: self._client.head(self._full(name)), name)
-        return Listed(name, meta["size"], meta["e_tag"])
+        try:
+            meta = self._repeat(lambda: self._client.head(self._full(name)), name)
+        except (FileNotFoundError, RefusedError):
+            if self.url.scheme not in ("http", "https"):
+                raise
+            # Some servers answer only GET, and a presigned URL is for one method. The content is not received.
+            meta = self._repeat(lambda: self._client.get(self._full(name)).meta, name)
+        return Listed(name, meta["size"], _version(meta))
 
     def exists(self, name: str = "") -> bool:
         """Whether there is such an object."""
@@ -118,7 +124,7 @@ class ObjectStore:
         return True
 
     def list_all(self, folder: str = "") -> list[Listed]:
-        """All objects below `folder`, at any depth, sorted by name."""
+        """All objects below `folder`, at any depth, sorted by name; no empty objects that represent folders."""
         if self.url.scheme == "hf":
             return sorted(one for one in self._hub_tree(folder, recursive=True) if isinstance(one, Listed))
         self._refuse_without_listing()
@@ -126,7 +132,8 @@ class ObjectStore:
 
         def once() -> list[Listed]:
             found = [self._listed(meta) for chunk in self._client.list(prefix, chunk_size=1000) for meta in chunk]
-            return sorted(found)
+            folders = [one.name.rpartition("/")[0] for one in found]
+            return _without_markers(found, [folder, *folders])
 
         return self._repeat(once, folder)
 
@@ -143,7 +150,8 @@ class ObjectStore:
         def once() -> tuple[list[str], list[Listed]]:
             found = self._client.list_with_delimiter(prefix)
             folders = [str(one).rstrip("/").rpartition("/")[2] for one in found["common_prefixes"]]
-            return sorted(folders), sorted(self._listed(meta) for meta in found["objects"])
+            inner = ["/".join(filter(None, (folder, name))) for name in folders]
+            return sorted(folders), _without_markers(map(self._listed, found["objects"]), [folder, *inner])
 
         return self._repeat(once, folder)
 
@@ -208,7 +216,8 @@ class ObjectStore:
 
     def _listed(self, meta: Any) -> Listed:
         name = str(meta["path"])
-        return Listed(name[len(self._prefix) :].lstrip("/") if self._prefix else name, meta["size"], meta["e_tag"])
+        name = name[len(self._prefix) :].lstrip("/") if self._prefix else name
+        return Listed(name, meta["size"], _version(meta))
 
     def _refuse_without_listing(self) -> None:
         if self.url.scheme in ("http", "https"):
@@ -253,6 +262,22 @@ class ObjectStore:
                 raise failure.error  # outside the handler, so that no chained error shows the client's text
             first = FIRST_BUSY_PAUSE_S if failure.is_busy else FIRST_PAUSE_S
             time.sleep(first * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+
+
+def _version(meta: Any) -> str | None:
+    """The ETag, if the store can be asked for it: no If-Match is met by a weak one."""
+    e_tag: str | None = meta["e_tag"]
+    return None if e_tag and e_tag.startswith("W/") else e_tag
+
+
+def _without_markers(found: Iterable[Listed], folders: Iterable[str]) -> list[Listed]:
+    """Without the empty objects that represent folders, such as those that consoles create; sorted by name."""
+    names = set()
+    for name in folders:
+        while name not in names:
+            names.add(name)
+            name = name.rpartition("/")[0]
+    return sorted(one for one in found if one.num_bytes or one.name not in names)
 
 
 def _get_json(page_url: str) -> tuple[Any, str]:

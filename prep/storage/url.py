@@ -8,13 +8,15 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ...errors import InputError
 
 Scheme: TypeAlias = Literal["s3", "gs", "az", "http", "https", "hf"]
 SCHEMES: tuple[Scheme, ...] = ("s3", "gs", "az", "http", "https", "hf")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+# Decoded, %2F would separate folders; S3 takes an unescaped + for a space.
+_CHANGED_BY_DECODING = re.compile("%2[FB]|//", re.IGNORECASE)
 
 
 # Most bytes that a store takes in one request.
@@ -43,6 +45,9 @@ class StoreUrl:
     query: str = field(default="", repr=False)
     """Query of HTTP(S), as in a presigned URL; never printed. Only a single object can have one, not a prefix."""
 
+    exact: str = field(default="", repr=False)
+    """The path of HTTP(S) as written, if decoding and encoding it again would give another one; else empty."""
+
     @classmethod
     def parse(cls, text: str) -> "StoreUrl":
         """Parse a URL. Raises InputError, without repeating passwords, for any other text."""
@@ -69,17 +74,22 @@ class StoreUrl:
         if not host:
             raise InputError(f"{shown}: no bucket or host; expected {scheme}://HOST/PATH")
         path = parts.path.strip("/")
-        if any(step in (".", "..", "") for step in path.split("/")) and path:
+        meaningless = (".", "..") if web else (".", "..", "")
+        if any(step in meaningless for step in path.split("/")) and path:
             raise InputError(f"{shown}: '.', '..' and '//' have no meaning in a store; write the path without them")
         if scheme == "hf" and (host != "datasets" or path.count("/") < 1):
             raise InputError(f"{shown}: expected hf://datasets/OWNER/NAME[@REVISION][/PATH]")
-        return cls(scheme, host, unquote(path) if web else path, unquote(userinfo), parts.query)
+        if not web:
+            return cls(scheme, host, path)
+        return cls(scheme, host, unquote(path), unquote(userinfo), parts.query, _exact(parts.path))
 
     def __truediv__(self, name: str) -> "StoreUrl":
         if self.query:
             raise InputError(f"{self}: a URL with a query names one object, not a folder; leave out the '?…'")
-        path = "/".join(filter(None, (self.path, name.strip("/"))))
-        return StoreUrl(self.scheme, self.host, path, self.userinfo)
+        name = name.strip("/")
+        path = "/".join(filter(None, (self.path, name)))
+        exact = f"{self.exact.rstrip('/')}/{quote(name)}" if self.exact else ""
+        return StoreUrl(self.scheme, self.host, path, self.userinfo, exact=exact)
 
     @property
     def name(self) -> str:
@@ -94,10 +104,16 @@ class StoreUrl:
     @property
     def parent(self) -> "StoreUrl":
         """One level up; the root is its own parent."""
-        return StoreUrl(self.scheme, self.host, self.path.rpartition("/")[0], self.userinfo)
+        exact = self.exact.rstrip("/").rpartition("/")[0]
+        path = unquote(exact).strip("/") if self.exact else self.path.rpartition("/")[0]
+        return StoreUrl(self.scheme, self.host, path, self.userinfo, exact=_exact(exact))
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}" + (f"/{self.path}" if self.path else "")
+
+
+def _exact(path: str) -> str:
+    return path if _CHANGED_BY_DECODING.search(path) or "\ufffd" in unquote(path) else ""
 
 
 Location: TypeAlias = Path | StoreUrl

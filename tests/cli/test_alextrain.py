@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 
 from alexkit.cli.alextrain import alextrain
 from alexkit.errors import InputError
+from alexkit.model.training.learner import Learner
+from alexkit.model.training.step import PendingStep
 from alexkit.prep import ShardSet
 
 SMALL = ["--set", "training.batch_size=16", "--set", "training.epochs=2", "--set", "schedule.kind=linear"]
@@ -58,6 +60,28 @@ def test_a_run_is_named_after_its_recipe_and_says_when_it_is_finished(shards: Pa
     result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", runs, *SMALL)
     assert result.exit_code == 0
     assert "is finished; raise training.epochs to continue, or choose another --name to train again" in result.output
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (2, "interrupted; the same command continues or starts over"),
+        (8, "interrupted; a checkpoint of step 6 is kept in {run}; the same command resumes"),
+    ],
+)
+def test_a_run_that_ends_at_once_names_the_checkpoint_that_it_has(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, words: str
+) -> None:
+    begin_step = Learner.begin_step
+
+    def end_at_once(learner: Learner, *given: Any, **options: Any) -> PendingStep:
+        if learner.step == step:
+            raise KeyboardInterrupt  # as a second signal does
+        return begin_step(learner, *given, **options)
+
+    monkeypatch.setattr(Learner, "begin_step", end_at_once)
+    result = call("--shards", shards, "--recipe", "cifar10-19", "--runs", tmp_path, "--name", "run", *SMALL)
+    assert result.exit_code == 130 and result.stderr.splitlines()[-1] == words.format(run=tmp_path / "run")
 
 
 @pytest.mark.parametrize("key", ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"])

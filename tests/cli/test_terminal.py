@@ -359,6 +359,7 @@ group()
         ("latin-1:strict", "", b"caf\xe9 ? ? ?\nTrue\n"),
         ("utf-8:strict", "", "café → … ".encode() + b"\xe9\nTrue\n"),
         ("utf-8", "2>&- <&-", "café → … ".encode() + b"\xe9\nTrue\n"),
+        ("utf-8", "2>/dev/full", "café → … ".encode() + b"\xe9\nTrue\n"),
     ],
 )
 def test_closed_streams_and_letters_that_an_encoding_lacks_do_not_end_a_command(
@@ -367,6 +368,16 @@ def test_closed_streams_and_letters_that_an_encoding_lacks_do_not_end_a_command(
     command = ["sh", "-c", f'"$0" -c "$1" command {streams}', sys.executable, PRINT]
     done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True)
     assert done.returncode == 0 and done.stdout == printed, done.stderr
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_stderr_that_nobody_reads_any_more_does_not_end_a_command(interrupted: bool) -> None:
+    script = PRINT.replace("update(1)", "raise KeyboardInterrupt") if interrupted else PRINT
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", script, "command"], stdout=subprocess.PIPE, stderr=writer)
+    os.close(writer)
+    assert done.returncode == (130 if interrupted else 0) and done.stdout.endswith(b"True\n") is not interrupted
 
 
 def test_a_word_that_is_no_name_of_a_file_is_one_line(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_disk_that_is_full_at_any_write_is_one_line_and_the_same_command_conti
         if run.returncode == 0:
             break
         last = run.stderr.splitlines()[-1]
-        assert last.startswith("Error: ") and str(small_disk) in last and "free some space" in last, run.stderr
+        assert last.startswith("Error: ") and str(small_disk) in last and "make room" in last, run.stderr
         assert "Traceback" not in run.stderr
         places.add(Path(last.split(":")[1].strip()).suffix)
         final = {name: digest for name, digest in tree_hashes(out).items() if name in expected}

@@ -104,7 +104,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(disk: Path, line: str) -> N
         assert isinstance(done.exception, SystemExit), done.exception
         last = done.output.splitlines()[-1]
         assert last.startswith("Error: ") and last.endswith(
-            "No space left on device; free some space, and the same command continues"
+            "No space left on device; make room, and the same command continues"
         ), done.output
         refused.add(last.split(": ")[1])
     assert done.exit_code == 0, "never enough room"

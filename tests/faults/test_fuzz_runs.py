@@ -196,6 +196,7 @@ def test_state_of_a_checkpoint(
 ) -> None:
     best = {"error": 0.5, "step": 1}
     state = {"progress": Progress().to_json() | {"best": best}, "loader": {"position": 0}}
+    (tmp_path / "checkpoints").mkdir()
     for step in (1, 2):
         save_checkpoint(tmp_path / "checkpoints", step, {"w": torch.ones(2)}, {"w": torch.ones(2)}, state)
     path = tmp_path / "checkpoints/step-00000002/state.json"
@@ -231,6 +232,7 @@ def rehashed(content: bytes) -> bytes:
 @pytest.mark.parametrize("name", ["step-00000002 (copy)", "step-x", "step-"])
 def test_what_only_looks_like_a_checkpoint_is_passed_over(tmp_path: Path, name: str) -> None:
     tensors = {"w": torch.ones(2)}
+    (tmp_path / "checkpoints").mkdir()
     save_checkpoint(tmp_path / "checkpoints", 1, tensors, tensors, {"progress": {}})
     (tmp_path / "checkpoints" / name).mkdir()
     assert choose_checkpoint(tmp_path, "last").step == 1

@@ -236,7 +236,7 @@ def test_a_set_in_a_store_is_repaired_there_from_a_store(
     assert other.returncode == 1 and f"Error: {out}/train: class folders in" in other.stderr, other.stderr
     done = alexprep("repair", out, remote_photos, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{out}/train: rebuilt train-00001.tar\n{out}/val: rebuilt val-00000.tar\n"
+    assert done.stdout == f"{out}/train: train-00001.tar made again\n{out}/val: val-00000.tar made again\n"
     assert stored(out) == expected
     assert not list(tmp_path.iterdir())
     local = tmp_path / "shards/val"

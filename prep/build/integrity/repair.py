@@ -1,6 +1,5 @@
 """Damaged files rebuilt from the source to the same bytes, or left as they are."""
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -19,7 +18,7 @@ from ...sources.inputs import SourceSplit
 from ...sources.recognize import Source
 from ...workers import Engine, run_jobs_by
 from ..kept_listing import WORK_FOLDER
-from ..lock import exclusive_lock
+from ..lock import exclusive_lock, remove_work
 from ..options import BuildOptions
 from ..shard_job import write_one_shard
 from ..split_build import SplitBuild
@@ -78,7 +77,7 @@ def repair_set(
             if SOURCES_NAME in damaged:
                 _write_sources_again(work, folder, manifest, _build_of(work, split, options))
         finally:
-            shutil.rmtree(work)
+            remove_work(work)
     return sorted(damaged)
 
 

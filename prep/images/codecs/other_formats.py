@@ -72,6 +72,7 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 _MAX_BRANDS_BYTES = 256
 _WHITE_IS_ZERO = 0  # a TIFF's photometric interpretation
+_SUBFILE_TYPE_TAG, _REDUCED = 254, 1  # a TIFF's image is a smaller version of another one in the file
 # What Pillow raises for damaged data; RuntimeError is that of its AVIF decoder. MemoryError is not among them, nor is
 # the system's own OSError, which has a number: they are the caller's.
 _PILLOW_ERRORS = (
@@ -140,6 +141,8 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
         try:
             # libtiff writes to stderr.
             with caught_messages() if kind == "TIFF" else nullcontext(), _opened(kind, data) as image:
+                if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image, data):
+                    raise InputError("TIFF that starts with a preview, as raw photographs of cameras do; convert it")
                 _check(options, *image.size, kind, has_alpha=image.has_transparency_data)
                 image.load()
                 if kind != "TIFF":  # a TIFF's own orientation is applied by `load`
@@ -175,6 +178,12 @@ def _opened(kind: str, data: bytes) -> ImageFile.ImageFile:
         if plain == data:
             raise
         return _READERS[kind](io.BytesIO(plain))
+
+
+def _is_preview(image: TiffImagePlugin.TiffImageFile, data: bytes) -> bool:
+    """Whether the first image is not the photograph itself: in DNG, NEF and ARW by its tag, in CR2 always."""
+    subfile_type = image.tag_v2.get(_SUBFILE_TYPE_TAG)
+    return data[8:10] == b"CR" or (isinstance(subfile_type, int) and bool(subfile_type & _REDUCED))
 
 
 def _check(options: DecodeOptions, width: int, height: int, kind: str, *, has_alpha: bool) -> None:

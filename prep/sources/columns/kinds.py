@@ -32,8 +32,8 @@ def kind_of(image: type[SourceImage]) -> str:
 
 
 def is_secret(image: SourceImage) -> bool:
-    """Whether its URL holds a password or a query, which must not be written to a file."""
-    return isinstance(image, StoreImage) and bool(image.url.userinfo or image.url.query)
+    """Whether its URL holds more than its `str`: a password or a query, which must not be written to a file."""
+    return isinstance(image, StoreImage) and bool(image.url.userinfo or image.url.query or image.url.exact)
 
 
 def cut(name: str, images: Sequence[Any]) -> tuple[Iterable[str], Sequence[str]]:

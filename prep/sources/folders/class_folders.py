@@ -18,7 +18,8 @@ from ..known_formats import refuse_known_format
 from ..labels import class_id_of, require_unicode, sorted_split
 from ..litter import is_annotation_name, is_image_name
 from ..options import SourceOptions
-from ..split_names import are_numbered, split_called
+from ..split_names import split_called
+from .doubts import note_depths, note_same_names, refuse_copies, refuse_image_folders
 from .files import File
 from .listing import Folder
 
@@ -30,7 +31,8 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
 
     `allow_empty` passes over class folders without images, for a split that gets its class table from another. Raises
     InputError, naming the folder, for a folder without class folders, a class without images, two folders whose names
-    differ only in Unicode normalization, and a split inside a class.
+    differ only in Unicode normalization, a split inside a class and, unless the layout is given, for folders that seem
+    to be copies of the others or to hold the images of all classes.
     """
     if not folder.folders:
         raise InputError(f"{folder.where}: holds no class folders; expected one folder of images per class")
@@ -76,9 +78,12 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
             f"{folder.child(unlike[0]).where}: holds no file with an image extension, unlike the other folders; move "
             "it away, or pass the folder that holds the class folders as SOURCE"
         )
-    _note_depths(folder, written)
-    _note_same_names(folder, written)
     ids = sorted(index_of)
+    if options.layout is None:
+        refuse_copies(folder, ids)
+        refuse_image_folders(folder, ids, split)
+    note_depths(folder, ids)
+    note_same_names(folder, ids)
     for class_id in ids:
         require_unicode(class_id, folder.where)
     listed = images.images()
@@ -155,31 +160,3 @@ def _refuse_lost_class(folder: Folder, class_depth: int | None) -> None:
             f"{folder.where}: class without images, found only files like {unread[0]}; add its images or remove the "
             "folder"
         )
-
-
-def _note_depths(folder: Folder, written: dict[str, str]) -> None:
-    """Note if a class is inside another."""
-    for class_id in sorted(written):
-        outer = class_id.rpartition("/")[0]
-        if outer in written:
-            folder.remarks.note(
-                f"{folder.where}: {class_id} is inside {outer} and both hold images, so they are two classes; "
-                f"--class-depth {outer.count('/') + 1} makes them one"
-            )
-            return
-
-
-def _note_same_names(folder: Folder, written: dict[str, str]) -> None:
-    """Note if two folders hold classes of the same names, as splits with unusual names do."""
-    holders: dict[str, str] = {}
-    for class_id in sorted(written):
-        first, _, rest = class_id.partition("/")
-        if rest and (other := holders.setdefault(rest, first)) != first:
-            advice = "splits, name them train, val or test"
-            if are_numbered((other, first)):
-                advice = "parts of one split, move their class folders into one folder"
-            folder.remarks.note(
-                f"{folder.where}: {other}/{rest} and {first}/{rest} are two classes; "
-                f"if {other} and {first} are {advice}"
-            )
-            return

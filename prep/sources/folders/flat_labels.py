@@ -1,18 +1,23 @@
 """Finds the labels for the images of a flat folder: a list or XML annotations, in it or beside it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ....errors import InputError
 from ..labels import raw_label
+from ..lists.image_list import SUFFIXES
 from ..lists.text_table import csv_rows, path_and_label, text_lines
 from ..litter import is_other_name
+from ..split_names import split_called, splits_within
 from .flat import FlatLabels, Row
 from .listing import Folder
 
 TINY_NAME = "val_annotations.txt"
 SOLUTION_NAME = "LOC_val_solution.csv"
+TENSORFLOW_NAME = "imagenet_2012_validation_synset_labels.txt"
 MAX_XML_BYTES = 2**18
+_WORDNET_ID = re.compile(r"n[0-9]{8}")
 _NAME_IN_XML = re.compile(rb"<object>.*?<name>\s*([^<>]+?)\s*</name>", re.S)
 
 
@@ -23,7 +28,7 @@ def find_flat_labels(split: str, folder: Folder, source: Path) -> FlatLabels | N
     """
     names = [f"{split}.txt", f"{folder.where.name}.txt"]
     if split == "val":
-        names = [SOLUTION_NAME, *names, "val_map.txt"]
+        names = [SOLUTION_NAME, *names, "val_map.txt", TENSORFLOW_NAME]
     paths = (parent / name for parent in (folder.where, source) for name in names)
     path = next(filter(Path.is_file, paths), None)
     if path is None:
@@ -33,7 +38,21 @@ def find_flat_labels(split: str, folder: Folder, source: Path) -> FlatLabels | N
     folder.remarks.used.add(str(path))
     if path.name == SOLUTION_NAME:
         return FlatLabels(path=path, rows=read_solution(path))
+    if path.name == TENSORFLOW_NAME:
+        return FlatLabels(path=path, rows=_read_tensorflow(path))
     return FlatLabels(path=path, rows=_read_text(path), are_positions=True)
+
+
+def lists_beside(folders: Sequence[Folder | None], split: str) -> str:
+    """Further advice for the images of a split in the first folder, if there is a table in one of the folders."""
+    own = {split, *(split_called(folder.where.name) for folder in folders[:1] if folder is not None)}
+    paths = [Path(file.path) for folder in folders if folder is not None for file in folder.files]
+    lists = [path for path in paths if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".txt"]
+    splits = splits_within(path.stem for path in lists)
+    lists = [path for path in lists if splits.get(path.stem, split) in own]
+    # Kaggle's example of a submission has no labels.
+    lists.sort(key=lambda path: ("submission" in path.name.casefold(), path.stem not in splits))
+    return f"; if {lists[0]} lists them, pass that file as SOURCE" if lists else ""
 
 
 def read_tiny_annotations(path: Path) -> FlatLabels:
@@ -60,6 +79,17 @@ def read_solution(path: Path) -> dict[str, Row]:
         if image in rows:
             raise InputError(f"{path}, line {number}: {image} is listed again, first in line {rows[image].line}")
         rows[image] = Row(number, class_id)
+    return rows
+
+
+def _read_tensorflow(path: Path) -> dict[str, Row]:
+    """The WordNet ids that TensorFlow's scripts have, one per line in the order of the validation images."""
+    rows: dict[str, Row] = {}
+    for number, line in text_lines(path):
+        class_id = line.strip()
+        if not _WORDNET_ID.fullmatch(class_id):
+            raise InputError(f"{path}, line {number}: {class_id!r}; expected a WordNet id; download the file again")
+        rows[f"ILSVRC2012_val_{number:08}"] = Row(number, class_id)
     return rows
 
 

@@ -26,9 +26,9 @@ def side_by_side(what: Sequence[T], read: Callable[[T], R], files: Sequence[Path
 
 
 def read_in_order(
-    images: Sequence[SourceImage], read: Callable[[SourceImage], bytes]
-) -> Iterator[tuple[SourceImage, Callable[[], bytes]]]:
-    """Yield each image with a function that returns its content, or raises what `read` raised.
+    images: Sequence[SourceImage], read: Callable[[SourceImage], R]
+) -> Iterator[tuple[SourceImage, Callable[[], R]]]:
+    """Yield each image with a function that returns or raises what `read` does.
 
     If any image is in a store, threads read up to `READ_AHEAD` images ahead; otherwise an image is read when its
     function is called.
@@ -38,7 +38,7 @@ def read_in_order(
             yield image, lambda image=image: read(image)  # type: ignore[misc]
         return
     with ThreadPoolExecutor(READ_AHEAD) as threads:
-        coming: deque[Future[bytes]] = deque()
+        coming: deque[Future[R]] = deque()
         try:
             for i, image in enumerate(images):
                 for ahead in images[i + len(coming) : i + READ_AHEAD]:

@@ -144,9 +144,31 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def split_folder(folder: Folder, name: str) -> Folder:
-    """The folder of a split; `train/train/`, as some archives unpack, for `train`."""
+    """The folder of a split: for `train`, also `train/train/`, as some archives unpack, or `train/Images/CLASS`."""
     child = folder.child(name)
-    return child.child(name) if child.folders == (name,) and not child.has_images() else child
+    if child.has_images():
+        return child
+    if child.folders == (name,):
+        return child.child(name)
+    inner = inner_images(child)
+    return child if inner is None or inner.has_images() or not inner.folders else inner
+
+
+def inner_images(folder: Folder) -> Folder | None:
+    """The only folder in `folder`, if it is named `images`."""
+    names = folder.folders
+    return folder.child(names[0]) if len(names) == 1 and names[0].casefold() == INNER_FOLDER else None
+
+
+def cached_snapshot(folder: Folder) -> Folder | None:
+    """The snapshot in a dataset's folder of Hugging Face's cache, `datasets--OWNER--NAME`; None for other folders."""
+    if not {"blobs", "snapshots"} <= {*folder.folders}:
+        return None
+    snapshots = folder.child("snapshots")
+    if len(snapshots.folders) != 1:
+        found = ", ".join(str(snapshots.where / name) for name in snapshots.folders) or "none"
+        raise InputError(f"{folder.where}: the cache of a dataset; pass one of its snapshots as SOURCE: {found}")
+    return snapshots.child(snapshots.folders[0])
 
 
 def _classes(folder: Folder, name: str) -> frozenset[str]:
@@ -161,9 +183,8 @@ def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
 
 def _is_flat(folder: Folder) -> bool:
     """Whether the folder holds images and no class folders."""
-    if folder.folders:
-        return folder.folders == (INNER_FOLDER,) and folder.child(INNER_FOLDER).has_images()
-    return folder.has_images()
+    inner = inner_images(folder)
+    return folder.has_images() if not folder.folders else inner is not None and inner.has_images()
 
 
 def _is_bare(folder: Folder) -> bool:

@@ -1,7 +1,7 @@
-"""A folder in an object store: images, tars and parquet files are read there; everything else is copied first.
+"""A folder in an object store: images, their extras, tars and parquet files are read there; lists are copied first.
 
-Class folders are listed in parallel, and their images stay in the store. Tars and parquet files have empty local
-stand-ins and are read by ranges. Lists and label files, which are small, are copied and then read like local files.
+Class folders are listed in parallel, and their images stay in the store. Lists and label files, which are small, are
+copied and then read like local files. All others have empty local stand-ins; tars and parquet files are read by ranges.
 """
 
 import shutil
@@ -17,15 +17,15 @@ from typing import NamedTuple
 from ....errors import InputError
 from ...format.shard_set import SPLITS
 from ...storage import Listed, ObjectStore, StoreUrl
-from ...storage.by_offset import stand_in
+from ...storage.by_offset import address_in_store, stand_in
 from ..inputs import Extra, SourceImage, require_size
 from ..litter import is_image_name, is_system
 from ..remarks import Remarks
-from .files import DiskFile, File
+from .files import File
 from .listing import RUN_MARK, SET_MARK, Folder, Listing
 
 LIST_THREADS = 32
-READ_BY_RANGES = (".tar", ".parquet")
+COPIED_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".xml", ".mat")
 COPY_BYTES = 2**26  # per read while a file is copied
 
 
@@ -59,10 +59,11 @@ class StoreImage(NamedTuple):
 
 
 class StoreFile(NamedTuple):
-    """An image in the listing of a store."""
+    """A file in the listing of a store."""
 
     name: str
     path: str
+    """The URL or, unless the name is that of an image, the path of the local copy or stand-in."""
     num_bytes: int
     url: StoreUrl
     e_tag: str | None
@@ -72,9 +73,8 @@ class StoreFile(NamedTuple):
         return StoreImage(name, label, self.url, self.num_bytes, self.e_tag, extras)
 
     def extra(self, ext: str) -> Extra:
-        """See `File`; read immediately, since it is small."""
-        content = ObjectStore(self.url).read(if_match=self.e_tag)
-        return Extra(ext, content, num_bytes=len(content))
+        """See `File`."""
+        return Extra(ext, b"", address_in_store(self.url, self.num_bytes, self.e_tag), 0, self.num_bytes)
 
 
 class _PackedImages:
@@ -100,14 +100,14 @@ class _PackedImages:
 
 @dataclass(kw_only=True, eq=False)
 class StoreFolder(Folder):
-    """A folder in a store; `where` is the local folder with copies and stand-ins of files that are not images."""
+    """A folder in a store; `where` is the local folder with copies and stand-ins of files that are no named images."""
 
     url: StoreUrl
     """The URL of the source."""
     prefix: str = ""
     """The folder's path relative to the source, ending with a slash; empty for the source itself."""
     others: list[File] = field(default_factory=list)
-    """The files that are not images."""
+    """The files without an image extension."""
     packed: _PackedImages = field(default_factory=_PackedImages)
 
     @cached_property
@@ -141,7 +141,7 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
 
     Args:
         url: The folder's URL.
-        copies: A local folder for copies of files that are not images; the caller removes it.
+        copies: A local folder for copies of lists and for stand-ins; the caller removes it.
         remarks: Receives what is passed over.
         out: A URL below `url` to leave out, because shard sets are written there; other folders of shard sets are
             recognized by their contents.
@@ -154,27 +154,29 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
     outputs = set() if out is None else {str(out).removeprefix(f"{url}/")}
     is_empty = True
     for one in _list_in_parallel(store):
-        is_empty = False
         *folders, name = one.name.split("/")
+        is_empty = is_empty and not name
         if (output := _output_with(folders, name)) is not None:
             outputs.add(output)
         if any(is_system(part) for part in (*folders, name)):
-            remarks.pass_over("hidden and system files", str(url / one.name))
+            if name:
+                remarks.pass_over("hidden and system files", str(url / one.name))
             continue
         folder = root
         for part in folders:
             folder = folder.inner(part)
+        if not name:
+            continue
         if is_image_name(name):
             folder.packed.add(name, one.num_bytes, one.e_tag)
             continue
         path = folder.where / name
-        folder.others.append(DiskFile(name, str(path), one.num_bytes))
-        if name.endswith(READ_BY_RANGES):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stand_in(path, url / one.name, one.num_bytes, one.e_tag)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        folder.others.append(StoreFile(name, str(path), one.num_bytes, url / one.name, one.e_tag))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.lower().endswith(COPIED_SUFFIXES) or ("devkit" in name and name.endswith(".gz")):
             copied.append((one, path))
+        else:
+            stand_in(path, url / one.name, one.num_bytes, one.e_tag)
     if is_empty:
         raise InputError(f"{url}: nothing there; pass the prefix that holds train/ and val/")
     for output in sorted(outputs):
@@ -206,7 +208,10 @@ def _leave_out(root: StoreFolder, output: str) -> None:
 
 
 def _list_in_parallel(store: ObjectStore) -> Iterator[Listed]:
-    """List all objects, each class folder of each split separately, since one request returns at most 1000 names."""
+    """List all objects, each class folder of each split separately, since one request returns at most 1000 names.
+
+    These folders, which may be empty, are in the result too; their names end with a slash.
+    """
     top, files = store.list_folder()
     yield from files
     with ThreadPoolExecutor(LIST_THREADS) as threads:
@@ -214,6 +219,7 @@ def _list_in_parallel(store: ObjectStore) -> Iterator[Listed]:
         for folder, (inner, beside) in zip(top, threads.map(store.list_folder, top), strict=True):
             units += [f"{folder}/{name}" for name in inner]
             yield from beside
+            yield from (Listed(f"{one}/", 0, None) for one in (folder, *units[len(units) - len(inner) :]))
         # Not all at once: results that wait to be consumed take memory as objects.
         coming: deque[Future[list[Listed]]] = deque()
         for unit in units:
@@ -238,5 +244,5 @@ def _copy(store: ObjectStore, url: StoreUrl, copied: list[tuple[Listed, Path]], 
                 end = min(start + COPY_BYTES, one.num_bytes)
                 file.write(store.read(one.name, range=(start, end), if_match=one.e_tag))
 
-    with ThreadPoolExecutor(8) as threads:
+    with ThreadPoolExecutor(LIST_THREADS) as threads:
         list(threads.map(copy, *zip(*copied, strict=True)) if copied else ())

@@ -30,6 +30,8 @@ from ..split_names import EXPECTED, SPLIT_WORDS, split_called
 from .columns import IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, find_column
 from .image_root import image_root
 from .look_up import look_up
+from .one_hot import with_one_hot_labels
+from .split_paths import splits_in_paths
 from .text_table import csv_rows, path_and_label, text_lines
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
@@ -50,7 +52,8 @@ def read_image_list(
 ) -> tuple[SourceSplit, ...]:
     """The splits of a list, train first; for a local copy of a list in a store, relative paths start at `base`.
 
-    `image_root` decides where relative paths start. A missing image is noted in `remarks`, and quarantined when it is
+    `image_root` decides where relative paths start. Without a column of splits or a split in the list's name, folders
+    such as `train` and `val` in the paths are splits. A missing image is noted in `remarks`, and quarantined when it is
     read, as in other layouts.
 
     Raises InputError, naming file and line, if no image is found, if a path is a folder, leaves the folder where it
@@ -60,22 +63,25 @@ def read_image_list(
     """
     by_split: dict[str, list[_Listed]] = {}
     lines: dict[str | StoreUrl, int] = {}
-    whole = split_called(path.stem) or "train"
-    root = image_root(path, lambda: _relative_paths(path, options), options.image_root, base, remarks)
-    for number, row in _rows(path, options):
+    whole, suffix = split_called(path.stem) or "train", path.suffix.lower()
+    is_whole = split_called(path.stem) is None
+    root = image_root(path, lambda: _relative_paths(path, options, remarks), options.image_root, base, remarks)
+    for number, row in _rows(path, options, remarks):
         where = f"{path}, line {number}"
         label, written, split = _label(where, row), _text(where, row, "path"), whole
         if row.get("split") is not None:
             called = _text(where, row, "split")
             if (found := split_called(called)) is None:
                 raise InputError(f"{where}: split is {called!r}; expected {EXPECTED}")
-            split = found
+            split, is_whole = found, False
         url = _url(where, written)
         if url is not None:
             written = str(url)  # without a password or query
-        elif not written.startswith("/"):
+        elif not written.startswith("/") or (options.image_root is not None and not os.path.exists(written)):  # noqa: PTH110
             try:
-                written = root.complete(written)
+                if suffix == ".txt":
+                    root.refuse_cut(written)
+                written = root.complete(written.lstrip("/"))
             except InputError as error:
                 raise InputError(f"{where}: {error}") from None
             if isinstance(root.start, StoreUrl):
@@ -92,6 +98,8 @@ def read_image_list(
     root.names.forget()
     if not by_split:
         raise InputError(f"{path}: lists no images; expected one path and label per line")
+    if is_whole:
+        by_split = _divided(path, by_split, remarks)
     splits, is_alone = [], len(by_split) == 1
     for name in (name for name in SPLIT_WORDS if name in by_split):
         try:
@@ -103,12 +111,28 @@ def read_image_list(
     return tuple(splits)
 
 
-def _relative_paths(path: Path, options: SourceOptions) -> Iterator[str]:
-    written = (_text_of(row.get("path")) for _, row in _rows(path, options))
+def _divided(path: Path, by_split: dict[str, list[_Listed]], remarks: Remarks) -> dict[str, list[_Listed]]:
+    """The rows of a list that names no splits, by the splits in their paths, if these are several."""
+    (rows,) = by_split.values()
+    splits = splits_in_paths([row.written for row in rows])
+    if not splits:
+        return by_split
+    remarks.note(
+        f"{path}: divided into splits by the folders in its paths; to read it as one split, add a column split with "
+        "train in every row"
+    )
+    divided: dict[str, list[_Listed]] = {}
+    for row, split in zip(rows, splits, strict=True):
+        divided.setdefault(split, []).append(row)
+    return divided
+
+
+def _relative_paths(path: Path, options: SourceOptions, remarks: Remarks) -> Iterator[str]:
+    written = (_text_of(row.get("path")) for _, row in _rows(path, options, remarks))
     return (one for one in written if isinstance(one, str) and one and not one.startswith("/") and "://" not in one)
 
 
-def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, object]]]:
+def _rows(path: Path, options: SourceOptions, remarks: Remarks) -> Iterator[tuple[int, dict[str, object]]]:
     """Line and fields of every row; path, label and split under these names."""
     suffix = path.suffix.lower()
     if suffix == ".txt":
@@ -120,7 +144,7 @@ def _rows(path: Path, options: SourceOptions) -> Iterator[tuple[int, dict[str, o
                 written, label = path_and_label(f"{path}, line {number}", line)
                 yield number, {"path": written, "label": label}
         return
-    rows = _json_rows(path) if suffix == ".jsonl" else ((n, {**row}) for n, row in csv_rows(path))
+    rows = _json_rows(path) if suffix == ".jsonl" else _table_rows(path, options, remarks)
     names: dict[tuple[str, ...], dict[str, str]] = {}
     is_empty = True
     for number, row in rows:
@@ -152,6 +176,13 @@ def _names(path: Path, line: int, columns: tuple[str, ...], options: SourceOptio
             + ("" if found["path"] is None else ", or pass --unlabeled to store the images without labels")
         )
     return {name: column for name, column in found.items() if column is not None}
+
+
+def _table_rows(path: Path, options: SourceOptions, remarks: Remarks) -> Iterator[tuple[int, dict[str, object]]]:
+    rows = csv_rows(path)
+    if options.label_column is None and options.label_key is None:
+        rows = with_one_hot_labels(path, rows, options.image_column, remarks)
+    return ((number, {**row}) for number, row in rows)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
@@ -266,9 +297,8 @@ def _split_of(
     # CLASS/FILE as in class folders, so that the same images give the same shards; the whole path if two images would
     # have the same name.
     alike = _alike(listed)
-    are_relative = any(not row.written.startswith("/") and "://" not in row.written for row in listed)
     advice = "correct the path or remove the line"
-    if are_relative and options.image_root is None:
+    if options.image_root is None and any("://" not in row.written for row in listed):
         advice = "correct the paths, or pass the folder where they start with --image-root"
     sizes, e_tags = look_up(path, [(row.line, row.path) for row in listed], advice, remarks)
     rows = LabeledImages()

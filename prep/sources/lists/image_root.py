@@ -60,6 +60,18 @@ class ImageRoot:
         path = spellings[0].replace("\\", "/")
         return path if is_image_name(path.strip()) else f"{path}{next(iter(self.extensions), '')}"
 
+    def refuse_cut(self, written: str) -> None:
+        """Raise InputError if only the first word of a path names an image: the others are of the label."""
+        first, space, _ = written.partition(" ")
+        if space and not is_image_name(written) and not self._is_there(written) and self._is_there(first):
+            raise InputError(
+                f"{written!r} is not there, but {first!r} is; if labels contain spaces, put a tab before each, for "
+                "example with sed 's/ /\\t/' LIST > NEW_LIST"
+            )
+
+    def _is_there(self, written: str) -> bool:
+        return any(self.names.find(f"{self.prefix}{one}") for one in _spellings(self.names, written))
+
     def __str__(self) -> str:
         return f"{self.start / self.prefix.rstrip('/')}" + (
             f", and {' or '.join(self.extensions)} is appended to paths without an extension" if self.extensions else ""
@@ -136,7 +148,8 @@ def _only_folder(path: Path, names: FoundNames, sample: Sequence[str]) -> tuple[
         best = prefix
     if several:
         raise InputError(
-            f"{path}: its images are in several folders, e.g. {several}; write the folder in every path of the list"
+            f"{path}: its images are in several folders, e.g. {several}; write the folder in every path of the list, "
+            "or move the images into one folder"
         )
     return best, images
 

@@ -1,4 +1,4 @@
-"""The same laws where a GPU is; skipped, visibly, elsewhere."""
+"""The same laws on a GPU, visibly skipped without one; on a CPU, tests that can run there show that they would pass."""
 
 import warnings
 from pathlib import Path
@@ -18,7 +18,8 @@ from alexkit.model.training.learner import Learner
 from alexkit.model.training.optimizer import PaperSGD
 from alexkit.pipeline import Batch
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+PLACES = [pytest.param("cuda:0", marks=needs_gpu), pytest.param("cpu", marks=pytest.mark.slow)]
 
 
 def batch(device: str, px: int = 224) -> Batch:
@@ -42,16 +43,28 @@ def losses(device: str, precision: torch.dtype) -> list[float]:
 
 
 # TF32 and float16 keep 10 bits of every factor, bfloat16 7; four steps add up what they lose.
-@pytest.mark.parametrize(("name", "tolerance"), [("fp32", 0.001), ("tf32", 0.01), ("bf16", 0.05), ("fp16", 0.05)])
-def test_a_gpu_learns_as_a_cpu_does(name: str, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("place", "name", "tolerance"),
+    [
+        *(
+            pytest.param("cuda:0", *case, marks=needs_gpu)
+            for case in [("fp32", 0.001), ("tf32", 0.01), ("bf16", 0.05), ("fp16", 0.05)]
+        ),
+        pytest.param("cpu", "bf16", 0.05, marks=pytest.mark.slow),
+    ],
+)
+def test_a_gpu_learns_as_a_cpu_does(place: str, name: str, tolerance: float) -> None:
     expected = losses("cpu", torch.float32)
-    precision = use_precision(name, use_device("cuda:0"))
-    assert losses("cuda:0", precision) == pytest.approx(expected, rel=tolerance)
+    precision = use_precision(name, use_device(place))
+    assert losses(place, precision) == pytest.approx(expected, rel=tolerance)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_six_steps_are_three_and_a_checkpoint_and_three_to_every_bit(precision: torch.dtype, tmp_path: Path) -> None:
-    assert_resumes(use_device("cuda:0"), "quick", precision, tmp_path)
+@pytest.mark.parametrize("place", PLACES)
+def test_six_steps_are_three_and_a_checkpoint_and_three_to_every_bit(
+    place: str, precision: torch.dtype, tmp_path: Path
+) -> None:
+    assert_resumes(use_device(place), "quick", precision, tmp_path)
 
 
 def assert_resumes(device: torch.device, name: str, precision: torch.dtype, folder: Path) -> None:
@@ -76,6 +89,7 @@ def assert_resumes(device: torch.device, name: str, precision: torch.dtype, fold
         assert all(torch.equal(x, theirs[key]) for key, x in getattr(whole, given)().items()), given
 
 
+@needs_gpu
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_the_host_does_not_wait_before_it_reads_a_result(precision: torch.dtype) -> None:
     recipe = load_recipe("quick", ["training.batch_size=16"])
@@ -98,11 +112,12 @@ def test_the_host_does_not_wait_before_it_reads_a_result(precision: torch.dtype)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_a_step_that_is_not_finite_holds_back_those_begun_after_it(precision: torch.dtype) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_a_step_that_is_not_finite_holds_back_those_begun_after_it(place: str, precision: torch.dtype) -> None:
     recipe = load_recipe("quick", ["training.batch_size=16"])
-    place = use_device("cuda:0")
-    learner = Learner(recipe, wiring(recipe.network), 4, layout=Layout(2), device=place, precision=precision)
-    good, broken = batch("cuda:0"), batch("cuda:0")
+    device = use_device(place)
+    learner = Learner(recipe, wiring(recipe.network), 4, layout=Layout(2), device=device, precision=precision)
+    good, broken = batch(place), batch(place)
     broken.images[3] = float("nan")
     learner.train_step(good, 0.001)
     before = {name: weight.clone() for name, weight in learner.whole_weights().items()}
@@ -114,6 +129,7 @@ def test_a_step_that_is_not_finite_holds_back_those_begun_after_it(precision: to
     assert not all(torch.equal(weight, before[name]) for name, weight in learner.whole_weights().items())
 
 
+@needs_gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("maps", "groups"), [(96, 2), (256, 1), (15, 3)])
 def test_kernels_normalize_as_torchs_operations_do(dtype: torch.dtype, maps: int, groups: int) -> None:
@@ -128,18 +144,23 @@ def test_kernels_normalize_as_torchs_operations_do(dtype: torch.dtype, maps: int
 
 
 @pytest.mark.parametrize("gradients", [torch.float32, torch.bfloat16])
-def test_one_launch_updates_to_every_bit_of_the_cpus(gradients: torch.dtype) -> None:
-    generator, found = torch.Generator().manual_seed(0), []
+@pytest.mark.parametrize("place", [pytest.param("cuda:0", marks=needs_gpu), "cpu"])
+def test_one_launch_updates_to_every_bit_of_the_cpus(place: str, gradients: torch.dtype) -> None:
+    found, expected = updated(place, gradients), updated("cpu", gradients)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def updated(place: str, gradients: torch.dtype) -> list[torch.Tensor]:
+    """Parameters and their bfloat16 copies after three updates."""
+    generator = torch.Generator().manual_seed(0)
     values = [torch.randn(size, generator=generator) for size in (1, 1003, 5000)]
     slopes = [torch.randn(len(value), generator=generator).to(gradients) for value in values]
-    for place in ("cpu", "cuda:0"):
-        parameters = [nn.Parameter(value.to(place)) for value in values]
-        own = PaperSGD(parameters, lr=0.0123, weight_decay=0.0005)
-        own.copies = {parameter: parameter.detach().bfloat16().requires_grad_() for parameter in parameters}
-        for _ in range(3):
-            for parameter, slope in zip(parameters, slopes, strict=True):
-                leaf = parameter if gradients == torch.float32 else own.copies[parameter]
-                leaf.grad = slope.to(place)
-            own.step()
-        found.append([x.cpu() for parameter in parameters for x in (parameter, own.copies[parameter])])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    parameters = [nn.Parameter(value.to(place)) for value in values]
+    own = PaperSGD(parameters, lr=0.0123, weight_decay=0.0005)
+    own.copies = {parameter: parameter.detach().bfloat16().requires_grad_() for parameter in parameters}
+    for _ in range(3):
+        for parameter, slope in zip(parameters, slopes, strict=True):
+            leaf = parameter if gradients == torch.float32 else own.copies[parameter]
+            leaf.grad = slope.to(place)
+        own.step()
+    return [x.cpu() for parameter in parameters for x in (parameter, own.copies[parameter])]

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -48,3 +49,16 @@ def test_a_refused_start_leaves_no_folder_and_a_begun_run_stays(tmp_path: Path) 
     lock.release()
     lock.release()  # twice is once
     assert [path.name for path in (tmp_path / "runs" / "one").iterdir()] == ["config.json"]
+
+
+def test_a_disk_that_has_become_read_only_does_not_hide_its_first_error_behind_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    lock = RunLock(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        lock.release()
+    RunLock(tmp_path).release()  # it was released all the same

@@ -24,6 +24,25 @@ def test_every_start_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert datetime.fromisoformat(first["time"]).tzinfo is not None
 
 
+@pytest.mark.parametrize(
+    ("line", "step", "precision", "warned"),
+    [
+        ('{"precision": "bfloat16"}\n', 40, "float32", True),
+        ('{"precision": "bfloat16"}\n', 40, "bfloat16", False),
+        ('{"precision": "bfloat16"}\n', 0, "float32", False),  # started over: nothing was kept
+        ('{"precision": "bflo', 40, "float32", False),
+        ("[]\n", 40, "float32", False),
+        ("", 40, "float32", False),
+    ],
+)
+def test_another_precision_than_before_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str, step: int, precision: str, warned: bool
+) -> None:
+    (tmp_path / STARTS).write_text(line)
+    record_start(tmp_path, step=step, device="cpu", precision=precision, processes=1)
+    assert ("trained in bfloat16 so far and in float32 from step 40 on" in caplog.text) is warned
+
+
 def test_a_commit_is_told_with_what_differs_from_it(tmp_path: Path) -> None:
     assert git_commit(tmp_path) is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]

@@ -18,7 +18,7 @@ from alexkit.model.runs.run import Run
 from alexkit.model.runs.weights import read_weights
 from alexkit.model.training.trainer import Trainer
 
-from .run_kit import OVERRIDES, SAVE_ALWAYS, Stopped, last_weights, numbers, train, weights
+from .run_kit import OVERRIDES, SAVE_ALWAYS, Stopped, last_weights, newest_step, numbers, train, weights
 
 
 def test_a_finished_run_goes_on_for_more_epochs_like_one_that_was_to_have_them(shards: Path, tmp_path: Path) -> None:
@@ -170,6 +170,24 @@ def test_two_trainers_cannot_have_one_run_folder(shards: Path, tmp_path: Path) -
         train(shards, tmp_path / "run")
     trainer.close()
     train(shards, tmp_path / "run", [*OVERRIDES, "training.epochs=1", "schedule.kind=constant"])
+
+
+def test_a_run_whose_folder_is_moved_or_unmounted_ends_and_is_not_continued_in_a_new_one(
+    shards: Path, finished: Path, tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+
+    def move(line: str) -> None:
+        if line.startswith("epoch 2/"):
+            folder.rename(elsewhere)
+
+    with pytest.raises(FileNotFoundError, match=r"no longer there, .* resume where its checkpoints are: .*run/check"):
+        train(shards, folder, on_epoch=move)
+    assert not (folder / "config.json").exists() and newest_step(folder) == 0
+    assert newest_step(elsewhere) == 12
+    train(shards, elsewhere)
+    assert last_weights(elsewhere) == last_weights(finished)
+    assert numbers(elsewhere) == numbers(finished)
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_unless_told(

@@ -145,9 +145,9 @@ def test_a_second_run_is_refused_at_once_and_names_the_owner(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--seed", "1"], "--seed was 0, now 1"),
-        (["--quality", "80"], "--quality was 95, now 80"),
-        (["--format", "png"], "--format was jpeg, now png"),
+        (["--seed", "1"], "(--seed was 0, now 1)"),
+        (["--quality", "80"], "(--quality was 95, now 80)"),
+        (["--format", "png"], "(--format was jpeg, now png)"),
     ],
 )
 def test_an_unfinished_run_with_other_options_is_refused_with_the_difference(

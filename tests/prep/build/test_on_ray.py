@@ -76,7 +76,7 @@ def test_a_cluster_gives_what_this_machine_gives(
     found = [alexprep("verify", there, "--json", *more) for more in ((), ("--engine", "ray"))]
     assert [one.returncode for one in found] == [1, 1] and found[0].stdout == found[1].stdout, found[1].stderr
     mended = alexprep("repair", there, source, "--engine", "ray")
-    assert mended.returncode == 0 and "rebuilt train-00001.tar" in mended.stdout, mended.stderr
+    assert mended.returncode == 0 and "train-00001.tar made again" in mended.stdout, mended.stderr
     assert shard.read_bytes() == (here / "train/train-00001.tar").read_bytes()
 
 

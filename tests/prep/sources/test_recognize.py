@@ -123,7 +123,7 @@ def test_the_only_folder_with_images_is_looked_into(tmp_path: Path) -> None:
     "unread",
     [
         *("rose/3.jpg.crdownload", "rose/3.jpg.part", "rose.rar", "ROSE.ZIP", "rose/all.TAR", "all.tar.gz", "rose.7z"),
-        *("rose.npy", "rose.h5", "rose.mp4", "rose/3.jpg.tmp", "rose/3.jpg~"),
+        *("rose.npy", "rose.h5", "rose.mp4", "rose.3gp", "rose/3.jpg.tmp", "rose/3.jpg~"),
     ],
 )
 def test_a_folder_whose_images_cannot_be_read_is_not_left_out(tmp_path: Path, unread: str) -> None:
@@ -150,7 +150,7 @@ def test_a_class_of_nested_folders_whose_images_cannot_be_read_is_not_left_out(t
     [
         *(".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/a/._1.jpg", "@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg"),
         *("$RECYCLE.BIN/x", "lost+found/x", "System Volume Information/x", "._1.jpg", ".ipynb_checkpoints/1.jpg"),
-        *("README", "notes.txt", "labels.csv", "model.pth"),
+        *("README", "notes.txt", "labels.csv", "model.pth", "1.xmp", "IMG_1.AAE", "1.thm"),
     ],
 )
 def test_litter_is_passed_over_and_counted(tmp_path: Path, litter: str, where: str) -> None:
@@ -358,6 +358,7 @@ def test_the_fingerprint_sees_every_change(tmp_path: Path) -> None:
         (("Images/dog/1.jpg", "Lists/a.tar"), "Lists: class without images; .* pass the folder that holds the class"),
         (("all.zip",), r"all\.zip: not a complete zip file"),
         (("1.jpg", "2.jpg", "labels.csv"), "to store them without labels; if .*labels.csv lists them, pass that file"),
+        (("train/1.jpg", "test/1.jpg", "Testing_set.csv", "Training_set.csv"), "; if .*/Training_set.csv lists them"),
     ],
 )
 def test_what_is_no_class_is_refused_with_the_way_out(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
@@ -377,8 +378,8 @@ def test_one_parquet_file_as_source_is_answered_by_its_folder(tmp_path: Path) ->
 
 
 def test_one_class_is_noted(tmp_path: Path) -> None:
-    assert open_source(put(tmp_path, "jpg/1.jpg")).notes == (
-        "there is only one class, jpg; if that is not a class, pass the folder that holds the classes",
+    assert open_source(put(tmp_path, "cat/1.jpg")).notes == (
+        "there is only one class, cat; if that is not a class, pass the folder that holds the classes",
     )
 
 

@@ -26,6 +26,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.answer: Answer = lambda method, path: (200, b"ok")
         self.asked: list[str] = []
         self.seconds_per_64k = 0.0
+        self.e_tag = '"1"'
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -43,10 +44,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(self.server.seconds_per_64k)
         self.server.asked.append(self.path)
         status, body = self.server.answer(self.command, self.path)
+        wanted = self.headers.get("Range") if status == 200 else None
+        size = len(body)
+        if wanted is not None:
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            status, body = 206, body[int(first) : int(last) + 1]
         self.send_response(status)
+        if wanted is not None:
+            self.send_header("Content-Range", f"bytes {first}-{int(first) + len(body) - 1}/{size}")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        self.send_header("ETag", '"1"')
+        self.send_header("ETag", self.server.e_tag)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

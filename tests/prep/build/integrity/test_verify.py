@@ -1,5 +1,6 @@
 """Laws of checking and repairing: no damage goes unseen, and what is made again is what was there."""
 
+import errno
 import json
 import multiprocessing
 import shutil
@@ -246,3 +247,24 @@ def test_a_damaged_manifest_cannot_be_repaired(built: tuple[Path, Path]) -> None
     (folder / "manifest.json").write_text(json.dumps(data))
     with pytest.raises(ValueError, match=r"manifest\.json: changed since it was written"):
         repair(folder, source)
+
+
+def test_a_repair_succeeds_where_the_disk_keeps_removed_files_until_they_are_closed(
+    built: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS and FUSE (exFAT, NTFS) rename an open file that is removed, here the lock, so its folder is not empty."""
+    source, folder = built
+    path = folder / "train-00000.tar"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    remove = shutil.rmtree
+
+    def keep_the_folder(work: Path) -> None:
+        remove(work)
+        work.mkdir()
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(work))
+
+    monkeypatch.setattr(shutil, "rmtree", keep_the_folder)
+    repair(folder, source)
+    assert path.read_bytes() == whole
+    assert not (folder / ".unfinished").exists()

@@ -241,6 +241,17 @@ def test_twelve_bits_of_a_tiff_keep_their_high_byte() -> None:
     assert (decode_rgb(raw_tiff(packed, bits=12, photometric=1))[..., 0] == (values >> 4).reshape(8, 8)).all()
 
 
+def test_a_raw_photograph_is_refused_not_stored_as_its_preview() -> None:
+    preview = encoded(Image.fromarray(PIXELS), "TIFF", tiffinfo={254: 1})
+    canon = encoded(Image.fromarray(PIXELS[..., 0]), "TIFF")
+    canon = canon[:4] + struct.pack("<I", 16) + b"CR\2\0" + bytes(4) + canon[8:]  # its directory is moved by 8 bytes
+    for data in (preview, canon):
+        with pytest.raises(InputError, match="raw photographs"):
+            decode_rgb(data)
+    assert decode_rgb(encoded(Image.fromarray(PIXELS), "TIFF", tiffinfo={254: 0})).tolist() == PIXELS.tolist()
+    assert decode_rgb(encoded(Image.fromarray(PIXELS), "TIFF", tiffinfo={254: 2})).tolist() == PIXELS.tolist()  # a page
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_zero_of_a_tiff_is_black_or_white_as_it_says(bits: int) -> None:
     values = np.arange(64, dtype="<u2") * 1000

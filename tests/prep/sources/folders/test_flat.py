@@ -49,6 +49,31 @@ def test_the_solution_of_kaggle_labels_them(layouts: tuple[Path, Path, list[tupl
     assert open_source(flat).splits[1].fingerprint() == open_source(folders).splits[1].fingerprint()
 
 
+@pytest.mark.parametrize("place", ["", "val/"])
+def test_the_list_of_tensorflow_labels_them_in_the_order_of_their_names(tmp_path: Path, place: str) -> None:
+    ids = ["n01443537", "n01440764", "n01440764"]
+    for name in (
+        "train/n01440764/1.jpg",
+        "train/n01443537/2.jpg",
+        *(f"val/ILSVRC2012_val_0000000{i}.JPEG" for i in (1, 2, 3)),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    path = tmp_path / place / "imagenet_2012_validation_synset_labels.txt"
+    path.write_text("\n".join(ids) + "\n")
+    _, val = open_source(tmp_path).splits
+    assert [image.name for image in val.images] == [f"{ids[i - 1]}/ILSVRC2012_val_0000000{i}.JPEG" for i in (2, 3, 1)]
+    path.write_text("\n".join(ids[:2]))
+    with pytest.raises(InputError, match=r"val_00000003.JPEG: has no row in .*_synset_labels.txt"):
+        open_source(tmp_path)
+    path.write_text("\n".join([*ids, *ids]))
+    with pytest.raises(InputError, match=r"line 4: ILSVRC2012_val_00000004 is not in .*; the download is not complete"):
+        open_source(tmp_path)
+    path.write_text("n01443537\n\nn01440764\n")
+    with pytest.raises(InputError, match=r"line 2: ''; expected a WordNet id; download the file again"):
+        open_source(tmp_path)
+
+
 def test_labels_of_several_words_follow_a_tab(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     for name in ("0 a.jpg", "1.jpg", "2.jpg"):

@@ -19,6 +19,7 @@ from ..trees import put
         (("train2017/a/1.jpg", "val2017/a/2.jpg"), {"train": 1, "val": 1}, 0),
         (("seg_train/seg_train/a/1.jpg", "seg_test/seg_test/a/2.jpg", "seg_pred/3.jpg"), {"train": 1, "test": 1}, 1),
         (("train/train/a/1.jpg", "test/test/a/2.jpg"), {"train": 1, "test": 1}, 0),
+        (("train/images/a/1.jpg", "val/images/a/2.jpg"), {"train": 1, "val": 1}, 0),
         (("train_mini/a/1.jpg", "val/a/2.jpg"), {"train": 1, "val": 1}, 0),
         (("train_small/a/1.jpg", "small-test/a/2.jpg"), {"train": 1, "test": 1}, 0),
         (("train_mini/a/1.jpg", "train/a/1.jpg", "val/a/2.jpg"), {"train": 1, "val": 1}, 1),
@@ -192,3 +193,31 @@ def test_a_variant_of_a_split_is_not_taken_for_the_training_split(tmp_path: Path
 
 def test_names_are_numbered_alike_also_if_lower_case_changes_their_length() -> None:
     assert are_numbered(("Maß train", "Maß train2")) and not are_numbered(("Maß train", "Maß trainer"))
+
+
+def test_gtsrb_is_read_as_it_unpacks(tmp_path: Path) -> None:
+    """Its test folder once was a class Images, so that train and test had different classes."""
+    names = ("Final_Training/Images/00000/1.ppm", "Final_Training/Images/00001/2.ppm", "Final_Test/Images/3.ppm")
+    source = open_source(put(tmp_path, *names))
+    assert [(split.name, list(split.images_per_class())) for split in source.splits] == [("train", ["00000", "00001"])]
+    assert f"left out: {tmp_path}/Final_Test/Images: images without labels" in source.notes[0]
+
+
+def test_folders_named_by_split_and_format_are_splits(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"train-jpg: images without labels; .*if .*train_v2.csv lists them, pass that"
+    ):
+        open_source(put(tmp_path, "train-jpg/1.jpg", "test-jpg/2.jpg", "train_v2.csv"))
+
+
+def test_the_cache_of_hugging_face_is_read_by_its_only_snapshot(tmp_path: Path) -> None:
+    folder = put(tmp_path / "datasets--me--pets", "blobs/1f", "blobs/2e", "refs/main")
+    for split, blob in (("train", "1f"), ("test", "2e")):
+        image = folder / f"snapshots/abc/{split}/cat/1.jpg"
+        image.parent.mkdir(parents=True)
+        image.symlink_to(folder / "blobs" / blob)
+    for source in (open_source(folder), open_source(tmp_path)):
+        assert [image.read() for split in source.splits for image in split.images] == [b"blobs/1f", b"blobs/2e"]
+    (folder / "snapshots/def").mkdir()
+    with pytest.raises(InputError, match=r"pass one of its snapshots as SOURCE: .*/snapshots/abc, .*/snapshots/def$"):
+        open_source(folder)

@@ -1,0 +1,110 @@
+"""Doubts whether class folders are classes, by their names: refused if they hardly can be, else noted."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+from ....errors import InputError
+from ..split_names import SPLIT_WORDS, are_numbered, split_called, splits_like
+from .flat_labels import lists_beside
+from .listing import Folder
+
+_OF_IMAGES = frozenset(
+    (
+        *("image", "images", "img", "imgs", "jpg", "jpgs", "jpeg", "jpegs", "png", "pngs", "jpegimages"),
+        *("pictures", "data", "dataset"),
+    )
+)
+_OF_SPLITS = frozenset((*(word for words in SPLIT_WORDS.values() for word in words), "unlabeled", "unlabelled"))
+_OF_PARTS = frozenset(
+    (
+        *("part", "folder", "set", "input", "raw", "original", "standard", "resized", "annotation", "annotations"),
+        *("masks", "trimaps", "labels", "segmentationclass", "segmentationobject"),
+    )
+)
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def refuse_copies(folder: Folder, class_ids: Sequence[str]) -> None:
+    """Raise InputError if one folder holds all the classes beside it again, as in archives that were packed twice."""
+    inside: dict[str, set[str]] = {}
+    for class_id in class_ids:
+        for outer, rest in _divisions(class_id):
+            inside.setdefault(outer, set()).add(rest)
+    for outer, inner in inside.items():
+        beside = {class_id for class_id in class_ids if not class_id.startswith(f"{outer}/")}
+        if len(beside) > 1 and beside <= inner:
+            first = min(beside)
+            raise InputError(
+                f"{folder.where}: {outer}/ holds folders like {first}, and so does the folder that it is in; if they "
+                f"are the same images, move {outer}/ away or pass {folder.where / outer} as SOURCE; if {first} and "
+                f"{outer}/{first} are two classes, pass --layout class-folders"
+            )
+
+
+def _divisions(class_id: str) -> Iterator[tuple[str, str]]:
+    parts = class_id.split("/")
+    return (("/".join(parts[:i]), "/".join(parts[i:])) for i in range(1, len(parts)))
+
+
+def refuse_image_folders(folder: Folder, class_ids: Sequence[str], split: str) -> None:
+    """Raise InputError if class ids are names like `images`, or name the same but for such words and for numbers.
+
+    Folders `HAM10000_images_part_1` and `HAM10000_images_part_2`, `train_images` and `unlabeled_images` hold the images
+    of all classes. The words of splits alone may name a class, unless it is beside folders of class folders.
+    """
+    words = {class_id: frozenset(_WORD.findall(class_id.casefold())) for class_id in class_ids}
+    of_all = _OF_IMAGES | _OF_SPLITS | _OF_PARTS
+    flat = [class_id for class_id in class_ids if "/" not in class_id]
+    doubted = [
+        class_id
+        for class_id, some in words.items()
+        if some <= of_all and (some & _OF_IMAGES or (len(class_ids) > len(flat) == 1 and _is_like_split(class_id)))
+    ]
+    if all(some & (_OF_IMAGES | _OF_SPLITS) for some in words.values()) and len(_differences(words.values())) == 1:
+        doubted = list(class_ids)
+    if doubted:
+        first = folder.where / doubted[0]
+        raise InputError(
+            f"{first}: seems to hold images of all classes, not of one class; pass a list of its images and their "
+            "labels as SOURCE, or this folder with --label-pattern, which takes labels from file names, or "
+            "--unlabeled; if it is a class, pass --layout class-folders"
+            f"{lists_beside([folder, folder.parent], split)}"
+        )
+
+
+def _is_like_split(class_id: str) -> bool:
+    return "/" not in class_id and class_id in splits_like([class_id]) and split_called(class_id) is None
+
+
+def _differences(words: Collection[frozenset[str]]) -> set[frozenset[str]]:
+    """What is left of each without the words of images, splits and parts."""
+    return {some - _OF_IMAGES - _OF_SPLITS - _OF_PARTS for some in words}
+
+
+def note_depths(folder: Folder, class_ids: Sequence[str]) -> None:
+    """Note if a class is inside another."""
+    known = set(class_ids)
+    for class_id in class_ids:
+        outer = class_id.rpartition("/")[0]
+        if outer in known:
+            folder.remarks.note(
+                f"{folder.where}: {class_id} is inside {outer} and both hold images, so they are two classes; "
+                f"--class-depth {outer.count('/') + 1} makes them one"
+            )
+            return
+
+
+def note_same_names(folder: Folder, class_ids: Sequence[str]) -> None:
+    """Note if two folders hold classes of the same names, as splits with unusual names do."""
+    holders: dict[str, str] = {}
+    for class_id in class_ids:
+        first, _, rest = class_id.partition("/")
+        if rest and (other := holders.setdefault(rest, first)) != first:
+            advice = "splits, name them train, val or test"
+            if are_numbered((other, first)):
+                advice = "parts of one split, move their class folders into one folder"
+            folder.remarks.note(
+                f"{folder.where}: {other}/{rest} and {first}/{rest} are two classes; "
+                f"if {other} and {first} are {advice}; to read only one of them, pass it as SOURCE"
+            )
+            return
