@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import InputError
-from ....extras import explained_imports
+from ....extras import explained_imports, require
 from ....prep.build.plan import photo_name
 from ....prep.format.files import whole_file
 from ....prep.format.manifest import ClassEntry
@@ -101,9 +101,11 @@ def write_predictions(path: Path, result: EvaluationResult, numbers_C: NDArray[n
 
 
 def check_predictions_file(path: Path) -> None:
-    """Raise InputError if the suffix of a file for predictions is unknown."""
+    """Raise InputError if the suffix of a file for predictions is unknown, ImportError if its library is missing."""
     if path.suffix not in PREDICTION_SUFFIXES:
         raise InputError(f"--predictions {path}: expected a name that ends in {', '.join(PREDICTION_SUFFIXES)}")
+    if path.suffix == ".parquet":
+        require("pyarrow")
 
 
 def append_timm_rows(path: Path, result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> None:
