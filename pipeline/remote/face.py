@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...errors import InputError
@@ -19,7 +19,7 @@ from ...prep.format.files import lock_file, whole_file
 from ...prep.format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, manifest_digest
 from ...prep.format.sample_index import SAMPLE_INDEX_NAME
 from ...prep.format.shard_set import REMOTE_NAME, SPLITS
-from ...prep.storage import ObjectStore, StoreUrl
+from ...prep.storage import ObjectStore, RefusedError, StoreUrl
 
 SETS_NAME = "sets"
 _READS = 3  # attempts to read a manifest that does not match its own hash, before it is called damaged
@@ -34,10 +34,13 @@ def local_face(url: StoreUrl, cache: Path) -> Path:
         raise InputError(
             f"{url}: the URL of a shard set must not hold a password or query; see docs/scale.md, Credentials"
         )
-    manifests = {"": _manifest(url)}
+    refusals: list[RefusedError] = []
+    manifests = {"": _manifest(url, refusals)}
     if manifests[""] is None:
-        manifests = {split: _manifest(url / split) for split in SPLITS}
+        manifests = {split: _manifest(url / split, refusals) for split in SPLITS}
     found = {split: content for split, content in manifests.items() if content is not None}
+    if not found and refusals:
+        raise refusals[0]
     if not found:
         raise InputError(
             f"{url}: has neither {MANIFEST_NAME} nor any of {', '.join(f'{split}/{MANIFEST_NAME}' for split in SPLITS)}"
@@ -60,13 +63,20 @@ def cache_of(face: Path) -> tuple[Path, str]:
     return below.parent.parent, below.name
 
 
-def _manifest(url: StoreUrl) -> bytes | None:
-    """The manifest's bytes, verified against its own hash; None if there is no manifest."""
+def _manifest(url: StoreUrl, refusals: list[RefusedError]) -> bytes | None:
+    """The manifest's bytes, verified against its own hash; None if there is no manifest.
+
+    Also None if the store refuses it, which is added to `refusals`: to whom may not list a bucket, S3 refuses what does
+    not exist.
+    """
     store = ObjectStore(url)
     for _ in range(_READS):
         try:
             content = store.read(MANIFEST_NAME)
         except FileNotFoundError:
+            return None
+        except RefusedError as error:
+            refusals.append(error)
             return None
         try:
             data = json.loads(content)
@@ -90,11 +100,12 @@ def _fill(url: StoreUrl, folder: Path, content: bytes) -> None:
         size = store.stat(name).num_bytes
         with whole_file(folder / name) as file:
             store.download(name, file, num_bytes=size, sha256=str(data.get(field)))
-    if store.exists(QUARANTINE_NAME):
+    with suppress(FileNotFoundError, RefusedError):
+        quarantine = store.read(QUARANTINE_NAME)
         with whole_file(folder / QUARANTINE_NAME) as file:
-            file.write(store.read(QUARANTINE_NAME))
+            file.write(quarantine)
     with whole_file(folder / REMOTE_NAME) as file:
-        file.write(json.dumps({"url": str(url)}).encode())
+        file.write(json.dumps({"url": url.encoded}).encode())
     with whole_file(folder / MANIFEST_NAME) as file:
         file.write(content)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from ...errors import InputError
-from ..storage import ArchivedError, CredentialsError, RefusedError, UnreachableError
+from ..storage import ArchivedError, CredentialsError, ExpiredError, RefusedError, UnreachableError
 from ..storage.by_offset import is_in_store, shown, store_of
 from .folders.store_folder import StoreImage
 from .inputs import OWN_FAULTS, Extra, SourceImage
@@ -113,9 +113,10 @@ def _spread(images: Sequence[SourceImage]) -> Sequence[SourceImage]:
 def _may_be_own(error: OSError, what: SourceImage | Extra) -> bool:
     """Whether an input may be to blame for an error, rather than its source.
 
-    A web server that cannot be reached is down, unless it could not be reached either when the link was listed.
+    A web server that cannot be reached is down, unless it could not be reached either when the link was listed. URLs
+    that have expired since then were not signed for long enough; the first ones may expire before others.
     """
-    if isinstance(error, UnreachableError):
+    if isinstance(error, UnreachableError | ExpiredError):
         return what.num_bytes == 0
     return error.errno in OWN_FAULTS and not isinstance(error, CredentialsError) and _is_alone(what)
 

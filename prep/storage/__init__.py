@@ -4,7 +4,7 @@
 such a URL. Needs obstore (`pip install 'alexkit[remote]'`), imported when a store is first opened.
 """
 
-from .failures import ArchivedError, ChangedError, CredentialsError, RefusedError, UnreachableError
+from .failures import ArchivedError, ChangedError, CredentialsError, ExpiredError, RefusedError, UnreachableError
 from .store import Listed, ObjectStore
 from .url import Location, StoreUrl, parse_location
 
@@ -12,6 +12,7 @@ __all__ = [
     "ArchivedError",
     "ChangedError",
     "CredentialsError",
+    "ExpiredError",
     "Listed",
     "Location",
     "ObjectStore",

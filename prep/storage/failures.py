@@ -20,12 +20,20 @@ _REQUESTED = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 _URL = re.compile(r"https?://\S+")
 _NAMED = re.compile(r'Path "(.*?)"', re.DOTALL)
 _NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
+_OTHER_REGION = re.compile(
+    r"<Code>(PermanentRedirect|IllegalLocationConstraintException)</Code>"
+    r"|<Code>AuthorizationHeaderMalformed</Code>.*<Region>",
+    re.DOTALL,
+)
+_REGION = re.compile(r"<Region>([a-z0-9-]+)</Region>")
 # What S3, GCS and Azure answer, with status 400 or 403, if no object can be read with these credentials.
 _OF_CREDENTIALS = re.compile(
     r"<Code>(ExpiredToken|InvalidToken|TokenRefreshRequired|InvalidAccessKeyId|SignatureDoesNotMatch|RequestExpired"
     r"|RequestTimeTooSkewed|InvalidSecurity|AccountProblem|NotSignedUp|AuthenticationFailed|InvalidAuthenticationInfo"
     r"|NoAuthenticationInformation|AccountIsDisabled)</Code>"
 )
+# What they answer to presigned URLs: S3, GCS, Azure.
+_EXPIRED = re.compile(r"Request has expired|<Code>ExpiredToken</Code>|Signature not valid in the specified time frame")
 # S3 with 403, Azure with 409.
 _ARCHIVED = re.compile(r"<Code>(InvalidObjectState|BlobArchived|BlobBeingRehydrated)</Code>")
 # Where clients request credentials, not objects.
@@ -50,6 +58,10 @@ class CredentialsError(PermissionError):
 
 class RefusedError(PermissionError):
     """A store refuses an object. Only reading other objects shows whether it refuses this one or all."""
+
+
+class ExpiredError(RefusedError):
+    """A presigned URL has expired."""
 
 
 class UnreachableError(OSError):
@@ -80,7 +92,9 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
     """
     where = str(url)
     if isinstance(error, Damaged):
-        return Failure(OSError(errno.EIO, f"damaged in transit in each of {ATTEMPTS} attempts ({error})", where), True)
+        return Failure(
+            OSError(errno.EIO, f"not what was expected in each of {ATTEMPTS} attempts: {error}", where), True
+        )
     if isinstance(error, (InputError, MemoryError)):
         return Failure(error, False)
     kind = type(error).__name__
@@ -95,6 +109,8 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
     if said.asked_for_credentials:
         may_pass = code in _TEMPORARY or code >= 500 or (not code and has_answered)
         return Failure(_no_credentials(where, code), may_pass, is_busy=code in (429, 503))
+    if url.scheme == "s3" and ("redirect without location" in said.words or _OTHER_REGION.search(said.body)):
+        return Failure(_other_region(said.body, where), False)
     if isinstance(error, FileNotFoundError) or code == 404:
         if _NO_BUCKET.search(said.body):
             return Failure(OSError(errno.EIO, "its bucket or container does not exist; check the URL", where), False)
@@ -107,7 +123,10 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
     of_credentials = code in (400, 403) and _OF_CREDENTIALS.search(said.body) is not None
     if denied or of_credentials:
         # A web server may ask for a password for a single file; elsewhere credentials are for a whole store.
-        of_all = url.scheme not in ("http", "https") and (code not in (0, 403) or of_credentials)
+        is_web = url.scheme in ("http", "https")
+        if is_web and _EXPIRED.search(said.body):
+            return Failure(ExpiredError(errno.EACCES, "the URL has expired; sign the URLs again", where), False)
+        of_all = not is_web and (code not in (0, 403) or of_credentials)
         return Failure(_denied(where, CredentialsError if of_all else RefusedError), False)
     if not code and "credential" in said.words:
         return Failure(_no_credentials(where, 0), has_answered)
@@ -120,7 +139,8 @@ def _of_the_way(error: Exception, said: "_Said", code: int, url: StoreUrl) -> Fa
     found_another_hash = code == 400 and ("BadDigest" in said.body or "Mismatch" in said.body)
     is_permanent = 300 <= code < 500 or code == 501  # "Not Implemented"
     if is_permanent and code not in _TEMPORARY and not found_another_hash:
-        return Failure(RefusedError(errno.EACCES, f"the server refused the request (status {code})", where), False)
+        does = "does not support" if code == 501 else "refused"
+        return Failure(RefusedError(errno.EACCES, f"the server {does} the request (status {code})", where), False)
     if code:
         reason = f"the server answered with status {code}"
     elif "timed out" in said.words or "timedout" in said.words or isinstance(error, TimeoutError):
@@ -172,6 +192,13 @@ def _unreadable_name(text: str, where: str, path: str) -> InputError:
     return InputError(
         f"{where}: the client cannot read the name {named[1] if named else path!r}; names must not contain '//', "
         "'/./', '/../' or control characters; rename the object"
+    )
+
+
+def _other_region(body: str, where: str) -> OSError:
+    named = _REGION.search(body)
+    return OSError(
+        errno.EIO, f"its bucket is in another region{f', {named[1]}' if named else ''}; set AWS_REGION to it", where
     )
 
 

@@ -12,6 +12,7 @@ from fault_proxy import FaultProxy
 from servers import SECRET_KEY
 from sets import upload
 
+from alexkit.pipeline.remote import local_face
 from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import write_shard_set
@@ -66,3 +67,18 @@ def test_a_quick_verification_downloads_no_shard(
     shorter = run("alexprep", "verify", "--quick", url)
     assert shorter.returncode == 1 and f"{url}/val-00001.tar: " in shorter.stdout, shorter.stdout
     assert not list(scratch.iterdir())
+
+
+def test_sets_are_found_where_the_store_refuses_what_does_not_exist(
+    s3: str, tmp_path: Path, through: Callable[..., FaultProxy]
+) -> None:
+    """As S3 does for those who may read a bucket but not list it."""
+    for split in ("train", "val"):
+        upload(write_shard_set(tmp_path / split, num_samples=4, split=split), f"{s3}/shards/{split}")
+    proxy = through()
+    names = ("shards/manifest.json", "test/manifest.json", "quarantine.jsonl")
+    proxy.refused.update(dict.fromkeys(names, (403, "AccessDenied")))
+    face = local_face(StoreUrl.parse(f"{s3}/shards"), tmp_path / "cache")
+    assert sorted(path.name for path in face.iterdir() if path.is_dir()) == ["train", "val"]
+    with pytest.raises(PermissionError, match="access denied"):
+        local_face(StoreUrl.parse(f"{s3}/none/shards"), tmp_path / "cache")

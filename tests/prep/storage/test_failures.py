@@ -56,6 +56,27 @@ def test_a_bucket_that_is_gone_is_not_an_object_that_is_missing(server: Server) 
         read("s3://bucket/folder")
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (301, xml("PermanentRedirect"), "its bucket is in another region; set AWS_REGION"),
+        (400, xml("IllegalLocationConstraintException"), "its bucket is in another region; set AWS_REGION"),
+        (
+            400,
+            b"<Error><Code>AuthorizationHeaderMalformed</Code><Message>x</Message><Region>eu-west-1</Region></Error>",
+            "its bucket is in another region, eu-west-1; set AWS_REGION",
+        ),
+    ],
+)
+def test_a_bucket_in_another_region_is_called_so_at_once(server: Server, status: int, body: bytes, words: str) -> None:
+    server.answer = lambda method, path: (status, body)
+    for act in (lambda: read("s3://bucket/folder"), ObjectStore(StoreUrl.parse("s3://bucket/folder")).list_all):
+        server.asked.clear()
+        with pytest.raises(OSError, match=words):
+            act()
+        assert len(server.asked) == 1
+
+
 @pytest.fixture
 def role(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Credentials come of a metadata service; the statuses that it answers with, first to last, before it is well."""

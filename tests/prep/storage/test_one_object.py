@@ -94,8 +94,7 @@ def test_whenever_credentials_expire_only_what_is_refused_anyway_is_bad(server: 
         for name, outcome in outcomes(images, images).items():
             assert outcome != "bad" or REFUSED in name, (after, name)
             seen.add(outcome)
-    of_all = code == "ExpiredToken" and not root.startswith("WEB")
-    assert seen == ({"ok", "ends"} if of_all else {"ok", "ends", "bad"})
+    assert seen == ({"ok", "ends"} if code == "ExpiredToken" else {"ok", "ends", "bad"})
 
 
 @pytest.mark.parametrize(
@@ -233,6 +232,26 @@ def test_a_tar_of_many_images_that_is_refused_ends_the_run(server: Server, statu
     images = [*members, *images_of("s3://bucket", ["a", "b"])]
     server.answer = refusing(status, xml(code))
     assert outcomes(images, images) == {"0": "ends", "1": "ends", "2": "ends", "a": "ok", "b": "ok"}
+
+
+EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+
+
+def test_a_presigned_url_that_expires_before_others_is_no_bad_input(server: Server) -> None:
+    images = images_of(server.url, ["1", "bad", "2"])
+    server.answer = refusing(403, EXPIRED)
+    assert outcomes(images, images) == {"1": "ok", "bad": "ends", "2": "ok"}
+    with pytest.raises(
+        OSError, match="the source fails: the URL has expired; sign the URLs again; when it works again"
+    ):
+        Reader(images).read(images[1])
+
+
+def test_a_presigned_url_that_had_expired_when_it_was_listed_is_a_dead_link(server: Server, tmp_path: Path) -> None:
+    server.answer = refusing(403, EXPIRED)
+    source = open_source(write_list(tmp_path, [f"{server.url}/{name}.jpg?signature=x" for name in ("1", "bad", "2")]))
+    assert "the URL has expired" in source.notes[0]
+    assert outcomes(source.splits[0].images) == {"0/1.jpg": "ok", "1/bad.jpg": "bad", "0/2.jpg": "ok"}
 
 
 def test_an_extra_that_is_refused_is_one_bad_input_and_a_tar_that_holds_extras_is_not(server: Server) -> None:
