@@ -11,7 +11,8 @@ Writes `gpu-NAME.json` and `gpu-NAME.md`, where NAME is that of the GPU, anew af
 stopped leaves what it measured. The JSON also has the output of rows and tests that failed.
 
 `--rehearse` runs every row on the CPU with minimal work: it measures nothing, and finds the errors a CPU can find.
-Without `--photos`, synthetic images replace photographs, which makes decoding look cheaper than it is.
+Without `--photos`, synthetic images replace photographs, which makes decoding look cheaper than it is. Without DALI,
+`--rows` can name the steps on a constant batch.
 """
 
 import argparse
@@ -29,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import gpu_rows
-import loader as loading
 import torch
 
 from alexkit.cores import num_cores
@@ -60,6 +60,8 @@ RATIOS = (
 
 def prepare(work: Path, photos: Path | None, num_samples: int) -> None:
     """Shards of 256 px, as JPEG and as raw pixels."""
+    import loader  # needs DALI
+
     if photos is None:
         photos = work / "images"
         kit = [
@@ -79,7 +81,7 @@ def prepare(work: Path, photos: Path | None, num_samples: int) -> None:
     for format in ("jpeg", "raw"):
         (work / format).mkdir()
         (work / format / "train").mkdir()
-        loading.write_shards(photos, work / format / "train", format, num_samples)
+        loader.write_shards(photos, work / format / "train", format, num_samples)
 
 
 def run_row(name: str, arguments: argparse.Namespace, work: Path, device: str, seconds: float) -> dict[str, Any]:
@@ -151,7 +153,6 @@ def rehearsed(name: str, settings: gpu_rows.Settings) -> dict[str, Any]:
 
 def send_row(name: str, settings: gpu_rows.Settings, sender: Any) -> None:
     """A row's numbers, or the last line of its error."""
-    loading.BATCH = settings.batch
     try:
         sender.send(gpu_rows.ROWS[name][1](settings))
     except BaseException as error:
@@ -231,7 +232,8 @@ def main() -> None:
         (arguments.out / f"{stem}.md").write_text(table(result))
 
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder), arguments.photos, arguments.samples)
+        if any(name.startswith(("load", "train")) for name in names):
+            prepare(Path(folder), arguments.photos, arguments.samples)
         for name in names:
             if not arguments.rehearse and time.monotonic() - begun > arguments.minutes * 60:
                 rows[name] = {"skipped": "no time left"}

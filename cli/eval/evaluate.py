@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import InputError
+from ...extras import require
 from ..locations import cache_options, shards_option
 from ..terminal import examples, note, one_line_errors, progress, warn
 from .options import PATH, NetworkChoice, json_option, network_options, require_file, require_folder, split_option
@@ -83,6 +84,7 @@ def evaluate(
     from ...model.evaluation.report.tables import (
         append_timm_rows,
         check_predictions_file,
+        read_timm_rows,
         submission_numbers,
         write_predictions,
     )
@@ -93,6 +95,10 @@ def evaluate(
     require_folder("--report", report)
     if predictions:
         check_predictions_file(predictions)
+    if picture:
+        require("matplotlib")
+    if results:
+        read_timm_rows(results)
     submits = predictions is not None and predictions.suffix == ".txt"
     if devkit and not submits:
         raise click.UsageError("--devkit is for --predictions FILE.txt; add it")
@@ -128,6 +134,12 @@ def evaluate(
         raise InputError(
             f"{shards}: {split} has no labels to compute errors from; use --predictions FILE or --report DIR"
         )
+    if results and not evaluation.has_labels:
+        raise InputError(f"--results {results}: {shards} has no labels, so there is nothing to append")
+    if examples:
+        from ...model.evaluation.report.page import rows_of
+
+        rows_of(examples, evaluation.keys)
     numbers_C = submission_numbers(evaluation.classes, devkit) if submits else None
     with progress("evaluate", evaluation.num_images, "images") as update:
         result = evaluation.run(update)

@@ -1,5 +1,6 @@
 """Options shared by several alexeval commands."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -133,13 +134,23 @@ def no_image_read(num_images: int) -> InputError:
 
 
 def require_folder(option: str, path: Path | None) -> None:
-    """Raise InputError, before any work, if the parent folder of an output path does not exist."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise InputError(f"{option} {path}: no folder {path.parent}; create it, or choose another path")
+    """Raise InputError, before any work, if the output folder `path` cannot be created or is a file."""
+    if path is not None:
+        _require_parent(option, path)
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{option} {path}: is a file; name a folder")
 
 
 def require_file(option: str, path: Path | None) -> None:
-    """Like `require_folder`, for a file: raise InputError if `path` is a folder, too."""
-    require_folder(option, path)
-    if path is not None and path.is_dir():
-        raise InputError(f"{option} {path}: is a folder; name a file in it")
+    """Raise InputError, before any work, if the output file `path` cannot be written or is a folder."""
+    if path is not None:
+        _require_parent(option, path)
+        if path.is_dir():
+            raise InputError(f"{option} {path}: is a folder; name a file in it")
+
+
+def _require_parent(option: str, path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{option} {path}: no folder {path.parent}; create it, or choose another path")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f"{option} {path}: no permission to write to {path.parent}; choose another path")

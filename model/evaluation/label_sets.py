@@ -1,10 +1,10 @@
 """Labels from a file instead of the shard set: one or several correct classes per image, such as ReaL's.
 
 Formats: a CSV with the columns `key` and `labels` (class ids or numbers separated by spaces; none for an image that is
-not scored); a JSON object that maps keys to a label or a list of labels; or, for ILSVRC's validation images, ReaL's
-plain JSON list, whose i-th entry (from 0) belongs to ILSVRC2012_val_ followed by i + 1 in eight digits. An image is
-named by its key in the set or by its original name: for `00000000_n01440764_ILSVRC2012_val_00000293`, the part from
-ILSVRC on.
+not scored), one line per image; a JSON object that maps keys to a label or a list of labels; or, for ILSVRC's
+validation images, ReaL's plain JSON list, whose i-th entry (from 0) belongs to ILSVRC2012_val_ followed by i + 1 in
+eight digits. An image is named by its key in the set or by its original name: for
+`00000000_n01440764_ILSVRC2012_val_00000293`, the part from ILSVRC on.
 """
 
 import csv
@@ -100,12 +100,20 @@ def read_label_sets(path: Path, keys: Sequence[str], class_ids: Sequence[str]) -
 
 
 def _csv_entries(path: Path) -> dict[str, list[str]]:
-    with path.open(newline="", encoding="utf-8") as file:
+    entries: dict[str, list[str]] = {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if not {"key", "labels"} <= set(reader.fieldnames or ()):
             found = ", ".join(reader.fieldnames or ()) or "nothing"
             raise InputError(f"--labels {path}: expected the columns key and labels in the first line, found {found}")
-        return {_stem(row["key"]): (row["labels"] or "").split() for row in reader}
+        for row in reader:
+            if None in row:
+                raise InputError(
+                    f"--labels {path}: line {reader.line_num} has more fields than the first line; separate the labels "
+                    "of an image by spaces"
+                )
+            _enter(entries, row["key"], (row["labels"] or "").split(), path)
+    return entries
 
 
 def _json_entries(data: Any, path: Path) -> Mapping[str, list[Any]]:
@@ -113,7 +121,18 @@ def _json_entries(data: Any, path: Path) -> Mapping[str, list[Any]]:
         data = {f"ILSVRC2012_val_{i + 1:08d}": labels for i, labels in enumerate(data)}
     if not isinstance(data, dict):
         raise InputError(f"--labels {path}: expected a JSON object or list, found {type(data).__name__}")
-    return {_stem(key): labels if isinstance(labels, list) else [labels] for key, labels in data.items()}
+    entries: dict[str, list[Any]] = {}
+    for key, labels in data.items():
+        _enter(entries, key, labels if isinstance(labels, list) else [labels], path)
+    return entries
+
+
+def _enter(entries: dict[str, list[Any]], key: str, labels: list[Any], path: Path) -> None:
+    """Add an image's labels. Raises InputError if it is listed twice, since one line would replace the other."""
+    name = _stem(key)
+    if name in entries:
+        raise InputError(f"--labels {path}: lists {name!r} twice; give all labels of an image in one place")
+    entries[name] = labels
 
 
 def _stem(key: str) -> str:

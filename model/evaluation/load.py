@@ -45,7 +45,8 @@ def load_network(
         checkpoint: which of a run's checkpoints: "last", "best" (lowest validation error; scores on the same images are
             then optimistic) or the number of a step.
         recipe: for a weights file, the recipe it was trained with: a built-in one, a TOML file or a run's config.json.
-            Not needed for torchvision's and Caffe's AlexNet or for a checkpoint inside a run folder.
+            Not needed for torchvision's and Caffe's AlexNet or for a checkpoint inside a run folder, which is loaded
+            with the run's class names, preparation and mean.
         shards: the training shards, as a folder with `train/` or the set itself; needed if the run folder or weights
             file lacks class names, preparation or mean.
         device: "cpu", "cuda:N" or "auto".
@@ -121,30 +122,35 @@ def _best_step(checkpoint: Checkpoint) -> int | None:
 
 def _from_file(path: Path, recipe_name: str | None) -> TrainedNetwork:
     torchvisions = is_torchvisions(path)
+    run = None
     if recipe_name:
         recipe = load_recipe(recipe_name)
         require_network(path, recipe.network, recipe=recipe_name)
     elif path.suffix == ".caffemodel":
         recipe = load_recipe("caffe")
+    elif torchvisions:
+        recipe = TORCHVISION
     else:
-        recipe = TORCHVISION if torchvisions else _recipe_beside(path)
+        run = _run_around(path)
+        recipe = run.recipe_at()
     weights = read_weights(path)
+    # As in torchvision's transforms: shorter side resized to 256 px, central crop of 224.
+    pixels = PixelOptions(format="png") if torchvisions else None
     return TrainedNetwork(
-        _network(recipe, weights, str(path), None),
+        _network(recipe, weights, str(path), None if run is None else len(run.data.class_ids)),
         recipe=recipe,
         origin=Origin(path=path, step=None, sha256=_sha256(path)),
-        classes=None,
-        # As in torchvision's transforms: shorter side resized to 256 px, central crop of 224.
-        pixels=PixelOptions(format="png") if torchvisions else None,
-        statistics=None,
+        classes=None if run is None else run.data.classes,
+        pixels=pixels if run is None else run.data.pixels,
+        statistics=None if run is None else run.statistics,
     )
 
 
-def _recipe_beside(path: Path) -> Recipe:
-    """The recipe of the run folder that contains a checkpoint's file, RUN/checkpoints/step-N/weights.safetensors."""
+def _run_around(path: Path) -> Run:
+    """The run folder that contains a checkpoint's file, RUN/checkpoints/step-N/weights.safetensors."""
     for folder in path.absolute().parents[:3]:
         if (folder / CONFIG).exists():
-            return Run.open(folder).recipe_at()
+            return Run.open(folder)
     raise InputError(
         f"{path}: a weights file does not record its network's architecture and preprocessing; name its recipe with "
         "--recipe"

@@ -117,7 +117,8 @@ class TrainedNetwork(nn.Module):
         and the mean is subtracted.
 
         Args:
-            images: Pillow images, uint8 arrays (H, W, 3), encoded files as bytes, or paths.
+            images: Pillow images, uint8 arrays (H, W, 3), encoded files as bytes, or paths. A Pillow image is turned
+                upright by its EXIF block and composited over white, as its file would be.
 
         Raises InputError for an image that does not decode, and if the preparation or the mean is unknown.
         """
@@ -138,6 +139,7 @@ class TrainedNetwork(nn.Module):
 
     def prepare(self, image: AnyImage) -> NDArray[np.uint8]:
         """Prepare one image as the training shards would store it, uint8 (H, W, 3)."""
+        from ...prep.images.codecs.other_formats import rgb_of_pillow
         from ...prep.images.fit import fit_image
         from ...prep.images.prepare import encode_image, prepare_image
         from ...prep.images.stored import decode_stored
@@ -148,7 +150,7 @@ class TrainedNetwork(nn.Module):
         if isinstance(image, bytes):
             encoded = prepare_image(image, pixels).encoded
         else:
-            array = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+            array = rgb_of_pillow(image) if isinstance(image, Image.Image) else np.asarray(image)
             if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
                 raise InputError(f"expected a uint8 image of shape (H, W, 3), got {array.dtype} {array.shape}")
             encoded = encode_image(fit_image(array, pixels), pixels)

@@ -87,7 +87,7 @@ class Views:
     """Uniform numbers in (0, 1) for the user's operators, as many per sample as they requested."""
 
     def geometry(self) -> NDArray[np.int32] | None:
-        """The boxes or sizes by which a decoder resizes; None if it does not resize."""
+        """The boxes or sizes by which images are resized; None if they are not."""
         return self.boxes_B4 if self.boxes_B4 is not None else self.sizes_B2
 
 

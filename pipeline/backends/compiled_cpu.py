@@ -1,8 +1,8 @@
-"""Batches on the CPU: DALI decodes, and one compiled pass over the pixels does the rest.
+"""Batches on the CPU: DALI decodes, and compiled passes over the pixels do the rest: one, or two if images are resized.
 
 On a CPU, a float batch is bound by memory, not arithmetic. DALI's crop_mirror_normalize followed by subtracting a mean
-image writes every number twice; this pass writes it once, so mean image and color noise cost nothing. It computes what
-`reference.py` defines, as does the DALI graph on a GPU or, if the user adds operators, on a CPU.
+image writes every number twice; the last pass writes it once, so mean image and color noise cost nothing. Together they
+compute what `reference.py` defines, as does the DALI graph on a GPU or, if the user adds operators, on a CPU.
 """
 
 from collections import deque
@@ -18,6 +18,7 @@ from ..augment.plan import PixelPlan, Views, warm_up_views
 from ..storage.samples import Stored
 from .backend import BackendError, BackendOptions
 from .buffers import Buffers
+from .resize import Resizer, read_only
 
 if TYPE_CHECKING:
     from .dali import DaliDecoder
@@ -55,8 +56,7 @@ class CompiledCpu:
         self._data = data
         self._options = options
         self._size_px = options.pixels.size_px
-        only_copied = options.pixels.format == "raw" and plan.sampling == "stored"
-        self._decoder = None if only_copied else _decoder(plan, data, options)
+        self._decoder = None if options.pixels.format == "raw" else _decoder(plan, data, options)
         self._under_way: deque[tuple[Stored, Views]] = deque()
         height, width = plan.crop_HW
         image = (height, width, 3) if options.channels_last else (3, height, width)
@@ -67,16 +67,19 @@ class CompiledCpu:
         self._rows = (1, height, 3 * width) if options.channels_last else (3, height, width)
         self._residual = _residual_rows(plan, options.channels_last)
         self._team = Team(options.num_threads)
+        self._resizer = None
+        if plan.sampling != "stored":
+            self._resizer = Resizer(plan.crop_HW, self._team, cuts_boxes=self._decoder is None)
         # Warm-up: run the kernels on an empty batch so that Numba compiles now.
-        none = np.empty(0, np.int64)
-        self._write(np.empty((0, *image), dtype), data, none, np.empty((0, 2), np.int64), warm_up_views(plan))
+        none, none_2 = np.empty(0, np.int64), np.empty((0, 2), np.int64)
+        self._write(np.empty((0, *image), dtype), data, none, none_2, warm_up_views(plan))
 
     def __len__(self) -> int:
         return len(self._under_way)
 
     def start(self, images: Stored, views: Views) -> None:
         if self._decoder is not None:
-            self._decoder.start(images, views.geometry())
+            self._decoder.start(images, views.boxes_B4)
         self._under_way.append((images, views))
 
     def finish(self) -> torch.Tensor:
@@ -109,8 +112,9 @@ class CompiledCpu:
         views: Views,
     ) -> None:
         """Write the views of images with these heights and widths, which start in `data` at `starts_B`."""
-        data = data.view()
-        data.flags.writeable = False  # as mapped shards are, so that one compiled loop serves both
+        if self._resizer is not None:
+            data, starts_B, shapes_B2 = self._resizer.resize(data, starts_B, shapes_B2, views)
+        data = read_only(data)
         corners_N2 = np.empty((views.mirrors_BV.size, 2), np.int64)
         _fill_corners(views.offsets_BV2, shapes_B2, *self._plan.crop_HW, corners_N2)
         cuts = Cuts(
@@ -199,6 +203,7 @@ def _finish(
     data, starts, row_bytes, corners, mirrors, colors, erased = cuts
     planes, height, length = out.shape[1:]
     rows = np.empty((planes, length), np.uint8)
+    colored = np.empty(length * planes, np.uint8)
     mean = np.empty((planes, length), np.float32)
     scale = np.empty((planes, length), np.float32)
     per_pixel = 1 if planes == 3 else 3
@@ -219,9 +224,12 @@ def _finish(
             if mirror:
                 column = residual.shape[3] - column - length
         for y in range(height):
-            _cut_row(rows, data, starts[image] + (top + y) * row_bytes[image] + 3 * left, width, mirror)
+            at = starts[image] + (top + y) * row_bytes[image] + 3 * left
             if len(colors):
-                _map_colors(rows, colors[image])
+                _map_colors(data[at : at + 3 * width], colors[image], colored)
+                _cut_row(rows, colored, 0, width, mirror)
+            else:
+                _cut_row(rows, data, at, width, mirror)
             residual_row = min(row + y, residual.shape[2] - 1)
             for plane in range(planes):
                 from_, take, by = rows[plane], mean[plane], scale[plane]
@@ -239,13 +247,17 @@ def _copy(out: NDArray[np.uint8], cuts: Cuts, first: int, end: int) -> None:
     data, starts, row_bytes, corners, mirrors, colors, erased = cuts
     planes, height, length = out.shape[1:]
     width = length if planes == 3 else length // 3
+    colored = np.empty(3 * width, np.uint8)
     for number in range(first, end):
         image = number * len(starts) // len(out)
         (top, left), mirror = corners[number], mirrors[number]
         for y in range(height):
-            _cut_row(out[number, :, y], data, starts[image] + (top + y) * row_bytes[image] + 3 * left, width, mirror)
+            at = starts[image] + (top + y) * row_bytes[image] + 3 * left
             if len(colors):
-                _map_colors(out[number, :, y], colors[image])
+                _map_colors(data[at : at + 3 * width], colors[image], colored)
+                _cut_row(out[number, :, y], colored, 0, width, mirror)
+            else:
+                _cut_row(out[number, :, y], data, at, width, mirror)
         if len(erased):
             _erase(out[number], erased[image], 1 if planes == 3 else 3)
 
@@ -272,22 +284,16 @@ def _cut_row(rows: NDArray[np.uint8], data: NDArray[np.uint8], start: int, width
 
 
 @compiled
-def _map_colors(rows: NDArray[np.uint8], color: NDArray[np.float32]) -> None:
-    """Apply an affine map to the colors of one row of a view, then round and clip to gray levels."""
-    planes = rows.shape[0] == 3
-    for x in range(rows.shape[1] if planes else rows.shape[1] // 3):
-        if planes:
-            red, green, blue = np.float32(rows[0, x]), np.float32(rows[1, x]), np.float32(rows[2, x])
-        else:
-            red, green = np.float32(rows[0, 3 * x]), np.float32(rows[0, 3 * x + 1])
-            blue = np.float32(rows[0, 3 * x + 2])
+def _map_colors(row: NDArray[np.uint8], color: NDArray[np.float32], colored: NDArray[np.uint8]) -> None:
+    """Apply an affine map to the colors of one row of a view, then round and clip to gray levels.
+
+    Both rows have interleaved colors: mapping three planes takes five times as long.
+    """
+    for x in range(len(row) // 3):
+        red, green, blue = np.float32(row[3 * x]), np.float32(row[3 * x + 1]), np.float32(row[3 * x + 2])
         for k in range(3):
             value = color[k, 0] * red + color[k, 1] * green + color[k, 2] * blue + color[k, 3]
-            level = np.uint8(min(max(value + np.float32(0.5), np.float32(0)), np.float32(255)))
-            if planes:
-                rows[k, x] = level
-            else:
-                rows[0, 3 * x + k] = level
+            colored[3 * x + k] = np.uint8(min(max(value + np.float32(0.5), np.float32(0)), np.float32(255)))
 
 
 @compiled

@@ -46,7 +46,7 @@ class DaliRun:
 
         Args:
             images: Where the images are in `data`.
-            geometry: `Views.geometry()`; None if nothing is resized.
+            geometry: `Views.geometry()`, for a pipeline that only decodes `Views.boxes_B4`; None if it needs neither.
             values: The result of `view_values`; None for a pipeline that only decodes.
             random: Random numbers for the user's operators; None if they need none.
         """
@@ -78,7 +78,7 @@ class DaliRun:
 
 
 class DaliDecoder(DaliRun):
-    """Decodes and resizes, and nothing else: `outputs` gives (H, W, 3) uint8 per sample."""
+    """Decodes images, or the boxes that are to be resized: `outputs` gives (H, W, 3) uint8 per sample."""
 
     def __init__(self, plan: PixelPlan, data: NDArray[np.uint8], options: BackendOptions) -> None:
         super().__init__(build_decoder(plan, options), data)

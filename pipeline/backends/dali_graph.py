@@ -37,19 +37,19 @@ def _new_pipeline(options: BackendOptions) -> Any:
     )
 
 
-def _decoded(plan: PixelPlan, options: BackendOptions) -> Any:
-    """Within a pipeline definition: the stored pixels at SPANS, resized if planned, (H, W, 3) uint8 per sample."""
+def _geometry() -> Any:
+    """Within a pipeline definition: boxes or sizes, see `Views.geometry`."""
+    return fn.external_source(name=GEOMETRY, ndim=1, dtype=types.INT32)
+
+
+def _decoded(options: BackendOptions, boxes: Any) -> Any:
+    """Within a pipeline definition: the stored pixels at SPANS, or boxes of them, (H, W, 3) uint8 per sample."""
     on_gpu, side = options.device.type == "cuda", options.pixels.size_px
     # DALI pins memory that is copied to a GPU: never the set itself, only the slices taken from it.
     words = fn.external_source(name=DATA, no_copy=True, repeat_last=True, ndim=1, dtype=types.INT64)
     span = fn.external_source(name=SPANS, ndim=1, dtype=types.INT64)
     encoded = fn.reinterpret(words[span[0] : span[1]], dtype=types.UINT8)
-    geometry: Any = None
-    if plan.sampling != "stored":
-        geometry = fn.external_source(name=GEOMETRY, ndim=1, dtype=types.INT32)
-    box = {}
-    if plan.sampling == "boxes":
-        box = {"start": geometry[0:2], "shape": geometry[2:4], "axes": [0, 1]}
+    box = {} if boxes is None else {"start": boxes[0:2], "shape": boxes[2:4], "axes": [0, 1]}
     if options.pixels.format == "raw":
         image = encoded.gpu() if on_gpu else encoded
         if 3 * side**2 % WORD_BYTES:
@@ -73,17 +73,26 @@ def _decoded(plan: PixelPlan, options: BackendOptions) -> Any:
         # Whole images differ in size; a square image of any other size is an error.
         if options.pixels.fit == "crop" and not box:
             image = fn.reshape(image, shape=[side, side, 3], layout="HWC")
+    return image
+
+
+def _resized(plan: PixelPlan, options: BackendOptions) -> Any:
+    """Within a pipeline definition: `_decoded`, resized if planned."""
     if plan.sampling == "stored":
-        return image
-    size = plan.crop_HW if plan.sampling == "boxes" else fn.cast(geometry, dtype=types.FLOAT)
+        return _decoded(options, None)
+    geometry = _geometry()
+    if plan.sampling == "boxes":
+        image, size = _decoded(options, geometry), plan.crop_HW
+    else:
+        image, size = _decoded(options, None), fn.cast(geometry, dtype=types.FLOAT)
     return fn.resize(image, size=size, interp_type=types.INTERP_LINEAR, antialias=True, dtype=types.UINT8)
 
 
 def build_decoder(plan: PixelPlan, options: BackendOptions) -> Any:
-    """A built DALI pipeline that decodes and resizes, and nothing else: (H, W, 3) uint8 per sample."""
+    """A built DALI pipeline that decodes images, or the boxes that are to be resized: (H, W, 3) uint8 per sample."""
     pipeline = _new_pipeline(options)
     with pipeline:
-        pipeline.set_outputs(_decoded(plan, options))
+        pipeline.set_outputs(_decoded(options, _geometry() if plan.sampling == "boxes" else None))
     pipeline.build()
     return pipeline
 
@@ -131,7 +140,7 @@ def build_graph(plan: PixelPlan, options: BackendOptions, *, subtract_residual: 
     operators = None if options.operators is None else _with_random(options.operators, random)
     pipeline = _new_pipeline(options)
     with pipeline:
-        image = _decoded(plan, options)
+        image = _resized(plan, options)
         values = fn.external_source(name=VIEWS, ndim=1, dtype=types.FLOAT)
         end = 3 + 3 * plan.num_views
         if plan.twists_colors:

@@ -35,7 +35,7 @@ def is_unlabeled(split: SourceSplit) -> bool:
 
 
 def note_classes(splits: Sequence[SourceSplit], remarks: Remarks) -> None:
-    """Note classes without images, a table of only one class, and numbers that are sorted as text."""
+    """Note classes without images, a table of only one class, names alike but for case, and numbers sorted as text."""
     for split in splits:
         num_images = split.images_per_class()
         empty = [class_id for class_id, count in num_images.items() if count == 0]
@@ -46,6 +46,11 @@ def note_classes(splits: Sequence[SourceSplit], remarks: Remarks) -> None:
         remarks.note(
             f"there is only one class, {ids[0]}; if that is not a class, pass the folder that holds the classes"
         )
+    spelled: dict[str, str] = {}
+    for class_id in ids:
+        if (other := spelled.setdefault(class_id.casefold(), class_id)) != class_id:
+            remarks.note(f"classes {other} and {class_id} differ only in case; if they are one class, merge them")
+            break
     numbers = sorted(ids, key=int) if all(one.isdecimal() for one in ids) else ids
     if splits[0].class_order == "text" and ids != numbers:
         first = next(i for i, (text, number) in enumerate(zip(ids, numbers, strict=True)) if text != number)

@@ -19,7 +19,7 @@ _FORMATS = (
     (("index.json", "chunk-*.bin"), "litData chunks", "write them as WebDataset with litdata and webdataset"),
     (("data.mdb",), "an LMDB database", "write its images to class folders, one file each"),
     (("*.lmdb",), "an LMDB database", "write its images to class folders, one file each"),
-    (("*.tfrecord*",), "TFRecord files", "write them as WebDataset with tensorflow and webdataset"),
+    (("*.tfrec*",), "TFRecord files", "write them as WebDataset with tensorflow and webdataset"),
     (("*[0-9]-of-[0-9]*[0-9]",), "TFRecord files", "write them as WebDataset with tensorflow and webdataset"),
     (
         ("*.arrow",),
@@ -39,7 +39,7 @@ _FORMATS = (
     (("*.h5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.hdf5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.np[yz]",), "NumPy arrays", "write their images to class folders, one PNG each"),
-    (("data_batch_*",), "the Python batches of CIFAR", "write their images to class folders, one PNG each"),
+    (("*data_batch_*",), "the Python batches of CIFAR", "write their images to class folders, one PNG each"),
     *(
         ((f"*.tar{suffix}",), "compressed tars", f"unpack them in place: {command} *.tar{suffix}")
         for suffix, command in COMPRESSED.items()

@@ -24,6 +24,12 @@ IMAGE_SUFFIXES = frozenset(
         *("avif", "jp2", "j2k", "jpx", "heic", "heif", "tga", "pcx", "sgi", "ico"),
     )
 )
+_MASK_FOLDERS = frozenset(
+    (
+        *("mask", "masks", "annotation", "annotations", "labels", "segmentation", "segmentations", "trimaps"),
+        *("groundtruth", "ground_truth", "gt"),
+    )
+)
 _USUAL_ENDS = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG")  # checked first, since there can be a million of them
 _ANNOTATION_SUFFIXES = frozenset(
     (
@@ -74,6 +80,11 @@ def is_other_name(name: str) -> bool:
     if name.endswith("~"):  # an editor's backup
         return True
     return suffix.casefold() in _OTHER_SUFFIXES if dot else name.casefold() in _OTHER_NAMES
+
+
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder beside one called `images` holds their masks or other annotations."""
+    return name.casefold() in _MASK_FOLDERS
 
 
 def is_annotation_name(name: str) -> bool:

@@ -24,6 +24,7 @@ from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
+from .folders.class_folders import INNER_FOLDER
 from .folders.class_names import class_names
 from .folders.listing import Folder
 from .folders.split_folders import cached_snapshot, refuse_lost_train
@@ -35,7 +36,7 @@ from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
 from .lists.image_list import SUFFIXES, read_image_list
 from .lists.split_lists import are_without_labels, divided, note_split_files, split_lists
-from .litter import is_of_shard_set
+from .litter import is_mask_folder, is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
 from .split_names import missing_parts, split_called
@@ -256,7 +257,8 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
         source.remarks.note(f"{folder.where}: read {inner.where.name}/, the only folder in it{which}")
         for name in folder.folders:
             if name != inner.where.name and not split_lists(folder.child(name)):
-                source.remarks.pass_over("folders without images", str(folder.where / name))
+                what = "folders of masks or annotations" if is_mask_folder(name) else "folders without images"
+                source.remarks.pass_over(what, str(folder.where / name))
         return _choose(SourceFolder(folder=inner, options=source.options, remarks=source.remarks))
     one = _the_one(source, "train", found)
     assert one is not None
@@ -271,6 +273,9 @@ def _way_out(folder: Folder) -> str:
         if Path(zips[0]).is_file():
             refuse_zipped_kaggle(open_zip(Path(zips[0]), Remarks()))
         return f"to read a zip of class folders, pass it as SOURCE: {zips[0]}"
+    lists = [file.path for file in folder.files if Path(file.name).suffix.lower() in SUFFIXES]
+    if lists:
+        return f"to read a list of images, pass it as SOURCE: {lists[0]}"
     return "'alexprep shard --help' lists the layouts"
 
 
@@ -341,13 +346,15 @@ def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit 
 def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
     """The only folder in `folder` that holds classes or splits, as folders, tars or parquet files.
 
-    Beside it there may be folders of files that are not images, as `meta/` beside `images/` in Food-101; but not an
-    empty one, which may be a class whose images are missing.
+    Beside it there may be folders of files that are not images, as `meta/` beside `images/` in Food-101, and of masks
+    or annotations beside `images/`; but not an empty one, which may be a class whose images are missing.
     """
     if folder.has_images() or options.class_depth is not None:
         return None
     names = folder.folders
     if len(names) > 1:
+        if any(name.casefold() == INNER_FOLDER for name in names):
+            names = tuple(name for name in names if not is_mask_folder(name))
         names = tuple(islice((name for name in names if not folder.child(name).holds_no_images()), 2))
     if len(names) != 1:
         return None

@@ -110,9 +110,9 @@ def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
     if root.scheme == "s3":
         if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
             options["allow_http"] = True  # an explicit http URL is intended
-        return store.S3Store(
-            root.host, client_options=options, retry_config=retries, checksum_algorithm="SHA256", **_profile()
-        )
+        # Not all stores can delete many objects in one request, and its answer hides the status of each.
+        own: Any = {"checksum_algorithm": "SHA256", "disable_bulk_delete": True, **_profile()}
+        return store.S3Store(root.host, client_options=options, retry_config=retries, **own)
     if root.scheme == "gs":
         return store.GCSStore(root.host, client_options=options, retry_config=retries)
     if os.environ.get("AZURE_STORAGE_ENDPOINT", "").startswith("http://"):

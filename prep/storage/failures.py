@@ -92,7 +92,9 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
     """
     where = str(url)
     if isinstance(error, Damaged):
-        return Failure(OSError(errno.EIO, f"damaged in transit in each of {ATTEMPTS} attempts ({error})", where), True)
+        return Failure(
+            OSError(errno.EIO, f"not what was expected in each of {ATTEMPTS} attempts: {error}", where), True
+        )
     if isinstance(error, (InputError, MemoryError)):
         return Failure(error, False)
     kind = type(error).__name__
@@ -137,7 +139,8 @@ def _of_the_way(error: Exception, said: "_Said", code: int, url: StoreUrl) -> Fa
     found_another_hash = code == 400 and ("BadDigest" in said.body or "Mismatch" in said.body)
     is_permanent = 300 <= code < 500 or code == 501  # "Not Implemented"
     if is_permanent and code not in _TEMPORARY and not found_another_hash:
-        return Failure(RefusedError(errno.EACCES, f"the server refused the request (status {code})", where), False)
+        does = "does not support" if code == 501 else "refused"
+        return Failure(RefusedError(errno.EACCES, f"the server {does} the request (status {code})", where), False)
     if code:
         reason = f"the server answered with status {code}"
     elif "timed out" in said.words or "timedout" in said.words or isinstance(error, TimeoutError):

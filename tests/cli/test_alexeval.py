@@ -276,14 +276,18 @@ def test_weights_that_are_not_finite_are_refused_by_name(shards: Path, runs: lis
     assert result.exit_code == 1 and "name its recipe with --recipe" in result.output
 
 
-def test_a_weights_file_with_its_recipe_is_scored_like_its_run(shards: Path, runs: list[Path], tmp_path: Path) -> None:
-    (newest,) = sorted((runs[0] / "checkpoints").iterdir())[-1:]
-    shutil.copy(newest / "weights.safetensors", tmp_path / "w.safetensors")
-    both = [
-        call("--shards", shards, *words).stdout.splitlines()[-1].split()[1:]
-        for words in ([runs[0]], [tmp_path / "w.safetensors", "--recipe", runs[0] / "config.json"])
-    ]
-    assert both[0] == both[1]
+def test_a_weights_file_is_scored_like_its_run(
+    draw_shards: Callable[..., Path], shards: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    newest = sorted((runs[0] / "checkpoints").iterdir())[-1] / "weights.safetensors"
+    shutil.copy(newest, tmp_path / "w.safetensors")
+    (tmp_path / "val").symlink_to(shards / "val")
+    (tmp_path / "train").symlink_to(draw_shards(num_samples=12, size_px=32, num_classes=6))
+    asked = [[shards, tmp_path / "w.safetensors", "--recipe", runs[0] / "config.json"]]
+    asked += [[folder, newest] for folder in (shards, tmp_path, tmp_path / "val")]  # the run holds its own mean
+    expected = json.loads(call("--shards", shards, runs[0], "--json").stdout)["rows"][0]["nine"]
+    for words in asked:
+        assert json.loads(call("--shards", *words, "--json").stdout)["rows"][0]["nine"] == expected
 
 
 def test_predict_names_classes_of_loose_images_and_goes_on_after_a_bad_one(runs: list[Path], tmp_path: Path) -> None:
@@ -353,16 +357,8 @@ def test_codes_are_compared_with_the_exact_answer(shards: Path, runs: list[Path]
 
 def test_exported_files_are_checked_in_the_same_command(shards: Path, runs: list[Path], tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    result = call(
-        "export",
-        runs[0],
-        "--onnx",
-        tmp_path / "net.onnx",
-        "--torch-export",
-        tmp_path / "net.pt2",
-        "--web",
-        tmp_path / "web",
-    )
+    words = ["--onnx", tmp_path / "net.onnx", "--torch-export", tmp_path / "net.pt2", "--web", tmp_path / "web"]
+    result = call("export", runs[0], *words)
     assert result.exit_code == 0, result.output
     assert result.stdout.count("differ from the network's by at most") == 2
     # The ONNX file gives the run's own validation numbers from pixels as stored.

@@ -1,5 +1,6 @@
 """What does not fit is one line from every command of alexeval: empty sets, no labels, other classes, NaN weights."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from alexkit.cli.alexeval import alexeval
 from alexkit.cli.alexprep import alexprep
+from alexkit.extras import NEEDED
 from alexkit.model import Network, Switches, wiring
 from alexkit.pipeline import CenterCrop, Loader
 from alexkit.prep import PixelSums, ShardSet
@@ -80,13 +82,13 @@ def unlabeled_set(folder: Path) -> Path:
 
 @pytest.fixture
 def call(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """`call(command, shards, weights)` in an empty folder with a picture."""
+    """`call(command, shards, weights, *words)` in an empty folder with a picture."""
     shutil.copy(folder / "picture.png", tmp_path)
     monkeypatch.chdir(tmp_path)
 
-    def run(command: str, shards: str, weights: str = "w") -> Result:
-        line = COMMANDS[command].format(folder / f"{weights}.safetensors", shards=folder / shards)
-        return CliRunner().invoke(alexeval, [*line.split(), "--recipe", str(folder / "recipe.toml")])
+    def run(command: str, shards: str, weights: str = "w", *words: str) -> Result:
+        line = COMMANDS.get(command, command).format(folder / f"{weights}.safetensors", shards=folder / shards)
+        return CliRunner().invoke(alexeval, [*line.split(), *words, "--recipe", str(folder / "recipe.toml")])
 
     return run
 
@@ -132,6 +134,49 @@ def test_images_without_labels_are_predicted_but_not_scored(call: Callable[..., 
         assert result.exit_code == 0, result.output
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 8
     assert "This set has no labels" in (tmp_path / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        ("{} --shards {shards} --picture p.png", "matplotlib"),
+        ("export {} --shards {shards} --torch-export net.pt2 --timm timm", "timm"),
+        ("export {} --shards {shards} --torch-export net.pt2 --web page", "onnx"),
+        ("export {} --shards {shards} --torch-export net.pt2 --onnx net.onnx", "onnxruntime"),
+    ],
+)
+def test_a_missing_library_is_named_before_the_work(
+    words: str, missing: str, call: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexkit.extras.find_spec", lambda name: None if name == missing else name)
+    result = call(words, "good")
+    refused(result, NEEDED[missing])
+    assert "evaluate:" not in result.stderr and not list(tmp_path.glob("net*"))
+
+
+@pytest.mark.parametrize(
+    ("shards", "words", "expected"),
+    [
+        ("good", "--report picture.png", "--report picture.png: is a file; name a folder"),
+        ("good", "--results other.csv", "--results other.csv: its columns are not those of timm's results files"),
+        ("good", "--report report --examples nothing", "this set has no image with the key 'nothing'"),
+        ("good", "--report report --predictions read-only/p.csv", "no permission to write to read-only"),
+        ("unlabeled", "--report report --results timm.csv", "has no labels, so there is nothing to append"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+    shards: str,
+    words: str,
+    expected: str,
+    call: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "read-only").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "read-only")  # root may write anywhere
+    refused(call("evaluate", shards, "w", *words.split()), expected)
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

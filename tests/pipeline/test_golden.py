@@ -6,10 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
-from alexkit.pipeline import ClassBalanced, Loader, Mixed, TrainAugment, Weighted
+from alexkit.pipeline import (
+    Augmentation,
+    ClassBalanced,
+    Loader,
+    Mixed,
+    RandomResizedCrop,
+    TrainAugment,
+    Weighted,
+)
 from alexkit.pipeline.augment.kernels import draw_boxes, draw_colors, draw_erased
 from alexkit.pipeline.epochs.draws import draw
 from alexkit.pipeline.epochs.order import shards_order, window_order
@@ -56,12 +65,18 @@ def test_orders_and_samplings_never_change() -> None:
         assert order is not None and order(42, 3).tolist() == GOLDEN["samplings"][name]
 
 
-def test_five_batches_never_change(draw_shards: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "augment"),
+    [
+        ("batches", TrainAugment(crop=56, mean="none", jitter="off")),
+        ("resized batches", RandomResizedCrop(crop=56, mean="none", std="none")),
+    ],
+)
+def test_five_batches_never_change(name: str, augment: Augmentation, draw_shards: Any) -> None:
     folder = draw_shards(format="raw", draw=count_image)
-    augment = TrainAugment(crop=56, mean="none", jitter="off")
     with Loader(folder, batch_size=8, augment=augment, dtype=torch.uint8, seed=42) as loader:
         batches = list(loader)
     digests = [
         hashlib.sha256(batch.images.numpy().tobytes() + batch.labels.numpy().tobytes()).hexdigest() for batch in batches
     ]
-    assert digests == GOLDEN["batches"]
+    assert digests == GOLDEN[name]

@@ -69,6 +69,15 @@ def page_context(
     }
 
 
+def rows_of(keys: Sequence[str], all_keys: Sequence[str]) -> list[int]:
+    """The indices of the images `keys` among `all_keys`. Raises InputError for an unknown key."""
+    rows = {key: row for row, key in enumerate(all_keys)}
+    for key in keys:
+        if key not in rows:
+            raise InputError(f"this set has no image with the key {key!r}; its first key is {all_keys[0]!r}")
+    return [rows[key] for key in keys]
+
+
 class _Context:
     """A result and the pictures of its set."""
 
@@ -92,16 +101,10 @@ class _Context:
 
     def choose(self, keys: Sequence[str], seed: int) -> list[int]:
         """Indices of the images `keys`, or of eight chosen by `seed`. Raises InputError for an unknown key."""
-        if not keys:
-            drawn = np.random.default_rng(seed).permutation(len(self.result.keys))[:NUM_EXAMPLES]
-            return [int(index) for index in drawn]
-        rows = {key: row for row, key in enumerate(self.result.keys)}
-        for key in keys:
-            if key not in rows:
-                raise InputError(
-                    f"this set has no image with the key {key!r}; its first key is {self.result.keys[0]!r}"
-                )
-        return [rows[key] for key in keys]
+        if keys:
+            return rows_of(keys, self.result.keys)
+        drawn = np.random.default_rng(seed).permutation(len(self.result.keys))[:NUM_EXAMPLES]
+        return [int(index) for index in drawn]
 
     def suspects(self) -> dict[str, Any]:
         """Images whose label may be wrong, and the classes with most of them."""

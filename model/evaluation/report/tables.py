@@ -101,9 +101,22 @@ def write_predictions(path: Path, result: EvaluationResult, numbers_C: NDArray[n
 
 
 def check_predictions_file(path: Path) -> None:
-    """Raise InputError if the suffix of a file for predictions is unknown."""
+    """Raise InputError if the suffix of a file for predictions is unknown, ImportError for parquet without pyarrow."""
     if path.suffix not in PREDICTION_SUFFIXES:
         raise InputError(f"--predictions {path}: expected a name that ends in {', '.join(PREDICTION_SUFFIXES)}")
+    if path.suffix == ".parquet":
+        with explained_imports():
+            import pyarrow
+
+            del pyarrow
+
+
+def read_timm_rows(path: Path) -> str:
+    """The content of a CSV with timm's columns, "" if there is none. Raises InputError if it has other columns."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    if old and old.partition("\n")[0].strip() != ",".join(TIMM_COLUMNS):
+        raise InputError(f"--results {path}: its columns are not those of timm's results files; name another file")
+    return old
 
 
 def append_timm_rows(path: Path, result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> None:
@@ -113,11 +126,7 @@ def append_timm_rows(path: Path, result: EvaluationResult, networks: Sequence[Tr
     """
     if not result.num_labeled:
         raise InputError(f"--results {path}: {result.shards} has no labels, so there is nothing to append")
-    old = ""
-    if path.exists():
-        old = path.read_text(encoding="utf-8")
-        if old.partition("\n")[0].strip() != ",".join(TIMM_COLUMNS):
-            raise InputError(f"--results {path}: its columns are not those of timm's results files; name another file")
+    old = read_timm_rows(path)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if not old:

@@ -11,6 +11,7 @@ that finds all parts writes index, statistics and manifest. The last step remove
 
 import hashlib
 import json
+import logging
 from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +27,7 @@ from ...format.shard import ShardEntry, index_path
 from ...format.shard_set import REMOTE_NAME, SPLITS
 from ...sources.columns.listed import ListedImages, StoredListing
 from ...sources.inputs import SourceSplit
-from ...storage import Listed, ObjectStore, StoreUrl
+from ...storage import Listed, ObjectStore, RefusedError, StoreUrl
 from ..kept_listing import PLAN_NAME, SUFFIX, WORK_FOLDER
 from .scratch import LOCK_NAME
 
@@ -100,15 +101,21 @@ class SharedRun:
         self._copy(CARD_NAME, self.scratch / CARD_NAME)
 
     def finish(self) -> None:
-        """After all splits are complete: send the files beside them, and remove `.unfinished`."""
+        """After all splits are complete: send the files beside them, and remove `.unfinished` if that is allowed."""
         for path in self.scratch.iterdir():
             if path.name == CARD_NAME and not is_our_card(path, kind="dataset"):
                 continue
             if path.is_file() and path.name != LOCK_NAME:
                 self._store.put_whole(path.name, path)
         names = [one.name for one in self._store.list_all(WORK_FOLDER)]
-        with ThreadPoolExecutor(THREADS) as threads:
-            list(threads.map(self._store.delete, names))
+        try:
+            with ThreadPoolExecutor(THREADS) as threads:
+                list(threads.map(self._store.delete, names))
+        except RefusedError as error:
+            logging.getLogger(__name__).warning(
+                "%s: cannot be removed (%s); the shard sets are complete, so remove it by other means",
+                *(self.url / WORK_FOLDER, error.strerror),
+            )
 
     def _copy(self, name: str, path: Path) -> bool:
         try:

@@ -169,6 +169,18 @@ def decode_other(data: bytes, options: DecodeOptions) -> Decoded:
     )
 
 
+def rgb_of_pillow(image: Image.Image) -> NDArray[np.uint8]:
+    """A Pillow image as its file would be decoded: upright RGB, composited over white, the high byte of 16 bits.
+
+    Raises InputError for floating-point pixels, and for a TIFF with more than 8 bits, whose scale only the file tells.
+    """
+    image.load()
+    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+    if is_tiff and image.mode.startswith("I"):
+        raise InputError("a TIFF with more than 8 bits per sample, opened with Pillow; pass its path or bytes instead")
+    return upright(_rgb(image, b""), 1 if is_tiff else _orientation(image))
+
+
 def _opened(kind: str, data: bytes) -> ImageFile.ImageFile:
     """Open the file with Pillow."""
     try:

@@ -16,10 +16,10 @@ from ..columns.ordered import relabeled
 from ..inputs import SourceImage, SourceSplit
 from ..known_formats import refuse_known_format
 from ..labels import class_id_of, require_unicode, sorted_split
-from ..litter import is_annotation_name, is_image_name
+from ..litter import is_annotation_name, is_image_name, is_mask_folder
 from ..options import SourceOptions
 from ..split_names import split_called
-from .doubts import note_depths, note_same_names, refuse_copies, refuse_image_folders
+from .doubts import note_depths, note_same_names, refuse_copies, refuse_image_folders, refuse_masks
 from .files import File
 from .listing import Folder
 
@@ -32,7 +32,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
     `allow_empty` passes over class folders without images, for a split that gets its class table from another. Raises
     InputError, naming the folder, for a folder without class folders, a class without images, two folders whose names
     differ only in Unicode normalization, a split inside a class and, unless the layout is given, for folders that seem
-    to be copies of the others or to hold the images of all classes.
+    to be copies of the others or to hold the images of all classes, and for masks beside their images.
     """
     if not folder.folders:
         raise InputError(f"{folder.where}: holds no class folders; expected one folder of images per class")
@@ -60,6 +60,9 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         if found and not any(is_image_name(file.name) for inner in found for file in inner.files):
             refuse_known_format(Path(found[0].files[0].path).parent)
             unlike.append(name)
+        if options.layout is None:
+            for inner in found:
+                refuse_masks(inner.files)
         of_class: dict[str, list[SourceImage]] = {}
         for inner in found:
             class_id = class_id_of(inner.class_path)
@@ -137,7 +140,14 @@ def _walk(
         yield _Images("/".join(class_path), prefix, folder, images)
     found_below = False
     all_splits = bool(folder.folders) and all(split_called(name) for name in folder.folders)
+    has_images = any(name.casefold() == INNER_FOLDER and folder.child(name).has_images() for name in folder.folders)
     for name in folder.folders:
+        if has_images and is_mask_folder(name):
+            folder.remarks.pass_over(
+                f"folders of masks or annotations beside {INNER_FOLDER}/", str(folder.where / name)
+            )
+            found_below = True
+            continue
         for inner in _walk(folder.child(name), (*path, name), options, only_splits=all_splits):
             found_below = True
             yield inner

@@ -1,10 +1,11 @@
 """Doubts whether class folders are classes, by their names: refused if they hardly can be, else noted."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from ....errors import InputError
-from ..split_names import SPLIT_WORDS, are_numbered, split_called, splits_like
+from ..split_names import SPLIT_WORDS, are_numbered, split_called, splits_among, splits_like
+from .files import File
 from .flat_labels import lists_beside
 from .listing import Folder
 
@@ -14,7 +15,9 @@ _OF_IMAGES = frozenset(
         *("pictures", "data", "dataset"),
     )
 )
-_OF_SPLITS = frozenset((*(word for words in SPLIT_WORDS.values() for word in words), "unlabeled", "unlabelled"))
+_OF_SPLITS = frozenset(
+    (*(word for words in SPLIT_WORDS.values() for word in words), "unlabeled", "unlabelled", "extra", "evaluation")
+)
 _OF_PARTS = frozenset(
     (
         *("part", "folder", "set", "input", "raw", "original", "standard", "resized", "annotation", "annotations"),
@@ -22,6 +25,8 @@ _OF_PARTS = frozenset(
     )
 )
 _WORD = re.compile(r"[^\W\d_]+")
+_SPREAD = re.compile(r"[0-9a-zA-Z](?:/[0-9a-zA-Z])+")
+_MASK = re.compile(r"(.+)[_-]mask(?:[_-]?\d+)?\.[^.]+", re.I)
 
 
 def refuse_copies(folder: Folder, class_ids: Sequence[str]) -> None:
@@ -46,11 +51,24 @@ def _divisions(class_id: str) -> Iterator[tuple[str, str]]:
     return (("/".join(parts[:i]), "/".join(parts[i:])) for i in range(1, len(parts)))
 
 
+def refuse_masks(files: Sequence[File]) -> None:
+    """Raise InputError if a file in a folder of images is named like the mask of another: `1_mask.png` for `1.png`."""
+    for file in files:
+        if "ask" in file.name and (found := _MASK.fullmatch(file.name)):
+            of = next((other.name for other in files if other.name.rpartition(".")[0] == found[1]), None)
+            if of is not None:
+                raise InputError(
+                    f"{file.path}: seems to be the mask of {of}, not an image of the class; move all masks out of "
+                    "SOURCE or, if they are images of the class, pass --layout class-folders"
+                )
+
+
 def refuse_image_folders(folder: Folder, class_ids: Sequence[str], split: str) -> None:
     """Raise InputError if class ids are names like `images`, or name the same but for such words and for numbers.
 
     Folders `HAM10000_images_part_1` and `HAM10000_images_part_2`, `train_images` and `unlabeled_images` hold the images
-    of all classes. The words of splits alone may name a class, unless it is beside folders of class folders.
+    of all classes, and so do folders `0/a/3` that spread images by their names. The name of one split may be that of a
+    class, unless it is beside folders of class folders.
     """
     words = {class_id: frozenset(_WORD.findall(class_id.casefold())) for class_id in class_ids}
     of_all = _OF_IMAGES | _OF_SPLITS | _OF_PARTS
@@ -60,7 +78,11 @@ def refuse_image_folders(folder: Folder, class_ids: Sequence[str], split: str) -
         for class_id, some in words.items()
         if some <= of_all and (some & _OF_IMAGES or (len(class_ids) > len(flat) == 1 and _is_like_split(class_id)))
     ]
-    if all(some & (_OF_IMAGES | _OF_SPLITS) for some in words.values()) and len(_differences(words.values())) == 1:
+    are_alike = len({some - of_all for some in words.values()}) == 1 and not any(map(split_called, class_ids))
+    if are_alike and all(some & (_OF_IMAGES | _OF_SPLITS) for some in words.values()):
+        doubted = list(class_ids)
+    are_splits = len({*splits_among(flat).values()}) > 1 and all(some <= of_all for some in words.values())
+    if are_splits or all(map(_SPREAD.fullmatch, class_ids)):
         doubted = list(class_ids)
     if doubted:
         first = folder.where / doubted[0]
@@ -76,17 +98,12 @@ def _is_like_split(class_id: str) -> bool:
     return "/" not in class_id and class_id in splits_like([class_id]) and split_called(class_id) is None
 
 
-def _differences(words: Collection[frozenset[str]]) -> set[frozenset[str]]:
-    """What is left of each without the words of images, splits and parts."""
-    return {some - _OF_IMAGES - _OF_SPLITS - _OF_PARTS for some in words}
-
-
 def note_depths(folder: Folder, class_ids: Sequence[str]) -> None:
     """Note if a class is inside another."""
     known = set(class_ids)
     for class_id in class_ids:
-        outer = class_id.rpartition("/")[0]
-        if outer in known:
+        outer = next((outer for outer, _ in _divisions(class_id) if outer in known), None)
+        if outer is not None:
             folder.remarks.note(
                 f"{folder.where}: {class_id} is inside {outer} and both hold images, so they are two classes; "
                 f"--class-depth {outer.count('/') + 1} makes them one"

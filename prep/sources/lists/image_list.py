@@ -26,7 +26,7 @@ from ..labels import LabeledImages, RawLabel, Unlabeled, raw_label
 from ..litter import is_image_name
 from ..options import SourceOptions
 from ..remarks import Remarks
-from ..split_names import EXPECTED, SPLIT_WORDS, split_called
+from ..split_names import EXPECTED, SPLIT_WORDS, split_called, splits_within
 from .columns import IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, find_column
 from .image_root import image_root
 from .look_up import look_up
@@ -63,8 +63,8 @@ def read_image_list(
     """
     by_split: dict[str, list[_Listed]] = {}
     lines: dict[str | StoreUrl, int] = {}
-    whole, suffix = split_called(path.stem) or "train", path.suffix.lower()
-    is_whole = split_called(path.stem) is None
+    suffix, is_whole = path.suffix.lower(), split_called(path.stem) is None
+    whole = split_called(path.stem) or splits_within([path.stem]).get(path.stem, "train")
     root = image_root(path, lambda: _relative_paths(path, options, remarks), options.image_root, base, remarks)
     for number, row in _rows(path, options, remarks):
         where = f"{path}, line {number}"
@@ -113,9 +113,11 @@ def read_image_list(
 
 def _divided(path: Path, by_split: dict[str, list[_Listed]], remarks: Remarks) -> dict[str, list[_Listed]]:
     """The rows of a list that names no splits, by the splits in their paths, if these are several."""
-    (rows,) = by_split.values()
+    ((name, rows),) = by_split.items()
     splits = splits_in_paths([row.written for row in rows])
     if not splits:
+        if name != "train":
+            remarks.note(f"{path}: read as {name}, since its name says so; to change that, add a column split")
         return by_split
     remarks.note(
         f"{path}: divided into splits by the folders in its paths; to read it as one split, add a column split with "

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from safetensors.torch import save_file
 
 from alexkit.cli.alexprep import alexprep
@@ -19,6 +20,8 @@ from alexkit.model.evaluation.report import write_report
 from alexkit.model.evaluation.report.tables import append_timm_rows
 from alexkit.model.processes.launch import _free_port
 from alexkit.prep import ShardSet
+
+from ...conftest import draw_image
 
 SCRIPT = Path(__file__).with_name("evaluate_script.py")
 DrawShards = Callable[..., Path]
@@ -190,6 +193,27 @@ def test_a_prepared_image_is_what_the_loader_gives(folder: Path, network: Traine
         expected = next(iter(loader)).images
     found = network.less_mean([np.ascontiguousarray(image) for image in raw])
     assert torch.allclose(found, expected, atol=2e-4)
+
+
+def test_a_pillow_image_is_prepared_like_its_file(network: TrainedNetwork, tmp_path: Path) -> None:
+    pixels = draw_image(3, 1, 48)[:, :40]
+    plain, turned, fading = Image.fromarray(pixels), Image.Exif(), Image.fromarray(pixels).convert("RGBA")
+    turned[0x0112] = 6
+    fading.putalpha(Image.linear_gradient("L").resize(fading.size))
+    deep = Image.fromarray(pixels[..., 0].astype(np.uint16) * 256 + 77)
+    plain.save(tmp_path / "exif.png", exif=turned)
+    plain.save(tmp_path / "exif.tif", exif=turned)
+    plain.convert("CMYK").save(tmp_path / "cmyk.tif")
+    plain.quantize(16).save(tmp_path / "palette.gif", save_all=True, append_images=[plain.rotate(90)])
+    fading.save(tmp_path / "fading.png")
+    fading.convert("LA").save(tmp_path / "gray-fading.png")
+    deep.save(tmp_path / "deep.png")
+    for path in sorted(tmp_path.iterdir()):
+        with Image.open(path) as image:
+            assert np.array_equal(network.prepare(image), network.prepare(path)), path.name
+    deep.save(tmp_path / "deep.tif")
+    with Image.open(tmp_path / "deep.tif") as image, pytest.raises(InputError, match="pass its path or bytes instead"):
+        network.prepare(image)
 
 
 def test_torchvisions_alexnet_is_fed_as_its_transforms_do(tmp_path: Path) -> None:

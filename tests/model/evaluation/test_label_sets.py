@@ -19,12 +19,13 @@ IDS = ["n01", "n02", "n03"]
             "a.csv",
             "key,labels\nILSVRC2012_val_00000001.JPEG,n01 n03\nILSVRC2012_val_00000002,\nILSVRC2012_val_00000003,1\n",
         ),
+        ("excel.csv", "\ufeffkey,labels\r\nILSVRC2012_val_00000001,0 2\r\nILSVRC2012_val_00000003,n02\r\n"),
         ("real.json", json.dumps([[0, 2], [], [1]])),
         ("b.json", json.dumps({"ILSVRC2012_val_00000001": ["n01", "n03"], "ILSVRC2012_val_00000003": "n02"})),
     ],
 )
 def test_each_format_gives_the_same_sets(name: str, content: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, encoding="utf-8", newline="")
     found = read_label_sets(tmp_path / name, KEYS, IDS)
     assert found.allowed_NC.tolist() == [[True, False, True], [False, False, False], [False, True, False]]
 
@@ -33,6 +34,17 @@ def test_each_format_gives_the_same_sets(name: str, content: str, tmp_path: Path
     ("name", "content", "expected"),
     [
         ("a.csv", "image,labels\nx,1\n", "expected the columns key and labels in the first line, found"),
+        (
+            "a.csv",
+            f"key,labels\n{KEYS[1]},n01\n{KEYS[1]},n02\n",
+            f"lists '{KEYS[1]}' twice; give all labels",
+        ),
+        (
+            "a.csv",
+            f"key,labels\n{KEYS[1]},n01,n02\n",
+            "line 2 has more fields than the first line; separate",
+        ),
+        ("a.json", f'{{"{KEYS[1]}": 0, "{KEYS[1]}.JPEG": 1}}', f"lists '{KEYS[1]}' twice"),
         ("a.json", "[[0], [7]]", "has the label 7, which is not a class id or number of this set"),
         ("a.json", '{"other": 0}', "lists none of the set's images; its first is 'other'"),
         ("a.json", "{", "not JSON"),

@@ -105,8 +105,9 @@ def test_batches_are_what_numpy_gives(
     levels = np.abs(batch.images.numpy() - expected) / gain_C[:, None, None]
     # A resized pixel, and one with a mapped color, may be rounded differently.
     resized, twisted = augment.plan(ShardSet.open(whole_images)).sampling != "stored", "ColorJitter(" in str(augment)
-    assert levels.max() <= 3.01 * resized * (2 if twisted else 1) + 1.01 * twisted + 1e-2
-    assert levels.mean() <= (0.4 if twisted else 0.2)
+    of_resizing = (1.01 if operators is None else 3.01) * resized
+    assert levels.max() <= of_resizing * (2 if twisted else 1) + 1.01 * twisted + 1e-2
+    assert levels.mean() <= (0.4 if twisted else 0.2 if operators else 0.02)  # where a sum is close to a half
 
 
 @pytest.mark.parametrize("operators", [None, same], ids=["compiled", "dali"])
@@ -115,7 +116,7 @@ def test_a_raw_set_gives_resized_boxes_too(draw_shards: Any, operators: Any) -> 
     with Loader(draw_shards(format="raw"), batch_size=8, augment=augment, operators=operators) as loader:
         raw = next(iter(loader)).images
     with Loader(draw_shards(format="png"), batch_size=8, augment=augment) as loader:
-        assert (next(iter(loader)).images - raw).abs().max() <= 1
+        assert (next(iter(loader)).images - raw).abs().max() <= (3 if operators else 0)
 
 
 def test_uint8_batches_may_be_resized_and_colored(whole_images: Path) -> None:

@@ -156,7 +156,7 @@ def test_the_hardware_jpeg_decoder_gets_the_requested_load(draw_shards: Any, aug
             hw_decoder_load=load,
         )
         with dali_graph._new_pipeline(options):
-            node = dali_graph._decoded(augment.plan(shard_set), options)
+            node = dali_graph._resized(augment.plan(shard_set), options)
         while "decoders__" not in str(node.source.spec):
             node = node.source.inputs[0]
         assert f"hw_decoder_load: {load:.6f}" in str(node.source.spec) and "device: mixed" in str(node.source.spec)

@@ -354,7 +354,7 @@ def test_the_fingerprint_sees_every_change(tmp_path: Path) -> None:
         (("train2017/1.jpg", "val2017/1.jpg", "annotations/x.json"), "train2017: images without labels"),
         (("cat/train/1.jpg", "cat/val/2.jpg", "dog/train/1.jpg", "dog/val/2.jpg"), "put the splits outside, as train/"),
         (("images/train/1.jpg", "images/val/1.jpg", "labels/train/1.txt"), "images/train: images without labels"),
-        (("Images/dog/1.jpg", "Annotation/dog/1"), "Annotation: holds no file with an image extension"),
+        (("Images/dog/1.jpg", "Boxes/dog/1"), "Boxes: holds no file with an image extension"),
         (("Images/dog/1.jpg", "Lists/a.tar"), "Lists: class without images; .* pass the folder that holds the class"),
         (("all.zip",), r"all\.zip: not a complete zip file"),
         (("1.jpg", "2.jpg", "labels.csv"), "to store them without labels; if .*labels.csv lists them, pass that file"),

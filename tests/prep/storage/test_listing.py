@@ -1,7 +1,8 @@
 """What consoles and other tools leave in a bucket: empty objects that represent folders, and unusable names."""
 
 from collections.abc import Sequence
-from urllib.parse import parse_qs, urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("obstore")
 
 from alexkit.errors import InputError
+from alexkit.prep.build.stores.shared_run import SharedRun
 from alexkit.prep.sources import SourceOptions, open_source
 from alexkit.prep.storage import ObjectStore, StoreUrl
 from alexkit.prep.storage.by_offset import shown
@@ -26,7 +28,7 @@ def bucket_of(keys: Sequence[str]) -> Answer:
     def answer(method: str, path: str) -> tuple[int, bytes]:
         query = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
         if "prefix" not in query:
-            return 200, b"ok"
+            return (200, b"ok") if unquote(path).removeprefix("/bucket/") in keys else (404, b"")
         prefix, objects, folders = query["prefix"], [], set()
         for key in sorted(key for key in keys if key.startswith(prefix)):
             name, slash, _ = key[len(prefix) :].partition("/")
@@ -82,6 +84,12 @@ def test_a_prefix_with_nothing_but_its_marker_is_empty(server: Server) -> None:
         open_source(StoreUrl.parse("s3://bucket/photos"))
 
 
+def test_one_object_is_no_folder(server: Server) -> None:
+    server.answer = bucket_of(["lists/train.csv"])
+    with pytest.raises(InputError, match=r"s3://bucket/lists/train\.csv: one object; pass the folder that holds it"):
+        open_source(StoreUrl.parse("s3://bucket/lists/train.csv"))
+
+
 @pytest.mark.parametrize("name", ["a//1.jpg", "a/./1.jpg", "a/../1.jpg", "a/x\n.jpg"])
 def test_a_name_that_cannot_be_read_is_named_at_once(server: Server, name: str) -> None:
     server.answer = bucket_of([f"photos/train/{name}", *IMAGES])
@@ -107,3 +115,15 @@ def test_images_and_extras_of_any_name_stay_in_the_bucket_and_only_lists_are_cop
             f"s3://bucket/photos/train/{image.name.partition('.')[0]}.{extra.ext}" for extra in image.extras
         ]
         assert image.read() == b"ok" and all(extra.read() == b"ok" for extra in image.extras)
+
+
+@pytest.mark.parametrize("status", [403, 501])
+def test_a_run_whose_records_may_not_be_deleted_is_complete(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    records = [f"out/.unfinished/{name}" for name in ("plan.json", "train.inputs")]
+    listed = bucket_of(records)
+    server.answer = lambda method, path: listed(method, path) if method == "GET" else (status, b"")
+    SharedRun(StoreUrl.parse("s3://bucket/out"), tmp_path).finish()
+    assert "s3://bucket/out/.unfinished: cannot be removed" in caplog.text
+    assert sorted(server.asked)[:2] == [f"/bucket/{name}" for name in records]  # each by a request of its own

@@ -24,6 +24,9 @@ from ..trees import put
         (("ISIC_2019_Training_Input/ISIC_2019_Training_Input/1.jpg",), "ISIC_2019_Training_Input"),
         (("data_256_standard/a/airfield/1.jpg", "data_256_standard/b/bar/1.jpg", "val_256/2.jpg"), "val_256"),
         (("train/data/1.jpg", "test/data/2.jpg"), "train/data"),
+        (("training/0_1.jpg", "validation/0_2.jpg", "evaluation/0_3.jpg"), "evaluation"),
+        (("train/1.png", "test/2.png", "extra/3.png"), "extra"),
+        (("train/a/0/c/a0c1.jpg", "train/b/1/c/b1c2.jpg", "train.csv"), "train/a/0/c"),
     ],
 )
 def test_folders_of_images_of_all_classes_are_no_classes(tmp_path: Path, names: tuple[str, ...], first: str) -> None:
@@ -51,6 +54,9 @@ def test_the_table_beside_such_folders_is_named(tmp_path: Path) -> None:
         ("train_1", "car"),
         ("masks", "hats"),
         ("photo", "raw"),
+        ("train", "evaluation"),
+        ("train", "test", "bus"),
+        ("a/b", "c/barn"),
         ("with_image/a", "with_image/b", "c/a"),
     ],
 )
@@ -77,3 +83,44 @@ def test_classes_that_were_packed_twice_are_refused(tmp_path: Path, outer: str, 
 def test_a_class_of_the_same_name_in_one_folder_alone_is_a_class(tmp_path: Path) -> None:
     (split,) = open_source(put(tmp_path, "cat/1.jpg", "dog/1.jpg", "big/cat/1.jpg")).splits
     assert len(split.classes) == 3
+
+
+def test_masks_in_a_folder_beside_images_are_passed_over(tmp_path: Path) -> None:
+    """COVID and COVID/masks once were two classes, as the radiographs of Kaggle's COVID-19 database lie."""
+    names = [f"{name}/{inner}/1.png" for name in ("COVID", "Normal") for inner in ("images", "masks")]
+    source = open_source(put(tmp_path, *names, "cat/masks/1.png"))
+    assert [entry.id for entry in source.splits[0].classes] == ["COVID", "Normal", "cat/masks"]
+    assert source.passed_over == (f"folders of masks or annotations beside images/: 2, e.g. {tmp_path}/COVID/masks",)
+
+
+def test_segmentations_beside_the_class_folders_are_passed_over(tmp_path: Path) -> None:
+    source = open_source(put(tmp_path, "images/001.A/1.jpg", "images/002.B/1.jpg", "segmentations/001.A/1.png"))
+    assert [entry.id for entry in source.splits[0].classes] == ["001.A", "002.B"]
+    assert source.passed_over == (f"folders of masks or annotations: {tmp_path}/segmentations",)
+
+
+@pytest.mark.parametrize("name", ["benign (1)_mask.png", "benign (1)_mask_1.png", "benign (1)-Mask.jpg"])
+def test_masks_beside_their_images_are_refused(tmp_path: Path, name: str) -> None:
+    """As in the breast ultrasound images of BUSI, where they once were images of the class."""
+    folder = put(tmp_path, "benign/benign (1).png", f"benign/{name}", "malignant/1.png")
+    with pytest.raises(InputError, match=r"seems to be the mask of benign \(1\).png, .* move all masks out of SOURCE"):
+        open_source(folder)
+    assert len(open_source(folder, SourceOptions(layout="class-folders")).splits[0].images) == 3
+
+
+def test_names_with_the_word_mask_are_images(tmp_path: Path) -> None:
+    (split,) = open_source(put(tmp_path, "with_mask/1_mask.jpg", "with_mask/2.jpg", "none/mask.jpg")).splits
+    assert len(split.images) == 3
+
+
+def test_a_class_deep_inside_another_is_noted(tmp_path: Path) -> None:
+    (note,) = open_source(put(tmp_path, "001.ak47/1.jpg", "056.dog/2.jpg", "056.dog/greg/vision309/3.jpg")).notes
+    assert "056.dog/greg/vision309 is inside 056.dog and both hold images, so they are two classes; --class-" in note
+
+
+def test_classes_that_differ_only_in_case_are_noted(tmp_path: Path) -> None:
+    if (put(tmp_path, "Cat/1.jpg") / "cat").exists():
+        pytest.skip("this file system ignores case")
+    assert open_source(put(tmp_path, "cat/2.jpg", "dog/3.jpg")).notes == (
+        "classes Cat and cat differ only in case; if they are one class, merge them",
+    )

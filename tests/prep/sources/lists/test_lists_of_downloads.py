@@ -141,3 +141,33 @@ def test_paths_from_the_root_start_at_the_image_root(tmp_path: Path) -> None:
     assert contents == {b"a/airfield/1.jpg", b"b/bar/2.jpg", b"other.jpg"}
     with pytest.raises(InputError, match=r"line 1: \.\./other.jpg leads out of"):
         opened(path, "/../other.jpg 0\n", image_root=str(tmp_path / "data_256"))
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("places365_val", "val"),
+        ("GT-final_test", "test"),
+        ("Testing_set", "test"),
+        ("images_variant_trainval", "train"),
+        ("train_test_split", "train"),
+        ("places365_train_standard", "train"),
+        ("attestation", "train"),
+        ("test", "test"),
+    ],
+)
+def test_a_list_is_of_the_split_in_its_name(tmp_path: Path, name: str, split: str) -> None:
+    """The validation images of Places365 once became a train split."""
+    put(tmp_path, "1.jpg", "2.jpg")
+    source = opened(tmp_path / f"{name}.txt", "1.jpg 0\n2.jpg 1\n")
+    assert [*counts(source)] == [split]
+    is_told = any(
+        f"{name}.txt: read as {split}, since its name says so; to change that" in note for note in source.notes
+    )
+    assert is_told == (split != "train" and name != "test")
+    assert [*counts(opened(tmp_path / f"{name}.csv", "path,label,split\n1.jpg,0,val\n"))] == ["val"]
+
+
+def test_a_folder_of_lists_alone_names_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"to read a list of images, pass it as SOURCE: .*/ImageNet_LT_test.txt$"):
+        open_source(put(tmp_path, "ImageNet_LT_test.txt", "ImageNet_LT_train.txt"))
