@@ -92,7 +92,9 @@ def in_our_words(error: Exception, url: StoreUrl, path: str, *, has_answered: bo
     """
     where = str(url)
     if isinstance(error, Damaged):
-        return Failure(OSError(errno.EIO, f"damaged in transit in each of {ATTEMPTS} attempts ({error})", where), True)
+        return Failure(
+            OSError(errno.EIO, f"not what was expected in each of {ATTEMPTS} attempts: {error}", where), True
+        )
     if isinstance(error, (InputError, MemoryError)):
         return Failure(error, False)
     kind = type(error).__name__

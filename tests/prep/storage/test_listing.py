@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
@@ -28,7 +28,7 @@ def bucket_of(keys: Sequence[str]) -> Answer:
     def answer(method: str, path: str) -> tuple[int, bytes]:
         query = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
         if "prefix" not in query:
-            return 200, b"ok"
+            return (200, b"ok") if unquote(path).removeprefix("/bucket/") in keys else (404, b"")
         prefix, objects, folders = query["prefix"], [], set()
         for key in sorted(key for key in keys if key.startswith(prefix)):
             name, slash, _ = key[len(prefix) :].partition("/")
@@ -82,6 +82,12 @@ def test_a_prefix_with_nothing_but_its_marker_is_empty(server: Server) -> None:
     server.answer = bucket_of(["photos/", "photos/train/"])
     with pytest.raises(InputError, match="s3://bucket/photos: nothing there"):
         open_source(StoreUrl.parse("s3://bucket/photos"))
+
+
+def test_one_object_is_no_folder(server: Server) -> None:
+    server.answer = bucket_of(["lists/train.csv"])
+    with pytest.raises(InputError, match=r"s3://bucket/lists/train\.csv: one object; pass the folder that holds it"):
+        open_source(StoreUrl.parse("s3://bucket/lists/train.csv"))
 
 
 @pytest.mark.parametrize("name", ["a//1.jpg", "a/./1.jpg", "a/../1.jpg", "a/x\n.jpg"])
