@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from shlex import quote
 
 from ....errors import InputError
+from ..options import Layout
 from ..split_names import SPLIT_WORDS, are_numbered, split_called, splits_among, splits_like
 from .files import File
 from .flat_labels import lists_beside
@@ -111,17 +113,25 @@ def note_depths(folder: Folder, class_ids: Sequence[str]) -> None:
             return
 
 
-def note_same_names(folder: Folder, class_ids: Sequence[str]) -> None:
-    """Note if two folders hold classes of the same names, as splits with unusual names do."""
+def check_same_names(folder: Folder, class_ids: Sequence[str], layout: Layout | None) -> None:
+    """Note if two folders hold classes of the same names, as splits with unusual names do.
+
+    Raises InputError if they are numbered alike, as parts of a download are, unless a layout is given.
+    """
     holders: dict[str, str] = {}
     for class_id in class_ids:
         first, _, rest = class_id.partition("/")
-        if rest and (other := holders.setdefault(rest, first)) != first:
-            advice = "splits, name them train, val or test"
-            if are_numbered((other, first)):
-                advice = "parts of one split, move their class folders into one folder"
-            folder.remarks.note(
-                f"{folder.where}: {other}/{rest} and {first}/{rest} are two classes; "
-                f"if {other} and {first} are {advice}; to read only one of them, pass it as SOURCE"
+        if not rest or (other := holders.setdefault(rest, first)) == first:
+            continue
+        if layout is None and are_numbered((other, first)):
+            raise InputError(
+                f"{folder.where}: {other}/{rest} and {first}/{rest} would be two classes; if {other} and {first} are "
+                f"parts of one set, put their class folders together (mkdir all; cp -r {quote(other)}/. "
+                f"{quote(first)}/. all/, if no two files have the same path in them) and pass the result; else pass "
+                "one of them as SOURCE or, if they are classes, pass --layout class-folders"
             )
-            return
+        folder.remarks.note(
+            f"{folder.where}: {other}/{rest} and {first}/{rest} are two classes; if {other} and {first} are splits, "
+            "name them train, val or test; to read only one of them, pass it as SOURCE"
+        )
+        return
