@@ -13,10 +13,14 @@ from .prep.repair import repair
 from .prep.shard import shard
 from .prep.verify import verify
 from .streams import Program
-from .terminal import GROUP_SETTINGS, version_option
+from .terminal import GROUP_SETTINGS, examples, version_option
 
 
-@click.group(cls=Program, context_settings=GROUP_SETTINGS)
+@click.group(
+    cls=Program,
+    context_settings=GROUP_SETTINGS,
+    epilog=examples("alexprep shard /imagenet --dry-run", "alexprep shard /imagenet", "alexprep inspect"),
+)
 @version_option
 def alexprep() -> None:
     """Prepare images: shards, statistics, checks."""

@@ -6,10 +6,14 @@ from .alexeval import alexeval
 from .alexprep import alexprep
 from .alextrain import alextrain
 from .streams import Program
-from .terminal import GROUP_SETTINGS, version_option
+from .terminal import GROUP_SETTINGS, examples, version_option
 
 
-@click.group(cls=Program, context_settings=GROUP_SETTINGS)
+@click.group(
+    cls=Program,
+    context_settings=GROUP_SETTINGS,
+    epilog=examples("python -m alexkit prep shard /imagenet", "python -m alexkit train recipes"),
+)
 @version_option
 def alexkit() -> None:
     """ImageNet to shards, shards to batches, and the two-column AlexNet of 2012."""

@@ -28,6 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_UNTIL_A_RATE = 0.1
 EXIT_INTERRUPTED = 130
 NARROW = 64
 """Terminals of fewer columns show counts and rate without a bar."""
@@ -289,8 +290,9 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
 
 
 def _rate(done: int, start: float) -> float:
-    """Units per second; 0 while none is done."""
-    return done / max(time.monotonic() - start, 1e-9)
+    """Units per second; 0 while none is done, and in the first moments, which say nothing about a rate."""
+    seconds = time.monotonic() - start
+    return done / seconds if seconds >= SECONDS_UNTIL_A_RATE else 0.0
 
 
 def clock(seconds: float) -> str:

@@ -75,7 +75,7 @@ def measure_throughput(
     *,
     batch_size: int,
     augment: Augmentation,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     num_threads: int | None = None,
     seconds: float = 2.0,
 ) -> Throughput:

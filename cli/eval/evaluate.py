@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import InputError
+from ...extras import require
 from ..locations import cache_options, shards_option
 from ..terminal import examples, note, one_line_errors, progress, warn
 from .options import PATH, NetworkChoice, json_option, network_options, require_file, require_folder, split_option
@@ -94,6 +95,8 @@ def evaluate(
     require_folder("--report", report)
     if predictions:
         check_predictions_file(predictions)
+    if picture:
+        require("matplotlib")
     if results:
         read_timm_rows(results)
     submits = predictions is not None and predictions.suffix == ".txt"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ...extras import require
 from ..terminal import examples, one_line_errors
 from .options import (
     PATH,
@@ -41,7 +42,8 @@ def export(
 
     --onnx and --torch-export write networks that take pixels from 0 to 255 (they subtract the mean themselves) and
     return logits and probabilities; a JSON file beside each describes the preprocessing and lists the classes. The timm
-    model takes images prepared by timm's transforms. --web is written without a comparison.
+    model takes images prepared by timm's transforms; --timm needs timm ('pip install timm'). --web is written without a
+    comparison.
     """
     from ...model.evaluation.export import (
         check_export,
@@ -67,6 +69,12 @@ def export(
             require_ours(file.with_suffix(".json"), "weights_sha256")
     if timm:
         require_ours(timm / "config.json", "model_args")  # a run folder has a config.json too
+    if onnx_file or web:
+        require("onnx")
+    if onnx_file:
+        require("onnxruntime")
+    if timm:
+        require("timm")
     network = choice.load(run, shards)
     for path, write, compute in (
         (onnx_file, write_network_onnx, run_onnx),

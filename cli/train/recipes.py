@@ -77,7 +77,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 @click.command(
-    "show", epilog=examples("alextrain recipes show t1", "alextrain recipes show runs/original/config.json --json")
+    "show",
+    short_help="Show what a recipe reproduces, its cost and its keys.",
+    epilog=examples("alextrain recipes show t1", "alextrain recipes show runs/original/config.json --json"),
 )
 @click.argument("name", shell_complete=complete_recipe)
 @_rate_option

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
+from ...prep.format.files import naming
 from ...prep.reports.doctor import dali_wheels, installed_packages
 
 STARTS = "starts.jsonl"
@@ -68,7 +69,7 @@ def record_start(folder: Path, *, step: int, device: str, precision: str, proces
             precision,
             step,
         )
-    with (folder / STARTS).open("a") as file:
+    with naming(folder / STARTS), (folder / STARTS).open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
@@ -96,11 +97,16 @@ def device_name(device: str) -> str:
 def git_commit(folder: Path) -> str | None:
     """The commit checked out in the repository that contains `folder`, with `-dirty` appended if tracked files differ.
 
-    None if there is no repository, git is not installed, or it does not answer within 5 seconds.
+    None if there is no repository, git is not installed, or it does not answer within 5 seconds. Nothing is written to
+    the repository (`git describe --dirty` would lock and rewrite the index).
     """
-    command: list[Any] = ["git", "-C", folder, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    command: list[Any] = ["git", "--no-optional-locks", "-C", folder, "status", "--porcelain=v2", "--branch"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+        done = subprocess.run([*command, "--untracked-files=no"], capture_output=True, errors="replace", timeout=5)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    lines = done.stdout.splitlines()
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), "(initial)")
+    if done.returncode or commit == "(initial)":
+        return None
+    return commit + "-dirty" * any(not line.startswith("#") for line in lines)

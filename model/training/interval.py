@@ -19,7 +19,12 @@ class Interval:
             self.sums = sums
 
     def timed(self, loader: Loader) -> Iterator[Batch]:
-        """Yield the loader's batches and measure the time that the host waits for them."""
+        """Yield the loader's batches and measure the time that the host waits for them.
+
+        Validations, checkpoints and pictures after the last log line do not count as time of the next steps.
+        """
+        if not self.timed_images:
+            self.start = time.monotonic()
         batches = iter(loader)
         while True:
             asked = time.monotonic()

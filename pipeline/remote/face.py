@@ -105,7 +105,7 @@ def _fill(url: StoreUrl, folder: Path, content: bytes) -> None:
         with whole_file(folder / QUARANTINE_NAME) as file:
             file.write(quarantine)
     with whole_file(folder / REMOTE_NAME) as file:
-        file.write(json.dumps({"url": str(url)}).encode())
+        file.write(json.dumps({"url": url.encoded}).encode())
     with whole_file(folder / MANIFEST_NAME) as file:
         file.write(content)
 

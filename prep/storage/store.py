@@ -100,7 +100,7 @@ class ObjectStore:
             if found != num_bytes:
                 raise Damaged(f"{found} bytes, expected {num_bytes}")
             if digest.hexdigest() != sha256:
-                raise Damaged("its SHA-256 is not the one in the manifest")
+                raise Damaged("its SHA-256 is not the one in the manifest, so it was replaced or damaged in the store")
 
         self._repeat(once, name)
 
@@ -222,8 +222,8 @@ class ObjectStore:
     def _refuse_without_listing(self) -> None:
         if self.url.scheme in ("http", "https"):
             raise InputError(
-                f"{self.url}: the files on a web server cannot be listed; name them in a .csv or .jsonl list, or use "
-                "the store's own URL (s3://, gs://, az://, hf://)"
+                f"{self.url}: the files on a web server cannot be listed; name them in a .csv or .jsonl list on this "
+                "machine, or use the store's own URL (s3://, gs://, az://, hf://)"
             )
 
     def refuse_read_only(self) -> None:

@@ -108,6 +108,13 @@ class StoreUrl:
         path = unquote(exact).strip("/") if self.exact else self.path.rpartition("/")[0]
         return StoreUrl(self.scheme, self.host, path, self.userinfo, exact=_exact(exact))
 
+    @property
+    def encoded(self) -> str:
+        """Text that `parse` reads as this URL, without user name, password and query."""
+        is_web = self.scheme in ("http", "https")
+        path = self.exact.strip("/") or (quote(self.path) if is_web else self.path)
+        return f"{self.scheme}://{self.host}" + (f"/{path}" if path else "")
+
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}" + (f"/{self.path}" if self.path else "")
 

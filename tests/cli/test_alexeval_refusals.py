@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from alexkit.cli.alexeval import alexeval
 from alexkit.cli.alexprep import alexprep
+from alexkit.extras import NEEDED
 from alexkit.model import Network, Switches, wiring
 from alexkit.pipeline import CenterCrop, Loader
 from alexkit.prep import PixelSums, ShardSet
@@ -86,7 +87,7 @@ def call(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.chdir(tmp_path)
 
     def run(command: str, shards: str, weights: str = "w", *words: str) -> Result:
-        line = COMMANDS[command].format(folder / f"{weights}.safetensors", shards=folder / shards)
+        line = COMMANDS.get(command, command).format(folder / f"{weights}.safetensors", shards=folder / shards)
         return CliRunner().invoke(alexeval, [*line.split(), *words, "--recipe", str(folder / "recipe.toml")])
 
     return run
@@ -133,6 +134,24 @@ def test_images_without_labels_are_predicted_but_not_scored(call: Callable[..., 
         assert result.exit_code == 0, result.output
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 8
     assert "This set has no labels" in (tmp_path / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        ("{} --shards {shards} --picture p.png", "matplotlib"),
+        ("export {} --shards {shards} --torch-export net.pt2 --timm timm", "timm"),
+        ("export {} --shards {shards} --torch-export net.pt2 --web page", "onnx"),
+        ("export {} --shards {shards} --torch-export net.pt2 --onnx net.onnx", "onnxruntime"),
+    ],
+)
+def test_a_missing_library_is_named_before_the_work(
+    words: str, missing: str, call: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexkit.extras.find_spec", lambda name: None if name == missing else name)
+    result = call(words, "good")
+    refused(result, NEEDED[missing])
+    assert "evaluate:" not in result.stderr and not list(tmp_path.glob("net*"))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from alexkit.cli.default_group import DefaultGroup
 from alexkit.cli.main import alexkit
 
 PROGRAMS = {"alexprep": alexprep, "alextrain": alextrain, "alexeval": alexeval}
+GROUPS: dict[str, click.Group] = {"alexprep": alexprep, "python -m alexkit": alexkit}
+"""Those that do nothing themselves."""
 
 
 def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
@@ -41,23 +43,24 @@ def examples_for(*programs: str) -> list[str]:
     """The examples of these programs; `push` needs a Hub: test_push.py runs it against a stand-in."""
     return [
         line
-        for name, command in COMMANDS.items()
+        for name, command in (COMMANDS | GROUPS).items()
         if name.split()[0] in programs and not name.endswith(" push")
         for line in examples_of(command)
     ]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS | GROUPS)
 def test_every_help_is_whole(name: str) -> None:
-    command = COMMANDS[name]
+    command = (COMMANDS | GROUPS)[name]
     assert examples_of(command), f"{name} --help shows no example"
     assert all(line.startswith(f"{name} ") or line == name for line in examples_of(command))
     unexplained = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]
     assert not unexplained, f"{name}: options without a help text: {unexplained}"
 
 
-@pytest.mark.parametrize("group", [alexkit, *PROGRAMS.values()])
-def test_no_summary_is_cut_in_a_list_of_commands(group: click.Group) -> None:
+@pytest.mark.parametrize("group", [alexkit, *PROGRAMS.values(), alextrain.commands["recipes"]])
+def test_no_summary_is_cut_in_a_list_of_commands(group: click.Command) -> None:
+    assert isinstance(group, click.Group)
     help_text = CliRunner().invoke(group, ["--help"], terminal_width=80).output
     listed = help_text.split("Commands:\n")[1].split("\n\n")[0].splitlines()
     assert len(listed) == len(group.commands) and "..." not in "".join(listed), listed
@@ -75,8 +78,8 @@ def test_every_command_that_prints_numbers_prints_them_as_json_too() -> None:
 
 
 def invoke(line: str) -> str:
-    program, *words = shlex.split(line)
-    result = CliRunner().invoke(PROGRAMS[program], words, catch_exceptions=False)
+    program, *words = shlex.split(line.replace("python -m alexkit", "alexkit"))
+    result = CliRunner().invoke((PROGRAMS | {"alexkit": alexkit})[program], words, catch_exceptions=False)
     assert result.exit_code == 0, f"{line}\n{result.output}"
     return result.output
 
@@ -95,7 +98,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("line", examples_for("alexprep"))
+@pytest.mark.parametrize("line", dict.fromkeys(examples_for("alexprep", "python")))
 def test_every_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("ALEXKIT_SHARDS", "shards")

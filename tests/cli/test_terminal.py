@@ -26,13 +26,12 @@ from alexkit.errors import InputError
 from alexkit.extras import require
 
 
-def test_without_a_terminal_the_last_state_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_work_done_at_once_has_no_rate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: 0.0)
     with progress("packing", 3, "images") as update:
-        for done in range(4):
-            update(done, "1 bad" if done == 3 else "")
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("packing: 3/3 images, ") and lines[0].endswith("1 bad")
+        update(0)
+        update(3, "1 bad")
+    assert capsys.readouterr().err == "packing: 3/3 images, 1 bad\n"
 
 
 def test_long_work_says_rate_and_eta_as_it_goes(

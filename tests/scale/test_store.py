@@ -96,7 +96,7 @@ def test_bits_flipped_on_every_try_end_in_an_error(s3: str, through: Callable[..
     content = b"7" * 1000
     store_at(s3).put_whole("one", content)
     through(rate=1.0, kinds=("flip",))
-    with pytest.raises(OSError, match="damaged in transit in each of 5 attempts"):
+    with pytest.raises(OSError, match="not what was expected in each of 5 attempts: its SHA-256 is not the one"):
         store_at(s3).download("one", io.BytesIO(), num_bytes=1000, sha256=sha256(content))
 
 

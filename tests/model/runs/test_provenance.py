@@ -1,6 +1,8 @@
 """Laws of the record of starts: every start is a line that says with what, by which command and on what it ran."""
 
 import json
+import os
+import resource
 import subprocess
 import sys
 from datetime import datetime
@@ -43,13 +45,31 @@ def test_another_precision_than_before_is_told(
     assert ("trained in bfloat16 so far and in float32 from step 40 on" in caplog.text) is warned
 
 
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            record_start(tmp_path, step=0, device="cpu", precision="float32", processes=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(tmp_path / STARTS)
+
+
 def test_a_commit_is_told_with_what_differs_from_it(tmp_path: Path) -> None:
     assert git_commit(tmp_path) is None
+    subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
+    assert git_commit(tmp_path) is None  # no commit yet
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
-        subprocess.run([*git, *words], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     assert git_commit(tmp_path) == head
     (tmp_path / "file").write_text("a")
+    assert git_commit(tmp_path) == head  # it is not tracked
     subprocess.run([*git, "add", "file"], check=True)
     assert git_commit(tmp_path) == f"{head}-dirty"
+    subprocess.run([*git, "commit", "-q", "-m", "second"], check=True)
+    os.utime(tmp_path / "file", (0, 0))  # which git notes in its index when it may write there
+    index = (tmp_path / ".git/index").read_bytes()
+    second = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert git_commit(tmp_path) == second and (tmp_path / ".git/index").read_bytes() == index

@@ -70,6 +70,19 @@ def test_the_data_wait_of_a_gpu_is_its_idle_time_between_steps(monkeypatch: pyte
     assert interval.numbers()["wait_fraction"] == pytest.approx(0.2)
 
 
+def test_what_is_done_between_epochs_does_not_count_as_time_of_the_next_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("alexkit.model.training.interval.time.monotonic", lambda: now)
+    interval, step = Interval(), StepResult(loss=1.0, wrong=0, images=4, gradient_norm=1.0)
+    for begun in (100.0, 200.0):  # validated in between, from 104 to 200
+        now = begun
+        for _ in interval.timed([batch(0), batch(1)]):  # type: ignore[arg-type]
+            now += 2.0
+            interval.add(step)
+        assert interval.numbers()["images_per_s"] == pytest.approx(2.0)
+        interval.restart()
+
+
 def test_a_gpus_results_are_read_one_step_late_and_a_cpus_at_once() -> None:
     assert steps_late(torch.device("cuda:0")) == 1 and steps_late(CPU) == 0
 

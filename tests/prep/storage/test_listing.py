@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
@@ -28,7 +28,7 @@ def bucket_of(keys: Sequence[str]) -> Answer:
     def answer(method: str, path: str) -> tuple[int, bytes]:
         query = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
         if "prefix" not in query:
-            return 200, b"ok"
+            return (200, b"ok") if unquote(path).removeprefix("/bucket/") in keys else (404, b"")
         prefix, objects, folders = query["prefix"], [], set()
         for key in sorted(key for key in keys if key.startswith(prefix)):
             name, slash, _ = key[len(prefix) :].partition("/")
@@ -84,6 +84,12 @@ def test_a_prefix_with_nothing_but_its_marker_is_empty(server: Server) -> None:
         open_source(StoreUrl.parse("s3://bucket/photos"))
 
 
+def test_one_object_is_no_folder(server: Server) -> None:
+    server.answer = bucket_of(["lists/train.csv"])
+    with pytest.raises(InputError, match=r"s3://bucket/lists/train\.csv: one object; pass the folder that holds it"):
+        open_source(StoreUrl.parse("s3://bucket/lists/train.csv"))
+
+
 @pytest.mark.parametrize("name", ["a//1.jpg", "a/./1.jpg", "a/../1.jpg", "a/x\n.jpg"])
 def test_a_name_that_cannot_be_read_is_named_at_once(server: Server, name: str) -> None:
     server.answer = bucket_of([f"photos/train/{name}", *IMAGES])
@@ -121,3 +127,14 @@ def test_a_run_whose_records_may_not_be_deleted_is_complete(
     SharedRun(StoreUrl.parse("s3://bucket/out"), tmp_path).finish()
     assert "s3://bucket/out/.unfinished: cannot be removed" in caplog.text
     assert sorted(server.asked)[:2] == [f"/bucket/{name}" for name in records]  # each by a request of its own
+
+
+def test_copies_that_a_killed_process_left_go_with_the_next_listing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (left := tmp_path / "alexkit-source-1").mkdir()
+    (left / ".lock").touch()
+    server.answer = bucket_of(IMAGES)
+    sources = [open_source(StoreUrl.parse("s3://bucket/photos")) for _ in range(2)]
+    assert len(sources) == 2 and not left.exists() and len(list(tmp_path.iterdir())) == 2

@@ -36,6 +36,14 @@ def test_names_are_added_to_a_path_that_is_kept_as_written(server: Server) -> No
     assert url.parent == StoreUrl.parse(f"{server.url}/a%2Bb/sets") and url.parent.parent.parent.exact == ""
 
 
+@pytest.mark.parametrize(
+    "text", ["https://host/a%2Bb/x y", "https://host/100%25/%2541", "s3://bucket/a+b %20", "gs://b"]
+)
+def test_a_url_is_restored_from_its_encoded_text(text: str) -> None:
+    assert StoreUrl.parse(StoreUrl.parse(text).encoded).path == StoreUrl.parse(text).path
+    assert StoreUrl.parse(StoreUrl.parse(text).encoded).exact.strip("/") == StoreUrl.parse(text).exact.strip("/")
+
+
 def test_any_number_of_queries_takes_few_clients(server: Server) -> None:
     for i in range(client.MAX_CLIENTS + 9):
         assert ObjectStore(StoreUrl.parse(f"{server.url}/image?id={i}")).read() == b"ok"
