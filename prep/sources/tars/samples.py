@@ -9,6 +9,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from ....errors import InputError
@@ -75,6 +76,11 @@ def labeled_samples(
             kinds = [kind for kind in members if _is_image(kind, image_kinds, options)]
             label_kinds = _label_kinds(members, options)
             if len(kinds) != 1 or len(label_kinds) > 1 or not (label_kinds or options.unlabeled):
+                if [*members] == ["tar"]:
+                    raise InputError(
+                        f"{path}: holds tars, e.g. {key}.tar; unpack it (tar -xf {quote(path.name)}) and pass the "
+                        "folder of these tars as SOURCE"
+                    )
                 is_unlabeled = len(kinds) == 1 and not label_kinds and number == 0
                 way_out = f"{_TO_SHARD}{_if_classes(path, key, is_image=is_unlabeled and len(members) == 1)}"
                 raise (Unlabeled if is_unlabeled else InputError)(
