@@ -28,7 +28,7 @@ from .epochs.order import Order
 if TYPE_CHECKING:
     from .backends.dali_graph import SeededRandom
     from .dataset import LoaderDataset
-    from .epochs.sampling import ClassBalanced, Mixed, Subset, Weighted
+    from .epochs.sampling import ClassBalanced, Custom, Mixed, Subset, Weighted
     from .loader import Loader
     from .mixing import Mix
     from .preprocess import Preprocess
@@ -39,6 +39,7 @@ else:
         __name__,
         {
             "ClassBalanced": ".epochs.sampling",
+            "Custom": ".epochs.sampling",
             "Example": ".targets",
             "Loader": ".loader",
             "LoaderDataset": ".dataset",
@@ -59,6 +60,7 @@ __all__ = [
     "ClassBalanced",
     "ColorJitter",
     "CropDraw",
+    "Custom",
     "Example",
     "Jitter",
     "Loader",

@@ -58,7 +58,8 @@ class Loader:
             store. Or a list of local folders with the same classes and pixel options, whose samples are concatenated.
         batch_size: Samples per batch on this replica. The global batch size is batch_size * num_replicas.
         augment: The transform of each image: `TrainAugment`, `RandomResizedCrop`, `CenterCrop` or `TenViews`.
-        device: "cpu", "cuda" or "cuda:N". Images are decoded there, and batches are tensors on that device.
+        device: "cpu", "cuda" or "cuda:N", or such a `torch.device`. Images are decoded there, and batches are tensors
+            on that device.
         seed: 0 to 2**64 - 1. Order and augmentation are functions of (seed, epoch, sample).
         replica: Index of this process's replica: replica r of R takes every R-th row of each global batch. "auto" takes
             rank and world size from `torch.distributed` or torchrun when training, and reads the whole set when
@@ -88,8 +89,8 @@ class Loader:
         target: A function that makes a sample's target from an `Example`. It is called on the host for each sample;
             `Batch.targets` holds the collated results.
         mix: Mixup and cutmix of training batches, on their device. `Batch.labels` then holds class probabilities.
-        sampling: Which samples make up an epoch: `Subset` or, when training, `ClassBalanced`, `Weighted` or `Mixed`.
-            None means every sample once.
+        sampling: Which samples make up an epoch: `Subset` or, when training, `ClassBalanced`, `Weighted`, `Mixed` or
+            `Custom`. None means every sample once.
         drop_last: Whether training drops the samples that do not fill the last global batch; they differ each epoch
             unless the order is fixed. If False, rows from the start of the epoch, with `mask` False, fill the last
             batch, so that all replicas take the same number of steps.
@@ -108,7 +109,7 @@ class Loader:
         *,
         batch_size: int,
         augment: Augmentation,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         seed: int = 0,
         replica: int | Literal["auto"] = "auto",
         num_replicas: int | None = None,

@@ -71,7 +71,7 @@ import gpu
 def run_row(name, *others):
     if name == "step-fp32":
         raise KeyboardInterrupt
-    return {"images_per_s": 12.0}
+    return {"images_per_s": 12.0, "output": "cuda:0: Triton's kernels do not run (no C compiler)"}
 
 
 gpu.run_row = run_row
@@ -86,6 +86,6 @@ def test_a_gpus_table_of_steps_needs_no_dali_and_if_it_is_stopped_leaves_what_it
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert "KeyboardInterrupt" in done.stderr
     result = json.loads((tmp_path / "gpu-rehearsal.json").read_text())
-    assert result["rows"] == {"step-bf16": {"images_per_s": 12.0}} and not result["laws"]["passed"]
+    assert list(result["rows"]) == ["step-bf16"] and not result["laws"]["passed"]
     table = (tmp_path / "gpu-rehearsal.md").read_text()
-    assert "| step, bf16 | 12 |" in table and table.endswith("laws: not run yet\n")
+    assert "| step, bf16 (Triton's kernels did not run) | 12 |" in table and table.endswith("laws: not run yet\n")

@@ -2,14 +2,16 @@
 
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from ...errors import InputError
 from ..locations import LocalPath
-from ..terminal import examples, one_line_errors, progress
+from ..terminal import examples, note, one_line_errors, progress
 from .arguments import FOLDER, set_row
+from .source_options import SHOWN_CLASSES
 
 
 @click.command(epilog=examples("alexprep adopt their-tars adopted", "alexprep adopt their-tars theirs --json"))
@@ -24,9 +26,18 @@ from .arguments import FOLDER, set_row
 )
 @click.option("--classes", type=LocalPath(), help="Text file with one class name per line, in class order.")
 @click.option("--label-key", metavar="KEY", help="JSON key or member extension that holds the label.")
+@click.option("--image-column", metavar="NAME", help="Member extension of the image, if samples hold several images.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the set as JSON.")
 @one_line_errors
-def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key: str | None, as_json: bool) -> None:
+def adopt(
+    tars: Path,
+    folder: Path,
+    split: str,
+    classes: Path | None,
+    label_key: str | None,
+    image_column: str | None,
+    as_json: bool,
+) -> None:
     """Make a shard set in FOLDER from existing WebDataset TARS.
 
     FOLDER gets links to the tars, which stay in place, unchanged. All images (JPEG, PNG or WebP) must be square and of
@@ -54,9 +65,31 @@ def adopt(tars: Path, folder: Path, split: str, classes: Path | None, label_key:
             split=split,
             class_names=names,
             label_key=label_key,
+            image_column=image_column,
             on_progress=lambda num_bytes: update(num_bytes // 2**20),
         )
+    for line in _found(folder):
+        note(line)
     if as_json:
         click.echo(json.dumps(set_row(Manifest.read(folder), folder)))
     else:
         click.echo(f"{folder} is a shard set; to see it: {shlex.join(['alexprep', 'inspect', str(folder)])}")
+
+
+def _found(folder: Path) -> Iterator[str]:
+    """The images and classes of the set, and a note if some classes have no images, since labels may start at 1."""
+    import numpy as np
+
+    from ...prep import ShardSet
+
+    shard_set = ShardSet.open(folder)
+    ids = [entry.id for entry in shard_set.manifest.classes]
+    counts = np.bincount(shard_set.sample_index().labels_N, minlength=len(ids))
+    empty = [class_id for class_id, count in zip(ids, counts, strict=True) if not count]
+    yield f"{shard_set.manifest.split}: {counts.sum():,} images, {len(ids):,} classes: {_some(ids)}"
+    if empty:
+        yield f"note: {len(empty):,} of {len(ids):,} classes have no images: {_some(empty)}"
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:SHOWN_CLASSES]) + (", …" if len(ids) > SHOWN_CLASSES else "")

@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import InputError
-from ...prep.format.files import sync_folder, whole_file
+from ...prep.format.files import free_bytes, sync_folder, whole_file
 from .checked import in_words
 
 STATE_VERSION = 3
@@ -88,6 +88,20 @@ def save_checkpoint(
     for other in there:
         if other not in kept and step_of(other) != keep:
             shutil.rmtree(other)
+
+
+def require_room(folder: Path, num_parameters: int) -> None:
+    """Raise InputError if the disk cannot hold all checkpoints that `folder` will have at a time.
+
+    These are the last two, the best, and the one being written, each with weights and momentum in float32.
+    """
+    more = NUM_KEPT + 2 - len(checkpoint_folders(folder))
+    needed, free = more * 8 * num_parameters, free_bytes(folder)
+    if needed > free:
+        raise InputError(
+            f"{folder}: {free / 1e6:,.0f} MB free, but {needed / 1e6:,.0f} MB needed for {more} more checkpoints; make "
+            "room, or choose another --runs"
+        )
 
 
 def _write(

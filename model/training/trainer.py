@@ -20,15 +20,16 @@ from ..evaluation.forward import predict
 from ..evaluation.scores import Score, score
 from ..network.precision import precision_name, use_device, use_precision
 from ..network.tables import wiring
+from ..network.wiring import sizes
 from ..processes.layout import Request, make_layout
 from ..processes.stopping import StopRequest, stop_requests
-from ..runs.checkpoint import newest_checkpoint, save_checkpoint
+from ..runs.checkpoint import newest_checkpoint, require_room, save_checkpoint
 from ..runs.lock import RunLock
 from ..runs.log import RunLog
 from ..runs.progress import Best, Progress, Validation
 from ..runs.provenance import record_start
 from ..runs.recipe import Recipe, RecipeChange
-from ..runs.run import CHECKPOINTS, Run
+from ..runs.run import CHECKPOINTS, RESULT, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
 from .calendar import calendar_of
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose
@@ -288,6 +289,9 @@ class Trainer:
         with self.layout.contact():
             if self.layout.rank == 0:
                 run = Run.start_or_resume(folder, recipe, self.loader.shard_set, **options)
+                if not (folder / RESULT).exists():
+                    layers = sizes(wiring(recipe.network), self.loader.num_classes)
+                    require_room(folder / CHECKPOINTS, sum(layer.weights + layer.biases for layer in layers))
             self.layout.barrier()  # the others wait until the folder exists
         return run if self.layout.rank == 0 else Run.open(folder)
 
@@ -355,7 +359,10 @@ class Trainer:
         if best is None or total.top1_error < best.error:
             best = Best(error=total.top1_error, step=self.step)
         rates = total.rates(self.loader.num_classes)
-        last = Validation(images=total.num_images, rates=rates)
+        scored = loader.shard_set.manifest
+        last = Validation(
+            images=total.num_images, rates=rates, split=scored.split, statistics_sha256=scored.statistics_sha256
+        )
         self.progress = replace(self.progress, plateau=plateau, best=best, last_validation=last)
         log.write("val", self.step, epoch=self.epoch, **rates)
 

@@ -8,10 +8,10 @@ from ...errors import InputError
 from .values import number
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str | torch.device) -> torch.device:
     """The device "cpu", "cuda" (torch's current one) or "cuda:N". Raises InputError if the machine does not have it."""
     try:
-        device = torch.device(name) if isinstance(name, str) else None
+        device = torch.device(name) if isinstance(name, str | torch.device) else None
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):

@@ -1,4 +1,4 @@
-"""Which samples make up an epoch, if not all of them once: subsets, class balance, weights, mixtures of sets.
+"""Which samples make up an epoch, if not all of them once: subsets, class balance, weights, mixtures, your own order.
 
 Each is a pure function of (seed, epoch), so loaders stay resumable and elastic. Replicas divide an epoch's sequence
 among themselves as always.
@@ -138,6 +138,42 @@ class Mixed(Sampling):
         )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Custom(Sampling):
+    """Any order: a curriculum, a number of samples of each class per batch, several views of an image per batch.
+
+    A corrupt sample that is to be replaced gets its replacement from the samples of `order(0, 0)`.
+    """
+
+    order: Callable[[int, int], Sequence[int] | NDArray[Any]]
+    """A function of (seed, epoch): the sample indices of that epoch in order, for all replicas together.
+
+    Every epoch must have the same length. Samples may repeat; they are then augmented differently. The function must
+    depend on its arguments only, since every replica and every resumed run calls it again."""
+
+    def drawn(self, labels_N: NDArray[np.int32], first_of_set: NDArray[np.int64]) -> Drawn:
+        def order(seed: int, epoch: int) -> NDArray[np.int64]:
+            return _indices(f"order({seed}, {epoch})", self.order(seed, epoch), len(labels_N)).astype(np.int64)
+
+        first = order(0, 0)
+        if not np.array_equal(first, order(0, 0)):
+            raise InputError(
+                "order(0, 0) returned other samples when it was called again; draw random numbers from (seed, epoch) "
+                "only, e.g. with np.random.default_rng([seed, epoch])"
+            )
+
+        def as_long(seed: int, epoch: int) -> NDArray[np.int64]:
+            if len(found := order(seed, epoch)) != len(first):
+                raise InputError(
+                    f"order({seed}, {epoch}) returned {len(found)} samples and order(0, 0) {len(first)}; every epoch "
+                    "must have the same length"
+                )
+            return found
+
+        digest = hashlib.sha256(first.tobytes()).hexdigest()[:16]
+        return Drawn(allowed=np.unique(first), length=len(first), order=as_long, name=f"Custom {digest} {len(first)}")
+
+
 def _name(name: str, weights: NDArray[np.float64], length: int) -> str:
     """The name in a loader's state. The suffix invalidates states of earlier versions, whose uneven epochs differed."""
     return name if divides_evenly(weights, length) else f"{name}, in turn"
@@ -147,13 +183,18 @@ def _mask(name: str, value: Any, num_samples: int) -> NDArray[np.bool_]:
     found = np.asarray(value)
     if found.dtype == bool and found.shape == (num_samples,):
         return found
+    mask_N = np.zeros(num_samples, bool)
+    mask_N[_indices(name, value, num_samples, f" or a mask of {num_samples} bools")] = True
+    return mask_N
+
+
+def _indices(name: str, value: Any, num_samples: int, alternative: str = "") -> NDArray[np.integer[Any]]:
+    found: NDArray[Any] = np.asarray(value)
     if found.ndim != 1 or found.dtype.kind not in "iu" or found.size == 0:
-        raise InputError(f"{name} must be sample indices or a mask of {num_samples} bools, got {value!r}")
+        raise InputError(f"{name} must be sample indices{alternative}, got {value!r}")
     if int(found.min()) < 0 or int(found.max()) >= num_samples:
         raise InputError(f"{name} must be in 0..{num_samples - 1}, got {int(found.min())}..{int(found.max())}")
-    mask_N = np.zeros(num_samples, bool)
-    mask_N[found] = True
-    return mask_N
+    return found
 
 
 def _weights(value: Any, count: int, of: str) -> NDArray[np.float64]:

@@ -32,9 +32,11 @@ from ..format.sample_index import SAMPLE_INDEX_NAME, SampleRows, image_checksum
 from ..format.shard import INDEX_VERSION, LABEL_EXT, ShardEntry, index_path, parse_index
 from ..format.stats import ColorStatistics, PixelSums
 from ..sources.inputs import read_range
+from ..sources.known_formats import refuse_known_format
 from ..sources.labels import RawLabel, class_indices
 from ..sources.options import SourceOptions
 from ..sources.split_names import split_in
+from ..sources.tars.left_beside import refuse_compressed_among
 from ..sources.tars.samples import LabeledSample, labeled_samples
 
 # Manifest fields that tars made elsewhere do not record; the pixel options are fields of `pixels`.
@@ -68,6 +70,7 @@ def adopt_webdataset(
     split: str = "train",
     class_names: Sequence[str] | None = None,
     label_key: str | None = None,
+    image_column: str | None = None,
     on_progress: Callable[[int], None] = lambda num_bytes: None,
 ) -> Path:
     """Make `folder` a shard set of the tars in `source`; if it is already complete, return immediately.
@@ -88,6 +91,7 @@ def adopt_webdataset(
         split: the split of the set; of tars with a split in their names, only those of this split are used.
         class_names: the name of each class, in order; if None, classes are named by their numbers or their labels.
         label_key: the JSON key or the member that contains the label, if it is not one of the usual ones.
+        image_column: the member extension of the image, such as `jpg`, if samples contain several images.
         on_progress: called with the number of bytes read so far.
     """
     source, folder = Path(source), Path(folder)
@@ -99,7 +103,13 @@ def adopt_webdataset(
         raise InputError(f"{folder}: not empty, and not a shard set; choose a new folder for the links to the tars")
     _check_class_names(class_names)
     _refuse_disk_without_links(folder)
-    options = SourceOptions(label_key=label_key)
+    if image_column is not None and (
+        image_column.startswith(".") or image_column.lower().rpartition(".")[2] not in FORMATS
+    ):
+        raise InputError(
+            f"--image-column {image_column}: expected a member extension without its dot, such as {', '.join(FORMATS)}"
+        )
+    options = SourceOptions(label_key=label_key, image_column=image_column)
     pixels = _pixels_of(tars, options)
     lock, stopped, num_bytes = threading.Lock(), threading.Event(), 0
 
@@ -155,6 +165,8 @@ def tars_of(source: Path, split: str) -> list[Path]:
     kept = [tar for tar in tars if said[tar] in (split, None)]
     if not source.is_dir():
         raise InputError(f"{source}: no such folder; pass the folder that contains the tars")
+    if not tars:
+        refuse_known_format(source)
     if not kept:
         others = ", ".join(sorted({name for name in said.values() if name}))
         inner = next((tar.parent for tar in sorted(source.glob("*/*.tar"))), None)
@@ -164,6 +176,7 @@ def tars_of(source: Path, split: str) -> list[Path]:
     if None in said.values() and len(set(said.values())) > 1:
         tar = next(tar for tar in tars if said[tar] is None)
         raise InputError(f"{tar}: no split in its name, unlike other tars here; rename it or move it elsewhere")
+    refuse_compressed_among(source, split if set(said.values()) != {None} else None)
     return kept
 
 

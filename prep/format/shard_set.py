@@ -64,6 +64,8 @@ class ShardSet:
         """
         if not folder.is_dir():
             above = folder.parent
+            if folder.suffix == ".tar":  # a list of tars, or a pattern, as other readers take them
+                raise InputError(f"{folder}: a shard set is a folder, not its tars; pass {above}")
             if (above / MANIFEST_NAME).exists():  # --shards demo/train: a split is looked for in it
                 raise InputError(one_split(above, f", and has no {folder.name}/"))
             raise InputError(f"{folder}: no such folder; pass a folder that 'alexprep shard' wrote")

@@ -7,18 +7,16 @@ same images under the same names give the same list in every layout. Whatever in
 import atexit
 import gc
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from shlex import quote
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
+from ..format.temporary import temporary_folder
 from ..storage import Location, StoreUrl, parse_location
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
@@ -34,8 +32,9 @@ from .ilsvrc.archives import incomplete
 from .ilsvrc.kaggle import refuse_zipped_kaggle
 from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
+from .listed_splits import lists_in
 from .lists.image_list import SUFFIXES, read_image_list
-from .lists.split_lists import are_without_labels, divided, note_split_files, split_lists
+from .lists.split_lists import divided, note_split_files, split_lists
 from .litter import is_mask_folder, is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
@@ -169,10 +168,10 @@ def _with_origins(split: SourceSplit, root: str) -> SourceSplit:
 
 
 def _copies_of(url: StoreUrl) -> Path:
-    """An empty folder named like the URL, removed when this process ends."""
-    scratch = Path(tempfile.mkdtemp(prefix="alexkit-source-"))
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    folder = scratch / url.name
+    """An empty folder named like the URL, removed when this process ends or, if it is killed, by the next one."""
+    scratch = temporary_folder("alexkit-source-")
+    folder = scratch.__enter__() / url.name
+    atexit.register(scratch.__exit__, None, None, None)
     folder.mkdir()
     return folder
 
@@ -237,7 +236,7 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
         if all(one.split != "train" for one in found):
             refuse_lost_train(folder, [one.path.relative_to(folder.where).parts[0] for one in found])
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
-    if lists := _lists_in(folder, source):
+    if lists := lists_in(folder, source):
         names = ", ".join(one.path.name for one in lists)
         source.remarks.note(
             f"{folder.where}: read as {names} lists it; --layout class-folders reads its folders instead"
@@ -272,6 +271,10 @@ def _way_out(folder: Folder) -> str:
             return f"to read a zip of class folders, download it and pass it as SOURCE: {zips[0]}"
         if Path(zips[0]).is_file():
             refuse_zipped_kaggle(open_zip(Path(zips[0]), Remarks()))
+        if len(zips) > 1:
+            return (
+                'unpack the zips, each to a folder of its name: for zip in *.zip; do unzip -d "${zip%.*}" "$zip"; done'
+            )
         return f"to read a zip of class folders, pass it as SOURCE: {zips[0]}"
     lists = [file.path for file in folder.files if Path(file.name).suffix.lower() in SUFFIXES]
     if lists:
@@ -300,47 +303,6 @@ def _the_one(source: SourceFolder, split: str, candidates: Sequence[Candidate]) 
             f"this folder{choose}"
         )
     return of_split[0] if of_split else None
-
-
-def _lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
-    """`train.csv`, `val.txt` and so on, in a folder that has no other splits."""
-    lists: dict[str, list[Path]] = {}
-    for file in folder.files:
-        path = Path(file.path)
-        split = split_called(path.stem)
-        if split is not None and path.suffix.lower() in SUFFIXES and path.is_file():
-            lists.setdefault(split, []).append(path)
-    if any(len(paths) > 1 for paths in lists.values()) or source.options.layout not in (None, "list"):
-        return []
-    if len(official := split_lists(folder)) > 1 and are_without_labels(official, folder):
-        source.remarks.used.update(map(str, official))
-        return []
-    return [
-        Candidate(
-            split=split,
-            path=lists[split][0],
-            kind="a list of images",
-            layout="list",
-            read=partial(_read_one_list, lists[split][0], split, source),
-        )
-        for split in SPLITS
-        if split in lists
-    ]
-
-
-def _read_one_list(path: Path, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
-    try:
-        (found, *others) = read_image_list(path, source.options, source.remarks, base=source.folder.store_url)
-    except Unlabeled:
-        raise
-    except InputError as error:
-        advice = "; or pass --layout class-folders to read the folders beside the list"
-        raise InputError(f"{error}{advice if source.folder.folders else ''}") from None
-    if others or found.name != split:
-        raise InputError(
-            f"{path}: named after the split {split}, but its rows name other splits; pass the file itself as SOURCE"
-        )
-    return found
 
 
 def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:

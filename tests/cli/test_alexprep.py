@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -233,7 +234,7 @@ def test_adopt_makes_tars_from_elsewhere_trainable_and_says_what_is_wrong(sharde
     result = alexprep("adopt", "tars", "their set", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "their set is a shard set; to see it: alexprep inspect 'their set'" in result.stdout
-    assert "adopting: " in result.stderr
+    assert "adopting: " in result.stderr and re.search(r"^train: \d+ images, \d+ classes: ", result.stderr, re.M)
     assert alexprep("verify", "their set", "--decode", cwd=tmp_path).returncode == 0
     again = alexprep("adopt", "tars", "tars", cwd=tmp_path)
     assert again.returncode == 1 and "not empty" in again.stderr and "Traceback" not in again.stderr

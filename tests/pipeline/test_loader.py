@@ -1,5 +1,6 @@
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -207,6 +208,7 @@ def test_central_crops_in_training_are_those_of_an_evaluation(draw_shards: Any, 
         ({"seed": -1}, "seed must be"),
         ({"order": "random"}, "order must be one of"),
         ({"device": "mps"}, "device mps: expected cpu or cuda:N"),
+        ({"device": torch.device("meta")}, "device meta: expected cpu or cuda:N"),
         ({"device": "gpu"}, "device gpu: expected cpu or cuda:N"),
         ({"device": "cuda:99"}, "device cuda:99: this machine has"),
         ({"num_threads": 0}, "num_threads must be at least 1"),
@@ -220,6 +222,13 @@ def test_central_crops_in_training_are_those_of_an_evaluation(draw_shards: Any, 
 def test_impossible_settings_are_refused_at_once(draw_shards: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Loader(draw_shards(), **{"batch_size": 8, "augment": TRAIN, **change})
+
+
+@pytest.mark.parametrize("tars", ["shard-00000.tar", "*.tar", "shard-{00000..00003}.tar"])
+def test_tars_are_refused_with_the_folder_to_pass(draw_shards: Any, tars: str) -> None:
+    for folder in (draw_shards() / tars, [draw_shards() / tars]):
+        with pytest.raises(ValueError, match=rf"a shard set is a folder, not its tars; pass {draw_shards()}$"):
+            Loader(folder, batch_size=8, augment=TRAIN)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +286,13 @@ def test_window_order_says_how_well_it_mixes(draw_shards: Any, caplog: pytest.Lo
         assert sorted(index for batch in loader for index in batch.indices.tolist()) == list(range(96))
         assert loader.state_dict()["order"] == "window"
     assert "window order: 100.0 % of the samples share a batch with a stored neighbor" in caplog.text
+
+
+def test_a_device_may_be_a_torch_device(draw_shards: Any) -> None:
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN, device=torch.device("cpu")) as loader:
+        again = pickle.loads(pickle.dumps(loader))
+        assert loader.device == again.device == next(iter(loader)).images.device == torch.device("cpu")
+        again.close()
 
 
 def test_threads_and_other_loaders_do_not_change_a_batch(draw_shards: Any) -> None:

@@ -31,6 +31,7 @@ from alexkit.pipeline import (
     ClassBalanced,
     ColorJitter,
     CropDraw,
+    Custom,
     Example,
     Jitter,
     Loader,
@@ -115,6 +116,10 @@ def few(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     return labels < 10
 
 
+def backwards(seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.arange(8, -1, -1)
+
+
 def loaders(folder: str, order: Order) -> list[Loader]:
     train = TrainAugment()
     return [
@@ -123,6 +128,7 @@ def loaders(folder: str, order: Order) -> list[Loader]:
         Loader([folder, folder], batch_size=8, augment=train, sampling=Mixed(weights=[3, 1])),
         Loader(folder, batch_size=8, augment=train, sampling=Subset(where=few, limit=100), drop_last=False),
         Loader(folder, batch_size=8, augment=train, sampling=ClassBalanced(num_samples=80), mix=Mix(mixup=0.2)),
+        Loader(folder, batch_size=8, augment=train, sampling=Custom(order=backwards), device=torch.device("cpu")),
         Loader(folder, batch_size=8, augment=train, sampling=Weighted(weights=np.ones(9)), replica=0, num_replicas=2),
         Loader("s3://bucket/train", batch_size=8, augment=train, cache="/tmp/c", cache_limit="20GB"),
         Loader(folder, batch_size=8, augment=train, on_error="replace", max_replaced=0.01, device="cuda:0"),

@@ -219,7 +219,7 @@ def _training_image(neighbors: TrainingNeighbors, training: Thumbnails, row: int
 
 def _facts(result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> list[tuple[str, str]]:
     facts = [
-        ("shard set", f"{result.shards}, split {result.split}"),
+        ("shard set", f"{result.shards}, split {result.split}, statistics {result.statistics_sha256[:12]}"),
         ("images", f"{len(result.keys):,}, {result.num_labeled:,} of them labeled"),
         ("classes", f"{len(result.classes):,}"),
     ]

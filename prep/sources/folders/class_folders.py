@@ -19,7 +19,7 @@ from ..labels import class_id_of, require_unicode, sorted_split
 from ..litter import is_annotation_name, is_image_name, is_mask_folder
 from ..options import SourceOptions
 from ..split_names import split_called
-from .doubts import note_depths, note_same_names, refuse_copies, refuse_image_folders, refuse_masks
+from .doubts import check_same_names, note_depths, refuse_copies, refuse_image_folders, refuse_masks
 from .files import File
 from .listing import Folder
 
@@ -52,6 +52,11 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
                 raise InputError(
                     f"{folder.child(name).where}: its images are fewer than {options.class_depth} folders deep; "
                     "choose a smaller --class-depth"
+                )
+            if zips := [file for file in folder.child(name).files if file.name.lower().endswith(".zip")]:
+                raise InputError(
+                    f"{folder.child(name).where}: holds zip files ({zips[0].name}), which are not read in a folder; "
+                    "unpack them, or pass one as SOURCE"
                 )
             raise InputError(
                 f"{folder.child(name).where}: class without images; add images or remove the folder or, if it is not a "
@@ -86,7 +91,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         refuse_copies(folder, ids)
         refuse_image_folders(folder, ids, split)
     note_depths(folder, ids)
-    note_same_names(folder, ids)
+    check_same_names(folder, ids, options.layout)
     for class_id in ids:
         require_unicode(class_id, folder.where)
     listed = images.images()

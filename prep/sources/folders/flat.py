@@ -48,8 +48,15 @@ def read_flat(
         options: The extras to keep.
         class_ids: The class ids of the source's first split, for labels that are positions in it.
 
-    Raises InputError, naming it, for an image without a row, a row without an image, and a folder.
+    Raises InputError, naming it, for an image without a row, a row without an image, and a folder. A test split whose
+    labels are all 0 is unlabeled, as in Caffe's list of ILSVRC's test images.
     """
+    if split == "test" and len(labels.rows) > len(class_ids) > 1 and not any(row.label for row in labels.rows.values()):
+        if options.unlabeled:
+            return read_unlabeled(folder, split, options)
+        raise Unlabeled(
+            f"{labels.path}: every label is 0, so these are no labels; pass --unlabeled to store the images without"
+        )
     by_position = labels.are_positions and not all(class_id.isdecimal() for class_id in class_ids)
     left = dict(labels.rows)
     rows = LabeledImages()

@@ -9,6 +9,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from ....errors import InputError
@@ -32,8 +33,10 @@ LABEL_KEYS = (
 MAX_LABEL_BYTES = 2**20
 _SORT = "sort its members: unpack it, then 'tar --sort=name -cf'"
 _PACK_AGAIN = "unpack it, then 'tar --hard-dereference --sort=name -cf'"
-_TO_SHARD = "name them with --image-column and --label-key, or pass --unlabeled to store images without labels"
-_TO_ADOPT = "name the label with --label-key; 'alexprep shard' takes tars of other images and without labels"
+_UNLABELED_TO_SHARD = "pass --unlabeled to store images without labels"
+_UNLABELED_TO_ADOPT = "'alexprep shard' takes tars without labels"
+_TO_SHARD = f"name them with --image-column and --label-key, or {_UNLABELED_TO_SHARD}"
+_TO_ADOPT = "name them with --image-column and --label-key; 'alexprep shard' takes other images, also without labels"
 
 
 class LabeledSample(NamedTuple):
@@ -73,6 +76,11 @@ def labeled_samples(
             kinds = [kind for kind in members if _is_image(kind, image_kinds, options)]
             label_kinds = _label_kinds(members, options)
             if len(kinds) != 1 or len(label_kinds) > 1 or not (label_kinds or options.unlabeled):
+                if [*members] == ["tar"]:
+                    raise InputError(
+                        f"{path}: holds tars, e.g. {key}.tar; unpack it (tar -xf {quote(path.name)}) and pass the "
+                        "folder of these tars as SOURCE"
+                    )
                 is_unlabeled = len(kinds) == 1 and not label_kinds and number == 0
                 way_out = f"{_TO_SHARD}{_if_classes(path, key, is_image=is_unlabeled and len(members) == 1)}"
                 raise (Unlabeled if is_unlabeled else InputError)(
@@ -92,8 +100,8 @@ def labeled_samples(
                 if label == NO_LABEL:
                     if not options.unlabeled:
                         raise (InputError if number else Unlabeled)(
-                            f"{where}: label {NO_LABEL}, which means no label; pass --unlabeled to store images "
-                            "without labels"
+                            f"{where}: label {NO_LABEL}, which means no label; "
+                            + (_UNLABELED_TO_ADOPT if adopting else _UNLABELED_TO_SHARD)
                         )
                     label = UNLABELED
             image = members[kinds[0]]
@@ -228,7 +236,7 @@ def _label_in(row: dict[str, object], options: SourceOptions, where: str, *, ado
     raise (InputError if keys else Unlabeled)(
         f"{where}: {found} in its .json, which has the keys {', '.join(sorted(row)) or '(none)'}; expected a class "
         "index or a name: name the key with --label-key"
-        + ("" if adopting else ", or pass --unlabeled to store images without labels")
+        + (f"; {_UNLABELED_TO_ADOPT}" if adopting else f", or {_UNLABELED_TO_SHARD}")
     )
 
 

@@ -172,6 +172,27 @@ def test_two_trainers_cannot_have_one_run_folder(shards: Path, tmp_path: Path) -
     train(shards, tmp_path / "run", [*OVERRIDES, "training.epochs=1", "schedule.kind=constant"])
 
 
+def test_a_disk_without_room_for_all_checkpoints_refuses_the_start(
+    shards: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    one = sum(8 * weight.numel() for weight in weights(finished).values())
+    monkeypatch.setattr("alexkit.model.runs.checkpoint.free_bytes", lambda path: free)
+    free = 4 * one - 1
+    with pytest.raises(ValueError, match=r"run/checkpoints: \d MB free, but \d MB needed for 4 more checkpoints; make"):
+        train(shards, folder)
+    free = 4 * one
+    with pytest.raises(Stopped):
+        train(shards, folder, report=stopped_after(13))
+    free = 2 * one - 1  # two are there
+    with pytest.raises(ValueError, match="needed for 2 more"):
+        train(shards, folder)
+    free = 2 * one
+    train(shards, folder)
+    free = 0
+    assert train(shards, folder)["epochs"] == 4
+
+
 def test_a_run_whose_folder_is_moved_or_unmounted_ends_and_is_not_continued_in_a_new_one(
     shards: Path, finished: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexkit.pipeline import CenterCrop, ClassBalanced, Loader, Mixed, Subset, TrainAugment, Weighted
+from alexkit.pipeline import CenterCrop, ClassBalanced, Custom, Loader, Mixed, Subset, TrainAugment, Weighted
 from alexkit.pipeline.epochs.proportions import totals
 from alexkit.prep import ShardSet
 
@@ -103,6 +103,57 @@ def test_sets_are_mixed_in_proportion_and_resume(draw_shards: Any) -> None:
         Loader([draw_shards(), draw_shards(size_px=32)], batch_size=4, augment=TrainAugment(crop=16))
 
 
+def in_pairs(seed: int, epoch: int) -> Any:
+    """Six samples and then the same six, for batches of 12 with two views of each."""
+    rows = np.random.default_rng([seed, epoch]).permutation(40)[:36].reshape(-1, 6)
+    return np.hstack([rows, rows]).ravel()
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 3])
+def test_two_views_of_a_sample_are_rows_of_one_batch(draw_shards: Any, num_replicas: int) -> None:
+    augment = TrainAugment(crop=32, mean="none", jitter="off")
+    expected = [in_pairs(5, epoch).reshape(6, 12) for epoch in range(2)]
+    for replica in range(num_replicas):
+        with Loader(
+            draw_shards(),
+            batch_size=12 // num_replicas,
+            replica=replica,
+            num_replicas=num_replicas,
+            augment=augment,
+            sampling=Custom(order=in_pairs),
+            seed=5,
+        ) as loader:
+            assert (loader.num_samples, len(loader)) == (72, 6)
+            for epoch in range(2):
+                for number, batch in enumerate(loader):
+                    assert batch.indices.tolist() == expected[epoch][number, replica::num_replicas].tolist()
+                    for view, other in zip(*batch.images.chunk(2), strict=True):
+                        assert not torch.equal(view, other)
+                    assert torch.equal(*batch.indices.chunk(2))
+
+
+def test_an_order_that_changes_is_refused(draw_shards: Any) -> None:
+    def any_order(seed: int, epoch: int) -> Any:
+        return np.random.permutation(40)
+
+    def shrinking(seed: int, epoch: int) -> Any:
+        return np.arange(40 - 8 * epoch)
+
+    def reversed_order(seed: int, epoch: int) -> list[int]:
+        return list(range(39, -1, -1))
+
+    with pytest.raises(ValueError, match=r"order\(0, 0\) returned other samples when it was called again"):
+        Loader(draw_shards(), batch_size=8, augment=TRAIN, sampling=Custom(order=any_order))
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN, sampling=Custom(order=shrinking), seed=1) as loader:
+        with pytest.raises(ValueError, match=r"order\(1, 1\) returned 32 samples and order\(0, 0\) 40"):
+            indices(itertools.chain(loader, loader))
+        state = loader.state_dict()
+    with Loader(draw_shards(), batch_size=8, augment=TRAIN, sampling=Custom(order=reversed_order), seed=1) as other:
+        with pytest.raises(ValueError, match="loader state: sampling is 'Custom"):
+            other.load_state_dict(state)
+        assert indices(other) == list(range(39, -1, -1))
+
+
 @pytest.mark.parametrize(
     ("weights", "length"),
     [([1.0] * 10, 5), ([100.0, 1.0], 20), ([0.3, 0.0, 0.3, 0.4], 7), ([1e-300, 3e-300], 3), ([1.0] * 7, 9)],
@@ -172,10 +223,16 @@ def test_training_without_dropping_sees_every_sample_and_fills_the_last_batch(
     assert len(fill) == len(set(fill)) == -40 % (6 * num_replicas)
 
 
-SAMPLINGS = [None, Subset(where=lambda labels: labels != 1), ClassBalanced(), Weighted(weights=np.arange(40.0))]
+SAMPLINGS = [
+    None,
+    Subset(where=lambda labels: labels != 1),
+    ClassBalanced(),
+    Weighted(weights=np.arange(40.0)),
+    Custom(order=in_pairs),
+]
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["all", "subset", "balanced", "weighted"])
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["all", "subset", "balanced", "weighted", "custom"])
 @pytest.mark.parametrize("drop_last", [True, False], ids=["drop", "fill"])
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_any_sampling_is_elastic_and_resumes_at_every_step(
@@ -205,6 +262,8 @@ def test_any_sampling_is_elastic_and_resumes_at_every_step(
         (Weighted(weights=[1.0]), "weights must be 40 numbers"),
         (Weighted(weights=-np.ones(40)), "weights must be 40 numbers"),
         (Mixed(weights=[1, 1]), "weights must be 1 numbers"),
+        (Custom(order=lambda seed, epoch: [40]), r"order\(0, 0\) must be in 0..39"),
+        (Custom(order=lambda seed, epoch: [0.5]), r"order\(0, 0\) must be sample indices, got"),
         ("balanced", "sampling must be an object such as"),
     ],
     ids=lambda value: str(value).split(" at 0x")[0],  # the same in every process

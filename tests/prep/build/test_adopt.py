@@ -29,6 +29,12 @@ def png(number: int, side: int = 32) -> bytes:
     return file.getvalue()
 
 
+def jpeg(number: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.full((32, 32, 3), number, np.uint8)).save(file, "JPEG", quality=100)
+    return file.getvalue()
+
+
 GOOD = {"a.png": png(1), "a.cls": b"1"}
 
 
@@ -219,6 +225,35 @@ def test_members_whose_names_have_capitals_are_extras_too(tmp_path: Path) -> Non
     ) as loader:
         extras = next(iter(loader)).extras
     assert extras == {"json": [b"{}", None], "seg.txt": [b"x", None], "txt": [None, b"of another"]}
+
+
+@pytest.mark.parametrize("mask", ["mask.png", "png"])
+def test_one_of_several_images_is_named_and_the_others_are_extras(tmp_path: Path, mask: str) -> None:
+    other = "png" if mask == "mask.png" else "jpg"
+    image = png(9) if other == "png" else jpeg(9)
+    write_tar(tmp_path / "a.tar", {f"a.{other}": image, f"a.{mask}": png(1), "a.cls": b"0"})
+    with pytest.raises(ValueError, match="name them with --image-column"):
+        adopt_webdataset(tmp_path, tmp_path / "cache")
+    for name in ("gif", ".png"):
+        with pytest.raises(ValueError, match=rf"--image-column {name}: expected a member extension without its dot"):
+            adopt_webdataset(tmp_path, tmp_path / "cache", image_column=name)
+    adopted = adopt_webdataset(tmp_path, tmp_path / "cache", image_column=other.upper())
+    with Loader(adopted, batch_size=1, augment=CenterCrop(crop=32, mean="none"), extras=[mask]) as loader:
+        batch = next(iter(loader))
+    assert batch.extras == {mask: [png(1)]} and bool((batch.images == 9).all())
+    assert verify_set(adopted, depth="decode") == []
+
+
+@pytest.mark.parametrize(("names", "split"), [(("a.tar.gz",), ""), (("a.tar", "b.tar.gz"), "same split")])
+def test_compressed_tars_are_not_left_out(tmp_path: Path, names: tuple[str, ...], split: str) -> None:
+    for name in names:
+        write_tar(tmp_path / name, GOOD)
+    with pytest.raises(ValueError, match=rf"{tmp_path}.*compressed tar.*{split}.*unpack"):
+        adopt_webdataset(tmp_path, tmp_path / "cache")
+    (tmp_path / "val-0.tar").write_bytes((tmp_path / names[0]).read_bytes())
+    for name in names:
+        (tmp_path / name).rename(tmp_path / f"train-{name}")
+    adopt_webdataset(tmp_path, tmp_path / "cache", split="val")  # those of another split do not matter
 
 
 @pytest.mark.parametrize("name", ["elsewhere", "link", "other"])

@@ -1,11 +1,16 @@
 """Folders that hardly can be classes are refused, since their names would silently become labels."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from alexkit.errors import InputError
 from alexkit.prep.sources import SourceOptions, open_source
+from alexkit.prep.sources.folders.doubts import refuse_copies, refuse_masks
+from alexkit.prep.sources.folders.files import DiskFile
+from alexkit.prep.sources.folders.listing import Folder
+from alexkit.prep.sources.remarks import Remarks
 
 from ..trees import put
 
@@ -124,3 +129,38 @@ def test_classes_that_differ_only_in_case_are_noted(tmp_path: Path) -> None:
     assert open_source(put(tmp_path, "cat/2.jpg", "dog/3.jpg")).notes == (
         "classes Cat and cat differ only in case; if they are one class, merge them",
     )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("pets-20230101T120000Z-001", "pets-20230101T120000Z-002"), ("part1", "part2"), ("10253", "10254")],
+)
+def test_numbered_folders_of_the_same_classes_are_refused(tmp_path: Path, one: str, other: str) -> None:
+    """As Google Drive divides downloads; each part once had classes of its own."""
+    folder = put(tmp_path, f"{one}/cat/1.jpg", f"{other}/cat/2.jpg", f"{other}/dog/3.jpg")
+    with pytest.raises(InputError, match=rf"{one}/cat and {other}/cat would be two .* cp -r {one}/. {other}/. all/"):
+        open_source(folder)
+    assert len(open_source(folder, SourceOptions(layout="class-folders")).splits[0].classes) == 3
+    assert open_source(folder, SourceOptions(class_depth=1)).splits[0].images_per_class() == {one: 1, other: 2}
+    put(tmp_path / "all", "cat/1.jpg", "cat/2.jpg", "dog/3.jpg")
+    assert open_source(tmp_path / "all").splits[0].images_per_class() == {"cat": 2, "dog": 1}
+
+
+def test_zip_files_in_folders_are_answered_by_unpacking_them(tmp_path: Path) -> None:
+    for name in ("train.zip", "test.zip"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        with zipfile.ZipFile(tmp_path / "data" / name, "w") as archive:
+            archive.writestr("cat/1.jpg", name)
+    with pytest.raises(InputError, match=r"data: holds zip files \(test.zip\), which are not read in a folder; unpack"):
+        open_source(put(tmp_path, "README.md"))
+    with pytest.raises(
+        InputError, match=r"unpack the zips, each to a folder of its name: for zip in \*.zip; do unzip -d "
+    ):
+        open_source(tmp_path / "data")
+
+
+def test_doubts_take_no_more_time_than_the_listing() -> None:
+    """64,000 patients with a folder per study, and 40,000 masks in one folder, take seconds if all pairs are tried."""
+    folder = Folder(where=Path("chexpert"), remarks=Remarks())
+    refuse_copies(folder, [f"patient{i}/study{j}" for i in range(64_000) for j in (1, 2)])
+    refuse_masks([DiskFile(f"{i}_mask.png", f"x/{i}_mask.png", 1) for i in range(40_000)])

@@ -74,6 +74,23 @@ def test_the_list_of_tensorflow_labels_them_in_the_order_of_their_names(tmp_path
         open_source(tmp_path)
 
 
+def test_a_list_of_zeros_does_not_label_the_test_images_of_caffe(tmp_path: Path) -> None:
+    """Its `test.txt` once gave 100,000 images the first class."""
+    names = [f"test/ILSVRC2012_test_0000000{i}.JPEG" for i in (1, 2, 3)]
+    for name in ("train/a/1.jpg", "train/b/2.jpg", *names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    rows = [Path(name).name for name in names]
+    (tmp_path / "test.txt").write_text("".join(f"{name} 0\n" for name in rows))
+    source = open_source(tmp_path)
+    assert [split.name for split in source.splits] == ["train"]
+    assert any("test.txt: every label is 0, so these are no labels; pass --unlabeled" in note for note in source.notes)
+    _, test = open_source(tmp_path, SourceOptions(unlabeled=True)).splits
+    assert test.images_per_class() == {"unlabeled": 3}
+    (tmp_path / "test.txt").write_text(f"{rows[0]} 0\n{rows[1]} 0\n{rows[2]} 1\n")
+    assert open_source(tmp_path).splits[1].images_per_class() == {"a": 2, "b": 1}
+
+
 def test_labels_of_several_words_follow_a_tab(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     for name in ("0 a.jpg", "1.jpg", "2.jpg"):

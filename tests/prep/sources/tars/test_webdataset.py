@@ -306,3 +306,10 @@ def test_half_characters_in_json_are_refused(tmp_path: Path, row: bytes, words: 
     write_tar(tmp_path / "set/train-0.tar", {"a.jpg": b"x", "a.json": row})
     with pytest.raises(InputError, match=words):
         open_source(tmp_path / "set", SourceOptions(keep=("x",) if b'"x"' in row else ()))
+
+
+@pytest.mark.parametrize("folder", ["", "winter21_whole/"])
+def test_a_tar_of_class_tars_is_answered_by_unpacking_it(tmp_path: Path, folder: str) -> None:
+    write_tar(tmp_path / "winter21_whole.tar", {f"{folder}n00004475.tar": b"x", f"{folder}n00005787.tar": b"y"})
+    with pytest.raises(InputError, match=r"holds tars, e.g. .*n00004475.tar; unpack it \(tar -xf winter21_whole.tar\)"):
+        open_source(tmp_path)
