@@ -106,7 +106,7 @@ def copy_of(url: "StoreUrl", context: click.Context, *, keep_new: bool = True, o
     Files that the command writes beside it are moved to the current folder then, unless `keep_new` is False. With
     `only_sizes`, shards in it have no content.
     """
-    from ..prep.build.stores.scratch import temporary_folder
+    from ..prep.format.temporary import temporary_folder
 
     folder = context.with_resource(temporary_folder("alexkit-copy-"))
     copy = folder / "set" / url.name

@@ -7,8 +7,6 @@ same images under the same names give the same list in every layout. Whatever in
 import atexit
 import gc
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +16,7 @@ from shlex import quote
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
+from ..format.temporary import temporary_folder
 from ..storage import Location, StoreUrl, parse_location
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
@@ -169,10 +168,10 @@ def _with_origins(split: SourceSplit, root: str) -> SourceSplit:
 
 
 def _copies_of(url: StoreUrl) -> Path:
-    """An empty folder named like the URL, removed when this process ends."""
-    scratch = Path(tempfile.mkdtemp(prefix="alexkit-source-"))
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    folder = scratch / url.name
+    """An empty folder named like the URL, removed when this process ends or, if it is killed, by the next one."""
+    scratch = temporary_folder("alexkit-source-")
+    folder = scratch.__enter__() / url.name
+    atexit.register(scratch.__exit__, None, None, None)
     folder.mkdir()
     return folder
 

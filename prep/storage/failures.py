@@ -209,5 +209,7 @@ def _denied(where: str, kind: type[OSError]) -> OSError:
 
 def _no_credentials(where: str, code: int) -> CredentialsError:
     found = f"the provider of credentials answered with status {code}" if code else "no credentials found"
-    advice = "set them in the environment (docs/scale.md, Credentials); for a public bucket set AWS_SKIP_SIGNATURE=true"
+    advice = "set them in the environment (docs/scale.md, Credentials)"
+    if where.startswith("s3://"):
+        advice += ", or name a profile of ~/.aws in AWS_PROFILE; for a public bucket set AWS_SKIP_SIGNATURE=true"
     return CredentialsError(errno.EACCES, f"{found}; {advice}", where)

@@ -52,7 +52,8 @@ def page_context(
         "has_top5": result.has_top5,
         "views": [(kind, TITLES[kind]) for kind in VIEW_KINDS if any(kind in scores for scores in result.scores)],
         "scores": _scores(result),
-        "main_view": TITLES[result.final.main_view],
+        "main": (result.final.name if len(networks) > 1 else "", TITLES[result.final.main_view]),
+        "features_of": f" of {Path(networks[0].name).name}" if len(networks) > 1 else "",
         "labeled": result.num_labeled,
         "calibration_error": f"{100 * result.calibration.error:.2f}" if result.num_labeled else None,
         "reliability": reliability_diagram(result.calibration) if result.num_labeled else None,
@@ -219,10 +220,12 @@ def _training_image(neighbors: TrainingNeighbors, training: Thumbnails, row: int
 
 def _facts(result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> list[tuple[str, str]]:
     facts = [
-        ("shard set", f"{result.shards}, split {result.split}"),
+        ("shard set", f"{result.shards}, split {result.split}, statistics {result.statistics_sha256[:12]}"),
         ("images", f"{len(result.keys):,}, {result.num_labeled:,} of them labeled"),
         ("classes", f"{len(result.classes):,}"),
     ]
+    if result.labels is not None:
+        facts.insert(2, ("labels", f"{result.labels}; confused pairs, labels to check and classes use the set's own"))
     for network in networks:
         origin = network.origin
         step = f"step {origin.step:,}, " if origin.step is not None else ""

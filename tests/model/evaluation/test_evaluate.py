@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from alexkit.cli.alexprep import alexprep
+from alexkit.cli.eval.evaluate import table
 from alexkit.errors import InputError
 from alexkit.model import Evaluation, Network, Switches, TrainedNetwork, evaluate, load_network, wiring
 from alexkit.model.evaluation import evaluate as evaluate_module
@@ -149,6 +150,18 @@ def test_probabilities_that_no_disk_holds_are_refused_before_any_work(
                 InputError, match=r"29 images x 6 classes, 3 times .*; set TMPDIR to a folder on a larger"
             ):
                 Evaluation([network, network], folder, views=["center"])
+
+
+def test_page_and_table_say_whose_numbers_they_show_and_by_which_labels(
+    folder: Path, network: TrainedNetwork, tmp_path: Path
+) -> None:
+    (tmp_path / "l.csv").write_text("key,labels\nsample-0000,0\nsample-0001,2 3\n")
+    result = evaluate([network, network], folder, labels=tmp_path / "l.csv")
+    assert table(result)[0].startswith("2 images of ") and ", labels of l.csv, errors in %" in table(result)[0]
+    write_report(tmp_path / "report", result, [network, network], ShardSet.open(folder / "val"))
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Everything below refers to all together, center crop." in page
+    assert "<dd>l.csv; confused pairs, labels to check and classes use the set&#39;s own</dd>" in page
 
 
 def test_five_classes_or_fewer_have_no_top5(draw_shards: DrawShards, tmp_path: Path) -> None:

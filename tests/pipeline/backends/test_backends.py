@@ -173,3 +173,22 @@ def test_the_hardware_jpeg_decoder_gets_the_requested_load(draw_shards: Any, aug
         while "decoders__" not in str(node.source.spec):
             node = node.source.inputs[0]
         assert f"hw_decoder_load: {load:.6f}" in str(node.source.spec) and "device: mixed" in str(node.source.spec)
+
+
+@pytest.mark.parametrize("augment", [CenterCrop(crop=56), RandomResizedCrop(crop=56)], ids=["whole", "crops"])
+@pytest.mark.parametrize("format", ["jpeg", "raw"])
+def test_on_a_gpu_the_set_is_read_by_slices_alone(draw_shards: Any, format: str, augment: Augmentation) -> None:
+    """DALI pins what its GPU operators read, also if others pass it on: then it would copy the set for every batch."""
+    shard_set = ShardSet.open(draw_shards(format=format))
+    options = BackendOptions(
+        pixels=shard_set.manifest.pixels, batch_size=8, device=torch.device("cuda", 0), num_threads=1
+    )
+    with dali_graph._new_pipeline(options):
+        waiting = [dali_graph._resized(augment.plan(shard_set), options)]
+    readers = set()
+    while waiting:
+        source = waiting.pop().source
+        if any(node.name == dali_graph.DATA for node in source.inputs):
+            readers.add(str(source.spec).splitlines()[0])
+        waiting += source.inputs
+    assert readers == {"OpSpec for _TensorSubscript:"}
