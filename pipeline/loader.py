@@ -292,14 +292,17 @@ class Loader:
         self._loops.move(position_in(state, self._identity, self._schedule), resumes=True)
 
     def set_epoch(self, epoch: int) -> None:
-        """Move to the start of `epoch`, unless the loader is already in it, for example after `load_state_dict`.
+        """Move to the start of `epoch`, unless `load_state_dict` has just moved into it.
 
-        Trainers call this before each epoch, as for torch's DistributedSampler. Without it, epochs follow one another.
+        Trainers call this before each epoch, as for torch's DistributedSampler, also to resume in the middle of one.
+        Without it, epochs follow one another.
         """
         epoch = whole_number("epoch", epoch, at_least=0, at_most=2**32 - 1)
         self._loops.require_open()
-        if epoch != self.epoch:
-            self._loops.move(epoch * self._schedule.epoch_samples, resumes=False)
+        start = epoch * self._schedule.epoch_samples
+        has_resumed = self._loops.resumes and epoch == self.epoch
+        if self._loops.position != start and not has_resumed:
+            self._loops.move(start, resumes=False)
 
     def _batch(self, epoch: int, number: int) -> Batch:
         """Move to batch `number` of an epoch and return it."""

@@ -109,7 +109,7 @@ def _triangles(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.float3
     """
     scale = old / new
     reach = max(scale, 1.0)
-    num_mixed = min(math.ceil(2 * reach) + 1 if scale > 1 else 2, old)
+    num_mixed = min(math.ceil(2 * reach), old)
     first = np.empty(new, np.int64)
     weights = np.empty((num_mixed, new), np.float32)
     triangle = np.empty(num_mixed, np.float64)

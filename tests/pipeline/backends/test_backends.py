@@ -112,6 +112,19 @@ def test_pixels_are_bit_for_bit_before_the_float_steps(
     assert (batch.images.numpy() == expected).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8], ids=str)
+def test_a_batch_that_is_kept_stays_as_it_is_and_memory_is_reused_otherwise(
+    draw_shards: Any, dtype: torch.dtype
+) -> None:
+    augment = TrainAugment(crop=56, mean="none", jitter="off")
+    with Loader(draw_shards(), batch_size=8, augment=augment, dtype=dtype) as loader:
+        kept = next(iter(loader)).images
+        before = kept.clone()
+        addresses = {batch.images.data_ptr() for _ in range(4) for batch in loader}
+        assert torch.equal(kept, before) and kept.data_ptr() not in addresses
+        assert len(addresses) <= 3
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_the_rounded_float_batch(draw_shards: Any, dtype: torch.dtype) -> None:
     for augment in (TrainAugment(crop=48), TrainAugment(crop=48, mean="channel")):
