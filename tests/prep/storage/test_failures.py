@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import pytest
 pytest.importorskip("obstore")
 
 from alexkit.prep.sources import SourceOptions
-from alexkit.prep.storage import CredentialsError, ObjectStore, StoreUrl, client, store
+from alexkit.prep.storage import CredentialsError, ObjectStore, StoreUrl, UnreachableError, client, store
+from alexkit.prep.storage.failures import in_our_words
 from alexkit.prep.workers import Heartbeat
 from alexkit.prep.workers.heartbeat import new_state
 
@@ -75,6 +77,29 @@ def test_a_bucket_in_another_region_is_called_so_at_once(server: Server, status:
         with pytest.raises(OSError, match=words):
             act()
         assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("inner", "words", "may_help"),
+    [
+        (
+            "InvalidCertificate(\n    UnknownIssuer,\n)",
+            r"certificate is not accepted \(UnknownIssuer\); SSL_CERT_FILE",
+            False,
+        ),
+        (
+            '"failed to lookup address information: Name or service not known"',
+            "the name of the server was not found",
+            True,
+        ),
+    ],
+)
+@pytest.mark.parametrize("url", ["s3://bucket/x.jpg", "https://host/x.jpg"])
+def test_a_connection_that_cannot_be_made_has_its_reason(url: str, inner: str, words: str, may_help: bool) -> None:
+    said = f"Generic error: Error performing GET https://host/x.jpg in 1ms, after 3 retries - HTTP error\n\n{inner}"
+    failure = in_our_words(RuntimeError(said), StoreUrl.parse(url), "x.jpg", has_answered=False)
+    assert re.search(words, str(failure.error)) and failure.temporary is may_help
+    assert isinstance(failure.error, UnreachableError) == url.startswith("https")
 
 
 @pytest.fixture
