@@ -188,6 +188,9 @@ def test_what_does_not_fit_is_refused_in_a_line(folder: Path, network: TrainedNe
         evaluate(network, draw_shards(num_samples=16, size_px=32, num_classes=8))
     with pytest.raises(ValueError, match="need a crop smaller than the image"):
         evaluate(network, folder, views=["ten"])
+    without_data = load_network(folder / "w.safetensors", recipe=str(folder / "recipe.toml"))
+    with pytest.raises(ValueError, match="pass a folder with train/, or that set, as --shards"):
+        evaluate(without_data, folder / "val")
     with pytest.raises(ValueError, match=r"conv1\.weight is of shape"):
         load_network(folder / "w.safetensors", recipe="cifar10-13", shards=folder)
     for name in ("model.pth", "model.bin"):
