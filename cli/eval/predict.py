@@ -40,7 +40,7 @@ def predict(
     shards: Path | None,
     choice: NetworkChoice,
 ) -> None:
-    """Predict the most likely classes of images, prepared exactly like RUN's training shards.
+    """Predict the most likely classes of images, prepared exactly like RUN's training shards, from their center crop.
 
     Use - to read an image from standard input. An image that cannot be read is reported on stderr, and the others are
     still predicted; the exit code is then 1.

@@ -161,6 +161,8 @@ def test_page_and_table_say_whose_numbers_they_show_and_by_which_labels(
     write_report(tmp_path / "report", result, [network, network], ShardSet.open(folder / "val"))
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Everything below refers to all together, center crop." in page
+    assert [row.get("precision") for row in result.metrics()["rows"]] == ["float32", "float32", None]
+    assert page.count("computed in float32") == 2
     assert "<dd>l.csv; confused pairs, labels to check and classes use the set&#39;s own</dd>" in page
 
 
@@ -188,6 +190,9 @@ def test_what_does_not_fit_is_refused_in_a_line(folder: Path, network: TrainedNe
         evaluate(network, draw_shards(num_samples=16, size_px=32, num_classes=8))
     with pytest.raises(ValueError, match="need a crop smaller than the image"):
         evaluate(network, folder, views=["ten"])
+    without_data = load_network(folder / "w.safetensors", recipe=str(folder / "recipe.toml"))
+    with pytest.raises(ValueError, match="pass a folder with train/, or that set, as --shards"):
+        evaluate(without_data, folder / "val")
     with pytest.raises(ValueError, match=r"conv1\.weight is of shape"):
         load_network(folder / "w.safetensors", recipe="cifar10-13", shards=folder)
     for name in ("model.pth", "model.bin"):
