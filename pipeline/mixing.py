@@ -15,7 +15,7 @@ from .arguments import number
 from .epochs.order import random_of
 
 _MIX_EPOCH = 2**63  # no order is drawn for an epoch this large
-_CACHED_NUMBERS = 2**14  # from 2**15 on, torch divides an operation among threads
+_CACHED_NUMBERS = 2**15 - 1  # from 2**15 on, torch divides an operation among threads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -149,6 +149,7 @@ class Evaluation:
             Predictions(
                 name=network.name,
                 origin=network.origin,
+                precision=str(network.precision).removeprefix("torch."),
                 probabilities=arrays,
                 features_ND=self._features if network is self.networks[0] else None,
             )

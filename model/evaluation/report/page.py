@@ -226,7 +226,7 @@ def _facts(result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> list
     ]
     if result.labels is not None:
         facts.insert(2, ("labels", f"{result.labels}; confused pairs, labels to check and classes use the set's own"))
-    for network in networks:
+    for network, row in zip(networks, result.rows, strict=False):
         origin = network.origin
         step = f"step {origin.step:,}, " if origin.step is not None else ""
         parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -234,7 +234,7 @@ def _facts(result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> list
             (
                 "network" if len(networks) == 1 else Path(network.name).name,
                 f"{network.name}, recipe {network.recipe.name}, {step}{parameters:,} parameters, "
-                f"weights {origin.sha256[:12]}",
+                f"weights {origin.sha256[:12]}, computed in {row.precision}",
             )
         )
     versions = result.metrics()["versions"]

@@ -161,6 +161,8 @@ def test_page_and_table_say_whose_numbers_they_show_and_by_which_labels(
     write_report(tmp_path / "report", result, [network, network], ShardSet.open(folder / "val"))
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Everything below refers to all together, center crop." in page
+    assert [row.get("precision") for row in result.metrics()["rows"]] == ["float32", "float32", None]
+    assert page.count("computed in float32") == 2
     assert "<dd>l.csv; confused pairs, labels to check and classes use the set&#39;s own</dd>" in page
 
 
