@@ -34,10 +34,11 @@ from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
 from alexkit.cores import num_cores
-from alexkit.pipeline import Batch, Loader, RandomResizedCrop
+from alexkit.pipeline import Batch, ColorJitter, Loader, Mix, RandomResizedCrop
 from alexkit.prep import Manifest, PixelOptions, PixelSums
 from alexkit.prep.format.shard import Sample
 
+COLOR = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 MEAN, STD = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
 
 
@@ -146,8 +147,9 @@ def torch_batches(folder: Path, threads: int) -> Batches:
     )
 
 
-def loader_batches(folder: Path, threads: int) -> Batches:
-    loader = Loader(folder, batch_size=BATCH, augment=RandomResizedCrop(crop=CROP), num_threads=threads)
+def loader_batches(folder: Path, threads: int, *, color: ColorJitter | None = None, mix: Mix | None = None) -> Batches:
+    augment = RandomResizedCrop(crop=CROP, color=color)
+    loader = Loader(folder, batch_size=BATCH, augment=augment, mix=mix, num_threads=threads)
     while True:
         for batch in loader:
             yield batch.images
@@ -228,6 +230,8 @@ def main() -> None:
             "DALI dynamic mode, captured": lambda: dynamic_batches(folder, options.threads, True),
             "DALI dynamic mode, eager, checkpoints": lambda: dynamic_batches(folder, options.threads, False),
             "Loader, RandomResizedCrop": lambda: loader_batches(folder, options.threads),
+            "Loader, with color jitter": lambda: loader_batches(folder, options.threads, color=COLOR),
+            "Loader, with mixup": lambda: loader_batches(folder, options.threads, mix=Mix(mixup=0.2)),
         }
         running = {title: start() for title, start in contestants.items()}
         peer = "torch DataLoader, webdataset, Pillow"

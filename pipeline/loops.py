@@ -46,7 +46,7 @@ class Loops:
 
     @property
     def resumes(self) -> bool:
-        """Whether the next evaluation loop starts at the current position instead of the start of a pass."""
+        """Whether a state was loaded and no batch taken since: the next loop starts at the current position."""
         return self._progress[2]
 
     @resumes.setter

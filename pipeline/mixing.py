@@ -5,6 +5,7 @@ batch size a row has the same partner for any number of replicas. The coefficien
 batches therefore remain functions of (seed, position).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from .arguments import number
 from .epochs.order import random_of
 
 _MIX_EPOCH = 2**63  # no order is drawn for an epoch this large
+_CACHED_NUMBERS = 2**15 - 1  # from 2**15 on, torch divides an operation among threads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +59,30 @@ class Mix:
             height, width = images.shape[-2:]
             cut_height, cut_width = (round(side * (1 - own) ** 0.5) for side in (height, width))
             top, left = random.randint(height - cut_height + 1), random.randint(width - cut_width + 1)
-            box = images[..., top : top + cut_height, left : left + cut_width]
-            box.copy_(torch.roll(box, half, 0))
+            for first, second in _pairs(images[..., top : top + cut_height, left : left + cut_width]):
+                kept = first.clone()
+                first.copy_(second)
+                second.copy_(kept)
             own = 1 - cut_height * cut_width / (height * width)
         else:
             own = random.beta(self.mixup, self.mixup)
-            images.lerp_(torch.roll(images, half, 0), 1 - own)
+            for first, second in _pairs(images):
+                kept = first.clone()
+                first.lerp_(second, 1 - own)
+                second.lerp_(kept, 1 - own)
         return images, targets.lerp_(other, 1 - own)
+
+
+def _pairs(images: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Views of the batch's first half and of their partners.
+
+    On a CPU they are parts of single images, small enough to stay in the cache and not to be divided among threads,
+    which would wait for each other longer than they compute.
+    """
+    first, second = images.chunk(2)
+    if images.device.type != "cpu":
+        yield first, second
+        return
+    lines = max(_CACHED_NUMBERS // (images.shape[1] * images.shape[3]), 1)
+    for pair in zip(first, second, strict=True):
+        yield from zip(*(image.split(lines, dim=1) for image in pair), strict=True)

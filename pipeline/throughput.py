@@ -137,7 +137,7 @@ def measure_throughput(
             indices = some()
             images, _ = samples.find(indices)
             views = plan.views(0, _batch(indices), stored_shapes(samples.data, images, pixels.size_px))
-            decoder.start(images, views.geometry())
+            decoder.start(images, views.boxes_B4)
 
         one = _keep_busy(decoder, decode, decoder.outputs)
         decoding = rate(one)

@@ -186,7 +186,8 @@ def table(result: "EvaluationResult") -> list[str]:
     width = max(len(row.name) for row in result.rows)
     cell = 15 if result.has_top5 else 11
     heads = "".join(f"{TITLES[kind]:>{cell}}" for kind in kinds)
-    lines = [f"{result.num_labeled} images of {result.shards}, errors in %", f"{'':{width}}{heads}"]
+    labels = f", labels of {result.labels}" if result.labels else ""
+    lines = [f"{result.num_labeled} images of {result.shards}{labels}, errors in %", f"{'':{width}}{heads}"]
     columns = f"{'top-1':>8}{'top-5':>7}" if result.has_top5 else f"{'top-1':>{cell}}"
     lines.append(f"{'':{width}}{columns * len(kinds)}")
     for row, scores in zip(result.rows, result.scores, strict=True):

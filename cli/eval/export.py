@@ -47,6 +47,7 @@ def export(
     """
     from ...model.evaluation.export import (
         check_export,
+        require_ours,
         run_onnx,
         run_timm,
         run_torch_program,
@@ -63,6 +64,11 @@ def export(
     require_file("--torch-export", torch_file)
     require_folder("--timm", timm)
     require_folder("--web", web)
+    for file in (onnx_file, torch_file):
+        if file:
+            require_ours(file.with_suffix(".json"), "weights_sha256")
+    if timm:
+        require_ours(timm / "config.json", "model_args")  # a run folder has a config.json too
     if onnx_file or web:
         require("onnx")
     if onnx_file:

@@ -75,17 +75,17 @@ def neighbors(
     samples = Samples([shard_set])
     for answer, distances, rows in zip(readable, distances_QK, rows_QK, strict=True):
         keys = samples.keys(rows)
-        labels = [shard_set.manifest.classes[label].name for label in samples.labels_N[rows].tolist()]
+        classes = [shard_set.manifest.classes[label] for label in samples.labels_N[rows].tolist()]
         if as_json:
             listed = [
-                {"key": key, "class": label, "distance": round(float(distance), 4)}
-                for key, label, distance in zip(keys, labels, distances, strict=True)
+                {"key": key, "class": entry.name, "id": entry.id, "distance": round(float(distance), 4)}
+                for key, entry, distance in zip(keys, classes, distances, strict=True)
             ]
             click.echo(json.dumps({"image": answer.name, "neighbors": listed}))
             continue
         click.echo(answer.name)
-        for key, label, distance in zip(keys, labels, distances, strict=True):
-            click.echo(f"  {distance:10.4g}  {label}  {key}")
+        for key, entry, distance in zip(keys, classes, distances, strict=True):
+            click.echo(f"  {distance:10.4g}  {entry.name}  {key}")
     if picture:
         draw_neighbors(picture, network, readable, shard_set, rows_QK)
     if len(readable) < len(answers):

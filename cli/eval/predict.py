@@ -40,7 +40,7 @@ def predict(
     shards: Path | None,
     choice: NetworkChoice,
 ) -> None:
-    """Predict the most likely classes of images, prepared exactly like RUN's training shards.
+    """Predict the most likely classes of images, prepared exactly like RUN's training shards, from their center crop.
 
     Use - to read an image from standard input. An image that cannot be read is reported on stderr, and the others are
     still predicted; the exit code is then 1.
@@ -55,6 +55,7 @@ def predict(
     network = choice.load(run, shards)
     network.require_preparation()
     names, width = network.class_names, max(map(len, found))
+    ids = [entry.id for entry in network.classes] if network.classes else names
     failed = 0
     drawn: list[ImageAnswer] = []
     for answer in answer_images(network, found, batch_size=choice.batch_size):
@@ -65,7 +66,10 @@ def predict(
         best = np.argsort(-answer.probabilities_C, kind="stable")[:top]
         pairs = [(names[k], float(answer.probabilities_C[k])) for k in best]
         if as_json:
-            guesses = [{"class": name, "probability": round(value, 6)} for name, value in pairs]
+            guesses = [
+                {"class": name, "id": ids[k], "probability": round(value, 6)}
+                for k, (name, value) in zip(best, pairs, strict=True)
+            ]
             click.echo(json.dumps({"image": answer.name, "guesses": guesses}))
         else:
             click.echo(f"{answer.name:{width}}  " + "  ".join(f"{name} {100 * value:.1f}%" for name, value in pairs))

@@ -82,6 +82,8 @@ def _read(path: Path, run: Path, checkpoint: Path) -> dict[str, Any]:
         raise InputError(
             f"--metrics {path}: not the metrics of a run; name the metrics.json that 'alexeval --report' wrote"
         )
+    if metrics.get("labels") is not None:
+        raise InputError(f"--metrics {path}: is by the labels of {metrics['labels']}; evaluate without --labels")
     with (checkpoint / WEIGHTS).open("rb") as file:
         sent = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sent:

@@ -40,16 +40,20 @@ def repair(
     """
     from ...prep import Manifest
     from ...prep.build.integrity.repair import damaged_shards, repair_set
+    from ...prep.format.manifest import MANIFEST_NAME
     from ...prep.sources import open_source
     from ...prep.storage import ObjectStore
 
     if len(paths) > 2:
         raise click.UsageError(f"expected [SHARDS] SOURCE, got {len(paths)} arguments: {' '.join(map(str, paths))}")
-    location = named_or_default(paths[:-1])
+    (*named, source) = paths
+    if not named and isinstance(source, Path) and any((one / MANIFEST_NAME).exists() for one in sets_of(source)):
+        raise click.UsageError(f"{source} holds shard sets, so SOURCE seems to be missing; name both SHARDS and SOURCE")
+    location = named_or_default(named)
     in_store = None if isinstance(location, Path) else location
     if in_store is not None:
         ObjectStore(in_store).refuse_read_only()
-    found_source = open_source(paths[-1], reading, out=location)
+    found_source = open_source(source, reading, out=location)
     shards = location if isinstance(location, Path) else copy_of(location, click.get_current_context(), keep_new=False)
     repaired: dict[str, list[str]] = {}
     for folder in sets_of(shards):

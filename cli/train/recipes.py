@@ -57,7 +57,8 @@ def list_recipes(rate: float | None, as_json: bool) -> None:
     click.echo(
         f"hours at {rate_in_words(rate or PAPER_IMAGES_PER_S)}; CIFAR-10 networks at {slowest} to {fastest:,} "
         "images/s, measured on one CPU core\n"
-        "in all: with the runs that a recipe starts from or is averaged with; for details: alextrain recipes show NAME"
+        "in all: with the runs that a recipe starts from or is averaged with; claims: explained by alexeval claims\n"
+        "for details: alextrain recipes show NAME"
     )
 
 

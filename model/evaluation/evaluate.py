@@ -94,6 +94,9 @@ class Evaluation:
                 f"{one.name} {'/'.join(kinds)}" for one, kinds in zip(self.networks, self.views, strict=True)
             )
             raise InputError(f"no kind of views suits all networks ({each}); evaluate them one by one")
+        for network in self.networks:
+            if network.statistics is None and manifest.split != "train":
+                network.mean_CHW()  # raises if it is unknown
         samples = Samples([self.shard_set])
         indices_N = np.arange(manifest.num_samples)
         self.keys = tuple(samples.keys(indices_N))
@@ -146,6 +149,7 @@ class Evaluation:
             Predictions(
                 name=network.name,
                 origin=network.origin,
+                precision=str(network.precision).removeprefix("torch."),
                 probabilities=arrays,
                 features_ND=self._features if network is self.networks[0] else None,
             )

@@ -17,12 +17,10 @@ from torch import Tensor
 
 from ...cores import num_cores
 from ...errors import InputError
+from ...prep.sources.litter import is_hidden, is_other_name
 from .forward import captured
 from .trained import TrainedNetwork
 
-EXTENSIONS = (
-    ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2"
-)  # fmt: skip
 MAX_DOWNLOAD_BYTES = 2**28
 TIMEOUT_S = 30.0
 BATCHES_AHEAD = 2
@@ -46,6 +44,7 @@ class ImageAnswer:
 def find_images(words: Iterable[str]) -> list[str]:
     """Find images by path, in the order given; a folder stands for all image files in and below it, sorted.
 
+    As in preparation, every file is taken for an image unless it is hidden or its name shows that it is something else.
     "-" (standard input) and http(s) URLs are kept as they are. Raises InputError for a path that does not exist and for
     a folder without images.
     """
@@ -55,7 +54,7 @@ def find_images(words: Iterable[str]) -> list[str]:
         if word == "-" or _URL.match(word):
             found.append(word)
         elif path.is_dir():
-            inner = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+            inner = sorted(str(p) for p in path.rglob("*") if _may_be_image(p, path))
             if not inner:
                 raise InputError(f"{word}: this folder has no images; expected files such as .jpg or .png")
             found += inner
@@ -64,6 +63,12 @@ def find_images(words: Iterable[str]) -> list[str]:
         else:
             raise InputError(f"{word}: no such file or folder; name images, folders of images, http URLs, or -")
     return found
+
+
+def _may_be_image(path: Path, folder: Path) -> bool:
+    if is_hidden(path.relative_to(folder).as_posix()) or is_other_name(path.name):
+        return False
+    return path.is_file() or not path.exists()  # a link to nothing is named when it is read
 
 
 def read_image(word: str) -> bytes:

@@ -34,6 +34,9 @@ class Predictions:
     """The origin of the weights; None for several networks together."""
     probabilities: dict[ViewKind, NDArray[np.float32]]
     """By kind of views: means over the views, float32 (N, classes), by image index."""
+    precision: str | None = None
+    """The dtype of the network's convolutions and matrix products, such as "float32", which `auto` chooses by device;
+    None for several networks together."""
     members: tuple[Origin, ...] = ()
     """For several networks together, the origin of each one's weights."""
     weights: tuple[float, ...] | None = None
@@ -210,6 +213,8 @@ class EvaluationResult:
         result: dict[str, Any] = {"name": row.name}
         if row.origin is not None:
             result["checkpoint"] = {"step": row.origin.step, "sha256": row.origin.sha256}
+        if row.precision is not None:
+            result["precision"] = row.precision
         if row.members:
             result["members"] = [{"step": one.step, "sha256": one.sha256} for one in row.members]
         if row.weights is not None:

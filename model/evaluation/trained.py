@@ -170,7 +170,10 @@ class TrainedNetwork(nn.Module):
             color = np.broadcast_to(np.array(mean, np.float32), 3)
             return np.broadcast_to(color[:, None, None], (3, crop, crop)).copy()
         if self.statistics is None:
-            raise InputError(f"{self.name}: the mean of its training set is unknown; name the set with --shards")
+            raise InputError(
+                f"{self.name}: the mean of its training set is unknown; pass a folder with train/, or that set, as "
+                "--shards"
+            )
         mean_HWC = self.statistics.mean_image_HWC()
         if mean == "channel":
             mean_HWC = np.broadcast_to(mean_HWC.mean((0, 1)), mean_HWC.shape)

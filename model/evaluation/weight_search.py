@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_ROUNDS = 10_000
-TOLERANCE = 1e-9  # of the mean log-likelihood
+TOLERANCE = 1e-12  # of the mean log-likelihood
 
 
 def search_weights(own_MN: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -35,10 +35,15 @@ class Validation:
     """Images scored."""
     rates: dict[str, float]
     """Loss and error rates, as they are logged."""
+    split: str = ""
+    """The split of the set; empty in checkpoints of older versions."""
+    statistics_sha256: str = ""
+    """The hash of the set's statistics, as in its manifest; empty in checkpoints of older versions."""
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, float | str]:
         """Plain data, as one flat table."""
-        return {"images": self.images, **self.rates}
+        known = {"split": self.split, "statistics_sha256": self.statistics_sha256} if self.statistics_sha256 else {}
+        return {**known, "images": self.images, **self.rates}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)

@@ -361,7 +361,10 @@ class Trainer:
         if best is None or total.top1_error < best.error:
             best = Best(error=total.top1_error, step=self.step)
         rates = total.rates(self.loader.num_classes)
-        last = Validation(images=total.num_images, rates=rates)
+        scored = loader.shard_set.manifest
+        last = Validation(
+            images=total.num_images, rates=rates, split=scored.split, statistics_sha256=scored.statistics_sha256
+        )
         self.progress = replace(self.progress, plateau=plateau, best=best, last_validation=last)
         log.write("val", self.step, epoch=self.epoch, **rates)
 

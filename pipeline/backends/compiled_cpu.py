@@ -62,7 +62,10 @@ class CompiledCpu:
         image = (height, width, 3) if options.channels_last else (3, height, width)
         dtype = np.dtype(np.uint8 if options.raw_pixels else np.float32)
         several = (plan.num_views,) if plan.num_views > 1 else ()
-        self._buffers = Buffers((options.batch_size, *several, *image), dtype, _KEPT_BUFFERS)
+        shape = (options.batch_size, *several, *image)
+        self._buffers = Buffers(shape, dtype, _KEPT_BUFFERS)
+        # float16 and bfloat16 are converted from float32; NumPy has no bfloat16, so their memory holds integers.
+        self._halves = Buffers(shape, np.dtype(np.int16), _KEPT_BUFFERS) if options.dtype.itemsize == 2 else None
         # An image is written as planes of rows: three planes with `width` numbers per row, or one with 3 * width.
         self._rows = (1, height, 3 * width) if options.channels_last else (3, height, width)
         self._residual = _residual_rows(plan, options.channels_last)
@@ -94,9 +97,9 @@ class CompiledCpu:
                 raise BackendError(f"decoded images must have a shorter side of {self._size_px} px")
         images_B, memory = self._buffers.take()
         self._write(memory, data, starts_B, shapes_B2, views)
-        if self._options.channels_last:
-            images_B = images_B.movedim(-1, -3)
-        return images_B.to(self._options.dtype)
+        if self._halves is not None:
+            images_B = self._halves.take()[0].view(self._options.dtype).copy_(images_B)
+        return images_B.movedim(-1, -3) if self._options.channels_last else images_B
 
     def close(self) -> None:
         self._team.close()

@@ -9,24 +9,30 @@ where the shards are; `ShardSet.open` reads it.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...errors import InputError
-from ...prep.format.files import lock_file, whole_file
+from ...prep.format.files import lock_file, sha256_of, whole_file
 from ...prep.format.manifest import MANIFEST_NAME, QUARANTINE_NAME, STATISTICS_NAME, manifest_digest
 from ...prep.format.sample_index import SAMPLE_INDEX_NAME
 from ...prep.format.shard_set import REMOTE_NAME, SPLITS
 from ...prep.storage import ObjectStore, RefusedError, StoreUrl
 
+log = logging.getLogger(__name__)
+
 SETS_NAME = "sets"
+_HASHED = {STATISTICS_NAME: "statistics_sha256", SAMPLE_INDEX_NAME: "index_sha256"}  # fields of the manifest
 _READS = 3  # attempts to read a manifest that does not match its own hash, before it is called damaged
 
 
 def local_face(url: StoreUrl, cache: Path) -> Path:
     """The folder that represents the set, or the sets of several splits, at `url`; created if the cache lacks it.
+
+    Files in it that the disk damaged are fetched again.
 
     Raises InputError if there is no finished set or its manifest is damaged, OSError if the store cannot be read.
     """
@@ -49,10 +55,17 @@ def local_face(url: StoreUrl, cache: Path) -> Path:
     name = hashlib.sha256(json.dumps([str(url), *(hashlib.sha256(one).hexdigest() for one in found.values())]).encode())
     folder = cache / SETS_NAME / name.hexdigest()[:32]
     folder.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(folder):
-        for split, content in found.items():
-            if not (folder / split / MANIFEST_NAME).exists():
-                _fill(url / split if split else url, folder / split, content)
+    for split, content in found.items():
+        one, where = url / split if split else url, folder / split
+        if _is_sound(one, where, content):
+            continue
+        with _one_at_a_time(folder):
+            if not _is_sound(one, where, content):
+                if (where / MANIFEST_NAME).exists():
+                    log.warning(
+                        "%s: the small files of %s were damaged on the disk; they are fetched again", where, one
+                    )
+                _fill(one, where, content)
     os.utime(folder)
     return folder
 
@@ -87,6 +100,19 @@ def _manifest(url: StoreUrl, refusals: list[RefusedError]) -> bytes | None:
     raise InputError(f"{url / MANIFEST_NAME}: damaged, its own SHA-256 differs; restore it")
 
 
+def _is_sound(url: StoreUrl, folder: Path, content: bytes) -> bool:
+    """Whether the face of a set exists and is what `_fill` wrote."""
+    data = json.loads(content)
+    try:
+        return (
+            (folder / MANIFEST_NAME).read_bytes() == content
+            and (folder / REMOTE_NAME).read_bytes() == _remote(url)
+            and all(sha256_of(folder / name) == data.get(field) for name, field in _HASHED.items())
+        )
+    except FileNotFoundError:
+        return False
+
+
 def _fill(url: StoreUrl, folder: Path, content: bytes) -> None:
     """Download the small files; the manifest last, as everywhere."""
     data, store = json.loads(content), ObjectStore(url)
@@ -96,7 +122,7 @@ def _fill(url: StoreUrl, folder: Path, content: bytes) -> None:
             "sets need; copy it to a local disk and use it there, or shard the images again"
         )
     folder.mkdir(exist_ok=True)
-    for name, field in ((STATISTICS_NAME, "statistics_sha256"), (SAMPLE_INDEX_NAME, "index_sha256")):
+    for name, field in _HASHED.items():
         size = store.stat(name).num_bytes
         with whole_file(folder / name) as file:
             store.download(name, file, num_bytes=size, sha256=str(data.get(field)))
@@ -105,9 +131,13 @@ def _fill(url: StoreUrl, folder: Path, content: bytes) -> None:
         with whole_file(folder / QUARANTINE_NAME) as file:
             file.write(quarantine)
     with whole_file(folder / REMOTE_NAME) as file:
-        file.write(json.dumps({"url": url.encoded}).encode())
+        file.write(_remote(url))
     with whole_file(folder / MANIFEST_NAME) as file:
         file.write(content)
+
+
+def _remote(url: StoreUrl) -> bytes:
+    return json.dumps({"url": url.encoded}).encode()
 
 
 @contextmanager

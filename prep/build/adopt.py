@@ -4,7 +4,9 @@ The tars stay where they are, unchanged; the new folder contains links to them. 
 shard set like any other, except that damage is located less exactly, since the tars' headers do not carry our marks.
 """
 
+import errno
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ import numpy as np
 
 from ...cores import num_cores
 from ...errors import InputError
-from ..format.files import PARTIAL_SUFFIX, sha256_of, whole_file
+from ..format.files import PARTIAL_SUFFIX, existing_part, sha256_of, whole_file
 from ..format.manifest import (
     MANIFEST_NAME,
     QUARANTINE_NAME,
@@ -100,6 +102,7 @@ def adopt_webdataset(
     if folder.exists() and not _is_left_over(folder, source, tars):
         raise InputError(f"{folder}: not empty, and not a shard set; choose a new folder for the links to the tars")
     _check_class_names(class_names)
+    _refuse_disk_without_links(folder)
     if image_column is not None and (
         image_column.startswith(".") or image_column.lower().rpartition(".")[2] not in FORMATS
     ):
@@ -189,6 +192,20 @@ def _is_left_over(folder: Path, source: Path, tars: Sequence[Path]) -> bool:
         else path.is_file() and (path.name in files or path.name.endswith(PARTIAL_SUFFIX))
         for path in folder.iterdir()
     )
+
+
+def _refuse_disk_without_links(folder: Path) -> None:
+    """InputError, before all images are decoded, if there can be no links in `folder`."""
+    trial = existing_part(folder) / f".alexkit-link-{os.getpid()}"
+    try:
+        trial.symlink_to("nowhere")
+        trial.unlink()
+    except OSError as error:  # any other error: the work itself reports it, if it is one then
+        if error.errno in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise InputError(
+                f"{folder}: this disk has no symbolic links (exFAT, for example), and an adopted set consists of links "
+                "to the tars; name a folder on another disk, or make a new set with 'alexprep shard'"
+            ) from None
 
 
 def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:

@@ -18,6 +18,8 @@ from .inputs import OWN_FAULTS, Extra, SourceImage
 
 # Waits before a failing source is tried again: 7 s in all.
 RETRY_SECONDS = (0.5, 1.5, 5.0)
+# The same for a refusal, once another one lasted that long in the same job: no permissions are changing.
+SETTLED_SECONDS = (0.1,) * 7
 # If this many others, spread over the job, cannot be read either, the input is not to blame.
 MAX_OTHERS = 8
 
@@ -33,6 +35,7 @@ class Reader:
     def __init__(self, images: Sequence[SourceImage], elsewhere: Sequence[SourceImage] = ()) -> None:
         self._images, self._elsewhere = images, elsewhere
         self._could_be_read: SourceImage | None = None
+        self._is_settled = False
 
     def read(self, what: SourceImage | Extra) -> bytes:
         """Return the content; raises InputError if the input cannot be read, OSError if its source keeps failing.
@@ -40,7 +43,8 @@ class Reader:
         The input is blamed only if its error recurs after another input was read, and a refusal only after all waits:
         while permissions change, a store may refuse some requests and accept others.
         """
-        waits, others_can = list(RETRY_SECONDS), False
+        all_waits = {False: list(RETRY_SECONDS), True: list(SETTLED_SECONDS)}
+        others_can = was_refused = False
         while True:
             try:
                 content = what.read()
@@ -49,13 +53,18 @@ class Reader:
                     raise
                 raise OSError(errno.EACCES, f"the source fails: {error}") from None
             except OSError as error:
-                is_own = _may_be_own(error, what)
-                is_sure = not (isinstance(error, RefusedError) and waits)
+                is_own, is_refused = _may_be_own(error, what), isinstance(error, RefusedError)
+                was_refused = was_refused or is_refused
+                waits = all_waits[is_refused and self._is_settled]
+                is_sure = not (is_refused and waits)
                 if is_own and others_can and is_sure:
+                    self._is_settled = self._is_settled or is_refused
                     raise InputError(f"cannot be read: {error.strerror}") from None
                 others_can = is_own and self._can_read_another(what, error)
                 if others_can and is_sure:
                     continue
+                if is_refused and not others_can:
+                    self._is_settled, waits = False, all_waits[False]
                 if not waits:
                     also = ", and other images cannot be read either" if is_own else ""
                     reason = f"the source fails: {error.strerror or error}{also}; "
@@ -64,6 +73,7 @@ class Reader:
                     raise OSError(error.errno or errno.EIO, reason, name) from error
                 time.sleep(waits.pop(0))
             else:
+                self._is_settled = self._is_settled and not was_refused
                 if not isinstance(what, Extra):
                     self._could_be_read = what
                 return content

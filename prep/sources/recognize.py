@@ -7,8 +7,6 @@ same images under the same names give the same list in every layout. Whatever in
 import atexit
 import gc
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +16,7 @@ from shlex import quote
 
 from ...errors import InputError
 from ..format.shard_set import SPLITS
+from ..format.temporary import temporary_folder
 from ..storage import Location, StoreUrl, parse_location
 from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
@@ -61,7 +60,9 @@ class Source:
     """The location and the options that it was opened with, as text; equal texts mean equal requests."""
 
 
-def open_source(location: Location, options: SourceOptions | None = None, *, out: Location | None = None) -> Source:
+def open_source(
+    location: str | Location, options: SourceOptions | None = None, *, out: str | Location | None = None
+) -> Source:
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
@@ -75,6 +76,7 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
     classes, labels that do not fit the images, a wrong line in a list, a known format that is not read. Raises
     ImportError if a library that the source needs is not installed.
     """
+    location, out = parse_location(location), None if out is None else parse_location(out)
     with _without_collector():
         found = _open(location, options or SourceOptions(), out.resolve() if isinstance(out, Path) else out)
         splits = tuple(replace(split, root=root_of(location), known=_known(split)) for split in found.splits)
@@ -169,10 +171,10 @@ def _with_origins(split: SourceSplit, root: str) -> SourceSplit:
 
 
 def _copies_of(url: StoreUrl) -> Path:
-    """An empty folder named like the URL, removed when this process ends."""
-    scratch = Path(tempfile.mkdtemp(prefix="alexkit-source-"))
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    folder = scratch / url.name
+    """An empty folder named like the URL, removed when this process ends or, if it is killed, by the next one."""
+    scratch = temporary_folder("alexkit-source-")
+    folder = scratch.__enter__() / url.name
+    atexit.register(scratch.__exit__, None, None, None)
     folder.mkdir()
     return folder
 

@@ -10,7 +10,7 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from ...errors import InputError
 from ...extras import explained_imports
@@ -23,6 +23,13 @@ WHOLE_TIMEOUT_S = 3600
 MIN_UPLOAD_BYTES_PER_S = 50_000
 # obstore retries requests and resumes broken bodies; `store` retries what still fails after that.
 CLIENT_RETRIES = 3
+ENDPOINT_VARIABLES = {"s3": "AWS_ENDPOINT_URL", "az": "AZURE_STORAGE_ENDPOINT", "hf": "HF_ENDPOINT"}
+_SETTINGS = {
+    "s3": "the variables AWS_…",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+    "hf": "HF_ENDPOINT",
+}
 MAX_CLIENTS = 64  # a list may have a query for every image
 
 _clients: dict[tuple[int, StoreUrl, int], Any] = {}
@@ -35,7 +42,8 @@ def client_for(url: StoreUrl, *, upload_bytes: int = 0) -> tuple[Any, str]:
 
     A client that sends `upload_bytes` has longer timeouts. It serves up to twice that size, so that few are needed.
 
-    Raises ImportError without obstore, and InputError in a process that was forked from one with clients.
+    Raises ImportError without obstore, and InputError in a process that was forked from one with clients, and if the
+    environment or the URL does not fit.
     """
     if _forked_after_use:
         raise InputError(
@@ -49,7 +57,7 @@ def client_for(url: StoreUrl, *, upload_bytes: int = 0) -> tuple[Any, str]:
         if key not in _clients:
             if len(_clients) >= MAX_CLIENTS:
                 del _clients[next(iter(_clients))]  # whoever uses it keeps it
-            _clients[key] = _connect(root, READ_TIMEOUT_S + allowed / MIN_UPLOAD_BYTES_PER_S)
+            _clients[key] = _checked(root, READ_TIMEOUT_S + allowed / MIN_UPLOAD_BYTES_PER_S)
         return _clients[key], name
 
 
@@ -82,9 +90,21 @@ def _split(url: StoreUrl) -> tuple[StoreUrl, str]:
     return StoreUrl(url.scheme, url.host, "", url.userinfo, url.query), url.path
 
 
+def _checked(root: StoreUrl, read_timeout_s: float) -> Any:
+    try:
+        return _connect(root, read_timeout_s)
+    except (InputError, ImportError):
+        raise
+    except Exception:  # whose text may contain keys
+        settings = _SETTINGS.get(root.scheme)
+        reason = f"check {settings} (docs/scale.md, Credentials)" if settings else "check the name of the server"
+    raise InputError(f"{root}: cannot be opened; {reason}")
+
+
 def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
     with explained_imports():
         from obstore import store
+    _refuse_bad_endpoint(ENDPOINT_VARIABLES.get(root.scheme, ""))
     headers: dict[str, str] = {}
     options: Any = {
         "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
@@ -118,6 +138,18 @@ def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
     if os.environ.get("AZURE_STORAGE_ENDPOINT", "").startswith("http://"):
         options["allow_http"] = True
     return store.AzureStore(root.host, client_options=options, retry_config=retries)
+
+
+def _refuse_bad_endpoint(variable: str) -> None:
+    """InputError if the variable is set and no URL of a server; the client would end with a panic."""
+    value = os.environ.get(variable)
+    try:
+        parts = urlsplit(value or "")
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_url = False
+    if value is not None and not is_url:
+        raise InputError(f"{variable}: not a URL; set it to http://HOST:PORT or https://HOST, or unset it")
 
 
 def _profile() -> dict[str, Any]:

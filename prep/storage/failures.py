@@ -18,6 +18,7 @@ _TEMPORARY = (408, 425, 429)
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _REQUESTED = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 _URL = re.compile(r"https?://\S+")
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 _NAMED = re.compile(r'Path "(.*?)"', re.DOTALL)
 _NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
 _OTHER_REGION = re.compile(
@@ -141,14 +142,19 @@ def _of_the_way(error: Exception, said: "_Said", code: int, url: StoreUrl) -> Fa
     if is_permanent and code not in _TEMPORARY and not found_another_hash:
         does = "does not support" if code == 501 else "refused"
         return Failure(RefusedError(errno.EACCES, f"the server {does} the request (status {code})", where), False)
+    may_be_gone = url.scheme in ("http", "https") and code not in (*_TEMPORARY, 503)
+    error_of = UnreachableError if may_be_gone else OSError
+    if not code and (found := _CERTIFICATE.search(str(error))):
+        reason = f"the server's certificate is not accepted ({found[1]}); SSL_CERT_FILE can name the file of its CA"
+        return Failure(error_of(errno.EIO, reason, where), False)
     if code:
         reason = f"the server answered with status {code}"
     elif "timed out" in said.words or "timedout" in said.words or isinstance(error, TimeoutError):
         reason = "the server stopped answering"
+    elif "failed to lookup address" in said.words:
+        reason = "the name of the server was not found"
     else:
         reason = "the connection failed or broke"
-    may_be_gone = url.scheme in ("http", "https") and code not in (*_TEMPORARY, 503)
-    error_of = UnreachableError if may_be_gone else OSError
     error_of_all = error_of(errno.EIO, f"{reason}, in each of {ATTEMPTS} attempts; try again later", where)
     return Failure(error_of_all, True, is_busy=code in (429, 503))
 
@@ -209,5 +215,7 @@ def _denied(where: str, kind: type[OSError]) -> OSError:
 
 def _no_credentials(where: str, code: int) -> CredentialsError:
     found = f"the provider of credentials answered with status {code}" if code else "no credentials found"
-    advice = "set them in the environment (docs/scale.md, Credentials); for a public bucket set AWS_SKIP_SIGNATURE=true"
+    advice = "set them in the environment (docs/scale.md, Credentials)"
+    if where.startswith("s3://"):
+        advice += ", or name a profile of ~/.aws in AWS_PROFILE; for a public bucket set AWS_SKIP_SIGNATURE=true"
     return CredentialsError(errno.EACCES, f"{found}; {advice}", where)

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
@@ -132,8 +133,7 @@ class ObjectStore:
 
         def once() -> list[Listed]:
             found = [self._listed(meta) for chunk in self._client.list(prefix, chunk_size=1000) for meta in chunk]
-            folders = [one.name.rpartition("/")[0] for one in found]
-            return _without_markers(found, [folder, *folders])
+            return _without_markers(found, chain([folder], (one.name.rpartition("/")[0] for one in found)))
 
         return self._repeat(once, folder)
 

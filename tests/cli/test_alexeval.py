@@ -62,15 +62,16 @@ def test_runs_are_scored_alone_and_together_by_one_view_and_ten(shards: Path, ru
     assert result.exit_code == 0, result.output
     assert "39 images" in result.stdout and "nine views" in result.stdout and "all together" in result.stdout
     # With --json stdout holds the numbers alone, whatever else is written.
-    result = call(
-        "--shards", shards, *runs, "--views", "center", "--views", "ten", "--json", "--picture", tmp_path / "p.png"
-    )
+    words = ["--views", "center", "--views", "ten", "--json", "--picture", tmp_path / "p.png"]
+    result = call("--shards", shards, *runs, *words)
     assert result.exit_code == 0 and "p.png" in result.stderr
-    rows = json.loads(result.stdout)["rows"]
+    metrics = json.loads(result.stdout)
+    rows = metrics["rows"]
     assert [row["name"] for row in rows] == [*map(str, runs), "all together"]
     for row, run in zip(rows, runs, strict=False):
         trained = json.loads((run / "result.json").read_text())
-        assert row["center"]["images"] == 39
+        assert row["center"]["images"] == trained["images"] == 39
+        assert all(trained[key] == metrics[key] for key in ("split", "statistics_sha256"))
         # Batches of another size round differently, the errors are counts of images.
         assert row["center"]["top1_error"] == trained["top1_error"]
         assert row["center"]["loss"] == pytest.approx(trained["loss"], rel=1e-5)
@@ -107,6 +108,7 @@ def test_a_record_of_a_run_holds_curve_views_color_and_time_and_is_read_back(
     assert (record.scores["nine"].images, record.scores["nine"].top1_error) == (39, nine["top1_error"])
     rows, sha256 = json.loads(scores.read_text())["rows"], [one["sha256"] for one in members(scores)]
     assert record.scores["nine"].split == "val" and record.weights_sha256 == sha256[0]
+    assert record.scores["center"].set_sha256 == record.scores["nine"].set_sha256 != ""
     (average,) = record.together
     assert average.members == tuple(sorted(sha256))
     assert average.scores["nine"].top1_error == rows[2]["nine"]["top1_error"]
@@ -157,12 +159,12 @@ def test_a_report_is_a_page_and_its_tables(shards: Path, runs: list[Path], tmp_p
     result = call("--shards", shards, runs[0], "--predictions", tmp_path / "p.txt", *words)
     assert result.exit_code == 0, result.output
     parquet = pytest.importorskip("pyarrow.parquet")
-    names = {
-        *("index.html", "metrics.json", "predictions.csv", "predictions.parquet", "per_class.csv", "confusions.csv")
-    }
+    tables = ("predictions.csv", "predictions.parquet", "per_class.csv", "confusions.csv")
+    names = {"index.html", "metrics.json", *tables}
     assert {path.name for path in (tmp_path / "r").iterdir()} == names
     page = (tmp_path / "r" / "index.html").read_text()
     assert "Nearest training images" in page and "sample-0003" in page
+    assert json.loads((tmp_path / "r" / "metrics.json").read_text())["statistics_sha256"][:12] in page
     assert "39 images of this set among 100 training images" in page and "auto-encoder, 256 bits" in page
     # Nothing is fetched: pictures are inside, and links lead to the tables beside the page.
     targets = re.findall(r"(?:src|href)=\"([^\"]*)", page)
@@ -296,16 +298,23 @@ def test_predict_names_classes_of_loose_images_and_goes_on_after_a_bad_one(runs:
     for number in range(3):
         Image.fromarray(draw_image(number, 1, 48)).save(folder / f"{number}.png")
     (folder / "bad.jpg").write_bytes(b"no image")
+    (folder / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (folder / "gone.png").symlink_to("nowhere")
+    for name in ("._0.png", "notes.txt"):
+        (folder / name).write_bytes(b"no image")
     no_urls = ["http://127.0.0.1/a b.jpg", "http://[bad", f"http://{'a' * 70}.org/x.jpg"]
     result = call("predict", "-q", runs[0], *no_urls, folder, "--json", "--top", 2, "--picture", tmp_path / "p.png")
     assert result.exit_code == 1 and "bad.jpg" in result.stderr
     assert all(f"{url}: " in result.stderr for url in no_urls)
+    assert "IMG_1.HEIC: HEIC is not read; convert it" in result.stderr and "gone.png: No such file" in result.stderr
+    assert "._0" not in result.stderr and "notes" not in result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [Path(line["image"]).name for line in lines] == ["0.png", "1.png", "2.png"]
     network = load_network(runs[0])
-    expected = network.predict([folder / "0.png"])[0]
-    assert lines[0]["guesses"][0]["class"] == network.class_names[int(expected.argmax())]
-    assert lines[0]["guesses"][0]["probability"] == pytest.approx(float(expected.max()), abs=1e-5)
+    expected, first = network.predict([folder / "0.png"])[0], lines[0]["guesses"][0]
+    entry = (network.classes or ())[int(expected.argmax())]
+    assert (first["class"], first["id"]) == (entry.name, entry.id)
+    assert first["probability"] == pytest.approx(float(expected.max()), abs=1e-5)
     nothing = call("predict", runs[0], tmp_path / "none.jpg")
     assert nothing.exit_code == 1 and "none.jpg: no such file or folder" in nothing.output
 
@@ -388,7 +397,3 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(shards: Path, runs: l
     assert done.returncode == 0, done.stderr
     assert "39 images, top-1 error" in done.stdout and "taken for" in done.stdout and "39 pictures of" in done.stdout
     assert (tmp_path / "worst.png").stat().st_size > 3000
-
-
-def test_an_unknown_option_is_refused() -> None:
-    assert call("--shard", "x").exit_code == 2

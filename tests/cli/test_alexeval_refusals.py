@@ -179,6 +179,18 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     assert not (tmp_path / "report").exists()
 
 
+def test_an_export_replaces_no_file_but_those_of_an_export(call: Callable[..., Result], tmp_path: Path) -> None:
+    for words, name in (([], "net.json"), (["--torch-export", "p.pt2"], "p.json"), (["--timm", "."], "config.json")):
+        (tmp_path / name).write_text('{"recipe": 1}')
+        refused(
+            call("export", "good", "w", *words), f"{name}: would be replaced, but 'alexeval export' did not write it"
+        )
+        assert (tmp_path / name).read_text() == '{"recipe": 1}'
+        (tmp_path / name).unlink()
+    for _ in range(2):
+        assert call("export", "good").exit_code == 0
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_same_commands_run_where_everything_fits(command: str, call: Callable[..., Result]) -> None:
     result = call(command, "good")
@@ -192,3 +204,7 @@ def test_where_no_image_can_be_read_the_last_line_says_so(
     (tmp_path / "picture.png").write_bytes(b"no image")
     reason, last = call(command, "good").stderr.splitlines()[-2:]
     assert "picture.png: " in reason and last.endswith("no image could be read; see the reason above")
+
+
+def test_an_unknown_option_is_refused() -> None:
+    assert CliRunner().invoke(alexeval, ["--shard", "x"]).exit_code == 2

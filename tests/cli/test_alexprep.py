@@ -214,6 +214,8 @@ def test_verify_names_the_damage_and_repair_mends_it(source: Path, sharded: Path
     findings = json.loads(alexprep("verify", "shards", "--json", cwd=tmp_path).stdout)
     assert findings["shards/train"] == [] and findings["shards/val"][0]["file"] == "val-00000.tar"
     assert alexprep("verify", "shards/val", "--quick", cwd=tmp_path).returncode == 0
+    forgotten = alexprep("repair", "shards", cwd=tmp_path)  # once, ./shards was compared with itself as SOURCE
+    assert forgotten.returncode == 2 and "shards holds shard sets, so SOURCE seems to be missing" in forgotten.stderr
     mended = alexprep("repair", "shards", source, cwd=tmp_path)
     assert mended.returncode == 0 and "shards/val: val-00000.tar made again" in mended.stdout, mended.stderr
     assert alexprep("verify", "shards", cwd=tmp_path).returncode == 0

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from alexkit.model import evaluate, load_network, load_recipe
+from alexkit.model.evaluation.report.card import model_card
+from alexkit.model.runs.run import Run
 from alexkit.model.training.trainer import Trainer
 
 from ..hub_stand_in import Hub, hub
@@ -175,7 +177,13 @@ def test_a_card_without_metrics_shows_the_validation_of_the_run(run: Path, tmp_p
         assert server.private == {"me/tiny": False}
         assert "config.json: contains /home/me/w.safetensors (training.start_from), visible to all" in done.stderr
         error = json.loads((run / "result.json").read_text())["top1_error"]
-        assert f"| validation | 8 | center crop | {error:.2%} |" in server.files["me/tiny", "README.md"].decode()
+        assert f"| val | 8 | center crop | {error:.2%} |" in server.files["me/tiny", "README.md"].decode()
+
+
+def test_a_card_of_another_checkpoint_does_not_show_the_last_validation(run: Path) -> None:
+    opened = Run.open(run)
+    assert opened.result and "| val | 8 |" in model_card(opened, opened.result["steps"], None, "me/tiny")
+    assert "It has not been scored." in model_card(opened, opened.result["steps"] - 1, None, "me/tiny")
 
 
 def test_one_checkpoint_is_at_the_hub_and_a_readme_of_ones_own_stays(run: Path, tmp_path: Path) -> None:
@@ -210,4 +218,7 @@ def test_metrics_of_other_weights_are_not_shown(run: Path, tmp_path: Path) -> No
     with hub() as server:
         done = push(server, tmp_path, run, "me/tiny", "--metrics", tmp_path / "other.json", stage="eval")
         assert done.returncode == 1 and "of other weights" in done.stderr and "--checkpoint" in done.stderr
+        (tmp_path / "other.json").write_text(json.dumps(other | {"labels": "real.json"}))
+        done = push(server, tmp_path, run, "me/tiny", "--metrics", tmp_path / "other.json", stage="eval")
+        assert done.returncode == 1 and "by the labels of real.json; evaluate without --labels" in done.stderr
         assert server.files == {}

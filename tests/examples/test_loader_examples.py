@@ -87,6 +87,27 @@ def test_lightning_resumes_after_a_whole_epoch(shards: Path, tmp_path: Path, lim
         assert seen(tmp_path / f"epoch={epoch}.ckpt") == whole[batches * (epoch + 1) :]
 
 
+def test_every_training_under_lightning_begins_with_the_epoch(shards: Path) -> None:
+    """Even if an earlier one with the same loader stopped in the middle of it."""
+    lightning = pytest.importorskip("pytorch_lightning")
+    program, seen = example("lightning_training"), []
+    with Loader(shards / "train", batch_size=8, augment=TrainAugment(crop=56), seed=1) as loader:
+        for max_steps in (3, 8):
+            trainer = lightning.Trainer(
+                max_steps=max_steps,
+                max_epochs=-1,
+                accelerator="cpu",
+                logger=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                enable_checkpointing=False,
+            )
+            model = program.Classifier()
+            trainer.fit(model, loader)
+            seen.append(model.seen)
+    assert seen[0] == seen[1][:3] and len({i for batch in seen[1] for i in batch}) == 64
+
+
 def test_lightning_on_two_processes_resumes_with_the_very_next_batch(shards: Path, tmp_path: Path) -> None:
     pytest.importorskip("pytorch_lightning")
 

@@ -14,6 +14,7 @@ from alexkit.cli.alexeval import alexeval
 from alexkit.cli.alexprep import alexprep
 from alexkit.cli.alextrain import alextrain
 
+from ..model.evaluation.report.test_submission import write_devkit
 from ..prep.conftest import draw_source_at
 
 pytestmark = pytest.mark.faults
@@ -36,6 +37,7 @@ LINES = {
     "alexeval predict runs/one photo.jpg --picture new.png": 1,
     "alexeval runs/one --shards shards --predictions new.csv": 1,
     "alexeval runs/one --shards shards --predictions new.parquet": 1,
+    "alexeval runs/one --shards shards --predictions new.txt --devkit kit.tar.gz": 1,
     "alexeval runs/one --shards shards --results new.csv": 1,
     "alexeval runs/one --shards shards --picture new.png": 1,
     "alexeval runs/one --shards shards --report new --neighbors --codes": 3,
@@ -55,7 +57,7 @@ def invoke(line: str) -> Result:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the commands read: a source, shards, tars from elsewhere, a run, a photograph."""
+    """What the commands read: a source, shards, tars from elsewhere, a run, a photograph, a devkit."""
     folder = tmp_path_factory.mktemp("files")
     draw_source_at(folder / "source")
     assert invoke(f"alexprep shard {folder}/source --out {folder}/shards --size 32").exit_code == 0
@@ -64,6 +66,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tars").mkdir()
     for tar in (folder / "shards/train").glob("*.tar"):
         shutil.copy(tar, folder / "tars")
+    write_devkit(folder / "kit.tar.gz", {f"n{number:08d}": number + 1 for number in range(3)})
     shutil.copy(next((folder / "source/val").rglob("*.JPEG")), folder / "photo.jpg")
     return folder
 

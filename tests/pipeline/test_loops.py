@@ -90,7 +90,7 @@ def test_the_state_after_the_last_batch_is_the_start_of_the_next_epoch(draw_shar
         assert loader.epoch == 1 and indices(loader) == whole[1]
 
 
-def test_set_epoch_moves_to_the_start_of_another_epoch_only(draw_shards: Any) -> None:
+def test_set_epoch_moves_to_the_start_of_the_epoch_unless_a_state_was_just_loaded(draw_shards: Any) -> None:
     with Loader(draw_shards(), batch_size=8, augment=TRAIN) as loader:
         epochs = [indices(loader) for _ in range(3)]
         for epoch in (1, 0, 2):
@@ -98,8 +98,16 @@ def test_set_epoch_moves_to_the_start_of_another_epoch_only(draw_shards: Any) ->
             assert loader.epoch == epoch and indices(loader) == epochs[epoch]
         loader.set_epoch(1)
         next(iter(loader))
+        state = loader.state_dict()
+        loader.set_epoch(1)  # another training with the same loader, for example after a search for a learning rate
+        assert indices(loader) == epochs[1]
+        loader.load_state_dict(state)
         loader.set_epoch(1)  # as a trainer does when it resumes in the middle
         assert indices(loader) == epochs[1][1:]
+        loader.load_state_dict(state)
+        next(iter(loader))
+        loader.set_epoch(1)
+        assert indices(loader) == epochs[1]
         with pytest.raises(ValueError, match="epoch must be"):
             loader.set_epoch(-1)
 
@@ -276,6 +284,26 @@ def test_the_replica_comes_from_the_launcher_when_training(
     monkeypatch.setenv("RANK", "two")
     with pytest.raises(ValueError, match="RANK is 'two'"):
         Loader(folder, batch_size=4, augment=TRAIN)
+
+
+def test_a_loader_made_before_the_rank_was_known_is_refused(draw_shards: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every rank would train on the same batches."""
+    with (
+        Loader(draw_shards(), batch_size=8, augment=TRAIN) as early,
+        Loader(draw_shards(), batch_size=8, augment=TRAIN, replica=0, num_replicas=1) as given,
+        Loader(draw_shards(), batch_size=8, augment=CenterCrop(crop=56)) as evaluation,
+    ):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+        with pytest.raises(ValueError, match=r"as replica 0 of 1, but this is rank 1 of 2; make it afterwards"):
+            iter(early)
+        assert len(list(given)) == len(list(evaluation)) == 5
+        with Loader(draw_shards(), batch_size=4, augment=TRAIN) as late:
+            first = indices(late)
+            monkeypatch.undo()  # torch.distributed has ended, the loader's part is still the same
+            late.set_epoch(0)
+            assert indices(late) == first == [batch[1::2] for batch in indices(early)]
 
 
 class Point(NamedTuple):

@@ -3,12 +3,21 @@ from typing import Any
 import pytest
 import torch
 
-from alexkit.pipeline import CenterCrop, TrainAugment, measure_throughput, throughput
+from alexkit.pipeline import CenterCrop, RandomResizedCrop, TrainAugment, measure_throughput, throughput
 from alexkit.pipeline.throughput import Throughput
 
 
 @pytest.mark.parametrize("format", ["jpeg", "raw"])
-@pytest.mark.parametrize("augment", [TrainAugment(crop=56), CenterCrop(crop=56)], ids=str)
+@pytest.mark.parametrize(
+    "augment",
+    [
+        TrainAugment(crop=56),
+        CenterCrop(crop=56),
+        RandomResizedCrop(crop=48),
+        CenterCrop(crop=48, resize=56, mean="imagenet"),
+    ],
+    ids=["crops", "center", "boxes", "resized"],
+)
 def test_every_stage_is_measured(draw_shards: Any, format: str, augment: Any) -> None:
     result = measure_throughput(draw_shards(format=format), batch_size=8, augment=augment, seconds=0.05)
     assert min(result.reading, result.graph, result.loader) > 0

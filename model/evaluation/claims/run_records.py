@@ -57,9 +57,9 @@ class Scored:
     top5_error: float | None = None
     """Top-5 error, 0-1; None if it is meaningless."""
     split: str = ""
-    """The split that was scored; "" if a validation or an older record does not tell."""
+    """The split that was scored; "" if an older run or record does not tell."""
     set_sha256: str = ""
-    """SHA-256 of the statistics of the set that was scored; "" if a validation or an older evaluation does not tell."""
+    """SHA-256 of the statistics of the set that was scored; "" if an older run or evaluation does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CHECKED)
@@ -152,7 +152,8 @@ def read_record(path: Path, evaluations: Sequence[Path] = ()) -> RunRecord:
     weights_sha256 = ""
     shares: tuple[float, ...] = ()
     if "images" in result:
-        scores["center"] = _scored(result, "val" if recipe.data.validate_on == "val" else "")
+        split = str(result.get("split", "val" if recipe.data.validate_on == "val" else ""))
+        scores["center"] = _scored(result, split, str(result.get("statistics_sha256", "")))
     if checkpoint is not None:
         weights_sha256 = read_json(checkpoint.folder / STATE)["sha256"][WEIGHTS]
         found = _evaluated(run, weights_sha256, evaluations)

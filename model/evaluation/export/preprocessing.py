@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ....errors import InputError
 from ....prep.format.files import whole_file
 from ..trained import TrainedNetwork
 
@@ -13,6 +14,18 @@ def write_preprocessing(path: Path, network: TrainedNetwork) -> None:
     """Write a JSON file with the preprocessing for the exported file and its classes in the order of the outputs."""
     with whole_file(path) as file:
         file.write(json.dumps(preprocessing(network), indent=1).encode() + b"\n")
+
+
+def require_ours(path: Path, key: str) -> None:
+    """Raise InputError if a JSON file that an export would replace exists and lacks `key`, which exports write."""
+    if not path.exists():
+        return
+    try:
+        data = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict) or key not in data:
+        raise InputError(f"{path}: would be replaced, but 'alexeval export' did not write it; choose another name")
 
 
 def preprocessing(network: TrainedNetwork) -> dict[str, Any]:

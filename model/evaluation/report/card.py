@@ -20,12 +20,13 @@ def model_card(run: Run, step: int, metrics: Mapping[str, Any] | None, name: str
     Args:
         run: the run.
         step: the step of the shared checkpoint.
-        metrics: `EvaluationResult.metrics` of this run; None uses the validation in the run's own result.
+        metrics: `EvaluationResult.metrics` of this run; None uses the validation in the run's own result, if that is of
+            the same step.
         name: the repository, ORG/NAME.
     """
     recipe, data = run.recipe_at(step), run.data
     training = recipe.training
-    rows = _evaluated(metrics) if metrics else _validated(run)
+    rows = _evaluated(metrics) if metrics else _validated(run, step)
     results = "".join(f"| {split} | {images:,} | {view} | {_numbers(one)} |\n" for split, images, view, one in rows)
     table = f"| images of | number | views | top-1 error | top-5 error |\n|---|---|---|---|---|\n{results}"
     pixels = data.pixels
@@ -76,12 +77,12 @@ def _evaluated(metrics: Mapping[str, Any]) -> list[Row]:
     return [(metrics["split"], int(one["images"]), title, one) for title, one in views]
 
 
-def _validated(run: Run) -> list[Row]:
-    """The validation at the end of the run; empty if the run is not finished or was not validated."""
+def _validated(run: Run, step: int) -> list[Row]:
+    """The validation at the end of the run; empty if it is unfinished, was not validated, or ended at another step."""
     result = run.result
-    if result is None or "images" not in result:
+    if result is None or "images" not in result or result["steps"] != step:
         return []
-    return [("validation", int(result["images"]), _VIEWS["center"], result)]
+    return [(str(result.get("split", "validation")), int(result["images"]), _VIEWS["center"], result)]
 
 
 def _numbers(one: Mapping[str, float]) -> str:

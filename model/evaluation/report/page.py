@@ -52,7 +52,8 @@ def page_context(
         "has_top5": result.has_top5,
         "views": [(kind, TITLES[kind]) for kind in VIEW_KINDS if any(kind in scores for scores in result.scores)],
         "scores": _scores(result),
-        "main_view": TITLES[result.final.main_view],
+        "main": (result.final.name if len(networks) > 1 else "", TITLES[result.final.main_view]),
+        "features_of": f" of {Path(networks[0].name).name}" if len(networks) > 1 else "",
         "labeled": result.num_labeled,
         "calibration_error": f"{100 * result.calibration.error:.2f}" if result.num_labeled else None,
         "reliability": reliability_diagram(result.calibration) if result.num_labeled else None,
@@ -219,11 +220,13 @@ def _training_image(neighbors: TrainingNeighbors, training: Thumbnails, row: int
 
 def _facts(result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> list[tuple[str, str]]:
     facts = [
-        ("shard set", f"{result.shards}, split {result.split}"),
+        ("shard set", f"{result.shards}, split {result.split}, statistics {result.statistics_sha256[:12]}"),
         ("images", f"{len(result.keys):,}, {result.num_labeled:,} of them labeled"),
         ("classes", f"{len(result.classes):,}"),
     ]
-    for network in networks:
+    if result.labels is not None:
+        facts.insert(2, ("labels", f"{result.labels}; confused pairs, labels to check and classes use the set's own"))
+    for network, row in zip(networks, result.rows, strict=False):
         origin = network.origin
         step = f"step {origin.step:,}, " if origin.step is not None else ""
         parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -231,7 +234,7 @@ def _facts(result: EvaluationResult, networks: Sequence[TrainedNetwork]) -> list
             (
                 "network" if len(networks) == 1 else Path(network.name).name,
                 f"{network.name}, recipe {network.recipe.name}, {step}{parameters:,} parameters, "
-                f"weights {origin.sha256[:12]}",
+                f"weights {origin.sha256[:12]}, computed in {row.precision}",
             )
         )
     versions = result.metrics()["versions"]

@@ -25,11 +25,11 @@ from ...format.files import whole_file
 from ...format.manifest import MANIFEST_NAME
 from ...format.shard import ShardEntry, index_path
 from ...format.shard_set import REMOTE_NAME, SPLITS
+from ...format.temporary import LOCK_NAME
 from ...sources.columns.listed import ListedImages, StoredListing
 from ...sources.inputs import SourceSplit
 from ...storage import Listed, ObjectStore, RefusedError, StoreUrl
 from ..kept_listing import PLAN_NAME, SUFFIX, WORK_FOLDER
-from .scratch import LOCK_NAME
 
 THREADS = 16
 

@@ -7,7 +7,6 @@ when they are accessed. Text is stored as a folder, which many images share, and
 
 import json
 import mmap
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -238,18 +237,13 @@ _maps: dict[Path, ListedImages] = {}
 
 
 def _opened(path: Path, stored: StoredListing | None) -> ListedImages:
-    """The file, mapped once per process; copied from the store if this machine cannot access it."""
+    """The file, mapped once per process; copied from the store first if this machine lacks it."""
     if path not in _maps:
         if len(_maps) >= _KEPT_MAPS:
             _maps.clear()
-        _maps[path] = ListedImages.open(path if stored is None or path.exists() else _copy_of(stored))
+        if stored is not None and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)  # in the scratch folder of the run, which is removed later
+            with whole_file(path) as file:
+                ObjectStore(stored.url).download("", file, num_bytes=stored.num_bytes, sha256=stored.sha256)
+        _maps[path] = ListedImages.open(path)
     return _maps[path]
-
-
-def _copy_of(stored: StoredListing) -> Path:
-    """A copy below TMPDIR, named by its hash and shared by the processes of this machine."""
-    path = Path(tempfile.gettempdir()) / f"alexkit-listing-{stored.sha256[:32]}.inputs"
-    if not path.exists():
-        with whole_file(path) as file:
-            ObjectStore(stored.url).download("", file, num_bytes=stored.num_bytes, sha256=stored.sha256)
-    return path

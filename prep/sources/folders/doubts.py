@@ -38,6 +38,8 @@ def refuse_copies(folder: Folder, class_ids: Sequence[str]) -> None:
         for outer, rest in _divisions(class_id):
             inside.setdefault(outer, set()).add(rest)
     for outer, inner in inside.items():
+        if 2 * len(inner) < len(class_ids):
+            continue  # more classes are beside the folder than in it
         beside = {class_id for class_id in class_ids if not class_id.startswith(f"{outer}/")}
         if len(beside) > 1 and beside <= inner:
             first = min(beside)
@@ -55,14 +57,13 @@ def _divisions(class_id: str) -> Iterator[tuple[str, str]]:
 
 def refuse_masks(files: Sequence[File]) -> None:
     """Raise InputError if a file in a folder of images is named like the mask of another: `1_mask.png` for `1.png`."""
-    for file in files:
-        if "ask" in file.name and (found := _MASK.fullmatch(file.name)):
-            of = next((other.name for other in files if other.name.rpartition(".")[0] == found[1]), None)
-            if of is not None:
-                raise InputError(
-                    f"{file.path}: seems to be the mask of {of}, not an image of the class; move all masks out of "
-                    "SOURCE or, if they are images of the class, pass --layout class-folders"
-                )
+    masks = {found[1]: file for file in files if "ask" in file.name and (found := _MASK.fullmatch(file.name))}
+    for file in files if masks else ():
+        if (mask := masks.get(file.name.rpartition(".")[0])) is not None:
+            raise InputError(
+                f"{mask.path}: seems to be the mask of {file.name}, not an image of the class; move all masks out of "
+                "SOURCE or, if they are images of the class, pass --layout class-folders"
+            )
 
 
 def refuse_image_folders(folder: Folder, class_ids: Sequence[str], split: str) -> None:
@@ -123,15 +124,16 @@ def check_same_names(folder: Folder, class_ids: Sequence[str], layout: Layout | 
         first, _, rest = class_id.partition("/")
         if not rest or (other := holders.setdefault(rest, first)) == first:
             continue
+        where = f"{folder.where}: {other}/{rest} and {first}/{rest}"
         if layout is None and are_numbered((other, first)):
             raise InputError(
-                f"{folder.where}: {other}/{rest} and {first}/{rest} would be two classes; if {other} and {first} are "
-                f"parts of one set, put their class folders together (mkdir all; cp -r {quote(other)}/. "
+                f"{where} would be two classes; if {other} and {first} are the classes, pass --class-depth 1; if they "
+                f"are parts of one set, put their class folders together (mkdir all; cp -r {quote(other)}/. "
                 f"{quote(first)}/. all/, if no two files have the same path in them) and pass the result; else pass "
-                "one of them as SOURCE or, if they are classes, pass --layout class-folders"
+                "one of them as SOURCE, or --layout class-folders"
             )
         folder.remarks.note(
-            f"{folder.where}: {other}/{rest} and {first}/{rest} are two classes; if {other} and {first} are splits, "
-            "name them train, val or test; to read only one of them, pass it as SOURCE"
+            f"{where} are two classes; if {other} and {first} are splits, name them train, val or test; if they are "
+            "the classes, pass --class-depth 1; to read only one of them, pass it as SOURCE"
         )
         return

@@ -4,6 +4,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,8 @@ from .listing import Folder, Listing
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 STORED, DEFLATED = 0, 8
+_IS_UTF8 = 0x800  # a flag
+_MADE_ON_DOS = 0
 
 
 class ZipImage(NamedTuple):
@@ -111,6 +114,19 @@ class ZipFolder(Folder):
         """Do nothing: the folder could not be listed again."""
 
 
+def _name_of(info: zipfile.ZipInfo) -> str:
+    """The path of a member, as it would unpack.
+
+    The Finder of macOS writes UTF-8 without the flag that says so, and zipfile then takes it for the old code page 437,
+    in which hardly any name is UTF-8 by chance. Old programs of Windows write backslashes for slashes.
+    """
+    name = info.filename
+    if not info.flag_bits & _IS_UTF8:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/") if info.create_system == _MADE_ON_DOS else name
+
+
 def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
     """The root of a zip file; raises InputError if it is damaged, encrypted or compressed by anything but deflate."""
     root = ZipFolder(where=path, remarks=remarks)
@@ -122,15 +138,16 @@ def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
     for info in infos:
         if info.is_dir():
             continue
-        if is_hidden(info.filename):
-            remarks.pass_over("hidden and system files", f"{path}/{info.filename}")
+        member = _name_of(info)
+        if is_hidden(member):
+            remarks.pass_over("hidden and system files", f"{path}/{member}")
             continue
         if info.flag_bits & 1 or info.compress_type not in (STORED, DEFLATED):
-            raise InputError(f"{path}: {info.filename!r} is encrypted or not compressed by deflate; unpack the file")
+            raise InputError(f"{path}: {member!r} is encrypted or not compressed by deflate; unpack the file")
         if stat.S_ISLNK(info.external_attr >> 16):
-            remarks.pass_over("symbolic links in zip files", f"{path}/{info.filename}")
+            remarks.pass_over("symbolic links in zip files", f"{path}/{member}")
             continue
-        *folders, name = [part for part in info.filename.split("/") if part not in ("", ".", "..")]
+        *folders, name = [part for part in member.split("/") if part not in ("", ".", "..")]
         folder = root
         for part in folders:
             child = folder.children.setdefault(

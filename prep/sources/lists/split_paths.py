@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from ..split_names import splits_among
+from ..split_names import says_split, splits_among
 
 
 def splits_in_paths(paths: Sequence[str]) -> list[str]:
@@ -14,9 +14,14 @@ def splits_in_paths(paths: Sequence[str]) -> list[str]:
     # What all paths begin with, the first and the last in the order of text do too.
     start = os.path.commonprefix([min(paths), max(paths)])  # noqa: RUF071 - up to the last slash in it
     num_before = start.rfind("/") + 1
-    names = {path[num_before:].partition("/")[:2] for path in paths}
-    called = splits_among(sorted(name for name, _ in names))
-    splits = {*called.values()}
-    if any(not slash or name not in called for name, slash in names) or "train" not in splits or len(splits) < 2:
+    names: set[str] = set()
+    for path in paths:
+        name, slash, _ = path[num_before:].partition("/")
+        if name not in names:
+            if not slash or not says_split(name):
+                return []  # nearly always that of the first path
+            names.add(name)
+    called = splits_among(sorted(names))
+    if names != called.keys() or "train" not in called.values() or len({*called.values()}) < 2:
         return []
     return [called[path[num_before:].partition("/")[0]] for path in paths]

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from alexkit.cli.alexprep import alexprep
+from alexkit.cli.eval.evaluate import table
 from alexkit.errors import InputError
 from alexkit.model import Evaluation, Network, Switches, TrainedNetwork, evaluate, load_network, wiring
 from alexkit.model.evaluation import evaluate as evaluate_module
@@ -151,6 +152,20 @@ def test_probabilities_that_no_disk_holds_are_refused_before_any_work(
                 Evaluation([network, network], folder, views=["center"])
 
 
+def test_page_and_table_say_whose_numbers_they_show_and_by_which_labels(
+    folder: Path, network: TrainedNetwork, tmp_path: Path
+) -> None:
+    (tmp_path / "l.csv").write_text("key,labels\nsample-0000,0\nsample-0001,2 3\n")
+    result = evaluate([network, network], folder, labels=tmp_path / "l.csv")
+    assert table(result)[0].startswith("2 images of ") and ", labels of l.csv, errors in %" in table(result)[0]
+    write_report(tmp_path / "report", result, [network, network], ShardSet.open(folder / "val"))
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Everything below refers to all together, center crop." in page
+    assert [row.get("precision") for row in result.metrics()["rows"]] == ["float32", "float32", None]
+    assert page.count("computed in float32") == 2
+    assert "<dd>l.csv; confused pairs, labels to check and classes use the set&#39;s own</dd>" in page
+
+
 def test_five_classes_or_fewer_have_no_top5(draw_shards: DrawShards, tmp_path: Path) -> None:
     for classes, has in ((5, False), (6, True)):
         save_file(
@@ -175,6 +190,9 @@ def test_what_does_not_fit_is_refused_in_a_line(folder: Path, network: TrainedNe
         evaluate(network, draw_shards(num_samples=16, size_px=32, num_classes=8))
     with pytest.raises(ValueError, match="need a crop smaller than the image"):
         evaluate(network, folder, views=["ten"])
+    without_data = load_network(folder / "w.safetensors", recipe=str(folder / "recipe.toml"))
+    with pytest.raises(ValueError, match="pass a folder with train/, or that set, as --shards"):
+        evaluate(without_data, folder / "val")
     with pytest.raises(ValueError, match=r"conv1\.weight is of shape"):
         load_network(folder / "w.safetensors", recipe="cifar10-13", shards=folder)
     for name in ("model.pth", "model.bin"):

@@ -21,6 +21,14 @@ def test_no_other_weights_make_the_labels_more_probable() -> None:
         assert -np.log(other / other.sum() @ p).mean() >= loss - 1e-7
 
 
+def test_weights_are_right_to_the_digits_that_are_printed() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.05, (2, 200))
+    p = np.clip(own(1, 200) + noise, 0.01, 1)  # networks that mostly agree, so that the maximum is flat
+    shares = np.linspace(0, 1, 100_001)
+    losses = [-np.log(share * p[0] + (1 - share) * p[1]).mean() for share in shares]
+    assert search_weights(p)[0] == pytest.approx(shares[np.argmin(losses)], abs=2e-4)
+
+
 def test_a_network_that_is_always_worse_gets_no_weight() -> None:
     p = own(1, 200)
     assert search_weights(np.concatenate([p, 0.1 * p])) == pytest.approx([1, 0], abs=1e-3)

@@ -112,6 +112,19 @@ def test_pixels_are_bit_for_bit_before_the_float_steps(
     assert (batch.images.numpy() == expected).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8], ids=str)
+def test_a_batch_that_is_kept_stays_as_it_is_and_memory_is_reused_otherwise(
+    draw_shards: Any, dtype: torch.dtype
+) -> None:
+    augment = TrainAugment(crop=56, mean="none", jitter="off")
+    with Loader(draw_shards(), batch_size=8, augment=augment, dtype=dtype) as loader:
+        kept = next(iter(loader)).images
+        before = kept.clone()
+        addresses = {batch.images.data_ptr() for _ in range(4) for batch in loader}
+        assert torch.equal(kept, before) and kept.data_ptr() not in addresses
+        assert len(addresses) <= 3
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_the_rounded_float_batch(draw_shards: Any, dtype: torch.dtype) -> None:
     for augment in (TrainAugment(crop=48), TrainAugment(crop=48, mean="channel")):
@@ -160,3 +173,22 @@ def test_the_hardware_jpeg_decoder_gets_the_requested_load(draw_shards: Any, aug
         while "decoders__" not in str(node.source.spec):
             node = node.source.inputs[0]
         assert f"hw_decoder_load: {load:.6f}" in str(node.source.spec) and "device: mixed" in str(node.source.spec)
+
+
+@pytest.mark.parametrize("augment", [CenterCrop(crop=56), RandomResizedCrop(crop=56)], ids=["whole", "crops"])
+@pytest.mark.parametrize("format", ["jpeg", "raw"])
+def test_on_a_gpu_the_set_is_read_by_slices_alone(draw_shards: Any, format: str, augment: Augmentation) -> None:
+    """DALI pins what its GPU operators read, also if others pass it on: then it would copy the set for every batch."""
+    shard_set = ShardSet.open(draw_shards(format=format))
+    options = BackendOptions(
+        pixels=shard_set.manifest.pixels, batch_size=8, device=torch.device("cuda", 0), num_threads=1
+    )
+    with dali_graph._new_pipeline(options):
+        waiting = [dali_graph._resized(augment.plan(shard_set), options)]
+    readers = set()
+    while waiting:
+        source = waiting.pop().source
+        if any(node.name == dali_graph.DATA for node in source.inputs):
+            readers.add(str(source.spec).splitlines()[0])
+        waiting += source.inputs
+    assert readers == {"OpSpec for _TensorSubscript:"}

@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("obstore")
 
-from alexkit.pipeline.remote import RemoteSet, StoredImages, open_set
+from alexkit.pipeline.remote import RemoteSet, StoredImages, local_face, open_set
 from alexkit.prep import Manifest, ShardSet
-from alexkit.prep.storage import client
+from alexkit.prep.storage import StoreUrl, client
 
 LIMIT_BYTES = 10**8
 
@@ -93,3 +93,19 @@ def test_single_images_of_a_remote_set_do_not_read_its_manifest_again(
     monkeypatch.setattr(Manifest, "read", read)
     contents = [images.content(i) for i in range(len(images.index))]
     assert len(set(contents)) == len(contents)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "index.bin", "statistics.npz", "remote.json"])
+def test_small_files_that_the_disk_damaged_are_fetched_again(
+    url: str, fetched: Counter[str], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    face = local_face(StoreUrl.parse(url), tmp_path)
+    whole = (face / name).read_bytes()
+    assert local_face(StoreUrl.parse(url), tmp_path) == face and fetched["/index.bin"] == 1 and not caplog.text
+    for damaged in (bytes([whole[0] ^ 1]) + whole[1:], whole[:-1], b""):
+        (face / name).write_bytes(damaged)
+        assert local_face(StoreUrl.parse(url), tmp_path) == face
+        assert (face / name).read_bytes() == whole
+    (face / name).unlink()
+    opened(url, tmp_path)[1].close()
+    assert (face / name).read_bytes() == whole and "were damaged on the disk; they are fetched again" in caplog.text

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import shutil
@@ -11,6 +12,7 @@ import torch
 import webdataset
 from PIL import Image
 
+from alexkit.errors import InputError
 from alexkit.pipeline import CenterCrop, Loader
 from alexkit.prep import PixelOptions, ShardSet
 from alexkit.prep.build.adopt import adopt_webdataset
@@ -264,6 +266,21 @@ def test_no_tar_is_ever_touched(elsewhere: Path, tmp_path: Path, name: str) -> N
     with pytest.raises(ValueError, match=f"{name}: not empty, and not a shard set; choose a new folder"):
         adopt_webdataset(elsewhere, tmp_path / name)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_a_disk_without_links_is_refused_before_any_tar_is_read(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(link: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted", str(target))  # exFAT and FAT; ENOSYS with FUSE
+
+    def read(progress: int) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Path, "symlink_to", no_links)
+    with pytest.raises(InputError, match="new/cache: this disk has no symbolic links"):
+        adopt_webdataset(elsewhere, tmp_path / "new/cache", on_progress=read)
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
 
 
 def test_what_an_interrupted_call_left_is_written_anew(elsewhere: Path, tmp_path: Path) -> None:

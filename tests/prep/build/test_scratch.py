@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from alexkit.cli.alexprep import alexprep
-from alexkit.prep.build.stores.scratch import LOCK_NAME, hold, temporary_folder
+from alexkit.prep.build.stores.scratch import hold
 from alexkit.prep.format.files import lock_file
+from alexkit.prep.format.temporary import LOCK_NAME, temporary_folder
 
 KILLED = """
 import os
-from alexkit.prep.build.stores.scratch import temporary_folder
+from alexkit.prep.format.temporary import temporary_folder
 with temporary_folder("alexkit-test-"):
     os._exit(9)
 """

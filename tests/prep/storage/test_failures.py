@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -11,8 +12,10 @@ import pytest
 
 pytest.importorskip("obstore")
 
+from alexkit.errors import InputError
 from alexkit.prep.sources import SourceOptions
-from alexkit.prep.storage import CredentialsError, ObjectStore, StoreUrl, client, store
+from alexkit.prep.storage import CredentialsError, ObjectStore, StoreUrl, UnreachableError, client, store
+from alexkit.prep.storage.failures import in_our_words
 from alexkit.prep.workers import Heartbeat
 from alexkit.prep.workers.heartbeat import new_state
 
@@ -75,6 +78,56 @@ def test_a_bucket_in_another_region_is_called_so_at_once(server: Server, status:
         with pytest.raises(OSError, match=words):
             act()
         assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("inner", "words", "may_help"),
+    [
+        (
+            "InvalidCertificate(\n    UnknownIssuer,\n)",
+            r"certificate is not accepted \(UnknownIssuer\); SSL_CERT_FILE",
+            False,
+        ),
+        (
+            '"failed to lookup address information: Name or service not known"',
+            "the name of the server was not found",
+            True,
+        ),
+    ],
+)
+@pytest.mark.parametrize("url", ["s3://bucket/x.jpg", "https://host/x.jpg"])
+def test_a_connection_that_cannot_be_made_has_its_reason(url: str, inner: str, words: str, may_help: bool) -> None:
+    said = f"Generic error: Error performing GET https://host/x.jpg in 1ms, after 3 retries - HTTP error\n\n{inner}"
+    failure = in_our_words(RuntimeError(said), StoreUrl.parse(url), "x.jpg", has_answered=False)
+    assert re.search(words, str(failure.error)) and failure.temporary is may_help
+    assert isinstance(failure.error, UnreachableError) == url.startswith("https")
+
+
+@pytest.mark.parametrize("value", ["", "localhost:9000", "127.0.0.1:9000", "http://", "ftp://host", "http://[::1"])
+@pytest.mark.parametrize("url", ["s3://bucket", "az://box", "hf://datasets/me/photos"])
+def test_an_endpoint_that_is_no_url_is_named(
+    server: Server, monkeypatch: pytest.MonkeyPatch, url: str, value: str
+) -> None:
+    scheme = url.partition(":")[0]
+    monkeypatch.setenv(client.ENDPOINT_VARIABLES[scheme], value)
+    with pytest.raises(InputError, match=f"{client.ENDPOINT_VARIABLES[scheme]}: not a URL; set it to http://HOST"):
+        ObjectStore(StoreUrl.parse(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("az://box/x", "az://box: cannot be opened; check AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"),
+        ("https://ho st/x.jpg", "https://ho st: cannot be opened; check the name of the server"),
+    ],
+)
+def test_what_the_client_does_not_open_is_named_without_its_words(
+    server: Server, monkeypatch: pytest.MonkeyPatch, url: str, words: str
+) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
+    with pytest.raises(InputError, match=words) as caught:
+        ObjectStore(StoreUrl.parse(url))
+    assert caught.value.__context__ is None
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """What consoles and other tools leave in a bucket: empty objects that represent folders, and unusable names."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import numpy as np
 import pytest
 
 pytest.importorskip("obstore")
@@ -12,6 +14,9 @@ pytest.importorskip("obstore")
 from alexkit.errors import InputError
 from alexkit.prep.build.stores.shared_run import SharedRun
 from alexkit.prep.sources import SourceOptions, open_source
+from alexkit.prep.sources.columns.gathered import Gathered
+from alexkit.prep.sources.columns.listed import ListedImages, ListedSlice, StoredListing
+from alexkit.prep.sources.folders.store_folder import StoreImage
 from alexkit.prep.storage import ObjectStore, StoreUrl
 from alexkit.prep.storage.by_offset import shown
 
@@ -127,3 +132,31 @@ def test_a_run_whose_records_may_not_be_deleted_is_complete(
     SharedRun(StoreUrl.parse("s3://bucket/out"), tmp_path).finish()
     assert "s3://bucket/out/.unfinished: cannot be removed" in caplog.text
     assert sorted(server.asked)[:2] == [f"/bucket/{name}" for name in records]  # each by a request of its own
+
+
+def test_copies_that_a_killed_process_left_go_with_the_next_listing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (left := tmp_path / "alexkit-source-1").mkdir()
+    (left / ".lock").touch()
+    server.answer = bucket_of(IMAGES)
+    sources = [open_source(StoreUrl.parse("s3://bucket/photos")) for _ in range(2)]
+    assert len(sources) == 2 and not left.exists() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_machine_without_the_listing_of_its_run_copies_it_to_the_same_path(server: Server, tmp_path: Path) -> None:
+    listed, path = tmp_path / "listed", tmp_path / "alexkit-out-1/.unfinished/train.inputs"
+    columns = Gathered()
+    for i in range(3):
+        columns.add(StoreImage(f"{i}.jpg", 0, StoreUrl.parse(f"s3://bucket/{i}.jpg"), 2, None))
+    images = columns.images()
+    assert isinstance(images, ListedImages)
+    with listed.open("wb") as file:
+        images.write(file, {})
+    content = listed.read_bytes()
+    server.answer = lambda method, path: (200, content)
+    url = StoreUrl.parse("s3://bucket/out/.unfinished/train.inputs")
+    stored = StoredListing(url, len(content), hashlib.sha256(content).hexdigest())
+    assert [image.name for image in ListedSlice(path, np.array([2, 0]), stored)] == ["2.jpg", "0.jpg"]
+    assert path.read_bytes() == content  # below the folder that the run removes

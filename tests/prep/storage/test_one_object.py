@@ -26,6 +26,7 @@ REFUSED = "bad"  # in the name of a refused object
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "RETRY_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(reader, "SETTLED_SECONDS", (0.0,) * 7)
 
 
 def images_of(root: str, names: Sequence[str]) -> list[SourceImage]:
@@ -269,3 +270,43 @@ def test_a_store_that_refuses_at_random_for_a_while_costs_nothing(server: Server
     images = images_of("s3://bucket", ["1", "2"])
     server.answer = lambda method, path: (403, b"") if len(server.asked) in (1, 3, 5) else (200, b"ok")
     assert outcomes(images) == {"1": "ok", "2": "ok"}
+
+
+def test_later_refusals_of_a_job_take_a_second_unless_permissions_change(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(reader, "RETRY_SECONDS", (2.0, 3.0))
+    monkeypatch.setattr(reader, "SETTLED_SECONDS", (0.5, 0.5))
+    names: list[str] = []  # that are refused
+
+    def answer(method: str, path: str) -> tuple[int, bytes]:
+        return (403, xml("AccessDenied")) if any(name in path for name in names) else (200, b"ok")
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        names[:] = [REFUSED]
+
+    server.answer = answer
+    monkeypatch.setattr("time.sleep", sleep)
+    expected = {
+        "1": [],
+        "bad1": [2.0, 3.0],
+        "bad2": [0.5, 0.5],
+        "flaky": [0.5],
+        "bad3": [2.0, 3.0],
+        "bad4": [0.5, 0.5],
+        "all": [2.0],
+        "bad5": [2.0, 3.0],
+    }
+    images = images_of("s3://bucket", list(expected))
+    one_reader = Reader(images)
+    for image, (name, waits) in zip(images, expected.items(), strict=True):
+        slept.clear()
+        names[:] = [REFUSED, {"all": "bucket"}.get(name, "flaky")]
+        if REFUSED in name:
+            with pytest.raises(InputError):
+                one_reader.read(image)
+        else:
+            assert one_reader.read(image) == b"ok"
+        assert (image.name, slept) == (name, waits)

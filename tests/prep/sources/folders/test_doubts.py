@@ -7,6 +7,10 @@ import pytest
 
 from alexkit.errors import InputError
 from alexkit.prep.sources import SourceOptions, open_source
+from alexkit.prep.sources.folders.doubts import refuse_copies, refuse_masks
+from alexkit.prep.sources.folders.files import DiskFile
+from alexkit.prep.sources.folders.listing import Folder
+from alexkit.prep.sources.remarks import Remarks
 
 from ..trees import put
 
@@ -137,6 +141,7 @@ def test_numbered_folders_of_the_same_classes_are_refused(tmp_path: Path, one: s
     with pytest.raises(InputError, match=rf"{one}/cat and {other}/cat would be two .* cp -r {one}/. {other}/. all/"):
         open_source(folder)
     assert len(open_source(folder, SourceOptions(layout="class-folders")).splits[0].classes) == 3
+    assert open_source(folder, SourceOptions(class_depth=1)).splits[0].images_per_class() == {one: 1, other: 2}
     put(tmp_path / "all", "cat/1.jpg", "cat/2.jpg", "dog/3.jpg")
     assert open_source(tmp_path / "all").splits[0].images_per_class() == {"cat": 2, "dog": 1}
 
@@ -152,3 +157,10 @@ def test_zip_files_in_folders_are_answered_by_unpacking_them(tmp_path: Path) -> 
         InputError, match=r"unpack the zips, each to a folder of its name: for zip in \*.zip; do unzip -d "
     ):
         open_source(tmp_path / "data")
+
+
+def test_doubts_take_no_more_time_than_the_listing() -> None:
+    """64,000 patients with a folder per study, and 40,000 masks in one folder, take seconds if all pairs are tried."""
+    folder = Folder(where=Path("chexpert"), remarks=Remarks())
+    refuse_copies(folder, [f"patient{i}/study{j}" for i in range(64_000) for j in (1, 2)])
+    refuse_masks([DiskFile(f"{i}_mask.png", f"x/{i}_mask.png", 1) for i in range(40_000)])

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -227,3 +228,31 @@ def test_a_zip_file_gives_what_it_unpacks_to(tmp_path: Path) -> None:
         f"members of zip files replaced by a later one of the same name: {tmp_path}/x.zip/cat/1.jpg",
         f"symbolic links in zip files: {tmp_path}/x.zip/cat/2.jpg",
     )
+
+
+class NameAsBytes(zipfile.ZipInfo):
+    """A member whose name is written in these bytes, without the flag that it is UTF-8, as made on this system."""
+
+    def __init__(self, name: bytes, system: int) -> None:
+        super().__init__(repr(name))
+        self.create_system, self.name = system, name
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:
+        return self.name, self.flag_bits & ~0x800
+
+
+@pytest.mark.parametrize(
+    ("system", "encoded"),
+    [
+        (3, ["a/Bäume/ 1.jpg".encode(), "a/Straßen/2.jpg".encode()]),  # the Finder of macOS
+        (3, [unicodedata.normalize("NFD", "a/Bäume/ 1.jpg").encode(), "a/Straßen/2.jpg".encode()]),
+        (0, ["a/Bäume/ 1.jpg".encode("cp437"), "a/Straßen/2.jpg".encode("cp850")]),  # the Explorer of Windows
+        (0, ["a\\Bäume\\ 1.jpg".encode("cp437"), "a\\Straßen\\2.jpg".encode("cp437")]),  # old .NET, PowerShell 5
+    ],
+)
+def test_names_in_zip_files_are_those_that_were_packed(tmp_path: Path, system: int, encoded: list[bytes]) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in encoded:
+            archive.writestr(NameAsBytes(name, system), b"")
+    (split,) = open_source(tmp_path / "x.zip").splits
+    assert split.images_per_class() == {"Bäume": 1, "Straßen": 1}
