@@ -101,7 +101,7 @@ class LocalPath(click.Path):
 
 
 def copy_of(url: "StoreUrl", context: click.Context, *, keep_new: bool = True, only_sizes: bool = False) -> Path:
-    """A copy of all that is below `url` until the running command ends.
+    """A copy of the shard sets at `url` until the running command ends.
 
     Files that the command writes beside it are moved to the current folder then, unless `keep_new` is False. With
     `only_sizes`, shards in it have no content.
@@ -204,14 +204,18 @@ def _moved_here(path: Path, name: str) -> str:
 
 
 def _copy(url: Any, folder: Path, *, only_sizes: bool) -> set[Path]:
-    """Copy all objects below `url`, tars without their content if `only_sizes`; the paths of the copies."""
+    """Copy the files of the shard sets at `url`, tars without content if `only_sizes`; the paths of the copies."""
     from ..prep.format.files import free_bytes
+    from ..prep.format.shard_set import SPLITS
     from ..prep.storage import ObjectStore
 
     store = ObjectStore(url)
-    found = store.list_all()
-    if not found:
+    listed = store.list_all()
+    if not listed:
         raise InputError(f"{url}: nothing there")
+    found = [one for one in listed if one.name.rpartition("/")[0] in ("", *SPLITS)]  # not the images of a source
+    if not found:
+        raise InputError(f"{url}: no shard set there; pass the URL that 'alexprep shard' wrote to")
     sizes = {one.name: one.num_bytes for one in found if only_sizes and one.name.endswith(".tar")}
     needed, free = sum(one.num_bytes for one in found if one.name not in sizes), free_bytes(folder.parent)
     if needed > free:

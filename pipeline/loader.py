@@ -21,7 +21,7 @@ from ..prep.storage import StoreUrl
 from .arguments import choice, extensions, flag, number, whole_number
 from .arguments.device import find_decoder_load, find_device
 from .arguments.extras import check_extras, check_labels
-from .arguments.replicas import find_replica
+from .arguments.replicas import find_replica, require_rank
 from .augment import Augmentation
 from .backends import BackendOptions
 from .batch import Batch
@@ -63,7 +63,8 @@ class Loader:
         seed: 0 to 2**64 - 1. Order and augmentation are functions of (seed, epoch, sample).
         replica: Index of this process's replica: replica r of R takes every R-th row of each global batch. "auto" takes
             rank and world size from `torch.distributed` or torchrun when training, and reads the whole set when
-            evaluating. Processes that share one model must pass their replica explicitly.
+            evaluating. Processes that share one model must pass their replica explicitly. A training loop of an "auto"
+            loader that was made before `torch.distributed` was initialized is refused if the rank differs.
         num_replicas: Number of replicas that share a global batch. Required if `replica` is greater than 0.
         order: Order of training samples: "full", a uniform permutation; "window", long reads for slow disks; "shards",
             which needs each shard only once per epoch, for remote sets; or "fixed", the stored order in every epoch, as
@@ -137,6 +138,7 @@ class Loader:
         batch_size = whole_number("batch_size", batch_size, at_least=1)
         threads = own_cores() if num_threads is None else whole_number("num_threads", num_threads, at_least=1)
         found = find_replica(replica, num_replicas, training=augment.training, batch_size=batch_size)
+        self._launched = found if replica == "auto" and augment.training else None
         check_extras(augment, dtype, batch_size, operators, target, sampling, mix)
         self.device = find_device(device)
         decoder_load = find_decoder_load(hw_decoder_load, self.device)
@@ -272,7 +274,7 @@ class Loader:
         return self._schedule.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._loops.begin()
+        return self._begin()
 
     def state_dict(self) -> dict[str, Any]:
         """The loader's position, as plain JSON. A loader that loads it continues with the batch that is next here.
@@ -310,7 +312,12 @@ class Loader:
         if position != self._loops.position:
             self._loops.move(position, resumes=True)
         self._loops.resumes = True
-        return next(self._loops.begin())
+        return next(self._begin())
+
+    def _begin(self) -> Iterator[Batch]:
+        if self._launched is not None:
+            require_rank(self._launched)
+        return self._loops.begin()
 
     def close(self) -> None:
         """Release threads, memory and mapped files. A closed loader yields no more batches."""

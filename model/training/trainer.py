@@ -279,6 +279,8 @@ class Trainer:
                     {"progress": self.progress.to_json(), "loader": self.loader.state_dict()},
                     keep=None if best is None else best.step,
                 )
+        # A process that stops earlier would make its launcher end the one that still writes.
+        self.layout.barrier()
         self.saved, self.saved_step = time.monotonic(), self.step
 
     def close(self) -> None:

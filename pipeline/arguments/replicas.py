@@ -38,10 +38,29 @@ def find_replica(
     return number, total
 
 
-def _launched() -> tuple[int, int]:
+def require_rank(found: tuple[int, int]) -> None:
+    """Raise InputError if `torch.distributed`, initialized since "auto" was `found`, gives another rank or world size.
+
+    Lightning, for example, starts its processes after the script has made its loaders.
+    """
+    if (now := _initialized()) not in (None, found):
+        raise InputError(
+            f"this loader was made before torch.distributed was initialized, as replica {found[0]} of {found[1]}, but "
+            f"this is rank {now[0]} of {now[1]}; make it afterwards (under Lightning, in train_dataloader), or pass "
+            "replica and num_replicas"
+        )
+
+
+def _initialized() -> tuple[int, int] | None:
     distributed: Any = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
+    return None
+
+
+def _launched() -> tuple[int, int]:
+    if (now := _initialized()) is not None:
+        return now
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return 0, 1
     try:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...cores import num_cores
 from ...errors import InputError
-from ..format.files import PARTIAL_SUFFIX, sha256_of, whole_file
+from ..format.files import PARTIAL_SUFFIX, existing_part, sha256_of, whole_file
 from ..format.manifest import (
     MANIFEST_NAME,
     QUARANTINE_NAME,
@@ -196,8 +196,7 @@ def _is_left_over(folder: Path, source: Path, tars: Sequence[Path]) -> bool:
 
 def _refuse_disk_without_links(folder: Path) -> None:
     """InputError, before all images are decoded, if there can be no links in `folder`."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    trial = there / f".alexkit-link-{os.getpid()}"
+    trial = existing_part(folder) / f".alexkit-link-{os.getpid()}"
     try:
         trial.symlink_to("nowhere")
         trial.unlink()

@@ -47,7 +47,7 @@ class BuiltSplit:
 
 def build_shards(
     source: Source,
-    out: Path,
+    out: str | Path,
     options: BuildOptions,
     *,
     on_split: Callable[[SourceSplit], OnProgress] = lambda split: lambda done, num_bad: None,
@@ -75,6 +75,7 @@ def build_shards(
     """
     from ..images.prepare import software_versions
 
+    out = Path(out)
     software = software_versions()
     work = out / WORK_FOLDER
     wanted = {split.name: split.fingerprint() for split in source.splits}

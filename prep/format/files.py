@@ -247,5 +247,9 @@ def sync_folder(folder: Path) -> None:
 
 def free_bytes(path: Path) -> int:
     """Free bytes on the disk where `path` is or would be."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(existing_part(path)).free
+
+
+def existing_part(path: Path) -> Path:
+    """`path` if it exists, else the nearest folder above it that does."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())

@@ -146,13 +146,14 @@ class Manifest:
             file.write(json.dumps(data, indent=1, sort_keys=True).encode() + b"\n")
 
     @classmethod
-    def read(cls, folder: Path) -> "Manifest":
+    def read(cls, folder: str | Path) -> "Manifest":
         """Read and check `folder/manifest.json`.
 
         Raises InputError, with the file, what was found and what to do, for: no manifest (an unfinished run or another
         folder), another format version, a manifest that changed since it was written, a field that is missing or of
         another type, and shards that do not add up.
         """
+        folder = Path(folder)
         path = folder / MANIFEST_NAME
         restore = f"restore the file, or remove {folder} and shard the images again"
         try:

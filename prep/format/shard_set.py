@@ -55,13 +55,14 @@ class ShardSet:
         return self.url or self.folder
 
     @classmethod
-    def open(cls, folder: Path) -> "ShardSet":
+    def open(cls, folder: str | Path) -> "ShardSet":
         """Read the manifest and check that every shard and index exists and every shard has its size.
 
         For a remote set, `folder` is a local folder with everything but the shards.
 
         Raises InputError, with the file, what was found, what was expected and what to do.
         """
+        folder = Path(folder)
         if not folder.is_dir():
             above = folder.parent
             if folder.suffix == ".tar":  # a list of tars, or a pattern, as other readers take them

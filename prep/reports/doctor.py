@@ -19,7 +19,7 @@ from typing import Any
 
 from ...cores import num_cores
 from ...extras import NEEDED
-from ..format.files import free_bytes
+from ..format.files import existing_part, free_bytes
 
 BASE_LIBRARIES = (
     *("numpy", "numba", "pillow", "simplejpeg", "opencv-python-headless", "crc32c"),
@@ -277,11 +277,14 @@ def _shared_memory() -> Check:
 
 
 def check_disk(out: Path) -> Check:
-    """Whether ImageNet would fit on the disk that `out` is, or will be, on."""
+    """Whether the disk that `out` is, or will be, on can be written to and has room for ImageNet."""
+    elsewhere = "choose another folder with --out"
     try:
         free = free_bytes(out)
     except OSError as error:
-        return Check(name="disk", found=f"{out}: {error.strerror}", fix="choose another folder with --out")
+        return Check(name="disk", found=f"{out}: {error.strerror}", fix=elsewhere)
+    if not os.access(existing_part(out), os.W_OK):
+        return Check(name="disk", found=f"{existing_part(out)}: no permission to write, or read-only", fix=elsewhere)
     found = f"{free / 1e9:.1f} GB free for {out}"
     fix = f"make room, or choose a larger disk with --out: ImageNet needs {MIN_DISK_BYTES / 1e9:.0f} GB"
     return Check(name="disk", found=found, fix="" if free >= MIN_DISK_BYTES else fix)

@@ -353,7 +353,9 @@ def _kaggle(source: SourceFolder) -> Iterator[Candidate]:
 
 
 def _read_kaggle(layout: kaggle.KaggleLayout, split: str, source: SourceFolder, _: SourceSplit | None) -> SourceSplit:
-    folder = Folder(where=layout.data / split, remarks=source.remarks)
+    folder = source.folder
+    for name in (layout.data / split).relative_to(source.path).parts:
+        folder = folder.child(name)
     if split == "train":
         return kaggle.read_train(layout, folder, source.options)
     if split == "val":

@@ -60,7 +60,9 @@ class Source:
     """The location and the options that it was opened with, as text; equal texts mean equal requests."""
 
 
-def open_source(location: Location, options: SourceOptions | None = None, *, out: Location | None = None) -> Source:
+def open_source(
+    location: str | Location, options: SourceOptions | None = None, *, out: str | Location | None = None
+) -> Source:
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
@@ -74,6 +76,7 @@ def open_source(location: Location, options: SourceOptions | None = None, *, out
     classes, labels that do not fit the images, a wrong line in a list, a known format that is not read. Raises
     ImportError if a library that the source needs is not installed.
     """
+    location, out = parse_location(location), None if out is None else parse_location(out)
     with _without_collector():
         found = _open(location, options or SourceOptions(), out.resolve() if isinstance(out, Path) else out)
         splits = tuple(replace(split, root=root_of(location), known=_known(split)) for split in found.splits)

@@ -286,6 +286,26 @@ def test_the_replica_comes_from_the_launcher_when_training(
         Loader(folder, batch_size=4, augment=TRAIN)
 
 
+def test_a_loader_made_before_the_rank_was_known_is_refused(draw_shards: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every rank would train on the same batches."""
+    with (
+        Loader(draw_shards(), batch_size=8, augment=TRAIN) as early,
+        Loader(draw_shards(), batch_size=8, augment=TRAIN, replica=0, num_replicas=1) as given,
+        Loader(draw_shards(), batch_size=8, augment=CenterCrop(crop=56)) as evaluation,
+    ):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+        with pytest.raises(ValueError, match=r"as replica 0 of 1, but this is rank 1 of 2; make it afterwards"):
+            iter(early)
+        assert len(list(given)) == len(list(evaluation)) == 5
+        with Loader(draw_shards(), batch_size=4, augment=TRAIN) as late:
+            first = indices(late)
+            monkeypatch.undo()  # torch.distributed has ended, the loader's part is still the same
+            late.set_epoch(0)
+            assert indices(late) == first == [batch[1::2] for batch in indices(early)]
+
+
 class Point(NamedTuple):
     key: Any
     offset: Any

@@ -69,6 +69,22 @@ def test_a_quick_verification_downloads_no_shard(
     assert not list(scratch.iterdir())
 
 
+def test_only_files_of_shard_sets_are_copied(
+    s3: str, tmp_path: Path, through: Callable[..., FaultProxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images may be at the same URL, and a command may be given that of a source by mistake."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    url = upload(write_shard_set(tmp_path / "val", num_samples=9, split="val"), f"{s3}/val").removesuffix("/val")
+    for name in ("train/cat/1.jpg", "photos/1.jpg"):
+        ObjectStore(StoreUrl.parse(url)).put_whole(name, b"1")
+    proxy = through()
+    sound = run("alexprep", "verify", url)
+    assert sound.returncode == 0 and "all good" in sound.stdout, sound.stderr
+    assert not any(path.endswith(".jpg") for path in proxy.bodies)
+    source = run("alexprep", "verify", f"{url}/train")
+    assert source.returncode == 1 and f"{url}/train: no shard set there" in source.stderr
+
+
 def test_sets_are_found_where_the_store_refuses_what_does_not_exist(
     s3: str, tmp_path: Path, through: Callable[..., FaultProxy]
 ) -> None:

@@ -26,7 +26,7 @@ from .verify_shard import Finding
 
 
 def repair_set(
-    folder: Path,
+    folder: str | Path,
     source: Source,
     findings: Sequence[Finding],
     *,
@@ -40,6 +40,7 @@ def repair_set(
     into place. Raises InputError if the source is not the one this set was built from, if a rebuilt file differs from
     the manifest, and for a damaged manifest, which cannot be rebuilt.
     """
+    folder = Path(folder)
     manifest = Manifest.read(folder)
     damaged = {finding.file for finding in findings}
     split = _split_of(manifest, source, folder)

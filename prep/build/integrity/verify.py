@@ -23,7 +23,7 @@ Depth = Literal["quick", "hashes", "decode"]
 
 
 def verify_set(
-    folder: Path,
+    folder: str | Path,
     *,
     depth: Depth = "hashes",
     num_workers: int = 1,
@@ -43,6 +43,7 @@ def verify_set(
     be read, since the other files cannot be checked without it.
     """
     assert depth in get_args(Depth)
+    folder = Path(folder)
     manifest = Manifest.read(folder)
     findings = _check_names_and_sizes(folder, manifest)
     if depth == "quick":

@@ -9,6 +9,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -124,6 +125,9 @@ class StoreFolder(Folder):
     def inner(self, name: str) -> "StoreFolder":
         """The folder `name` in it, created if new."""
         if name not in self.children:
+            # So that layouts are recognized by their folders, as on a disk; a name may be too long for that.
+            with suppress(OSError):
+                (self.where / name).mkdir(exist_ok=True)
             self.children[name] = StoreFolder(
                 where=self.where / name,
                 remarks=self.remarks,

@@ -5,13 +5,15 @@ import signal
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from alexkit.model.runs.checkpoint import newest_checkpoint
+from alexkit.model.processes.layout import Layout
+from alexkit.model.runs.checkpoint import newest_checkpoint, save_checkpoint
 from alexkit.model.runs.load import load_recipe
 from alexkit.model.training.learner import Learner
 from alexkit.model.training.step import PendingStep
@@ -140,6 +142,26 @@ def test_sigterm_saves_the_step_it_came_in(shards: Path, finished: Path, tmp_pat
     assert checkpoint is not None and checkpoint.step == 9  # the step under way is finished
     train(shards, tmp_path / "run")
     assert last_weights(tmp_path / "run") == last_weights(finished)
+
+
+def test_no_process_stops_before_the_checkpoint_is_written(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Launchers end all processes when the first one exits."""
+    done: list[str] = []
+
+    def save(folder: Path, step: int, *given: Any, **options: Any) -> None:
+        save_checkpoint(folder, step, *given, **options)
+        done.append("saved")
+
+    def terminate(images: int, note: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("alexkit.model.training.trainer.save_checkpoint", save)
+    monkeypatch.setattr(Layout, "barrier", lambda layout: done.append("all there"))
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path / "run", report=terminate)
+    assert done[-2:] == ["saved", "all there"]
 
 
 @pytest.mark.faults

@@ -134,6 +134,12 @@ def test_the_metadata_of_installed_packages_are_read_once(monkeypatch: pytest.Mo
     assert len(times) == 1
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    check = doctor.check_disk(tmp_path / "not/yet/there")
+    assert check.found.startswith(f"{tmp_path}: no permission") and check.fix == "choose another folder with --out"
+
+
 def test_a_folder_that_cannot_be_looked_at_is_a_line(tmp_path: Path) -> None:
     assert doctor.check_disk(tmp_path / ("x" * 300)).fix == "choose another folder with --out"
 

@@ -114,6 +114,28 @@ def test_a_list_in_a_store_finds_its_images_as_on_disk(store: Path, tmp_path: Pa
         open_source(URL, options)
 
 
+@pytest.mark.parametrize("labels", ["solution", "xml"])
+def test_kaggles_download_in_a_store_is_that_on_a_disk(store: Path, labels: str) -> None:
+    data, annotations = store / "ILSVRC/Data/CLS-LOC", store / "ILSVRC/Annotations/CLS-LOC/val"
+    names = ("train/n00000000/a.JPEG", "train/n00000001/b.JPEG", "val/v1.JPEG", "val/v2.JPEG", "test/t.JPEG")
+    for path in map(data.joinpath, names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    if labels == "xml":
+        annotations.mkdir(parents=True)
+        for i in range(2):
+            (annotations / f"v{i + 1}.xml").write_text(f"<object><name>n0000000{i}</name></object>")
+    else:
+        rows = "ImageId,PredictionString\nv1,n00000000 1 2 3 4\nv2,n00000001 1 2 3 4\n"
+        (store / "LOC_val_solution.csv").write_text(rows)
+        (store / "LOC_synset_mapping.txt").write_text("n00000000 tench\nn00000001 goldfish\n")
+    near, far = open_source(store), open_source(URL)
+    assert [split.fingerprint() for split in far.splits] == [split.fingerprint() for split in near.splits]
+    assert [split.name for split in far.splits] == ["train", "val"] and far.splits[0].classes == near.splits[0].classes
+    assert [note.replace(str(URL), "") for note in far.notes] == [note.replace(str(store), "") for note in near.notes]
+    assert all(isinstance(image, StoreImage) for split in far.splits for image in split.images)
+
+
 def test_errors_and_remarks_name_urls_and_no_copies(store: Path) -> None:
     draw(store, 1, 1)
     (store / "train/notes.txt").write_bytes(b"12345")
