@@ -1,6 +1,7 @@
 """alexeval neighbors: find the images of a shard set that are nearest to given images."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -50,8 +51,8 @@ def neighbors(
     import numpy as np
 
     from ...model.evaluation.evaluate import open_split
-    from ...model.evaluation.example_figures import draw_neighbors
-    from ...model.evaluation.image_files import answer_images, find_images
+    from ...model.evaluation.example_figures import NUM_DRAWN, draw_neighbors
+    from ...model.evaluation.image_files import ImageAnswer, answer_images, find_images
     from ...model.evaluation.retrieval import nearest, stored_features
     from ...pipeline.storage import Samples
 
@@ -61,11 +62,14 @@ def neighbors(
     train = shards / "train"
     network = choice.load(run, train if train.is_dir() else shard_set.folder if split == "train" else None)
     network.require_preparation()
-    answers = list(answer_images(network, found, batch_size=choice.batch_size, with_features=True))
-    for answer in answers:
+    readable: list[ImageAnswer] = []
+    for answer in answer_images(network, found, batch_size=choice.batch_size, with_features=True):
         if answer.error:
             warn(f"{answer.name}: {answer.error}")
-    readable = [answer for answer in answers if answer.features_D is not None]
+        elif picture and len(readable) < NUM_DRAWN:
+            readable.append(answer)
+        else:
+            readable.append(replace(answer, crop_HWC=None))  # of many images, they would fill the memory
     if not readable:
         raise no_image_read(len(found))
     with progress("features", shard_set.manifest.num_samples, "images") as update:
@@ -87,6 +91,6 @@ def neighbors(
         for key, entry, distance in zip(keys, classes, distances, strict=True):
             click.echo(f"  {distance:10.4g}  {entry.name}  {key}")
     if picture:
-        draw_neighbors(picture, network, readable, shard_set, rows_QK)
-    if len(readable) < len(answers):
+        draw_neighbors(picture, readable, shard_set, rows_QK)
+    if len(readable) < len(found):
         raise SystemExit(1)

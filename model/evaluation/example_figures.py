@@ -13,7 +13,7 @@ from ...prep.images.geometry import central_square
 from ...prep.images.stored import decode_stored
 from ...prep.reports.fonts import font_for
 from .figures import TRAIN_COLOR, VAL_COLOR, new_figure, save_figure
-from .image_files import ImageAnswer, read_image
+from .image_files import ImageAnswer
 from .result import EvaluationResult
 from .trained import TrainedNetwork
 
@@ -33,40 +33,40 @@ def draw_predictions(path: Path, result: EvaluationResult, shard_set: ShardSet, 
 
 def draw_answers(path: Path, network: TrainedNetwork, answers: Sequence[ImageAnswer]) -> None:
     """Write a PNG of individual images, cropped as for the network, with their five most likely classes."""
-    shown = [answer for answer in answers if answer.probabilities_C is not None and answer.name != "-"][:NUM_DRAWN]
-    pictures = [network.crop(read_image(answer.name)) for answer in shown]
-    titles = [Path(answer.name).name for answer in shown]
-    rows = [answer.probabilities_C for answer in shown if answer.probabilities_C is not None]
-    _draw_bars(path, pictures, titles, [-1] * len(shown), rows, network.class_names)
+    shown = [
+        (answer.crop_HWC, _title(answer), answer.probabilities_C)
+        for answer in answers
+        if answer.crop_HWC is not None and answer.probabilities_C is not None
+    ]
+    pictures, titles, rows = zip(*shown[:NUM_DRAWN], strict=True)
+    _draw_bars(path, pictures, titles, [-1] * len(pictures), rows, network.class_names)
 
 
-def draw_neighbors(
-    path: Path,
-    network: TrainedNetwork,
-    answers: Sequence[ImageAnswer],
-    shard_set: ShardSet,
-    rows_QK: NDArray[np.int64],
-) -> None:
-    """Write a PNG with one row per image: the image, then its neighbors in `shard_set`.
+def draw_neighbors(path: Path, answers: Sequence[ImageAnswer], shard_set: ShardSet, rows_QK: NDArray[np.int64]) -> None:
+    """Write a PNG with one row per image, of the first images: the image, then its neighbors in `shard_set`.
 
     Args:
         path: the PNG.
-        network: the network whose crops are shown.
-        answers: the images; standard input is left out.
+        answers: the images; the first `NUM_DRAWN` hold their crops.
         shard_set: the set of the neighbors.
         rows_QK: the neighbors' indices, one row per image.
     """
-    shown = [(answer, row) for answer, row in zip(answers, rows_QK, strict=True) if answer.name != "-"][:NUM_DRAWN]
+    shown = list(zip(answers, rows_QK, strict=True))[:NUM_DRAWN]
     figure, axes = new_figure(1 + rows_QK.shape[1], (1.5 * (1 + rows_QK.shape[1]), 1.7 * len(shown)), rows=len(shown))
     for axis in axes:
         axis.set_axis_off()
     for number, (answer, row) in enumerate(shown):
-        pictures = [network.crop(read_image(answer.name)), *_stored(shard_set, row.tolist())]
+        assert answer.crop_HWC is not None
+        pictures = [answer.crop_HWC, *_stored(shard_set, row.tolist())]
         for place, picture in enumerate(pictures):
             axes[number * (1 + len(row)) + place].imshow(picture)
-        name = Path(answer.name).name
+        name = _title(answer)
         axes[number * (1 + len(row))].set_title(_short(name), **_letters(name, 8))
     save_figure(figure, path)
+
+
+def _title(answer: ImageAnswer) -> str:
+    return "standard input" if answer.name == "-" else Path(answer.name).name
 
 
 def _stored(shard_set: ShardSet, indices: Sequence[int]) -> list[NDArray[np.uint8]]:

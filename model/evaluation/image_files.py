@@ -37,6 +37,8 @@ class ImageAnswer:
     """Softmax outputs; None if the image could not be read."""
     features_D: NDArray[np.float32] | None
     """Activations of the last hidden layer; None if they were not requested or the image could not be read."""
+    crop_HWC: NDArray[np.uint8] | None = None
+    """The network's view of the image, uint8 (crop, crop, 3); None if the image could not be read."""
     error: str | None = None
     """Why the image could not be read, in one line."""
 
@@ -133,6 +135,7 @@ def _answers(
             name=name,
             probabilities_C=None if row is None or probabilities is None else probabilities[row].numpy(),
             features_D=None if row is None or hidden is None or not with_features else hidden[row].numpy(),
+            crop_HWC=crops.get(place),
             error=errors.get(place),
         )
 

@@ -213,8 +213,8 @@ def _check_scale(name: str, value: Any, pixel_range: PixelRange) -> None:
         other = "0-255"
     if other is not None:
         raise InputError(
-            f"{name} {value!r} is for pixels in {other}, but pixel_range is {pixel_range!r}; pass pixel_range={other!r}, "
-            f"or numbers for {pixel_range}"
+            f"{name} {value!r} is for pixels in {other}, but pixel_range is {pixel_range!r}; "
+            f"pass pixel_range={other!r}, or numbers for {pixel_range}"
         )
 
 

@@ -198,6 +198,17 @@ def test_the_same_commands_run_where_everything_fits(command: str, call: Callabl
 
 
 @pytest.mark.parametrize("command", ["predict", "neighbors"])
+def test_an_image_from_standard_input_is_drawn_too(command: str, folder: Path, tmp_path: Path) -> None:
+    words = [command, folder / "w.safetensors", "-", "--recipe", folder / "recipe.toml", "--shards", folder / "good"]
+    words += ["--picture", tmp_path / "drawn.png"]
+    content = (folder / "picture.png").read_bytes()
+    result = CliRunner().invoke(alexeval, [str(word) for word in words], input=content)
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "drawn.png") as drawn:
+        assert drawn.format == "PNG"
+
+
+@pytest.mark.parametrize("command", ["predict", "neighbors"])
 def test_where_no_image_can_be_read_the_last_line_says_so(
     command: str, call: Callable[..., Result], tmp_path: Path
 ) -> None:
