@@ -58,7 +58,8 @@ class Augmentation(ABC):
     """What the difference is divided by: "channel", the standard deviation of each channel from the statistics;
     "imagenet", (0.229, 0.224, 0.225) for pixels in 0-1; "none"; one number; or three, for R, G and B."""
     pixel_range: PixelRange = "0-255"
-    """Range of pixel values before the mean is subtracted; numbers passed as `mean` and `std` are on this scale."""
+    """Range of pixel values before the mean is subtracted; numbers passed as `mean` and `std` are on this scale, and
+    those that can only be on the other one are refused."""
     mean_from: str | Path | PixelSums | None = None
     """Source of the statistics: the folder or URL of a shard set, or `PixelSums`. None means the loaded set.
 
@@ -77,6 +78,8 @@ class Augmentation(ABC):
         if not isinstance(self.std, str) and min(np.atleast_1d(np.asarray(self.std))) <= 0:
             raise InputError(f"std must be above 0, got {self.std!r}")
         choice("pixel_range", self.pixel_range, PixelRange)
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            _check_scale(name, value, self.pixel_range)
         if self.mean_from is not None and not isinstance(self.mean_from, str | Path | PixelSums):
             raise InputError(
                 f"mean_from must be the folder or URL of a shard set, or its PixelSums, got {self.mean_from!r}"
@@ -198,6 +201,21 @@ def _check_color(name: str, value: Any, names: Any) -> Any:
     if not all(map(math.isfinite, floats)):
         raise InputError(f"{name} must be finite, got {value!r}")
     return floats[0] if len(floats) == 1 else tuple(floats)
+
+
+def _check_scale(name: str, value: Any, pixel_range: PixelRange) -> None:
+    """Raise InputError for numbers that are those of pixels in the other range, such as (0.485, 0.456, 0.406)."""
+    largest = 0.0 if isinstance(value, str) else float(np.abs(value).max())
+    other: PixelRange | None = None
+    if pixel_range == "0-255" and 0 < largest < 1:
+        other = "0-1"
+    elif pixel_range == "0-1" and largest > 1:
+        other = "0-255"
+    if other is not None:
+        raise InputError(
+            f"{name} {value!r} is for pixels in {other}, but pixel_range is {pixel_range!r}; "
+            f"pass pixel_range={other!r}, or numbers for {pixel_range}"
+        )
 
 
 def _channel_std_C(statistics: Statistics) -> NDArray[np.float64]:

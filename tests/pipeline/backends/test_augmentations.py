@@ -273,6 +273,10 @@ def test_shapes_are_read_from_headers(whole_images: Path) -> None:
         (lambda: RandomResizedCrop(ratio=1.0), "ratio must be two numbers"),  # type: ignore[arg-type]
         (lambda: CenterCrop(resize=0), "resize must be"),
         (lambda: CenterCrop(std=0.0), "std must be above 0"),
+        (lambda: CenterCrop(mean=(0.485, 0.456, 0.406)), r"mean \(0.485, .* is for pixels in 0-1, but pixel_range is"),
+        (lambda: TrainAugment(mean=120.0, std=0.225), "std 0.225 is for pixels in 0-1, but pixel_range is '0-255'"),
+        (lambda: RandomResizedCrop(mean=123.7, pixel_range="0-1"), "mean 123.7 is for pixels in 0-255"),
+        (lambda: CenterCrop(mean=0.5, std=58.0, pixel_range="0-1"), "std 58.0 is for pixels in 0-255"),
         (lambda: CenterCrop(std=(1.0, 2.0, -1.0)), "std must be above 0"),
         (lambda: CenterCrop(pixel_range=(0, 1)), "pixel_range must be one of"),  # type: ignore[arg-type]
         (lambda: ColorJitter(hue=0.6), "hue must be in"),
