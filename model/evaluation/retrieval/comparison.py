@@ -20,7 +20,7 @@ from ....prep import ShardSet
 from ....prep.format.files import whole_file
 from ..trained import TrainedNetwork
 from .codes import AutoEncoder, CodeOptions, random_codes, train_codes
-from .feature_store import kept_file, read_kept
+from .feature_store import kept_file, may_write, read_kept
 from .nearest import hamming_nearest, nearest, recall
 
 Answer = TypeVar("Answer")
@@ -81,9 +81,10 @@ def trained_codes(
     path = kept_file(network, shard_set, f"codes-{options.bits}", ".safetensors")
     if path is not None and (kept := _read(path, base_ND.shape, options)) is not None:
         return kept
+    keeps = may_write(path)
     model = train_codes(base_ND, options, report)
     codes_NB = model.encode(base_ND)
-    if path is not None:
+    if path is not None and keeps:
         _write(path, model, codes_NB, options)
     return model, codes_NB
 

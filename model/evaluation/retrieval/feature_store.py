@@ -7,6 +7,7 @@ dtype of the network's matrix products, which `auto` chooses by device.
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def stored_features(
 ) -> NDArray[np.floating]:
     """The last hidden activations of every image of a set, float16 (samples, units), memory-mapped if they are stored.
 
-    For a network from a run folder, they are stored there; for one from a weights file, they are always computed. They
+    For a network from a run folder, they are stored there if it can be written; otherwise they are computed. They
     are also recomputed if the stored file is damaged, for example by a full disk or an incomplete copy.
 
     Args:
@@ -47,8 +48,9 @@ def stored_features(
     shape = (shard_set.manifest.num_samples, network.network.sizes[-1].inputs)
     if path is not None and (found := read_kept(path, shape, np.float16)) is not None:
         return found
+    keeps = may_write(path)
     features_ND = compute_features(network, shard_set, batch_size=batch_size, report=report)
-    if path is None:
+    if path is None or not keeps:
         return features_ND
     with whole_file(path) as file:
         np.save(file, features_ND)
@@ -69,16 +71,24 @@ def read_kept(path: Path, shape: tuple[int, int], dtype: DTypeLike) -> NDArray[A
 
 
 def kept_file(network: TrainedNetwork, shard_set: ShardSet, name: str, suffix: str) -> Path | None:
-    """The file in a run folder for data computed from its weights and a set; None for a network from a weights file.
-
-    The folder of the file is created.
-    """
+    """The file in a run folder for data computed from its weights and a set; None for a network from a weights file."""
     if not network.origin.path.is_dir():
         return None
-    folder = network.origin.path / FOLDER
-    folder.mkdir(exist_ok=True)
     precision = str(network.precision).removeprefix("torch.")
-    return folder / f"{name}-{network.origin.sha256[:16]}-{_fingerprint(shard_set)[:16]}-{precision}{suffix}"
+    file = f"{name}-{network.origin.sha256[:16]}-{_fingerprint(shard_set)[:16]}-{precision}{suffix}"
+    return network.origin.path / FOLDER / file
+
+
+def may_write(path: Path | None) -> bool:
+    """Create the folder of a `kept_file`; False, with a warning, in a run folder without permission to write."""
+    if path is None:
+        return False
+    folder = path.parent if path.parent.exists() else path.parent.parent
+    if not os.access(folder, os.W_OK):
+        logger.warning("%s: no permission to write; features and codes are computed, but not kept", folder)
+        return False
+    path.parent.mkdir(exist_ok=True)
+    return True
 
 
 def compute_features(

@@ -1,7 +1,9 @@
 """Evaluations on several processes, without labels, on fewer classes, and of sets that do not fit."""
 
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from alexkit.model import Evaluation, Network, Switches, TrainedNetwork, evaluat
 from alexkit.model.evaluation import evaluate as evaluate_module
 from alexkit.model.evaluation.report import write_report
 from alexkit.model.evaluation.report.tables import append_timm_rows
+from alexkit.model.evaluation.retrieval import CodeOptions, stored_features, trained_codes
 from alexkit.model.processes.launch import _free_port
 from alexkit.prep import ShardSet
 
@@ -164,6 +167,19 @@ def test_page_and_table_say_whose_numbers_they_show_and_by_which_labels(
     assert [row.get("precision") for row in result.metrics()["rows"]] == ["float32", "float32", None]
     assert page.count("computed in float32") == 2
     assert "<dd>l.csv; confused pairs, labels to check and classes use the set&#39;s own</dd>" in page
+
+
+def test_a_run_folder_that_cannot_be_written_has_features_and_codes_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = load_network(folder / "w.safetensors", recipe=str(folder / "recipe.toml"), shards=folder)
+    expected = stored_features(network, ShardSet.open(folder / "val"))
+    network.origin = replace(network.origin, path=tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    found = stored_features(network, ShardSet.open(folder / "val"))
+    assert np.array_equal(found, expected)
+    trained_codes(network, ShardSet.open(folder / "val"), found, CodeOptions(bits=8, epochs=1))
+    assert not list(tmp_path.iterdir()) and caplog.text.count("no permission to write") == 2
 
 
 def test_five_classes_or_fewer_have_no_top5(draw_shards: DrawShards, tmp_path: Path) -> None:
