@@ -10,8 +10,7 @@ import click
 from ...errors import InputError
 from ..locations import LocalPath
 from ..terminal import examples, note, one_line_errors, progress
-from .arguments import FOLDER, set_row
-from .source_options import SHOWN_CLASSES
+from .arguments import FOLDER, set_row, some_classes, without_images
 
 
 @click.command(epilog=examples("alexprep adopt their-tars adopted", "alexprep adopt their-tars theirs --json"))
@@ -78,18 +77,11 @@ def adopt(
 
 def _found(folder: Path) -> Iterator[str]:
     """The images and classes of the set, and a note if some classes have no images, since labels may start at 1."""
-    import numpy as np
-
     from ...prep import ShardSet
 
     shard_set = ShardSet.open(folder)
     ids = [entry.id for entry in shard_set.manifest.classes]
-    counts = np.bincount(shard_set.sample_index().labels_N, minlength=len(ids))
-    empty = [class_id for class_id, count in zip(ids, counts, strict=True) if not count]
-    yield f"{shard_set.manifest.split}: {counts.sum():,} images, {len(ids):,} classes: {_some(ids)}"
-    if empty:
-        yield f"note: {len(empty):,} of {len(ids):,} classes have no images: {_some(empty)}"
-
-
-def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:SHOWN_CLASSES]) + (", …" if len(ids) > SHOWN_CLASSES else "")
+    num_images = shard_set.manifest.num_samples
+    yield f"{shard_set.manifest.split}: {num_images:,} images, {len(ids):,} classes: {some_classes(ids)}"
+    if empty := without_images(shard_set):
+        yield f"note: {empty}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ...prep.storage import Location
     from ...prep.workers import Engine
 
+SHOWN_CLASSES = 4
 FOLDER = LocalPath(file_okay=False)
 SHARDS = click.argument("shards", type=SHARDS_TO_READ, default=Path("shards"), envvar="ALEXKIT_SHARDS")
 WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per CPU core]")
@@ -98,3 +99,19 @@ def find_damage(folder: Path, depth: "Depth", workers: int | None, engine: "Engi
             engine=engine,
             on_progress=update,
         )
+
+
+def some_classes(ids: Sequence[str]) -> str:
+    """The first of these class ids."""
+    return ", ".join(ids[:SHOWN_CLASSES]) + (", …" if len(ids) > SHOWN_CLASSES else "")
+
+
+def without_images(shard_set: "ShardSet") -> str:
+    """The classes of a set on this machine that have no images, as `1 of 3 classes have no images: dog`; "" if none."""
+    import numpy as np
+
+    ids = [entry.id for entry in shard_set.manifest.classes]
+    labels_N = shard_set.sample_index().labels_N
+    counts = np.bincount(labels_N[labels_N >= 0], minlength=len(ids))
+    empty = [class_id for class_id, count in zip(ids, counts, strict=True) if not count]
+    return f"{len(empty):,} of {len(ids):,} classes have no images: {some_classes(empty)}" if empty else ""

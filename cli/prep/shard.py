@@ -11,7 +11,7 @@ from ...cores import num_cores
 from ...errors import InputError
 from ..locations import LOCATION
 from ..terminal import clock, examples, if_interrupted, note, one_line_errors, progress
-from .arguments import ENGINE, WORKERS, set_row
+from .arguments import ENGINE, WORKERS, set_row, without_images
 from .source_options import found_lines, found_row, source_options
 
 if TYPE_CHECKING:
@@ -308,6 +308,8 @@ def _remarks(built: "BuiltSplit") -> list[str]:
         )
         for one in commonest_reasons(manifest.quarantined):
             lines.append(f"{one.count} x {one.example.reason}, e.g. {one.example.source}")
+        if manifest.split == "train" and built.shard_set.url is None and (empty := without_images(built.shard_set)):
+            lines.append(empty)
     if manifest.num_enlarged:
         lines.append(f"{manifest.num_enlarged} images are smaller than {manifest.pixels.size_px} px and were enlarged")
     if manifest.warnings:

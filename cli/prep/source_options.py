@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .arguments import some_classes
+
 if TYPE_CHECKING:
     from ...prep.sources import Source, SourceSplit
 
@@ -14,7 +16,6 @@ LAYOUTS = (
     *("class-folders", "class-tars", "flat", "ilsvrc", "img2dataset"),
     *("kaggle", "list", "parquet", "tiny-imagenet", "webdataset"),
 )
-SHOWN_CLASSES = 4
 _OPTIONS = (
     click.option("--layout", type=click.Choice(LAYOUTS), help="Layout of SOURCE, if more than one fits."),
     click.option("--label-key", metavar="KEY", help="JSON key, member extension or column that holds the label."),
@@ -118,8 +119,7 @@ def _classes(split: "SourceSplit") -> str:
         "table": "in the order of the source",
     }
     ids = [entry.id for entry in split.classes]
-    more = ", …" if len(ids) > SHOWN_CLASSES else ""
-    return f"{_counted(ids, 0, 'class').strip()}, {orders[split.class_order]}: {', '.join(ids[:SHOWN_CLASSES])}{more}"
+    return f"{_counted(ids, 0, 'class').strip()}, {orders[split.class_order]}: {some_classes(ids)}"
 
 
 def found_row(source: "Source") -> dict[str, object]:

@@ -146,7 +146,7 @@ class Custom(Sampling):
     """
 
     order: Callable[[int, int], Sequence[int] | NDArray[Any]]
-    """A function of (seed, epoch): the sample indices of that epoch in order, for all replicas together.
+    """A function of (seed, epoch) that returns the sample indices of that epoch in order, for all replicas together.
 
     Every epoch must have the same length. Samples may repeat; they are then augmented differently. The function must
     depend on its arguments only, since every replica and every resumed run calls it again."""

@@ -150,7 +150,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], words: str) -> Non
         (("adopt", "{sharded}/..", "new"), "pass the folder that contains the tars, e.g. "),
         (
             ("adopt", "{sharded}", "new", "--split", "val", "--label-key", "no"),
-            "name the label with --label-key; 'alexprep",
+            "name them with --image-column and --label-key; 'alexprep",
         ),
         (("push", "{sharded}", "me/a--b"), "me/a--b: not a valid repository name"),
     ],

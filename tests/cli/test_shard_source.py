@@ -73,6 +73,16 @@ def test_a_fraction_is_held_out_and_repair_takes_the_same_options(
     assert done.returncode == 0 and "val-00000.tar made again" in done.stdout, done.stderr
 
 
+def test_a_class_whose_images_are_all_bad_is_named(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
+    source = draw_source(splits=())
+    done = alexprep("shard", source, "--size", "32", cwd=tmp_path)
+    assert "classes have no images" not in done.stdout
+    for path in (source / "n00000001").iterdir():
+        path.write_bytes(b"\0\0\0\x18ftypheic")
+    done = alexprep("shard", source, "--size", "32", "--out", "other", cwd=tmp_path)
+    assert done.returncode == 0 and "note: train: 1 of 3 classes have no images: n00000001" in done.stdout, done.stdout
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [
