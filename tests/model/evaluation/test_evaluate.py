@@ -125,7 +125,7 @@ def test_a_set_without_labels_is_predicted_but_not_scored(
                         shutil.copyfileobj(content, file)
     shards = unlabeled_set(tmp_path / "images", tmp_path / "shards")
     result = evaluate(network, shards, split="test")
-    assert result.num_labeled == 0 and result.metrics()["rows"][0].keys() == {"name", "checkpoint"}
+    assert result.num_labeled == 0 and result.metrics()["rows"][0].keys() == {"name", "checkpoint", "precision"}
     table = result.predictions()
     assert set(table["label"]) == {""} and len(table["key"]) == 29
     write_report(tmp_path / "report", result, [network], ShardSet.open(shards / "test"))
