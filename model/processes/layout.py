@@ -96,6 +96,9 @@ class Layout:
     def barrier(self) -> None:
         """Wait until all processes have reached this point."""
 
+    def require_same(self, key: str, value: str) -> None:
+        """Raise InputError in all processes if they pass different values for `key`; each key may be used once."""
+
     def whole(self, tensors: Iterable[tuple[str, Tensor]], sizes: dict[str, int]) -> dict[str, Tensor]:
         """Unsharded tensors by name, gathered from the processes' slices; `sizes` are their first dimensions."""
         return {name: self.columns.whole(x.detach(), sizes[name]) for name, x in tensors}
@@ -197,6 +200,10 @@ class ProcessLayout(Layout):
         """Wait until all processes have reached this point."""
         self._all_reduce([0.0])
 
+    def require_same(self, key: str, value: str) -> None:
+        """See `Layout`."""
+        require_same(self.store, self.rank, dist.get_world_size(), {key: value}, name=key)
+
     @contextmanager
     def contact(self) -> Iterator[None]:
         """Raise ConnectionError naming the processes that died, failed or did not answer in time.
@@ -277,12 +284,15 @@ def check_processes(world: int, processes_per_replica: int, num_columns: int) ->
         )
 
 
-def require_same(store: Any, rank: int, world: int, facts: Mapping[str, str]) -> None:
-    """Raise InputError in all processes if one has other facts, naming the first key that differs and both values."""
-    store.set(f"facts-{rank}", json.dumps(dict(facts)))
-    first: dict[str, str] = json.loads(store.get("facts-0"))
+def require_same(store: Any, rank: int, world: int, facts: Mapping[str, str], *, name: str = "facts") -> None:
+    """Raise InputError in all processes if one has other facts, naming the first key that differs and both values.
+
+    `name` is that of this exchange in the store; each serves once.
+    """
+    store.set(f"{name}-{rank}", json.dumps(dict(facts)))
+    first: dict[str, str] = json.loads(store.get(f"{name}-0"))
     for other in range(1, world):
-        theirs: dict[str, str] = json.loads(store.get(f"facts-{other}"))
+        theirs: dict[str, str] = json.loads(store.get(f"{name}-{other}"))
         for key in first | theirs:
             if first.get(key) != theirs.get(key):
                 raise InputError(

@@ -9,7 +9,8 @@ import torch
 
 from ... import __version__
 from ...prep import ShardSet
-from ..runs.checkpoint import STATE, checkpoint_folders
+from ..processes.layout import Layout
+from ..runs.checkpoint import STATE, Checkpoint, checkpoint_folders, newest_checkpoint
 from ..runs.recipe import Recipe
 from ..runs.run import CHECKPOINTS, CONFIG
 
@@ -31,6 +32,18 @@ def run_facts(
     facts["newest checkpoint"] = f"{newest[0].name} {_hash_of(newest[0] / STATE)}" if newest else "none"
     facts["config.json of the run"] = _hash_of(folder / CONFIG)
     return facts
+
+
+def agreed_checkpoint(folder: Path, layout: Layout) -> Checkpoint | None:
+    """The newest undamaged checkpoint, which all processes must find.
+
+    Raises InputError also if one process finds another than the rest, since the disks of several machines need not give
+    the same: they would train from different steps.
+    """
+    checkpoint = newest_checkpoint(folder)
+    with layout.contact():
+        layout.require_same("newest undamaged checkpoint", "none" if checkpoint is None else checkpoint.folder.name)
+    return checkpoint
 
 
 def _flat(data: dict[str, object], prefix: str = "") -> dict[str, str]:

@@ -33,7 +33,7 @@ from ..runs.run import CHECKPOINTS, RESULT, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
 from .calendar import calendar_of
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose
-from .facts import run_facts
+from .facts import agreed_checkpoint, run_facts
 from .interval import Interval
 from .learner import begin_learner
 from .run_data import RunData, require_validation
@@ -306,7 +306,7 @@ class Trainer:
         )
 
     def _resume(self) -> None:
-        checkpoint = newest_checkpoint(self.run_folder.folder / CHECKPOINTS)
+        checkpoint = agreed_checkpoint(self.run_folder.folder / CHECKPOINTS, self.layout)
         training = self.recipe.training
         if checkpoint is None:
             if training.start_from:

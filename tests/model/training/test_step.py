@@ -151,6 +151,21 @@ def test_a_signal_to_one_process_saves_the_same_step_in_all(
     assert last_weights(tmp_path / "run") == last_weights(tmp_path / "whole")
 
 
+def test_a_checkpoint_that_one_process_cannot_read_is_resumed_by_none(
+    shards: Path, tmp_path: Path, start_script: Callable[..., BaseProcess]
+) -> None:
+    def run(**options: str | int) -> list[tuple[int | None, str]]:
+        overrides = [*SAVE_ALWAYS, "training.epochs=1"]
+        return train_in_processes(start_script, tmp_path / "run", 2, shards=shards, overrides=overrides, **options)
+
+    run(stop_after=3)
+    newest = newest_step(tmp_path / "run")
+    ended = run(unreadable=f"step-{newest:08d}")
+    assert all("the processes of this run differ in newest undamaged checkpoint" in words for _, words in ended), ended
+    assert newest_step(tmp_path / "run") == newest
+    assert run() == [(0, "")] * 2
+
+
 def test_a_change_and_a_checkpoint_wait_for_all_results(shards: Path, tmp_path: Path, late: None) -> None:
     changes = "training.changes=[{epoch=2, jitter='off'}]"
     train(shards, tmp_path / "late", [*SAVE_ALWAYS, changes])
