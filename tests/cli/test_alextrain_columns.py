@@ -191,7 +191,7 @@ def test_where_the_first_process_stands_still_the_launcher_ends_in_the_same_time
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGHUP, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_to_the_launcher_and_to_every_column_is_one_request(
     shards: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -155,6 +155,7 @@ def test_where_the_first_of_the_processes_dies_it_is_named(run: Run, tmp_path: P
     assert "ConnectionError: process 1 of 2 lost process 0, which ended" in words
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_ends_the_others_in_words_that_name_it(run: Run, tmp_path: Path) -> None:
     others = run(tmp_path / "x", 4, 2, hang="3-2")
     assert len(others) == 3

@@ -258,6 +258,7 @@ def test_a_run_stopped_about_a_change_continues_bit_for_bit(shards: Path, tmp_pa
     assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_float16_run_keeps_its_loss_scale_when_it_is_continued(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_stored_pixels_are_within_half_a_level_of_pillow_and_opencv(filter_: Fil
     assert max(differences) <= 0.5
 
 
+@pytest.mark.slow
 def test_cifar_keeps_its_counts_per_class(tmp_path: Path) -> None:
     source = folder_of("ALEXKIT_CIFAR10")
     for shard_set, per_class in zip(build(source, tmp_path / "out", 32), (5000, 1000), strict=True):
