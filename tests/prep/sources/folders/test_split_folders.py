@@ -195,6 +195,10 @@ def test_names_are_numbered_alike_also_if_lower_case_changes_their_length() -> N
     assert are_numbered(("Maß train", "Maß train2")) and not are_numbered(("Maß train", "Maß trainer"))
 
 
+def test_letters_of_every_alphabet_are_no_part_of_a_number() -> None:
+    assert are_numbered(("猫1", "猫2")) and not are_numbered(("猫1", "狗2")) and not are_numbered(("é1", "è2"))
+
+
 def test_gtsrb_is_read_as_it_unpacks(tmp_path: Path) -> None:
     """Its test folder once was a class Images, so that train and test had different classes."""
     names = ("Final_Training/Images/00000/1.ppm", "Final_Training/Images/00001/2.ppm", "Final_Test/Images/3.ppm")
