@@ -162,7 +162,7 @@ def inner_images(folder: Folder) -> Folder | None:
 
 def cached_snapshot(folder: Folder) -> Folder | None:
     """The snapshot in a dataset's folder of Hugging Face's cache, `datasets--OWNER--NAME`; None for other folders."""
-    if not {"blobs", "snapshots"} <= {*folder.folders}:
+    if not {"blobs", "snapshots"} <= {*folder.folders} or folder.child("snapshots").files:
         return None
     snapshots = folder.child("snapshots")
     if len(snapshots.folders) != 1:

@@ -214,6 +214,11 @@ def test_folders_named_by_split_and_format_are_splits(tmp_path: Path) -> None:
         open_source(put(tmp_path, "train-jpg/1.jpg", "test-jpg/2.jpg", "train_v2.csv"))
 
 
+def test_classes_called_blobs_and_snapshots_are_no_cache(tmp_path: Path) -> None:
+    (split,) = open_source(put(tmp_path, "blobs/1.jpg", "snapshots/2.jpg")).splits
+    assert split.images_per_class() == {"blobs": 1, "snapshots": 1}
+
+
 def test_the_cache_of_hugging_face_is_read_by_its_only_snapshot(tmp_path: Path) -> None:
     folder = put(tmp_path / "datasets--me--pets", "blobs/1f", "blobs/2e", "refs/main")
     for split, blob in (("train", "1f"), ("test", "2e")):
