@@ -234,8 +234,12 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     if (snapshot := cached_snapshot(folder)) is not None:
         source.remarks.note(f"{folder.where}: read {snapshot.where}, a snapshot in the cache of Hugging Face")
         return _choose(SourceFolder(folder=snapshot, options=source.options, remarks=source.remarks))
-    found = _of_layout(split_candidates(source), wanted)
+    of_all_layouts = list(split_candidates(source))
+    found = _of_layout(of_all_layouts, wanted)
     if found:
+        for one in of_all_layouts:
+            if one.split not in {kept.split for kept in found}:
+                source.remarks.note(f"left out: {one.path} ({one.kind}), since --layout is {wanted}")
         if all(one.split != "train" for one in found):
             refuse_lost_train(folder, [one.path.relative_to(folder.where).parts[0] for one in found])
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
