@@ -22,10 +22,9 @@ from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
-from .folders.class_folders import INNER_FOLDER
 from .folders.class_names import class_names
 from .folders.listing import Folder
-from .folders.split_folders import cached_snapshot, refuse_lost_train
+from .folders.split_folders import cached_snapshot, refuse_lost_train, without_masks
 from .folders.store_folder import open_store_folder
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
@@ -322,8 +321,7 @@ def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
         return None
     names = folder.folders
     if len(names) > 1:
-        if any(name.casefold() == INNER_FOLDER for name in names):
-            names = tuple(name for name in names if not is_mask_folder(name))
+        names = without_masks(names)
         names = tuple(islice((name for name in names if not folder.child(name).holds_no_images()), 2))
     if len(names) != 1:
         return None

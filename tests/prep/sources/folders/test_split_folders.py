@@ -207,6 +207,19 @@ def test_gtsrb_is_read_as_it_unpacks(tmp_path: Path) -> None:
     assert f"left out: {tmp_path}/Final_Test/Images: images without labels" in source.notes[0]
 
 
+def test_masks_beside_the_images_of_a_split_are_passed_over(tmp_path: Path) -> None:
+    """images/cat and masks/cat once were two classes."""
+    names = [
+        f"{split}/{inner}/{name}/1.png" for split in ("train", "val") for inner in ("images", "masks") for name in "ab"
+    ]
+    source = open_source(put(tmp_path, *names))
+    assert {split.name: split.images_per_class() for split in source.splits} == {
+        split: {"a": 1, "b": 1} for split in ("train", "val")
+    }
+    assert source.notes == ()
+    assert source.passed_over == (f"folders of masks or annotations: 2, e.g. {tmp_path}/train/masks",)
+
+
 def test_folders_named_by_split_and_format_are_splits(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"train-jpg: images without labels; .*if .*train_v2.csv lists them, pass that"
