@@ -93,10 +93,12 @@ class LocalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
-        from ..prep.storage import StoreUrl, parse_location
+        from ..prep.storage import local_path
 
-        if isinstance(location := _parsed(parse_location, value), StoreUrl):
-            self.fail(f"{location}: is in a store; it must be on this machine: name a local path", param, ctx)
+        try:
+            local_path(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ..terminal import examples, one_line_errors
-from .options import PATH, require_file
+from .options import PATH, require_picture
 
 
 @click.command(
@@ -37,7 +37,7 @@ def claims(
     """
     from ...model.evaluation.claims import claims_rows, claims_table, draw_errors, read_records, store_record
 
-    require_file("--picture", picture)
+    require_picture("--picture", picture)
     records = read_records(runs, scores)
     if store is not None:
         for record in records:

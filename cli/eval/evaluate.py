@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import InputError
-from ...extras import require
 from ..locations import cache_options, shards_option
 from ..terminal import examples, note, one_line_errors, progress, warn
-from .options import PATH, NetworkChoice, json_option, network_options, require_file, require_folder, split_option
+from .options import (
+    PATH,
+    NetworkChoice,
+    json_option,
+    network_options,
+    require_file,
+    require_folder,
+    require_picture,
+    split_option,
+)
 
 if TYPE_CHECKING:
     from ...model import EvaluationResult
@@ -90,13 +98,12 @@ def evaluate(
     )
     from ...prep import ShardSet
 
-    for option, path in (("--picture", picture), ("--predictions", predictions), ("--results", results)):
+    for option, path in (("--predictions", predictions), ("--results", results)):
         require_file(option, path)
+    require_picture("--picture", picture)
     require_folder("--report", report)
     if predictions:
         check_predictions_file(predictions)
-    if picture:
-        require("matplotlib")
     if results:
         read_timm_rows(results)
     submits = predictions is not None and predictions.suffix == ".txt"

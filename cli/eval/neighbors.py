@@ -15,7 +15,7 @@ from .options import (
     json_option,
     network_options,
     no_image_read,
-    require_file,
+    require_picture,
     run_argument,
     split_option,
 )
@@ -56,7 +56,7 @@ def neighbors(
     from ...model.evaluation.retrieval import nearest, stored_features
     from ...pipeline.storage import Samples
 
-    require_file("--picture", picture)
+    require_picture("--picture", picture)
     found = find_images(images)
     shard_set = open_split(shards, split)
     train = shards / "train"

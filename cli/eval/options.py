@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import InputError
+from ...extras import require
 from ..locations import SHARDS_TO_TRAIN, Command, LocalPath, complete_recipe
 from ..memory import keep_freed_memory
 
@@ -134,23 +135,32 @@ def no_image_read(num_images: int) -> InputError:
 
 
 def require_folder(option: str, path: Path | None) -> None:
-    """Raise InputError, before any work, if the output folder `path` cannot be created or is a file."""
+    """Raise InputError, before any work, if the output folder `path` cannot be created or written, or is a file."""
     if path is not None:
-        _require_parent(option, path)
         if path.exists() and not path.is_dir():
             raise InputError(f"{option} {path}: is a file; name a folder")
+        _require_writable(option, path, path if path.exists() else path.parent)
 
 
 def require_file(option: str, path: Path | None) -> None:
     """Raise InputError, before any work, if the output file `path` cannot be written or is a folder."""
     if path is not None:
-        _require_parent(option, path)
         if path.is_dir():
             raise InputError(f"{option} {path}: is a folder; name a file in it")
+        is_special = path.exists() and not path.is_file()  # such as /dev/stdout, which is not replaced
+        _require_writable(option, path, path if is_special else path.parent)
 
 
-def _require_parent(option: str, path: Path) -> None:
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{option} {path}: no folder {path.parent}; create it, or choose another path")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(f"{option} {path}: no permission to write to {path.parent}; choose another path")
+def require_picture(option: str, path: Path | None) -> None:
+    """Like `require_file`, for a picture: also raise ImportError if Matplotlib is not installed."""
+    require_file(option, path)
+    if path is not None:
+        require("matplotlib")
+
+
+def _require_writable(option: str, path: Path, place: Path) -> None:
+    """`place` is what must be writable for `path`: itself, or the folder that it will be in."""
+    if place == path.parent and not place.is_dir():
+        raise InputError(f"{option} {path}: no folder {place}; create it, or choose another path")
+    if not os.access(place, os.W_OK):
+        raise InputError(f"{option} {path}: no permission to write to {place}; choose another path")

@@ -13,7 +13,7 @@ from .options import (
     json_option,
     network_options,
     no_image_read,
-    require_file,
+    require_picture,
     run_argument,
     training_shards_option,
 )
@@ -50,7 +50,7 @@ def predict(
     from ...model.evaluation.example_figures import NUM_DRAWN, draw_answers
     from ...model.evaluation.image_files import ImageAnswer, answer_images, find_images
 
-    require_file("--picture", picture)
+    require_picture("--picture", picture)
     found = find_images(images)
     network = choice.load(run, shards)
     network.require_preparation()

@@ -102,7 +102,7 @@ def read_label_sets(path: Path, keys: Sequence[str], class_ids: Sequence[str]) -
 def _csv_entries(path: Path) -> dict[str, list[str]]:
     entries: dict[str, list[str]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, restval="")
         if not {"key", "labels"} <= set(reader.fieldnames or ()):
             found = ", ".join(reader.fieldnames or ()) or "nothing"
             raise InputError(f"--labels {path}: expected the columns key and labels in the first line, found {found}")
@@ -112,7 +112,10 @@ def _csv_entries(path: Path) -> dict[str, list[str]]:
                     f"--labels {path}: line {reader.line_num} has more fields than the first line; separate the labels "
                     "of an image by spaces"
                 )
-            _enter(entries, row["key"], (row["labels"] or "").split(), path)
+            if row["labels"] and not row["key"]:
+                raise InputError(f"--labels {path}: line {reader.line_num} has labels, but no key")
+            if any(row.values()):  # spreadsheets write lines of commas alone
+                _enter(entries, row["key"], row["labels"].split(), path)
     return entries
 
 

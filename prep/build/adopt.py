@@ -38,6 +38,7 @@ from ..sources.options import SourceOptions
 from ..sources.split_names import split_in
 from ..sources.tars.left_beside import refuse_compressed_among
 from ..sources.tars.samples import LabeledSample, labeled_samples
+from ..storage import local_path
 
 # Manifest fields that tars made elsewhere do not record; the pixel options are fields of `pixels`.
 UNKNOWN = (
@@ -94,7 +95,7 @@ def adopt_webdataset(
         image_column: the member extension of the image, such as `jpg`, if samples contain several images.
         on_progress: called with the number of bytes read so far.
     """
-    source, folder = Path(source), Path(folder)
+    source, folder = local_path(source), local_path(folder)
     tars = tars_of(source, split)
     if (folder / MANIFEST_NAME).exists():
         _refuse_other_tars(folder, tars)

@@ -24,6 +24,7 @@ from ..format.shard_set import SPLITS, ShardSet
 from ..format.timm_info import TIMM_INFO_NAME, write_timm_info
 from ..sources.inputs import SourceSplit
 from ..sources.recognize import Source
+from ..storage import local_path
 from ..workers import KeptWorkers
 from .forecast import Forecast, measure, refuse_too_large_shards, refuse_without_room
 from .kept_listing import PLAN_NAME, WORK_FOLDER, keep_listing
@@ -65,7 +66,7 @@ def build_shards(
 
     Args:
         source: what `open_source` found.
-        out: the folder that gets one folder per split.
+        out: the local folder that gets one folder per split; `alexprep shard` can write to a store.
         options: how to build.
         on_split: called before a split first reports progress; returns the callback for that progress.
         on_forecast: called before the work on a large source begins.
@@ -75,7 +76,7 @@ def build_shards(
     """
     from ..images.prepare import software_versions
 
-    out = Path(out)
+    out = local_path(out)
     software = software_versions()
     work = out / WORK_FOLDER
     wanted = {split.name: split.fingerprint() for split in source.splits}

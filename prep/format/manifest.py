@@ -17,6 +17,7 @@ from typing import Any
 
 from ... import __version__
 from ...errors import InputError
+from ..storage import local_path
 from .files import naming, sha256_of, whole_file
 from .originals import Originals
 from .pixel_options import PixelOptions
@@ -153,7 +154,7 @@ class Manifest:
         folder), another format version, a manifest that changed since it was written, a field that is missing or of
         another type, and shards that do not add up.
         """
-        folder = Path(folder)
+        folder = local_path(folder)
         path = folder / MANIFEST_NAME
         restore = f"restore the file, or remove {folder} and shard the images again"
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ..storage import Location, StoreUrl
+from ..storage import Location, StoreUrl, local_path
 from .files import naming, sha256_of
 from .manifest import MANIFEST_NAME, STATISTICS_NAME, Manifest
 from .sample_index import NO_LABEL, SAMPLE_INDEX_NAME, SampleIndex, SampleRows, image_checksum
@@ -62,7 +62,7 @@ class ShardSet:
 
         Raises InputError, with the file, what was found, what was expected and what to do.
         """
-        folder = Path(folder)
+        folder = local_path(folder)
         if not folder.is_dir():
             above = folder.parent
             if folder.suffix == ".tar":  # a list of tars, or a pattern, as other readers take them

@@ -6,7 +6,7 @@ such a URL. Needs obstore (`pip install 'alexkit[remote]'`), imported when a sto
 
 from .failures import ArchivedError, ChangedError, CredentialsError, ExpiredError, RefusedError, UnreachableError
 from .store import Listed, ObjectStore
-from .url import Location, StoreUrl, parse_location
+from .url import Location, StoreUrl, local_path, parse_location
 
 __all__ = [
     "ArchivedError",
@@ -19,5 +19,6 @@ __all__ = [
     "RefusedError",
     "StoreUrl",
     "UnreachableError",
+    "local_path",
     "parse_location",
 ]

@@ -6,6 +6,7 @@ does not survive a fork: its threads stay in the parent, and every call would ha
 
 import base64
 import os
+import re
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -95,7 +96,9 @@ def _checked(root: StoreUrl, read_timeout_s: float) -> Any:
         return _connect(root, read_timeout_s)
     except (InputError, ImportError):
         raise
-    except Exception:  # whose text may contain keys
+    except Exception as error:  # whose text may contain keys
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # the file of a token
         settings = _SETTINGS.get(root.scheme)
         reason = f"check {settings} (docs/scale.md, Credentials)" if settings else "check the name of the server"
     raise InputError(f"{root}: cannot be opened; {reason}")
@@ -143,12 +146,14 @@ def _connect(root: StoreUrl, read_timeout_s: float) -> Any:
 def _refuse_bad_endpoint(variable: str) -> None:
     """InputError if the variable is set and no URL of a server; the client would end with a panic."""
     value = os.environ.get(variable)
+    if value is None:
+        return
     try:
-        parts = urlsplit(value or "")
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
+        parts = urlsplit(value)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # also for a port that is no number
         is_url = False
-    if value is not None and not is_url:
+    if not is_url or re.search(r"\s", value):  # `urlsplit` ignores white space
         raise InputError(f"{variable}: not a URL; set it to http://HOST:PORT or https://HOST, or unset it")
 
 

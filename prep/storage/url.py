@@ -132,3 +132,11 @@ def parse_location(text: str | Path | StoreUrl) -> Location:
     if isinstance(text, Path | StoreUrl):
         return text
     return StoreUrl.parse(text) if _URL.match(text) else Path(text)
+
+
+def local_path(text: str | Path) -> Path:
+    """The path. Raises InputError for a URL, which as a path would become a folder `s3:`."""
+    location = parse_location(text)
+    if isinstance(location, StoreUrl):
+        raise InputError(f"{location}: is in a store; it must be on this machine: name a local path")
+    return location

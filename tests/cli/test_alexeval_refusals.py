@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 from alexkit.cli.alexeval import alexeval
 from alexkit.cli.alexprep import alexprep
+from alexkit.cli.eval.options import require_file, require_folder
+from alexkit.errors import InputError
 from alexkit.extras import NEEDED
 from alexkit.model import Network, Switches, wiring
 from alexkit.pipeline import CenterCrop, Loader
@@ -140,6 +142,10 @@ def test_images_without_labels_are_predicted_but_not_scored(call: Callable[..., 
     ("words", "missing"),
     [
         ("{} --shards {shards} --picture p.png", "matplotlib"),
+        ("predict {} picture.png --shards {shards} --picture p.png", "matplotlib"),
+        ("neighbors {} picture.png --shards {shards} --split val --picture p.png", "matplotlib"),
+        ("{} --shards {shards} --predictions p.parquet", "pyarrow"),
+        ("{} --shards {shards} --report report", "jinja2"),
         ("export {} --shards {shards} --torch-export net.pt2 --timm timm", "timm"),
         ("export {} --shards {shards} --torch-export net.pt2 --web page", "onnx"),
         ("export {} --shards {shards} --torch-export net.pt2 --onnx net.onnx", "onnxruntime"),
@@ -159,6 +165,7 @@ def test_a_missing_library_is_named_before_the_work(
     [
         ("good", "--report picture.png", "--report picture.png: is a file; name a folder"),
         ("good", "--results other.csv", "--results other.csv: its columns are not those of timm's results files"),
+        ("good", "--results picture.png", "--results picture.png: not a text file"),
         ("good", "--report report --examples nothing", "this set has no image with the key 'nothing'"),
         ("good", "--report report --predictions read-only/p.csv", "no permission to write to read-only"),
         ("unlabeled", "--report report --results timm.csv", "has no labels, so there is nothing to append"),
@@ -177,6 +184,27 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "read-only")  # root may write anywhere
     refused(call("evaluate", shards, "w", *words.split()), expected)
     assert not (tmp_path / "report").exists()
+
+
+def test_permission_is_asked_for_what_is_written_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container, whose mounted folders can be written, but not the folder that holds them."""
+    mounted, device = tmp_path / "mounted", tmp_path / "device"
+    mounted.mkdir()
+    os.mkfifo(device)  # like /dev/stdout, it is written to and not replaced
+    closed = [tmp_path]
+    monkeypatch.setattr(os, "access", lambda path, mode: path not in closed)  # root may write anywhere
+    require_folder("--report", mounted)
+    require_file("--picture", mounted / "p.png")
+    require_file("--picture", device)
+    closed += [mounted, device]
+    for check, path in (
+        (require_folder, mounted),
+        (require_folder, tmp_path / "new"),
+        (require_file, tmp_path / "new.png"),
+        (require_file, device),
+    ):
+        with pytest.raises(InputError, match="no permission to write to"):
+            check("--out", path)
 
 
 def test_an_export_replaces_no_file_but_those_of_an_export(call: Callable[..., Result], tmp_path: Path) -> None:

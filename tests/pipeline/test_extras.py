@@ -174,6 +174,27 @@ def test_mixed_batches_are_mixtures_of_two_rows_for_any_number_of_replicas(draw_
                 assert torch.allclose(part.labels, batch.labels[replica::2])
 
 
+@pytest.mark.parametrize("channels_last", [False, True], ids=["NCHW", "NHWC"])
+@pytest.mark.parametrize("width", [224, 12_000], ids=["several parts of an image", "a part is one line"])
+def test_mixing_part_by_part_is_mixing_whole_images(channels_last: bool, width: int) -> None:
+    source = torch.rand(4, 3, 40 if width > 224 else 224, width)
+    if channels_last:
+        source = source.to(memory_format=torch.channels_last)
+    other, labels = source.roll(2, 0), torch.arange(4)
+    mixed, targets = Mix(mixup=0.4).apply(source.clone(), labels, 4, 0, 1)
+    own = targets[0, 0]
+    assert 0.2 < own < 0.3 and torch.allclose(mixed, source.lerp(other, 1 - own), atol=1e-6)
+    mixed, targets = Mix(cutmix=1.0).apply(source.clone(), labels, 4, 0, 1)
+    changed = (mixed == other) & (other != source)
+    (box,) = {tuple((int(side.min()), int(side.max()) + 1) for side in one.nonzero(as_tuple=True)) for one in changed}
+    channels, rows, columns = (slice(*side) for side in box)
+    expected = source.clone()
+    expected[:, channels, rows, columns] = other[:, channels, rows, columns]
+    assert channels == slice(0, 3) and torch.equal(mixed, expected)
+    area = (rows.stop - rows.start) * (columns.stop - columns.start) / source[0, 0].numel()
+    assert targets[0, 2] == pytest.approx(area, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import InputError
-from ....extras import explained_imports
+from ....extras import explained_imports, require
 from ....prep.build.plan import photo_name
 from ....prep.format.files import whole_file
 from ....prep.format.manifest import ClassEntry
@@ -105,15 +105,15 @@ def check_predictions_file(path: Path) -> None:
     if path.suffix not in PREDICTION_SUFFIXES:
         raise InputError(f"--predictions {path}: expected a name that ends in {', '.join(PREDICTION_SUFFIXES)}")
     if path.suffix == ".parquet":
-        with explained_imports():
-            import pyarrow
-
-            del pyarrow
+        require("pyarrow")
 
 
 def read_timm_rows(path: Path) -> str:
     """The content of a CSV with timm's columns, "" if there is none. Raises InputError if it has other columns."""
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise InputError(f"--results {path}: not a text file ({error}); name another file") from None
     if old and old.partition("\n")[0].strip() != ",".join(TIMM_COLUMNS):
         raise InputError(f"--results {path}: its columns are not those of timm's results files; name another file")
     return old

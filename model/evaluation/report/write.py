@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ....extras import explained_imports
+from ....extras import require
 from ....prep import ShardSet
 from ....prep.format.files import whole_file
 from ..result import EvaluationResult
@@ -73,8 +73,4 @@ def render(context: dict[str, object]) -> str:
 
 def require_libraries() -> None:
     """Raise ImportError with installation instructions if a library that a report needs is missing."""
-    with explained_imports():
-        import jinja2
-        import matplotlib
-
-        del jinja2, matplotlib
+    require("jinja2", "matplotlib")

@@ -16,6 +16,7 @@ from ...format.stats import PixelSums
 from ...sources.extras import origin_of
 from ...sources.inputs import SourceSplit
 from ...sources.recognize import Source
+from ...storage import local_path
 from ...workers import Engine, run_jobs_by
 from ..kept_listing import WORK_FOLDER
 from ..lock import exclusive_lock, remove_work
@@ -40,7 +41,7 @@ def repair_set(
     into place. Raises InputError if the source is not the one this set was built from, if a rebuilt file differs from
     the manifest, and for a damaged manifest, which cannot be rebuilt.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     manifest = Manifest.read(folder)
     damaged = {finding.file for finding in findings}
     split = _split_of(manifest, source, folder)

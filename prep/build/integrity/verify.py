@@ -16,6 +16,7 @@ from ...format.manifest import QUARANTINE_NAME, STATISTICS_NAME, Manifest
 from ...format.sample_index import SAMPLE_INDEX_NAME
 from ...format.shard import index_path
 from ...format.source_table import SOURCES_NAME
+from ...storage import local_path
 from ...workers import Engine, run_jobs_by
 from .verify_shard import OTHER_HASH, Finding, VerifyJob, unreadable, verify_one_shard
 
@@ -43,7 +44,7 @@ def verify_set(
     be read, since the other files cannot be checked without it.
     """
     assert depth in get_args(Depth)
-    folder = Path(folder)
+    folder = local_path(folder)
     manifest = Manifest.read(folder)
     findings = _check_names_and_sizes(folder, manifest)
     if depth == "quick":

@@ -73,6 +73,7 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _MAX_BRANDS_BYTES = 256
 _WHITE_IS_ZERO = 0  # a TIFF's photometric interpretation
 _SUBFILE_TYPE_TAG, _REDUCED = 254, 1  # a TIFF's image is a smaller version of another one in the file
+_CR2 = struct.pack("<I", 16) + b"CR"  # bytes 4 to 9: the directory follows the mark, where other TIFFs have pixels
 # What Pillow raises for damaged data; RuntimeError is that of its AVIF decoder. MemoryError is not among them, nor is
 # the system's own OSError, which has a number: they are the caller's.
 _PILLOW_ERRORS = (
@@ -195,7 +196,7 @@ def _opened(kind: str, data: bytes) -> ImageFile.ImageFile:
 def _is_preview(image: TiffImagePlugin.TiffImageFile, data: bytes) -> bool:
     """Whether the first image is not the photograph itself: in DNG, NEF and ARW by its tag, in CR2 always."""
     subfile_type = image.tag_v2.get(_SUBFILE_TYPE_TAG)
-    return data[8:10] == b"CR" or (isinstance(subfile_type, int) and bool(subfile_type & _REDUCED))
+    return data[4:10] == _CR2 or (isinstance(subfile_type, int) and bool(subfile_type & _REDUCED))
 
 
 def _check(options: DecodeOptions, width: int, height: int, kind: str, *, has_alpha: bool) -> None:

@@ -113,16 +113,13 @@ def test_pixels_are_bit_for_bit_before_the_float_steps(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8], ids=str)
-def test_a_batch_that_is_kept_stays_as_it_is_and_memory_is_reused_otherwise(
-    draw_shards: Any, dtype: torch.dtype
-) -> None:
+def test_a_batch_that_is_kept_stays_as_it_is(draw_shards: Any, dtype: torch.dtype) -> None:
     augment = TrainAugment(crop=56, mean="none", jitter="off")
     with Loader(draw_shards(), batch_size=8, augment=augment, dtype=dtype) as loader:
         kept = next(iter(loader)).images
         before = kept.clone()
-        addresses = {batch.images.data_ptr() for _ in range(4) for batch in loader}
-        assert torch.equal(kept, before) and kept.data_ptr() not in addresses
-        assert len(addresses) <= 3
+        assert all(batch.images.data_ptr() != kept.data_ptr() for _ in range(4) for batch in loader)
+        assert torch.equal(kept, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,5 +1,6 @@
 """What a failing store is called: the status comes before the words, and credentials are no fault of an object."""
 
+import errno
 import json
 import multiprocessing
 import re
@@ -103,7 +104,13 @@ def test_a_connection_that_cannot_be_made_has_its_reason(url: str, inner: str, w
     assert isinstance(failure.error, UnreachableError) == url.startswith("https")
 
 
-@pytest.mark.parametrize("value", ["", "localhost:9000", "127.0.0.1:9000", "http://", "ftp://host", "http://[::1"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "localhost:9000", "127.0.0.1:9000", "http://", "ftp://host", "http://[::1"),
+        *("http://host:9000 ", "http://host:9000\n", "http://my host", "http://host:port", "http://host:90000"),
+    ],
+)
 @pytest.mark.parametrize("url", ["s3://bucket", "az://box", "hf://datasets/me/photos"])
 def test_an_endpoint_that_is_no_url_is_named(
     server: Server, monkeypatch: pytest.MonkeyPatch, url: str, value: str
@@ -112,6 +119,18 @@ def test_an_endpoint_that_is_no_url_is_named(
     monkeypatch.setenv(client.ENDPOINT_VARIABLES[scheme], value)
     with pytest.raises(InputError, match=f"{client.ENDPOINT_VARIABLES[scheme]}: not a URL; set it to http://HOST"):
         ObjectStore(StoreUrl.parse(url))
+
+
+def test_a_token_that_may_not_be_read_is_named(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (token := tmp_path / "token").touch()
+    monkeypatch.setenv("HF_TOKEN_PATH", str(token))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(PermissionError, match=f"Permission denied: '{token}'"):
+        ObjectStore(StoreUrl.parse("hf://datasets/me/photos"))
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,16 @@ def test_a_raw_photograph_is_refused_not_stored_as_its_preview() -> None:
     assert decode_rgb(encoded(Image.fromarray(PIXELS), "TIFF", tiffinfo={254: 2})).tolist() == PIXELS.tolist()  # a page
 
 
+def test_a_tiff_whose_first_pixels_spell_canons_mark_is_no_raw_photograph() -> None:
+    """libtiff writes uncompressed pixels from byte 8 on, and the directory after them."""
+    gray = np.frombuffer(b"CR\2\0" * 16, np.uint8).reshape(8, 8)
+    data = raw_tiff(gray.tobytes(), bits=8, photometric=1)
+    begin = data.rindex(gray.tobytes())
+    directory = data[8:begin].replace(struct.pack("<I", begin), struct.pack("<I", 8))
+    data = data[:4] + struct.pack("<I", 8 + gray.size) + gray.tobytes() + directory
+    assert (decode_rgb(data) == gray[..., None]).all()
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_zero_of_a_tiff_is_black_or_white_as_it_says(bits: int) -> None:
     values = np.arange(64, dtype="<u2") * 1000
