@@ -236,9 +236,10 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     of_all_layouts = list(split_candidates(source))
     found = _of_layout(of_all_layouts, wanted)
     if found:
-        for one in of_all_layouts:
-            if one.split not in {kept.split for kept in found}:
-                source.remarks.note(f"left out: {one.path} ({one.kind}), since --layout is {wanted}")
+        read = {one.split for one in found}
+        for other in of_all_layouts:
+            if other.split not in read:
+                source.remarks.note(f"left out: {other.path} ({other.kind}), since --layout is {wanted}")
         if all(one.split != "train" for one in found):
             refuse_lost_train(folder, [one.path.relative_to(folder.where).parts[0] for one in found])
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
