@@ -22,7 +22,7 @@ from .inputs import SourceSplit
 from .known_formats import refuse_known_format
 from .labels import Unlabeled
 from .lists.image_list import read_image_list
-from .litter import is_of_shard_set
+from .litter import is_mask_folder, is_of_shard_set
 from .options import Layout, SourceOptions
 from .remarks import Remarks
 from .split_names import SPLIT_WORDS, split_in
@@ -327,6 +327,10 @@ def _split_folders(source: SourceFolder) -> Iterator[Candidate]:
         yield _class_folders(whole, split, source, paths=tuple(part.where for part in whole.parts))
     for name, split in named.items():
         child = split_folder(folder, name)
+        if child is not folder.child(name):
+            for other in folder.child(name).folders:
+                if is_mask_folder(other):
+                    folder.remarks.pass_over("folders of masks or annotations", str(folder.where / name / other))
         if split in parts and child in parts[split].parts:
             continue
         found = list(contents(child, split, source)) if split not in parts else ()

@@ -22,10 +22,9 @@ from .candidates import Candidate, SourceFolder, contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
-from .folders.class_folders import INNER_FOLDER
 from .folders.class_names import class_names
 from .folders.listing import Folder
-from .folders.split_folders import cached_snapshot, refuse_lost_train
+from .folders.split_folders import cached_snapshot, refuse_lost_train, without_masks
 from .folders.store_folder import open_store_folder
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
@@ -234,8 +233,13 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     if (snapshot := cached_snapshot(folder)) is not None:
         source.remarks.note(f"{folder.where}: read {snapshot.where}, a snapshot in the cache of Hugging Face")
         return _choose(SourceFolder(folder=snapshot, options=source.options, remarks=source.remarks))
-    found = _of_layout(split_candidates(source), wanted)
+    of_all_layouts = list(split_candidates(source))
+    found = _of_layout(of_all_layouts, wanted)
     if found:
+        read = {one.split for one in found}
+        for other in of_all_layouts:
+            if other.split not in read:
+                source.remarks.note(f"left out: {other.path} ({other.kind}), since --layout is {wanted}")
         if all(one.split != "train" for one in found):
             refuse_lost_train(folder, [one.path.relative_to(folder.where).parts[0] for one in found])
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
@@ -318,8 +322,7 @@ def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
         return None
     names = folder.folders
     if len(names) > 1:
-        if any(name.casefold() == INNER_FOLDER for name in names):
-            names = tuple(name for name in names if not is_mask_folder(name))
+        names = without_masks(names)
         names = tuple(islice((name for name in names if not folder.child(name).holds_no_images()), 2))
     if len(names) != 1:
         return None

@@ -25,7 +25,7 @@ _LIKE = re.compile(
 )
 # Any of these words, as in iNaturalist's `train_mini`, `small-val` and, twice, in `train_val`.
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
-_NUMBER = re.compile(r"[^a-z]*$", re.I)
+_NUMBER = re.compile(r"[\W\d_]*$")
 
 
 def split_called(name: str) -> str | None:

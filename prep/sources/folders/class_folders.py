@@ -91,7 +91,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         refuse_copies(folder, ids)
         refuse_image_folders(folder, ids, split)
     note_depths(folder, ids)
-    check_same_names(folder, ids, options.layout)
+    check_same_names(folder, ids, options)
     for class_id in ids:
         require_unicode(class_id, folder.where)
     listed = images.images()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from shlex import quote
 
 from ....errors import InputError
-from ..options import Layout
+from ..options import SourceOptions
 from ..split_names import SPLIT_WORDS, are_numbered, split_called, splits_among, splits_like
 from .files import File
 from .flat_labels import lists_beside
@@ -57,7 +57,11 @@ def _divisions(class_id: str) -> Iterator[tuple[str, str]]:
 
 def refuse_masks(files: Sequence[File]) -> None:
     """Raise InputError if a file in a folder of images is named like the mask of another: `1_mask.png` for `1.png`."""
-    masks = {found[1]: file for file in files if "ask" in file.name and (found := _MASK.fullmatch(file.name))}
+    masks = {
+        found[1]: file
+        for file in files
+        if ("ask" in file.name or "ASK" in file.name) and (found := _MASK.fullmatch(file.name))
+    }
     for file in files if masks else ():
         if (mask := masks.get(file.name.rpartition(".")[0])) is not None:
             raise InputError(
@@ -114,18 +118,19 @@ def note_depths(folder: Folder, class_ids: Sequence[str]) -> None:
             return
 
 
-def check_same_names(folder: Folder, class_ids: Sequence[str], layout: Layout | None) -> None:
+def check_same_names(folder: Folder, class_ids: Sequence[str], options: SourceOptions) -> None:
     """Note if two folders hold classes of the same names, as splits with unusual names do.
 
-    Raises InputError if they are numbered alike, as parts of a download are, unless a layout is given.
+    Raises InputError if they are numbered alike, as parts of a download are, unless layout or depth are given.
     """
+    is_sure = options.layout is not None or options.class_depth is not None
     holders: dict[str, str] = {}
     for class_id in class_ids:
         first, _, rest = class_id.partition("/")
         if not rest or (other := holders.setdefault(rest, first)) == first:
             continue
         where = f"{folder.where}: {other}/{rest} and {first}/{rest}"
-        if layout is None and are_numbered((other, first)):
+        if not is_sure and are_numbered((other, first)):
             raise InputError(
                 f"{where} would be two classes; if {other} and {first} are the classes, pass --class-depth 1; if they "
                 f"are parts of one set, put their class folders together (mkdir all; cp -r {quote(other)}/. "

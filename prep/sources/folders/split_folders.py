@@ -14,6 +14,7 @@ from pathlib import Path
 from ....errors import InputError
 from ..labels import class_id_of
 from ..lists.image_list import SUFFIXES
+from ..litter import is_mask_folder
 from ..options import Layout
 from ..split_names import (
     are_numbered,
@@ -150,19 +151,31 @@ def split_folder(folder: Folder, name: str) -> Folder:
         return child
     if child.folders == (name,):
         return child.child(name)
-    inner = inner_images(child)
-    return child if inner is None or inner.has_images() or not inner.folders else inner
+    inner = [child.child(one) for one in without_masks(child.folders)]
+    is_of_classes = (
+        len(inner) == 1 and _is_inner(inner[0].where.name) and inner[0].folders and not inner[0].has_images()
+    )
+    return inner[0] if is_of_classes else child
+
+
+def without_masks(names: Sequence[str]) -> tuple[str, ...]:
+    """The folders without those of masks or annotations, if one is named `images`."""
+    return tuple(name for name in names if not is_mask_folder(name) or not any(map(_is_inner, names)))
+
+
+def _is_inner(name: str) -> bool:
+    return name.casefold() == INNER_FOLDER
 
 
 def inner_images(folder: Folder) -> Folder | None:
     """The only folder in `folder`, if it is named `images`."""
     names = folder.folders
-    return folder.child(names[0]) if len(names) == 1 and names[0].casefold() == INNER_FOLDER else None
+    return folder.child(names[0]) if len(names) == 1 and _is_inner(names[0]) else None
 
 
 def cached_snapshot(folder: Folder) -> Folder | None:
     """The snapshot in a dataset's folder of Hugging Face's cache, `datasets--OWNER--NAME`; None for other folders."""
-    if not {"blobs", "snapshots"} <= {*folder.folders}:
+    if not {"blobs", "snapshots"} <= {*folder.folders} or folder.child("snapshots").files:
         return None
     snapshots = folder.child("snapshots")
     if len(snapshots.folders) != 1:
@@ -174,7 +187,7 @@ def cached_snapshot(folder: Folder) -> Folder | None:
 def _classes(folder: Folder, name: str) -> frozenset[str]:
     """The names of class folders in the folder `name`; a folder `images` in it is none."""
     names = split_folder(folder, name).folders
-    return frozenset(class_id_of(inner) for inner in names if inner.casefold() != INNER_FOLDER)
+    return frozenset(class_id_of(inner) for inner in names if not _is_inner(inner))
 
 
 def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:

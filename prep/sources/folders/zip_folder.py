@@ -136,9 +136,9 @@ def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not a complete zip file ({error}); download it again") from None
     for info in infos:
-        if info.is_dir():
-            continue
         member = _name_of(info)
+        if member.endswith("/"):
+            continue
         if is_hidden(member):
             remarks.pass_over("hidden and system files", f"{path}/{member}")
             continue

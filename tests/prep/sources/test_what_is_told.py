@@ -126,3 +126,14 @@ def test_options_that_say_nothing_of_a_source_are_refused(tmp_path: Path, option
     (tmp_path / "set/list.csv").write_text("path,label\ncat/1.jpg,cat\n")
     with pytest.raises(InputError, match=r"list.csv: --class-depth is for class-folders, kaggle, .* read as list"):
         open_source(tmp_path / "set/list.csv", SourceOptions(class_depth=1))
+
+
+def test_splits_that_a_chosen_layout_leaves_out_are_named(tmp_path: Path) -> None:
+    """Such a val/ was not mentioned, although a refusal of a class called image had advised the option."""
+    source = put(tmp_path, "train/image/1.jpg", "train/text/2.jpg", "val/3.jpg", "val/4.jpg")
+    (source / "val.txt").write_text("3.jpg image\n4.jpg text\n")
+    with pytest.raises(InputError, match=r"if it is a class, pass --layout class-folders"):
+        open_source(source)
+    found = open_source(source, SourceOptions(layout="class-folders"))
+    assert [split.name for split in found.splits] == ["train"]
+    assert found.notes == (f"left out: {source}/val (images in one folder), since --layout is class-folders",)

@@ -104,7 +104,9 @@ def test_segmentations_beside_the_class_folders_are_passed_over(tmp_path: Path) 
     assert source.passed_over == (f"folders of masks or annotations: {tmp_path}/segmentations",)
 
 
-@pytest.mark.parametrize("name", ["benign (1)_mask.png", "benign (1)_mask_1.png", "benign (1)-Mask.jpg"])
+@pytest.mark.parametrize(
+    "name", ["benign (1)_mask.png", "benign (1)_mask_1.png", "benign (1)-Mask.jpg", "benign (1)_MASK.png"]
+)
 def test_masks_beside_their_images_are_refused(tmp_path: Path, name: str) -> None:
     """As in the breast ultrasound images of BUSI, where they once were images of the class."""
     folder = put(tmp_path, "benign/benign (1).png", f"benign/{name}", "malignant/1.png")
@@ -142,6 +144,7 @@ def test_numbered_folders_of_the_same_classes_are_refused(tmp_path: Path, one: s
         open_source(folder)
     assert len(open_source(folder, SourceOptions(layout="class-folders")).splits[0].classes) == 3
     assert open_source(folder, SourceOptions(class_depth=1)).splits[0].images_per_class() == {one: 1, other: 2}
+    assert len(open_source(folder, SourceOptions(class_depth=2)).splits[0].classes) == 3
     put(tmp_path / "all", "cat/1.jpg", "cat/2.jpg", "dog/3.jpg")
     assert open_source(tmp_path / "all").splits[0].images_per_class() == {"cat": 2, "dog": 1}
 

@@ -248,6 +248,7 @@ class NameAsBytes(zipfile.ZipInfo):
         (3, [unicodedata.normalize("NFD", "a/Bäume/ 1.jpg").encode(), "a/Straßen/2.jpg".encode()]),
         (0, ["a/Bäume/ 1.jpg".encode("cp437"), "a/Straßen/2.jpg".encode("cp850")]),  # the Explorer of Windows
         (0, ["a\\Bäume\\ 1.jpg".encode("cp437"), "a\\Straßen\\2.jpg".encode("cp437")]),  # old .NET, PowerShell 5
+        (0, [b"a\\B\x84ume\\ 1.jpg", b"a\\Stra\xe1en\\2.jpg", b"a\\Stra\xe1en\\an empty folder\\"]),
     ],
 )
 def test_names_in_zip_files_are_those_that_were_packed(tmp_path: Path, system: int, encoded: list[bytes]) -> None:

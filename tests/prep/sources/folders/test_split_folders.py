@@ -195,6 +195,10 @@ def test_names_are_numbered_alike_also_if_lower_case_changes_their_length() -> N
     assert are_numbered(("Maß train", "Maß train2")) and not are_numbered(("Maß train", "Maß trainer"))
 
 
+def test_letters_of_every_alphabet_are_no_part_of_a_number() -> None:
+    assert are_numbered(("猫1", "猫2")) and not are_numbered(("猫1", "狗2")) and not are_numbered(("é1", "è2"))
+
+
 def test_gtsrb_is_read_as_it_unpacks(tmp_path: Path) -> None:
     """Its test folder once was a class Images, so that train and test had different classes."""
     names = ("Final_Training/Images/00000/1.ppm", "Final_Training/Images/00001/2.ppm", "Final_Test/Images/3.ppm")
@@ -203,11 +207,29 @@ def test_gtsrb_is_read_as_it_unpacks(tmp_path: Path) -> None:
     assert f"left out: {tmp_path}/Final_Test/Images: images without labels" in source.notes[0]
 
 
+def test_masks_beside_the_images_of_a_split_are_passed_over(tmp_path: Path) -> None:
+    """images/cat and masks/cat once were two classes."""
+    names = [
+        f"{split}/{inner}/{name}/1.png" for split in ("train", "val") for inner in ("images", "masks") for name in "ab"
+    ]
+    source = open_source(put(tmp_path, *names))
+    assert {split.name: split.images_per_class() for split in source.splits} == {
+        split: {"a": 1, "b": 1} for split in ("train", "val")
+    }
+    assert source.notes == ()
+    assert source.passed_over == (f"folders of masks or annotations: 2, e.g. {tmp_path}/train/masks",)
+
+
 def test_folders_named_by_split_and_format_are_splits(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"train-jpg: images without labels; .*if .*train_v2.csv lists them, pass that"
     ):
         open_source(put(tmp_path, "train-jpg/1.jpg", "test-jpg/2.jpg", "train_v2.csv"))
+
+
+def test_classes_called_blobs_and_snapshots_are_no_cache(tmp_path: Path) -> None:
+    (split,) = open_source(put(tmp_path, "blobs/1.jpg", "snapshots/2.jpg")).splits
+    assert split.images_per_class() == {"blobs": 1, "snapshots": 1}
 
 
 def test_the_cache_of_hugging_face_is_read_by_its_only_snapshot(tmp_path: Path) -> None:
