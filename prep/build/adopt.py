@@ -103,7 +103,7 @@ def adopt_webdataset(
     if folder.exists() and not _is_left_over(folder, source, tars):
         raise InputError(f"{folder}: not empty, and not a shard set; choose a new folder for the links to the tars")
     _check_class_names(class_names)
-    _refuse_disk_without_links(folder)
+    _refuse_without_links(folder)
     if image_column is not None and (
         image_column.startswith(".") or image_column.lower().rpartition(".")[2] not in FORMATS
     ):
@@ -195,18 +195,20 @@ def _is_left_over(folder: Path, source: Path, tars: Sequence[Path]) -> bool:
     )
 
 
-def _refuse_disk_without_links(folder: Path) -> None:
-    """InputError, before all images are decoded, if there can be no links in `folder`."""
+def _refuse_without_links(folder: Path) -> None:
+    """Before all images are decoded: InputError if there can be no links in `folder`, OSError if nothing can."""
     trial = existing_part(folder) / f".alexkit-link-{os.getpid()}"
     try:
+        trial.unlink(missing_ok=True)  # of a killed process; in containers, numbers repeat
         trial.symlink_to("nowhere")
         trial.unlink()
-    except OSError as error:  # any other error: the work itself reports it, if it is one then
+    except OSError as error:
         if error.errno in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
             raise InputError(
                 f"{folder}: this disk has no symbolic links (exFAT, for example), and an adopted set consists of links "
                 "to the tars; name a folder on another disk, or make a new set with 'alexprep shard'"
             ) from None
+        raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def _refuse_other_tars(folder: Path, tars: Sequence[Path]) -> None:

@@ -1,6 +1,7 @@
 import errno
 import io
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -268,17 +269,30 @@ def test_no_tar_is_ever_touched(elsewhere: Path, tmp_path: Path, name: str) -> N
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
-def test_a_disk_without_links_is_refused_before_any_tar_is_read(
-    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "error", "words"),
+    [
+        (errno.EPERM, InputError, "new/cache: this disk has no symbolic links"),  # exFAT and FAT; ENOSYS with FUSE
+        (errno.EROFS, OSError, "Read-only file system: '.*new/cache'"),
+        (errno.EACCES, PermissionError, "Permission denied: '.*new/cache'"),
+    ],
+)
+def test_a_folder_that_cannot_hold_links_is_refused_before_any_tar_is_read(
+    elsewhere: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    error: type[Exception],
+    words: str,
 ) -> None:
     def no_links(link: Path, target: Path) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted", str(target))  # exFAT and FAT; ENOSYS with FUSE
+        raise OSError(number, os.strerror(number), str(target))
 
     def read(progress: int) -> None:
         raise AssertionError
 
     monkeypatch.setattr(Path, "symlink_to", no_links)
-    with pytest.raises(InputError, match="new/cache: this disk has no symbolic links"):
+    with pytest.raises(error, match=words):
         adopt_webdataset(elsewhere, tmp_path / "new/cache", on_progress=read)
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
 
