@@ -20,7 +20,6 @@ from ..evaluation.forward import predict
 from ..evaluation.scores import Score, score
 from ..network.precision import precision_name, use_device, use_precision
 from ..network.tables import wiring
-from ..network.wiring import sizes
 from ..processes.layout import Request, make_layout
 from ..processes.stopping import StopRequest, stop_requests
 from ..runs.checkpoint import newest_checkpoint, require_room, save_checkpoint
@@ -29,7 +28,7 @@ from ..runs.log import RunLog
 from ..runs.progress import Best, Progress, Validation
 from ..runs.provenance import record_start
 from ..runs.recipe import Recipe, RecipeChange
-from ..runs.run import CHECKPOINTS, RESULT, Run
+from ..runs.run import CHECKPOINTS, Run
 from ..runs.weights import find_start, for_fine_tuning, read_weights, require_network
 from .calendar import calendar_of
 from .diagnosis import STALL_STEPS, dead_fractions, diagnose
@@ -147,6 +146,8 @@ class Trainer:
         if self.run_folder.result:
             return self.run_folder.result
         if self.layout.rank == 0:
+            num_parameters = sum(layer.weights + layer.biases for layer in self.learner.network.sizes)
+            require_room(self.run_folder.folder / CHECKPOINTS, num_parameters)
             record_start(
                 self.run_folder.folder,
                 step=self.step,
@@ -291,9 +292,6 @@ class Trainer:
         with self.layout.contact():
             if self.layout.rank == 0:
                 run = Run.start_or_resume(folder, recipe, self.loader.shard_set, **options)
-                if not (folder / RESULT).exists():
-                    layers = sizes(wiring(recipe.network), self.loader.num_classes)
-                    require_room(folder / CHECKPOINTS, sum(layer.weights + layer.biases for layer in layers))
             self.layout.barrier()  # the others wait until the folder exists
         return run if self.layout.rank == 0 else Run.open(folder)
 

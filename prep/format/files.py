@@ -36,10 +36,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that gets the name `path` only if the block ends without an exception.
 
     Until then its name is unique, so that two writers of one file do not interfere: the last one to finish determines
-    its content. Every OSError while writing names `path`, even if a library turned it into another error. A device or
-    pipe such as /dev/stdout is written to and never replaced.
+    its content. Every OSError while writing names `path`, even if a library turned it into another error. Devices,
+    pipes and open files, such as /dev/stdout, are written to and never replaced.
     """
-    if path.exists() and not path.is_file():
+    if path.exists() and (not path.is_file() or _is_open_file(path)):
         try:
             with path.open("wb") as special:
                 yield special
@@ -69,6 +69,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             raise OSError(first.errno, first.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def _is_open_file(path: Path) -> bool:
+    """Whether the path is a link to a file that this process has open: /dev/stdout, /dev/fd/1."""
+    return os.path.realpath(path.parent) in ("/dev", f"/proc/{os.getpid()}/fd")
 
 
 def create_once(path: Path, content: bytes | Callable[[BinaryIO], None]) -> bool:

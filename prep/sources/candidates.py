@@ -191,7 +191,7 @@ def _class_folders(folder: Folder, split: str, source: SourceFolder, paths: tupl
         path=folder.where,
         kind="class folders",
         layout="class-folders",
-        read=lambda first: read_class_folders(folder, split, source.options, allow_empty=first is not None),
+        read=lambda first: read_class_folders(folder, split, source.options, first=first),
         files=paths,
     )
 

@@ -26,13 +26,16 @@ from .listing import Folder
 INNER_FOLDER = "images"
 
 
-def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, allow_empty: bool = False) -> SourceSplit:
+def read_class_folders(
+    folder: Folder, split: str, options: SourceOptions, *, first: SourceSplit | None = None
+) -> SourceSplit:
     """The split whose classes are the folders in `folder`.
 
-    `allow_empty` passes over class folders without images, for a split that gets its class table from another. Raises
+    Of a split that gets its class table from another, `first`, class folders without images are passed over. Raises
     InputError, naming the folder, for a folder without class folders, a class without images, two folders whose names
     differ only in Unicode normalization, a split inside a class and, unless the layout is given, for folders that seem
-    to be copies of the others or to hold the images of all classes, and for masks beside their images.
+    to be copies of the others or to hold the images of all classes and are no classes of `first`, and for masks beside
+    their images.
     """
     if not folder.folders:
         raise InputError(f"{folder.where}: holds no class folders; expected one folder of images per class")
@@ -44,7 +47,7 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
         folder.remarks.pass_over("files beside class folders", file.path)
     for name in folder.folders:
         found = list(_walk(folder.child(name), (name,), options))
-        if not found and allow_empty:
+        if not found and first is not None:
             folder.remarks.pass_over("class folders without images", str(folder.child(name).where))
         elif not found:
             refuse_known_format(folder.child(name).where)
@@ -87,7 +90,8 @@ def read_class_folders(folder: Folder, split: str, options: SourceOptions, *, al
             "it away, or pass the folder that holds the class folders as SOURCE"
         )
     ids = sorted(index_of)
-    if options.layout is None:
+    known = set() if first is None else {entry.id for entry in first.classes}
+    if options.layout is None and not known.issuperset(ids):
         refuse_copies(folder, ids)
         refuse_image_folders(folder, ids, split)
     note_depths(folder, ids)

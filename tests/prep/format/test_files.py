@@ -5,6 +5,8 @@ import errno
 import io
 import os
 import resource
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,3 +144,19 @@ def test_a_disk_without_locks_is_written_to_and_nothing_there_is_abandoned(
     monkeypatch.setattr(files.os, "link", no_links)
     with pytest.raises(OSError, match="no file locks"):
         create_once(tmp_path / "neither", b"")
+
+
+def test_standard_output_redirected_to_a_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = """
+import sys
+from pathlib import Path
+from alexkit.prep.format.files import whole_file
+with whole_file(Path("/dev/fd/1")) as file:
+    file.write(b"content")
+"""
+    with out.open("wb") as file:
+        inode = out.stat().st_ino
+        done = subprocess.run([sys.executable, "-c", script], stdout=file, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes() == b"content" and out.stat().st_ino == inode

@@ -70,6 +70,12 @@ def test_names_that_only_contain_such_words_are_classes(tmp_path: Path, classes:
     assert {entry.id for entry in split.classes} == {*classes}
 
 
+def test_classes_of_the_training_split_are_classes_in_others(tmp_path: Path) -> None:
+    """`val/cat_images`, alone in its split, once was refused."""
+    source = open_source(put(tmp_path, "train/cat_images/1.jpg", "train/dog_images/2.jpg", "val/cat_images/3.jpg"))
+    assert source.splits[1].images_per_class() == {"cat_images": 1, "dog_images": 0}
+
+
 @pytest.mark.parametrize(
     ("outer", "inner"), [("cell_images", "cell_images"), ("brain_tumor_dataset", "brain_tumor_dataset"), ("data", "")]
 )
