@@ -19,12 +19,14 @@ log = logging.getLogger(__name__)
 def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
     """Hold the lock file `path` for the block; InputError names the owner when another process holds it.
 
-    The system drops the lock when its owner ends in whatever way, so a dead owner's lock is simply taken over. The
-    block may remove the file and its folder with `remove_work`, as its last act. Where the disk has no locks a warning
-    says so: two runs at once write the same bytes, and the one that ends last may find the other's work removed.
+    Its folder is created if needed. The system drops the lock when its owner ends in whatever way, so a dead owner's
+    lock is simply taken over. The block may remove the file and its folder with `remove_work`, as its last act. Where
+    the disk has no locks a warning says so: two runs at once write the same bytes, and the one that ends last may find
+    the other's work removed.
     """
     refuse_while_main_is_imported()  # the lock's owner would be the process that waits for us
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)  # its owner may have removed it
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             has_locks = lock_where_possible(descriptor, path, wait=False)

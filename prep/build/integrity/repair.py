@@ -58,7 +58,6 @@ def repair_set(
         raise InputError(f"{folder / strangers[0]}: not in the manifest; move it out of this folder")
     entries = damaged_shards(manifest, findings)
     work = folder / WORK_FOLDER
-    work.mkdir(exist_ok=True)
     with exclusive_lock(work / "lock", doing="repairing shards"):
         try:
             sums = _make_again(work, split, options, entries, on_progress)

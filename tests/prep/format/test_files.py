@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from alexkit.prep.build import lock
 from alexkit.prep.build.lock import exclusive_lock, waiting_lock
 from alexkit.prep.format import files
 from alexkit.prep.format.files import create_once, lock_file, remove_abandoned, scratch_file, whole_file
@@ -144,6 +145,24 @@ def test_a_disk_without_locks_is_written_to_and_nothing_there_is_abandoned(
     monkeypatch.setattr(files.os, "link", no_links)
     with pytest.raises(OSError, match="no file locks"):
         create_once(tmp_path / "neither", b"")
+
+
+def test_a_lock_is_taken_if_its_owner_removes_it_with_its_folder_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a run that ends between our open and our lock."""
+    path = tmp_path / "work/lock"
+    take, owners = lock.lock_where_possible, [path.parent]
+
+    def end_first(*arguments: Any, **options: Any) -> bool:
+        if owners:
+            lock.remove_work(owners.pop())
+        return take(*arguments, **options)
+
+    path.parent.mkdir()
+    monkeypatch.setattr(lock, "lock_where_possible", end_first)
+    with lock.exclusive_lock(path, doing="writing shards"):
+        assert path.exists() and not owners
 
 
 def test_standard_output_redirected_to_a_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
