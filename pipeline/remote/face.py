@@ -52,7 +52,8 @@ def local_face(url: StoreUrl, cache: Path) -> Path:
             f"{url}: has neither {MANIFEST_NAME} nor any of {', '.join(f'{split}/{MANIFEST_NAME}' for split in SPLITS)}"
             ", so this is not a finished shard set; write one with 'alexprep shard SOURCE --out URL'"
         )
-    name = hashlib.sha256(json.dumps([str(url), *(hashlib.sha256(one).hexdigest() for one in found.values())]).encode())
+    digests = (hashlib.sha256(content).hexdigest() for content in found.values())
+    name = hashlib.sha256(json.dumps([url.encoded, *digests]).encode())
     folder = cache / SETS_NAME / name.hexdigest()[:32]
     folder.mkdir(parents=True, exist_ok=True)
     for split, content in found.items():

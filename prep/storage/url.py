@@ -112,7 +112,7 @@ class StoreUrl:
     def encoded(self) -> str:
         """Text that `parse` reads as this URL, without user name, password and query."""
         is_web = self.scheme in ("http", "https")
-        path = self.exact.strip("/") or (quote(self.path) if is_web else self.path)
+        path = self.exact.strip("/") or (quote(self.path, safe="/+") if is_web else self.path)
         return f"{self.scheme}://{self.host}" + (f"/{path}" if path else "")
 
     def __str__(self) -> str:

@@ -109,3 +109,14 @@ def test_small_files_that_the_disk_damaged_are_fetched_again(
     (face / name).unlink()
     opened(url, tmp_path)[1].close()
     assert (face / name).read_bytes() == whole and "were damaged on the disk; they are fetched again" in caplog.text
+
+
+def test_urls_that_differ_only_in_escapes_do_not_overwrite_each_others_small_files(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S3 reads `+` as a space, other servers do not, so either may be the only one that works."""
+    handler = http.server.SimpleHTTPRequestHandler
+    translate = handler.translate_path
+    monkeypatch.setattr(handler, "translate_path", lambda self, path: translate(self, path.rpartition("/")[2]))
+    faces = [local_face(StoreUrl.parse(f"{url}/{name}"), tmp_path) for name in ("a+b", "a%2Bb", "a+b")]
+    assert faces[0] == faces[2] != faces[1] and not caplog.text

@@ -37,7 +37,8 @@ def test_names_are_added_to_a_path_that_is_kept_as_written(server: Server) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["https://host/a%2Bb/x y", "https://host/100%25/%2541", "s3://bucket/a+b %20", "gs://b"]
+    "text",
+    ["https://host/a%2Bb/x y", "https://host/a+b", "https://host/100%25/%2541", "s3://bucket/a+b %20", "gs://b"],
 )
 def test_a_url_is_restored_from_its_encoded_text(text: str) -> None:
     assert StoreUrl.parse(StoreUrl.parse(text).encoded).path == StoreUrl.parse(text).path
