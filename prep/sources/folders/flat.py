@@ -55,7 +55,7 @@ def read_flat(
         if options.unlabeled:
             return read_unlabeled(folder, split, options)
         raise Unlabeled(
-            f"{labels.path}: every label is 0, so these are no labels; pass --unlabeled to store the images without"
+            f"{labels.path}: every label is 0, so these are no labels; pass --unlabeled to store images without labels"
         )
     by_position = labels.are_positions and not all(class_id.isdecimal() for class_id in class_ids)
     left = dict(labels.rows)
