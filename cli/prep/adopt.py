@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from ...errors import InputError
 from ..locations import LocalPath
 from ..terminal import examples, note, one_line_errors, progress
 from .arguments import FOLDER, set_row, some_classes, without_images
+
+if TYPE_CHECKING:
+    from ...prep import ShardSet
 
 
 @click.command(epilog=examples("alexprep adopt their-tars adopted", "alexprep adopt their-tars theirs --json"))
@@ -43,7 +47,7 @@ def adopt(
     the same size, each with one label: a class number or name in KEY.cls or KEY.json. For other tars, use 'alexprep
     shard'. Class names are sorted as text unless --classes lists them; use the same file for every split.
     """
-    from ...prep import Manifest
+    from ...prep import ShardSet
     from ...prep.build.adopt import adopt_webdataset, tars_of
 
     try:
@@ -67,19 +71,17 @@ def adopt(
             image_column=image_column,
             on_progress=lambda num_bytes: update(num_bytes // 2**20),
         )
-    for line in _found(folder):
+    shard_set = ShardSet.open(folder)
+    for line in _found(shard_set):
         note(line)
     if as_json:
-        click.echo(json.dumps(set_row(Manifest.read(folder), folder)))
+        click.echo(json.dumps(set_row(shard_set.manifest, folder)))
     else:
         click.echo(f"{folder} is a shard set; to see it: {shlex.join(['alexprep', 'inspect', str(folder)])}")
 
 
-def _found(folder: Path) -> Iterator[str]:
+def _found(shard_set: "ShardSet") -> Iterator[str]:
     """The images and classes of the set, and a note if some classes have no images, since labels may start at 1."""
-    from ...prep import ShardSet
-
-    shard_set = ShardSet.open(folder)
     ids = [entry.id for entry in shard_set.manifest.classes]
     num_images = shard_set.manifest.num_samples
     yield f"{shard_set.manifest.split}: {num_images:,} images, {len(ids):,} classes: {some_classes(ids)}"
