@@ -1,11 +1,12 @@
 # `make demo` runs the whole pipeline on drawn images, `make test` the quick tests, `make slow` the slow ones,
 # `make faults` the whole fault suite (kills, full disks, mutations); `make docs` builds the site. Each target first
-# installs into .venv.
+# installs into .venv. `make lowest` runs the quick tests in an environment of its own, .venv-lowest, with the lowest
+# versions that pyproject.toml allows.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test slow faults check docs clean
+.PHONY: demo test slow faults lowest check docs clean
 
 demo: .venv/installed
 	$(BIN)/alexprep demo-images $(DEMO)/images
@@ -23,6 +24,12 @@ slow: .venv/installed
 
 faults: .venv/installed
 	$(BIN)/pytest -n 2 --dist worksteal -m faults
+
+lowest:
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) .ci/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/lowest.txt --editable '.[all,cu12,test]'
+	.venv-lowest/bin/pytest -n 2 --dist worksteal
 
 check: .venv/installed
 	$(BIN)/ruff check .
@@ -44,4 +51,4 @@ docs: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv $(DEMO) build dist src/*.egg-info docs/_build
+	rm -rf .venv .venv-lowest $(DEMO) build dist src/*.egg-info docs/_build

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,21 @@ import pytest
 import torch
 
 Import = Callable[[str], ModuleType]
+
+
+@contextmanager
+def restored(*owners: Any) -> Iterator[None]:
+    """Give modules and classes back the attributes they had: Triton 3.4's interpreter replaces some for good."""
+    before = [(owner, dict(vars(owner))) for owner in owners]
+    try:
+        yield
+    finally:
+        for owner, attributes in before:
+            for name, value in list(vars(owner).items()):
+                if name not in attributes:
+                    delattr(owner, name)
+                elif attributes[name] is not value:
+                    setattr(owner, name, attributes[name])
 
 
 def fresh_imports() -> Iterator[Import]:
@@ -55,7 +71,7 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Import]:
     monkeypatch.setattr(interpreter, "_convert_float", nearest)
     monkeypatch.setattr(interpreter.InterpreterBuilder, "create_fma", fused)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), restored(tl, tl.core, tl.math, tl.tensor, tl.dtype, tl.core.tensor_descriptor_base):
         yield from fresh_imports()
 
 

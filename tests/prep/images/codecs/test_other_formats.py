@@ -10,6 +10,7 @@ import zlib
 from typing import NoReturn
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -231,6 +232,8 @@ def test_transparency_of_a_tiff_is_laid_over_white(
     """0: not alpha; 1: alpha that the colors are multiplied by; 2: plain alpha."""
     pixels = bytes([100, 128] if is_gray else [100, 50, 0, 128]) * 64
     samples = 2 if is_gray else 4
+    if is_gray and extra_samples < 2 and int(PIL.__version__.split(".")[0]) < 13:
+        pytest.skip("Pillow before 13 does not read gray with alpha of this kind: such files are refused by name")
     data = raw_tiff(pixels, bits=8, photometric=1 if is_gray else 2, extra_samples=extra_samples, samples=samples)
     assert np.abs(decode_rgb(data)[4, 4].astype(int) - (color[:1] if is_gray else color)).max() <= 1
 

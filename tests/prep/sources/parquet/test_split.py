@@ -279,7 +279,10 @@ def test_a_footer_that_makes_pyarrow_abort_is_one_line_that_names_the_file(tmp_p
     content = path.read_bytes()
     assert b"\x15\x08" in content  # the field of each column that says brotli, 4 in zigzag
     path.write_bytes(content.replace(b"\x15\x08", b"\x15\x22"))  # a codec that nobody has
-    with pytest.raises(InputError, match=rf"^{path}: its parquet footer .* is damaged: .* \(killed by SIGABRT\)"):
+    aborted = r"its parquet footer .* is damaged: .* \(killed by SIGABRT\)"
+    with pytest.raises(
+        InputError, match=rf"^{path}: ({aborted}|not a complete parquet file)"
+    ):  # the latter: pyarrow 15
         open_source(tmp_path)
 
 
