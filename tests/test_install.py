@@ -203,7 +203,7 @@ def test_the_lowest_versions_prepare_train_evaluate_and_export(wheel: Path, tmp_
 @pytest.mark.slow
 def test_trackio_has_a_run_on_this_disk(tmp_path: Path) -> None:
     # It needs an older Pillow than the one the other tests run with, so it is installed beside them.
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path / "site", "trackio>=0.3"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path / "site", "trackio>=0.8"]
     install_or_skip(*pip, cwd=tmp_path)
     tests = "tests/model/runs/test_writers.py::test_a_tracker_has_the_run_on_this_disk"
     printed = run(
