@@ -17,6 +17,7 @@ Layout = Literal[
     "kaggle",
     "list",
     "parquet",
+    "recordio",
     "tiny-imagenet",
     "webdataset",
 ]

@@ -15,15 +15,23 @@ from ...storage.url import Scheme
 from ..folders.store_folder import StoreImage
 from ..folders.zip_folder import ZipImage
 from ..inputs import Extra, FileImage, SourceImage
+from ..recordio.image import RecordImage
 
 NUMBERS = {
     "file": ("offset",),
     "store": (),
     "zip": ("offset", "num_packed", "is_deflated", "crc32"),
     "parquet": ("row",),
+    "record": ("offset",),
 }
-TEXTS = {"file": ("path",), "store": ("url", "e_tag"), "zip": ("path",), "parquet": ("chunk",)}
-_KINDS = {"FileImage": "file", "StoreImage": "store", "ZipImage": "zip", "ParquetImage": "parquet"}
+TEXTS = {"file": ("path",), "store": ("url", "e_tag"), "zip": ("path",), "parquet": ("chunk",), "record": ("path",)}
+_KINDS = {
+    "FileImage": "file",
+    "StoreImage": "store",
+    "ZipImage": "zip",
+    "ParquetImage": "parquet",
+    "RecordImage": "record",
+}
 
 
 def kind_of(image: type[SourceImage]) -> str:
@@ -65,6 +73,8 @@ def image_of(
     if kind == "store":
         url, e_tag = texts
         return StoreImage(name, label, _url(url), num_bytes, e_tag or None, extras)
+    if kind == "record":
+        return RecordImage(name, label, texts[0], num_bytes, numbers[0], extras)
     if kind == "zip":
         offset, num_packed, is_deflated, crc32 = numbers
         return ZipImage(name, label, texts[0], num_bytes, offset, num_packed, bool(is_deflated), crc32, extras)

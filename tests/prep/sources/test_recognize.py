@@ -254,7 +254,6 @@ def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
         (("dataset_info.json", "data-00000-of-00001.arrow"), r"save_to_disk .*to_parquet"),
         (("dataset_dict.json",), "save_to_disk"),
         (("train.beton",), "an FFCV file"),
-        (("train.rec", "train.idx"), "MXNet RecordIO"),
         (("data_batch_1", "batches.meta"), "batches of CIFAR"),
         (("data_batch_1.bin", "test_batch.bin", "batches.meta.txt"), "the binary batches of CIFAR"),
         (("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), r"files of MNIST \(IDX\)"),
