@@ -40,9 +40,11 @@ class Record(NamedTuple):
         return sum(length for _, length in self.frames) + len(MAGIC) * (len(self.frames) - 1)
 
 
-def record_at(file: ByOffset, offset: int) -> Record:
-    """The record at `offset`; raises Damaged, without the file's name, if there is none or it is not whole."""
-    end = file.num_bytes
+def record_at(file: ByOffset, offset: int, end: int) -> Record:
+    """The record at `offset` of a file of `end` bytes.
+
+    Raises Damaged, without the file's name, if there is none or it is not whole.
+    """
     read = file.read_at(offset, HEAD_BYTES)
     flag, length = _frame(read, offset, end)
     first = offset + FRAME_BYTES

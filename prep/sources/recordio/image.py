@@ -55,7 +55,7 @@ class RecordImage(NamedTuple):
         """Return the content; see `SourceImage`. Raises InputError if the record is damaged."""
         require_size(self.num_bytes)
         with opened(self.path) as file:
-            record = record_at(file, self.offset)
+            record = record_at(file, self.offset, file.num_bytes)
             require_size(record.num_bytes)
             content = content_of(file, record)
         try:

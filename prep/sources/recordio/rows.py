@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ....errors import InputError
 from ...storage.by_offset import ByOffset, address_of, is_in_store, opened
 from ..folders.read_ahead import READ_AHEAD, side_by_side
@@ -58,11 +60,11 @@ def rows_of(path: Path, idx: Idx | None, remarks: Remarks) -> Iterator[Row]:
     for row in _rows(path, idx):
         offsets.append(row.offset)
         yield row
-    if idx is not None and idx.offsets != offsets.tolist():
-        num_right = sum(offset in idx for offset in offsets)
+    if idx is not None and not np.array_equal(idx.offsets_N, offsets):
+        num_right = int(np.isin(idx.offsets_N, offsets).sum())
         remarks.note(
             f"{idx.path}: does not fit {path.name}, which was read without it: {num_right:,} of the "
-            f"{len(idx.offsets):,} offsets are those of a record, and there are {len(offsets):,} records"
+            f"{len(idx.offsets_N):,} offsets are those of a record, and there are {len(offsets):,} records"
         )
 
 
@@ -84,8 +86,8 @@ def _bounds(path: Path, idx: Idx | None) -> list[int]:
     """Offsets between which records are read at the same time, since a store takes long to answer; none on a disk."""
     if idx is None or not is_in_store(address_of(path)):
         return []
-    num_records = max(_RECORDS_PER_STEP, len(idx.offsets) // (8 * READ_AHEAD))
-    return [0, *(offset for offset in idx.offsets[num_records::num_records] if offset)]
+    num_records = max(_RECORDS_PER_STEP, len(idx.offsets_N) // (8 * READ_AHEAD))
+    return [0, *(offset for offset in idx.offsets_N[num_records::num_records].tolist() if offset)]
 
 
 def _step(path: Path, idx: Idx | None, start: int, stop: int) -> _Step:
@@ -101,10 +103,11 @@ def _step(path: Path, idx: Idx | None, start: int, stop: int) -> _Step:
 
 def _walk(file: ByOffset, path: Path, idx: Idx | None, position: int, stop: int) -> Iterator[Row]:
     """The records that begin from `position` on and before `stop`."""
+    end = file.num_bytes
     held: Row | None = None  # until it is known that a record begins where this one ends
     while position < stop:
         try:
-            record = record_at(file, position)
+            record = record_at(file, position, end)
         except Damaged as error:
             # The damaged one is this record, or the last one, whose length led here.
             start = position if idx is not None and position in idx else -1 if held is None else held.offset
@@ -124,16 +127,15 @@ def _walk(file: ByOffset, path: Path, idx: Idx | None, position: int, stop: int)
 
 
 def _row(file: ByOffset, idx: Idx | None, record: Record) -> Row:
-    is_divided = len(record.frames) > 1
-    is_joined = is_divided and record.num_bytes <= MAX_INPUT_BYTES
-    head = content_of(file, record) if is_joined else record.head
+    is_divided, num_bytes = len(record.frames) > 1, record.num_bytes
+    head = content_of(file, record) if is_divided and num_bytes <= MAX_INPUT_BYTES else record.head
     try:
-        header = header_of(head, record.num_bytes)
+        header = header_of(head, num_bytes)
     except InputError:
         key = None if idx is None else idx.key_at(record.offset)
-        return Row(record.offset, record.stop, key, (), 0, 0, record.num_bytes)
+        return Row(record.offset, record.stop, key, (), 0, 0, num_bytes)
     image_offset = 0 if is_divided else record.offset + FRAME_BYTES + header.num_bytes
-    num_bytes = record.num_bytes - header.num_bytes
+    num_bytes -= header.num_bytes
     return Row(record.offset, record.stop, header.id, header.labels, header.num_labels, image_offset, num_bytes)
 
 
