@@ -15,15 +15,23 @@ from ...storage.url import Scheme
 from ..folders.store_folder import StoreImage
 from ..folders.zip_folder import ZipImage
 from ..inputs import Extra, FileImage, SourceImage
+from ..tfrecords.image import RecordImage
 
 NUMBERS = {
     "file": ("offset",),
     "store": (),
     "zip": ("offset", "num_packed", "is_deflated", "crc32"),
     "parquet": ("row",),
+    "record": ("offset", "record_offset", "record_bytes"),
 }
-TEXTS = {"file": ("path",), "store": ("url", "e_tag"), "zip": ("path",), "parquet": ("chunk",)}
-_KINDS = {"FileImage": "file", "StoreImage": "store", "ZipImage": "zip", "ParquetImage": "parquet"}
+TEXTS = {"file": ("path",), "store": ("url", "e_tag"), "zip": ("path",), "parquet": ("chunk",), "record": ("path",)}
+_KINDS = {
+    "FileImage": "file",
+    "StoreImage": "store",
+    "ZipImage": "zip",
+    "ParquetImage": "parquet",
+    "RecordImage": "record",
+}
 
 
 def kind_of(image: type[SourceImage]) -> str:
@@ -68,6 +76,8 @@ def image_of(
     if kind == "zip":
         offset, num_packed, is_deflated, crc32 = numbers
         return ZipImage(name, label, texts[0], num_bytes, offset, num_packed, bool(is_deflated), crc32, extras)
+    if kind == "record":
+        return RecordImage(name, label, texts[0], num_bytes, numbers[0], numbers[1], numbers[2], extras)
     from ..parquet.image import ParquetImage  # with pyarrow
     from ..parquet.pages import ColumnChunk
 

@@ -11,8 +11,9 @@ from ..split_names import SPLIT_WORDS, split_in
 from .packed_format import PackedFormat
 from .parquet_files import PARQUET
 from .tar_files import TARS
+from .tfrecord_files import TFRECORDS
 
-FORMATS = (PARQUET, TARS)
+FORMATS = (PARQUET, TARS, TFRECORDS)
 
 
 def is_packed(name: str) -> bool:
