@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Written out, since importing them from prep.sources would load every reader for --help; a test compares the two.
 LAYOUTS = (
-    *("class-folders", "class-tars", "flat", "ilsvrc", "img2dataset"),
+    *("cifar", "class-folders", "class-tars", "flat", "idx", "ilsvrc", "img2dataset"),
     *("kaggle", "list", "parquet", "tfrecord", "tiny-imagenet", "webdataset"),
 )
 _OPTIONS = (
@@ -24,7 +24,11 @@ _OPTIONS = (
         metavar="NAME",
         help="Image column in tables, lists and TFRecords; in tars, extension of the image member.",
     ),
-    click.option("--label-column", metavar="NAME", help="Label column in tables, lists and TFRecords."),
+    click.option(
+        "--label-column",
+        metavar="NAME",
+        help="Label column in tables, lists and TFRecords; for CIFAR-100, fine (the default) or coarse.",
+    ),
     click.option(
         "--label-pattern",
         metavar="REGEX",

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import InputError
+from .arrays.candidates import array_candidates
 from .candidate import Candidate, SourceFolder
 from .folders.class_folders import read_class_folders
 from .folders.flat import read_flat, read_named, read_unlabeled
@@ -32,7 +33,7 @@ _TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.tsv", "_classes.csv"
 
 def split_candidates(source: SourceFolder) -> Iterator[Candidate]:
     """Everything in a folder that is named like a split, or is known to be one."""
-    for find in (_archives, _split_folders, _kaggle, named_files):
+    for find in (_archives, _split_folders, _kaggle, named_files, array_candidates):
         yield from find(source)
 
 

@@ -9,9 +9,11 @@ from ...errors import InputError
 from .extras import member_name
 
 Layout = Literal[
+    "cifar",
     "class-folders",
     "class-tars",
     "flat",
+    "idx",
     "ilsvrc",
     "img2dataset",
     "kaggle",
@@ -30,7 +32,7 @@ MAX_CLASS_DEPTH = 2048
 _READ_BY: dict[str, tuple[Layout, ...]] = {
     "class_depth": ("class-folders", "kaggle"),
     "label_key": ("webdataset", "img2dataset", "list", "parquet", "tfrecord"),
-    "label_column": ("list", "parquet", "img2dataset", "tfrecord"),
+    "label_column": ("list", "parquet", "img2dataset", "tfrecord", "cifar"),
     "image_column": ("list", "parquet", "webdataset", "tfrecord"),
     "image_root": ("list",),
     "label_pattern": ("flat",),
@@ -48,7 +50,8 @@ class SourceOptions:
     image_column: str | None = None
     """The column (parquet, lists), feature (TFRecords) or member extension (tars) that holds the image or its path."""
     label_column: str | None = None
-    """The column (parquet, lists) or feature (TFRecords) that holds the label."""
+    """The column (parquet, lists) or feature (TFRecords) that holds the label; of CIFAR-100, `fine`, the default, or
+    `coarse`."""
     label_pattern: str | None = None
     """A regular expression, matched from the start of a flat image's file name, whose one group is the label."""
     image_root: str | None = None

@@ -18,6 +18,7 @@ from ...errors import InputError
 from ..format.shard_set import SPLITS
 from ..format.temporary import temporary_folder
 from ..storage import Location, StoreUrl, parse_location
+from .arrays.formats import arrays_among
 from .candidate import Candidate, SourceFolder
 from .candidates import contents, split_candidates
 from .class_tables import join_classes, note_classes
@@ -333,7 +334,11 @@ def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
     if len(names) != 1:
         return None
     inner = folder.child(names[0])
-    holds_any = inner.folders or any(is_packed(file.name) for file in inner.files)
+    holds_any = (
+        inner.folders
+        or any(is_packed(file.name) for file in inner.files)
+        or arrays_among({file.name for file in inner.files})
+    )
     return inner if holds_any and not inner.has_images() else None
 
 

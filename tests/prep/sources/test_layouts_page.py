@@ -12,6 +12,7 @@ import pytest
 
 from alexkit.prep.sources import LAYOUTS, open_source
 
+from .arrays.written import drawn, idx_images, idx_labels, records
 from .tfrecords.writing import write_records
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
@@ -50,8 +51,18 @@ def members_in(written: str) -> dict[str, bytes]:
     return members
 
 
+def array_of(name: str, numbers: list[int]) -> bytes:
+    """A batch of CIFAR with these labels, an IDX file of them, or one of so many images."""
+    if name.endswith(".bin"):
+        return records(drawn(len(numbers), 32, 32, 3), numbers)
+    return idx_images(drawn(numbers[0], 28, 28)) if "-images-" in name else idx_labels(numbers)
+
+
 def create(path: Path, written: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(("-ubyte", "_batch.bin")) or path.name.startswith("data_batch"):
+        path.write_bytes(array_of(path.name, [int(word) for word in written.split()]))
+        return
     if path.name.endswith(".tar.gz"):
         path.write_bytes(devkit())
     elif path.suffix == ".tar":
