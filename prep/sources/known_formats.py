@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ...errors import InputError
+from .arrays.formats import arrays_among
 
 COMPRESSED = {
     ".gz": "gunzip --keep",
@@ -32,14 +33,10 @@ _FORMATS = (
         "write them as parquet: datasets.load_from_disk(FOLDER)[SPLIT].to_parquet('train-00000-of-00001.parquet')",
     ),
     (("*.beton",), "an FFCV file", "shard the images that it was made of"),
-    (("*.rec",), "MXNet RecordIO", "unpack it with mxnet's im2rec --unpack to class folders"),
-    (("*-idx[13]-ubyte*",), "files of MNIST (IDX)", "write their images to class folders, one PNG each"),
-    (("*_batch*.bin",), "the binary batches of CIFAR", "write their images to class folders, one PNG each"),
     (("*_X.bin",), "the binary files of STL-10", "write their images to class folders, one PNG each"),
     (("*.h5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.hdf5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.np[yz]",), "NumPy arrays", "write their images to class folders, one PNG each"),
-    (("*data_batch_*",), "the Python batches of CIFAR", "write their images to class folders, one PNG each"),
     *(
         ((f"*.tar{suffix}",), "compressed tars", f"unpack them in place: {command} *.tar{suffix}")
         for suffix, command in COMPRESSED.items()
@@ -58,7 +55,11 @@ def known_format(folder: Path) -> tuple[str, str, str] | None:
 
 
 def refuse_known_format(folder: Path) -> None:
-    """Raise InputError, saying how to convert it, if `folder` holds one of these formats."""
+    """Raise InputError, saying how to read or convert it, if `folder` holds one of these formats."""
+    arrays = arrays_among({path.name for path in folder.glob("*") if path.is_file()})
+    if arrays:
+        example = next(iter(arrays[0].files.values()))[0]
+        raise InputError(f"{folder}: holds {arrays[0].kind} ({example}); pass this folder to alexprep shard")
     found = known_format(folder)
     if found is not None:
         what, example, way_out = found

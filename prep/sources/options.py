@@ -9,14 +9,17 @@ from ...errors import InputError
 from .extras import member_name
 
 Layout = Literal[
+    "cifar",
     "class-folders",
     "class-tars",
     "flat",
+    "idx",
     "ilsvrc",
     "img2dataset",
     "kaggle",
     "list",
     "parquet",
+    "recordio",
     "tiny-imagenet",
     "webdataset",
 ]
@@ -29,7 +32,7 @@ MAX_CLASS_DEPTH = 2048
 _READ_BY: dict[str, tuple[Layout, ...]] = {
     "class_depth": ("class-folders", "kaggle"),
     "label_key": ("webdataset", "img2dataset", "list", "parquet"),
-    "label_column": ("list", "parquet", "img2dataset"),
+    "label_column": ("list", "parquet", "img2dataset", "cifar"),
     "image_column": ("list", "parquet", "webdataset"),
     "image_root": ("list",),
     "label_pattern": ("flat",),
@@ -47,7 +50,7 @@ class SourceOptions:
     image_column: str | None = None
     """The column (parquet, lists) or member extension (tars) that holds the image or its path."""
     label_column: str | None = None
-    """The column (parquet, lists) that holds the label."""
+    """The column (parquet, lists) that holds the label; of CIFAR-100, `fine`, the default, or `coarse`."""
     label_pattern: str | None = None
     """A regular expression, matched from the start of a flat image's file name, whose one group is the label."""
     image_root: str | None = None

@@ -18,7 +18,9 @@ from ...errors import InputError
 from ..format.shard_set import SPLITS
 from ..format.temporary import temporary_folder
 from ..storage import Location, StoreUrl, parse_location
-from .candidates import Candidate, SourceFolder, contents, split_candidates
+from .arrays.formats import arrays_among
+from .candidate import Candidate, SourceFolder
+from .candidates import contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
@@ -31,11 +33,12 @@ from .ilsvrc.archives import incomplete
 from .ilsvrc.kaggle import refuse_zipped_kaggle
 from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
-from .listed_splits import lists_in
 from .lists.image_list import SUFFIXES, read_image_list
+from .lists.listed_splits import lists_in
 from .lists.split_lists import divided, note_split_files, split_lists
 from .litter import is_mask_folder, is_of_shard_set
 from .options import Layout, SourceOptions
+from .packed.formats import is_packed
 from .remarks import Remarks
 from .split_names import missing_parts, split_called
 from .val_fraction import hold_out
@@ -327,7 +330,11 @@ def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
     if len(names) != 1:
         return None
     inner = folder.child(names[0])
-    holds_any = inner.folders or any(file.name.endswith((".parquet", ".tar")) for file in inner.files)
+    holds_any = (
+        inner.folders
+        or any(is_packed(file.name) for file in inner.files)
+        or arrays_among({file.name for file in inner.files})
+    )
     return inner if holds_any and not inner.has_images() else None
 
 

@@ -12,9 +12,13 @@ import pytest
 
 from alexkit.prep.sources import LAYOUTS, open_source
 
+from .arrays.written import drawn, idx_images, idx_labels, records
+
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
 from pyarrow import parquet  # noqa: E402
+
+from .records import Record, write_records  # noqa: E402
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/layouts.md").read_text()
 EXAMPLES = re.findall(r"^```text\n(.*?)^```\n\nRead (?:from (\S+) )?as (.*?)\.$", PAGE, re.MULTILINE | re.DOTALL)
@@ -48,12 +52,24 @@ def members_in(written: str) -> dict[str, bytes]:
     return members
 
 
+def array_of(name: str, numbers: list[int]) -> bytes:
+    """A batch of CIFAR with these labels, an IDX file of them, or one of so many images."""
+    if name.endswith(".bin"):
+        return records(drawn(len(numbers), 32, 32, 3), numbers)
+    return idx_images(drawn(numbers[0], 28, 28)) if "-images-" in name else idx_labels(numbers)
+
+
 def create(path: Path, written: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(("-ubyte", "_batch.bin")) or path.name.startswith("data_batch"):
+        path.write_bytes(array_of(path.name, [int(word) for word in written.split()]))
+        return
     if path.name.endswith(".tar.gz"):
         path.write_bytes(devkit())
     elif path.suffix == ".tar":
         path.write_bytes(tar_of(members_in(written)))
+    elif path.suffix == ".rec":
+        write_records(path, [Record(b"image", float(label), i) for i, label in enumerate(written.split())])
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members_in(written).items():

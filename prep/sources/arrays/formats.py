@@ -1,0 +1,13 @@
+"""All formats of arrays, and which of them a folder holds, by the names of its files."""
+
+from collections.abc import Collection
+
+from . import cifar, idx
+from .rows import Found
+
+_FORMATS = (cifar.recognize, idx.recognize)
+
+
+def arrays_among(names: Collection[str]) -> list[Found]:
+    """The formats of arrays that a folder of files with these names holds."""
+    return [found for recognize in _FORMATS for found in recognize(names)]

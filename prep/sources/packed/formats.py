@@ -1,0 +1,69 @@
+"""All formats of packed files, and the splits that such files form: by their folder, or by their own names."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..candidate import Candidate, SourceFolder
+from ..folders.listing import Folder
+from ..litter import is_of_shard_set
+from ..split_names import SPLIT_WORDS, split_in
+from .packed_format import PackedFormat
+from .parquet_files import PARQUET
+from .record_files import RECORDIO
+from .tar_files import TARS
+
+FORMATS = (PARQUET, RECORDIO, TARS)
+
+
+def is_packed(name: str) -> bool:
+    """Whether a file of this name holds many images."""
+    return any(one.is_named(name) for one in FORMATS)
+
+
+def packed_contents(folder: Folder, split: str, source: SourceFolder) -> list[Candidate]:
+    """What the packed files in the folder of one split could be.
+
+    None in a zip file, whose members cannot be read by offset.
+    """
+    found: list[Candidate] = []
+    if not folder.where.is_dir():
+        return found
+    for one in FORMATS:
+        files = tuple(folder.where / file.name for file in folder.files if one.is_named(file.name))
+        if files:
+            found += one.in_folder(folder, files, split, source)
+    return found
+
+
+def remark_others(folder: Folder) -> None:
+    """Remark on other files in a split's folder of packed files."""
+    for file in folder.files:
+        is_used = is_packed(file.name) or is_of_shard_set(file.name) or file.path in folder.remarks.used
+        if not is_used:
+            folder.remarks.pass_over("files beside shards or parquet files", file.path)
+
+
+def named_files(source: SourceFolder) -> Iterator[Candidate]:
+    """`train-*.parquet`, `imagenet-train-00000.tar` and `train.rec`, here and in `data/`, whatever they hold."""
+    folders = [folder for folder in (source.path, source.path / "data") if folder.is_dir()]
+    names = {}
+    for folder in folders:
+        with os.scandir(folder) as entries:
+            names[folder] = sorted(entry.name for entry in entries)
+    for split in SPLIT_WORDS:
+        for folder in folders:
+            for one in FORMATS:
+                for family, files in _families(folder, names[folder], split, one).items():
+                    yield from one.in_family(folder / f"{family}*{one.suffix}", files, split, source)
+
+
+def _families(folder: Path, names: Sequence[str], split: str, one: PackedFormat) -> dict[str, tuple[Path, ...]]:
+    """The files of a split, grouped by what their names have in common."""
+    families: dict[str, tuple[Path, ...]] = {}
+    for name in names:
+        if one.is_named(name) and not name.startswith("."):
+            found = split_in(name.removesuffix(one.suffix))
+            if found is not None and found[0] == split:
+                families[found[1]] = (*families.get(found[1], ()), folder / name)
+    return families
