@@ -45,7 +45,7 @@ _OTHER_SUFFIXES = _ANNOTATION_SUFFIXES | frozenset(
         *("tfrecord", "tfrecords", "tfrec"),
         *("mp4", "m4v", "3gp", "avi", "mov", "mkv", "webm", "mpg", "mpeg", "wmv", "mts", "lrv", "thm"),
         *("wav", "mp3", "m4a", "svg", "lnk", "url", "exe", "dll"),
-        *("bak", "tmp", "part", "crdownload", "swp", "aux", "idx", "torrent", "data", "bin"),
+        *("bak", "tmp", "part", "crdownload", "swp", "aux", "idx", "rec", "lst", "torrent", "data", "bin"),
     )
 )
 _OTHER_NAMES = frozenset(("readme", "license", "licence", "copying", "makefile", "checksums", "md5sums", "sha256sums"))

@@ -19,6 +19,7 @@ Layout = Literal[
     "kaggle",
     "list",
     "parquet",
+    "recordio",
     "tfrecord",
     "tiny-imagenet",
     "webdataset",

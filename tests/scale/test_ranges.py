@@ -16,7 +16,8 @@ from PIL import Image
 from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import draw_image
-from ..prep.sources.tfrecords.writing import write_records
+from ..prep.sources.records import Record, write_records
+from ..prep.sources.tfrecords.writing import write_examples
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +80,12 @@ def parquet(folder: Path) -> None:
 
 def tfrecords(folder: Path) -> None:
     rows = [{"a": i, "image": jpeg(i), "label": i % 3, "file_name": f"{i}.jpg"} for i in range(NUM_IMAGES)]
-    write_records(folder / "train-00000-of-00001", rows)
+    write_examples(folder / "train-00000-of-00001", rows)
+
+
+def recordio(folder: Path) -> None:
+    records = [Record(jpeg(i), i % 3, i) for i in range(NUM_IMAGES)]
+    write_records(folder / "train.rec", records, [f"{i % 3}/{i}.jpg" for i in range(NUM_IMAGES)])
 
 
 MAKERS = {
@@ -88,6 +94,7 @@ MAKERS = {
     "ilsvrc": ilsvrc,
     "parquet": parquet,
     "tfrecords": tfrecords,
+    "recordio": recordio,
 }
 
 

@@ -16,31 +16,35 @@ from ..arrays.image import ArrayImage, PixelArray
 from ..folders.store_folder import StoreImage
 from ..folders.zip_folder import ZipImage
 from ..inputs import Extra, FileImage, SourceImage
-from ..tfrecords.image import RecordImage
+from ..recordio.image import RecordImage
+from ..tfrecords.image import ExampleImage
 
 NUMBERS = {
     "file": ("offset",),
     "store": (),
     "zip": ("offset", "num_packed", "is_deflated", "crc32"),
     "parquet": ("row",),
-    "record": ("offset", "record_offset", "record_bytes"),
+    "example": ("offset", "record_offset", "record_bytes"),
     "array": ("row",),
+    "record": ("offset",),
 }
 TEXTS = {
     "file": ("path",),
     "store": ("url", "e_tag"),
     "zip": ("path",),
     "parquet": ("chunk",),
-    "record": ("path",),
     "array": ("array",),
+    "record": ("path",),
+    "example": ("path",),
 }
 _KINDS = {
     "FileImage": "file",
     "StoreImage": "store",
     "ZipImage": "zip",
     "ParquetImage": "parquet",
-    "RecordImage": "record",
+    "ExampleImage": "example",
     "ArrayImage": "array",
+    "RecordImage": "record",
 }
 
 
@@ -83,11 +87,13 @@ def image_of(
     if kind == "store":
         url, e_tag = texts
         return StoreImage(name, label, _url(url), num_bytes, e_tag or None, extras)
+    if kind == "record":
+        return RecordImage(name, label, texts[0], num_bytes, numbers[0], extras)
     if kind == "zip":
         offset, num_packed, is_deflated, crc32 = numbers
         return ZipImage(name, label, texts[0], num_bytes, offset, num_packed, bool(is_deflated), crc32, extras)
-    if kind == "record":
-        return RecordImage(name, label, texts[0], num_bytes, numbers[0], numbers[1], numbers[2], extras)
+    if kind == "example":
+        return ExampleImage(name, label, texts[0], num_bytes, numbers[0], numbers[1], numbers[2], extras)
     if kind == "array":
         return ArrayImage(name, label, PixelArray(*json.loads(texts[0])), numbers[0], extras)
     from ..parquet.image import ParquetImage  # with pyarrow

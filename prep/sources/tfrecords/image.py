@@ -8,7 +8,7 @@ from ..inputs import Extra, read_range, require_size
 from .framing import FOOTER_BYTES, HEADER_BYTES, damage_of
 
 
-class RecordImage(NamedTuple):
+class ExampleImage(NamedTuple):
     """The image at `offset` of the file, inside the data of a record, whose checksum covers all of them.
 
     `num_bytes` is 0 if no image was found in the record.
@@ -34,11 +34,11 @@ class RecordImage(NamedTuple):
         start = self.offset - self.record_offset
         return content[start : start + self.num_bytes]
 
-    def labeled(self, label: int, class_id: str | None = None) -> "RecordImage":
+    def labeled(self, label: int, class_id: str | None = None) -> "ExampleImage":
         """See `SourceImage`."""
         return self._replace(label=label, name=self.name if class_id is None else f"{class_id}/{self.name}")
 
-    def keeping(self, extra: Extra) -> "RecordImage":
+    def keeping(self, extra: Extra) -> "ExampleImage":
         """See `SourceImage`."""
         return self._replace(extras=tuple(sorted((*self.extras, extra))))
 

@@ -14,7 +14,7 @@ from ..labels import RawLabel, class_id_of, raw_label
 from .columns import Columns
 from .example import MAX_VALUES, Feature, byte_ranges, features_of, numbers_of
 from .framing import HEADER_BYTES, damage_in, records_in, refuse_record
-from .image import RecordImage
+from .image import ExampleImage
 from .window import Window, window_of
 
 MAX_TEXT_BYTES = 2**16
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     """One record. `label` is None if the record is so damaged that nothing was found in it."""
 
     label: Label | None
-    image: RecordImage
+    image: ExampleImage
 
 
 class _OddError(Exception):
@@ -52,7 +52,7 @@ def read_rows(path: Path, columns: Columns) -> list[Row]:
 
 def where_of(image: SourceImage) -> str:
     """Where an image of a TFRecord file is, for messages."""
-    assert isinstance(image, RecordImage)
+    assert isinstance(image, ExampleImage)
     return f"{image.container}, the record at byte {image.record_offset - HEADER_BYTES}"
 
 
@@ -60,7 +60,7 @@ def _rows_in(window: Window, path: Path, columns: Columns) -> Iterator[Row]:
     address, stem = address_of(path), path.name.replace(".", "-")
     wanted = {name.encode("utf-8", "surrogateescape"): name for name in (*columns[:5], *columns.keep) if name}
     for number, record in enumerate(records_in(window, path)):
-        image = RecordImage(f"{stem}-{number:07d}", 0, address, 0, record.offset, record.offset, record.num_bytes)
+        image = ExampleImage(f"{stem}-{number:07d}", 0, address, 0, record.offset, record.offset, record.num_bytes)
         try:
             found = features_of(window, record.offset, record.offset + record.num_bytes, wanted)
             yield _row(window, {wanted[name]: feature for name, feature in found.items()}, columns, image)
@@ -73,7 +73,7 @@ def _rows_in(window: Window, path: Path, columns: Columns) -> Iterator[Row]:
                 refuse_record(path, record)
 
 
-def _row(window: Window, features: dict[str, Feature], columns: Columns, image: RecordImage) -> Row:
+def _row(window: Window, features: dict[str, Feature], columns: Columns, image: ExampleImage) -> Row:
     label = Label(
         _label(window, features, columns.label),
         _class_id(_text(window, features, columns.class_id)),

@@ -18,7 +18,7 @@ from . import tfds
 from .classes import Classes
 from .columns import find_columns
 from .framing import Record, damage_in
-from .image import RecordImage
+from .image import ExampleImage
 from .rows import Label, Row, read_rows, where_of
 
 
@@ -66,7 +66,7 @@ def _add_damaged(rows: LabeledImages, damaged: Sequence[Row], trusted: set[Label
             rows.add(any_label, image._replace(num_bytes=0, extras=()))
 
 
-def _is_undamaged(image: RecordImage) -> bool:
+def _is_undamaged(image: ExampleImage) -> bool:
     return damage_in(image.path, Record(image.record_offset, image.record_bytes)) is None
 
 

@@ -13,11 +13,13 @@ import pytest
 from alexkit.prep.sources import LAYOUTS, open_source
 
 from .arrays.written import drawn, idx_images, idx_labels, records
-from .tfrecords.writing import write_records
+from .tfrecords.writing import write_examples
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
 from pyarrow import parquet  # noqa: E402
+
+from .records import Record, write_records  # noqa: E402
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/layouts.md").read_text()
 EXAMPLES = re.findall(r"^```text\n(.*?)^```\n\nRead (?:from (\S+) )?as (.*?)\.$", PAGE, re.MULTILINE | re.DOTALL)
@@ -67,6 +69,8 @@ def create(path: Path, written: str) -> None:
         path.write_bytes(devkit())
     elif path.suffix == ".tar":
         path.write_bytes(tar_of(members_in(written)))
+    elif path.suffix == ".rec":
+        write_records(path, [Record(b"image", float(label), i) for i, label in enumerate(written.split())])
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members_in(written).items():
@@ -78,7 +82,7 @@ def create(path: Path, written: str) -> None:
     elif path.name.endswith(("-of-00001", "-of-00002")):
         *others, (name, values) = (word.partition("=")[::2] for word in written.split())
         labels = [int(one) if one.isdigit() else one for one in values.split(",")]
-        write_records(path, [{others[0][0]: b"GIF8", name: label} for label in labels])
+        write_examples(path, [{others[0][0]: b"GIF8", name: label} for label in labels])
     else:
         path.write_text(written.replace(" | ", "\n") + "\n" if written else "image")
 

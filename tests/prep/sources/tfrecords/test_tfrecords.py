@@ -16,9 +16,9 @@ from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import Source, SourceOptions, open_source
-from alexkit.prep.sources.tfrecords.image import RecordImage
+from alexkit.prep.sources.tfrecords.image import ExampleImage
 
-from .writing import example, feature, message, record, write_records
+from .writing import example, feature, message, record, write_examples
 
 
 def png(number: int) -> bytes:
@@ -73,7 +73,7 @@ def test_the_same_images_as_class_folders_and_as_records_give_the_same_shards(
             for path in images
         ]
         for part in range(2):
-            write_records(tmp_path / f"records/{name}-{part:05d}-of-00002", rows[part::2])
+            write_examples(tmp_path / f"records/{name}-{part:05d}-of-00002", rows[part::2])
     # Class names are in shard sets too.
     (folders / "Labels.json").write_text(json.dumps({f"n{label:08d}": "words" for label in range(3)}))
     give_the_same_shards(folders, tmp_path / "records")
@@ -81,7 +81,7 @@ def test_the_same_images_as_class_folders_and_as_records_give_the_same_shards(
 
 def test_text_names_classes_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     rows = [(1, "zebra"), (2, "ant"), (1, "zebra")]
-    write_records(
+    write_examples(
         tmp_path / "train-00000-of-00001",
         [
             {"image/encoded": png(i), "image/class/label": label, "image/class/text": text}
@@ -96,7 +96,7 @@ def test_text_names_classes_in_the_order_of_their_numbers(tmp_path: Path) -> Non
 def test_two_classes_with_one_text_are_refused_and_can_be_told_apart_by_their_numbers(tmp_path: Path) -> None:
     for i, label in enumerate((135, 518)):
         one = {"image/encoded": png(i), "image/class/label": label, "image/class/text": "crane"}
-        write_records(tmp_path / f"train-{i:05d}-of-00002", [one])
+        write_examples(tmp_path / f"train-{i:05d}-of-00002", [one])
     with pytest.raises(InputError, match=r"518 is 'crane', but elsewhere so is 135; .*--label-column image/"):
         open_source(tmp_path)
     found = open_source(tmp_path, SourceOptions(label_column="image/class/label"))
@@ -104,14 +104,14 @@ def test_two_classes_with_one_text_are_refused_and_can_be_told_apart_by_their_nu
 
 
 def test_an_order_of_numbers_that_is_not_that_of_synsets_is_noted(tmp_path: Path) -> None:
-    write_records(tmp_path / "train-00000-of-00001", [imagenet(1, 1, "n02", "b"), imagenet(2, 2, "n01", "a")])
+    write_examples(tmp_path / "train-00000-of-00001", [imagenet(1, 1, "n02", "b"), imagenet(2, 2, "n01", "a")])
     found = open_source(tmp_path)
     assert classes_of(found) == [("n01", "a"), ("n02", "b")]
     assert "image/class/label numbers them in another order" in found.notes[0]
 
 
 def test_numbers_without_names_are_class_indices_and_a_missing_background_is_noted(tmp_path: Path) -> None:
-    write_records(
+    write_examples(
         tmp_path / "train-00000-of-00001", [{"image/encoded": png(i), "image/class/label": i} for i in (1, 2)]
     )
     found = open_source(tmp_path)
@@ -123,8 +123,8 @@ def test_numbers_without_names_are_class_indices_and_a_missing_background_is_not
 def test_names_beside_the_files_of_slim_are_classes_whatever_they_are_counted_from(tmp_path: Path, first: int) -> None:
     for i in range(2):
         one = {"image/encoded": png(i), "image/class/label": i + first}
-        write_records(tmp_path / f"flowers_train_{i:05d}-of-00002.tfrecord", [one])
-    write_records(tmp_path / "flowers_validation_00000-of-00001.tfrecord", [one])
+        write_examples(tmp_path / f"flowers_train_{i:05d}-of-00002.tfrecord", [one])
+    write_examples(tmp_path / "flowers_validation_00000-of-00001.tfrecord", [one])
     (tmp_path / "labels.txt").write_text(f"{first}:roses\n{first + 1}:daisy\n")
     found = open_source(tmp_path)
     assert classes_of(found) == [("roses", "roses"), ("daisy", "daisy")]
@@ -147,19 +147,19 @@ def test_names_beside_the_files_of_slim_are_classes_whatever_they_are_counted_fr
 )
 def test_usual_names_of_files_are_recognized(tmp_path: Path, names: tuple[str, ...]) -> None:
     for i, name in enumerate(names):
-        write_records(tmp_path / name, [row(i)])
+        write_examples(tmp_path / name, [row(i)])
         (tmp_path / f"{name}.idx").write_text("an index of DALI's")
     found = open_source(tmp_path)
     assert [(split.name, len(split.images)) for split in found.splits] == [("train", len(names))]
 
 
 def test_missing_files_and_records_are_noted(tmp_path: Path) -> None:
-    write_records(tmp_path / "flowers_train_00000-of-00003.tfrecord", [row(1)])
+    write_examples(tmp_path / "flowers_train_00000-of-00003.tfrecord", [row(1)])
     assert "1 of 3 files; 2 missing, e.g. flowers_train_00001-of-00003" in open_source(tmp_path).notes[0]
     tfds = tmp_path / "x/1.0.0"
     info = {"name": "x", "splits": [{"name": "train", "shardLengths": ["2", "0"]}]}
     for i, rows in enumerate(([row(1)], [])):
-        write_records(tfds / f"x-train.tfrecord-{i:05d}-of-00002", rows)
+        write_examples(tfds / f"x-train.tfrecord-{i:05d}-of-00002", rows)
     (tfds / "dataset_info.json").write_text(json.dumps(info))
     notes = open_source(tfds).notes
     assert len([note for note in notes if "record" in note]) == 1
@@ -168,7 +168,7 @@ def test_missing_files_and_records_are_noted(tmp_path: Path) -> None:
 
 def test_several_data_sets_of_tfds_are_refused_and_named(tmp_path: Path) -> None:
     for name in ("x/1.0.0", "x/2.0.0", "y/big/1.0.0"):
-        write_records(tmp_path / name / "y-train.tfrecord-00000-of-00001", [row(1)])
+        write_examples(tmp_path / name / "y-train.tfrecord-00000-of-00001", [row(1)])
         for beside in ("dataset_info.json", "features.json"):
             (tmp_path / name / beside).write_text("{}")
     with pytest.raises(InputError, match=r"holds 3 data sets of TFDS: x/1.0.0, x/2.0.0, y/big/1.0.0; pass one"):
@@ -188,7 +188,7 @@ def test_integers_packed_or_not_and_values_before_names_are_the_same(tmp_path: P
         example(row(2, 1), packed=False),
         message(1, b"".join(message(1, entry) for entry in turned)),
     ]
-    write_records(tmp_path / "train.tfrecord", written)
+    write_examples(tmp_path / "train.tfrecord", written)
     found = open_source(tmp_path)
     assert labels_of(found) == [("1/1.png", 1), ("1/2.png", 1), ("1/train-tfrecord-0000002", 1)]
     assert [image.read() for image in found.splits[0].images] == [png(1), png(2), png(3)]
@@ -196,7 +196,7 @@ def test_integers_packed_or_not_and_values_before_names_are_the_same(tmp_path: P
 
 def test_features_are_chosen_by_the_options_for_columns(tmp_path: Path) -> None:
     rows = [{"x": png(i), "y": png(i + 9), "kind": 1 - i, "weight": 0.5} for i in range(2)]
-    write_records(tmp_path / "train.tfrecord", rows)
+    write_examples(tmp_path / "train.tfrecord", rows)
     with pytest.raises(InputError, match="several features hold images: x, y; choose one with --image-column"):
         open_source(tmp_path)
     with pytest.raises(InputError, match=r"no feature with a usual name of labels among kind .integers., weight"):
@@ -229,7 +229,7 @@ def test_features_are_chosen_by_the_options_for_columns(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_one_class_per_encoded_image_is_refused(tmp_path: Path, rows: list[Any], words: str) -> None:
-    write_records(tmp_path / "train.tfrecord", rows)
+    write_examples(tmp_path / "train.tfrecord", rows)
     with pytest.raises(InputError, match=words):
         open_source(tmp_path)
 
@@ -240,7 +240,7 @@ def test_what_is_not_one_class_per_encoded_image_is_refused(tmp_path: Path, rows
 def test_compressed_files_are_refused_with_the_way_out(
     tmp_path: Path, name: str, pack: Callable[[bytes], bytes], way_out: str
 ) -> None:
-    path = write_records(tmp_path / "train-00000-of-00001", [row(1)])
+    path = write_examples(tmp_path / "train-00000-of-00001", [row(1)])
     path.write_bytes(pack(path.read_bytes()))
     with pytest.raises(InputError, match=f"compressed by {name}, .*{way_out}"):
         open_source(tmp_path)
@@ -278,7 +278,7 @@ def test_no_class_comes_from_a_damaged_record(tmp_path: Path) -> None:
 
 
 def test_an_example_without_an_image_is_one_bad_image(tmp_path: Path) -> None:
-    write_records(tmp_path / "train.tfrecord", [row(1), {"label": 0, "file_name": "x.png"}, row(2) | {"image": b""}])
+    write_examples(tmp_path / "train.tfrecord", [row(1), {"label": 0, "file_name": "x.png"}, row(2) | {"image": b""}])
     found = open_source(tmp_path).splits[0].images
     assert [(image.name, image.num_bytes > 0) for image in found] == [
         ("0/1.png", True),
@@ -301,7 +301,7 @@ def test_an_example_without_an_image_is_one_bad_image(tmp_path: Path) -> None:
 def test_a_file_whose_records_cannot_be_told_apart_is_refused(
     tmp_path: Path, change: Callable[[bytes], bytes], words: str
 ) -> None:
-    path = write_records(tmp_path / "train-00000-of-00001", [row(1), row(2)])
+    path = write_examples(tmp_path / "train-00000-of-00001", [row(1), row(2)])
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=f"train-00000-of-00001: .*{words}"):
         open_source(tmp_path)
@@ -311,7 +311,7 @@ def test_a_large_image_is_not_read_while_it_is_listed(tmp_path: Path, monkeypatc
     from alexkit.prep.storage import by_offset
 
     images = [png(i) + bytes(10**6) for i in range(10)]
-    write_records(tmp_path / "train.tfrecord", [{"a": 1, "image": one, "label": 0} for one in images])
+    write_examples(tmp_path / "train.tfrecord", [{"a": 1, "image": one, "label": 0} for one in images])
     num_read = 0
     read_at = by_offset.DiskFile.read_at
 
@@ -325,12 +325,12 @@ def test_a_large_image_is_not_read_while_it_is_listed(tmp_path: Path, monkeypatc
     found = open_source(tmp_path).splits[0].images
     assert num_read < 1.1 * 10**6  # the first of the class, whose checksum is verified, and what is around the others
     assert [image.read() for image in found] == images
-    assert all(isinstance(image, RecordImage) for image in found)
+    assert all(isinstance(image, ExampleImage) for image in found)
 
 
 def test_an_interrupted_run_is_continued(tmp_path: Path, tree_hashes: Callable[[Path], dict[str, str]]) -> None:
     rows = [{**row(i, i % 3), "file_name": f"{i:03}.png"} for i in range(12)]
-    write_records(tmp_path / "source/train.tfrecord", rows)
+    write_examples(tmp_path / "source/train.tfrecord", rows)
     source = open_source(tmp_path / "source")
     options = BuildOptions(pixels=PixelOptions(size_px=32), images_per_shard=2, num_workers=1)
 

@@ -52,7 +52,7 @@ def record(data: bytes) -> bytes:
     return length + checksum(length) + data + checksum(data)
 
 
-def write_records(path: Path, examples: Sequence[Mapping[str, Value] | bytes]) -> Path:
+def write_examples(path: Path, examples: Sequence[Mapping[str, Value] | bytes]) -> Path:
     """Write examples, or the bytes of records, to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(record(one if isinstance(one, bytes) else example(one)) for one in examples))
