@@ -25,7 +25,6 @@ from alexkit.prep.format.sample_index import SampleIndex, image_checksum
 from alexkit.prep.format.shard import parse_index
 from alexkit.prep.images.decode import decode_image
 from alexkit.prep.images.limits import DecodeOptions
-from alexkit.prep.sources import open_source
 from alexkit.prep.sources.options import SourceOptions
 from alexkit.prep.sources.parquet.rows import FileJob
 from alexkit.prep.sources.tars.tar_index import members_of
