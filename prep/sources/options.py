@@ -18,7 +18,9 @@ Layout = Literal[
     "img2dataset",
     "kaggle",
     "list",
+    "npz",
     "parquet",
+    "stl10",
     "tiny-imagenet",
     "webdataset",
 ]
