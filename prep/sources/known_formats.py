@@ -33,7 +33,6 @@ _FORMATS = (
         "write them as parquet: datasets.load_from_disk(FOLDER)[SPLIT].to_parquet('train-00000-of-00001.parquet')",
     ),
     (("*.beton",), "an FFCV file", "shard the images that it was made of"),
-    (("*.rec",), "MXNet RecordIO", "unpack it with mxnet's im2rec --unpack to class folders"),
     (("*.h5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.hdf5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.npz",), "NumPy arrays", ""),

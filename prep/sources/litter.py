@@ -44,7 +44,7 @@ _OTHER_SUFFIXES = _ANNOTATION_SUFFIXES | frozenset(
         *("tar", "gz", "tgz", "zst", "zip", "rar", "7z", "xz", "bz2", "parquet", "arrow", "mdb", "tfrecord"),
         *("mp4", "m4v", "3gp", "avi", "mov", "mkv", "webm", "mpg", "mpeg", "wmv", "mts", "lrv", "thm"),
         *("wav", "mp3", "m4a", "svg", "lnk", "url", "exe", "dll"),
-        *("bak", "tmp", "part", "crdownload", "swp", "aux", "idx", "torrent", "data", "bin"),
+        *("bak", "tmp", "part", "crdownload", "swp", "aux", "idx", "rec", "lst", "torrent", "data", "bin"),
     )
 )
 _OTHER_NAMES = frozenset(("readme", "license", "licence", "copying", "makefile", "checksums", "md5sums", "sha256sums"))

@@ -20,6 +20,7 @@ Layout = Literal[
     "list",
     "npz",
     "parquet",
+    "recordio",
     "stl10",
     "tiny-imagenet",
     "webdataset",

@@ -16,6 +16,7 @@ from PIL import Image
 from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import draw_image
+from ..prep.sources.records import Record, write_records
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +77,18 @@ def parquet(folder: Path) -> None:
     files.write_table(table, folder / "train-00000-of-00001.parquet", row_group_size=8, compression="NONE")
 
 
-MAKERS = {"webdataset": webdataset, "class tars": class_tars, "ilsvrc": ilsvrc, "parquet": parquet}
+def recordio(folder: Path) -> None:
+    records = [Record(jpeg(i), i % 3, i) for i in range(NUM_IMAGES)]
+    write_records(folder / "train.rec", records, [f"{i % 3}/{i}.jpg" for i in range(NUM_IMAGES)])
+
+
+MAKERS = {
+    "webdataset": webdataset,
+    "class tars": class_tars,
+    "ilsvrc": ilsvrc,
+    "parquet": parquet,
+    "recordio": recordio,
+}
 
 
 def alexprep(*words: object, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -16,6 +16,7 @@ from ..arrays.image import ArrayImage, PixelArray
 from ..folders.store_folder import StoreImage
 from ..folders.zip_folder import ZipImage
 from ..inputs import Extra, FileImage, SourceImage
+from ..recordio.image import RecordImage
 
 NUMBERS = {
     "file": ("offset",),
@@ -23,14 +24,23 @@ NUMBERS = {
     "zip": ("offset", "num_packed", "is_deflated", "crc32"),
     "parquet": ("row",),
     "array": ("row",),
+    "record": ("offset",),
 }
-TEXTS = {"file": ("path",), "store": ("url", "e_tag"), "zip": ("path",), "parquet": ("chunk",), "array": ("array",)}
+TEXTS = {
+    "file": ("path",),
+    "store": ("url", "e_tag"),
+    "zip": ("path",),
+    "parquet": ("chunk",),
+    "array": ("array",),
+    "record": ("path",),
+}
 _KINDS = {
     "FileImage": "file",
     "StoreImage": "store",
     "ZipImage": "zip",
     "ParquetImage": "parquet",
     "ArrayImage": "array",
+    "RecordImage": "record",
 }
 
 
@@ -73,6 +83,8 @@ def image_of(
     if kind == "store":
         url, e_tag = texts
         return StoreImage(name, label, _url(url), num_bytes, e_tag or None, extras)
+    if kind == "record":
+        return RecordImage(name, label, texts[0], num_bytes, numbers[0], extras)
     if kind == "zip":
         offset, num_packed, is_deflated, crc32 = numbers
         return ZipImage(name, label, texts[0], num_bytes, offset, num_packed, bool(is_deflated), crc32, extras)

@@ -26,7 +26,7 @@ from .files import File
 from .listing import RUN_MARK, SET_MARK, Folder, Listing
 
 LIST_THREADS = 32
-COPIED_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".xml", ".mat")
+COPIED_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".xml", ".mat", ".lst")
 COPY_BYTES = 2**26  # per read while a file is copied
 
 

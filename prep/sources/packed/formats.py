@@ -10,9 +10,10 @@ from ..litter import is_of_shard_set
 from ..split_names import SPLIT_WORDS, split_in
 from .packed_format import PackedFormat
 from .parquet_files import PARQUET
+from .record_files import RECORDIO
 from .tar_files import TARS
 
-FORMATS = (PARQUET, TARS)
+FORMATS = (PARQUET, RECORDIO, TARS)
 
 
 def is_packed(name: str) -> bool:
@@ -38,12 +39,13 @@ def packed_contents(folder: Folder, split: str, source: SourceFolder) -> list[Ca
 def remark_others(folder: Folder) -> None:
     """Remark on other files in a split's folder of packed files."""
     for file in folder.files:
-        if not is_packed(file.name) and not is_of_shard_set(file.name):
+        is_used = is_packed(file.name) or is_of_shard_set(file.name) or file.path in folder.remarks.used
+        if not is_used:
             folder.remarks.pass_over("files beside shards or parquet files", file.path)
 
 
 def named_files(source: SourceFolder) -> Iterator[Candidate]:
-    """`train-*.parquet` and `imagenet-train-00000.tar`, here and in `data/`, whatever they hold."""
+    """`train-*.parquet`, `imagenet-train-00000.tar` and `train.rec`, here and in `data/`, whatever they hold."""
     folders = [folder for folder in (source.path, source.path / "data") if folder.is_dir()]
     names = {}
     for folder in folders:

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import random
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from alexkit.prep.sources.tars.samples import labeled_samples
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
 from pyarrow import parquet  # noqa: E402
+
+from .records import MAGIC, Record, write_records  # noqa: E402
 
 Content = dict[str, dict[str, bytes]]
 """Class id to file name to bytes."""
@@ -96,6 +99,18 @@ def webdataset(content: Content, folder: Path) -> Path:
     return folder
 
 
+def record_files(content: Content, folder: Path) -> Path:
+    """As im2rec writes them, with one image that had to be divided."""
+    names = [f"{class_id}/{name}" for class_id, name, _ in shuffled(content)]
+    labels = [list(content).index(class_id) for class_id, _, _ in shuffled(content)]
+    rows = list(zip(names, labels, (data for _, _, data in shuffled(content)), strict=True))
+    for number in range(2):
+        part = rows[number::2]
+        records = [Record(data, label, 5 * i) for i, (_, label, data) in enumerate(part)]
+        write_records(folder / f"train_{number}.rec", records, [name for name, _, _ in part])
+    return folder
+
+
 def kaggle(content: Content, folder: Path) -> Path:
     class_folders(content, folder / "ILSVRC/Data/CLS-LOC/train")
     mapping = "".join(f"{class_id} what people call it\n" for class_id in content)
@@ -134,7 +149,7 @@ def flat_folder(content: Content, folder: Path) -> Path:
 
 
 LAYOUTS = (
-    *(class_folders, class_tars, tar_of_tars, image_list, parquet_files, webdataset, kaggle),
+    *(class_folders, class_tars, tar_of_tars, image_list, parquet_files, webdataset, kaggle, record_files),
     *(zip_file, text_list, tiny_imagenet, flat_folder),
 )
 
@@ -147,6 +162,8 @@ def test_the_same_images_give_the_same_shards_in_every_layout_with_any_number_of
         str(label): {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
         for label, folder in enumerate(sorted(draw_source(splits=()).iterdir()))
     }
+    divided = content["0"][next(iter(content["0"]))]
+    content["0"][next(iter(content["0"]))] = divided + bytes(-len(divided) % 4) + struct.pack("<I", MAGIC) + b"end"
     trees = {}
     for (number, write), num_workers in itertools.product(enumerate(LAYOUTS), (1, 2, 3)):
         source = tmp_path / f"source{number}"

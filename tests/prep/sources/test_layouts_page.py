@@ -18,6 +18,8 @@ pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet file
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
 from pyarrow import parquet  # noqa: E402
 
+from .records import Record, write_records  # noqa: E402
+
 PAGE = (Path(__file__).parents[3] / "docs/reference/layouts.md").read_text()
 EXAMPLES = re.findall(r"^```text\n(.*?)^```\n\nRead (?:from (\S+) )?as (.*?)\.$", PAGE, re.MULTILINE | re.DOTALL)
 
@@ -74,6 +76,8 @@ def create(path: Path, written: str) -> None:
         path.write_bytes(devkit())
     elif path.suffix == ".tar":
         path.write_bytes(tar_of(members_in(written)))
+    elif path.suffix == ".rec":
+        write_records(path, [Record(b"image", float(label), i) for i, label in enumerate(written.split())])
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members_in(written).items():

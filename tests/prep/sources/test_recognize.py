@@ -254,7 +254,6 @@ def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
         (("dataset_info.json", "data-00000-of-00001.arrow"), r"save_to_disk .*to_parquet"),
         (("dataset_dict.json",), "save_to_disk"),
         (("train.beton",), "an FFCV file"),
-        (("train.rec", "train.idx"), "MXNet RecordIO"),
         (("all.h5",), "HDF5 files"),
         (("x.npy", "y.npy"), "NumPy arrays"),
         (("train-000000.tar.gz",), "compressed tars .*gunzip --keep"),

@@ -1,0 +1,100 @@
+"""The `.lst` beside a `.rec`, from which im2rec made it: lines `INDEX<tab>LABEL<tab>PATH`, possibly several labels.
+
+The index is the id of the record. The path gives the image its file name and, if the images of each label are in a
+folder of their own, the class its id.
+"""
+
+from array import array
+from collections.abc import Iterable
+from pathlib import Path
+
+from ....errors import InputError
+from ..labels import class_id_of
+from ..lists.text_table import text_lines
+from ..split_names import split_called
+
+
+class ImageList:
+    """The lines of one `.lst`, packed, since there can be more than a million."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folders: dict[int, str | None] = {}
+        """The folder of the images of each whole label; None if there are several."""
+        self._line_of: dict[int, int] = {}
+        self._labels, self._ends, self._names = array("d"), array("Q"), bytearray()
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def add(self, index: int, label: float, path: str) -> bool:
+        """Add a line; False if another one has this index."""
+        if self._line_of.setdefault(index, len(self._labels)) != len(self._labels):
+            return False
+        folder, _, name = path.rpartition("/")
+        if label.is_integer() and label >= 0 and self.folders.setdefault(int(label), folder) != folder:
+            self.folders[int(label)] = None
+        self._labels.append(label)
+        self._names += name.encode("utf-8", "surrogateescape")
+        self._ends.append(len(self._names))
+        return True
+
+    def find(self, index: int | None) -> tuple[float, str] | None:
+        """Label and file name of a record by its id."""
+        line = None if index is None else self._line_of.get(index)
+        if line is None:
+            return None
+        name = self._names[self._ends[line - 1] if line else 0 : self._ends[line]]
+        return self._labels[line], name.decode("utf-8", "surrogateescape")
+
+
+def read_image_list(rec: Path) -> ImageList | None:
+    """The `.lst` of a `.rec`, if there is one; raises InputError, naming the line, if it cannot be read."""
+    path = rec.with_suffix(".lst")
+    if not path.is_file():
+        return None
+    found = ImageList(path)
+    for number, line in text_lines(path):
+        fields = [field.strip() for field in line.split("\t")]
+        if len(fields) == 1:
+            fields = line.split()  # as im2rec of C++ reads them
+        if not any(fields):
+            continue
+        try:
+            index, label, written = int(fields[0]), float(fields[1]), fields[-1]
+        except (ValueError, IndexError):
+            index, label, written = -1, 0.0, ""
+        if len(fields) < 3 or not 0 <= index < 2**64 or not written:
+            raise InputError(
+                f"{path}, line {number}: {line.strip()[:80]!r}; expected INDEX, LABEL and PATH with tabs between them; "
+                f"correct it, or remove the list to read {rec.name} without names"
+            )
+        if not found.add(index, label, written.replace("\\", "/")):
+            raise InputError(f"{path}, line {number}: index {index} is listed again; list every image once")
+    return found
+
+
+def classes_in(lists: Iterable[ImageList]) -> dict[int, str]:
+    """The class id of each label, as for class folders: the folder of its images.
+
+    What all paths have in common is no part of it, as `train/` in `train/cat/1.jpg`. Empty if the images of a label are
+    in several folders, or those of several labels in one.
+    """
+    folders: dict[int, str | None] = {}
+    for one in lists:
+        for label, folder in one.folders.items():
+            if folders.setdefault(label, folder) != folder:
+                folders[label] = None
+    parts = {label: (folder or "").split("/") for label, folder in folders.items()}
+    if len({*map(tuple, parts.values())}) != len(parts) or len(parts) < 2:
+        return {}
+    start = _num_common([*parts.values()])
+    end = _num_common([names[::-1] for names in parts.values()])
+    ids = {label: class_id_of("/".join(names[start : len(names) - end])) for label, names in parts.items()}
+    return ids if all(ids.values()) and not all(map(split_called, ids.values())) else {}
+
+
+def _num_common(paths: list[list[str]]) -> int:
+    """How many first names all paths have in common."""
+    first, last = min(paths), max(paths)
+    return next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
