@@ -138,6 +138,7 @@ def shard(
       class tars          n01440764.tar; other names with --layout class-tars
       WebDataset shards   KEY.jpg with KEY.cls or KEY.json; train-00000.tar
       parquet files       an image column and a label column; train-00000-of-00002.parquet
+      TFRecord files      of tf.train.Example, also of TFDS; train-00000-of-01024, x.tfrecord
       RecordIO files      of MXNet: train.rec, with train.idx and train.lst or synset.txt if there
       img2dataset         its folders or tars
       ILSVRC's archives   ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit

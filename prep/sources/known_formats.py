@@ -20,8 +20,8 @@ _FORMATS = (
     (("index.json", "chunk-*.bin"), "litData chunks", "write them as WebDataset with litdata and webdataset"),
     (("data.mdb",), "an LMDB database", "write its images to class folders, one file each"),
     (("*.lmdb",), "an LMDB database", "write its images to class folders, one file each"),
-    (("*.tfrec*",), "TFRecord files", "write them as WebDataset with tensorflow and webdataset"),
-    (("*[0-9]-of-[0-9]*[0-9]",), "TFRecord files", "write them as WebDataset with tensorflow and webdataset"),
+    (("*.array_record*",), "ArrayRecord files of TFDS", "convert them: tfds convert_format --out_file_format tfrecord"),
+    (("*.riegeli*",), "Riegeli files of TFDS", "convert them: tfds convert_format --out_file_format tfrecord"),
     (
         ("*.arrow",),
         "Arrow files of Hugging Face's save_to_disk",

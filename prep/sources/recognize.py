@@ -42,6 +42,7 @@ from .options import Layout, SourceOptions
 from .packed.formats import is_packed
 from .remarks import Remarks
 from .split_names import missing_parts, split_called
+from .tfrecords.tfds import built_data_set
 from .val_fraction import hold_out
 
 _WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -242,6 +243,9 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     if (snapshot := cached_snapshot(folder)) is not None:
         source.remarks.note(f"{folder.where}: read {snapshot.where}, a snapshot in the cache of Hugging Face")
         return _choose(SourceFolder(folder=snapshot, options=source.options, remarks=source.remarks))
+    if (built := built_data_set(folder)) is not None:
+        source.remarks.note(f"{folder.where}: read {built.where.relative_to(folder.where)}, a data set of TFDS")
+        return _choose(SourceFolder(folder=built, options=source.options, remarks=source.remarks))
     of_all_layouts = list(split_candidates(source))
     found = _of_layout(of_all_layouts, wanted)
     if found:

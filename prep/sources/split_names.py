@@ -15,7 +15,7 @@ _IN_FILE_NAME = re.compile(
     rf"(.*?)(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])[-_.]?", re.I
 )
 # One of several files; what follows may be a hash that differs between them.
-_PART = re.compile(r"(.*-)(\d{5,6})-of-(\d{5,6})(?!\d)")
+_PART = re.compile(r"(.*[-_])(\d{5,6})-of-(\d{5,6})(?!\d)")
 # A whole name that means a split if another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`, and
 # `train.X1` in Kaggle's ImageNet-100.
 _LIKE = re.compile(

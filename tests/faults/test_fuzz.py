@@ -23,11 +23,13 @@ from alexkit.prep.format.sample_index import SampleIndex, image_checksum
 from alexkit.prep.format.shard import parse_index
 from alexkit.prep.images.decode import decode_image
 from alexkit.prep.images.limits import DecodeOptions
+from alexkit.prep.sources import open_source
 from alexkit.prep.sources.options import SourceOptions
 from alexkit.prep.sources.parquet.rows import FileJob
 from alexkit.prep.sources.tars.tar_index import members_of
 from alexkit.prep.workers import run_jobs
 
+from ..prep.sources.tfrecords.writing import example, record
 from .mutations import PROFILES, fuzz, fuzz_json
 
 pytestmark = pytest.mark.faults
@@ -123,6 +125,21 @@ def test_tar(tmp_path: Path, num_examples: int, tar_format: int) -> None:
         path.write_bytes(content)
         list(members_of(path))
 
+    fuzz(good, parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+@pytest.mark.parametrize("with_checksums", [False, True], ids=["as it is", "with its checksums mended"])
+def test_tfrecord(tmp_path: Path, num_examples: int, with_checksums: bool) -> None:
+    path = tmp_path / "train.tfrecord"
+    rows = [{"label": i, "image": b"GIF8", "box": [0.5, 1.5], "file_name": f"{i}.gif"} for i in range(3)]
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(record(content) if with_checksums else content)
+        for image in open_source(tmp_path, SourceOptions(keep=("box",))).splits[0].images:
+            image.read()
+
+    good = example(rows[0]) if with_checksums else b"".join(record(example(row)) for row in rows)
     fuzz(good, parse, num_examples)
 
 

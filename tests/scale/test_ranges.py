@@ -17,6 +17,7 @@ from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import draw_image
 from ..prep.sources.records import Record, write_records
+from ..prep.sources.tfrecords.writing import write_examples
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +78,11 @@ def parquet(folder: Path) -> None:
     files.write_table(table, folder / "train-00000-of-00001.parquet", row_group_size=8, compression="NONE")
 
 
+def tfrecords(folder: Path) -> None:
+    rows = [{"a": i, "image": jpeg(i), "label": i % 3, "file_name": f"{i}.jpg"} for i in range(NUM_IMAGES)]
+    write_examples(folder / "train-00000-of-00001", rows)
+
+
 def recordio(folder: Path) -> None:
     records = [Record(jpeg(i), i % 3, i) for i in range(NUM_IMAGES)]
     write_records(folder / "train.rec", records, [f"{i % 3}/{i}.jpg" for i in range(NUM_IMAGES)])
@@ -87,6 +93,7 @@ MAKERS = {
     "class tars": class_tars,
     "ilsvrc": ilsvrc,
     "parquet": parquet,
+    "tfrecords": tfrecords,
     "recordio": recordio,
 }
 

@@ -17,12 +17,14 @@ from ..folders.store_folder import StoreImage
 from ..folders.zip_folder import ZipImage
 from ..inputs import Extra, FileImage, SourceImage
 from ..recordio.image import RecordImage
+from ..tfrecords.image import ExampleImage
 
 NUMBERS = {
     "file": ("offset",),
     "store": (),
     "zip": ("offset", "num_packed", "is_deflated", "crc32"),
     "parquet": ("row",),
+    "example": ("offset", "record_offset", "record_bytes"),
     "array": ("row",),
     "record": ("offset",),
 }
@@ -33,12 +35,14 @@ TEXTS = {
     "parquet": ("chunk",),
     "array": ("array",),
     "record": ("path",),
+    "example": ("path",),
 }
 _KINDS = {
     "FileImage": "file",
     "StoreImage": "store",
     "ZipImage": "zip",
     "ParquetImage": "parquet",
+    "ExampleImage": "example",
     "ArrayImage": "array",
     "RecordImage": "record",
 }
@@ -88,6 +92,8 @@ def image_of(
     if kind == "zip":
         offset, num_packed, is_deflated, crc32 = numbers
         return ZipImage(name, label, texts[0], num_bytes, offset, num_packed, bool(is_deflated), crc32, extras)
+    if kind == "example":
+        return ExampleImage(name, label, texts[0], num_bytes, numbers[0], numbers[1], numbers[2], extras)
     if kind == "array":
         return ArrayImage(name, label, PixelArray(*json.loads(texts[0])), numbers[0], extras)
     from ..parquet.image import ParquetImage  # with pyarrow

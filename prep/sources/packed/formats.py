@@ -12,8 +12,9 @@ from .packed_format import PackedFormat
 from .parquet_files import PARQUET
 from .record_files import RECORDIO
 from .tar_files import TARS
+from .tfrecord_files import TFRECORDS
 
-FORMATS = (PARQUET, RECORDIO, TARS)
+FORMATS = (PARQUET, RECORDIO, TARS, TFRECORDS)
 
 
 def is_packed(name: str) -> bool:

@@ -17,6 +17,8 @@ from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
 from alexkit.prep.sources.tars.samples import labeled_samples
 
+from .tfrecords.writing import write_examples
+
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
 from pyarrow import parquet  # noqa: E402
 
@@ -87,6 +89,16 @@ def parquet_files(content: Content, folder: Path) -> Path:
     return folder
 
 
+def tfrecords(content: Content, folder: Path) -> Path:
+    rows = [
+        {"image/class/label": list(content).index(class_id), "image/filename": name, "image/encoded": data}
+        for class_id, name, data in shuffled(content)
+    ]
+    for number in range(2):
+        write_examples(folder / f"train-{number:05d}-of-00002", rows[number::2])
+    return folder
+
+
 def webdataset(content: Content, folder: Path) -> Path:
     folder.mkdir()
     rows = shuffled(content)
@@ -149,7 +161,7 @@ def flat_folder(content: Content, folder: Path) -> Path:
 
 
 LAYOUTS = (
-    *(class_folders, class_tars, tar_of_tars, image_list, parquet_files, webdataset, kaggle, record_files),
+    *(class_folders, class_tars, tar_of_tars, image_list, parquet_files, tfrecords, webdataset, kaggle, record_files),
     *(zip_file, text_list, tiny_imagenet, flat_folder),
 )
 

@@ -13,6 +13,7 @@ import pytest
 from alexkit.prep.sources import LAYOUTS, open_source
 
 from .arrays.written import drawn, idx_images, idx_labels, records
+from .tfrecords.writing import write_examples
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
@@ -86,6 +87,10 @@ def create(path: Path, written: str) -> None:
         labels = written.partition("label=")[2].split(",")
         table = pyarrow.table({"image": [{"bytes": b"x", "path": "x.jpg"}] * len(labels), "label": labels})
         parquet.write_table(table, path)
+    elif path.name.endswith(("-of-00001", "-of-00002")):
+        *others, (name, values) = (word.partition("=")[::2] for word in written.split())
+        labels = [int(one) if one.isdigit() else one for one in values.split(",")]
+        write_examples(path, [{others[0][0]: b"GIF8", name: label} for label in labels])
     else:
         path.write_text(written.replace(" | ", "\n") + "\n" if written else "image")
 
