@@ -192,8 +192,9 @@ def _read_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[st
             f"{path}: a single archive; if it is a WebDataset shard or an ILSVRC archive, pass its folder, else unpack "
             f"it (tar -xf {quote(path.name)}) and pass the result"
         )
-    if path.suffix.lower() == ".parquet":
-        raise InputError(f"{path}: a single parquet file; pass its folder, whose parquet files are read together")
+    if is_packed(path.name):
+        what = f"{path.suffix[1:]} file" if path.suffix else "file of many images"
+        raise InputError(f"{path}: a single {what}; pass its folder, whose files of this kind are read together")
     if arrays_among({path.name}):
         raise InputError(f"{path}: one of several files of a data set; pass its folder")
     if path.suffix.lower() not in SUFFIXES:
