@@ -143,7 +143,7 @@ def shard(
       img2dataset         its folders or tars
       ILSVRC's archives   ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit
       Kaggle's ILSVRC     ILSVRC/Data/CLS-LOC and its label files; Tiny ImageNet as downloaded
-      CIFAR, MNIST        their batches and IDX files, as downloaded
+      arrays              CIFAR, MNIST, STL-10 and MedMNIST as downloaded
       a list              .csv, .tsv or .jsonl with path, label and optional split; .txt with lines PATH LABEL
 
     First the command prints what it found, the name of each split and what it passed over; --dry-run stops there.

@@ -33,10 +33,14 @@ _FORMATS = (
         "write them as parquet: datasets.load_from_disk(FOLDER)[SPLIT].to_parquet('train-00000-of-00001.parquet')",
     ),
     (("*.beton",), "an FFCV file", "shard the images that it was made of"),
-    (("*_X.bin",), "the binary files of STL-10", "write their images to class folders, one PNG each"),
     (("*.h5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.hdf5",), "HDF5 files", "write their images to class folders, one PNG each"),
-    (("*.np[yz]",), "NumPy arrays", "write their images to class folders, one PNG each"),
+    (("*.npz",), "NumPy arrays", ""),
+    (
+        ("*.npy",),
+        "NumPy arrays",
+        "write them as train_images and train_labels to one .npz file, or their images to class folders, one PNG each",
+    ),
     *(
         ((f"*.tar{suffix}",), "compressed tars", f"unpack them in place: {command} *.tar{suffix}")
         for suffix, command in COMPRESSED.items()
@@ -63,4 +67,6 @@ def refuse_known_format(folder: Path) -> None:
     found = known_format(folder)
     if found is not None:
         what, example, way_out = found
+        if example.endswith(".npz"):
+            raise InputError(f"{folder}: holds {what} ({example}); pass the file itself as SOURCE")
         raise InputError(f"{folder}: holds {what} ({example}), a format that is not read; {way_out}, and pass that")

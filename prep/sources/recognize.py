@@ -19,6 +19,7 @@ from ..format.shard_set import SPLITS
 from ..format.temporary import temporary_folder
 from ..storage import Location, StoreUrl, parse_location
 from .arrays.formats import arrays_among
+from .arrays.npz import read_npz
 from .candidate import Candidate, SourceFolder
 from .candidates import contents, split_candidates
 from .class_tables import join_classes, note_classes
@@ -38,7 +39,7 @@ from .lists.listed_splits import lists_in
 from .lists.split_lists import divided, note_split_files, split_lists
 from .litter import is_mask_folder, is_of_shard_set
 from .options import Layout, SourceOptions
-from .packed.formats import is_packed
+from .packed.formats import is_packed, packed_kind
 from .remarks import Remarks
 from .split_names import missing_parts, split_called
 from .tfrecords.tfds import built_data_set
@@ -133,7 +134,10 @@ def _open(location: Location, options: SourceOptions, out: Location | None) -> S
 def _open_at(location: Location, path: Path, options: SourceOptions, out: Location | None) -> Source:
     """The source at `location`; `path` is the same path or, for a store, the folder for copies."""
     remarks = Remarks()
-    if isinstance(location, Path) and path.is_file() and path.suffix.lower() != ".zip":
+    if isinstance(location, Path) and path.is_file() and path.suffix.lower() == ".npz":
+        options.refuse_unread(path, ["npz"])
+        description, splits = read_npz(path, options, remarks)
+    elif isinstance(location, Path) and path.is_file() and path.suffix.lower() != ".zip":
         options.refuse_unread(path, ["list"])
         description, splits = _read_list(path, options, remarks)
     else:
@@ -188,8 +192,10 @@ def _read_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[st
             f"{path}: a single archive; if it is a WebDataset shard or an ILSVRC archive, pass its folder, else unpack "
             f"it (tar -xf {quote(path.name)}) and pass the result"
         )
-    if path.suffix.lower() == ".parquet":
-        raise InputError(f"{path}: a single parquet file; pass its folder, whose parquet files are read together")
+    if (kind := packed_kind(path.name)) is not None:
+        raise InputError(f"{path}: a single {kind}; pass its folder, whose {kind}s are read together")
+    if arrays_among({path.name}):
+        raise InputError(f"{path}: one of several files of a data set; pass its folder")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path}: a file, but not a list of images; expected a folder, a .zip of class folders, or a list: a .csv, "

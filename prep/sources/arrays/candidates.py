@@ -18,7 +18,7 @@ def array_candidates(source: SourceFolder) -> Iterator[Candidate]:
     if not folder.where.is_dir():
         return
     found = arrays_among({file.name for file in folder.files})
-    several = [one for one in found if one.layout == "idx"]
+    several = [one for one in found if one.layout in ("idx", "npz")]
     if len(several) > 1:
         example = next(iter(several[0].files.values()))[0]
         kinds = ", ".join(one.kind.rpartition(" ")[2] for one in several)
@@ -27,6 +27,8 @@ def array_candidates(source: SourceFolder) -> Iterator[Candidate]:
             "a folder of their own and pass that"
         )
     for one in found:
+        if one.layout == "npz" and (folder.folders or folder.has_images()) and source.options.layout != "npz":
+            continue  # arrays beside images are about them
         for split, names in one.files.items():
             files = tuple(folder.where / name for name in names)
             together = commonprefix(names)  # noqa: RUF071 - of names, not of paths

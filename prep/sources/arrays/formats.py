@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from . import cifar, idx
+from . import cifar, idx, npz, stl10
 from .rows import Found
 
-_FORMATS = (cifar.recognize, idx.recognize)
+_FORMATS = (cifar.recognize, idx.recognize, npz.recognize, stl10.recognize)
 
 
 def arrays_among(names: Collection[str]) -> list[Found]:

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from ....errors import InputError
 from ...format.manifest import UNLABELED
-from ...storage.by_offset import ByOffset, opened
+from ...storage.by_offset import ByOffset, opened, shown
 from ..inputs import SourceSplit
 from ..labels import LabeledImages, RawLabel, Unlabeled, class_id_of
 from ..options import Layout, SourceOptions
 from ..remarks import Remarks
 from .image import ArrayImage, PixelArray, where_of
+from .unpacked import MAX_UNPACKED_BYTES
 
 MAX_LABEL_BYTES = 2**26
 """Most bytes of labels or names in a file."""
@@ -47,10 +48,16 @@ def split_of(
     """
     images = LabeledImages()
     for part in parts:
+        where = shown(part.array.path)
         if part.labels is None and not options.unlabeled:
             raise Unlabeled(
-                f"{where_of(ArrayImage('', 0, part.array, 0)).partition(',')[0]}: images without labels; put the file "
+                f"{where}: images without labels; put the file "
                 "of labels beside it, or pass --unlabeled to store them without labels"
+            )
+        if part.array.is_fortran and part.array.num_bytes > MAX_UNPACKED_BYTES:
+            raise InputError(
+                f"{where}: an array in the order of Fortran with {part.array.num_bytes:,} bytes, more than the "
+                f"{MAX_UNPACKED_BYTES:,} that each process keeps in memory; write it with numpy.ascontiguousarray"
             )
         labels: Sequence[RawLabel] = [UNLABELED] * part.array.num_images if part.labels is None else part.labels
         for row, label in enumerate(labels):

@@ -54,7 +54,15 @@ def members_in(written: str) -> dict[str, bytes]:
 
 
 def array_of(name: str, numbers: list[int]) -> bytes:
-    """A batch of CIFAR with these labels, an IDX file of them, or one of so many images."""
+    """A batch of CIFAR with these labels, another file of them, or one of so many images."""
+    if name.endswith("_X.bin"):
+        return bytes(numbers[0] * 3 * 96 * 96)
+    if name.endswith("_y.bin"):
+        return bytes(numbers)
+    if name.endswith(".npy"):
+        file = io.BytesIO()
+        np.save(file, drawn(numbers[0], 28, 28) if "_images" in name else np.array(numbers))
+        return file.getvalue()
     if name.endswith(".bin"):
         return records(drawn(len(numbers), 32, 32, 3), numbers)
     return idx_images(drawn(numbers[0], 28, 28)) if "-images-" in name else idx_labels(numbers)
@@ -62,7 +70,7 @@ def array_of(name: str, numbers: list[int]) -> bytes:
 
 def create(path: Path, written: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.name.endswith(("-ubyte", "_batch.bin")) or path.name.startswith("data_batch"):
+    if path.suffix in (".bin", ".npy") or path.name.endswith("-ubyte"):
         path.write_bytes(array_of(path.name, [int(word) for word in written.split()]))
         return
     if path.name.endswith(".tar.gz"):

@@ -108,3 +108,17 @@ def put_idx(folder: Path, files: dict[str, tuple[Images, Sequence[int]]]) -> Pat
         (folder / f"{name}-images-idx3-ubyte").write_bytes(idx_images(images))
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx_labels(labels))
     return folder
+
+
+NAMES_STL = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+
+
+def put_stl10(folder: Path, files: dict[str, tuple[Images, Sequence[int]]]) -> Path:
+    """STL-10's files by split; pixels column by column."""
+    for split, (images, labels) in files.items():
+        pixels = (bytes(image[:, x, c]) for image in images for c in range(3) for x in range(96))
+        (folder / f"{split}_X.bin").write_bytes(b"".join(pixels))
+        if labels:
+            (folder / f"{split}_y.bin").write_bytes(bytes(labels))
+    (folder / "class_names.txt").write_text("\n".join(NAMES_STL) + "\n")
+    return folder

@@ -301,12 +301,6 @@ def test_an_example_without_an_image_is_one_bad_image(tmp_path: Path) -> None:
         (lambda one: b"\1" + one[1:], "at byte 0 has checksum .*, expected .*; not a TFRecord file, or damaged"),
     ],
 )
-def test_a_file_as_source_is_answered_by_its_folder(tmp_path: Path) -> None:
-    path = write_examples(tmp_path / "train-00000-of-00001", [row(1)])
-    with pytest.raises(InputError, match="train-00000-of-00001: a single TFRecord file; pass its folder"):
-        open_source(path)
-
-
 def test_a_file_whose_records_cannot_be_told_apart_is_refused(
     tmp_path: Path, change: Callable[[bytes], bytes], words: str
 ) -> None:
@@ -314,6 +308,12 @@ def test_a_file_whose_records_cannot_be_told_apart_is_refused(
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=f"train-00000-of-00001: .*{words}"):
         open_source(tmp_path)
+
+
+def test_a_file_as_source_is_answered_by_its_folder(tmp_path: Path) -> None:
+    path = write_examples(tmp_path / "train-00000-of-00001", [row(1)])
+    with pytest.raises(InputError, match="train-00000-of-00001: a single TFRecord file; pass its folder"):
+        open_source(path)
 
 
 def test_a_large_image_is_not_read_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
