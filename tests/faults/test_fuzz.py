@@ -9,13 +9,15 @@ import json
 import struct
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexkit.prep import Manifest, PixelOptions, PixelSums
+from alexkit.errors import InputError
+from alexkit.prep import Manifest, PixelOptions, PixelSums, open_source
 from alexkit.prep.build.part import PartJob, load_part, save_part
 from alexkit.prep.build.shard_job import ShardJob, ShardResult
 from alexkit.prep.format.manifest import manifest_digest
@@ -23,12 +25,12 @@ from alexkit.prep.format.sample_index import SampleIndex, image_checksum
 from alexkit.prep.format.shard import parse_index
 from alexkit.prep.images.decode import decode_image
 from alexkit.prep.images.limits import DecodeOptions
-from alexkit.prep.sources import open_source
 from alexkit.prep.sources.options import SourceOptions
 from alexkit.prep.sources.parquet.rows import FileJob
 from alexkit.prep.sources.tars.tar_index import members_of
 from alexkit.prep.workers import run_jobs
 
+from ..prep.sources.records import MAGIC, Record, write_records
 from ..prep.sources.tfrecords.writing import example, record
 from .mutations import PROFILES, fuzz, fuzz_json
 
@@ -126,6 +128,27 @@ def test_tar(tmp_path: Path, num_examples: int, tar_format: int) -> None:
         list(members_of(path))
 
     fuzz(good, parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+@pytest.mark.parametrize("kind", [".rec", ".idx", ".lst"])
+def test_recordio(tmp_path: Path, num_examples: int, kind: str) -> None:
+    magic = struct.pack("<I", MAGIC)
+    images = [b"abcd" + magic + b"efgh" if i % 3 == 0 else bytes(60) for i in range(9)]
+    write_records(
+        tmp_path / "train.rec",
+        [Record(image, i % 2, i) for i, image in enumerate(images)],
+        [f"{i % 2}/{i}.jpg" for i in range(9)],
+    )
+    path = tmp_path / f"train{kind}"
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(content)
+        for image in open_source(tmp_path).splits[0].images:
+            with suppress(InputError):
+                image.read()
+
+    fuzz(path.read_bytes(), parse, num_examples)
 
 
 @pytest.mark.parametrize("num_examples", PROFILES)

@@ -45,7 +45,7 @@ def face_set(path: Path, idx: Idx | None) -> FaceSet | None:
             if offset is None:
                 continue
             try:
-                record = record_at(file, offset)
+                record = record_at(file.read_at, offset, file.num_bytes)
                 header = header_of(record.head, record.num_bytes)
             except (Damaged, InputError):
                 continue

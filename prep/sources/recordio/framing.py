@@ -6,10 +6,10 @@ magic number at a multiple of 4 bytes: it is cut there, and the number itself is
 """
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ....errors import InputError
-from ...storage.by_offset import ByOffset
 
 MAGIC = b"\x0a\x23\xd7\xce"
 FRAME_BYTES = 8
@@ -17,6 +17,10 @@ HEAD_BYTES = 48
 """Bytes that are read of a record at first: its frame's header, and an image header with up to four labels."""
 _FLAG_BITS = 29
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+
+
+Read = Callable[[int, int], bytes]
+"""Reads, at an offset of a file, a number of bytes, fewer at its end."""
 
 
 class Damaged(InputError):
@@ -40,14 +44,16 @@ class Record(NamedTuple):
         return sum(length for _, length in self.frames) + len(MAGIC) * (len(self.frames) - 1)
 
 
-def record_at(file: ByOffset, offset: int) -> Record:
-    """The record at `offset`; raises Damaged, without the file's name, if there is none or it is not whole."""
-    end = file.num_bytes
-    read = file.read_at(offset, HEAD_BYTES)
-    flag, length = _frame(read, offset, end)
+def record_at(read: Read, offset: int, end: int) -> Record:
+    """The record at `offset` of a file of `end` bytes.
+
+    Raises Damaged, without the file's name, if there is none or it is not whole.
+    """
+    begin = read(offset, HEAD_BYTES)
+    flag, length = _frame(begin, offset, end)
     first = offset + FRAME_BYTES
     stop = first + -(-length // 4) * 4
-    head = read[FRAME_BYTES : FRAME_BYTES + length]
+    head = begin[FRAME_BYTES : FRAME_BYTES + length]
     if flag == _WHOLE:
         return Record(offset, stop, ((first, length),), head)
     if flag != _FIRST:
@@ -55,7 +61,7 @@ def record_at(file: ByOffset, offset: int) -> Record:
     frames = [(first, length)]
     while flag != _LAST:
         at = stop
-        flag, length = _frame(file.read_at(at, FRAME_BYTES), at, end)
+        flag, length = _frame(read(at, FRAME_BYTES), at, end)
         if flag not in (_MIDDLE, _LAST):
             raise Damaged(
                 f"at byte {at} is flag {flag}, expected the next part (flag 2 or 3) of the record at {offset}"
@@ -65,9 +71,9 @@ def record_at(file: ByOffset, offset: int) -> Record:
     return Record(offset, stop, tuple(frames), head)
 
 
-def content_of(file: ByOffset, record: Record) -> bytes:
+def content_of(read: Read, record: Record) -> bytes:
     """The content of a record, joined if it was divided."""
-    parts = [file.read_at(offset, length) for offset, length in record.frames]
+    parts = [read(offset, length) for offset, length in record.frames]
     if any(len(part) != length for part, (_, length) in zip(parts, record.frames, strict=True)):
         raise Damaged(f"the record at byte {record.offset} ends beyond the file; it is not complete")
     return MAGIC.join(parts)

@@ -3,9 +3,12 @@
 It never decides where records are, with one exception: behind a damaged record, it tells where the next one begins.
 """
 
-import bisect
-from collections.abc import Sequence
+import io
+from array import array
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ....errors import InputError
 from ...storage.by_offset import opened
@@ -17,26 +20,31 @@ MAX_IDX_BYTES = 2**31
 class Idx:
     """The offsets that an `.idx` lists, sorted, and the key of each."""
 
-    def __init__(self, path: Path, key_of: dict[int, str]) -> None:
-        self.path, self._key_of = path, key_of
-        self.offsets: Sequence[int] = sorted(key_of)
+    def __init__(self, path: Path, keys_N: NDArray[np.uint64], offsets_N: NDArray[np.uint64]) -> None:
+        self.path = path
+        self.offsets_N, first_N = np.unique(offsets_N, return_index=True)
+        self._keys_N = keys_N[first_N]
 
     def key_at(self, offset: int) -> int | None:
-        """The key of the record at `offset`, if it is listed and its key is a number."""
-        key = self._key_of.get(offset, "")
-        return int(key) if key.isdecimal() and key.isascii() else None
+        """The key of the record at `offset`; None if it is not listed."""
+        return int(self._keys_N[self._place(offset)]) if offset in self else None
 
     def offset_of(self, key: int) -> int | None:
         """Where the record with this key begins."""
-        return next((offset for offset, found in self._key_of.items() if found == str(key)), None)
+        places = np.flatnonzero(self._keys_N == key)
+        return int(self.offsets_N[places[0]]) if len(places) else None
 
     def after(self, offset: int) -> int | None:
         """The first listed offset after `offset`."""
-        at = bisect.bisect_right(self.offsets, offset)
-        return self.offsets[at] if at < len(self.offsets) else None
+        at = self._place(offset + 1)
+        return int(self.offsets_N[at]) if at < len(self.offsets_N) else None
 
     def __contains__(self, offset: int) -> bool:
-        return offset in self._key_of
+        at = self._place(offset) if offset >= 0 else len(self.offsets_N)
+        return at < len(self.offsets_N) and int(self.offsets_N[at]) == offset
+
+    def _place(self, offset: int) -> int:
+        return int(self.offsets_N.searchsorted(np.uint64(offset)))
 
 
 def read_idx(rec: Path, remarks: Remarks) -> Idx | None:
@@ -51,17 +59,20 @@ def read_idx(rec: Path, remarks: Remarks) -> Idx | None:
         content = file.read_at(0, min(file.num_bytes, MAX_IDX_BYTES))
     with opened(rec) as file:
         num_bytes = file.num_bytes
-    fields = content.split()
+    keys, offsets = array("Q"), array("Q")
     try:
-        keys = [key.decode("ascii") for key in fields[::2]]
-        key_of = dict(zip(map(int, fields[1::2]), keys, strict=True))
-    except ValueError:
-        remarks.note(f"{path}: not used, since it is not an index with lines KEY OFFSET")
+        for line in io.BytesIO(content):
+            if line.strip():
+                key, offset = line.split()
+                keys.append(int(key))
+                offsets.append(int(offset))
+    except (ValueError, OverflowError):
+        remarks.note(f"{path}: not used, since it is not an index with lines KEY OFFSET and numbers as keys")
         return None
-    beyond = max(key_of, default=0)
-    if key_of and beyond >= num_bytes:
+    beyond = max(offsets, default=0)
+    if offsets and beyond >= num_bytes:
         raise InputError(
             f"{path}: lists a record at byte {beyond}, but {rec.name} has only {num_bytes} bytes; if its download is "
             f"not complete, get it again, and if {path.name} is of another file, remove it"
         )
-    return Idx(path, key_of)
+    return Idx(path, np.array(keys, np.uint64), np.array(offsets, np.uint64))

@@ -55,9 +55,9 @@ class RecordImage(NamedTuple):
         """Return the content; see `SourceImage`. Raises InputError if the record is damaged."""
         require_size(self.num_bytes)
         with opened(self.path) as file:
-            record = record_at(file, self.offset)
+            record = record_at(file.read_at, self.offset, file.num_bytes)
             require_size(record.num_bytes)
-            content = content_of(file, record)
+            content = content_of(file.read_at, record)
         try:
             image = content[header_of(content, len(content)).num_bytes :]
         except InputError as error:

@@ -8,6 +8,8 @@ from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from ....errors import InputError
 from ..labels import class_id_of
 from ..lists.text_table import text_lines
@@ -21,31 +23,45 @@ class ImageList:
         self.path = path
         self.folders: dict[int, str | None] = {}
         """The folder of the images of each whole label; None if there are several."""
-        self._line_of: dict[int, int] = {}
-        self._labels, self._ends, self._names = array("d"), array("Q"), bytearray()
+        self._ids, self._lines = array("Q"), array("Q")
+        self._labels = array("f")  # as in records
+        self._ends, self._names = array("Q"), bytearray()
+        self._sorted_N, self._order_N = np.empty(0, np.uint64), np.empty(0, np.int64)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._ids)
 
-    def add(self, index: int, label: float, path: str) -> bool:
-        """Add a line; False if another one has this index."""
-        if self._line_of.setdefault(index, len(self._labels)) != len(self._labels):
-            return False
+    def add(self, line: int, index: int, label: float, path: str) -> None:
+        """Add a line."""
         folder, _, name = path.rpartition("/")
         if label.is_integer() and label >= 0 and self.folders.setdefault(int(label), folder) != folder:
             self.folders[int(label)] = None
+        self._lines.append(line)
+        self._ids.append(index)
         self._labels.append(label)
         self._names += name.encode("utf-8", "surrogateescape")
         self._ends.append(len(self._names))
-        return True
+
+    def finish(self) -> None:
+        """Prepare `find`; raises InputError if an index is listed twice."""
+        ids_N = np.array(self._ids, np.uint64)
+        self._order_N = np.argsort(ids_N, kind="stable")
+        self._sorted_N = ids_N[self._order_N]
+        again_N = np.flatnonzero(self._sorted_N[1:] == self._sorted_N[:-1])
+        if len(again_N):
+            line = min(self._lines[int(self._order_N[at + 1])] for at in again_N.tolist())
+            raise InputError(f"{self.path}, line {line}: its index is listed before; list every image once")
 
     def find(self, index: int | None) -> tuple[float, str] | None:
         """Label and file name of a record by its id."""
-        line = None if index is None else self._line_of.get(index)
-        if line is None:
+        if index is None:
             return None
-        name = self._names[self._ends[line - 1] if line else 0 : self._ends[line]]
-        return self._labels[line], name.decode("utf-8", "surrogateescape")
+        at = int(self._sorted_N.searchsorted(np.uint64(index)))
+        if at == len(self._sorted_N) or int(self._sorted_N[at]) != index:
+            return None
+        number = int(self._order_N[at])
+        name = self._names[self._ends[number - 1] if number else 0 : self._ends[number]]
+        return self._labels[number], name.decode("utf-8", "surrogateescape")
 
 
 def read_image_list(rec: Path) -> ImageList | None:
@@ -69,8 +85,8 @@ def read_image_list(rec: Path) -> ImageList | None:
                 f"{path}, line {number}: {line.strip()[:80]!r}; expected INDEX, LABEL and PATH with tabs between them; "
                 f"correct it, or remove the list to read {rec.name} without names"
             )
-        if not found.add(index, label, written.replace("\\", "/")):
-            raise InputError(f"{path}, line {number}: index {index} is listed again; list every image once")
+        found.add(number, index, label, written.replace("\\", "/"))
+    found.finish()
     return found
 
 

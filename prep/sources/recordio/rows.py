@@ -6,16 +6,20 @@ begins, it becomes one bad input, and reading continues there; otherwise the fil
 
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ....errors import InputError
-from ...storage.by_offset import ByOffset, address_of, is_in_store, opened
+from ...storage.by_offset import address_of, is_in_store, opened
+from ...storage.window import window_of
 from ..folders.read_ahead import READ_AHEAD, side_by_side
 from ..inputs import MAX_INPUT_BYTES
 from ..remarks import Remarks
-from .framing import FRAME_BYTES, HEAD_BYTES, Damaged, Record, content_of, record_at
+from .framing import FRAME_BYTES, HEAD_BYTES, Damaged, Read, Record, content_of, record_at
 from .idx import Idx
 from .image import header_of
 
@@ -58,11 +62,11 @@ def rows_of(path: Path, idx: Idx | None, remarks: Remarks) -> Iterator[Row]:
     for row in _rows(path, idx):
         offsets.append(row.offset)
         yield row
-    if idx is not None and idx.offsets != offsets.tolist():
-        num_right = sum(offset in idx for offset in offsets)
+    if idx is not None and not np.array_equal(idx.offsets_N, offsets):
+        num_right = int(np.isin(idx.offsets_N, offsets).sum())
         remarks.note(
             f"{idx.path}: does not fit {path.name}, which was read without it: {num_right:,} of the "
-            f"{len(idx.offsets):,} offsets are those of a record, and there are {len(offsets):,} records"
+            f"{len(idx.offsets_N):,} offsets are those of a record, and there are {len(offsets):,} records"
         )
 
 
@@ -76,35 +80,46 @@ def _rows(path: Path, idx: Idx | None) -> Iterator[Row]:
         if step.error is not None:
             raise step.error
         position = stop
-    with opened(path) as file:
-        yield from _walk(file, path, idx, position, file.num_bytes)
+    with _reading(path) as (read, end):
+        yield from _walk(read, path, idx, position, end, end)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[Read, int]]:
+    """A function that reads `path`, in a store many records at a time, and the size of the file."""
+    if is_in_store(address_of(path)):
+        with window_of(path) as window:
+            yield window.read, window.file_bytes
+    else:
+        with opened(path) as file:
+            yield file.read_at, file.num_bytes
 
 
 def _bounds(path: Path, idx: Idx | None) -> list[int]:
     """Offsets between which records are read at the same time, since a store takes long to answer; none on a disk."""
     if idx is None or not is_in_store(address_of(path)):
         return []
-    num_records = max(_RECORDS_PER_STEP, len(idx.offsets) // (8 * READ_AHEAD))
-    return [0, *(offset for offset in idx.offsets[num_records::num_records] if offset)]
+    num_records = max(_RECORDS_PER_STEP, len(idx.offsets_N) // (8 * READ_AHEAD))
+    return [0, *(offset for offset in idx.offsets_N[num_records::num_records].tolist() if offset)]
 
 
 def _step(path: Path, idx: Idx | None, start: int, stop: int) -> _Step:
     rows: list[Row] = []
     try:
-        with opened(path) as file:
-            for row in _walk(file, path, idx, start, stop):
+        with _reading(path) as (read, end):
+            for row in _walk(read, path, idx, start, stop, end):
                 rows.append(row)
     except InputError as error:
         return _Step(rows, error)
     return _Step(rows, None)
 
 
-def _walk(file: ByOffset, path: Path, idx: Idx | None, position: int, stop: int) -> Iterator[Row]:
-    """The records that begin from `position` on and before `stop`."""
+def _walk(read: Read, path: Path, idx: Idx | None, position: int, stop: int, end: int) -> Iterator[Row]:
+    """The records that begin from `position` on and before `stop`, in a file of `end` bytes."""
     held: Row | None = None  # until it is known that a record begins where this one ends
     while position < stop:
         try:
-            record = record_at(file, position)
+            record = record_at(read, position, end)
         except Damaged as error:
             # The damaged one is this record, or the last one, whose length led here.
             start = position if idx is not None and position in idx else -1 if held is None else held.offset
@@ -114,34 +129,33 @@ def _walk(file: ByOffset, path: Path, idx: Idx | None, position: int, stop: int)
                 raise InputError(f"{path}: {error}; get the file again{way_out}") from None
             if held is not None and held.offset != start:
                 yield held
-            held, position = _damaged(file, idx, start, following), following
+            held, position = _damaged(read, idx, start, following), following
             continue
         if held is not None:
             yield held
-        held, position = _row(file, idx, record), record.stop
+        held, position = _row(read, idx, record), record.stop
     if held is not None:
         yield held
 
 
-def _row(file: ByOffset, idx: Idx | None, record: Record) -> Row:
-    is_divided = len(record.frames) > 1
-    is_joined = is_divided and record.num_bytes <= MAX_INPUT_BYTES
-    head = content_of(file, record) if is_joined else record.head
+def _row(read: Read, idx: Idx | None, record: Record) -> Row:
+    is_divided, num_bytes = len(record.frames) > 1, record.num_bytes
+    head = content_of(read, record) if is_divided and num_bytes <= MAX_INPUT_BYTES else record.head
     try:
-        header = header_of(head, record.num_bytes)
+        header = header_of(head, num_bytes)
     except InputError:
         key = None if idx is None else idx.key_at(record.offset)
-        return Row(record.offset, record.stop, key, (), 0, 0, record.num_bytes)
+        return Row(record.offset, record.stop, key, (), 0, 0, num_bytes)
     image_offset = 0 if is_divided else record.offset + FRAME_BYTES + header.num_bytes
-    num_bytes = record.num_bytes - header.num_bytes
+    num_bytes -= header.num_bytes
     return Row(record.offset, record.stop, header.id, header.labels, header.num_labels, image_offset, num_bytes)
 
 
-def _damaged(file: ByOffset, idx: Idx, offset: int, following: int) -> Row:
+def _damaged(read: Read, idx: Idx, offset: int, following: int) -> Row:
     """The record between two offsets, whose frame is damaged; its header is trusted if it has the id of the index."""
     key, num_bytes = idx.key_at(offset), following - offset
     try:
-        header = header_of(file.read_at(offset + FRAME_BYTES, HEAD_BYTES - FRAME_BYTES), num_bytes)
+        header = header_of(read(offset + FRAME_BYTES, HEAD_BYTES - FRAME_BYTES), num_bytes)
     except InputError:
         return Row(offset, following, key, (), 0, 0, num_bytes)
     is_right = header.id == key and header.num_labels == 1

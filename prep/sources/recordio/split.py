@@ -7,8 +7,6 @@ as `synset.txt`, or from the source's first split; without any of these, classes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ....errors import InputError
 from ...format.manifest import UNLABELED
 from ...format.sample_index import NO_LABEL
@@ -107,7 +105,7 @@ def _images_in(
     path: Path, idx: Idx | None, images: ImageList | None, faces: FaceSet | None, remarks: Remarks
 ) -> Iterator[tuple[RawLabel, SourceImage]]:
     """Label and image of every record."""
-    where, count = address_of(path), 0
+    where, stem, count = address_of(path), path.stem, 0
     for number, row in enumerate(rows_of(path, idx, remarks)):
         if faces is not None and row.num_bytes == 0 and row.num_labels == NUM_LABELS:
             remarks.pass_over("records of InsightFace without an image", f"{path.name}, byte {row.offset}")
@@ -119,7 +117,7 @@ def _images_in(
                 f"that the list of another file? remove it to read {path.name} without names"
             )
         label = _label_of(path, row, images, listed, faces)
-        name = f"{path.stem}-{number:07d}" if listed is None else listed[1]
+        name = f"{stem}-{number:07d}" if listed is None else listed[1]
         if row.image_offset:
             yield label, FileImage(name, 0, where, row.num_bytes, row.image_offset)
         else:
@@ -136,28 +134,30 @@ def _images_in(
 def _label_of(
     path: Path, row: Row, images: ImageList | None, listed: tuple[float, str] | None, faces: FaceSet | None
 ) -> RawLabel:
+    """The only label; that of the list if the record is damaged."""
+    is_one = row.num_labels == 1 or (faces is not None and row.num_labels == NUM_LABELS)
+    label = row.labels[0] if is_one else listed[0] if listed is not None and not row.num_labels else None
+    if label is not None and label.is_integer() and (listed is None or listed[0] == label):
+        return UNLABELED if label == NO_LABEL else int(label)
     where = f"{path}: the record at byte {row.offset}{'' if row.id is None else f' (id {row.id})'}"
-    if not row.num_labels and listed is None:
+    if not row.num_labels:
         raise InputError(
             f"{where} is damaged, and no {path.stem}.lst beside the file tells its label; get the file again"
         )
-    if row.num_labels > (1 if faces is None else NUM_LABELS):
-        some = ", ".join(f"{label:g}" for label in row.labels[:_SHOWN])
+    if label is None:
+        some = ", ".join(f"{one:g}" for one in row.labels[:_SHOWN])
         raise InputError(
             f"{where} has {row.num_labels} labels ({some}{', …' if row.num_labels > _SHOWN else ''}), as for object "
             "detection; expected one class per image: pack the images again with one label each, or pass a list of them"
         )
-    label = row.labels[0] if row.labels else listed[0] if listed is not None else 0.0
-    if images is not None and listed is not None and np.float32(listed[0]) != np.float32(label):
+    if images is not None and listed is not None and listed[0] != label:
         raise InputError(
             f"{where} has label {label:g}, but {images.path.name} lists it with {listed[0]:g}; is that the list of "
             f"another file? remove it to read {path.name} without names"
         )
-    if not label.is_integer():
-        raise InputError(
-            f"{where} has label {label:g}; expected the number of a class: pack the images again with class labels"
-        )
-    return UNLABELED if label == NO_LABEL else int(label)
+    raise InputError(
+        f"{where} has label {label:g}; expected the number of a class: pack the images again with class labels"
+    )
 
 
 def _are_all_zero(rows: LabeledImages, split: str, first: SourceSplit | None) -> bool:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
+from ...storage.window import Window, window_of
 from ..labels import Unlabeled
 from ..lists.columns import LABEL_NAMES, find_column
 from ..options import SourceOptions
 from .example import Feature, byte_ranges, features_of
 from .framing import damage_in, records_in, refuse_record
-from .window import Window, window_of
 
 SYNSET, TEXT, LABEL = "image/class/synset", "image/class/text", "image/class/label"
 _IMAGE_NAMES = ("image/encoded", "image")

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Container, Iterator
 from typing import Literal, NamedTuple
 
-from .window import Window
+from ...storage.window import Window
 
 MAX_NAME_BYTES = 2**12
 MAX_FEATURES = 2**16

@@ -13,7 +13,7 @@ from crc32c import crc32c
 
 from ....errors import InputError
 from ...storage.by_offset import opened
-from .window import Window
+from ...storage.window import Window
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 _GZIP = b"\x1f\x8b"

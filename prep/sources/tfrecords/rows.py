@@ -8,6 +8,7 @@ import numpy as np
 
 from ....errors import InputError
 from ...storage.by_offset import address_of
+from ...storage.window import Window, window_of
 from ..extras import checked_ext, column_extra, member_name
 from ..inputs import Extra, SourceImage
 from ..labels import RawLabel, class_id_of, raw_label
@@ -15,7 +16,6 @@ from .columns import Columns
 from .example import MAX_VALUES, Feature, byte_ranges, features_of, numbers_of
 from .framing import HEADER_BYTES, damage_in, records_in, refuse_record
 from .image import ExampleImage
-from .window import Window, window_of
 
 MAX_TEXT_BYTES = 2**16
 """Longest label, name or text to keep; longer bytes are kept by reference, as `.bin`."""

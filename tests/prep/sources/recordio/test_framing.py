@@ -9,10 +9,19 @@ import pytest
 
 from alexkit.errors import InputError
 from alexkit.prep.sources import SourceSplit, open_source
+from alexkit.prep.sources.recordio import rows
 
 from ..records import MAGIC, Record, framed, packed, write_records
 
 WORD = struct.pack("<I", MAGIC)
+
+
+@pytest.fixture(autouse=True, params=["one after the other", "in steps"])
+def in_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of files in a store are read in steps between offsets of the index."""
+    if request.param == "in steps":
+        monkeypatch.setattr(rows, "is_in_store", lambda address: True)
+        monkeypatch.setattr(rows, "_RECORDS_PER_STEP", 1)
 
 
 def only_split(folder: Path) -> SourceSplit:

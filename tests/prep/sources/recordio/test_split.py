@@ -182,7 +182,7 @@ def test_one_label_in_a_list_of_labels_is_a_label(tmp_path: Path) -> None:
         ("10\t0\tdog/2.jpg\n", r"\(id 10\) has label 1, but train.lst lists it with 0; is that the list of another"),
         ("10\tdog/2.jpg\n", r"train.lst, line 1: '10\\tdog/2.jpg'; expected INDEX, LABEL and PATH"),
         ("x\t1\tdog/2.jpg\n", r"train.lst, line 1: 'x\\t1"),
-        ("10\t1\ta.jpg\n10\t1\tb.jpg\n", r"train.lst, line 2: index 10 is listed again"),
+        ("10\t1\ta.jpg\n10\t1\tb.jpg\n", r"train.lst, line 2: its index is listed before; list every image once"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, lines: str, words: str) -> None:

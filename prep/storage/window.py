@@ -1,10 +1,10 @@
-"""Reads small parts of a file that are far apart, in ascending order, with few reads."""
+"""Reads small parts of a file that are far apart, in ascending order, with few reads: headers between images."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...storage.by_offset import ByOffset, address_of, is_in_store, opened
+from .by_offset import ByOffset, address_of, is_in_store, opened
 
 DISK_BYTES = 2**12  # what precedes and follows an image in its record; the image itself is skipped
 STORE_BYTES = 2**20  # a request costs more than the images that it reads in vain
