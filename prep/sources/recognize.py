@@ -39,7 +39,7 @@ from .lists.listed_splits import lists_in
 from .lists.split_lists import divided, note_split_files, split_lists
 from .litter import is_mask_folder, is_of_shard_set
 from .options import Layout, SourceOptions
-from .packed.formats import is_packed
+from .packed.formats import is_packed, packed_kind
 from .remarks import Remarks
 from .split_names import missing_parts, split_called
 from .tfrecords.tfds import built_data_set
@@ -192,8 +192,8 @@ def _read_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[st
             f"{path}: a single archive; if it is a WebDataset shard or an ILSVRC archive, pass its folder, else unpack "
             f"it (tar -xf {quote(path.name)}) and pass the result"
         )
-    if path.suffix.lower() == ".parquet":
-        raise InputError(f"{path}: a single parquet file; pass its folder, whose parquet files are read together")
+    if (kind := packed_kind(path.name)) is not None:
+        raise InputError(f"{path}: a single {kind}; pass its folder, whose {kind}s are read together")
     if arrays_among({path.name}):
         raise InputError(f"{path}: one of several files of a data set; pass its folder")
     if path.suffix.lower() not in SUFFIXES:

@@ -82,7 +82,11 @@ def parquet(folder: Path) -> None:
 
 def tfrecords(folder: Path) -> None:
     rows = [{"a": i, "image": jpeg(i), "label": i % 3, "file_name": f"{i}.jpg"} for i in range(NUM_IMAGES)]
-    write_examples(folder / "train-00000-of-00001", rows)
+    version = folder / "drawn/1.0.0"  # as TFDS has it
+    write_examples(version / "drawn-train.tfrecord-00000-of-00001", rows)
+    (version / "label.labels.txt").write_text("zebra\nant\ncat\n")
+    for name in ("features.json", "dataset_info.json"):
+        (version / name).write_text("{}")
 
 
 def recordio(folder: Path) -> None:
