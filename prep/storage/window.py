@@ -7,7 +7,7 @@ from pathlib import Path
 from .by_offset import ByOffset, address_of, is_in_store, opened
 
 DISK_BYTES = 2**12  # what precedes and follows an image in its record; the image itself is skipped
-STORE_BYTES = 2**22  # a request costs more than the images that it reads in vain
+STORE_BYTES = 2**20  # a request costs more than the images that it reads in vain
 _MAX_VARINT = 10
 
 
@@ -37,6 +37,8 @@ class Window:
         if at < 0 or at + _MAX_VARINT > len(self._data):
             self._move(offset, _MAX_VARINT)
             at = offset - self._start
+        if at < len(self._data) and self._data[at] < 128:  # most numbers have one byte
+            return self._data[at], offset + 1
         number = 0
         for i, byte in enumerate(self._data[at : at + _MAX_VARINT]):
             number |= (byte & 127) << 7 * i

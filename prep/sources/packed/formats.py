@@ -19,7 +19,12 @@ FORMATS = (PARQUET, RECORDIO, TARS, TFRECORDS)
 
 def is_packed(name: str) -> bool:
     """Whether a file of this name holds many images."""
-    return any(one.is_named(name) for one in FORMATS)
+    return packed_kind(name) is not None
+
+
+def packed_kind(name: str) -> str | None:
+    """What a file of this name is called if it holds many images, such as `parquet file`; else None."""
+    return next((one.kind for one in FORMATS if one.is_named(name)), None)
 
 
 def packed_contents(folder: Folder, split: str, source: SourceFolder) -> list[Candidate]:

@@ -12,6 +12,8 @@ from ..folders.listing import Folder
 class PackedFormat:
     """A format whose files hold many images each."""
 
+    kind: str
+    """What one of its files is called."""
     is_named: Callable[[str], bool]
     """Whether a file of this name is of the format."""
     suffix: str

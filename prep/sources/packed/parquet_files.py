@@ -31,5 +31,9 @@ def _in_family(pattern: Path, files: tuple[Path, ...], split: str, source: Sourc
 
 
 PARQUET = PackedFormat(
-    is_named=lambda name: name.endswith(".parquet"), suffix=".parquet", in_folder=_in_folder, in_family=_in_family
+    kind="parquet file",
+    is_named=lambda name: name.endswith(".parquet"),
+    suffix=".parquet",
+    in_folder=_in_folder,
+    in_family=_in_family,
 )

@@ -26,5 +26,9 @@ def _in_family(pattern: Path, files: tuple[Path, ...], split: str, source: Sourc
 
 
 RECORDIO = PackedFormat(
-    is_named=lambda name: name.endswith(".rec"), suffix=".rec", in_folder=_in_folder, in_family=_in_family
+    kind="RecordIO file",
+    is_named=lambda name: name.endswith(".rec"),
+    suffix=".rec",
+    in_folder=_in_folder,
+    in_family=_in_family,
 )

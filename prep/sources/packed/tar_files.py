@@ -73,5 +73,9 @@ def _webdataset(pattern: Path, tars: tuple[Path, ...], split: str, source: Sourc
 
 
 TARS = PackedFormat(
-    is_named=lambda name: name.endswith(".tar"), suffix=".tar", in_folder=_in_folder, in_family=_in_family
+    kind="tar",
+    is_named=lambda name: name.endswith(".tar"),
+    suffix=".tar",
+    in_folder=_in_folder,
+    in_family=_in_family,
 )

@@ -31,4 +31,10 @@ def _in_family(pattern: Path, files: tuple[Path, ...], split: str, source: Sourc
     yield Candidate(split=split, path=pattern, kind="TFRecord files", layout="tfrecord", read=read, files=files)
 
 
-TFRECORDS = PackedFormat(is_named=_is_named, suffix="", in_folder=_in_folder, in_family=_in_family)
+TFRECORDS = PackedFormat(
+    kind="TFRecord file",
+    is_named=_is_named,
+    suffix="",
+    in_folder=_in_folder,
+    in_family=_in_family,
+)

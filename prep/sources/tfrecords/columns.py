@@ -14,7 +14,7 @@ from .framing import damage_in, records_in, refuse_record
 
 SYNSET, TEXT, LABEL = "image/class/synset", "image/class/text", "image/class/label"
 _IMAGE_NAMES = ("image/encoded", "image")
-_FILE_NAMES = ("image/filename", "file_name", "filename", "image_name")
+_FILE_NAMES = ("image/filename", "file_name", "filename", "image_name", "image_id", "id")
 _TRIED = 20  # examples that are looked at to find the image
 _HEAD_BYTES = 16
 _MAX_LABEL_BYTES = 2**10  # longer bytes are no name of a class

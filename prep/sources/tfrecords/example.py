@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from ...storage.window import Window
 
 MAX_NAME_BYTES = 2**12
-MAX_VALUE_BYTES = 2**24
+MAX_FEATURES = 2**16
 MAX_VALUES = 2**16
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # protobuf's wire types
 _KINDS: dict[int, Literal["bytes", "floats", "integers"]] = {1: "bytes", 2: "floats", 3: "integers"}
@@ -47,6 +47,8 @@ def features_of(window: Window, start: int, stop: int, wanted: Container[bytes] 
                 feature = None if value is None else _feature(window, *value)
                 if feature is not None:
                     found[name] = feature
+                if len(found) > MAX_FEATURES:
+                    raise ValueError(f"more than {MAX_FEATURES} features")
     return found
 
 

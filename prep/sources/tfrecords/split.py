@@ -4,7 +4,7 @@ A record's checksum is verified when its image is read. While listing, only the 
 whole, so that no class comes from damaged bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def read_tfrecords(files: Sequence[Path], split: str, options: SourceOptions, re
         raise InputError(f"{folder}: TFRecord files without records that can be read; download them again")
     classes, rows = Classes(columns, folder, remarks), LabeledImages()
     expected = tfds.num_records(folder, remarks)
-    trusted: set[Label] = set()
+    trusted: dict[Label, RawLabel | None] = {}
     damaged: list[Row] = []
     for path, found in zip(files, side_by_side(files, partial(read_rows, columns=columns), files), strict=True):
         _note_count(path, len(found), expected, remarks)
@@ -42,11 +42,12 @@ def read_tfrecords(files: Sequence[Path], split: str, options: SourceOptions, re
             if row.label is None or not (row.label in trusted or _is_undamaged(row.image)):
                 damaged.append(row)
                 continue
-            trusted.add(row.label)
-            rows.add(classes.label_of(row.label, partial(where_of, row.image)), row.image)
+            if row.label not in trusted:
+                trusted[row.label] = classes.label_of(row.label, partial(where_of, row.image))
+            rows.add(trusted[row.label], row.image)
     if not rows:
         raise InputError(f"{folder}: all {len(damaged)} records are damaged; download the files again")
-    _add_damaged(rows, damaged, trusted, classes)
+    _add_damaged(rows, damaged, trusted)
     table = classes.table()
     if all(label is None or label == -1 for label in rows.labels()):
         if not options.unlabeled:
@@ -56,12 +57,12 @@ def read_tfrecords(files: Sequence[Path], split: str, options: SourceOptions, re
     return with_names(rows.split(split, where_of, table=table), classes.names)
 
 
-def _add_damaged(rows: LabeledImages, damaged: Sequence[Row], trusted: set[Label], classes: Classes) -> None:
+def _add_damaged(rows: LabeledImages, damaged: Sequence[Row], trusted: Mapping[Label, RawLabel | None]) -> None:
     """Add records that will be quarantined; those without a label that others have too get that of the first image."""
-    any_label: RawLabel | None = rows.labels()[0]
+    any_label = rows.labels()[0]
     for label, image in damaged:
         if label is not None and label in trusted:
-            rows.add(classes.label_of(label, partial(where_of, image)), image)
+            rows.add(trusted[label], image)
         else:
             rows.add(any_label, image._replace(num_bytes=0, extras=()))
 

@@ -13,6 +13,7 @@ from ..split_names import split_called
 
 INFO_NAME, FEATURES_NAME = "dataset_info.json", "features.json"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+_UNFINISHED = re.compile(r"incomplete\.\w+_\d+\.\d+\.\d+$")
 _NUMBERED = re.compile(r"(\d+):(.+)")
 _MAX_FOLDERS = 100  # a folder of more is none of TFDS's
 _MAX_TABLE_BYTES = 2**24
@@ -54,10 +55,14 @@ def num_records(folder: Path, remarks: Remarks) -> dict[str, int]:
 def built_data_set(folder: Folder) -> Folder | None:
     """The only data set that TFDS has built below `folder`, in NAME/VERSION or NAME/CONFIGURATION/VERSION.
 
-    None if there is none, or if `folder` has contents of its own. Raises InputError for several.
+    None if there is none, or if `folder` has contents of its own. Raises InputError for several, and an unfinished one.
     """
     if not folder.where.is_dir() or folder.files or any(map(split_called, folder.folders)):
         return None
+    if (unfinished := next(filter(_UNFINISHED.match, folder.folders), None)) is not None:
+        raise InputError(
+            f"{folder.where / unfinished}: TFDS has not finished this data set; let it finish, or remove this folder"
+        )
     found = list(_versions(folder, 3))
     if len(found) > 1:
         some = ", ".join(str(one.where.relative_to(folder.where)) for one in found[:4])

@@ -369,7 +369,7 @@ def test_one_archive_as_source_is_named_with_the_way_out(tmp_path: Path, name: s
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("my.parquet", "parquet file"), ("my.rec", "rec file"), ("my-00000-of-00002", "file of many images")],
+    [("my.parquet", "parquet file"), ("my.rec", "RecordIO file"), ("my-00000-of-00002", "TFRecord file")],
 )
 def test_one_file_of_many_images_as_source_is_answered_by_its_folder(tmp_path: Path, name: str, kind: str) -> None:
     with pytest.raises(InputError, match=rf"{name}: a single {kind}; pass its folder"):

@@ -177,6 +177,9 @@ def test_several_data_sets_of_tfds_are_refused_and_named(tmp_path: Path) -> None
     shutil.rmtree(tmp_path / "x")
     (tmp_path / "downloads/extracted").mkdir(parents=True)
     assert len(open_source(tmp_path).splits[0].images) == 1
+    (tmp_path / "y/big/1.0.0").rename(tmp_path / "y/big/incomplete.A1B2C3_1.0.0")
+    with pytest.raises(InputError, match=r"incomplete.A1B2C3_1.0.0: TFDS has not finished this data set"):
+        open_source(tmp_path / "y/big")
 
 
 def test_integers_packed_or_not_and_values_before_names_are_the_same(tmp_path: Path) -> None:
@@ -305,6 +308,12 @@ def test_a_file_whose_records_cannot_be_told_apart_is_refused(
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=f"train-00000-of-00001: .*{words}"):
         open_source(tmp_path)
+
+
+def test_a_file_as_source_is_answered_by_its_folder(tmp_path: Path) -> None:
+    path = write_examples(tmp_path / "train-00000-of-00001", [row(1)])
+    with pytest.raises(InputError, match="train-00000-of-00001: a single TFRecord file; pass its folder"):
+        open_source(path)
 
 
 def test_a_large_image_is_not_read_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
