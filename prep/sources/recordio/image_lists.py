@@ -5,15 +5,13 @@ folder of their own, the class its id.
 """
 
 from array import array
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from ....errors import InputError
-from ..labels import class_id_of
 from ..lists.text_table import text_lines
-from ..split_names import split_called
+from ..numbered.table import Folders, note_folder
 
 
 class ImageList:
@@ -21,8 +19,7 @@ class ImageList:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.folders: dict[int, str | None] = {}
-        """The folder of the images of each whole label; None if there are several."""
+        self.folders: Folders = {}
         self._ids, self._lines = array("Q"), array("Q")
         self._labels = array("f")  # as in records
         self._ends, self._names = array("Q"), bytearray()
@@ -34,8 +31,8 @@ class ImageList:
     def add(self, line: int, index: int, label: float, path: str) -> None:
         """Add a line."""
         folder, _, name = path.rpartition("/")
-        if label.is_integer() and label >= 0 and self.folders.setdefault(int(label), folder) != folder:
-            self.folders[int(label)] = None
+        if label.is_integer() and label >= 0:
+            note_folder(self.folders, int(label), folder)
         self._lines.append(line)
         self._ids.append(index)
         self._labels.append(label)
@@ -88,29 +85,3 @@ def read_image_list(rec: Path) -> ImageList | None:
         found.add(number, index, label, written.replace("\\", "/"))
     found.finish()
     return found
-
-
-def classes_in(lists: Iterable[ImageList]) -> dict[int, str]:
-    """The class id of each label, as for class folders: the folder of its images.
-
-    What all paths have in common is no part of it, as `train/` in `train/cat/1.jpg`. Empty if the images of a label are
-    in several folders, or those of several labels in one.
-    """
-    folders: dict[int, str | None] = {}
-    for one in lists:
-        for label, folder in one.folders.items():
-            if folders.setdefault(label, folder) != folder:
-                folders[label] = None
-    parts = {label: (folder or "").split("/") for label, folder in folders.items()}
-    if len({*map(tuple, parts.values())}) != len(parts) or len(parts) < 2:
-        return {}
-    start = _num_common([*parts.values()])
-    end = _num_common([names[::-1] for names in parts.values()])
-    ids = {label: class_id_of("/".join(names[start : len(names) - end])) for label, names in parts.items()}
-    return ids if all(ids.values()) and not all(map(split_called, ids.values())) else {}
-
-
-def _num_common(paths: list[list[str]]) -> int:
-    """How many first names all paths have in common."""
-    first, last = min(paths), max(paths)
-    return next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))

@@ -4,23 +4,23 @@ From the `.lst` beside each `.rec` (the folder of a label's images, as for class
 as `synset.txt`, or from the source's first split; without any of these, classes are named by number.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ....errors import InputError
 from ...format.manifest import UNLABELED
 from ...format.sample_index import NO_LABEL
 from ...storage.by_offset import address_of
-from ..class_tables import is_unlabeled
 from ..inputs import FileImage, SourceImage, SourceSplit
-from ..labels import MAX_UNNAMED_CLASSES, LabeledImages, RawLabel, Unlabeled, with_names
+from ..labels import LabeledImages, RawLabel
+from ..numbered.class_files import class_file_path
+from ..numbered.table import numbered_split
 from ..options import SourceOptions
 from ..remarks import Remarks
-from .class_files import ClassFile, class_file_in, class_file_path
 from .faces import NUM_LABELS, PROPERTY_NAME, FaceSet, face_set
 from .idx import Idx, read_idx
 from .image import RecordImage
-from .image_lists import ImageList, classes_in, read_image_list
+from .image_lists import ImageList, read_image_list
 from .rows import Row, rows_of
 
 _SHOWN = 4
@@ -30,7 +30,7 @@ def read_besides(files: Sequence[Path], source: Path) -> Iterator[Path]:
     """What would be read beside the `.rec` files; some of it may not exist."""
     for path in files:
         yield from (path.with_suffix(".idx"), path.with_suffix(".lst"), path.with_name(PROPERTY_NAME))
-    if (classes := class_file_path(_folders(files, source))) is not None:
+    if (classes := class_file_path(dict.fromkeys((files[0].parent, source)))) is not None:
         yield classes
 
 
@@ -57,7 +57,7 @@ def read_recordio(
     image or one that is no class index, or does not fit the `.lst` or the file of classes beside it; Unlabeled if every
     label is -1.
     """
-    rows, lists, num_classes, num_bare = LabeledImages(), [], None, 0
+    rows, lists, num_classes = LabeledImages(), [], None
     for path in files:
         idx, images = read_idx(path, remarks), read_image_list(path)
         faces = face_set(path, idx)
@@ -67,38 +67,20 @@ def read_recordio(
             num_classes = faces.num_classes
         for label, image in _images_in(path, idx, images, faces, remarks):
             rows.add(label, image)
-            num_bare += label == UNLABELED
     if not rows:
         raise InputError(f"{files[0]}: holds no images; expected records of images, as im2rec writes them")
-    if num_bare or _are_all_zero(rows, split, first):
-        if 0 < num_bare < len(rows):
-            raise InputError(
-                f"{files[0]}: {num_bare:,} of {len(rows):,} images have no label (-1); put labeled and unlabeled "
-                "images into separate sources"
-            )
-        if not options.unlabeled:
-            found = "no image has a label (all are -1)" if num_bare else "test images without labels (all are 0)"
-            raise Unlabeled(f"{files[0]}: {found}; pass --unlabeled to store the images without labels")
-        rows.forget_labels()
-        return rows.split(split, _where)
-    names = classes_in(lists)
-    if first is not None:
-        if is_unlabeled(first) or first.class_order == "numbers":
-            return rows.split(split, _where)
-        ids = [entry.id for entry in first.classes]
-        _require_same(files[0], names, ids, first.name)
-        return rows.split(split, _where, table=ids)
-    if num_classes is not None:
-        return rows.split(split, _where, table=[str(i) for i in range(num_classes)])
-    labels = [label for label in rows.labels() if isinstance(label, int)]
-    of_file = class_file_in(_folders(files, source), remarks)
-    table, readable = _table(files[0], labels, names, of_file)
-    return with_names(rows.split(split, _where, table=table), readable)
-
-
-def _folders(files: Sequence[Path], source: Path) -> Iterable[Path]:
-    """Where a file of classes may be."""
-    return dict.fromkeys((files[0].parent, source))
+    return numbered_split(
+        rows,
+        split,
+        files[0],
+        [one.folders for one in lists],
+        _where,
+        options,
+        remarks,
+        source=source,
+        first=first,
+        num_classes=num_classes,
+    )
 
 
 def _images_in(
@@ -158,40 +140,6 @@ def _label_of(
     raise InputError(
         f"{where} has label {label:g}; expected the number of a class: pack the images again with class labels"
     )
-
-
-def _are_all_zero(rows: LabeledImages, split: str, first: SourceSplit | None) -> bool:
-    """Whether these are test images that im2rec listed without classes."""
-    return split == "test" and rows.labels() == [0] and len(rows) > 1 and first is not None and len(first.classes) > 1
-
-
-def _table(
-    path: Path, labels: Sequence[int], names: Mapping[int, str], of_file: ClassFile | None
-) -> tuple[Sequence[str] | None, dict[str, str]]:
-    """The class ids by number, None to name them by number, and readable names by id."""
-    num_classes = 1 + max((*labels, *names))
-    if of_file is not None:
-        if len(of_file.ids) < num_classes:
-            raise InputError(
-                f"{of_file.path}: {len(of_file.ids):,} classes, but {path.name} has label {num_classes - 1}; is it of "
-                "other files? remove it to name the classes by number"
-            )
-        if len(names) < len(of_file.ids) or all(of_file.ids[label] == name for label, name in names.items()):
-            return of_file.ids, of_file.names
-        ids = [names[label] for label in range(len(names))]
-        return ids, dict(zip(ids, map(of_file.names.__getitem__, of_file.ids), strict=True))
-    ids = [names.get(label, str(label)) for label in range(min(num_classes, MAX_UNNAMED_CLASSES))]
-    return (ids if names and len({*ids}) == num_classes else None), {}
-
-
-def _require_same(path: Path, names: Mapping[int, str], ids: Sequence[str], first: str) -> None:
-    """Raise InputError if the `.lst` of a split names classes other than the first split's of the same number."""
-    for label, name in sorted(names.items()):
-        if label < len(ids) and name != ids[label] and not ids[label].endswith(f"/{name}"):
-            raise InputError(
-                f"{path}: label {label} is {name!r} by its .lst, but {ids[label]!r} in {first}; a label would have two "
-                "meanings: pack both splits with the same labels"
-            )
 
 
 def _where(image: SourceImage) -> str:
