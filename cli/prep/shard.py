@@ -141,6 +141,7 @@ def shard(
       parquet files       an image column and a label column; train-00000-of-00002.parquet
       TFRecord files      of tf.train.Example, also of TFDS; train-00000-of-01024, x.tfrecord
       RecordIO files      of MXNet: train.rec, with train.idx and train.lst or synset.txt if there
+      LMDB databases      of Caffe: ilsvrc12_train_lmdb/data.mdb
       img2dataset         its folders or tars
       ILSVRC's archives   ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit
       Kaggle's ILSVRC     ILSVRC/Data/CLS-LOC and its label files; Tiny ImageNet as downloaded

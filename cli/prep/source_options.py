@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Written out, since importing them from prep.sources would load every reader for --help; a test compares the two.
 LAYOUTS = (
     *("cifar", "class-folders", "class-tars", "flat", "idx", "ilsvrc", "img2dataset"),
-    *("kaggle", "list", "npz", "parquet", "recordio", "stl10", "tfrecord", "tiny-imagenet", "webdataset"),
+    *("kaggle", "list", "lmdb", "npz", "parquet", "recordio", "stl10", "tfrecord", "tiny-imagenet", "webdataset"),
 )
 _OPTIONS = (
     click.option("--layout", type=click.Choice(LAYOUTS), help="Layout of SOURCE, if more than one fits."),

@@ -18,8 +18,8 @@ COMPRESSED = {
 _FORMATS = (
     (("index.json", "*.mds*"), "MosaicML shards (MDS)", "write them as WebDataset with streaming and webdataset"),
     (("index.json", "chunk-*.bin"), "litData chunks", "write them as WebDataset with litdata and webdataset"),
-    (("data.mdb",), "an LMDB database", "write its images to class folders, one file each"),
-    (("*.lmdb",), "an LMDB database", "write its images to class folders, one file each"),
+    (("data.mdb",), "an LMDB database that is not of Caffe", "write its images to class folders, one file each"),
+    (("*.lmdb",), "an LMDB database that is not of Caffe", "write its images to class folders, one file each"),
     (("*.array_record*",), "ArrayRecord files of TFDS", "convert them: tfds convert_format --out_file_format tfrecord"),
     (("*.riegeli*",), "Riegeli files of TFDS", "convert them: tfds convert_format --out_file_format tfrecord"),
     (

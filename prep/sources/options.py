@@ -18,6 +18,7 @@ Layout = Literal[
     "img2dataset",
     "kaggle",
     "list",
+    "lmdb",
     "npz",
     "parquet",
     "recordio",

@@ -20,7 +20,8 @@ _PART = re.compile(r"(.*[-_])(\d{5,6})-of-(\d{5,6})(?!\d)")
 # `train.X1` in Kaggle's ImageNet-100.
 _LIKE = re.compile(
     rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})"
-    r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|jpe?gs?|pngs?|folder|split|part|rec(?:ord(?:s|io)?)?)?|\.x)[^a-z]*",
+    r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|jpe?gs?|pngs?|folder|split|part|rec(?:ord(?:s|io)?)?|(?:lm)?db)?"
+    r"|\.(?:x|lmdb))[^a-z]*",
     re.I,
 )
 # Any of these words, as in iNaturalist's `train_mini`, `small-val` and, twice, in `train_val`.

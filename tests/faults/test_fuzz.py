@@ -30,6 +30,7 @@ from alexkit.prep.sources.parquet.rows import FileJob
 from alexkit.prep.sources.tars.tar_index import members_of
 from alexkit.prep.workers import run_jobs
 
+from ..prep.sources.lmdb.writing import datum, write_database
 from ..prep.sources.records import MAGIC, Record, write_records
 from ..prep.sources.tfrecords.writing import example, record
 from .mutations import PROFILES, fuzz, fuzz_json
@@ -128,6 +129,20 @@ def test_tar(tmp_path: Path, num_examples: int, tar_format: int) -> None:
         list(members_of(path))
 
     fuzz(good, parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+def test_lmdb(tmp_path: Path, num_examples: int) -> None:
+    rows = {f"{i:08d}_{i % 2}/{i}.jpg".encode(): datum(bytes(300 * i), i % 2, (3, 10, 10 * i)) for i in range(1, 9)}
+    path = write_database(tmp_path, rows)
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(content)
+        for image in open_source(tmp_path).splits[0].images:
+            with suppress(InputError):
+                image.read()
+
+    fuzz(path.read_bytes(), parse, num_examples)
 
 
 @pytest.mark.parametrize("num_examples", PROFILES)

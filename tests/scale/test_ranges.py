@@ -18,6 +18,7 @@ from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import draw_image
 from ..prep.sources.arrays.written import drawn, put_cifar10, put_idx
+from ..prep.sources.lmdb.writing import datum, write_database
 from ..prep.sources.records import Record, write_records
 from ..prep.sources.tfrecords.writing import write_examples
 
@@ -107,6 +108,10 @@ def idx(folder: Path) -> None:
     images.unlink()
 
 
+def lmdb(folder: Path) -> None:
+    write_database(folder, {f"{i:08d}_{i % 3}/{i}.jpg".encode(): datum(jpeg(i), i % 3) for i in range(NUM_IMAGES)})
+
+
 MAKERS = {
     "webdataset": webdataset,
     "class tars": class_tars,
@@ -114,6 +119,7 @@ MAKERS = {
     "parquet": parquet,
     "tfrecords": tfrecords,
     "recordio": recordio,
+    "lmdb": lmdb,
     "cifar": cifar,
     "idx": idx,
 }

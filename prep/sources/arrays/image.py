@@ -39,6 +39,8 @@ class PixelArray(NamedTuple):
     """Number of compressed bytes."""
     is_fortran: bool = False
     """Whether byte i of all images precedes byte i + 1 of any, as in an array in Fortran's order."""
+    is_bgr: bool = False
+    """Whether blue is the first of three channels."""
 
     @property
     def image_bytes(self) -> int:
@@ -112,6 +114,8 @@ def as_pnm(data: bytes, array: PixelArray) -> bytes:
     sizes = {"H": array.height, "W": array.width, "C": array.channels}
     stored = np.frombuffer(data, np.uint8).reshape([sizes[axis] for axis in array.axes])
     upright = stored.transpose([array.axes.index(axis) for axis in "HWC" if axis in array.axes])
+    if array.is_bgr:
+        upright = upright[..., ::-1]
     kind = "P6" if array.channels == 3 else "P5"
     return f"{kind}\n{array.width} {array.height}\n255\n".encode() + upright.tobytes()
 

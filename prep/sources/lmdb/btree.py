@@ -55,6 +55,12 @@ def entries_of(path: Path) -> Iterator[Entry]:
         raise InputError(f"{path}: {count:,} entries, but it states {meta.num_entries:,}; it is damaged: copy it again")
 
 
+def is_database(path: Path) -> bool:
+    """Whether it is a file of LMDB for 64-bit systems."""
+    with opened(path) as file:
+        return _meta_at(file, 0) is not None
+
+
 def _meta(file: ByOffset, path: Path) -> _Meta:
     """The meta page that counts."""
     first = _meta_at(file, 0)
@@ -96,7 +102,10 @@ def _below(file: ByOffset, path: Path, meta: _Meta, number: int, depth: int) -> 
             yield from _below(file, path, meta, low | high << 16 | of_node << 32, depth + 1)
             continue
         if of_node & _OF_TREES:
-            raise InputError(f"{path}: holds several databases, or several values of a key; expected images by Caffe")
+            raise InputError(
+                f"{path}: holds several databases, or several values of a key; expected images of Caffe: "
+                "write them to class folders, one file each"
+            )
         num_bytes, offset = low | high << 16, number * meta.page_bytes + at
         if of_node & _BIG:
             if at + 8 > len(page):

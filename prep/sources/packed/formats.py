@@ -8,13 +8,14 @@ from ..candidate import Candidate, SourceFolder
 from ..folders.listing import Folder
 from ..litter import is_of_shard_set
 from ..split_names import SPLIT_WORDS, split_in
+from .lmdb_files import LMDB
 from .packed_format import PackedFormat
 from .parquet_files import PARQUET
 from .record_files import RECORDIO
 from .tar_files import TARS
 from .tfrecord_files import TFRECORDS
 
-FORMATS = (PARQUET, RECORDIO, TARS, TFRECORDS)
+FORMATS = (LMDB, PARQUET, RECORDIO, TARS, TFRECORDS)
 
 
 def is_packed(name: str) -> bool:

@@ -13,7 +13,7 @@ from ...storage.window import Window
 MAX_NAME_BYTES = 2**12
 MAX_FEATURES = 2**16
 MAX_VALUES = 2**16
-_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # protobuf's wire types
+VARINT, _EIGHT_BYTES, LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # protobuf's wire types
 _KINDS: dict[int, Literal["bytes", "floats", "integers"]] = {1: "bytes", 2: "floats", 3: "integers"}
 
 
@@ -34,14 +34,14 @@ def features_of(window: Window, start: int, stop: int, wanted: Container[bytes] 
     for features in _messages(window, start, stop, 1):
         for entry in _messages(window, *features, 1):
             name, value = b"", None
-            for number, wire, at, end in _fields(window, *entry):
-                if number == 1 and wire == _LENGTH:
+            for number, wire, at, end in fields(window, *entry):
+                if number == 1 and wire == LENGTH:
                     if end - at > MAX_NAME_BYTES:
                         raise ValueError(f"a name of {end - at} bytes at byte {at}")
                     name = window.read(at, end - at)
                     if wanted is not None and name not in wanted:
                         break
-                elif number == 2 and wire == _LENGTH:
+                elif number == 2 and wire == LENGTH:
                     value = (at, end)
             else:
                 feature = None if value is None else _feature(window, *value)
@@ -69,8 +69,8 @@ def numbers_of(window: Window, feature: Feature, limit: int = MAX_VALUES) -> lis
 
 def _integers(window: Window, feature: Feature, limit: int) -> list[int]:
     found: list[int] = []
-    for number, wire, at, end in _fields(window, feature.start, feature.stop):
-        if number != 1 or wire not in (_VARINT, _LENGTH):
+    for number, wire, at, end in fields(window, feature.start, feature.stop):
+        if number != 1 or wire not in (VARINT, LENGTH):
             continue
         while at < end and len(found) < limit:
             value, at = window.varint(at)
@@ -83,8 +83,8 @@ def _integers(window: Window, feature: Feature, limit: int) -> list[int]:
 
 def _floats(window: Window, feature: Feature, limit: int) -> list[float]:
     found: list[float] = []
-    for number, wire, at, end in _fields(window, feature.start, feature.stop):
-        if number == 1 and wire in (_FOUR_BYTES, _LENGTH):
+    for number, wire, at, end in fields(window, feature.start, feature.stop):
+        if number == 1 and wire in (_FOUR_BYTES, LENGTH):
             count = min((end - at) // 4, limit - len(found))
             found += struct.unpack(f"<{count}f", window.read(at, 4 * count))
     return found
@@ -93,27 +93,27 @@ def _floats(window: Window, feature: Feature, limit: int) -> list[float]:
 def _feature(window: Window, start: int, stop: int) -> Feature | None:
     """The list in a feature; of several, the last, as protobuf defines it."""
     feature = None
-    for number, wire, at, end in _fields(window, start, stop):
-        if wire == _LENGTH and number in _KINDS:
+    for number, wire, at, end in fields(window, start, stop):
+        if wire == LENGTH and number in _KINDS:
             feature = Feature(_KINDS[number], at, end)
     return feature
 
 
 def _messages(window: Window, start: int, stop: int, number: int) -> Iterator[tuple[int, int]]:
     """The ranges of the fields of this number that have a length."""
-    return ((at, end) for found, wire, at, end in _fields(window, start, stop) if found == number and wire == _LENGTH)
+    return ((at, end) for found, wire, at, end in fields(window, start, stop) if found == number and wire == LENGTH)
 
 
-def _fields(window: Window, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+def fields(window: Window, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
     """Number, wire type and range of every field of the message at bytes [start, stop)."""
     at = start
     while at < stop:
         tag, at = window.varint(at)
         wire = tag & 7
-        if wire == _LENGTH:
+        if wire == LENGTH:
             size, at = window.varint(at)
             end = at + size
-        elif wire == _VARINT:
+        elif wire == VARINT:
             end = window.varint(at)[1]
         elif wire in (_FOUR_BYTES, _EIGHT_BYTES):
             end = at + (4 if wire == _FOUR_BYTES else 8)

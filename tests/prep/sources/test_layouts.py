@@ -22,6 +22,7 @@ from .tfrecords.writing import write_examples
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
 from pyarrow import parquet  # noqa: E402
 
+from .lmdb.writing import datum, write_database  # noqa: E402
 from .records import MAGIC, Record, write_records  # noqa: E402
 
 Content = dict[str, dict[str, bytes]]
@@ -123,6 +124,13 @@ def record_files(content: Content, folder: Path) -> Path:
     return folder
 
 
+def lmdb(content: Content, folder: Path) -> Path:
+    rows = enumerate(shuffled(content))
+    of_keys = {f"{i:08d}_{one}/{name}".encode(): datum(data, list(content).index(one)) for i, (one, name, data) in rows}
+    write_database(folder / "train_lmdb", of_keys)
+    return folder / "train_lmdb"
+
+
 def kaggle(content: Content, folder: Path) -> Path:
     class_folders(content, folder / "ILSVRC/Data/CLS-LOC/train")
     mapping = "".join(f"{class_id} what people call it\n" for class_id in content)
@@ -161,8 +169,19 @@ def flat_folder(content: Content, folder: Path) -> Path:
 
 
 LAYOUTS = (
-    *(class_folders, class_tars, tar_of_tars, image_list, parquet_files, tfrecords, webdataset, kaggle, record_files),
-    *(zip_file, text_list, tiny_imagenet, flat_folder),
+    *(
+        class_folders,
+        class_tars,
+        tar_of_tars,
+        image_list,
+        parquet_files,
+        tfrecords,
+        webdataset,
+        kaggle,
+        record_files,
+        lmdb,
+    ),
+    *(lmdb, zip_file, text_list, tiny_imagenet, flat_folder),
 )
 
 

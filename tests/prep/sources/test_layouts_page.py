@@ -19,6 +19,7 @@ pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet file
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
 from pyarrow import parquet  # noqa: E402
 
+from .lmdb.writing import datum, write_database  # noqa: E402
 from .records import Record, write_records  # noqa: E402
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/layouts.md").read_text()
@@ -77,6 +78,9 @@ def create(path: Path, written: str) -> None:
         path.write_bytes(devkit())
     elif path.suffix == ".tar":
         path.write_bytes(tar_of(members_in(written)))
+    elif path.name == "data.mdb":
+        keys = (word.partition("=") for word in written.split())
+        write_database(path.parent, {key.encode(): datum(b"image", int(label)) for key, _, label in keys})
     elif path.suffix == ".rec":
         write_records(path, [Record(b"image", float(label), i) for i, label in enumerate(written.split())])
     elif path.suffix == ".zip":

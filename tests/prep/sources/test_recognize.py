@@ -248,7 +248,7 @@ def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
             r"MosaicML shards .* \(shard.00000.mds\), a format that is not read",
         ),
         (("index.json", "chunk-0-0.bin"), "litData chunks"),
-        (("data.mdb", "lock.mdb"), "an LMDB database"),
+        (("data.mdb", "lock.mdb"), "an LMDB database that is not of Caffe"),
         (("x-train.array_record-00000-of-00002",), "ArrayRecord files .*tfds convert_format"),
         (("dataset_info.json", "data-00000-of-00001.arrow"), r"save_to_disk .*to_parquet"),
         (("dataset_dict.json",), "save_to_disk"),
