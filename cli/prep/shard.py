@@ -1,6 +1,7 @@
 """alexprep shard: turn a source into shard sets."""
 
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,7 +238,14 @@ def _shard(
     kept_in = folder if shared is None else shared.url
     if_interrupted(f"finished shards are kept in {kept_in}; the same command continues")
     with ShownProgress() as shown:
-        built = build_shards(found, folder, options, on_split=shown.start, on_forecast=_show_forecast, shared=shared)
+        built = build_shards(
+            found,
+            folder,
+            options,
+            on_split=shown.start,
+            on_forecast=partial(_show_forecast, options.pixels.size_px),
+            shared=shared,
+        )
     if len(built) < len(found.splits):
         note("this part is done; the sets are complete once all parts are, or after a run without --part")
     click.echo(_summary(built), err=as_json)
@@ -264,9 +272,14 @@ class ShownProgress:
         return lambda done, num_bad: update(done, f"{num_bad} bad")
 
 
-def _show_forecast(forecast: "Forecast") -> None:
+def _show_forecast(size_px: int, forecast: "Forecast") -> None:
     size, time = f"{forecast.num_bytes / 1e9:.1f} GB", clock(forecast.seconds)
     note(f"forecast: {forecast.num_images} images, about {size} and {time}")
+    if 0 < (largest_px := forecast.largest_px) < size_px:
+        note(
+            f"no image tried has more than {largest_px} px on its shorter side: all will be enlarged to {size_px}; "
+            f"--size {largest_px} would enlarge none"
+        )
 
 
 def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":

@@ -42,6 +42,10 @@ _FORMATS = (
         "write them as train_images and train_labels to one .npz file, or their images to class folders, one PNG each",
     ),
     *(
+        ((pattern,), "the archive of a data set", f"unpack it in place: tar -xf {pattern}")
+        for pattern in ("cifar-*.tar.gz", "stl10*.tar.gz")
+    ),
+    *(
         ((f"*.tar{suffix}",), "compressed tars", f"unpack them in place: {command} *.tar{suffix}")
         for suffix, command in COMPRESSED.items()
     ),
@@ -63,7 +67,10 @@ def refuse_known_format(folder: Path) -> None:
     arrays = arrays_among({path.name for path in folder.glob("*") if path.is_file()})
     if arrays:
         example = next(iter(arrays[0].files.values()))[0]
-        raise InputError(f"{folder}: holds {arrays[0].kind} ({example}); pass this folder to alexprep shard")
+        raise InputError(
+            f"{folder}: holds {arrays[0].kind} ({example}), a data set by itself; pass this folder to alexprep shard, "
+            f"without --layout or with --layout {arrays[0].layout}"
+        )
     found = known_format(folder)
     if found is not None:
         what, example, way_out = found
