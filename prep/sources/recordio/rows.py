@@ -19,7 +19,7 @@ from ...storage.window import window_of
 from ..folders.read_ahead import READ_AHEAD, side_by_side
 from ..inputs import MAX_INPUT_BYTES
 from ..remarks import Remarks
-from .framing import FRAME_BYTES, HEAD_BYTES, Damaged, Read, Record, content_of, record_at
+from .framing import FRAME_BYTES, HEAD_BYTES, MAGIC, Damaged, Read, Record, content_of, record_at
 from .idx import Idx
 from .image import header_of
 
@@ -125,8 +125,11 @@ def _walk(read: Read, path: Path, idx: Idx | None, position: int, stop: int, end
             start = position if idx is not None and position in idx else -1 if held is None else held.offset
             following = None if idx is None or start not in idx else idx.after(start)
             if idx is None or following is None:
-                way_out = "" if idx else f"; with {path.stem}.idx beside it, the records after a damaged one are read"
-                raise InputError(f"{path}: {error}; get the file again{way_out}") from None
+                is_none = position == 0 and read(0, len(MAGIC)) != MAGIC
+                way_out = "this is no RecordIO file of MXNet, or it is damaged" if is_none else "get the file again"
+                if idx is None and not is_none:
+                    way_out += f"; with {path.stem}.idx beside it, records after a damaged one are read"
+                raise InputError(f"{path}: {error}; {way_out}") from None
             if held is not None and held.offset != start:
                 yield held
             held, position = _damaged(read, idx, start, following), following

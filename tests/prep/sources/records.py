@@ -55,3 +55,20 @@ def write_records(path: Path, records: Iterable[Record], names: Sequence[str] | 
             rows.append("\t".join([str(record.id), *(f"{label:f}" for label in labels), name]) + "\n")
         path.with_suffix(".lst").write_text("".join(rows))
     return offsets
+
+
+def packed_as_records(folder: Path, out: Path) -> Path:
+    """The splits of class folders as `.rec` files; in each, one record is divided, and the frame of another damaged."""
+    for split in sorted(folder.iterdir()):
+        paths = sorted(split.rglob("*.*"))
+        ids = sorted({path.parent.name for path in paths})
+        images = [path.read_bytes() for path in paths]
+        images[1] += bytes(-len(images[1]) % 4) + struct.pack("<I", MAGIC)
+        rows = zip(images, paths, strict=True)
+        records = [Record(image, ids.index(path.parent.name), i) for i, (image, path) in enumerate(rows)]
+        rec = out / f"{split.name}.rec"
+        offsets = write_records(rec, records, [f"{path.parent.name}/{path.name}" for path in paths])
+        content = bytearray(rec.read_bytes())
+        content[offsets[2]] ^= 1
+        rec.write_bytes(content)
+    return out

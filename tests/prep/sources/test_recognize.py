@@ -367,9 +367,13 @@ def test_one_archive_as_source_is_named_with_the_way_out(tmp_path: Path, name: s
         open_source(put(tmp_path, name) / name)
 
 
-def test_one_parquet_file_as_source_is_answered_by_its_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"my\.parquet: a single parquet file; pass its folder"):
-        open_source(put(tmp_path, "my.parquet") / "my.parquet")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("my.parquet", "parquet file"), ("my.rec", "RecordIO file"), ("my-00000-of-00002", "TFRecord file")],
+)
+def test_one_file_of_many_images_as_source_is_answered_by_its_folder(tmp_path: Path, name: str, kind: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}: a single {kind}; pass its folder"):
+        open_source(put(tmp_path, name) / name)
 
 
 def test_one_class_is_noted(tmp_path: Path) -> None:

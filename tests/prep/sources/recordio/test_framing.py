@@ -96,7 +96,7 @@ def test_a_damaged_frame_is_one_bad_image_if_the_index_shows_the_next_record_and
     damage(tmp_path / "train.rec", at, found)
     if not has_idx:
         (tmp_path / "train.idx").unlink()
-        with pytest.raises(InputError, match=rf"train\.rec: {words}.*; with train\.idx beside it, the records after"):
+        with pytest.raises(InputError, match=rf"train\.rec: {words}.*; with train\.idx beside it, records after"):
             open_source(tmp_path)
         return
     images = only_split(tmp_path).images
@@ -154,6 +154,12 @@ def test_a_file_that_ends_too_early_is_refused(tmp_path: Path, num_lost: int, ha
         )
         return
     with pytest.raises(InputError, match=r"not complete"):
+        open_source(tmp_path)
+
+
+def test_another_file_of_this_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.rec").write_bytes(b"RIFF" * 20)
+    with pytest.raises(InputError, match=r"no record at byte 0: found 52 49 46 46, .*; this is no RecordIO file"):
         open_source(tmp_path)
 
 

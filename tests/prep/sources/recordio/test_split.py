@@ -240,6 +240,14 @@ def test_sets_of_faces_are_read(tmp_path: Path, first: bool) -> None:
     assert not any("property" in line for line in source.passed_over)
 
 
+def test_a_set_of_faces_that_was_shuffled_has_its_classes_from_property(tmp_path: Path) -> None:
+    """Without record 0, and with more classes than numbers without names may be."""
+    write(tmp_path / "train.rec", [(0, "x"), (150_000, "y")], has_names=False)
+    (tmp_path / "property").write_text("200000,112,112")
+    classes = open_source(tmp_path).splits[0].classes
+    assert len(classes) == 200_000 and classes[-1].id == "199999"
+
+
 def test_a_set_of_faces_that_lacks_some_is_refused(tmp_path: Path) -> None:
     write_faces(tmp_path / "train.rec", first=True, num_stated=5)
     with pytest.raises(InputError, match="holds 3 images, but its record 0, as of InsightFace, states 4; get the file"):

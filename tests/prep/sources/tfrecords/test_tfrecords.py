@@ -316,6 +316,15 @@ def test_a_file_as_source_is_answered_by_its_folder(tmp_path: Path) -> None:
         open_source(path)
 
 
+def test_files_in_what_look_like_class_folders_are_named(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_examples(tmp_path / name / "x.tfrecord", [row(1)])
+    with pytest.raises(
+        InputError, match=r"first: class without images; it holds files of many images \(x.tfrecord\): "
+    ):
+        open_source(tmp_path)
+
+
 def test_a_large_image_is_not_read_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from alexkit.prep.storage import by_offset
 
