@@ -70,8 +70,8 @@ def open_source(
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
-        location: The folder or file, or the URL of a folder in a store. In a store, tars and parquet files are read
-            by ranges; lists and label files are copied below TMPDIR and removed when this process ends.
+        location: The folder or file, or the URL of a folder in a store. In a store, files of many images, such as tars,
+            are read by ranges; lists and label files are copied below TMPDIR and removed when this process ends.
         options: The user's options for reading it.
         out: A folder or URL to skip, because shard sets are written there.
 
@@ -268,7 +268,7 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     if not found:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
         raise InputError(
-            f"{folder.where}: holds no class folders, shards, parquet files or archives that can be read"
+            f"{folder.where}: holds no class folders, shards, files of many images or archives that can be read"
             f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; {_way_out(folder)}"
         )
     if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, source.options)):
@@ -328,7 +328,7 @@ def _the_one(source: SourceFolder, split: str, candidates: Sequence[Candidate]) 
 
 
 def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
-    """The only folder in `folder` that holds classes or splits, as folders, tars or parquet files.
+    """The only folder in `folder` that holds classes or splits, as folders or files of many images.
 
     Beside it there may be folders of files that are not images, as `meta/` beside `images/` in Food-101, and of masks
     or annotations beside `images/`; but not an empty one, which may be a class whose images are missing.

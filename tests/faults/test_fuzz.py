@@ -4,6 +4,7 @@ Some hundred mutations of each in `make test`, a thousand in `make slow`. hypoth
 shrinks them; atheris finds more by coverage, but needs instrumented builds of the very libraries under test.
 """
 
+import gzip
 import io
 import json
 import struct
@@ -30,6 +31,7 @@ from alexkit.prep.sources.parquet.rows import FileJob
 from alexkit.prep.sources.tars.tar_index import members_of
 from alexkit.prep.workers import run_jobs
 
+from ..prep.sources.arrays.written import drawn, put_cifar10, put_idx
 from ..prep.sources.lmdb.writing import datum, write_database
 from ..prep.sources.records import MAGIC, Record, write_records
 from ..prep.sources.tfrecords.writing import example, record
@@ -179,6 +181,33 @@ def test_tfrecord(tmp_path: Path, num_examples: int, with_checksums: bool) -> No
 
     good = example(rows[0]) if with_checksums else b"".join(record(example(row)) for row in rows)
     fuzz(good, parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+@pytest.mark.parametrize(
+    "name",
+    ["data_batch_1", "batches.meta", "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", "a.npz", "packed.npz"],
+)
+def test_arrays(tmp_path: Path, num_examples: int, name: str) -> None:
+    images, labels = drawn(2, 4, 4), np.array([1, 0])
+    path, source = tmp_path / name, tmp_path
+    if name.startswith(("data", "batches")):
+        put_cifar10(tmp_path, {"data_batch_1": (drawn(1, 32, 32, 3), [3])}, pickled=True)
+    elif "idx" in name:
+        put_idx(tmp_path, {"train": (images, labels.tolist())})
+        unpacked = tmp_path / "train-images-idx3-ubyte"
+        (tmp_path / f"{unpacked.name}.gz").write_bytes(gzip.compress(unpacked.read_bytes()))
+        unpacked.unlink()
+    else:
+        (np.savez if name == "a.npz" else np.savez_compressed)(path, train_images=images, train_labels=labels)
+        source = path
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(content)
+        for image in open_source(source).splits[0].images:
+            image.read()
+
+    fuzz(path.read_bytes(), parse, num_examples)
 
 
 @pytest.mark.parametrize(

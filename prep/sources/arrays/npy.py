@@ -96,7 +96,8 @@ def _member(path: Path, file: ByOffset, info: zipfile.ZipInfo) -> Npy:
     packing = packings.get(info.compress_type)
     if packing is None or info.flag_bits & 1:
         raise InputError(f"{where} is encrypted or not compressed by deflate; write the file again with numpy.savez")
-    header = file.read_at(info.header_offset, _LOCAL_HEADER.size)
+    # The offset is negative if the file lost its beginning.
+    header = file.read_at(info.header_offset, _LOCAL_HEADER.size) if info.header_offset >= 0 else b""
     if len(header) != _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
         raise InputError(f"{where}: no member where the file lists it; download it again")
     *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)

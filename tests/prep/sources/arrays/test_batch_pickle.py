@@ -105,14 +105,11 @@ def test_hostile_pickles_are_refused(
 
 @pytest.mark.parametrize("opcode", [b"\x85", b"NR"])
 def test_deep_nesting_ends_neither_by_a_crash_nor_by_memory(opcode: bytes) -> None:
-    """A hash, comparison or repr of such a tuple would overflow the stack."""
+    """The hash of such a tuple, here a key of the dict, would overflow the stack."""
     deep = b")" + opcode * 150_000
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for content in (b"}" + deep + b"Ns.", b"}U\x01x" + deep + b"NRs."):
-        try:
-            read(b"\x80\x02" + content)
-        except InputError:
-            continue
+    with pytest.raises(InputError, match=r"not a pickle|no array of bytes"):
+        read(b"\x80\x02}" + (deep + b"Ns." if opcode == b"\x85" else b"U\x01x" + deep + b"s."))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
@@ -120,17 +117,3 @@ def test_the_number_of_opcodes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(batch_pickle, "MAX_OPCODES", 1000)
     with pytest.raises(InputError, match="more than 1,000 opcodes"):
         read(b"\x80\x02" + b"N" * 1001 + b".")
-
-
-def test_any_changed_byte_is_read_or_refused_in_one_line() -> None:
-    content = bytearray(batch(drawn(1, 32, 32, 3), {"labels": [1]}))
-    rng = np.random.default_rng(0)
-    places = [place for place in range(len(content)) if place < 230 or place > len(content) - 60]
-    for place in places:
-        for value in rng.integers(0, 256, 4).tolist():
-            changed = bytearray(content)
-            changed[place] = value
-            try:
-                read(bytes(changed))
-            except InputError as error:
-                assert "\n" not in str(error)

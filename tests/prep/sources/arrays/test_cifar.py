@@ -156,7 +156,7 @@ def test_the_folder_that_torchvision_downloads_to_is_read(tmp_path: Path, name: 
 
 def test_batches_in_a_split_or_among_classes_are_named(tmp_path: Path) -> None:
     put_cifar10(tmp_path / "train", files_of_10(), pickled=True)
-    with pytest.raises(InputError, match=r"train: holds CIFAR-10's Python batches \(data_batch_1\); pass this folder"):
+    with pytest.raises(InputError, match=r"train: holds CIFAR-10's Python batches \(data_batch_1\), a data set by"):
         open_source(tmp_path)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
+APPENDED_TOGETHER = 100
+"""Items of a list that a pickle appends at once; Python's have 1000."""
 NAMES_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -43,8 +45,13 @@ class Pickled:
         return b"K" + bytes([number]) if number < 256 else b"M" + struct.pack("<H", number)
 
     def list_of(self, items: Sequence[int] | Sequence[str]) -> bytes:
-        start = self.kept(b"]") + b"("
-        return start + b"".join(self.text(one) if isinstance(one, str) else self.number(one) for one in items) + b"e"
+        found = self.kept(b"]")
+        for first in range(0, len(items), APPENDED_TOGETHER):
+            some = items[first : first + APPENDED_TOGETHER]
+            found += (
+                b"(" + b"".join(self.text(one) if isinstance(one, str) else self.number(one) for one in some) + b"e"
+            )
+        return found
 
     def array(self, array: Images, *, fortran: bool) -> bytes:
         found = self.kept(b"cnumpy.core.multiarray\n_reconstruct\n") + self.kept(b"cnumpy\nndarray\n")
