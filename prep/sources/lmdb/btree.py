@@ -46,11 +46,24 @@ def entries_of(path: Path) -> Iterator[Entry]:
     """
     with opened(path) as file:
         meta = _meta(file, path)
-        count = 0
-        if meta.root != _NO_PAGE:
-            for entry in _below(file, path, meta, meta.root, 1):
-                count += 1
-                yield entry
+        count, num_pages = 0, file.num_bytes // meta.page_bytes
+        pages = [] if meta.root == _NO_PAGE else [(meta.root, 1)]  # to be read, the next one last
+        num_read = 0
+        while pages:
+            number, depth = pages.pop()
+            num_read += 1
+            if number >= num_pages:
+                raise InputError(f"{path}: ends before page {number}; it is not complete: copy it again")
+            if depth > min(meta.depth, _MAX_DEPTH) or num_read > num_pages:  # pages that lead to each other
+                raise _damaged(path, number)
+            below: list[tuple[int, int]] = []
+            for found in _nodes(file, path, meta, number):
+                if isinstance(found, int):
+                    below.append((found, depth + 1))
+                else:
+                    count += 1
+                    yield found
+            pages += reversed(below)
     if count != meta.num_entries:
         raise InputError(f"{path}: {count:,} entries, but it states {meta.num_entries:,}; it is damaged: copy it again")
 
@@ -84,14 +97,12 @@ def _meta_at(file: ByOffset, offset: int) -> _Meta | None:
     return _Meta(page_bytes, tree[2], tree[6], tree[7], transaction)
 
 
-def _below(file: ByOffset, path: Path, meta: _Meta, number: int, depth: int) -> Iterator[Entry]:
-    """The entries of a page and the pages below it."""
+def _nodes(file: ByOffset, path: Path, meta: _Meta, number: int) -> Iterator[Entry | int]:
+    """The entries of a leaf page, or the numbers of the pages below a branch page."""
     page = file.read_at(number * meta.page_bytes, meta.page_bytes)
-    if len(page) < meta.page_bytes:
-        raise InputError(f"{path}: ends before page {number}; it is not complete: copy it again")
     stated, _, flags, lower, _ = struct.unpack_from("<QHHHH", page)
     starts = struct.unpack_from(f"<{max(0, min(lower, len(page)) - _HEADER_BYTES) // 2}H", page, _HEADER_BYTES)
-    if stated != number or flags & ~0x10 not in (_BRANCH, _LEAF) or depth > min(meta.depth, _MAX_DEPTH):
+    if stated != number or flags & ~0x10 not in (_BRANCH, _LEAF):
         raise _damaged(path, number)
     for start in starts:
         if start < _HEADER_BYTES or start + 8 > len(page):
@@ -99,7 +110,7 @@ def _below(file: ByOffset, path: Path, meta: _Meta, number: int, depth: int) -> 
         low, high, of_node, key_bytes = struct.unpack_from("<HHHH", page, start)
         at = start + 8 + key_bytes
         if flags & _BRANCH:
-            yield from _below(file, path, meta, low | high << 16 | of_node << 32, depth + 1)
+            yield low | high << 16 | of_node << 32
             continue
         if of_node & _OF_TREES:
             raise InputError(
