@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..candidate import Candidate, SourceFolder
 from ..folders.listing import Folder
+from ..inputs import is_folder
 from ..litter import is_of_shard_set
 from ..split_names import SPLIT_WORDS, split_in
 from .packed_format import PackedFormat
@@ -53,10 +54,7 @@ def remark_others(folder: Folder) -> None:
 def named_files(source: SourceFolder) -> Iterator[Candidate]:
     """`train-*.parquet`, `imagenet-train-00000.tar` and `train.rec`, here and in `data/`, whatever they hold."""
     folders = [folder for folder in (source.path, source.path / "data") if folder.is_dir()]
-    names = {}
-    for folder in folders:
-        with os.scandir(folder) as entries:
-            names[folder] = sorted(entry.name for entry in entries)
+    names = {folder: _packed_names(folder) for folder in folders}
     for split in SPLIT_WORDS:
         for folder in folders:
             for one in FORMATS:
@@ -64,12 +62,21 @@ def named_files(source: SourceFolder) -> Iterator[Candidate]:
                     yield from one.in_family(folder / f"{family}*{one.suffix}", files, split, source)
 
 
+def _packed_names(folder: Path) -> list[str]:
+    """The sorted names of packed files in a folder; none in one that may not be listed, which need not be a split."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if is_packed(entry.name) and not is_folder(entry))
+    except PermissionError:
+        return []
+
+
 def _families(folder: Path, names: Sequence[str], split: str, one: PackedFormat) -> dict[str, tuple[Path, ...]]:
     """The files of a split, grouped by what their names have in common."""
-    families: dict[str, tuple[Path, ...]] = {}
+    families: dict[str, list[Path]] = {}
     for name in names:
         if one.is_named(name) and not name.startswith("."):
             found = split_in(name.removesuffix(one.suffix))
             if found is not None and found[0] == split:
-                families[found[1]] = (*families.get(found[1], ()), folder / name)
-    return families
+                families.setdefault(found[1], []).append(folder / name)
+    return {family: tuple(files) for family, files in families.items()}

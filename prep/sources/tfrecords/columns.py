@@ -19,7 +19,7 @@ _TRIED = 20  # examples that are looked at to find the image
 _HEAD_BYTES = 16
 _MAX_LABEL_BYTES = 2**10  # longer bytes are no name of a class
 _SIGNATURES = (
-    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6"),
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"P5\n", b"P6\n"),
     *(b"\0\0\0\x0cjP", b"\xff\x4f\xff"),
 )
 _RAW = "if they are raw pixels, write them again as PNG (tf.io.encode_png), or to class folders"
@@ -93,7 +93,8 @@ def _image_column(path: Path, found: Sequence[_Example], kinds: Mapping[str, str
 
 def _is_image(head: bytes) -> bool:
     """Whether these are the first bytes of a format of images."""
-    return head.startswith(_SIGNATURES) or head[8:12] == b"WEBP" or head[4:8] == b"ftyp"
+    is_bmp = head.startswith(b"BM") and head[6:10] == bytes(4)  # not a class called BMW
+    return head.startswith(_SIGNATURES) or is_bmp or head[8:12] == b"WEBP" or head[4:8] == b"ftyp"
 
 
 def _label_columns(

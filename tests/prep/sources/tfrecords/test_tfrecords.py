@@ -280,6 +280,12 @@ def test_no_class_comes_from_a_damaged_record(tmp_path: Path) -> None:
                 image.read()
 
 
+def test_a_text_is_not_taken_for_an_image(tmp_path: Path) -> None:
+    rows = [{"photo": png(i), "label": text} for i, text in enumerate(("BMW 3 series", "P5"))]
+    write_examples(tmp_path / "train.tfrecord", rows)
+    assert [one for one, _ in classes_of(open_source(tmp_path))] == ["BMW 3 series", "P5"]
+
+
 def test_an_example_without_an_image_is_one_bad_image(tmp_path: Path) -> None:
     write_examples(tmp_path / "train.tfrecord", [row(1), {"label": 0, "file_name": "x.png"}, row(2) | {"image": b""}])
     found = open_source(tmp_path).splits[0].images
@@ -314,6 +320,14 @@ def test_a_file_as_source_is_answered_by_its_folder(tmp_path: Path) -> None:
     path = write_examples(tmp_path / "train-00000-of-00001", [row(1)])
     with pytest.raises(InputError, match="train-00000-of-00001: a single TFRecord file; pass its folder"):
         open_source(path)
+
+
+def test_folders_with_such_names_are_no_files(tmp_path: Path) -> None:
+    for name in ("train-1-of-2/cat", "train-2-of-2/cat", "x.tfrecord"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / f"{name[6]}.png").write_bytes(png(1))
+    found = open_source(tmp_path, SourceOptions(layout="class-folders"))
+    assert [one for one, _ in classes_of(found)] == ["train-1-of-2/cat", "train-2-of-2/cat", "x.tfrecord"]
 
 
 def test_files_in_what_look_like_class_folders_are_named(tmp_path: Path) -> None:
