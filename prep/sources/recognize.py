@@ -18,7 +18,7 @@ from ...errors import InputError
 from ..format.shard_set import SPLITS
 from ..format.temporary import temporary_folder
 from ..storage import Location, StoreUrl, parse_location
-from .arrays.formats import arrays_among, holds_arrays
+from .arrays.formats import arrays_among, arrays_in
 from .arrays.npz import read_npz
 from .candidate import Candidate, SourceFolder
 from .candidates import contents, split_candidates
@@ -285,7 +285,7 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
 
 
 def _way_out(folder: Folder) -> str:
-    if holds_arrays(folder):
+    if arrays_in(folder):
         return "these files are read unpacked: unpack the zip file, and pass the result"
     zips = [file.path for file in folder.files if file.name.lower().endswith(".zip")]
     if zips:
@@ -338,13 +338,13 @@ def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
     names = folder.folders
     if len(names) > 1:
         names = without_masks(names)
-        if "raw" in names and holds_arrays(folder.child("raw")):
+        if "raw" in names and arrays_in(folder.child("raw")):
             names = tuple(name for name in names if name != "processed")  # what old versions of torchvision made of it
         names = tuple(islice((name for name in names if not folder.child(name).holds_no_images()), 2))
     if len(names) != 1:
         return None
     inner = folder.child(names[0])
-    holds_any = inner.folders or any(is_packed(file.name) for file in inner.files) or holds_arrays(inner)
+    holds_any = inner.folders or any(is_packed(file.name) for file in inner.files) or arrays_in(inner)
     return inner if holds_any and not inner.has_images() else None
 
 

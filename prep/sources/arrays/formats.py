@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from ..folders.listing import Folder
+from ..litter import is_image_name
 from . import cifar, idx, npz, stl10
 from .rows import Found
 
@@ -14,6 +15,7 @@ def arrays_among(names: Collection[str]) -> list[Found]:
     return [found for recognize in _FORMATS for found in recognize(names)]
 
 
-def holds_arrays(folder: Folder) -> bool:
-    """Whether the folder itself holds a data set in arrays."""
-    return bool(arrays_among({file.name for file in folder.files}))
+def arrays_in(folder: Folder) -> list[Found]:
+    """The formats of arrays that the folder itself holds."""
+    # There may be a million images, and comparing a name with all formats takes four microseconds.
+    return arrays_among({file.name for file in folder.files if not is_image_name(file.name)})
