@@ -15,12 +15,13 @@ _IN_FILE_NAME = re.compile(
     rf"(.*?)(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])[-_.]?", re.I
 )
 # One of several files; what follows may be a hash that differs between them.
-_PART = re.compile(r"(.*-)(\d{5,6})-of-(\d{5,6})(?!\d)")
+_PART = re.compile(r"(.*[-_])(\d{5,6})-of-(\d{5,6})(?!\d)")
 # A whole name that means a split if another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`, and
 # `train.X1` in Kaggle's ImageNet-100.
 _LIKE = re.compile(
     rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})"
-    r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|jpe?gs?|pngs?|folder|split|part)?|\.x)[^a-z]*",
+    r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|jpe?gs?|pngs?|folder|split|part|rec(?:ord(?:s|io)?)?|(?:lm)?db)?"
+    r"|\.(?:x|lmdb))[^a-z]*",
     re.I,
 )
 # Any of these words, as in iNaturalist's `train_mini`, `small-val` and, twice, in `train_val`.

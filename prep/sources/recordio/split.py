@@ -1,0 +1,147 @@
+"""RecordIO files of images as a split: labels are numbers, and their classes get ids from files beside them.
+
+From the `.lst` beside each `.rec` (the folder of a label's images, as for class folders), from a file of classes such
+as `synset.txt`, or from the source's first split; without any of these, classes are named by number.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ....errors import InputError
+from ...format.manifest import UNLABELED
+from ...format.sample_index import NO_LABEL
+from ...storage.by_offset import address_of
+from ..inputs import FileImage, SourceImage, SourceSplit
+from ..labels import LabeledImages, RawLabel
+from ..numbered.class_files import class_file_path
+from ..numbered.table import numbered_split
+from ..options import SourceOptions
+from ..remarks import Remarks
+from .faces import NUM_LABELS, PROPERTY_NAME, FaceSet, face_set
+from .idx import Idx, read_idx
+from .image import RecordImage
+from .image_lists import ImageList, read_image_list
+from .rows import Row, rows_of
+
+_SHOWN = 4
+
+
+def read_besides(files: Sequence[Path], source: Path) -> Iterator[Path]:
+    """What would be read beside the `.rec` files; some of it may not exist."""
+    for path in files:
+        yield from (path.with_suffix(".idx"), path.with_suffix(".lst"), path.with_name(PROPERTY_NAME))
+    if (classes := class_file_path(dict.fromkeys((files[0].parent, source)))) is not None:
+        yield classes
+
+
+def read_recordio(
+    files: Sequence[Path],
+    split: str,
+    options: SourceOptions,
+    remarks: Remarks,
+    *,
+    source: Path,
+    first: SourceSplit | None = None,
+) -> SourceSplit:
+    """The split in `files`.
+
+    Args:
+        files: The `.rec` files.
+        split: The split's name.
+        options: Whether images without labels are read.
+        remarks: Receives what is passed over.
+        source: SOURCE, where a file of classes may be.
+        first: The source's first split, whose class table this one gets; None for the first itself.
+
+    Raises InputError, naming the file and the byte, if a file is damaged or not complete, has several labels for an
+    image or one that is no class index, or does not fit the `.lst` or the file of classes beside it; Unlabeled if every
+    label is -1.
+    """
+    rows, lists, num_classes = LabeledImages(), [], None
+    for path in files:
+        idx, images = read_idx(path, remarks), read_image_list(path)
+        faces = face_set(path, idx)
+        if images is not None:
+            lists.append(images)
+        if faces is not None:
+            num_classes = faces.num_classes
+        for label, image in _images_in(path, idx, images, faces, remarks):
+            rows.add(label, image)
+    if not rows:
+        raise InputError(f"{files[0]}: holds no images; expected records of images, as im2rec writes them")
+    return numbered_split(
+        rows,
+        split,
+        files[0],
+        [one.folders for one in lists],
+        _where,
+        options,
+        remarks,
+        source=source,
+        first=first,
+        num_classes=num_classes,
+    )
+
+
+def _images_in(
+    path: Path, idx: Idx | None, images: ImageList | None, faces: FaceSet | None, remarks: Remarks
+) -> Iterator[tuple[RawLabel, SourceImage]]:
+    """Label and image of every record."""
+    where, stem, count = address_of(path), path.stem, 0
+    for number, row in enumerate(rows_of(path, idx, remarks)):
+        if faces is not None and row.num_bytes == 0 and row.num_labels == NUM_LABELS:
+            remarks.pass_over("records of InsightFace without an image", f"{path.name}, byte {row.offset}")
+            continue
+        listed = None
+        if images is not None and (listed := images.find(row.id)) is None:
+            raise InputError(
+                f"{path}: the record at byte {row.offset} has id {row.id}, which {images.path.name} does not list; is "
+                f"that the list of another file? remove it to read {path.name} without names"
+            )
+        label = _label_of(path, row, images, listed, faces)
+        name = f"{stem}-{number:07d}" if listed is None else listed[1]
+        if row.image_offset:
+            yield label, FileImage(name, 0, where, row.num_bytes, row.image_offset)
+        else:
+            yield label, RecordImage(name, 0, where, row.num_bytes, row.offset)
+        count += 1
+    if faces is not None:
+        faces.check(path, count)
+    if images is not None and count < len(images):
+        remarks.pass_over(
+            f"images of {images.path.name} that are not in {path.name}", str(images.path), len(images) - count
+        )
+
+
+def _label_of(
+    path: Path, row: Row, images: ImageList | None, listed: tuple[float, str] | None, faces: FaceSet | None
+) -> RawLabel:
+    """The only label; that of the list if the record is damaged."""
+    is_one = row.num_labels == 1 or (faces is not None and row.num_labels == NUM_LABELS)
+    label = row.labels[0] if is_one else listed[0] if listed is not None and not row.num_labels else None
+    if label is not None and label.is_integer() and (listed is None or listed[0] == label):
+        return UNLABELED if label == NO_LABEL else int(label)
+    where = f"{path}: the record at byte {row.offset}{'' if row.id is None else f' (id {row.id})'}"
+    if not row.num_labels:
+        raise InputError(
+            f"{where} is damaged, and no {path.stem}.lst beside the file tells its label; get the file again"
+        )
+    if label is None:
+        some = ", ".join(f"{one:g}" for one in row.labels[:_SHOWN])
+        raise InputError(
+            f"{where} has {row.num_labels} labels ({some}{', …' if row.num_labels > _SHOWN else ''}), as for object "
+            "detection; expected one class per image: pack the images again with one label each, or pass a list of them"
+        )
+    if images is not None and listed is not None and listed[0] != label:
+        raise InputError(
+            f"{where} has label {label:g}, but {images.path.name} lists it with {listed[0]:g}; is that the list of "
+            f"another file? remove it to read {path.name} without names"
+        )
+    raise InputError(
+        f"{where} has label {label:g}; expected the number of a class: pack the images again with class labels"
+    )
+
+
+def _where(image: SourceImage) -> str:
+    assert isinstance(image, FileImage | RecordImage)
+    return f"{image.container}: the image at byte {image.offset}"
