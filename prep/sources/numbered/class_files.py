@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ....errors import InputError
 from ..labels import class_id_of, require_unicode
-from ..lists.text_table import text_lines
+from ..lists.text_table import class_lines
 from ..remarks import Remarks
 
 CLASS_FILES = ("synset.txt", "synsets.txt", "classes.txt", "class_names.txt", "labels.txt")
@@ -23,27 +22,16 @@ class ClassFile:
         self.names = {class_id_of(class_id): name for class_id, name in pairs}
 
 
-def class_file_path(folders: Iterable[Path]) -> Path | None:
-    """The first such file in `folders`."""
-    return next((path for folder in folders for name in CLASS_FILES if (path := folder / name).is_file()), None)
-
-
 def class_file_in(folders: Iterable[Path], remarks: Remarks) -> ClassFile | None:
     """The first such file in `folders`; None if there is none, or if its lines repeat and so are not classes.
 
     Raises InputError for an empty line between others, and names that are not valid Unicode.
     """
-    path = class_file_path(folders)
+    path = next((path for folder in folders for name in CLASS_FILES if (path := folder / name).is_file()), None)
     if path is None:
         return None
-    lines = [line.strip() for _, line in text_lines(path)]
-    while lines and not lines[-1]:
-        lines.pop()
-    if "" in lines:
-        raise InputError(
-            f"{path}, line {lines.index('') + 1}: empty; expected one class per line, in the order of their numbers: "
-            "correct it, or remove it to name the classes by number"
-        )
+    remarks.used.add(str(path))
+    lines = class_lines(path)
     found = ClassFile(path, lines)
     if len({*found.ids}) != len(lines):
         remarks.note(f"{path}: not used, since its lines repeat, so that they are not classes")

@@ -68,7 +68,8 @@ def numbered_split(
             raise Unlabeled(f"{path}: {found}; pass --unlabeled to store the images without labels")
         rows.forget_labels()
         return rows.split(split, where)
-    names = classes_in(folders)
+    folders = list(folders)
+    names = classes_in(folders) or _no_names(path, folders)
     if first is not None:
         if is_unlabeled(first) or first.class_order == "numbers":
             return rows.split(split, where)
@@ -101,6 +102,20 @@ def classes_in(several: Iterable[Folders]) -> dict[int, str]:
     end = _num_common([names[::-1] for names in parts.values()])
     ids = {label: class_id_of("/".join(names[start : len(names) - end])) for label, names in parts.items()}
     return ids if all(ids.values()) and not all(map(split_called, ids.values())) else {}
+
+
+def _no_names(path: Path, several: Iterable[Folders]) -> dict[int, str]:
+    """Empty, for folders that give no names together; raises InputError if several files name one label differently."""
+    names: dict[int, str] = {}
+    for one in several:
+        for label, name in classes_in([one]).items():
+            if names.setdefault(label, name) != name:
+                raise InputError(
+                    f"{path}: label {label} is {names[label]!r} by the paths of one of the files read with it, but "
+                    f"{name!r} by those of another; a label would have two meanings: move one of them out of this "
+                    "folder, or pack them again with the same labels"
+                )
+    return {}
 
 
 def _num_common(paths: list[list[str]]) -> int:
