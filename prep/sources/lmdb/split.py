@@ -1,7 +1,8 @@
 """Caffe's LMDB databases as a split: labels are numbers, and keys hold the paths of the images.
 
-`convert_imageset` and DIGITS write keys `00000012_n01440764/x.JPEG` and the pixels, if images are not encoded, as BGR;
-`convert_cifar_data` writes keys of five digits and RGB. For other keys, the order of the channels is not known.
+`convert_imageset` writes keys `00000012_n01440764/x.JPEG`, DIGITS `00000012_LABEL`; both write the pixels of images
+that are not encoded as BGR. `convert_cifar_data` writes keys of five digits and RGB. For other keys, the order of the
+channels is not known.
 """
 
 import re
@@ -27,6 +28,7 @@ from .datum import Datum, datum_at
 DATA_NAME, LOCK_NAME = "data.mdb", "lock.mdb"
 _ENTRIES_PER_READ = 256
 _WITH_PATH = re.compile(r"[0-9]+_(.+)", re.S)
+_OF_DIGITS = re.compile(r"[0-9]{8,}_[0-9]+")
 _OF_CIFAR = re.compile(r"[0-9]{5}")
 
 
@@ -62,14 +64,17 @@ def read_lmdb(
     rows, folders = LabeledImages(), Folders()
     for path in files:
         stem = path.parent.name if path.name == DATA_NAME else path.stem
+        with opened(path) as file:
+            end = file.num_bytes
         for entry, datum in _datums_in(path):
             text = entry.key.rstrip(b"\0").decode("utf-8", "surrogateescape")
-            found = _WITH_PATH.fullmatch(text)
+            is_of_digits = _OF_DIGITS.fullmatch(text) is not None
+            found = None if is_of_digits else _WITH_PATH.fullmatch(text)
             folder, _, name = (found[1] if found else f"{stem}-{text}").rpartition("/")
             if found and datum.label is not None and datum.label >= 0:
                 note_folder(folders, datum.label, folder)
             label = UNLABELED if datum.label in (None, NO_LABEL) else datum.label
-            rows.add(label, _image(path, text, name, datum, is_bgr=found is not None))
+            rows.add(label, _image(path, end, text, name, datum, is_bgr=is_of_digits or found is not None))
     if not rows:
         raise InputError(f"{files[0]}: holds no images")
     return numbered_split(rows, split, files[0], [folders], _where, options, remarks, source=source, first=first)
@@ -95,7 +100,7 @@ def _read(path: Path, entries: Sequence[Entry]) -> list[Datum]:
     return datums
 
 
-def _image(path: Path, key: str, name: str, datum: Datum, *, is_bgr: bool) -> SourceImage:
+def _image(path: Path, end: int, key: str, name: str, datum: Datum, *, is_bgr: bool) -> SourceImage:
     address = address_of(path)
     if datum.is_encoded:
         return FileImage(name, 0, address, datum.num_bytes, datum.offset)
@@ -106,8 +111,7 @@ def _image(path: Path, key: str, name: str, datum: Datum, *, is_bgr: bool) -> So
             "convert_imageset writes them, 00000012_PATH: write the database again "
             "with it, or the images to class folders"
         )
-    with opened(path) as file:
-        num_rows = file.num_bytes - datum.num_bytes + 1
+    num_rows = end - datum.num_bytes + 1
     # Any byte begins a row, so that all images of one size share one array.
     array = PixelArray(
         address, 0, num_rows, 1, "CHW", datum.height, datum.width, datum.channels, is_bgr=is_bgr and datum.channels > 1

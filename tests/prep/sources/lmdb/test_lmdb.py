@@ -67,9 +67,11 @@ def pixels(content: bytes) -> list[list[list[int]]]:
         return np.asarray(image).tolist()  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("key", "is_bgr"), [("00000000_cat/1.jpg", True), ("00000000_1.jpg", True), ("00000", False)])
+@pytest.mark.parametrize(
+    ("key", "is_bgr"), [("00000000_cat/1.jpg", True), ("00000000_1.jpg", True), ("00000000_0", True), ("00000", False)]
+)
 def test_pixels_are_read_as_rgb(tmp_path: Path, key: str, is_bgr: bool) -> None:
-    """`convert_imageset` stores BGR, `convert_cifar_data` RGB."""
+    """`convert_imageset` and DIGITS store BGR, `convert_cifar_data` RGB."""
     rgb_HWC = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     data = (rgb_HWC[..., ::-1] if is_bgr else rgb_HWC).transpose(2, 0, 1).tobytes()
     write_database(tmp_path, {key.encode(): datum(data, 0, (3, 32, 32)), b"99999_cat/g": datum(bytes(6), 0, (1, 2, 3))})
@@ -86,7 +88,17 @@ def test_keys_without_paths_give_names_of_keys(tmp_path: Path) -> None:
     assert [image.name for image in split.images] == ["0/mnist_train_lmdb-00000000", "7/mnist_train_lmdb-00000001"]
 
 
-@pytest.mark.parametrize("name", ["synset.txt", "synsets.txt"])
+def test_databases_of_digits_have_their_classes_in_labels_txt(tmp_path: Path) -> None:
+    """Its keys end in the label."""
+    write_database(tmp_path / "train_db", of_images(("00000000_1", 1), ("00000001_0", 0)))
+    write_database(tmp_path / "val_db", of_images(("00000000_1", 1)))
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    train, val = open_source(tmp_path).splits
+    assert [image.name for image in train.images] == ["cat/train_db-00000001_0", "dog/train_db-00000000_1"]
+    assert [image.name for image in val.images] == ["dog/val_db-00000000_1"]
+
+
+@pytest.mark.parametrize("name", ["synset_words.txt", "synsets.txt"])
 def test_a_file_of_classes_beside_the_databases_names_them(tmp_path: Path, name: str) -> None:
     write_database(tmp_path / "train_lmdb", of_images(("00000000", 1), ("00000001", 0)))
     write_database(tmp_path / "val_lmdb", of_images(("00000000", 1)))
