@@ -124,6 +124,7 @@ def test_lightning_overfits_the_first_batches_of_a_fixed_order(shards: Path) -> 
         trainer = lightning.Trainer(
             max_epochs=2,
             overfit_batches=3,
+            num_sanity_val_steps=0,
             accelerator="cpu",
             logger=False,
             enable_progress_bar=False,
