@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import SequentialSampler
 
 from ..cores import own_cores
 from ..errors import InputError
@@ -253,7 +254,12 @@ class Loader:
     # accelerate's `skip_first_batches`, with which Hugging Face's Trainer resumes, reads these `DataLoader` attributes.
     num_workers: ClassVar[int] = 0
     prefetch_factor: ClassVar[None] = None
-    sampler: ClassVar[None] = None
+
+    @property
+    def sampler(self) -> SequentialSampler | None:
+        """A SequentialSampler if epochs are not shuffled; Lightning's `overfit_batches` looks at its type."""
+        is_sequential = self._schedule.order in ("stored", "fixed")
+        return SequentialSampler(range(self.num_samples)) if is_sequential else None
 
     @property
     def batch_sampler(self) -> BatchNumbers:

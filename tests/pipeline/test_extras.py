@@ -265,6 +265,20 @@ def test_a_loader_goes_into_a_data_loader(draw_shards: Any) -> None:
         assert data_loader.dataset.state_dict(40, True) == loader.state_dict()  # as Composer calls it
 
 
+@pytest.mark.parametrize(
+    ("options", "sampler"),
+    [
+        ({"augment": TRAIN}, type(None)),
+        ({"augment": TRAIN, "order": "fixed"}, torch.utils.data.SequentialSampler),
+        ({"augment": CenterCrop(crop=56)}, torch.utils.data.SequentialSampler),
+    ],
+    ids=["training", "fixed order", "evaluation"],
+)
+def test_the_sampler_tells_whether_epochs_are_shuffled(draw_shards: Any, options: Any, sampler: type) -> None:
+    with Loader(draw_shards(), batch_size=8, **options) as loader:
+        assert isinstance(loader.sampler, sampler)
+
+
 @pytest.mark.parametrize("augment", [TRAIN, CenterCrop(crop=56)], ids=["training", "evaluation"])
 def test_the_first_batches_are_skipped_without_decoding_them(
     draw_shards: Any, augment: Any, monkeypatch: pytest.MonkeyPatch

@@ -65,6 +65,8 @@ def read_lmdb(
     for path, of_file in zip(files, folders, strict=True):
         stem = path.parent.name if path.name == DATA_NAME else path.stem
         remarks.used.update(map(str, (path.with_name(LOCK_NAME), path.with_name(f"{path.name}-lock"))))
+        with opened(path) as file:
+            end = file.num_bytes
         for entry, datum in _datums_in(path):
             text = entry.key.rstrip(b"\0").decode("utf-8", "surrogateescape")
             is_of_digits = _OF_DIGITS.fullmatch(text) is not None
@@ -73,7 +75,7 @@ def read_lmdb(
             if found and datum.label is not None and datum.label >= 0:
                 note_folder(of_file, datum.label, folder)
             label = UNLABELED if datum.label in (None, NO_LABEL) else datum.label
-            rows.add(label, _image(path, text, name, datum, is_bgr=is_of_digits or found is not None))
+            rows.add(label, _image(path, end, text, name, datum, is_bgr=is_of_digits or found is not None))
     if not rows:
         raise InputError(f"{files[0]}: holds no images")
     return numbered_split(rows, split, files[0], folders, _where, options, remarks, source=source, first=first)
@@ -99,7 +101,7 @@ def _read(path: Path, entries: Sequence[Entry]) -> list[Datum]:
     return datums
 
 
-def _image(path: Path, key: str, name: str, datum: Datum, *, is_bgr: bool) -> SourceImage:
+def _image(path: Path, end: int, key: str, name: str, datum: Datum, *, is_bgr: bool) -> SourceImage:
     address = address_of(path)
     if datum.is_encoded:
         return FileImage(name, 0, address, datum.num_bytes, datum.offset)
@@ -110,8 +112,7 @@ def _image(path: Path, key: str, name: str, datum: Datum, *, is_bgr: bool) -> So
             "convert_imageset writes them, 00000012_PATH: write the database again "
             "with it, or the images to class folders"
         )
-    with opened(path) as file:
-        num_rows = file.num_bytes - datum.num_bytes + 1
+    num_rows = end - datum.num_bytes + 1
     # Any byte begins a row, so that all images of one size share one array.
     array = PixelArray(
         address, 0, num_rows, 1, "CHW", datum.height, datum.width, datum.channels, is_bgr=is_bgr and datum.channels > 1

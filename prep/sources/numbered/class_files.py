@@ -8,7 +8,7 @@ from ..labels import class_id_of, require_unicode
 from ..lists.text_table import class_lines
 from ..remarks import Remarks
 
-CLASS_FILES = ("synset.txt", "synsets.txt", "classes.txt", "class_names.txt", "labels.txt")
+CLASS_FILES = ("synset.txt", "synset_words.txt", "synsets.txt", "classes.txt", "class_names.txt", "labels.txt")
 _SYNSET = re.compile(r"(n[0-9]{8})[\s,:]+(\S.*)")
 
 

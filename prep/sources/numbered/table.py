@@ -140,7 +140,14 @@ def _table(
                 f"{of_file.path}: {len(of_file.ids):,} classes, but {path.name} has label {num_classes - 1}; is it of "
                 "other files? remove it to name the classes by number"
             )
-        if len(names) < len(of_file.ids) or all(of_file.ids[label] == name for label, name in names.items()):
+        others = [label for label, name in sorted(names.items()) if name != of_file.ids[label]]
+        if not {names[label] for label in others}.isdisjoint(of_file.ids):
+            label = others[0]
+            raise InputError(
+                f"{of_file.path}, line {label + 1}: {of_file.ids[label]!r}, but label {label} of {path.name} is "
+                f"{names[label]!r} by the paths of its images; correct one of them, or remove the file"
+            )
+        if not others or len(names) < len(of_file.ids):
             return of_file.ids, of_file.names
         ids = [names[label] for label in range(len(names))]
         return ids, dict(zip(ids, map(of_file.names.__getitem__, of_file.ids), strict=True))

@@ -98,7 +98,7 @@ def test_databases_of_digits_have_their_classes_in_labels_txt(tmp_path: Path) ->
     assert [image.name for image in val.images] == ["dog/val_db-00000000_1"]
 
 
-@pytest.mark.parametrize("name", ["synset.txt", "synsets.txt"])
+@pytest.mark.parametrize("name", ["synset_words.txt", "synsets.txt"])
 def test_a_file_of_classes_beside_the_databases_names_them(tmp_path: Path, name: str) -> None:
     write_database(tmp_path / "train_lmdb", of_images(("00000000", 1), ("00000001", 0)))
     write_database(tmp_path / "val_lmdb", of_images(("00000000", 1)))

@@ -29,34 +29,34 @@ def only_split(folder: Path) -> SourceSplit:
     return split
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        b"",
-        b"a",
-        b"abcd",
-        WORD,
-        WORD * 3,
-        b"abcd" + WORD,
-        WORD + b"abc",
-        b"ab" + WORD + b"cd",  # not where a reader looks: not divided
-        b"abcd" + WORD + b"efgh" + WORD + b"ij",
-    ],
-)
+IMAGES = [
+    b"",
+    b"a",
+    b"abcd",
+    WORD,
+    WORD * 3,
+    b"abcd" + WORD,
+    WORD + b"abc",
+    b"ab" + WORD + b"cd",  # not where a reader looks: not divided
+    b"abcd" + WORD + b"efgh" + WORD + b"ij",
+]
+
+
 @pytest.mark.parametrize("number", [5, MAGIC, MAGIC << 32 | 7])
 @pytest.mark.parametrize("label", [1, [1]])
 def test_an_image_that_contains_the_magic_number_comes_back_whole(
-    tmp_path: Path, image: bytes, number: int, label: int | list[int]
+    tmp_path: Path, number: int, label: int | list[int]
 ) -> None:
     """The header, too, may contain it."""
-    write_records(tmp_path / "train.rec", [Record(b"first", 0, 1), Record(image, label, number), Record(b"last", 0, 3)])
+    records = [Record(b"first", 0, 1), *(Record(image, label, number) for image in IMAGES), Record(b"last", 0, 3)]
+    write_records(tmp_path / "train.rec", records)
     images = only_split(tmp_path).images
     assert [(one.name, one.read()) for one in images] == [
         ("0/train-0000000", b"first"),
-        ("0/train-0000002", b"last"),
-        ("1/train-0000001", image),
+        (f"0/train-{1 + len(IMAGES):07d}", b"last"),
+        *((f"1/train-{i:07d}", image) for i, image in enumerate(IMAGES, 1)),
     ]
-    assert [one.num_bytes for one in images] == [5, 4, len(image)]
+    assert [one.num_bytes for one in images] == [5, 4, *map(len, IMAGES)]
 
 
 def test_random_contents_come_back_whole(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_any_flipped_bit_is_refused_in_one_line_or_loses_no_image(tmp_path: Path
     )
     good, rng = (tmp_path / "train.rec").read_bytes(), random.Random(0)
     num_refused = 0
-    for _ in range(400):
+    for _ in range(150):
         content = bytearray(good)
         content[rng.choice(offsets) + rng.randrange(40)] ^= 1 << rng.randrange(8)
         (tmp_path / "train.rec").write_bytes(content)
@@ -221,4 +221,4 @@ def test_any_flipped_bit_is_refused_in_one_line_or_loses_no_image(tmp_path: Path
                 one.read()
             except InputError as error:
                 json.dumps(str(error))
-    assert 50 < num_refused < 350
+    assert 15 < num_refused < 135

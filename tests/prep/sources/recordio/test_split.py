@@ -8,7 +8,7 @@ import pytest
 from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, BuiltSplit, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
-from alexkit.prep.sources import SourceOptions, open_source
+from alexkit.prep.sources import SourceOptions, labels, open_source
 from alexkit.prep.sources.tars.samples import labeled_samples
 
 from ..records import Record, write_records
@@ -100,6 +100,13 @@ def test_a_file_of_classes_that_does_not_fit_is_refused(tmp_path: Path, text: st
     write(tmp_path / "train.rec", TWO, has_names=False)
     (tmp_path / "synset.txt").write_text(text)
     with pytest.raises(InputError, match=words):
+        open_source(tmp_path)
+
+
+def test_a_file_of_classes_in_another_order_than_the_list_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.rec", TWO)
+    (tmp_path / "synset.txt").write_text("dog\ncat\n")
+    with pytest.raises(InputError, match=r"synset.txt, line 1: 'dog', but label 0 of train.rec is 'cat' by the paths"):
         open_source(tmp_path)
 
 
@@ -240,12 +247,17 @@ def test_sets_of_faces_are_read(tmp_path: Path, first: bool) -> None:
     assert not any("property" in line for line in source.passed_over)
 
 
-def test_a_set_of_faces_that_was_shuffled_has_its_classes_from_property(tmp_path: Path) -> None:
+def test_a_set_of_faces_that_was_shuffled_has_its_classes_from_property(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without record 0, and with more classes than numbers without names may be."""
-    write(tmp_path / "train.rec", [(0, "x"), (150_000, "y")], has_names=False)
-    (tmp_path / "property").write_text("200000,112,112")
+    monkeypatch.setattr(labels, "MAX_UNNAMED_CLASSES", 10)
+    write(tmp_path / "train.rec", [(0, "x"), (15, "y")], has_names=False)
+    with pytest.raises(InputError, match="label 15; expected a class index, 0 to 9"):
+        open_source(tmp_path)
+    (tmp_path / "property").write_text("20,112,112")
     classes = open_source(tmp_path).splits[0].classes
-    assert len(classes) == 200_000 and classes[-1].id == "199999"
+    assert len(classes) == 20 and classes[-1].id == "19"
 
 
 def test_a_set_of_faces_that_lacks_some_is_refused(tmp_path: Path) -> None:
