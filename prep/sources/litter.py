@@ -80,6 +80,8 @@ def is_other_name(name: str) -> bool:
     _, dot, suffix = name.rpartition(".")
     if name.endswith("~"):  # an editor's backup
         return True
+    if "-of-" in suffix:  # tfrecord-00000-of-00002
+        suffix = suffix.partition("-")[0]
     return suffix.casefold() in _OTHER_SUFFIXES if dot else name.casefold() in _OTHER_NAMES
 
 

@@ -33,6 +33,8 @@ class _Pair(NamedTuple):
 
     images: str
     labels: str | None
+    other: str | None = None
+    """The name of other images of the same split, for which these could be mistaken."""
 
 
 def recognize(names: Collection[str]) -> list[Found]:
@@ -41,7 +43,8 @@ def recognize(names: Collection[str]) -> list[Found]:
     of_npy = _pairs([name.removesuffix(".npy") for name in names if name.endswith(".npy")])
     if of_npy:
         pairs = {
-            split: _Pair(f"{pair.images}.npy", pair.labels and f"{pair.labels}.npy") for split, pair in of_npy.items()
+            split: _Pair(f"{images}.npy", labels and f"{labels}.npy", other and f"{other}.npy")
+            for split, (images, labels, other) in of_npy.items()
         }
         found.append(_found("NumPy arrays", "", pairs, array_in_npy))
     families: dict[str, dict[str, dict[str, str]]] = {}
@@ -90,12 +93,13 @@ def _pairs(names: Collection[str]) -> dict[str, _Pair]:
         for name in sorted(names):
             match = re.fullmatch(of_images, name)
             if match and (split := split_called(match["split"])):
-                found.setdefault(split, _Pair(name, labels.get(match["split"])))
+                one = found.get(split)
+                found[split] = _Pair(name, labels.get(match["split"])) if one is None else one._replace(other=name)
     return found
 
 
 def _found(kind: str, family: str, pairs: dict[str, _Pair], open_array: Callable[[Path], Npy]) -> Found:
-    files = {split: tuple(name for name in pair if name) for split, pair in pairs.items()}
+    files = {split: tuple(name for name in pair[:2] if name) for split, pair in pairs.items()}
 
     def read(folder: Path, split: str, options: SourceOptions, _: Remarks) -> SourceSplit:
         return _split(pairs[split], lambda name: open_array(folder / name), split, f"{family}{split}", options)
@@ -111,7 +115,13 @@ def _only_array(path: Path) -> Npy:
 
 
 def _split(pair: _Pair, array_of: Callable[[str], Npy], split: str, stem: str, options: SourceOptions) -> SourceSplit:
-    array = _images(array_of(pair.images))
+    found = array_of(pair.images)
+    if pair.other is not None:
+        raise InputError(
+            f"{found.where}: images of the {split} split, and so are those in {pair.other}; keep one of them, with its "
+            "labels"
+        )
+    array = _images(found)
     labels = None if pair.labels is None else _labels(array_of(pair.labels), array)
     return split_of(split, [Part(array, labels, stem)], options)
 

@@ -1,13 +1,13 @@
 """The examples of one TFRecord file: the label of each, and where its image is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ....errors import InputError
-from ...storage.by_offset import address_of
+from ...storage.by_offset import address_of, is_in_store
 from ...storage.window import Window, window_of
 from ..extras import checked_ext, column_extra, member_name
 from ..inputs import Extra, SourceImage
@@ -40,20 +40,27 @@ class _OddError(Exception):
     """An example that is not as expected: it is damaged, or else refused."""
 
 
-def read_rows(path: Path, columns: Columns) -> list[Row]:
-    """The records of a file, in order.
+def read_rows(path: Path, columns: Columns) -> Iterable[Row]:
+    """The records of a file, in order: read while they are used, since one file may hold a million.
+
+    A file in a store, of which several are read side by side, is read at once.
 
     Raises InputError, naming the byte, for a file that is damaged such that records cannot be told apart, and for an
     undamaged record that is no example or has several labels or images.
     """
-    with window_of(path) as window:
-        return list(_rows_in(window, path, columns))
+    rows = _rows(path, columns)
+    return list(rows) if is_in_store(address_of(path)) else rows
 
 
 def where_of(image: SourceImage) -> str:
     """Where an image of a TFRecord file is, for messages."""
     assert isinstance(image, ExampleImage)
     return f"{image.container}, the record at byte {image.record_offset - HEADER_BYTES}"
+
+
+def _rows(path: Path, columns: Columns) -> Iterator[Row]:
+    with window_of(path) as window:
+        yield from _rows_in(window, path, columns)
 
 
 def _rows_in(window: Window, path: Path, columns: Columns) -> Iterator[Row]:

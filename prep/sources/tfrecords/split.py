@@ -37,14 +37,16 @@ def read_tfrecords(files: Sequence[Path], split: str, options: SourceOptions, re
     trusted: dict[Label, RawLabel | None] = {}
     damaged: list[Row] = []
     for path, found in zip(files, side_by_side(files, partial(read_rows, columns=columns), files), strict=True):
-        _note_count(path, len(found), expected, remarks)
+        count = 0
         for row in found:
+            count += 1
             if row.label is None or not (row.label in trusted or _is_undamaged(row.image)):
                 damaged.append(row)
                 continue
             if row.label not in trusted:
                 trusted[row.label] = classes.label_of(row.label, partial(where_of, row.image))
             rows.add(trusted[row.label], row.image)
+        _note_count(path, count, expected, remarks)
     if not rows:
         raise InputError(f"{folder}: all {len(damaged)} records are damaged; download the files again")
     _add_damaged(rows, damaged, trusted)

@@ -143,6 +143,20 @@ def test_impossible_types_are_refused(tmp_path: Path, dtype: str) -> None:
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("other", ["valid_images", "x_val", "X_validation"])
+def test_two_arrays_of_images_of_one_split_are_refused(tmp_path: Path, other: str) -> None:
+    arrays = medmnist(8, 8) | {other: drawn(2, 8, 8)}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(
+        InputError, match=rf"'val_images.npy': images of the val split, and so are those in {other}; keep"
+    ):
+        open_source(tmp_path / "a.npz")
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    with pytest.raises(InputError, match=rf"val_images.npy: images of the val split, and so are those in {other}.npy"):
+        open_source(tmp_path)
+
+
 def test_large_packed_arrays_are_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "path.npz", **medmnist(64, 64, 3))
     monkeypatch.setattr(npy, "MAX_UNPACKED_BYTES", 4 * 64 * 64 * 3)

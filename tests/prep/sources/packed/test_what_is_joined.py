@@ -9,6 +9,8 @@ import pytest
 from alexkit.errors import InputError
 from alexkit.prep.sources import Source, SourceOptions, open_source
 from alexkit.prep.sources.options import Layout
+from alexkit.prep.sources.tfrecords.columns import Columns
+from alexkit.prep.sources.tfrecords.rows import Label, read_rows
 
 from ..lmdb.writing import database, datum
 from ..records import Record, write_records
@@ -85,6 +87,16 @@ def test_class_folders_of_such_files_are_no_images(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_one_such_file_in_a_class_folder_is_passed_over(tmp_path: Path) -> None:
+    names = ("a.rec", "a.tfrecord", "a.tfrecord-00000-of-00002", "a-00000-of-00001.parquet")
+    put(tmp_path, "cat/1.jpg", "dog/1.jpg", *(f"cat/{name}" for name in names))
+    source = open_source(tmp_path)
+    assert counts(source) == {"train": 2}
+    assert source.passed_over == (
+        f"non-image files beside images: 4, e.g. {tmp_path / 'cat/a-00000-of-00001.parquet'}",
+    )
+
+
 def test_class_folders_beside_test_files_alone_are_not_lost(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg", "dog/1.jpg")
     records(tmp_path / "test.rec", "cat/2.png", "dog/2.png")
@@ -128,3 +140,14 @@ def test_a_file_that_is_not_of_the_layout_is_refused(tmp_path: Path, name: str) 
     np.savez(tmp_path / "a.npz", train_images=np.zeros((2, 8, 8), np.uint8), train_labels=np.arange(2))
     with pytest.raises(InputError, match=r"--layout flat, but the source is read as (list|npz); leave the option out"):
         open_source(tmp_path / name, SourceOptions(layout="flat"))
+
+
+def test_records_of_a_file_are_read_while_they_are_used(tmp_path: Path) -> None:
+    """Here, the second is damaged; a file may hold a million of them."""
+    examples(tmp_path / "a.tfrecord", 0)
+    with (tmp_path / "a.tfrecord").open("ab") as file:
+        file.write(bytes(20))
+    rows = iter(read_rows(tmp_path / "a.tfrecord", Columns(image="image", label="label")))
+    assert next(rows).label == Label(0, None, None)
+    with pytest.raises(InputError, match=r"a.tfrecord: the length of the record at byte"):
+        next(rows)
