@@ -20,14 +20,16 @@ def _in_family(pattern: Path, files: tuple[Path, ...], split: str, source: Sourc
     if not all(map(is_of_caffe, files)):
         return
     beside = {path.with_name(LOCK_NAME) for path in files} | {path.with_name(f"{path.name}-lock") for path in files}
-    classes = class_file_path((pattern.parent, source.path))
+    classes = class_file_path((pattern.parent, *source.class_file_folders))
     source.remarks.used.update(map(str, beside if classes is None else {*beside, classes}))
     yield Candidate(
         split=split,
         path=pattern,
         kind="LMDB databases of Caffe",
         layout="lmdb",
-        read=lambda first: read_lmdb(files, split, source.options, source.remarks, source=source.path, first=first),
+        read=lambda first: read_lmdb(
+            files, split, source.options, source.remarks, around=source.class_file_folders, first=first
+        ),
         files=files,
     )
 

@@ -14,13 +14,15 @@ def _in_folder(folder: Folder, files: tuple[Path, ...], split: str, source: Sour
 
 
 def _in_family(pattern: Path, files: tuple[Path, ...], split: str, source: SourceFolder) -> Iterator[Candidate]:
-    source.remarks.used.update(map(str, read_besides(files, source.path)))
+    source.remarks.used.update(map(str, read_besides(files, source.class_file_folders)))
     yield Candidate(
         split=split,
         path=pattern,
         kind="RecordIO files",
         layout="recordio",
-        read=lambda first: read_recordio(files, split, source.options, source.remarks, source=source.path, first=first),
+        read=lambda first: read_recordio(
+            files, split, source.options, source.remarks, around=source.class_file_folders, first=first
+        ),
         files=files,
     )
 
