@@ -24,7 +24,7 @@ from .labels import Unlabeled
 from .lists.image_list import read_image_list
 from .litter import is_mask_folder
 from .options import SourceOptions
-from .packed.formats import named_files, packed_contents, remark_others
+from .packed.formats import named_files, packed_contents
 from .split_names import SPLIT_WORDS
 from .tars.class_tars import read_nested_tar
 
@@ -43,8 +43,6 @@ def contents(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candi
     found = [*packed, *_image_folders(folder, split, source)]
     if not found:
         refuse_known_format(folder.where)
-    elif packed:
-        remark_others(folder)
     yield from found
 
 

@@ -91,6 +91,11 @@ class SourceOptions:
 
     def refuse_unread(self, where: object, layouts: Collection[Layout]) -> None:
         """Raise InputError for an option that is not used by `layouts`, as which the splits are read."""
+        if self.layout is not None and self.layout not in layouts:
+            raise InputError(
+                f"{where}: --layout {self.layout}, but the source is read as {', '.join(sorted(layouts))}; leave the "
+                "option out"
+            )
         for name, readers in _READ_BY.items():
             if getattr(self, name) is not None and not set(readers) & set(layouts):
                 raise InputError(

@@ -27,7 +27,7 @@ from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
 from .folders.class_names import class_names
 from .folders.listing import Folder
-from .folders.split_folders import cached_snapshot, refuse_lost_train, without_masks
+from .folders.split_folders import cached_snapshot, refuse_lost_classes, refuse_lost_train, without_masks
 from .folders.store_folder import open_store_folder
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
@@ -41,7 +41,7 @@ from .litter import is_mask_folder, is_of_shard_set
 from .options import Layout, SourceOptions
 from .packed.formats import is_packed, packed_kind
 from .remarks import Remarks
-from .split_names import missing_parts, split_called
+from .split_names import missing_parts, mixed_parts, part_names, split_called
 from .tfrecords.tfds import built_data_set
 from .val_fraction import hold_out
 
@@ -211,6 +211,7 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
     splits: list[SourceSplit] = []
     described: list[str] = []
     for candidate in chosen:
+        _check_parts(candidate, remarks)
         try:
             split = candidate.read(splits[0] if splits else None)
         except Unlabeled as error:
@@ -222,8 +223,6 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             raise InputError(f"{candidate.path}: holds no images; add some, or remove it")
         if (missing := incomplete(candidate.path, split)) is not None:
             remarks.note(missing)
-        if (missing := missing_parts(file.name for file in candidate.files)) is not None:
-            remarks.note(f"{candidate.path}: {missing}; is the download complete?")
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
     if not are_splits and chosen[0].layout == "class-folders":
@@ -235,6 +234,20 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
     if are_splits:
         _remark_what_is_left(source.folder, chosen)
     return "; ".join(described), tuple(with_names(split, names) for split in splits)
+
+
+def _check_parts(candidate: Candidate, remarks: Remarks) -> None:
+    """Note missing files and files of several sets; raises InputError for a set that is there twice."""
+    names = [file.name for file in candidate.files]
+    if (mixed := mixed_parts(names)) is not None:
+        raise InputError(
+            f"{candidate.path}: files {mixed}, which would give the same images twice if one set was written again; "
+            "move the files of one of them out of this folder"
+        )
+    if (missing := missing_parts(names)) is not None:
+        remarks.note(f"{candidate.path}: {missing}; is the download complete?")
+    if len(several := part_names(names)) > 1:
+        remarks.note(f"{candidate.path}: files of several names, {', '.join(several[:4])}, are read as one split")
 
 
 def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
@@ -254,7 +267,9 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
             if other.split not in read:
                 source.remarks.note(f"left out: {other.path} ({other.kind}), since --layout is {wanted}")
         if all(one.split != "train" for one in found):
-            refuse_lost_train(folder, [one.path.relative_to(folder.where).parts[0] for one in found])
+            read_from = [one.path.relative_to(folder.where).parts[0] for one in found]
+            refuse_lost_train(folder, read_from)
+            refuse_lost_classes(folder, read_from)
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
     if lists := lists_in(folder, source):
         names = ", ".join(one.path.name for one in lists)
@@ -285,7 +300,8 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
 
 
 def _way_out(folder: Folder) -> str:
-    if arrays_in(folder):
+    in_zip = not folder.where.is_dir()
+    if in_zip and (arrays_in(folder) or any(is_packed(one.name) or one.name.endswith(".npz") for one in folder.files)):
         return "these files are read unpacked: unpack the zip file, and pass the result"
     zips = [file.path for file in folder.files if file.name.lower().endswith(".zip")]
     if zips:
@@ -356,10 +372,8 @@ def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
         if not is_used and not split_called(name):
             folder.remarks.pass_over("folders that are not splits", str(folder.where / name))
     for file in folder.files:
-        of_files = [one for one in chosen if one.layout != "class-folders"]
-        in_pattern = any(Path(file.path).match(str(one.path)) for one in of_files)
         is_used = file.name in used or file.path in folder.remarks.used
-        if not is_used and not in_pattern and not is_of_shard_set(file.name):
+        if not is_used and not is_of_shard_set(file.name):
             folder.remarks.pass_over("files that belong to no split", file.path)
 
 

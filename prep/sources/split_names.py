@@ -94,13 +94,32 @@ def split_in(file_name: str) -> tuple[str, str] | None:
 
 def missing_parts(file_names: Iterable[str]) -> str | None:
     """Describe in one line which files named like `…-00000-of-00002…` are missing; None if none are."""
-    parts: dict[tuple[str, str], set[int]] = {}
-    for name in file_names:
-        if found := _PART.match(name):
-            parts.setdefault((found[1], found[3]), set()).add(int(found[2]))
-    for (before, total), numbers in sorted(parts.items()):
+    for (before, total), numbers in sorted(_parts(file_names).items()):
         if (num_absent := int(total) - len(numbers)) > 0:
             first = next(i for i in range(int(total)) if i not in numbers)
             example = f"{before}{first:0{len(total)}}-of-{total}"
             return f"{len(numbers)} of {int(total)} files; {num_absent} missing, e.g. {example}"
     return None
+
+
+def mixed_parts(file_names: Iterable[str]) -> str | None:
+    """Describe files that divide one set in several ways, as `…-of-00002` and `…-of-00004` do; None if none do."""
+    totals: dict[str, list[str]] = {}
+    for before, total in sorted(_parts(file_names)):
+        totals.setdefault(before, []).append(total)
+    mixed = next((before for before, some in totals.items() if len(some) > 1), None)
+    return None if mixed is None else " and ".join(f"{mixed}…-of-{total}" for total in totals[mixed])
+
+
+def part_names(file_names: Iterable[str]) -> list[str]:
+    """What the names of files like `…-00000-of-00002` begin with, sorted: one for each set that they are parts of."""
+    return sorted({before for before, _ in _parts(file_names)})
+
+
+def _parts(file_names: Iterable[str]) -> dict[tuple[str, str], set[int]]:
+    """The numbers of files like `…-00000-of-00002` by what precedes and what follows them."""
+    parts: dict[tuple[str, str], set[int]] = {}
+    for name in file_names:
+        if found := _PART.match(name):
+            parts.setdefault((found[1], found[3]), set()).add(int(found[2]))
+    return parts

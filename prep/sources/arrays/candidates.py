@@ -40,11 +40,10 @@ def array_candidates(source: SourceFolder) -> Iterator[Candidate]:
 def _refuse_several(folder: Folder, several: Sequence[Found]) -> None:
     """Raise InputError for data sets whose files are beside each other, as those of EMNIST."""
     if len(several) > 1:
-        example = next(iter(several[0].files.values()))[0]
-        kinds = ", ".join(one.kind.rpartition(" ")[2] for one in several)
+        examples = ", ".join(next(iter(one.files.values()))[0] for one in several)
         raise InputError(
-            f"{folder.where}: files of several data sets: {kinds}; move those of one of them, such as {example}, into "
-            "a folder of their own and pass that"
+            f"{folder.where}: files of several data sets, e.g. {examples}; move those of one of them into a folder of "
+            "their own and pass that"
         )
 
 

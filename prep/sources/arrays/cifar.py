@@ -14,11 +14,12 @@ import numpy as np
 from ....errors import InputError
 from ...storage.by_offset import address_of, opened
 from ..inputs import SourceSplit
+from ..lists.text_table import class_lines
 from ..options import SourceOptions
 from ..remarks import Remarks
 from .batch_pickle import StoredArray, read_batch
 from .image import PixelArray
-from .rows import Found, Part, read_names, split_of, table_of
+from .rows import Found, Part, split_of, table_of
 
 SIDE_PX = 32
 IMAGE_BYTES = 3 * SIDE_PX**2
@@ -121,7 +122,7 @@ def _table(version: _Version, names: Collection[str], folder: Path, column: str,
         remarks.note(f"{path}: missing, so classes are named by their numbers")
         return None
     if not version.is_pickled:
-        return table_of(path, read_names(path))
+        return table_of(path, class_lines(path))
     key = f"{column}_label_names" if version.has_coarse else "label_names"
     found = _unpickled(version, path).get(key)
     if not isinstance(found, list) or not all(type(one) is str for one in found):

@@ -14,10 +14,11 @@ from typing import NamedTuple
 from ....errors import InputError
 from ...storage.by_offset import address_of, opened
 from ..inputs import SourceSplit
+from ..lists.text_table import class_lines
 from ..options import SourceOptions
 from ..remarks import Remarks
 from .image import Axes, PixelArray
-from .rows import MAX_LABEL_BYTES, Found, Part, read_names, require_small, split_of
+from .rows import MAX_LABEL_BYTES, Found, Part, require_small, split_of
 from .unpacked import MAX_UNPACKED_BYTES, Packing, unpack
 
 # train-images-idx3-ubyte, t10k-labels.idx1-ubyte.gz, emnist-letters-test-images-idx3-ubyte
@@ -36,13 +37,15 @@ class _Files(NamedTuple):
 
 def recognize(names: Collection[str]) -> list[Found]:
     """The data sets in IDX files among files with these names: one, or several for EMNIST."""
-    families: dict[str, dict[str, dict[str, str]]] = {}
+    families: dict[tuple[str, bool], dict[str, dict[str, str]]] = {}
+    of_t10k = {found[1] for name in names if (found := _NAME.fullmatch(name)) and found[2] == "t10k"}
     for name in sorted(names):  # an unpacked file precedes the packed one of its name
         if (found := _NAME.fullmatch(name)) and (found[3] == "images") == (found[4] == "3"):
-            split = families.setdefault(found[1], {}).setdefault(found[2], {})
+            is_other = found[2] == "test" and found[1] in of_t10k  # which is the test split already
+            split = families.setdefault((found[1], is_other), {}).setdefault(found[2], {})
             split.setdefault(found[3], name)
     result = []
-    for family, of_word in families.items():
+    for (family, _), of_word in families.items():
         files = {
             _SPLITS[word]: _Files(of_kind["images"], of_kind.get("labels", ""), f"{family}{word}")
             for word, of_kind in of_word.items()
@@ -151,7 +154,7 @@ def _sizes(path: Path, header: bytes, num_axes: int) -> tuple[int, ...]:
 def _characters(path: Path) -> tuple[int, list[str]]:
     """EMNIST's classes: the first label, and the character of each; of several, as `A a`, the first."""
     rows = []
-    for number, line in enumerate(read_names(path), 1):
+    for number, line in enumerate(class_lines(path), 1):
         words = line.split()
         if len(words) < 2 or not all(word.isdecimal() and len(word) < 7 for word in words):
             raise InputError(f"{path}, line {number}: {line!r}; expected a label and the codes of its characters")

@@ -22,6 +22,7 @@ from .unpacked import MAX_UNPACKED_BYTES, Packing, unpack
 _HEADER_BYTES = 2**14
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _MAX_MEMBERS = 1000
+_NUMBERS = frozenset((*("b1", "f2", "f4", "f8"), *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))))
 _MAGIC = b"\x93NUMPY"
 # As NumPy writes it: {'descr': '|u1', 'fortran_order': False, 'shape': (3, 28, 28), }
 _HEADER = re.compile(
@@ -133,7 +134,7 @@ def _array(
     header = _HEADER.fullmatch(head[8 + length_bytes : offset].decode("latin-1"))
     if not length_bytes or header is None:
         raise InputError(f"{where}: begins with {head[:40]!r}; expected the header of a NumPy array; download it again")
-    if header["kind"] not in "biuf" or header["size"] not in ("1", "2", "4", "8"):
+    if f"{header['kind']}{header['size']}" not in _NUMBERS:
         kind = "objects" if header["kind"] == "O" else header["dtype"]
         raise InputError(f"{where}: an array of {kind}, expected numbers")
     sizes = [size.strip(" L") for size in header["shape"].split(",") if size.strip()]

@@ -13,6 +13,7 @@ from ....errors import InputError
 from ...format.shard_set import SPLITS
 from ...storage.by_offset import address_of
 from ..inputs import SourceSplit
+from ..labels import Unlabeled
 from ..options import SourceOptions
 from ..remarks import Remarks
 from ..split_names import split_called
@@ -70,11 +71,14 @@ def read_npz(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[str,
     used = {name for pair in pairs.values() for name in pair if name}
     for name in sorted(arrays.keys() - used):
         remarks.pass_over("arrays that are not images or labels of a split", f"{path}: {name}")
-    splits = [
-        _split(pairs[split], lambda name: array_in_npz(path, arrays[name]), split, split, options)
-        for split in SPLITS
-        if split in pairs
-    ]
+    splits = []
+    for split in (one for one in SPLITS if one in pairs):
+        try:
+            splits.append(_split(pairs[split], lambda name: array_in_npz(path, arrays[name]), split, split, options))
+        except Unlabeled as error:
+            if split != "test" or not splits:
+                raise
+            remarks.note(f"left out: {split} of {error}")
     return f"NumPy arrays in {path}", tuple(splits)
 
 

@@ -51,8 +51,8 @@ def split_of(
         where = shown(part.array.path)
         if part.labels is None and not options.unlabeled:
             raise Unlabeled(
-                f"{where}: images without labels; put the file "
-                "of labels beside it, or pass --unlabeled to store them without labels"
+                f"{where}: images without labels; put their labels beside them, or pass --unlabeled to store them "
+                "without labels"
             )
         if part.array.is_fortran and part.array.num_bytes > MAX_UNPACKED_BYTES:
             raise InputError(
@@ -72,20 +72,6 @@ def table_of(where: Path, names: Sequence[str]) -> list[str]:
     if twice is not None:
         raise InputError(f"{where}: names the class {twice!r} twice; download it again")
     return ids
-
-
-def read_names(path: Path) -> list[str]:
-    """The lines of a file of class names, in UTF-8, without empty ones at the end."""
-    text = read_whole(path).removeprefix(b"\xef\xbb\xbf")
-    try:
-        lines = [line.strip() for line in text.decode().splitlines()]
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not text in UTF-8; expected one class name per line") from None
-    while lines and not lines[-1]:
-        lines.pop()
-    if "" in lines:
-        raise InputError(f"{path}, line {lines.index('') + 1}: empty; expected one class name per line")
-    return lines
 
 
 def read_whole(path: Path) -> bytes:

@@ -10,10 +10,11 @@ from pathlib import Path
 from ....errors import InputError
 from ...storage.by_offset import address_of, opened
 from ..inputs import SourceSplit
+from ..lists.text_table import class_lines
 from ..options import SourceOptions
 from ..remarks import Remarks
 from .image import PixelArray
-from .rows import Found, Part, read_names, read_whole, split_of, table_of
+from .rows import Found, Part, read_whole, split_of, table_of
 
 SIDE_PX = 96
 IMAGE_BYTES = 3 * SIDE_PX**2
@@ -44,7 +45,7 @@ def _read(
     images, *labels = files[split]
     remarks.used.update(str(folder / name) for name in (_NAMES, _FOLDS, _UNLABELED))
     array = _images(folder / images)
-    table = table_of(folder / _NAMES, read_names(folder / _NAMES)) if _NAMES in names else None
+    table = table_of(folder / _NAMES, class_lines(folder / _NAMES)) if _NAMES in names else None
     if table is None and labels:
         remarks.note(f"{folder / _NAMES}: missing, so classes are named by their numbers, 0 to {NUM_CLASSES - 1}")
     if _UNLABELED in names and images != _UNLABELED:

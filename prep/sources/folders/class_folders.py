@@ -72,6 +72,11 @@ def read_class_folders(
             )
         if found and not any(is_image_name(file.name) for inner in found for file in inner.files):
             refuse_known_format(Path(found[0].files[0].path).parent)
+            if all(is_packed(file.name) for inner in found for file in inner.files):
+                raise InputError(
+                    f"{found[0].folder.where}: holds files of many images ({found[0].files[0].name}), which are not "
+                    "read in a class folder; pass it as SOURCE"
+                )
             unlike.append(name)
         if options.layout is None:
             for inner in found:

@@ -183,7 +183,9 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
         else:
             stand_in(path, url / one.name, one.num_bytes, one.e_tag)
     if is_empty and store.exists():
-        raise InputError(f"{url}: one object; pass the folder that holds it or, for a list, a copy on this machine")
+        raise InputError(
+            f"{url}: one object; pass the folder that holds it or, for a list or a .npz file, a copy on this machine"
+        )
     if is_empty:
         raise InputError(f"{url}: nothing there; pass the prefix that holds train/ and val/")
     for output in sorted(outputs):

@@ -61,9 +61,10 @@ def read_lmdb(
     Raises InputError, naming the file and the key, for a damaged database, a value that is no image, a label that is no
     class index, and pixels whose order is not known; Unlabeled if every label is -1.
     """
-    rows, folders = LabeledImages(), Folders()
-    for path in files:
+    rows, folders = LabeledImages(), [Folders() for _ in files]
+    for path, of_file in zip(files, folders, strict=True):
         stem = path.parent.name if path.name == DATA_NAME else path.stem
+        remarks.used.update(map(str, (path.with_name(LOCK_NAME), path.with_name(f"{path.name}-lock"))))
         with opened(path) as file:
             end = file.num_bytes
         for entry, datum in _datums_in(path):
@@ -72,12 +73,12 @@ def read_lmdb(
             found = None if is_of_digits else _WITH_PATH.fullmatch(text)
             folder, _, name = (found[1] if found else f"{stem}-{text}").rpartition("/")
             if found and datum.label is not None and datum.label >= 0:
-                note_folder(folders, datum.label, folder)
+                note_folder(of_file, datum.label, folder)
             label = UNLABELED if datum.label in (None, NO_LABEL) else datum.label
             rows.add(label, _image(path, end, text, name, datum, is_bgr=is_of_digits or found is not None))
     if not rows:
         raise InputError(f"{files[0]}: holds no images")
-    return numbered_split(rows, split, files[0], [folders], _where, options, remarks, around=around, first=first)
+    return numbered_split(rows, split, files[0], folders, _where, options, remarks, around=around, first=first)
 
 
 def _datums_in(path: Path) -> Iterator[tuple[Entry, Datum]]:

@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ....errors import InputError
 from ..labels import class_id_of, require_unicode
-from ..lists.text_table import text_lines
+from ..lists.text_table import class_lines
 from ..litter import is_image_name
 from ..remarks import Remarks
 
@@ -35,30 +34,19 @@ def _without_numbers(lines: list[str]) -> list[str]:
     return [one[2] for one in found if one is not None]
 
 
-def class_file_path(folders: Iterable[Path]) -> Path | None:
-    """The first such file in `folders`."""
-    return next((path for folder in folders for name in CLASS_FILES if (path := folder / name).is_file()), None)
-
-
 def class_file_in(folders: Iterable[Path], remarks: Remarks) -> ClassFile | None:
     """The first such file in `folders`; None if there is none, or if it repeats lines or lists images.
 
     Raises InputError for an empty line between others, and names that are not valid Unicode.
     """
-    path = class_file_path(folders)
+    path = next((path for folder in folders for name in CLASS_FILES if (path := folder / name).is_file()), None)
     if path is None:
         return None
-    lines = [line.strip() for _, line in text_lines(path)]
-    while lines and not lines[-1]:
-        lines.pop()
-    if "" in lines:
-        raise InputError(
-            f"{path}, line {lines.index('') + 1}: empty; expected one class per line, in the order of their numbers: "
-            "correct it, or remove it to name the classes by number"
-        )
+    lines = class_lines(path)
     if lines and all(is_image_name(_FIELDS.split(line)[0]) for line in lines):
         remarks.note(f"{path}: not used, since its lines are names of images, not classes")
         return None
+    remarks.used.add(str(path))
     found = ClassFile(path, lines)
     if len({*found.ids}) != len(lines):
         remarks.note(f"{path}: not used, since its lines repeat, so that they are not classes")

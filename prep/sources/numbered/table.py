@@ -68,15 +68,15 @@ def numbered_split(
             raise Unlabeled(f"{path}: {found}; pass --unlabeled to store the images without labels")
         rows.forget_labels()
         return rows.split(split, where)
-    folders = [*folders]
+    folders = list(folders)
+    names = classes_in(folders) or _no_names(path, folders)
     if first is not None:
         if is_unlabeled(first) or first.class_order == "numbers":
             return rows.split(split, where)
         ids = [entry.id for entry in first.classes]
-        _require_same_paths(path, classes_in(folders) or _only_class_in(folders, ids), ids, first.name)
+        _require_same_paths(path, names or _only_class_in(folders, ids), ids, first.name)
         _require_same_file(class_file_in(dict.fromkeys((path.parent, *around)), remarks), path, first)
         return rows.split(split, where, table=ids)
-    names = classes_in(folders)
     if num_classes is not None:
         return rows.split(split, where, table=[str(i) for i in range(num_classes)])
     labels = [label for label in rows.labels() if isinstance(label, int)]
@@ -118,6 +118,20 @@ def _only_class_in(several: Iterable[Folders], ids: Sequence[str]) -> dict[int, 
     among = [class_id for class_id in ids if f"/{class_id}/" in path]
     is_right = label < len(ids) and ids[label] in among
     return {} if not among else {label: ids[label] if is_right else max(among, key=len)}
+
+
+def _no_names(path: Path, several: Iterable[Folders]) -> dict[int, str]:
+    """Empty, for folders that give no names together; raises InputError if several files name one label differently."""
+    names: dict[int, str] = {}
+    for one in several:
+        for label, name in classes_in([one]).items():
+            if names.setdefault(label, name) != name:
+                raise InputError(
+                    f"{path}: label {label} is {names[label]!r} by the paths of one of the files read with it, but "
+                    f"{name!r} by those of another; a label would have two meanings: move one of them out of this "
+                    "folder, or pack them again with the same labels"
+                )
+    return {}
 
 
 def _num_common(paths: list[list[str]]) -> int:

@@ -1,12 +1,13 @@
 """All formats of packed files, and the splits that such files form: by their folder, or by their own names."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..candidate import Candidate, SourceFolder
 from ..folders.listing import Folder
-from ..inputs import is_folder
+from ..inputs import SourceSplit, is_folder
 from ..litter import is_of_shard_set
 from ..split_names import SPLIT_WORDS, split_in
 from .lmdb_files import LMDB
@@ -41,15 +42,25 @@ def packed_contents(folder: Folder, split: str, source: SourceFolder) -> list[Ca
         files = tuple(folder.where / file.name for file in folder.files if one.is_named(file.name))
         if files:
             found += one.in_folder(folder, files, split, source)
-    return found
+    all_files = {path.name for one in found for path in one.files}
+    return [_remarking(one, folder, all_files.difference(path.name for path in one.files)) for one in found]
 
 
-def remark_others(folder: Folder) -> None:
-    """Remark on other files in a split's folder of packed files."""
-    for file in folder.files:
-        is_used = is_packed(file.name) or is_of_shard_set(file.name) or file.path in folder.remarks.used
-        if not is_used:
-            folder.remarks.pass_over("files beside shards or parquet files", file.path)
+def _remarking(candidate: Candidate, folder: Folder, others: Collection[str]) -> Candidate:
+    """The candidate, whose reading ends with remarks on what beside its files was not read.
+
+    `others` are the files of other candidates in the folder.
+    """
+
+    def read(first: SourceSplit | None) -> SourceSplit:
+        split = candidate.read(first)
+        for file in folder.files:
+            is_used = is_packed(file.name) or is_of_shard_set(file.name) or file.path in folder.remarks.used
+            if file.name in others or not is_used:
+                folder.remarks.pass_over("files beside shards or other files of many images", file.path)
+        return split
+
+    return replace(candidate, read=read)
 
 
 def named_files(source: SourceFolder) -> Iterator[Candidate]:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ..candidate import Candidate, SourceFolder
 from ..folders.listing import Folder
-from ..lmdb.split import DATA_NAME, LOCK_NAME, is_of_caffe, read_lmdb
-from ..numbered.class_files import class_file_path
+from ..lmdb.split import DATA_NAME, is_of_caffe, read_lmdb
 from .packed_format import PackedFormat
 
 
@@ -19,9 +18,6 @@ def _in_family(pattern: Path, files: tuple[Path, ...], split: str, source: Sourc
     """None if any is not of Caffe: such databases are refused as what they are."""
     if not all(map(is_of_caffe, files)):
         return
-    beside = {path.with_name(LOCK_NAME) for path in files} | {path.with_name(f"{path.name}-lock") for path in files}
-    classes = class_file_path((pattern.parent, *source.class_file_folders))
-    source.remarks.used.update(map(str, beside if classes is None else {*beside, classes}))
     yield Candidate(
         split=split,
         path=pattern,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..candidate import Candidate, SourceFolder
 from ..folders.listing import Folder
-from ..recordio.split import read_besides, read_recordio
+from ..recordio.split import read_recordio
 from .packed_format import PackedFormat
 
 
@@ -14,7 +14,6 @@ def _in_folder(folder: Folder, files: tuple[Path, ...], split: str, source: Sour
 
 
 def _in_family(pattern: Path, files: tuple[Path, ...], split: str, source: SourceFolder) -> Iterator[Candidate]:
-    source.remarks.used.update(map(str, read_besides(files, source.class_file_folders)))
     yield Candidate(
         split=split,
         path=pattern,

@@ -13,7 +13,6 @@ from ...format.sample_index import NO_LABEL
 from ...storage.by_offset import address_of
 from ..inputs import FileImage, SourceImage, SourceSplit
 from ..labels import LabeledImages, RawLabel
-from ..numbered.class_files import class_file_path
 from ..numbered.table import numbered_split
 from ..options import SourceOptions
 from ..remarks import Remarks
@@ -24,14 +23,6 @@ from .image_lists import ImageList, read_image_list
 from .rows import Row, rows_of
 
 _SHOWN = 4
-
-
-def read_besides(files: Sequence[Path], around: Sequence[Path]) -> Iterator[Path]:
-    """What would be read beside the `.rec` files; some of it may not exist."""
-    for path in files:
-        yield from (path.with_suffix(".idx"), path.with_suffix(".lst"), path.with_name(PROPERTY_NAME))
-    if (classes := class_file_path(dict.fromkeys((files[0].parent, *around)))) is not None:
-        yield classes
 
 
 def read_recordio(
@@ -66,8 +57,10 @@ def read_recordio(
             remarks.pass_over("lists of sets of faces", str(of_faces))
         if images is not None:
             lists.append(images)
+            remarks.used.add(str(images.path))
         if faces is not None:
             num_classes = faces.num_classes
+            remarks.used.add(str(path.with_name(PROPERTY_NAME)))
         for label, image in _images_in(path, idx, images, faces, remarks):
             rows.add(label, image)
     if not rows:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ....errors import InputError
 from ..folders.listing import Folder
 from ..labels import class_id_of
+from ..lists.text_table import class_lines
 from ..remarks import Remarks
 from ..split_names import split_called
 
@@ -16,18 +17,16 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _UNFINISHED = re.compile(r"incomplete\.\w+_\d+\.\d+\.\d+$")
 _NUMBERED = re.compile(r"(\d+):(.+)")
 _MAX_FOLDERS = 100  # a folder of more is none of TFDS's
-_MAX_TABLE_BYTES = 2**24
 
 
 def class_names(folder: Path, label: str, remarks: Remarks) -> dict[int, str] | None:
     """The names of the classes that `label` numbers: from TFDS's `label.labels.txt`, or slim's `labels.txt`."""
     path = folder / f"{label.replace('/', '-')}.labels.txt"
-    lines = _lines(path)
-    if lines is not None:
-        names = {i: class_id_of(line) for i, line in enumerate(lines)}
+    if path.is_file():
+        names = {i: class_id_of(line) for i, line in enumerate(class_lines(path))}
     else:
         path = folder / "labels.txt"
-        found = [_NUMBERED.fullmatch(line.strip()) for line in _lines(path) or () if line.strip()]
+        found = [_NUMBERED.fullmatch(line) for line in (class_lines(path) if path.is_file() else ())]
         names = {int(one[1]): class_id_of(one[2].strip()) for one in found if one}
         if not names or len(names) != len(found):
             return None
@@ -80,12 +79,3 @@ def _versions(folder: Folder, depth: int) -> Iterator[Folder]:
                 yield child
         elif depth > 1 and not split_called(name):
             yield from _versions(folder.child(name), depth - 1)
-
-
-def _lines(path: Path) -> list[str] | None:
-    """The lines of a text file; None if it does not exist."""
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(_MAX_TABLE_BYTES).splitlines()
-    except OSError:
-        return None

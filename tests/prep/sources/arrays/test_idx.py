@@ -65,8 +65,14 @@ def test_emnist_is_turned_upright_and_its_classes_are_characters(tmp_path: Path)
 def test_several_data_sets_in_a_folder_are_refused(tmp_path: Path) -> None:
     images = drawn(1, 28, 28)
     put_idx(tmp_path, {f"emnist-{name}-train": (images, [0]) for name in ("digits", "letters")})
+    with pytest.raises(InputError, match=r"several data sets, e.g. emnist-digits-.*, emnist-letters-.*; move those of"):
+        open_source(tmp_path)
+
+
+def test_a_second_test_split_is_not_taken_for_the_first(tmp_path: Path) -> None:
+    put_idx(tmp_path, {name: (drawn(2, 8, 8), [0, 1]) for name in ("train", "t10k", "test")})
     with pytest.raises(
-        InputError, match=r"files of several data sets: emnist-digits, emnist-letters; move those of one"
+        InputError, match=r"several data sets, e.g. t10k-images-idx3-ubyte, test-images-idx3-ubyte; move"
     ):
         open_source(tmp_path)
 

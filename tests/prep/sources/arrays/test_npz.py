@@ -123,6 +123,26 @@ def test_images_without_labels_need_the_option(tmp_path: Path) -> None:
     assert len(split.images) == 4
 
 
+def test_test_images_without_labels_are_left_out_as_in_other_layouts(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=drawn(4, 8, 8), y_train=np.array(LABELS), x_test=drawn(2, 8, 8))
+    found = open_source(tmp_path / "a.npz")
+    assert [split.name for split in found.splits] == ["train"]
+    assert any(
+        note.startswith(f"left out: test of {tmp_path / 'a.npz'}: images without labels") for note in found.notes
+    )
+    stored = open_source(tmp_path / "a.npz", SourceOptions(unlabeled=True)).splits
+    assert [(split.name, len(split.images)) for split in stored] == [("train", 4), ("test", 2)]
+
+
+@pytest.mark.parametrize("dtype", ["<f1", "|b4", "<b8", "<i3", "<c8"])
+def test_impossible_types_are_refused(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "x_train.npy", drawn(4, 8, 8))
+    data = (tmp_path / "x_train.npy").read_bytes()
+    (tmp_path / "x_train.npy").write_bytes(data.replace(b"'|u1'", f"'{dtype}'".encode()))
+    with pytest.raises(InputError, match=r"x_train.npy: an array of .*, expected numbers"):
+        open_source(tmp_path)
+
+
 def test_large_packed_arrays_are_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "path.npz", **medmnist(64, 64, 3))
     monkeypatch.setattr(npy, "MAX_UNPACKED_BYTES", 4 * 64 * 64 * 3)

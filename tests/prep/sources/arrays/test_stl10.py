@@ -41,7 +41,7 @@ def test_unlabeled_images_are_a_source_by_themselves(tmp_path: Path) -> None:
         ("train_y.bin", lambda data: data[:-1], r"train_y.bin: 2 labels, one byte each, for 3 images"),
         ("train_y.bin", lambda data: data[:-1] + b"\0", r"train_y.bin, image 2: label 0; expected 1 to 10"),
         ("train_y.bin", lambda data: data[:-1] + b"\x0b", r"train_y.bin, image 2: label 11; expected 1 to 10"),
-        ("class_names.txt", lambda data: data[:-8] + b"\xff", r"class_names.txt: not text in UTF-8"),
+        ("class_names.txt", lambda data: data[:-8] + b"\xff", r"class_names.txt, line 9: not UTF-8"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, change: Callable[[bytes], bytes], words: str) -> None:

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def test_classes_of_tfds_are_in_the_order_of_their_table_and_its_unlabeled_test_
     assert "left out: " in notes and "drawn-test.tfrecord-00000-of-00002: no example has a label" in notes
     stored = open_source(TRUE / "tensorflow_datasets", SourceOptions(unlabeled=True)).splits[-1]
     assert (stored.name, len(stored.images)) == ("test", 2)
+
+
+def test_empty_lines_among_the_names_of_classes_are_refused_and_ignored_at_their_end(tmp_path: Path) -> None:
+    """TFDS ignores them anywhere; here, the second class must not become the third."""
+    folder = shutil.copytree(TRUE / "tensorflow_datasets/drawn/1.0.0", tmp_path / "drawn")
+    (folder / "label.labels.txt").write_text("zebra\n\nant\n")
+    with pytest.raises(InputError, match=r"label.labels.txt, line 2: empty; expected one class per line"):
+        open_source(folder)
+    (folder / "label.labels.txt").write_text("zebra\nant\n\n")
+    assert [one.id for one in open_source(folder).splits[0].classes] == ["zebra", "ant"]
 
 
 def test_floats_and_integers_are_kept_as_they_were_meant(tmp_path: Path) -> None:
