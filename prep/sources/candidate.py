@@ -38,11 +38,22 @@ class SourceFolder:
     folder: Folder
     options: SourceOptions
     remarks: Remarks
+    around: tuple[Path, ...] = ()
+    """The folders in which this is the only one to read, up to what the user passed; files of classes may be there."""
 
     @property
     def path(self) -> Path:
         """The folder's path."""
         return self.folder.where
+
+    @property
+    def class_file_folders(self) -> tuple[Path, ...]:
+        """Where files of classes may be, apart from the folder of a split, the nearest folder first."""
+        return (self.path, *self.around)
+
+    def only(self, folder: Folder) -> "SourceFolder":
+        """The same source, if `folder` is all there is to read in it."""
+        return SourceFolder(folder=folder, options=self.options, remarks=self.remarks, around=(self.path, *self.around))
 
     @cached_property
     def devkit(self) -> Devkit | None:

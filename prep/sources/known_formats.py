@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from .arrays.formats import arrays_among
+from .lmdb.split import DATA_NAME, is_of_caffe
 
 COMPRESSED = {
     ".gz": "gunzip --keep",
@@ -64,6 +65,12 @@ def known_format(folder: Path) -> tuple[str, str, str] | None:
 
 def refuse_known_format(folder: Path) -> None:
     """Raise InputError, saying how to read or convert it, if `folder` holds one of these formats."""
+    for database in sorted((*folder.glob(DATA_NAME), *folder.glob("*.lmdb"))):
+        if database.is_file() and is_of_caffe(database):
+            raise InputError(
+                f"{folder}: holds an LMDB database of Caffe ({database.name}), a data set by itself; pass this folder "
+                "to alexprep shard"
+            )
     arrays = arrays_among({path.name for path in folder.glob("*") if path.is_file()})
     if arrays:
         example = next(iter(arrays[0].files.values()))[0]

@@ -255,10 +255,10 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     folder, wanted = source.folder, source.options.layout
     if (snapshot := cached_snapshot(folder)) is not None:
         source.remarks.note(f"{folder.where}: read {snapshot.where}, a snapshot in the cache of Hugging Face")
-        return _choose(SourceFolder(folder=snapshot, options=source.options, remarks=source.remarks))
+        return _choose(source.only(snapshot))
     if (built := built_data_set(folder)) is not None:
         source.remarks.note(f"{folder.where}: read {built.where.relative_to(folder.where)}, a data set of TFDS")
-        return _choose(SourceFolder(folder=built, options=source.options, remarks=source.remarks))
+        return _choose(source.only(built))
     of_all_layouts = list(split_candidates(source))
     found = _of_layout(of_all_layouts, wanted)
     if found:
@@ -293,7 +293,7 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
             if name != inner.where.name and not split_lists(folder.child(name)):
                 what = "folders of masks or annotations" if is_mask_folder(name) else "folders without images"
                 source.remarks.pass_over(what, str(folder.where / name))
-        return _choose(SourceFolder(folder=inner, options=source.options, remarks=source.remarks))
+        return _choose(source.only(inner))
     one = _the_one(source, "train", found)
     assert one is not None
     return source, [one], False

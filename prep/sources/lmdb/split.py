@@ -53,7 +53,7 @@ def read_lmdb(
     options: SourceOptions,
     remarks: Remarks,
     *,
-    source: Path,
+    around: Sequence[Path],
     first: SourceSplit | None = None,
 ) -> SourceSplit:
     """The split in `files`; for the arguments, see `numbered_split`.
@@ -78,7 +78,7 @@ def read_lmdb(
             rows.add(label, _image(path, end, text, name, datum, is_bgr=is_of_digits or found is not None))
     if not rows:
         raise InputError(f"{files[0]}: holds no images")
-    return numbered_split(rows, split, files[0], folders, _where, options, remarks, source=source, first=first)
+    return numbered_split(rows, split, files[0], folders, _where, options, remarks, around=around, first=first)
 
 
 def _datums_in(path: Path) -> Iterator[tuple[Entry, Datum]]:

@@ -36,7 +36,7 @@ def numbered_split(
     options: SourceOptions,
     remarks: Remarks,
     *,
-    source: Path,
+    around: Sequence[Path],
     first: SourceSplit | None,
     num_classes: int | None = None,
 ) -> SourceSplit:
@@ -50,7 +50,7 @@ def numbered_split(
         where: Returns where an image is, for messages.
         options: Whether images without labels are read.
         remarks: Receives notes.
-        source: SOURCE, where a file of classes may be, too.
+        around: Folders where a file of classes may be, too, such as SOURCE.
         first: The source's first split, whose class table this one gets; None for the first itself.
         num_classes: Number of classes, if the files state it.
 
@@ -74,12 +74,13 @@ def numbered_split(
         if is_unlabeled(first) or first.class_order == "numbers":
             return rows.split(split, where)
         ids = [entry.id for entry in first.classes]
-        _require_same(path, names, ids, first.name)
+        _require_same_paths(path, names or _only_class_in(folders, ids), ids, first.name)
+        _require_same_file(class_file_in(dict.fromkeys((path.parent, *around)), remarks), path, first)
         return rows.split(split, where, table=ids)
     if num_classes is not None:
         return rows.split(split, where, table=[str(i) for i in range(num_classes)])
     labels = [label for label in rows.labels() if isinstance(label, int)]
-    of_file = class_file_in(dict.fromkeys((path.parent, source)), remarks)
+    of_file = class_file_in(dict.fromkeys((path.parent, *around)), remarks)
     table, readable = _table(path, labels, names, of_file)
     return with_names(rows.split(split, where, table=table), readable)
 
@@ -102,6 +103,21 @@ def classes_in(several: Iterable[Folders]) -> dict[int, str]:
     end = _num_common([names[::-1] for names in parts.values()])
     ids = {label: class_id_of("/".join(names[start : len(names) - end])) for label, names in parts.items()}
     return ids if all(ids.values()) and not all(map(split_called, ids.values())) else {}
+
+
+def _only_class_in(several: Iterable[Folders], ids: Sequence[str]) -> dict[int, str]:
+    """The class whose id is in the path of all images, if these have one label; empty if there is none.
+
+    Images of one class do not show which part of their paths is its id; the ids of another split do.
+    """
+    found = {(label, folder) for one in several for label, folder in one.items()}
+    if len(found) != 1:
+        return {}
+    ((label, folder),) = found
+    path = f"/{class_id_of(folder or '')}/"
+    among = [class_id for class_id in ids if f"/{class_id}/" in path]
+    is_right = label < len(ids) and ids[label] in among
+    return {} if not among else {label: ids[label] if is_right else max(among, key=len)}
 
 
 def _no_names(path: Path, several: Iterable[Folders]) -> dict[int, str]:
@@ -138,7 +154,7 @@ def _table(
         if len(of_file.ids) < num_classes:
             raise InputError(
                 f"{of_file.path}: {len(of_file.ids):,} classes, but {path.name} has label {num_classes - 1}; is it of "
-                "other files? remove it to name the classes by number"
+                "other files? remove it to read them without it"
             )
         others = [label for label, name in sorted(names.items()) if name != of_file.ids[label]]
         if not {names[label] for label in others}.isdisjoint(of_file.ids):
@@ -147,19 +163,31 @@ def _table(
                 f"{of_file.path}, line {label + 1}: {of_file.ids[label]!r}, but label {label} of {path.name} is "
                 f"{names[label]!r} by the paths of its images; correct one of them, or remove the file"
             )
-        if not others or len(names) < len(of_file.ids):
-            return of_file.ids, of_file.names
-        ids = [names[label] for label in range(len(names))]
+        ids = [names.get(label, class_id) for label, class_id in enumerate(of_file.ids)]
         return ids, dict(zip(ids, map(of_file.names.__getitem__, of_file.ids), strict=True))
     ids = [names.get(label, str(label)) for label in range(min(num_classes, MAX_UNNAMED_CLASSES))]
     return (ids if names and len({*ids}) == num_classes else None), {}
 
 
-def _require_same(path: Path, names: Mapping[int, str], ids: Sequence[str], first: str) -> None:
-    """Raise InputError if the `.lst` of a split names classes other than the first split's of the same number."""
+def _require_same_paths(path: Path, names: Mapping[int, str], ids: Sequence[str], first: str) -> None:
+    """Raise InputError if a label is another class by the paths of a split's images than in the first split."""
     for label, name in sorted(names.items()):
         if label < len(ids) and name != ids[label] and not ids[label].endswith(f"/{name}"):
             raise InputError(
-                f"{path}: label {label} is {name!r} by its .lst, but {ids[label]!r} in {first}; a label would have two "
-                "meanings: pack both splits with the same labels"
+                f"{path}: label {label} is {name!r} by the paths of its images, but {ids[label]!r} in {first}; a label "
+                "would have two meanings: pack both splits with the same labels"
+            )
+
+
+def _require_same_file(of_file: ClassFile | None, path: Path, first: SourceSplit) -> None:
+    """Raise InputError if a file of classes has those of the first split in another order."""
+    if of_file is None:
+        return
+    known = {text for entry in first.classes for text in (entry.id, entry.name)}
+    for label, (class_id, entry) in enumerate(zip(of_file.ids, first.classes, strict=False)):
+        name = of_file.names[class_id]
+        if {class_id, name}.isdisjoint((entry.id, entry.name)) and not known.isdisjoint((class_id, name)):
+            raise InputError(
+                f"{of_file.path}, line {label + 1}: {class_id!r}, but label {label} of {path.name} is {entry.id!r} in "
+                f"{first.name}; a label would have two meanings: correct one of them, or remove the file"
             )

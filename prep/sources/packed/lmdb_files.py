@@ -23,7 +23,9 @@ def _in_family(pattern: Path, files: tuple[Path, ...], split: str, source: Sourc
         path=pattern,
         kind="LMDB databases of Caffe",
         layout="lmdb",
-        read=lambda first: read_lmdb(files, split, source.options, source.remarks, source=source.path, first=first),
+        read=lambda first: read_lmdb(
+            files, split, source.options, source.remarks, around=source.class_file_folders, first=first
+        ),
         files=files,
     )
 

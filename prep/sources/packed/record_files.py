@@ -19,7 +19,9 @@ def _in_family(pattern: Path, files: tuple[Path, ...], split: str, source: Sourc
         path=pattern,
         kind="RecordIO files",
         layout="recordio",
-        read=lambda first: read_recordio(files, split, source.options, source.remarks, source=source.path, first=first),
+        read=lambda first: read_recordio(
+            files, split, source.options, source.remarks, around=source.class_file_folders, first=first
+        ),
         files=files,
     )
 

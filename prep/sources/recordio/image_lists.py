@@ -49,10 +49,8 @@ class ImageList:
             line = min(self._lines[int(self._order_N[at + 1])] for at in again_N.tolist())
             raise InputError(f"{self.path}, line {line}: its index is listed before; list every image once")
 
-    def find(self, index: int | None) -> tuple[float, str] | None:
+    def find(self, index: int) -> tuple[float, str] | None:
         """Label and file name of a record by its id."""
-        if index is None:
-            return None
         at = int(self._sorted_N.searchsorted(np.uint64(index)))
         if at == len(self._sorted_N) or int(self._sorted_N[at]) != index:
             return None

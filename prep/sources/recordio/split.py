@@ -31,7 +31,7 @@ def read_recordio(
     options: SourceOptions,
     remarks: Remarks,
     *,
-    source: Path,
+    around: Sequence[Path],
     first: SourceSplit | None = None,
 ) -> SourceSplit:
     """The split in `files`.
@@ -41,7 +41,7 @@ def read_recordio(
         split: The split's name.
         options: Whether images without labels are read.
         remarks: Receives what is passed over.
-        source: SOURCE, where a file of classes may be.
+        around: Folders where a file of classes may be, too, such as SOURCE.
         first: The source's first split, whose class table this one gets; None for the first itself.
 
     Raises InputError, naming the file and the byte, if a file is damaged or not complete, has several labels for an
@@ -50,8 +50,11 @@ def read_recordio(
     """
     rows, lists, num_classes = LabeledImages(), [], None
     for path in files:
-        idx, images = read_idx(path, remarks), read_image_list(path)
+        idx = read_idx(path, remarks)
         faces = face_set(path, idx)
+        images = None if faces is not None else read_image_list(path)
+        if faces is not None and (of_faces := path.with_suffix(".lst")).is_file():
+            remarks.pass_over("lists of sets of faces", str(of_faces))
         if images is not None:
             lists.append(images)
             remarks.used.add(str(images.path))
@@ -70,7 +73,7 @@ def read_recordio(
         _where,
         options,
         remarks,
-        source=source,
+        around=around,
         first=first,
         num_classes=num_classes,
     )
@@ -86,7 +89,7 @@ def _images_in(
             remarks.pass_over("records of InsightFace without an image", f"{path.name}, byte {row.offset}")
             continue
         listed = None
-        if images is not None and (listed := images.find(row.id)) is None:
+        if images is not None and row.id is not None and (listed := images.find(row.id)) is None:
             raise InputError(
                 f"{path}: the record at byte {row.offset} has id {row.id}, which {images.path.name} does not list; is "
                 f"that the list of another file? remove it to read {path.name} without names"
@@ -116,9 +119,8 @@ def _label_of(
         return UNLABELED if label == NO_LABEL else int(label)
     where = f"{path}: the record at byte {row.offset}{'' if row.id is None else f' (id {row.id})'}"
     if not row.num_labels:
-        raise InputError(
-            f"{where} is damaged, and no {path.stem}.lst beside the file tells its label; get the file again"
-        )
+        absent = "lst beside the file tells its label" if images is None else "idx beside the file tells its id"
+        raise InputError(f"{where} is damaged, and no {path.stem}.{absent}; get the file again")
     if label is None:
         some = ", ".join(f"{one:g}" for one in row.labels[:_SHOWN])
         raise InputError(

@@ -13,6 +13,7 @@ from alexkit.errors import InputError
 from alexkit.prep.sources import SourceOptions, open_source
 from alexkit.prep.sources.lmdb.btree import entries_of
 
+from ..trees import put
 from .writing import PAGE, database, datum, write_database
 
 
@@ -128,6 +129,13 @@ def test_images_without_labels_need_an_option(tmp_path: Path, label: int | None)
 def test_a_database_of_others_is_refused_as_what_it_is(tmp_path: Path, value: bytes) -> None:
     write_database(tmp_path, {b"1": value})
     with pytest.raises(InputError, match="holds an LMDB database that is not of Caffe"):
+        open_source(tmp_path)
+
+
+def test_a_database_of_caffe_among_class_folders_is_a_data_set_by_itself(tmp_path: Path) -> None:
+    put(tmp_path, "cat/1.jpg")
+    write_database(tmp_path / "dog", TRAIN)
+    with pytest.raises(InputError, match=r"dog: holds an LMDB database of Caffe \(data.mdb\), a data set by itself"):
         open_source(tmp_path)
 
 

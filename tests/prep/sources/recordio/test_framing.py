@@ -134,6 +134,10 @@ def test_a_whole_record_without_a_header_is_one_bad_image_if_the_list_tells_its_
     assert [one.name for one in images] == ["cat/1.jpg", "cat/3.jpg", "dog/2.jpg"]
     with pytest.raises(InputError, match=rf"the record at byte {SIZE} is damaged: "):
         images[2].read()
+    (tmp_path / "train.idx").rename(tmp_path / "idx")
+    with pytest.raises(InputError, match=r"is damaged, and no train\.idx beside the file tells its id"):
+        open_source(tmp_path)
+    (tmp_path / "idx").rename(tmp_path / "train.idx")
     (tmp_path / "train.lst").unlink()
     with pytest.raises(InputError, match=r"is damaged, and no train\.lst"):
         open_source(tmp_path)

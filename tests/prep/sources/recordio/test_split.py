@@ -148,7 +148,7 @@ def test_files_of_val_may_be_beside_class_folders_of_train(tmp_path: Path) -> No
     write(tmp_path / "val.rec", [(1, "dog/3.jpg")])
     assert found_in(tmp_path)["val"] == ["dog/3.jpg"]
     write(tmp_path / "val.rec", [(1, "cat/3.jpg"), (0, "dog/4.jpg")])
-    with pytest.raises(InputError, match=r"label 0 is 'dog' by its \.lst, but 'cat' in train; a label would have two"):
+    with pytest.raises(InputError, match=r"label 0 is 'dog' by the paths of its images, but 'cat' in train; a"):
         open_source(tmp_path)
 
 
@@ -284,3 +284,12 @@ def test_a_damaged_image_is_quarantined_and_the_others_are_stored(
     assert f"no record at byte {offsets[1]}: found" in bad[f"{paths[1].parent.name}/{paths[1].name}"]
     stored = [sample for tar in sorted((tmp_path / "out/train").glob("*.tar")) for sample in labeled_samples(tar)]
     assert len(stored) == len(paths) - 2
+
+
+def test_the_list_of_a_set_of_faces_is_passed_over(tmp_path: Path) -> None:
+    """Its lines are of another form than those of im2rec: whether the face is aligned, path, label."""
+    write_faces(tmp_path / "train.rec", first=True)
+    (tmp_path / "train.lst").write_text("1\t/faces/a/1.jpg\t0\n1\t/faces/a/2.jpg\t0\n1\t/faces/b/3.jpg\t2\n")
+    source = open_source(tmp_path)
+    assert len(source.splits[0].images) == 3
+    assert any(line.startswith("lists of sets of faces: ") for line in source.passed_over)
