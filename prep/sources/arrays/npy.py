@@ -5,7 +5,6 @@ Only their headers are read. Arrays of objects, which are pickles, are refused.
 
 import math
 import re
-import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 
 from ....errors import InputError
 from ...storage.by_offset import AsFile, ByOffset, opened
+from ..folders.zip_folder import LOCAL_HEADER
 from .rows import MAX_LABEL_BYTES
 from .unpacked import MAX_UNPACKED_BYTES, Packing, unpack
 
 _HEADER_BYTES = 2**14
-_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _MAX_MEMBERS = 1000
 _NUMBERS = frozenset((*("b1", "f2", "f4", "f8"), *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))))
 _MAGIC = b"\x93NUMPY"
@@ -98,11 +97,11 @@ def _member(path: Path, file: ByOffset, info: zipfile.ZipInfo) -> Npy:
     if packing is None or info.flag_bits & 1:
         raise InputError(f"{where} is encrypted or not compressed by deflate; write the file again with numpy.savez")
     # The offset is negative if the file lost its beginning.
-    header = file.read_at(info.header_offset, _LOCAL_HEADER.size) if info.header_offset >= 0 else b""
-    if len(header) != _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
+    header = file.read_at(info.header_offset, LOCAL_HEADER.size) if info.header_offset >= 0 else b""
+    if len(header) != LOCAL_HEADER.size or header[:4] != b"PK\3\4":
         raise InputError(f"{where}: no member where the file lists it; download it again")
-    *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
-    start = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
+    *_, name_bytes, extra_bytes = LOCAL_HEADER.unpack(header)
+    start = info.header_offset + LOCAL_HEADER.size + name_bytes + extra_bytes
     if start + info.compress_size > file.num_bytes or (packing == "none" and info.file_size != info.compress_size):
         raise InputError(f"{where}: ends behind the end of the file; download it again")
     found = _array(path, where, file, packing, start, info.compress_size, info.file_size)

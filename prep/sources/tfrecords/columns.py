@@ -65,7 +65,7 @@ def find_columns(files: Sequence[Path], options: SourceOptions) -> Columns | Non
         class_id=class_id,
         class_name=class_name,
         file_name=next((name for name in _FILE_NAMES if kinds.get(name) == "bytes"), None),
-        keep=tuple(name for name in options.keep if name in kinds and name != image),
+        keep=tuple(name for name in options.keep if name != image),
     )
 
 

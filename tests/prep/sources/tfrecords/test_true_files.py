@@ -13,6 +13,8 @@ import pytest
 from alexkit.errors import InputError
 from alexkit.prep.sources import SourceOptions, open_source
 
+from .writing import write_examples
+
 TRUE = Path(__file__).parent / "true"
 EXPECTED = json.loads((TRUE / "expected.json").read_text())
 
@@ -74,6 +76,13 @@ def test_floats_and_integers_are_kept_as_they_were_meant(tmp_path: Path) -> None
     ]
     (train, _) = open_source(TRUE / "imagenet", SourceOptions(keep=("image/object/bbox/xmin",))).splits
     assert train.images[0].extras[0][:2] == ("image-object-bbox-xmin.json", b"[0.1, 0.2]")
+
+
+def test_a_feature_that_only_a_late_example_has_is_kept_with_it(tmp_path: Path) -> None:
+    rows = [{"image": b"\x89PNG %d" % i, "label": 0, "file_name": f"{i:02d}.png"} for i in range(30)]
+    write_examples(tmp_path / "train.tfrecord", [*rows, rows[0] | {"file_name": "30.png", "caption": "late"}])
+    (train,) = open_source(tmp_path, SourceOptions(keep=("caption",))).splits
+    assert [[one.read() for one in image.extras] for image in train.images][-2:] == [[], [b"late"]]
 
 
 def test_a_feature_that_no_image_has_cannot_be_kept() -> None:
