@@ -5,6 +5,7 @@ folder of their own, the class its id.
 """
 
 from array import array
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ class ImageList:
         self._ids, self._lines = array("Q"), array("Q")
         self._labels = array("f")  # as in records
         self._ends, self._names = array("Q"), bytearray()
+        self._digest = sha256()
         self._sorted_N, self._order_N = np.empty(0, np.uint64), np.empty(0, np.int64)
 
     def __len__(self) -> int:
@@ -33,11 +35,17 @@ class ImageList:
         folder, _, name = path.rpartition("/")
         if label.is_integer() and label >= 0:
             note_folder(self.folders, int(label), folder)
+        self._digest.update(f"{index}\t{label}\t{path}\n".encode("utf-8", "surrogateescape"))
         self._lines.append(line)
         self._ids.append(index)
         self._labels.append(label)
         self._names += name.encode("utf-8", "surrogateescape")
         self._ends.append(len(self._names))
+
+    @property
+    def digest(self) -> bytes:
+        """The same for lists of the same images in the same order."""
+        return self._digest.digest()
 
     def finish(self) -> None:
         """Prepare `find`; raises InputError if an index is listed twice."""

@@ -45,10 +45,11 @@ def read_recordio(
         first: The source's first split, whose class table this one gets; None for the first itself.
 
     Raises InputError, naming the file and the byte, if a file is damaged or not complete, has several labels for an
-    image or one that is no class index, or does not fit the `.lst` or the file of classes beside it; Unlabeled if every
-    label is -1.
+    image or one that is no class index, or does not fit the `.lst` or the file of classes beside it, and if two files
+    hold the same images; Unlabeled if every label is -1.
     """
-    rows, lists, num_classes = LabeledImages(), [], None
+    rows, num_classes = LabeledImages(), None
+    lists: dict[bytes, ImageList] = {}
     for path in files:
         idx = read_idx(path, remarks)
         faces = face_set(path, idx)
@@ -56,7 +57,11 @@ def read_recordio(
         if faces is not None and (of_faces := path.with_suffix(".lst")).is_file():
             remarks.pass_over("lists of sets of faces", str(of_faces))
         if images is not None:
-            lists.append(images)
+            if (other := lists.setdefault(images.digest, images)) is not images:
+                raise InputError(
+                    f"{other.path} and {images.path} list the same images, which would be read twice; move "
+                    "one of them, and its .rec, out of this folder"
+                )
             remarks.used.add(str(images.path))
         if faces is not None:
             num_classes = faces.num_classes
@@ -69,7 +74,7 @@ def read_recordio(
         rows,
         split,
         files[0],
-        [one.folders for one in lists],
+        [one.folders for one in lists.values()],
         _where,
         options,
         remarks,

@@ -143,6 +143,14 @@ def test_parts_of_a_split_share_one_table(tmp_path: Path) -> None:
     assert found_in(tmp_path) == {"classes": CLASSES, "train": ["cat/0.jpg", "cat/1.jpg", "dog/2.jpg"]}
 
 
+def test_files_of_the_same_images_are_not_read_as_one_split(tmp_path: Path) -> None:
+    """As im2rec packs them in several sizes."""
+    for size_px in (256, 480):
+        write(tmp_path / f"train/all_{size_px}.rec", TWO)
+    with pytest.raises(InputError, match=r"all_256.lst and \S*all_480.lst list the same images, which would be read"):
+        open_source(tmp_path)
+
+
 def test_files_of_val_may_be_beside_class_folders_of_train(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg")
     write(tmp_path / "val.rec", [(1, "dog/3.jpg")])
