@@ -41,7 +41,7 @@ from .litter import is_mask_folder, is_of_shard_set
 from .options import Layout, SourceOptions
 from .packed.formats import is_packed, packed_kind
 from .remarks import Remarks
-from .split_names import missing_parts, mixed_parts, part_names, split_called
+from .split_names import missing_parts, mixed_parts, of_other_split, part_names, split_called
 from .tfrecords.tfds import built_data_set
 from .val_fraction import hold_out
 
@@ -248,6 +248,8 @@ def _check_parts(candidate: Candidate, remarks: Remarks) -> None:
         remarks.note(f"{candidate.path}: {missing}; is the download complete?")
     if len(several := part_names(names)) > 1:
         remarks.note(f"{candidate.path}: files of several names, {', '.join(several[:4])}, are read as one split")
+    if candidate.layout not in ("class-folders", "class-tars") and (other := of_other_split(names, candidate.split)):
+        remarks.note(f"{candidate.path}: {other} is read as {candidate.split}; if it is of another split, move it out")
 
 
 def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:

@@ -59,6 +59,12 @@ def splits_within(names: Iterable[str]) -> dict[str, str]:
     return {name: found.pop() for name, found in splits.items() if len(found) == 1}
 
 
+def of_other_split(names: Sequence[str], split: str) -> str | None:
+    """The first name that contains another split as a word; None if all do, or none."""
+    others = [name for name, found in splits_within(names).items() if found != split]
+    return others[0] if 0 < len(others) < len(names) else None
+
+
 def says_split(name: str) -> bool:
     """Whether the name contains any split as a word, as `train_test_split` and `trainval` do."""
     return says_train(name) or _WORD.search(name) is not None

@@ -2,7 +2,7 @@
 
 A file is pages of equal size. The first two are meta pages, of which the one of the later transaction counts: it names
 the root. Branch pages point to pages, leaf pages hold keys and values; a large value has pages of its own, one after
-the other. All numbers are little-endian. Versions 0.9 and 1.0 of LMDB write this for 64-bit systems.
+the other. All numbers are little-endian. LMDB 0.9 writes this, version 1 of its format, on 64-bit systems.
 """
 
 import struct

@@ -12,7 +12,7 @@ from ...format.manifest import UNLABELED
 from ...format.sample_index import NO_LABEL
 from ...storage.by_offset import address_of
 from ..inputs import FileImage, SourceImage, SourceSplit
-from ..labels import LabeledImages, RawLabel
+from ..labels import MAX_UNNAMED_CLASSES, LabeledImages, RawLabel
 from ..numbered.table import numbered_split
 from ..options import SourceOptions
 from ..remarks import Remarks
@@ -70,6 +70,11 @@ def read_recordio(
             rows.add(label, image)
     if not rows:
         raise InputError(f"{files[0]}: holds no images; expected records of images, as im2rec writes them")
+    if num_classes is not None and num_classes > max(len(rows), MAX_UNNAMED_CLASSES):
+        raise InputError(
+            f"{files[0].with_name(PROPERTY_NAME)}: states {num_classes:,} classes, more than there are images "
+            f"({len(rows):,}); get the file again, or remove it"
+        )
     return numbered_split(
         rows,
         split,

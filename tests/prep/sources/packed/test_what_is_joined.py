@@ -51,6 +51,16 @@ def test_files_of_several_names_are_one_split_with_a_note(tmp_path: Path) -> Non
     assert f"{tmp_path / '*'}: files of several names, cats-, dogs-, are read as one split" in source.notes
 
 
+@pytest.mark.parametrize(("name", "is_told"), [("val", True), ("a_test_0", True), ("train_val", False), ("b", False)])
+def test_a_file_named_by_another_split_than_its_folder_is_told(tmp_path: Path, name: str, is_told: bool) -> None:
+    for stem in ("a", name):
+        records(tmp_path / f"train/{stem}.rec", f"cat/{stem}1.png", f"dog/{stem}2.png")
+    source = open_source(tmp_path)
+    assert counts(source) == {"train": 4}
+    note = f"{tmp_path / 'train/*.rec'}: {name}.rec is read as train; if it is of another split, move it out"
+    assert source.notes == ((note,) if is_told else ())
+
+
 def test_what_begins_like_the_files_of_a_split_but_is_not_read_is_told(tmp_path: Path) -> None:
     examples(tmp_path / "train-00000-of-00001", 0, 1)
     put(tmp_path, "train-00000-of-00001.md5", "train-labels.csv")

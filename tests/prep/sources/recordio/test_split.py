@@ -294,6 +294,14 @@ def test_a_damaged_image_is_quarantined_and_the_others_are_stored(
     assert len(stored) == len(paths) - 2
 
 
+def test_a_property_that_states_millions_of_classes_is_refused(tmp_path: Path) -> None:
+    """A table of them would not fit into memory."""
+    write(tmp_path / "train.rec", [(0, "x")], has_names=False)
+    (tmp_path / "property").write_text("16000000,112,112")
+    with pytest.raises(InputError, match=r"property: states 16,000,000 classes, more than there are images \(1\)"):
+        open_source(tmp_path)
+
+
 def test_the_list_of_a_set_of_faces_is_passed_over(tmp_path: Path) -> None:
     """Its lines are of another form than those of im2rec: whether the face is aligned, path, label."""
     write_faces(tmp_path / "train.rec", first=True)
