@@ -37,8 +37,11 @@ def compiler(device: torch.device) -> str:
     return "inductor" if device.type == "cuda" else "aot_eager"
 
 
-def control(batch: int, device: torch.device, *, compile: bool = False) -> Callable[[], None]:
-    """One training step of the plain network, optionally with forward and backward under torch.compile."""
+def control(batch: int, device: torch.device, *, autocast: bool = False, compile: bool = False) -> Callable[[], None]:
+    """One training step of the plain network; on a GPU or with `autocast` in bfloat16 and channels last.
+
+    With `compile`, forward and backward run under torch.compile.
+    """
 
     def norm() -> nn.Module:
         return nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
@@ -54,8 +57,8 @@ def control(batch: int, device: torch.device, *, compile: bool = False) -> Calla
         *(nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout()),
         nn.Linear(4096, NUM_CLASSES),
     )
-    on_gpu = device.type == "cuda"
-    order = torch.channels_last if on_gpu else torch.contiguous_format
+    in_bfloat16 = autocast or device.type == "cuda"
+    order = torch.channels_last if in_bfloat16 else torch.contiguous_format
     network = network.to(device, memory_format=order)  # type: ignore[call-overload]
     if compile:
         network = torch.compile(network, backend=compiler(device))  # type: ignore[assignment]
@@ -64,7 +67,7 @@ def control(batch: int, device: torch.device, *, compile: bool = False) -> Calla
     optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=0.0005)
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu):
+        with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
             loss = F.cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -205,7 +208,7 @@ def run_case(name: str, arguments: argparse.Namespace) -> dict[str, float]:
         torch.set_num_threads(arguments.threads)
     if name in ("fp32-huge-pages", "control-huge-pages"):
         os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # read by torch at its first large tensor
-    if name not in ("fp32-given-back", "fp32-huge-pages", "control", "control-huge-pages"):
+    if not (name.startswith("control") or name.endswith(("-given-back", "-huge-pages"))):
         keep_freed_memory(arguments.device)  # as alextrain does
     step = CASES[name][1](arguments, device)
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -226,6 +229,7 @@ Case = Callable[[argparse.Namespace, torch.device], Callable[[], None]]
 CASES: dict[str, tuple[str, Case]] = {
     "control": ("plain control", lambda a, d: control(a.batch, d)),
     "control-huge-pages": ("plain control, huge pages", lambda a, d: control(a.batch, d)),
+    "control-bf16": ("plain control, bf16 and channels last", lambda a, d: control(a.batch, d, autocast=True)),
     "fp32": ("ours, fp32", lambda a, d: ours(a.batch, d, precision="fp32")),
     "fp32-given-back": ("ours, fp32, memory given back", lambda a, d: ours(a.batch, d, precision="fp32")),
     "fp32-huge-pages": ("ours, fp32, memory given back, huge pages", lambda a, d: ours(a.batch, d, precision="fp32")),
@@ -233,6 +237,10 @@ CASES: dict[str, tuple[str, Case]] = {
     "no-norm": (
         "ours, fp32, without normalization",
         lambda a, d: ours(a.batch, d, precision="fp32", network={"norm": "none"}),
+    ),
+    "no-norm-bf16": (
+        "ours, bf16, without normalization",
+        lambda a, d: ours(a.batch, d, precision="bf16", network={"norm": "none"}),
     ),
     "columns": ("ours, fp32, a process per column", lambda a, d: ours(a.batch, d, precision="fp32", columns=2)),
     "shards": ("ours, from shards", lambda a, d: from_shards(a.batch, d, a.shards)),

@@ -17,7 +17,6 @@ from torch.utils.data import Dataset, IterableDataset
 from ..errors import InputError
 from .batch import Batch
 from .remote import StoredImages
-from .storage import Samples
 
 
 class Batches(Protocol):
@@ -60,30 +59,31 @@ class StoredSample(NamedTuple):
 
 
 class StoredSamples(Dataset[StoredSample]):
-    """A map-style dataset: `loader.dataset[i]` is sample i in stored order, decoded by Pillow. Not for training."""
+    """A map-style dataset: `loader.dataset[i]` is sample i in stored order, decoded by Pillow. Not for training.
 
-    def __init__(self, samples: Samples, cache_limit: int | None) -> None:
-        self._samples = samples
-        sets = zip(samples.shard_sets, samples.indexes, strict=True)
-        self._images = [StoredImages(one, index, cache_limit=cache_limit) for one, index in sets]
+    Worker processes of a `DataLoader` may read it, whether they were forked or spawned.
+    """
+
+    def __init__(self, sets: Sequence[StoredImages]) -> None:
+        self._sets = sets
+        self._first_of_set = np.cumsum([0, *(len(one.index) for one in sets)])
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return int(self._first_of_set[-1])
 
     def __getitem__(self, index: int) -> StoredSample:
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample index {index} is out of range; the dataset has {len(self)} samples")
         index %= len(self)
-        samples = self._samples
-        number = int(np.searchsorted(samples.first_of_set, index, side="right")) - 1
-        pixels = samples.shard_sets[number].manifest.pixels
-        content = self._images[number].content(index - int(samples.first_of_set[number]))
+        number = int(np.searchsorted(self._first_of_set, index, side="right")) - 1
+        images, row = self._sets[number], index - int(self._first_of_set[number])
+        content, pixels = images.content(row), images.shard_set.manifest.pixels
         if pixels.format == "raw":
             image = Image.fromarray(np.frombuffer(content, np.uint8).reshape(pixels.size_px, pixels.size_px, 3))
         else:
             image = Image.open(io.BytesIO(content)).convert("RGB")
-        (key,) = samples.keys(np.array([index]))
-        return StoredSample(image=image, label=int(samples.labels_N[index]), key=key, where=samples.where(index))
+        label, key = int(images.index.labels_N[row]), images.index.key(row)
+        return StoredSample(image=image, label=label, key=key, where=images.where(row))
 
     def __getitems__(self, indices: "Sequence[int] | BatchNumber") -> "list[StoredSample] | Batch":
         """Called by `DataLoader`: the samples at these indices, or the batch with this number."""
@@ -149,8 +149,8 @@ class LoaderDataset(IterableDataset[Batch]):
             )
         return iter(self.loader)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The loader's state."""
+    def state_dict(self, *_: Any) -> dict[str, Any]:
+        """The loader's state. Composer passes how many samples of the epoch were trained on; the loader knows."""
         return self.loader.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

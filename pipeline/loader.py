@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import SequentialSampler
 
 from ..cores import own_cores
 from ..errors import InputError
@@ -32,7 +33,7 @@ from .epochs.schedule import Schedule, report_mixing
 from .flow import Flow, FlowOptions, OnError
 from .loops import Loops
 from .mixing import Mix
-from .remote import RemoteShards
+from .remote import RemoteShards, StoredImages
 from .sets import closed_on_error, open_sets, require_shuffled
 from .state import identity_of, position_in
 from .storage import LEAST_BUDGET, CorruptSamples, Samples
@@ -229,9 +230,14 @@ class Loader:
     @property
     def class_counts(self) -> NDArray[np.int64]:
         """Number of stored samples of each class, regardless of `sampling`, int64 (classes,)."""
-        self._loops.require_open()
-        labels_N = self._samples.labels_N
+        labels_N = self.labels
         return np.bincount(labels_N[labels_N >= 0], minlength=self.num_classes)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class number of each stored sample by index, regardless of `sampling`, -1 without a label, int64 (N,)."""
+        self._loops.require_open()
+        return self._samples.labels_N.astype(np.int64)
 
     @property
     def class_to_idx(self) -> dict[str, int]:
@@ -242,12 +248,18 @@ class Loader:
     def dataset(self) -> StoredSamples:
         """The stored samples as a map-style dataset, without augmentation: for inspection and for `len`."""
         self._loops.require_open()
-        return StoredSamples(self._samples, self._cache_limit)
+        sets = zip(self.shard_sets, self._samples.indexes, strict=True)
+        return StoredSamples([StoredImages(one, index, cache_limit=self._cache_limit) for one, index in sets])
 
     # accelerate's `skip_first_batches`, with which Hugging Face's Trainer resumes, reads these `DataLoader` attributes.
     num_workers: ClassVar[int] = 0
     prefetch_factor: ClassVar[None] = None
-    sampler: ClassVar[None] = None
+
+    @property
+    def sampler(self) -> SequentialSampler | None:
+        """A SequentialSampler if epochs are not shuffled; Lightning's `overfit_batches` looks at its type."""
+        is_sequential = self._schedule.order in ("stored", "fixed")
+        return SequentialSampler(range(self.num_samples)) if is_sequential else None
 
     @property
     def batch_sampler(self) -> BatchNumbers:

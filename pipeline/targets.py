@@ -58,14 +58,24 @@ def collate(
         extras: Their requested tar members.
         views: Their views.
     """
+    doing = ""
     try:
-        rows = range(len(keys))
-        return default_collate([target(_example(row, batch, labels_B, keys, extras, views)) for row in rows])
+        made = []
+        for row, key in enumerate(keys):
+            doing = f"target of sample {key!r}, from a loader with extras={list(extras)}"
+            made.append(target(_example(row, batch, labels_B, keys, extras, views)))
+        doing = (
+            f"targets of {len(made)} samples, {keys[0]!r} …, in torch's default_collate: they must be numbers, text, "
+            "arrays or tensors of one shape, or dicts, lists or tuples of these"
+        )
+        return default_collate(made)
     except StopIteration as error:  # it would end the epoch of a loop
         failure = RuntimeError("target raised StopIteration")
         failure.__cause__ = error
+        failure.add_note(doing)
         raise TargetError(failure) from None
     except Exception as error:
+        error.add_note(doing)
         raise TargetError(error) from None
 
 

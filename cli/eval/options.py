@@ -60,6 +60,8 @@ class NetworkChoice:
     """`auto`, `cpu` or `cuda:N`."""
     batch_size: int = 64
     """Images, or views of images, per batch."""
+    precision: str | None = None
+    """`auto`, `fp32`, `bf16` or `fp16`; None for the recipe's."""
 
     def load(self, run: Path, shards: Path | None = None) -> "TrainedNetwork":
         """Load the network of `run`; `shards` provides what a weights file lacks."""
@@ -72,6 +74,7 @@ class NetworkChoice:
             recipe=self.recipe,
             shards=shards,
             device=self.device,
+            precision=self.precision,  # type: ignore[arg-type]
         )
 
 
@@ -101,6 +104,12 @@ _RUNNING = (
         help="Images, or views of images, per batch.",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N."),
+    click.option(
+        "--precision",
+        type=click.Choice(("auto", "fp32", "bf16", "fp16")),
+        help="Precision of the multiplications; default: the recipe's, usually auto: bfloat16 on hardware with matrix "
+        "units for it.",
+    ),
 )
 
 
@@ -110,7 +119,7 @@ def weights_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--checkpoint, --recipe, --batch-size and --device, which the command receives as `choice`."""
+    """--checkpoint, --recipe, --batch-size, --device and --precision, which the command receives as `choice`."""
     return _with_choice(command, _WEIGHTS + _RUNNING)
 
 

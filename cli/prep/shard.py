@@ -1,6 +1,7 @@
 """alexprep shard: turn a source into shard sets."""
 
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,9 +139,13 @@ def shard(
       class tars          n01440764.tar; other names with --layout class-tars
       WebDataset shards   KEY.jpg with KEY.cls or KEY.json; train-00000.tar
       parquet files       an image column and a label column; train-00000-of-00002.parquet
+      TFRecord files      of tf.train.Example, also of TFDS; train-00000-of-01024, x.tfrecord
+      RecordIO files      of MXNet: train.rec, with train.idx and train.lst or synset.txt if there
+      LMDB databases      of Caffe: ilsvrc12_train_lmdb/data.mdb
       img2dataset         its folders or tars
       ILSVRC's archives   ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit
       Kaggle's ILSVRC     ILSVRC/Data/CLS-LOC and its label files; Tiny ImageNet as downloaded
+      arrays              CIFAR, MNIST, STL-10 and MedMNIST as downloaded
       a list              .csv, .tsv or .jsonl with path, label and optional split; .txt with lines PATH LABEL
 
     First the command prints what it found, the name of each split and what it passed over; --dry-run stops there.
@@ -234,7 +239,14 @@ def _shard(
     kept_in = folder if shared is None else shared.url
     if_interrupted(f"finished shards are kept in {kept_in}; the same command continues")
     with ShownProgress() as shown:
-        built = build_shards(found, folder, options, on_split=shown.start, on_forecast=_show_forecast, shared=shared)
+        built = build_shards(
+            found,
+            folder,
+            options,
+            on_split=shown.start,
+            on_forecast=partial(_show_forecast, options.pixels.size_px),
+            shared=shared,
+        )
     if len(built) < len(found.splits):
         note("this part is done; the sets are complete once all parts are, or after a run without --part")
     click.echo(_summary(built), err=as_json)
@@ -261,9 +273,14 @@ class ShownProgress:
         return lambda done, num_bad: update(done, f"{num_bad} bad")
 
 
-def _show_forecast(forecast: "Forecast") -> None:
+def _show_forecast(size_px: int, forecast: "Forecast") -> None:
     size, time = f"{forecast.num_bytes / 1e9:.1f} GB", clock(forecast.seconds)
     note(f"forecast: {forecast.num_images} images, about {size} and {time}")
+    if 0 < (largest_px := forecast.largest_px) < size_px:
+        note(
+            f"no image tried has more than {largest_px} px on its shorter side: all will be enlarged to {size_px}; "
+            f"--size {largest_px} would enlarge none"
+        )
 
 
 def _summary_row(built: "BuiltSplit") -> "dict[str, Any]":

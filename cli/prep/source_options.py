@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # Written out, since importing them from prep.sources would load every reader for --help; a test compares the two.
 LAYOUTS = (
-    *("class-folders", "class-tars", "flat", "ilsvrc", "img2dataset"),
-    *("kaggle", "list", "parquet", "tiny-imagenet", "webdataset"),
+    *("cifar", "class-folders", "class-tars", "flat", "idx", "ilsvrc", "img2dataset"),
+    *("kaggle", "list", "lmdb", "npz", "parquet", "recordio", "stl10", "tfrecord", "tiny-imagenet", "webdataset"),
 )
 _OPTIONS = (
     click.option("--layout", type=click.Choice(LAYOUTS), help="Layout of SOURCE, if more than one fits."),
@@ -22,9 +22,13 @@ _OPTIONS = (
     click.option(
         "--image-column",
         metavar="NAME",
-        help="Image column in tables and lists; in tars, extension of the image member.",
+        help="Image column in tables, lists and TFRecords; in tars, extension of the image member.",
     ),
-    click.option("--label-column", metavar="NAME", help="Label column in tables and lists."),
+    click.option(
+        "--label-column",
+        metavar="NAME",
+        help="Label column in tables, lists and TFRecords; for CIFAR-100, fine (the default) or coarse.",
+    ),
     click.option(
         "--label-pattern",
         metavar="REGEX",

@@ -16,7 +16,7 @@ from ..network.tables import wiring
 from ..runs.checkpoint import WEIGHTS, Checkpoint, checkpoint_folders, newest_checkpoint, read_checkpoint
 from ..runs.load import load_recipe
 from ..runs.progress import Progress
-from ..runs.recipe import Data, Recipe
+from ..runs.recipe import Data, Precision, Recipe
 from ..runs.run import CHECKPOINTS, CONFIG, DataIdentity, Run
 from ..runs.weights import TORCHVISION_NETWORK, is_torchvisions, read_weights, require_network
 from .trained import Origin, TrainedNetwork
@@ -36,6 +36,7 @@ def load_network(
     recipe: str | None = None,
     shards: str | Path | None = None,
     device: str = "cpu",
+    precision: Precision | None = None,
 ) -> TrainedNetwork:
     """Load a trained network in eval mode from a run folder or a weights file.
 
@@ -50,6 +51,8 @@ def load_network(
         shards: the training shards, as a folder with `train/` or the set itself; needed if the run folder or weights
             file lacks class names, preparation or mean.
         device: "cpu", "cuda:N" or "auto".
+        precision: "fp32", "bf16", "fp16" or "auto"; by default the recipe's, which is usually "auto": bfloat16 on
+            hardware with matrix units for it. "tf32" is float32 here.
 
     Raises InputError if `run` is not a run or weights file, has no such checkpoint, does not fit its recipe or holds
     numbers that are not finite.
@@ -74,6 +77,7 @@ def load_network(
         raise AssertionError(path)
     if shards is not None:
         _learn_data(trained, _training_set(Path(shards)))
+    trained.precision_name = precision
     return trained.to(use_device(device))
 
 

@@ -20,7 +20,7 @@ from ...prep import PixelOptions, PixelSums
 from ...prep.format.manifest import ClassEntry
 from ..network.network import Network
 from ..network.precision import choose_precision
-from ..runs.recipe import Recipe
+from ..runs.recipe import Precision, Recipe
 
 AnyImage = Image.Image | NDArray[np.uint8] | bytes | str | Path
 
@@ -48,7 +48,10 @@ class TrainedNetwork(nn.Module):
         statistics: the training set's pixel sums, for the mean; None if unknown.
         origin: the origin of the weights.
         precision: the dtype of its convolutions and matrix products in evaluation.
+        precision_name: the name of that dtype, as in `training.precision`, or None to take the recipe's.
     """
+
+    precision_name: Precision | None = None
 
     def __init__(
         self,
@@ -90,8 +93,8 @@ class TrainedNetwork(nn.Module):
 
     @property
     def precision(self) -> torch.dtype:
-        """The dtype of its convolutions and matrix products in evaluation, from its recipe and device."""
-        return choose_precision(self.recipe.training.precision, self.device)
+        """The dtype of its convolutions and matrix products in evaluation; `auto` depends on its device."""
+        return choose_precision(self.precision_name or self.recipe.training.precision, self.device)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Compute logits (N, classes) of float images (N, 3, crop, crop), gray levels 0-255 minus the mean."""

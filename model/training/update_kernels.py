@@ -6,6 +6,9 @@ All arrays are flat and of equal length. `decay` is the product of `lr` and `wei
 
 Each arrow and each "then" is rounded once to float32, with product and sum fused. If torch's own additions are fused
 too (on all processors with AVX2), the results are bit-identical.
+
+Loops count from 0 through a slice of each array. Numba wraps an index that might be negative, as one that starts at an
+argument might be, and such a loop is not vectorized.
 """
 
 import numpy as np
@@ -26,7 +29,8 @@ def update(
     w: Floats, v: Floats, g: Floats, momentum: Number, decay: Number, rate: Number, first: int, end: int
 ) -> None:
     """Update float32 weights with float32 gradients; `decay` and `rate` are negative."""
-    for i in range(first, end):
+    w, v, g = w[first:end], v[first:end], g[first:end]
+    for i in range(len(w)):
         step = fused(rate, g[i], fused(decay, w[i], momentum * v[i]))
         v[i] = step
         w[i] += step
@@ -40,7 +44,8 @@ def update_rounded(
 
     `g` and `copy` hold bfloat16 numbers as uint16.
     """
-    for i in range(first, end):
+    w, v, g, copy = w[first:end], v[first:end], g[first:end], copy[first:end]
+    for i in range(len(w)):
         step = fused(rate, widened(g[i]), fused(decay, w[i], momentum * v[i]))
         v[i] = step
         w[i] += step
@@ -51,7 +56,7 @@ def update_rounded(
 def sum_squares(g: Bits, sums: Floats, first: int, end: int) -> None:
     """Set sums[i] to the sum of the squares of block i of the bfloat16 numbers `g`, for blocks `first` to `end` - 1."""
     for block in range(first, end):
-        total = np.float32(0)
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, len(g))):
-            total += widened(g[i]) * widened(g[i])
+        part, total = g[block * BLOCK : (block + 1) * BLOCK], np.float32(0)
+        for i in range(len(part)):
+            total += widened(part[i]) * widened(part[i])
         sums[block] = total

@@ -269,21 +269,26 @@ def _copy(out: NDArray[np.uint8], cuts: Cuts, first: int, end: int) -> None:
 def _cut_row(rows: NDArray[np.uint8], data: NDArray[np.uint8], start: int, width: int, mirror: bool) -> None:
     """One row of a view, mirrored or not: three planes of bytes, or one plane with interleaved colors."""
     row = data[start : start + 3 * width]
-    last = 3 * (width - 1)
+    at = np.uint64(3 * (width - 1))  # unsigned: an index that might be negative is wrapped, in six times the time
     if rows.shape[0] == 3:
         red, green, blue = rows[0], rows[1], rows[2]
         if mirror:
             for x in range(width):
-                red[x], green[x], blue[x] = row[last - 3 * x], row[last - 3 * x + 1], row[last - 3 * x + 2]
+                red[x], green[x], blue[x] = row[at], row[at + np.uint64(1)], row[at + np.uint64(2)]
+                at -= np.uint64(3)
         else:
             for x in range(width):
                 red[x], green[x], blue[x] = row[3 * x], row[3 * x + 1], row[3 * x + 2]
-    elif mirror:
+        return
+    to = rows[0]
+    if mirror:
         for x in range(width):
             for color in range(3):
-                rows[0, 3 * x + color] = row[last - 3 * x + color]
+                to[3 * x + color] = row[at + np.uint64(color)]
+            at -= np.uint64(3)
     else:
-        rows[0, :] = row
+        for x in range(3 * width):
+            to[x] = row[x]
 
 
 @compiled

@@ -1,6 +1,8 @@
 """Stored images one by one, by index, for inspection: from a local set, or through the cache of a remote one."""
 
+import functools
 from pathlib import Path
+from typing import Any
 
 from ...errors import InputError
 from ...prep.format import ShardSet
@@ -37,13 +39,20 @@ class StoredImages:
             finally:
                 remote.close()
         if self._is_damaged(content, i):
-            where = self.shard_set.location / self.shard_set.manifest.shards[number].name
             raise InputError(
-                f"{where}: sample {self.index.key(i)!r} at offset {self.index.starts_N[i]}: its CRC32C does not match "
-                "the index, so it was damaged on the disk or during a copy; restore it with 'alexprep repair SHARDS "
-                "SOURCE'"
+                f"{self.where(i)}: its CRC32C does not match the index, so it was damaged on the disk or during a "
+                "copy; restore it with 'alexprep repair SHARDS SOURCE'"
             )
         return content
+
+    def where(self, i: int) -> str:
+        """Shard, key and offset of sample i, for messages."""
+        shard = self.shard_set.location / self.shard_set.manifest.shards[self.index.shard_of(i)].name
+        return f"{shard}: sample {self.index.key(i)!r} at offset {self.index.starts_N[i]}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The index is a mapped file, so another process opens it again."""
+        return functools.partial(StoredImages, cache_limit=self._cache_limit), (self.shard_set,)
 
     def _is_damaged(self, content: bytes, i: int) -> bool:
         return self.index.checksums_N is not None and image_checksum(content) != int(self.index.checksums_N[i])

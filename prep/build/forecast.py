@@ -32,6 +32,8 @@ class Forecast:
     num_images: int
     num_bytes: int
     seconds: float
+    largest_px: int = 0
+    """The longest shorter side of the images tried; below the stored size, all of them will be enlarged."""
 
 
 def measure(
@@ -62,6 +64,7 @@ def measure(
         num_images=num_images,
         num_bytes=num_images * sum(one.num_bytes for one in measured) // max(1, num_measured),
         seconds=num_images / max(rate, 1e-9),
+        largest_px=max((one.largest_px for one in measured), default=0),
     )
 
 
@@ -75,7 +78,9 @@ def _measure_some(job: ShardJob, heartbeat: Heartbeat, poisoned: dict[int, str])
         for ext, content in sample.members(job.pixels.image_ext):
             num_bytes += len(member_bytes(f"{sample.key}.{ext}", content, b""))
         num_bytes += INDEX_BYTES
-    return Forecast(num_images=len(job.images), num_bytes=num_bytes, seconds=time.monotonic() - begin)
+    return Forecast(
+        num_images=len(job.images), num_bytes=num_bytes, seconds=time.monotonic() - begin, largest_px=tally.largest_px
+    )
 
 
 def refuse_without_room(out: Path, forecast: Forecast) -> None:

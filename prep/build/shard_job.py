@@ -81,7 +81,7 @@ class ShardResult:
 
 @dataclass(kw_only=True, slots=True)
 class Tally:
-    """A worker's running record while it makes samples; the fields are those of `ShardResult`."""
+    """A worker's running record while it makes samples; the fields are those of `ShardResult`, but one."""
 
     sums: "RunningSums"
     quarantined: list[Quarantined] = field(default_factory=list)
@@ -89,6 +89,8 @@ class Tally:
     warnings: Counter[str] = field(default_factory=Counter)
     num_enlarged: int = 0
     originals: OriginalsTally = field(default_factory=OriginalsTally)
+    largest_px: int = 0
+    """The longest shorter side of a source image, for forecasts."""
 
     def note(self, name: str, prepared: "Prepared") -> None:
         """Record a stored image."""
@@ -98,6 +100,7 @@ class Tally:
         self.warnings.update(prepared.warnings)
         self.num_enlarged += prepared.was_enlarged
         self.originals.add(prepared.original_hw)
+        self.largest_px = max(self.largest_px, min(prepared.original_hw))
         if prepared.was_patched:
             self.patched.append(Patched(source=valid_text(name), decoded_rows=round(prepared.decoded_rows, 4)))
 

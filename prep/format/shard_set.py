@@ -164,8 +164,8 @@ class ShardSet:
     def source_of(self, key: str) -> str:
         """Which file the sample `key` was made from, relative to the folder that was sharded: `train/daisy/42_n.jpg`.
 
-        For a file in a tar, zip or parquet file: that file's path, a colon and the name in it. Raises InputError for an
-        unknown key, and for a set without sources: one of an older version, adopted, or remote.
+        For a file in a tar or another file of many: that file's path, a colon and the name in it. Raises InputError for
+        an unknown key, and for a set without sources: one of an older version, adopted, or remote.
         """
         if not self.manifest.sources_sha256:
             raise InputError(

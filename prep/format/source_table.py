@@ -2,7 +2,7 @@
 
     {"key": "00000012_daisy_42_n", "source": "train/daisy/42_n.jpg"}
 
-`source` is the path relative to the folder or URL that was sharded; for a file in a tar, zip or parquet file, it is
+`source` is the path relative to the folder or URL that was sharded; for a file in a tar or another file of many, it is
 that file's path, a colon and the name in it.
 """
 

@@ -1,13 +1,14 @@
 """Finds what in a folder could be a split, by names and a quick look, and how to read each."""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import islice
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ...errors import InputError
+from .arrays.candidates import array_candidates
+from .candidate import Candidate, SourceFolder
 from .folders.class_folders import read_class_folders
 from .folders.flat import read_flat, read_named, read_unlabeled
 from .folders.flat_labels import find_flat_labels, lists_beside
@@ -17,102 +18,32 @@ from .folders.split_folders import inner_images, named_splits, split_folder, uni
 from .folders.tiny_imagenet import is_annotated, read_annotated
 from .ilsvrc import kaggle
 from .ilsvrc.archives import ARCHIVE_PATTERNS, read_flat_folder, read_flat_tar
-from .ilsvrc.devkit import Devkit, find_devkit
 from .inputs import SourceSplit
 from .known_formats import refuse_known_format
 from .labels import Unlabeled
 from .lists.image_list import read_image_list
-from .litter import is_mask_folder, is_of_shard_set
-from .options import Layout, SourceOptions
-from .remarks import Remarks
-from .split_names import SPLIT_WORDS, split_in
-from .tars.class_tars import are_class_tars, read_class_tars, read_nested_tar
-from .tars.left_beside import refuse_compressed_among, without_unpacked
-from .tars.tar_index import members_of
-from .tars.webdataset import read_webdataset
+from .litter import is_mask_folder
+from .options import SourceOptions
+from .packed.formats import named_files, packed_contents
+from .split_names import SPLIT_WORDS
+from .tars.class_tars import read_nested_tar
 
 _TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.tsv", "_classes.csv")
-_FIRST_MEMBERS = 50  # enough to see what kind of tar it is
-
-Read = Callable[[SourceSplit | None], SourceSplit]
-"""Reads a split. Takes the source's first split, whose class table this one will get, or None for the first."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
-    """A possible split and how to read it."""
-
-    split: str
-    path: Path
-    """The file, the folder, or a glob pattern of files."""
-    kind: str
-    """What it is, for messages."""
-    layout: Layout
-    """Its name for `--layout`."""
-    read: Read
-    files: tuple[Path, ...] = ()
-    """The tar or parquet files that it is read from; empty for other layouts."""
-
-
-@dataclass(kw_only=True, eq=False)
-class SourceFolder:
-    """SOURCE and what is needed to read it."""
-
-    folder: Folder
-    options: SourceOptions
-    remarks: Remarks
-
-    @property
-    def path(self) -> Path:
-        """The folder's path."""
-        return self.folder.where
-
-    @cached_property
-    def devkit(self) -> Devkit | None:
-        """The ILSVRC devkit in the folder, if there is one."""
-        return find_devkit(self.path, self.remarks)
 
 
 def split_candidates(source: SourceFolder) -> Iterator[Candidate]:
     """Everything in a folder that is named like a split, or is known to be one."""
-    for find in (_archives, _split_folders, _kaggle, _named_files):
+    for find in (_archives, _split_folders, _kaggle, named_files, array_candidates):
         yield from find(source)
 
 
 def contents(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candidate]:
     """What the folder of one split could be; raises InputError, with advice, for known formats that are not read."""
-    all_tars = _files(folder, ".tar")
-    tars = without_unpacked(all_tars, folder.folders, source.options)
-    for path in sorted({*all_tars} - {*tars}):
-        folder.remarks.pass_over("archives that are unpacked beside them", str(path))
-    parquet = _with_images(folder, _files(folder, ".parquet"))
-    found: list[Candidate] = []
-    if tars:
-        refuse_compressed_among(folder.where, None)
-        found += _tar_candidates(folder, tars, split, source)
-    if parquet:
-        found.append(_parquet(folder.where / "*.parquet", parquet, split, source))
-    found += _image_folders(folder, split, source)
+    packed = packed_contents(folder, split, source)
+    found = [*packed, *_image_folders(folder, split, source)]
     if not found:
         refuse_known_format(folder.where)
-    elif tars or parquet:
-        _remark_others(folder, (*tars, *_files(folder, ".parquet")))
     yield from found
-
-
-def _files(folder: Folder, suffix: str) -> tuple[Path, ...]:
-    """The files with a suffix; none in a zip file, whose members cannot be read by offset."""
-    if not folder.where.is_dir():
-        return ()
-    return tuple(folder.where / file.name for file in folder.files if file.name.endswith(suffix))
-
-
-def _remark_others(folder: Folder, used: tuple[Path, ...]) -> None:
-    """Remark on other files in a split's folder of shards or parquet files."""
-    names = {path.name for path in used}
-    for file in folder.files:
-        if file.name not in names and not is_of_shard_set(file.name):
-            folder.remarks.pass_over("files beside shards or parquet files", file.path)
 
 
 def _image_folders(folder: Folder, split: str, source: SourceFolder) -> Iterator[Candidate]:
@@ -220,65 +151,6 @@ def _flat(folder: Folder, split: str, source: SourceFolder) -> Candidate:
     return Candidate(split=split, path=folder.where, kind="images in one folder", layout="flat", read=read)
 
 
-def _tar_candidates(folder: Folder, tars: tuple[Path, ...], split: str, source: SourceFolder) -> Iterator[Candidate]:
-    """Class tars or shards; tars not named by synset ids are taken for shards unless `--layout` says otherwise."""
-    path = folder.where / "*.tar"
-    wanted = source.options.layout
-    if wanted == "class-tars" or (wanted is None and are_class_tars(tars) and not _holds_samples(tars)):
-        yield Candidate(
-            split=split,
-            path=folder.where,
-            kind="class tars",
-            layout="class-tars",
-            read=lambda _: read_class_tars(tars, split, source.remarks),
-            files=tars,
-        )
-    else:
-        yield _webdataset(path, tars, split, source)
-
-
-def _holds_samples(tars: tuple[Path, ...]) -> bool:
-    """Whether the first readable tar has labels among its first members."""
-    for path in tars:
-        try:
-            names = [member.name.casefold() for member in islice(members_of(path), _FIRST_MEMBERS)]
-        except InputError:
-            continue
-        return any(name.endswith((".cls", ".json")) for name in names)
-    return False
-
-
-def _with_images(folder: Folder, files: tuple[Path, ...]) -> tuple[Path, ...]:
-    """The parquet files that hold images, not those that img2dataset writes to describe a tar or folder beside them."""
-    kept = []
-    for path in files:
-        if path.with_suffix(".tar").exists() or (folder.where / path.stem).is_dir():
-            folder.remarks.pass_over("tables of img2dataset", str(path))
-        else:
-            kept.append(path)
-    return tuple(kept)
-
-
-def _parquet(pattern: Path, files: tuple[Path, ...], split: str, source: SourceFolder) -> Candidate:
-    def read(_: SourceSplit | None) -> SourceSplit:
-        from .parquet.split import read_parquet
-
-        return read_parquet(files, split, source.options, source.remarks)
-
-    return Candidate(split=split, path=pattern, kind="parquet files", layout="parquet", read=read, files=files)
-
-
-def _webdataset(pattern: Path, tars: tuple[Path, ...], split: str, source: SourceFolder) -> Candidate:
-    return Candidate(
-        split=split,
-        path=pattern,
-        kind="WebDataset shards",
-        layout="webdataset",
-        read=lambda _: read_webdataset(tars, split, source.options, source.remarks),
-        files=tars,
-    )
-
-
 def _archives(source: SourceFolder) -> Iterator[Candidate]:
     """ILSVRC's own tars."""
     for split, pattern in ARCHIVE_PATTERNS.items():
@@ -369,30 +241,3 @@ def _read_kaggle(layout: kaggle.KaggleLayout, split: str, source: SourceFolder, 
     raise Unlabeled(
         f"{folder.where}: the test images of ILSVRC have no labels; pass --unlabeled to store them without labels"
     )
-
-
-def _named_files(source: SourceFolder) -> Iterator[Candidate]:
-    """`train-*.parquet` and `imagenet-train-00000.tar`, here and in `data/`, whatever they hold."""
-    for split in SPLIT_WORDS:
-        for folder in (source.path, source.path / "data"):
-            for suffix in ("parquet", "tar"):
-                for family, files in _families(folder, split, suffix, source).items():
-                    pattern = folder / f"{family}*.{suffix}"
-                    if suffix == "parquet":
-                        yield _parquet(pattern, files, split, source)
-                    else:
-                        refuse_compressed_among(folder, split)
-                        yield _webdataset(pattern, files, split, source)
-
-
-def _families(folder: Path, split: str, suffix: str, source: SourceFolder) -> dict[str, tuple[Path, ...]]:
-    """The files of a split, grouped by what their names have in common."""
-    archives = {path for pattern in ARCHIVE_PATTERNS.values() for path in folder.glob(pattern)}
-    families: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob(f"*.{suffix}")):
-        found = split_in(path.stem)
-        if found is not None and found[0] == split and path not in archives and not path.name.startswith("."):
-            families.setdefault(found[1], []).append(path)
-    beside = source.folder.folders if folder == source.path else ()
-    kept = {family: without_unpacked(files, beside, source.options) for family, files in families.items()}
-    return {family: files for family, files in kept.items() if files}

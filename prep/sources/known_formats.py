@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from ...errors import InputError
+from .arrays.formats import arrays_among
+from .lmdb.split import DATA_NAME, is_of_caffe
 
 COMPRESSED = {
     ".gz": "gunzip --keep",
@@ -17,10 +19,10 @@ COMPRESSED = {
 _FORMATS = (
     (("index.json", "*.mds*"), "MosaicML shards (MDS)", "write them as WebDataset with streaming and webdataset"),
     (("index.json", "chunk-*.bin"), "litData chunks", "write them as WebDataset with litdata and webdataset"),
-    (("data.mdb",), "an LMDB database", "write its images to class folders, one file each"),
-    (("*.lmdb",), "an LMDB database", "write its images to class folders, one file each"),
-    (("*.tfrec*",), "TFRecord files", "write them as WebDataset with tensorflow and webdataset"),
-    (("*[0-9]-of-[0-9]*[0-9]",), "TFRecord files", "write them as WebDataset with tensorflow and webdataset"),
+    (("data.mdb",), "an LMDB database that is not of Caffe", "write its images to class folders, one file each"),
+    (("*.lmdb",), "an LMDB database that is not of Caffe", "write its images to class folders, one file each"),
+    (("*.array_record*",), "ArrayRecord files of TFDS", "convert them: tfds convert_format --out_file_format tfrecord"),
+    (("*.riegeli*",), "Riegeli files of TFDS", "convert them: tfds convert_format --out_file_format tfrecord"),
     (
         ("*.arrow",),
         "Arrow files of Hugging Face's save_to_disk",
@@ -32,14 +34,18 @@ _FORMATS = (
         "write them as parquet: datasets.load_from_disk(FOLDER)[SPLIT].to_parquet('train-00000-of-00001.parquet')",
     ),
     (("*.beton",), "an FFCV file", "shard the images that it was made of"),
-    (("*.rec",), "MXNet RecordIO", "unpack it with mxnet's im2rec --unpack to class folders"),
-    (("*-idx[13]-ubyte*",), "files of MNIST (IDX)", "write their images to class folders, one PNG each"),
-    (("*_batch*.bin",), "the binary batches of CIFAR", "write their images to class folders, one PNG each"),
-    (("*_X.bin",), "the binary files of STL-10", "write their images to class folders, one PNG each"),
     (("*.h5",), "HDF5 files", "write their images to class folders, one PNG each"),
     (("*.hdf5",), "HDF5 files", "write their images to class folders, one PNG each"),
-    (("*.np[yz]",), "NumPy arrays", "write their images to class folders, one PNG each"),
-    (("*data_batch_*",), "the Python batches of CIFAR", "write their images to class folders, one PNG each"),
+    (("*.npz",), "NumPy arrays", ""),
+    (
+        ("*.npy",),
+        "NumPy arrays",
+        "write them as train_images and train_labels to one .npz file, or their images to class folders, one PNG each",
+    ),
+    *(
+        ((pattern,), "the archive of a data set", f"unpack it in place: tar -xf {pattern}")
+        for pattern in ("cifar-*.tar.gz", "stl10*.tar.gz")
+    ),
     *(
         ((f"*.tar{suffix}",), "compressed tars", f"unpack them in place: {command} *.tar{suffix}")
         for suffix, command in COMPRESSED.items()
@@ -58,8 +64,23 @@ def known_format(folder: Path) -> tuple[str, str, str] | None:
 
 
 def refuse_known_format(folder: Path) -> None:
-    """Raise InputError, saying how to convert it, if `folder` holds one of these formats."""
+    """Raise InputError, saying how to read or convert it, if `folder` holds one of these formats."""
+    for database in sorted((*folder.glob(DATA_NAME), *folder.glob("*.lmdb"))):
+        if database.is_file() and is_of_caffe(database):
+            raise InputError(
+                f"{folder}: holds an LMDB database of Caffe ({database.name}), a data set by itself; pass this folder "
+                "to alexprep shard"
+            )
+    arrays = arrays_among({path.name for path in folder.glob("*") if path.is_file()})
+    if arrays:
+        example = next(iter(arrays[0].files.values()))[0]
+        raise InputError(
+            f"{folder}: holds {arrays[0].kind} ({example}), a data set by itself; pass this folder to alexprep shard, "
+            f"without --layout or with --layout {arrays[0].layout}"
+        )
     found = known_format(folder)
     if found is not None:
         what, example, way_out = found
+        if example.endswith(".npz"):
+            raise InputError(f"{folder}: holds {what} ({example}); pass the file itself as SOURCE")
         raise InputError(f"{folder}: holds {what} ({example}), a format that is not read; {way_out}, and pass that")

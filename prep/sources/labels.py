@@ -66,6 +66,7 @@ class LabeledImages:
         self._images = Gathered()
         self._numbers: dict[RawLabel | None, int] = {}
         self._labels: list[RawLabel | None] = []  # without repetitions
+        self._counts: list[int] = []  # number of images with each label
         self._first: list[int] = []  # position of the first image with each label
 
     def __len__(self) -> int:
@@ -76,12 +77,19 @@ class LabeledImages:
         number = self._numbers.setdefault(label, len(self._numbers))
         if number == len(self._labels):
             self._labels.append(label)
+            self._counts.append(0)
             self._first.append(len(self._images))
+        self._counts[number] += 1
         self._images.add(image, number)
 
     def labels(self) -> list[RawLabel | None]:
         """The distinct labels, in order of first occurrence."""
         return list(self._labels)
+
+    def count(self, label: RawLabel | None) -> int:
+        """Number of images with this label."""
+        number = self._numbers.get(label)
+        return 0 if number is None else self._counts[number]
 
     def forget_labels(self) -> None:
         """Treat all images as unlabeled."""

@@ -41,10 +41,11 @@ _ANNOTATION_SUFFIXES = frozenset(
 _OTHER_SUFFIXES = _ANNOTATION_SUFFIXES | frozenset(
     (
         *("db", "pyc", "bat", "npy", "npz", "pkl", "pickle", "pt", "pth", "ckpt", "h5", "hdf5", "onnx", "safetensors"),
-        *("tar", "gz", "tgz", "zst", "zip", "rar", "7z", "xz", "bz2", "parquet", "arrow", "mdb", "tfrecord"),
+        *("tar", "gz", "tgz", "zst", "zip", "rar", "7z", "xz", "bz2", "parquet", "arrow", "mdb"),
+        *("tfrecord", "tfrecords", "tfrec"),
         *("mp4", "m4v", "3gp", "avi", "mov", "mkv", "webm", "mpg", "mpeg", "wmv", "mts", "lrv", "thm"),
         *("wav", "mp3", "m4a", "svg", "lnk", "url", "exe", "dll"),
-        *("bak", "tmp", "part", "crdownload", "swp", "aux", "idx", "torrent", "data", "bin"),
+        *("bak", "tmp", "part", "crdownload", "swp", "aux", "idx", "rec", "lst", "torrent", "data", "bin"),
     )
 )
 _OTHER_NAMES = frozenset(("readme", "license", "licence", "copying", "makefile", "checksums", "md5sums", "sha256sums"))
@@ -79,6 +80,8 @@ def is_other_name(name: str) -> bool:
     _, dot, suffix = name.rpartition(".")
     if name.endswith("~"):  # an editor's backup
         return True
+    if "-of-" in suffix:  # tfrecord-00000-of-00002
+        suffix = suffix.partition("-")[0]
     return suffix.casefold() in _OTHER_SUFFIXES if dot else name.casefold() in _OTHER_NAMES
 
 

@@ -9,14 +9,21 @@ from ...errors import InputError
 from .extras import member_name
 
 Layout = Literal[
+    "cifar",
     "class-folders",
     "class-tars",
     "flat",
+    "idx",
     "ilsvrc",
     "img2dataset",
     "kaggle",
     "list",
+    "lmdb",
+    "npz",
     "parquet",
+    "recordio",
+    "stl10",
+    "tfrecord",
     "tiny-imagenet",
     "webdataset",
 ]
@@ -28,9 +35,9 @@ MAX_CLASS_DEPTH = 2048
 # The layouts that use an option; all of them use `--unlabeled`, `--keep` and `--val-fraction`.
 _READ_BY: dict[str, tuple[Layout, ...]] = {
     "class_depth": ("class-folders", "kaggle"),
-    "label_key": ("webdataset", "img2dataset", "list", "parquet"),
-    "label_column": ("list", "parquet", "img2dataset"),
-    "image_column": ("list", "parquet", "webdataset"),
+    "label_key": ("webdataset", "img2dataset", "list", "parquet", "tfrecord"),
+    "label_column": ("list", "parquet", "img2dataset", "tfrecord", "cifar"),
+    "image_column": ("list", "parquet", "webdataset", "tfrecord"),
     "image_root": ("list",),
     "label_pattern": ("flat",),
 }
@@ -45,9 +52,10 @@ class SourceOptions:
     label_key: str | None = None
     """The JSON key, the member extension or the column of a list that holds the label."""
     image_column: str | None = None
-    """The column (parquet, lists) or member extension (tars) that holds the image or its path."""
+    """The column (parquet, lists), feature (TFRecords) or member extension (tars) that holds the image or its path."""
     label_column: str | None = None
-    """The column (parquet, lists) that holds the label."""
+    """The column (parquet, lists) or feature (TFRecords) that holds the label; of CIFAR-100, `fine`, the default, or
+    `coarse`."""
     label_pattern: str | None = None
     """A regular expression, matched from the start of a flat image's file name, whose one group is the label."""
     image_root: str | None = None
@@ -78,11 +86,16 @@ class SourceOptions:
                     f"--keep: {other!r} and {name!r} would be stored under the same name; keep one of them"
                 )
             stored[stem] = name
-            if name.lower() == "cls" or not name.strip() or "/" in name:
+            if name.lower() == "cls" or not name.strip():
                 raise InputError(f"--keep: {name!r} cannot be kept; name additional members or columns: caption,json")
 
     def refuse_unread(self, where: object, layouts: Collection[Layout]) -> None:
         """Raise InputError for an option that is not used by `layouts`, as which the splits are read."""
+        if self.layout is not None and self.layout not in layouts:
+            raise InputError(
+                f"{where}: --layout {self.layout}, but the source is read as {', '.join(sorted(layouts))}; leave the "
+                "option out"
+            )
         for name, readers in _READ_BY.items():
             if getattr(self, name) is not None and not set(readers) & set(layouts):
                 raise InputError(

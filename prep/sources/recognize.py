@@ -18,26 +18,31 @@ from ...errors import InputError
 from ..format.shard_set import SPLITS
 from ..format.temporary import temporary_folder
 from ..storage import Location, StoreUrl, parse_location
-from .candidates import Candidate, SourceFolder, contents, split_candidates
+from .arrays.formats import arrays_among, arrays_in
+from .arrays.npz import read_npz
+from .candidate import Candidate, SourceFolder
+from .candidates import contents, split_candidates
 from .class_tables import join_classes, note_classes
 from .columns.gathered import Gathered
 from .extras import SOURCE_NAME, extensions_of, root_of, source_extra
 from .folders.class_names import class_names
 from .folders.listing import Folder
-from .folders.split_folders import cached_snapshot, refuse_lost_train, without_masks
+from .folders.split_folders import cached_snapshot, refuse_lost_classes, refuse_lost_train, without_masks
 from .folders.store_folder import open_store_folder
 from .folders.zip_folder import open_zip
 from .ilsvrc.archives import incomplete
 from .ilsvrc.kaggle import refuse_zipped_kaggle
 from .inputs import Known, SourceSplit
 from .labels import Unlabeled, with_names
-from .listed_splits import lists_in
 from .lists.image_list import SUFFIXES, read_image_list
+from .lists.listed_splits import lists_in
 from .lists.split_lists import divided, note_split_files, split_lists
 from .litter import is_mask_folder, is_of_shard_set
 from .options import Layout, SourceOptions
+from .packed.formats import is_packed, packed_kind
 from .remarks import Remarks
-from .split_names import missing_parts, split_called
+from .split_names import missing_parts, mixed_parts, of_other_split, part_names, split_called
+from .tfrecords.tfds import built_data_set
 from .val_fraction import hold_out
 
 _WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -65,8 +70,8 @@ def open_source(
     """Recognize a folder, a zip file or a list of images, and list its images.
 
     Args:
-        location: The folder or file, or the URL of a folder in a store. In a store, tars and parquet files are read
-            by ranges; lists and label files are copied below TMPDIR and removed when this process ends.
+        location: The folder or file, or the URL of a folder in a store. In a store, files of many images, such as tars,
+            are read by ranges; lists and label files are copied below TMPDIR and removed when this process ends.
         options: The user's options for reading it.
         out: A folder or URL to skip, because shard sets are written there.
 
@@ -129,7 +134,10 @@ def _open(location: Location, options: SourceOptions, out: Location | None) -> S
 def _open_at(location: Location, path: Path, options: SourceOptions, out: Location | None) -> Source:
     """The source at `location`; `path` is the same path or, for a store, the folder for copies."""
     remarks = Remarks()
-    if isinstance(location, Path) and path.is_file() and path.suffix.lower() != ".zip":
+    if isinstance(location, Path) and path.is_file() and path.suffix.lower() == ".npz":
+        options.refuse_unread(path, ["npz"])
+        description, splits = read_npz(path, options, remarks)
+    elif isinstance(location, Path) and path.is_file() and path.suffix.lower() != ".zip":
         options.refuse_unread(path, ["list"])
         description, splits = _read_list(path, options, remarks)
     else:
@@ -184,8 +192,10 @@ def _read_list(path: Path, options: SourceOptions, remarks: Remarks) -> tuple[st
             f"{path}: a single archive; if it is a WebDataset shard or an ILSVRC archive, pass its folder, else unpack "
             f"it (tar -xf {quote(path.name)}) and pass the result"
         )
-    if path.suffix.lower() == ".parquet":
-        raise InputError(f"{path}: a single parquet file; pass its folder, whose parquet files are read together")
+    if (kind := packed_kind(path.name)) is not None:
+        raise InputError(f"{path}: a single {kind}; pass its folder, whose {kind}s are read together")
+    if arrays_among({path.name}):
+        raise InputError(f"{path}: one of several files of a data set; pass its folder")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path}: a file, but not a list of images; expected a folder, a .zip of class folders, or a list: a .csv, "
@@ -201,6 +211,7 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
     splits: list[SourceSplit] = []
     described: list[str] = []
     for candidate in chosen:
+        _check_parts(candidate, remarks)
         try:
             split = candidate.read(splits[0] if splits else None)
         except Unlabeled as error:
@@ -212,8 +223,6 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
             raise InputError(f"{candidate.path}: holds no images; add some, or remove it")
         if (missing := incomplete(candidate.path, split)) is not None:
             remarks.note(missing)
-        if (missing := missing_parts(file.name for file in candidate.files)) is not None:
-            remarks.note(f"{candidate.path}: {missing}; is the download complete?")
         splits.append(split)
         described.append(f"{candidate.kind} in {candidate.path}")
     if not are_splits and chosen[0].layout == "class-folders":
@@ -227,12 +236,31 @@ def _read_folder(source: SourceFolder) -> tuple[str, tuple[SourceSplit, ...]]:
     return "; ".join(described), tuple(with_names(split, names) for split in splits)
 
 
+def _check_parts(candidate: Candidate, remarks: Remarks) -> None:
+    """Note missing files and files of several sets; raises InputError for a set that is there twice."""
+    names = [file.name for file in candidate.files]
+    if (mixed := mixed_parts(names)) is not None:
+        raise InputError(
+            f"{candidate.path}: files {mixed}, which would give the same images twice if one set was written again; "
+            "move the files of one of them out of this folder"
+        )
+    if (missing := missing_parts(names)) is not None:
+        remarks.note(f"{candidate.path}: {missing}; is the download complete?")
+    if len(several := part_names(names)) > 1:
+        remarks.note(f"{candidate.path}: files of several names, {', '.join(several[:4])}, are read as one split")
+    if candidate.layout not in ("class-folders", "class-tars") and (other := of_other_split(names, candidate.split)):
+        remarks.note(f"{candidate.path}: {other} is read as {candidate.split}; if it is of another split, move it out")
+
+
 def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     """The folder that holds the splits, one candidate for each (train first), and whether it is more than one split."""
     folder, wanted = source.folder, source.options.layout
     if (snapshot := cached_snapshot(folder)) is not None:
         source.remarks.note(f"{folder.where}: read {snapshot.where}, a snapshot in the cache of Hugging Face")
-        return _choose(SourceFolder(folder=snapshot, options=source.options, remarks=source.remarks))
+        return _choose(source.only(snapshot))
+    if (built := built_data_set(folder)) is not None:
+        source.remarks.note(f"{folder.where}: read {built.where.relative_to(folder.where)}, a data set of TFDS")
+        return _choose(source.only(built))
     of_all_layouts = list(split_candidates(source))
     found = _of_layout(of_all_layouts, wanted)
     if found:
@@ -241,7 +269,9 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
             if other.split not in read:
                 source.remarks.note(f"left out: {other.path} ({other.kind}), since --layout is {wanted}")
         if all(one.split != "train" for one in found):
-            refuse_lost_train(folder, [one.path.relative_to(folder.where).parts[0] for one in found])
+            read_from = [one.path.relative_to(folder.where).parts[0] for one in found]
+            refuse_lost_train(folder, read_from)
+            refuse_lost_classes(folder, read_from)
         return source, [one for split in SPLITS if (one := _the_one(source, split, found))], True
     if lists := lists_in(folder, source):
         names = ", ".join(one.path.name for one in lists)
@@ -255,7 +285,7 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
     if not found:
         lies = ", ".join([*folder.folders, *(file.name for file in folder.files)][:6])
         raise InputError(
-            f"{folder.where}: holds no class folders, shards, parquet files or archives that can be read"
+            f"{folder.where}: holds no class folders, shards, files of many images or archives that can be read"
             f"{f' as {wanted}' if wanted else ''}; found {lies or 'nothing'}; {_way_out(folder)}"
         )
     if [one.layout for one in found] == ["class-folders"] and (inner := _only_folder(folder, source.options)):
@@ -265,13 +295,16 @@ def _choose(source: SourceFolder) -> tuple[SourceFolder, list[Candidate], bool]:
             if name != inner.where.name and not split_lists(folder.child(name)):
                 what = "folders of masks or annotations" if is_mask_folder(name) else "folders without images"
                 source.remarks.pass_over(what, str(folder.where / name))
-        return _choose(SourceFolder(folder=inner, options=source.options, remarks=source.remarks))
+        return _choose(source.only(inner))
     one = _the_one(source, "train", found)
     assert one is not None
     return source, [one], False
 
 
 def _way_out(folder: Folder) -> str:
+    in_zip = not folder.where.is_dir()
+    if in_zip and (arrays_in(folder) or any(is_packed(one.name) or one.name.endswith(".npz") for one in folder.files)):
+        return "these files are read unpacked: unpack the zip file, and pass the result"
     zips = [file.path for file in folder.files if file.name.lower().endswith(".zip")]
     if zips:
         if folder.store_url is not None:
@@ -313,7 +346,7 @@ def _the_one(source: SourceFolder, split: str, candidates: Sequence[Candidate]) 
 
 
 def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
-    """The only folder in `folder` that holds classes or splits, as folders, tars or parquet files.
+    """The only folder in `folder` that holds classes or splits, as folders or files of many images.
 
     Beside it there may be folders of files that are not images, as `meta/` beside `images/` in Food-101, and of masks
     or annotations beside `images/`; but not an empty one, which may be a class whose images are missing.
@@ -323,11 +356,13 @@ def _only_folder(folder: Folder, options: SourceOptions) -> Folder | None:
     names = folder.folders
     if len(names) > 1:
         names = without_masks(names)
+        if "raw" in names and arrays_in(folder.child("raw")):
+            names = tuple(name for name in names if name != "processed")  # what old versions of torchvision made of it
         names = tuple(islice((name for name in names if not folder.child(name).holds_no_images()), 2))
     if len(names) != 1:
         return None
     inner = folder.child(names[0])
-    holds_any = inner.folders or any(file.name.endswith((".parquet", ".tar")) for file in inner.files)
+    holds_any = inner.folders or any(is_packed(file.name) for file in inner.files) or arrays_in(inner)
     return inner if holds_any and not inner.has_images() else None
 
 
@@ -339,10 +374,8 @@ def _remark_what_is_left(folder: Folder, chosen: Sequence[Candidate]) -> None:
         if not is_used and not split_called(name):
             folder.remarks.pass_over("folders that are not splits", str(folder.where / name))
     for file in folder.files:
-        of_files = [one for one in chosen if one.layout != "class-folders"]
-        in_pattern = any(Path(file.path).match(str(one.path)) for one in of_files)
         is_used = file.name in used or file.path in folder.remarks.used
-        if not is_used and not in_pattern and not is_of_shard_set(file.name):
+        if not is_used and not is_of_shard_set(file.name):
             folder.remarks.pass_over("files that belong to no split", file.path)
 
 

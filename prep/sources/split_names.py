@@ -15,12 +15,13 @@ _IN_FILE_NAME = re.compile(
     rf"(.*?)(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])[-_.]?", re.I
 )
 # One of several files; what follows may be a hash that differs between them.
-_PART = re.compile(r"(.*-)(\d{5,6})-of-(\d{5,6})(?!\d)")
+_PART = re.compile(r"(.*[-_])(\d{5,6})-of-(\d{5,6})(?!\d)")
 # A whole name that means a split if another split is beside it: `train_set`, `Test Set`, `seg_train`, `val2017`, and
 # `train.X1` in Kaggle's ImageNet-100.
 _LIKE = re.compile(
     rf"(?:.*[^a-z])?({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})"
-    r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|jpe?gs?|pngs?|folder|split|part)?|\.x)[^a-z]*",
+    r"(?:[ _-]?(?:(?:data)?set|data|images?|imgs?|jpe?gs?|pngs?|folder|split|part|rec(?:ord(?:s|io)?)?|(?:lm)?db)?"
+    r"|\.(?:x|lmdb))[^a-z]*",
     re.I,
 )
 # Any of these words, as in iNaturalist's `train_mini`, `small-val` and, twice, in `train_val`.
@@ -58,6 +59,12 @@ def splits_within(names: Iterable[str]) -> dict[str, str]:
     return {name: found.pop() for name, found in splits.items() if len(found) == 1}
 
 
+def of_other_split(names: Sequence[str], split: str) -> str | None:
+    """The first name that contains another split as a word; None if all do, or none."""
+    others = [name for name, found in splits_within(names).items() if found != split]
+    return others[0] if 0 < len(others) < len(names) else None
+
+
 def says_split(name: str) -> bool:
     """Whether the name contains any split as a word, as `train_test_split` and `trainval` do."""
     return says_train(name) or _WORD.search(name) is not None
@@ -93,13 +100,32 @@ def split_in(file_name: str) -> tuple[str, str] | None:
 
 def missing_parts(file_names: Iterable[str]) -> str | None:
     """Describe in one line which files named like `…-00000-of-00002…` are missing; None if none are."""
-    parts: dict[tuple[str, str], set[int]] = {}
-    for name in file_names:
-        if found := _PART.match(name):
-            parts.setdefault((found[1], found[3]), set()).add(int(found[2]))
-    for (before, total), numbers in sorted(parts.items()):
+    for (before, total), numbers in sorted(_parts(file_names).items()):
         if (num_absent := int(total) - len(numbers)) > 0:
             first = next(i for i in range(int(total)) if i not in numbers)
             example = f"{before}{first:0{len(total)}}-of-{total}"
             return f"{len(numbers)} of {int(total)} files; {num_absent} missing, e.g. {example}"
     return None
+
+
+def mixed_parts(file_names: Iterable[str]) -> str | None:
+    """Describe files that divide one set in several ways, as `…-of-00002` and `…-of-00004` do; None if none do."""
+    totals: dict[str, list[str]] = {}
+    for before, total in sorted(_parts(file_names)):
+        totals.setdefault(before, []).append(total)
+    mixed = next((before for before, some in totals.items() if len(some) > 1), None)
+    return None if mixed is None else " and ".join(f"{mixed}…-of-{total}" for total in totals[mixed])
+
+
+def part_names(file_names: Iterable[str]) -> list[str]:
+    """What the names of files like `…-00000-of-00002` begin with, sorted: one for each set that they are parts of."""
+    return sorted({before for before, _ in _parts(file_names)})
+
+
+def _parts(file_names: Iterable[str]) -> dict[tuple[str, str], set[int]]:
+    """The numbers of files like `…-00000-of-00002` by what precedes and what follows them."""
+    parts: dict[tuple[str, str], set[int]] = {}
+    for name in file_names:
+        if found := _PART.match(name):
+            parts.setdefault((found[1], found[3]), set()).add(int(found[2]))
+    return parts

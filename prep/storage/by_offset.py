@@ -1,4 +1,4 @@
-"""Reads large files by offset, on disk or in a store: tars and parquet files, of which only parts are needed.
+"""Reads large files by offset, on disk or in a store: tars, parquet files and other files of many images.
 
 While a source in a store is listed, such a file has a local stand-in: an empty file of its name and size, so that all
 code that looks at folders finds it. `address_of` returns what an image stores of the file, which every machine can

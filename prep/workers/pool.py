@@ -70,7 +70,7 @@ class _Worker:
         self.state = new_state(context)
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(theirs, self.state, Path.cwd(), _umask()), daemon=True
+            target=_work, args=(theirs, self.state, Path.cwd(), _umask(), dict(os.environ)), daemon=True
         )
         self.process.start()
         theirs.close()
@@ -124,7 +124,7 @@ class _Watch:
 class KeptWorkers:
     """Idle worker processes that successive `run_jobs` calls reuse, so that only the first waits for them to start.
 
-    A context manager around calls that share working folder and umask; on exit it stops the idle workers.
+    A context manager around calls that share working folder, umask and environment; on exit it stops the idle workers.
     """
 
     def __init__(self) -> None:
@@ -355,11 +355,17 @@ def _umask() -> int:
     return mask
 
 
-def _work(connection: Connection, state: Any, folder: Path, umask: int) -> None:
-    """The main loop of a worker process, in its parent's current folder, not the one the fork server started in."""
+def _work(connection: Connection, state: Any, folder: Path, umask: int, environment: dict[str, str]) -> None:
+    """The main loop of a worker process.
+
+    It works in its parent's current folder and environment, not in those in which the fork server started: credentials
+    may have been set since.
+    """
     state[4] = True
     os.chdir(folder)
     os.umask(umask)
+    os.environ.clear()
+    os.environ.update(environment)
     # Ctrl-C reaches the whole process group; the parent decides when workers stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Our parent may be the fork server, which ends when the process that started it does.

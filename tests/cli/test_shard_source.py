@@ -112,3 +112,15 @@ def test_the_first_line_says_what_is_listed_and_of_a_missing_folder_there_is_onl
     missing = alexprep("shard", "nowhere", "--out", "out", cwd=tmp_path)
     assert missing.returncode == 1 and missing.stderr.splitlines() == [missing.stderr.strip()]
     assert missing.stderr.startswith("Error: nowhere: no such folder")
+
+
+def test_small_images_are_told_before_they_are_enlarged(capfd: pytest.CaptureFixture[str]) -> None:
+    from alexkit.cli.prep.shard import _show_forecast
+    from alexkit.prep.build.forecast import Forecast
+
+    told = Forecast(num_images=60_000, num_bytes=10**9, seconds=60.0, largest_px=32)
+    _show_forecast(32, told)
+    assert "enlarged" not in capfd.readouterr().err
+    _show_forecast(256, told)
+    words = "shorter side: all will be enlarged to 256; --size 32 would enlarge none"
+    assert words in capfd.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from alexkit.pipeline import Loader, TrainAugment
+from alexkit.pipeline import Batch, CenterCrop, Loader, TrainAugment
 
 from ..conftest import write_shard_set
 
@@ -106,6 +106,33 @@ def test_every_training_under_lightning_begins_with_the_epoch(shards: Path) -> N
             trainer.fit(model, loader)
             seen.append(model.seen)
     assert seen[0] == seen[1][:3] and len({i for batch in seen[1] for i in batch}) == 64
+
+
+def test_lightning_overfits_the_first_batches_of_a_fixed_order(shards: Path) -> None:
+    lightning = pytest.importorskip("pytorch_lightning")
+    classifier, validated = example("lightning_training").Classifier, []
+
+    class Validated(classifier):  # type: ignore[misc, valid-type]
+        def validation_step(self, batch: Batch, number: int) -> None:
+            validated.append(batch.indices.tolist())
+
+    model = Validated()
+    with (
+        Loader(shards / "train", batch_size=8, augment=TrainAugment(crop=56), order="fixed") as train,
+        Loader(shards / "val", batch_size=8, augment=CenterCrop(crop=56, mean_from=shards / "train")) as val,
+    ):
+        trainer = lightning.Trainer(
+            max_epochs=2,
+            overfit_batches=3,
+            num_sanity_val_steps=0,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        trainer.fit(model, train, val)
+    assert model.seen == validated == [list(range(first, first + 8)) for first in (0, 8, 16)] * 2
 
 
 def test_lightning_on_two_processes_resumes_with_the_very_next_batch(shards: Path, tmp_path: Path) -> None:

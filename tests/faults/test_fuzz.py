@@ -4,18 +4,21 @@ Some hundred mutations of each in `make test`, a thousand in `make slow`. hypoth
 shrinks them; atheris finds more by coverage, but needs instrumented builds of the very libraries under test.
 """
 
+import gzip
 import io
 import json
 import struct
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexkit.prep import Manifest, PixelOptions, PixelSums
+from alexkit.errors import InputError
+from alexkit.prep import Manifest, PixelOptions, PixelSums, open_source
 from alexkit.prep.build.part import PartJob, load_part, save_part
 from alexkit.prep.build.shard_job import ShardJob, ShardResult
 from alexkit.prep.format.manifest import manifest_digest
@@ -28,6 +31,10 @@ from alexkit.prep.sources.parquet.rows import FileJob
 from alexkit.prep.sources.tars.tar_index import members_of
 from alexkit.prep.workers import run_jobs
 
+from ..prep.sources.arrays.written import drawn, put_cifar10, put_idx
+from ..prep.sources.lmdb.writing import datum, write_database
+from ..prep.sources.records import MAGIC, Record, write_records
+from ..prep.sources.tfrecords.writing import example, record
 from .mutations import PROFILES, fuzz, fuzz_json
 
 pytestmark = pytest.mark.faults
@@ -124,6 +131,83 @@ def test_tar(tmp_path: Path, num_examples: int, tar_format: int) -> None:
         list(members_of(path))
 
     fuzz(good, parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+def test_lmdb(tmp_path: Path, num_examples: int) -> None:
+    rows = {f"{i:08d}_{i % 2}/{i}.jpg".encode(): datum(bytes(300 * i), i % 2, (3, 10, 10 * i)) for i in range(1, 9)}
+    path = write_database(tmp_path, rows)
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(content)
+        for image in open_source(tmp_path).splits[0].images:
+            with suppress(InputError):
+                image.read()
+
+    fuzz(path.read_bytes(), parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+@pytest.mark.parametrize("kind", [".rec", ".idx", ".lst"])
+def test_recordio(tmp_path: Path, num_examples: int, kind: str) -> None:
+    magic = struct.pack("<I", MAGIC)
+    images = [b"abcd" + magic + b"efgh" if i % 3 == 0 else bytes(60) for i in range(9)]
+    write_records(
+        tmp_path / "train.rec",
+        [Record(image, i % 2, i) for i, image in enumerate(images)],
+        [f"{i % 2}/{i}.jpg" for i in range(9)],
+    )
+    path = tmp_path / f"train{kind}"
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(content)
+        for image in open_source(tmp_path).splits[0].images:
+            with suppress(InputError):
+                image.read()
+
+    fuzz(path.read_bytes(), parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+@pytest.mark.parametrize("with_checksums", [False, True], ids=["as it is", "with its checksums mended"])
+def test_tfrecord(tmp_path: Path, num_examples: int, with_checksums: bool) -> None:
+    path = tmp_path / "train.tfrecord"
+    rows = [{"label": i, "image": b"GIF8", "box": [0.5, 1.5], "file_name": f"{i}.gif"} for i in range(3)]
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(record(content) if with_checksums else content)
+        for image in open_source(tmp_path, SourceOptions(keep=("box",))).splits[0].images:
+            image.read()
+
+    good = example(rows[0]) if with_checksums else b"".join(record(example(row)) for row in rows)
+    fuzz(good, parse, num_examples)
+
+
+@pytest.mark.parametrize("num_examples", PROFILES)
+@pytest.mark.parametrize(
+    "name",
+    ["data_batch_1", "batches.meta", "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", "a.npz", "packed.npz"],
+)
+def test_arrays(tmp_path: Path, num_examples: int, name: str) -> None:
+    images, labels = drawn(2, 4, 4), np.array([1, 0])
+    path, source = tmp_path / name, tmp_path
+    if name.startswith(("data", "batches")):
+        put_cifar10(tmp_path, {"data_batch_1": (drawn(1, 32, 32, 3), [3])}, pickled=True)
+    elif "idx" in name:
+        put_idx(tmp_path, {"train": (images, labels.tolist())})
+        unpacked = tmp_path / "train-images-idx3-ubyte"
+        (tmp_path / f"{unpacked.name}.gz").write_bytes(gzip.compress(unpacked.read_bytes()))
+        unpacked.unlink()
+    else:
+        (np.savez if name == "a.npz" else np.savez_compressed)(path, train_images=images, train_labels=labels)
+        source = path
+
+    def parse(content: bytes) -> None:
+        path.write_bytes(content)
+        for image in open_source(source).splits[0].images:
+            image.read()
+
+    fuzz(path.read_bytes(), parse, num_examples)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,23 @@ class Stumbles:
             self.seen += 1
             raise self.error("not there")  # a new one, so that what its traceback refers to is released with it
         return example.label
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "note"),
+    [
+        (lambda example: example.extras["txt"], KeyError, r"target of sample 'sample-00\d\d', .*extras=\['json'\]"),
+        (lambda example: torch.zeros(example.index + 1), RuntimeError, "targets of 8 samples, .* of one shape"),
+        (lambda example: None, TypeError, "targets of 8 samples, .* numbers, text, arrays or tensors"),
+        (lambda example: next(iter(())), RuntimeError, "target of sample 'sample-00"),
+    ],
+    ids=["extras that were not requested", "unequal shapes", "None", "StopIteration"],
+)
+def test_a_target_that_fails_is_named(draw_shards: Any, target: Any, kind: type[Exception], note: str) -> None:
+    options: dict[str, Any] = {"batch_size": 8, "augment": TRAIN, "extras": ["json"]}
+    with Loader(draw_shards(), target=target, **options) as loader, pytest.raises(kind) as raised:
+        next(iter(loader))
+    assert re.fullmatch(f"{note}.*", raised.value.__notes__[-1])
 
 
 @pytest.mark.parametrize(
@@ -217,12 +236,23 @@ def test_stored_samples_are_a_map_style_dataset(draw_shards: Any, format: str) -
         assert loader.classes[2] == "class 2" and loader.class_to_idx["class3"] == 3
         assert len(loader.dataset) == 40
         labels = [loader.dataset[i].label for i in range(40)]
+        assert loader.labels.tolist() == labels and loader.labels.dtype == np.int64
         assert loader.class_counts.tolist() == [labels.count(number) for number in range(loader.num_classes)]
         image, label, key, where = loader.dataset[21]
         assert image.size == (64, 64) and label == 1 and key == "sample-0021" and "train-00001.tar" in where
         assert loader.dataset[-1].key == "sample-0039"
         with pytest.raises(IndexError):
             loader.dataset[40]
+
+
+def test_stored_samples_can_be_read_in_another_process(draw_shards: Any) -> None:
+    first, second = draw_shards(), draw_shards(num_samples=12)
+    with Loader([first, second], batch_size=8, augment=TRAIN) as loader:
+        mine, theirs = loader.dataset, pickle.loads(pickle.dumps(loader.dataset))
+    for index in (0, 39, 40, 51):
+        assert mine[index][1:] == theirs[index][1:]
+        assert np.array_equal(np.asarray(mine[index].image), np.asarray(theirs[index].image))
+    assert len(mine) == len(theirs) == 52
 
 
 def test_a_loader_goes_into_a_data_loader(draw_shards: Any) -> None:
@@ -232,6 +262,21 @@ def test_a_loader_goes_into_a_data_loader(draw_shards: Any) -> None:
         data_loader = torch.utils.data.DataLoader(LoaderDataset(loader), batch_size=None)
         assert len(data_loader) == 5
         assert [batch.indices.tolist() for batch in data_loader] == expected
+        assert data_loader.dataset.state_dict(40, True) == loader.state_dict()  # as Composer calls it
+
+
+@pytest.mark.parametrize(
+    ("options", "sampler"),
+    [
+        ({"augment": TRAIN}, type(None)),
+        ({"augment": TRAIN, "order": "fixed"}, torch.utils.data.SequentialSampler),
+        ({"augment": CenterCrop(crop=56)}, torch.utils.data.SequentialSampler),
+    ],
+    ids=["training", "fixed order", "evaluation"],
+)
+def test_the_sampler_tells_whether_epochs_are_shuffled(draw_shards: Any, options: Any, sampler: type) -> None:
+    with Loader(draw_shards(), batch_size=8, **options) as loader:
+        assert isinstance(loader.sampler, sampler)
 
 
 @pytest.mark.parametrize("augment", [TRAIN, CenterCrop(crop=56)], ids=["training", "evaluation"])

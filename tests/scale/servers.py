@@ -75,6 +75,8 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     flags += [f"-{name}.port.grpc={grpc}" for name, grpc in zip(names, ports[len(names) :], strict=True)]
     flags += ["-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 'identities.json'}"]
     flags += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-master.telemetry=false"]
+    # By default it accepts nothing once a disk is 99 % full, however large the disk is.
+    flags += ["-volume.minFreeSpace=128MiB"]
     flags += ["-volume.max=20", "-master.volumeSizeLimitMB=256", f"-filer.localSocket={folder / 'filer.sock'}"]
     flags += [f"-s3.localSocket={folder / 's3.sock'}"]
     log = folder / "weed.log"

@@ -1,5 +1,6 @@
 """Tars, archives and parquet files in a store are read by ranges, never whole, and give the set that a disk gives."""
 
+import gzip
 import hashlib
 import io
 import os
@@ -16,6 +17,10 @@ from PIL import Image
 from alexkit.prep.storage import ObjectStore, StoreUrl
 
 from ..conftest import draw_image
+from ..prep.sources.arrays.written import drawn, put_cifar10, put_idx
+from ..prep.sources.lmdb.writing import datum, write_database
+from ..prep.sources.records import Record, write_records
+from ..prep.sources.tfrecords.writing import write_examples
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +81,50 @@ def parquet(folder: Path) -> None:
     files.write_table(table, folder / "train-00000-of-00001.parquet", row_group_size=8, compression="NONE")
 
 
-MAKERS = {"webdataset": webdataset, "class tars": class_tars, "ilsvrc": ilsvrc, "parquet": parquet}
+def tfrecords(folder: Path) -> None:
+    rows = [{"a": i, "image": jpeg(i), "label": i % 3, "file_name": f"{i}.jpg"} for i in range(NUM_IMAGES)]
+    version = folder / "drawn/1.0.0"  # as TFDS has it
+    write_examples(version / "drawn-train.tfrecord-00000-of-00001", rows)
+    (version / "label.labels.txt").write_text("zebra\nant\ncat\n")
+    for name in ("features.json", "dataset_info.json"):
+        (version / name).write_text("{}")
+
+
+def recordio(folder: Path) -> None:
+    records = [Record(jpeg(i), i % 3, i) for i in range(NUM_IMAGES)]
+    write_records(folder / "train.rec", records, [f"{i % 3}/{i}.jpg" for i in range(NUM_IMAGES)])
+
+
+def cifar(folder: Path) -> None:
+    names = ("data_batch_1", "test_batch")
+    files = {name: (drawn(NUM_IMAGES, 32, 32, 3), [i % 3 for i in range(NUM_IMAGES)]) for name in names}
+    put_cifar10(folder, files, pickled=True)
+
+
+def idx(folder: Path) -> None:
+    put_idx(folder, {"train": (drawn(NUM_IMAGES, 28, 28), [i % 3 for i in range(NUM_IMAGES)])})
+    images = folder / "train-images-idx3-ubyte"
+    (folder / f"{images.name}.gz").write_bytes(gzip.compress(images.read_bytes()))
+    images.unlink()
+
+
+def lmdb(folder: Path) -> None:
+    write_database(folder, {f"{i:08d}_{i % 3}/{i}.jpg".encode(): datum(jpeg(i), i % 3) for i in range(NUM_IMAGES)})
+
+
+MAKERS = {
+    "webdataset": webdataset,
+    "class tars": class_tars,
+    "ilsvrc": ilsvrc,
+    "parquet": parquet,
+    "tfrecords": tfrecords,
+    "recordio": recordio,
+    "lmdb": lmdb,
+    "cifar": cifar,
+    "idx": idx,
+}
+ARRAYS = ("cifar", "idx")
+"""Formats whose small files come whole, once for each worker."""
 
 
 def alexprep(*words: object, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -119,7 +167,7 @@ def test_a_store_gives_the_set_of_a_disk_and_no_file_is_copied(
     there = alexprep(*words, TMPDIR=str(scratch))
     assert there.returncode == 0, there.stderr
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
-    assert max(proxy.bodies.values()) < largest, "a file came whole"
+    assert layout in ARRAYS or max(proxy.bodies.values()) < largest, "a file came whole"
     assert not list(scratch.iterdir())
 
 

@@ -1,6 +1,7 @@
 """A loader gives the same batches from a store as from a disk, fetches each shard once, and keeps below its limit."""
 
 import contextlib
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -200,6 +201,8 @@ def test_single_images_of_a_remote_set_are_those_of_the_disk(training: Callable[
             expected, found = near.dataset[index], far.dataset[index]
             assert np.asarray(found.image).max() > 0 and (np.asarray(expected.image) == np.asarray(found.image)).all()
             assert (found.label, found.key) == (expected.label, expected.key)
+            again = pickle.loads(pickle.dumps(far.dataset))[index]  # as a DataLoader's worker receives it
+            assert again[1:] == found[1:] and (np.asarray(again.image) == np.asarray(found.image)).all()
         next(iter(far))
 
 

@@ -152,7 +152,7 @@ def train(folder: str, device: str) -> float:
         loader.load_state_dict(json.loads(json.dumps(state)))
         print(names, numbers, state["position"] // loader.batch_size, len(loader), loader.epoch, loader.num_replaced)
         sample = loader.dataset[0]
-        print(sample.image.size, sample.label, sample.key, sample.where, len(loader.dataset))
+        print(sample.image.size, sample.label, sample.key, sample.where, len(loader.dataset), loader.labels.sum())
         for batch in DataLoader(LoaderDataset(loader), batch_size=None):
             print(batch.images.shape)
     print(*measure_throughput(folder, batch_size=8, augment=TrainAugment(), seconds=0.5).lines())

@@ -25,9 +25,10 @@ def distance(one_D: NDArray[np.float32], other_D: NDArray[np.float32], limit: fl
     """Squared Euclidean distance, or the partial sum once it exceeds `limit`."""
     total = 0.0
     for start in range(0, len(one_D), PIECE):
-        part: np.floating = np.float32(0)
-        for unit in range(start, min(start + PIECE, len(one_D))):
-            difference = one_D[unit] - other_D[unit]
+        # Slices, since an index that might be negative is wrapped, and the loop then gathers its numbers.
+        one, other, part = one_D[start : start + PIECE], other_D[start : start + PIECE], np.float32(0)
+        for unit in range(len(one)):
+            difference = one[unit] - other[unit]
             part += difference * difference
         total += float(part)
         if total > limit:

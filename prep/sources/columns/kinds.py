@@ -12,18 +12,40 @@ from typing import Any, cast
 
 from ...storage import StoreUrl
 from ...storage.url import Scheme
+from ..arrays.image import ArrayImage, PixelArray
 from ..folders.store_folder import StoreImage
 from ..folders.zip_folder import ZipImage
 from ..inputs import Extra, FileImage, SourceImage
+from ..recordio.image import RecordImage
+from ..tfrecords.image import ExampleImage
 
 NUMBERS = {
     "file": ("offset",),
     "store": (),
     "zip": ("offset", "num_packed", "is_deflated", "crc32"),
     "parquet": ("row",),
+    "example": ("offset", "record_offset", "record_bytes"),
+    "array": ("row",),
+    "record": ("offset",),
 }
-TEXTS = {"file": ("path",), "store": ("url", "e_tag"), "zip": ("path",), "parquet": ("chunk",)}
-_KINDS = {"FileImage": "file", "StoreImage": "store", "ZipImage": "zip", "ParquetImage": "parquet"}
+TEXTS = {
+    "file": ("path",),
+    "store": ("url", "e_tag"),
+    "zip": ("path",),
+    "parquet": ("chunk",),
+    "array": ("array",),
+    "record": ("path",),
+    "example": ("path",),
+}
+_KINDS = {
+    "FileImage": "file",
+    "StoreImage": "store",
+    "ZipImage": "zip",
+    "ParquetImage": "parquet",
+    "ExampleImage": "example",
+    "ArrayImage": "array",
+    "RecordImage": "record",
+}
 
 
 def kind_of(image: type[SourceImage]) -> str:
@@ -38,8 +60,8 @@ def is_secret(image: SourceImage) -> bool:
 
 def cut(name: str, images: Sequence[Any]) -> tuple[Iterable[str], Sequence[str]]:
     """The values of a text column as folders, the beginnings that many images share, and rests."""
-    if name == "chunk":
-        return [json.dumps(list(image.chunk)) for image in images], [""] * len(images)
+    if name in ("chunk", "array"):
+        return [json.dumps(list(getattr(image, name))) for image in images], [""] * len(images)
     if name == "e_tag":
         return repeat("", len(images)), [image.e_tag or "" for image in images]
     if name == "path":  # not cut if the file holds many images
@@ -65,9 +87,15 @@ def image_of(
     if kind == "store":
         url, e_tag = texts
         return StoreImage(name, label, _url(url), num_bytes, e_tag or None, extras)
+    if kind == "record":
+        return RecordImage(name, label, texts[0], num_bytes, numbers[0], extras)
     if kind == "zip":
         offset, num_packed, is_deflated, crc32 = numbers
         return ZipImage(name, label, texts[0], num_bytes, offset, num_packed, bool(is_deflated), crc32, extras)
+    if kind == "example":
+        return ExampleImage(name, label, texts[0], num_bytes, numbers[0], numbers[1], numbers[2], extras)
+    if kind == "array":
+        return ArrayImage(name, label, PixelArray(*json.loads(texts[0])), numbers[0], extras)
     from ..parquet.image import ParquetImage  # with pyarrow
     from ..parquet.pages import ColumnChunk
 

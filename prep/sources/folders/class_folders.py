@@ -18,6 +18,7 @@ from ..known_formats import refuse_known_format
 from ..labels import class_id_of, require_unicode, sorted_split
 from ..litter import is_annotation_name, is_image_name, is_mask_folder
 from ..options import SourceOptions
+from ..packed.formats import is_packed
 from ..split_names import split_called
 from .doubts import check_same_names, note_depths, refuse_copies, refuse_image_folders, refuse_masks
 from .files import File
@@ -61,12 +62,21 @@ def read_class_folders(
                     f"{folder.child(name).where}: holds zip files ({zips[0].name}), which are not read in a folder; "
                     "unpack them, or pass one as SOURCE"
                 )
+            packed = next((file.name for file in folder.child(name).files if is_packed(file.name)), None)
+            also = (
+                "" if packed is None else f"it holds files of many images ({packed}): pass it as SOURCE to read them, "
+            )
             raise InputError(
-                f"{folder.child(name).where}: class without images; add images or remove the folder or, if it is not a "
-                "class, pass the folder that holds the class folders as SOURCE"
+                f"{folder.child(name).where}: class without images; {also}add images or remove the folder or, if it is "
+                "not a class, pass the folder that holds the class folders as SOURCE"
             )
         if found and not any(is_image_name(file.name) for inner in found for file in inner.files):
             refuse_known_format(Path(found[0].files[0].path).parent)
+            if all(is_packed(file.name) for inner in found for file in inner.files):
+                raise InputError(
+                    f"{found[0].folder.where}: holds files of many images ({found[0].files[0].name}), which are not "
+                    "read in a class folder; pass it as SOURCE"
+                )
             unlike.append(name)
         if options.layout is None:
             for inner in found:

@@ -17,12 +17,25 @@ R = TypeVar("R")
 
 
 def side_by_side(what: Sequence[T], read: Callable[[T], R], files: Sequence[Path]) -> Iterator[R]:
-    """Apply `read` to each of `what`, in order; with `READ_AHEAD` threads if any of its `files` is in a store."""
+    """Apply `read` to each of `what`, in order; with `READ_AHEAD` threads if any of its `files` is in a store.
+
+    Only so many results wait to be used that the threads have work, since each may describe thousands of images.
+    """
     if not any(is_in_store(address_of(file)) for file in files):
         yield from map(read, what)
         return
     with ThreadPoolExecutor(READ_AHEAD) as threads:
-        yield from threads.map(read, what)
+        coming: deque[Future[R]] = deque()
+        try:
+            for one in what:
+                coming.append(threads.submit(read, one))
+                if len(coming) == 2 * READ_AHEAD:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        finally:
+            for future in coming:
+                future.cancel()
 
 
 def read_in_order(

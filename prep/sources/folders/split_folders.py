@@ -139,6 +139,17 @@ def refuse_lost_train(folder: Folder, used: Sequence[str]) -> None:
             )
 
 
+def refuse_lost_classes(folder: Folder, used: Sequence[str]) -> None:
+    """Raise InputError if only the files `used`, none of the training split, would be read beside class folders."""
+    lost = () if set(used) & set(folder.folders) else [one for one in folder.folders if folder.child(one).has_images()]
+    if len(lost) > 1:
+        raise InputError(
+            f"{folder.where}: {_listed(used)} would be read without a training split, but {_listed(lost[:2])} hold "
+            "images; if they are classes, move them into a folder train/, or read only them with --layout "
+            "class-folders, else move them out of this folder"
+        )
+
+
 def _listed(names: Iterable[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

@@ -1,7 +1,8 @@
-"""A folder in an object store: images, their extras, tars and parquet files are read there; lists are copied first.
+"""A folder in an object store: images, their extras and files of many images are read there; lists are copied first.
 
 Class folders are listed in parallel, and their images stay in the store. Lists and label files, which are small, are
-copied and then read like local files. All others have empty local stand-ins; tars and parquet files are read by ranges.
+copied and then read like local files. All others have empty local stand-ins; files of many images, such as tars, are
+read by ranges.
 """
 
 import shutil
@@ -26,7 +27,7 @@ from .files import File
 from .listing import RUN_MARK, SET_MARK, Folder, Listing
 
 LIST_THREADS = 32
-COPIED_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".xml", ".mat")
+COPIED_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".xml", ".mat", ".lst")
 COPY_BYTES = 2**26  # per read while a file is copied
 
 
@@ -182,7 +183,9 @@ def open_store_folder(url: StoreUrl, copies: Path, remarks: Remarks, *, out: Sto
         else:
             stand_in(path, url / one.name, one.num_bytes, one.e_tag)
     if is_empty and store.exists():
-        raise InputError(f"{url}: one object; pass the folder that holds it or, for a list, a copy on this machine")
+        raise InputError(
+            f"{url}: one object; pass the folder that holds it or, for a list or a .npz file, a copy on this machine"
+        )
     if is_empty:
         raise InputError(f"{url}: nothing there; pass the prefix that holds train/ and val/")
     for output in sorted(outputs):

@@ -142,6 +142,8 @@ def open_zip(path: Path, remarks: Remarks) -> ZipFolder:
         if is_hidden(member):
             remarks.pass_over("hidden and system files", f"{path}/{member}")
             continue
+        if info.header_offset < 0:
+            raise InputError(f"{path}: not a complete zip file (its beginning is missing); download it again")
         if info.flag_bits & 1 or info.compress_type not in (STORED, DEFLATED):
             raise InputError(f"{path}: {member!r} is encrypted or not compressed by deflate; unpack the file")
         if stat.S_ISLNK(info.external_attr >> 16):

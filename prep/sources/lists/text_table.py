@@ -8,6 +8,7 @@ from ....errors import InputError
 
 DELIMITERS = ",\t;"
 MAX_LINE_BYTES = 2**20
+MAX_CLASS_FILE_BYTES = 2**26
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -20,6 +21,24 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
                 raise InputError(f"{path}, line {number}: not UTF-8; save the file as UTF-8") from None
+
+
+def class_lines(path: Path) -> list[str]:
+    """The stripped lines of a file with one class each, in the order of their numbers, without empty ones at the end.
+
+    Raises InputError, naming the line, for an empty line between others, and for a file that is too large or not text.
+    """
+    if (num_bytes := path.stat().st_size) > MAX_CLASS_FILE_BYTES:
+        raise InputError(f"{path}: {num_bytes:,} bytes, more than {MAX_CLASS_FILE_BYTES:,}; this is no list of classes")
+    lines = [line.strip() for _, line in text_lines(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    if "" in lines:
+        raise InputError(
+            f"{path}, line {lines.index('') + 1}: empty; expected one class per line, in the order of their numbers: "
+            "correct it, or remove it to name the classes by number"
+        )
+    return lines
 
 
 def path_and_label(where: str, line: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
+from alexkit.cli.alexeval import alexeval
 from alexkit.cli.alexprep import alexprep
 from alexkit.cli.eval.evaluate import table
 from alexkit.errors import InputError
@@ -153,6 +154,26 @@ def test_probabilities_that_no_disk_holds_are_refused_before_any_work(
                 InputError, match=r"29 images x 6 classes, 3 times .*; set TMPDIR to a folder on a larger"
             ):
                 Evaluation([network, network], folder, views=["center"])
+
+
+def test_a_chosen_precision_replaces_that_of_the_recipe(folder: Path, tmp_path: Path) -> None:
+    """On a processor with matrix units for bfloat16, `auto` is not float32; numbers must be comparable all the same."""
+    command = [
+        "--shards",
+        str(folder),
+        str(folder / "w.safetensors"),
+        "--recipe",
+        str(folder / "recipe.toml"),
+        "--json",
+    ]
+    losses = {}
+    for words, name in (([], "float32"), (["--precision", "bf16"], "bfloat16")):
+        result = CliRunner().invoke(alexeval, [*command, *words])
+        assert result.exit_code == 0, result.output
+        row = json.loads(result.stdout)["rows"][0]
+        assert row["precision"] == name
+        losses[name] = row["center"]["loss"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02) and len(set(losses.values())) == 2
 
 
 def test_page_and_table_say_whose_numbers_they_show_and_by_which_labels(

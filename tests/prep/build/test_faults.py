@@ -23,6 +23,8 @@ from alexkit.prep.format.files import create_once, whole_file
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources.recognize import open_source
 
+from ..sources.records import packed_as_records
+
 COMMAND = [str(Path(sys.executable).with_name("alexprep")), "shard"]
 OPTIONS = ["--size", "32", "--images-per-shard", "3", "--workers", "2"]
 
@@ -75,11 +77,18 @@ def endless(tmp_path: Path, draw_source: Callable[..., Path]) -> Iterator[tuple[
 
 @pytest.mark.faults
 @pytest.mark.parametrize("num_kills", [4, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("layout", ["class-folders", "recordio"])
 def test_kill_9_at_random_points_ends_in_the_bytes_of_an_undisturbed_run(
-    tmp_path: Path, draw_source: Callable[..., Path], tree_hashes: Callable[[Path], dict[str, str]], num_kills: int
+    tmp_path: Path,
+    draw_source: Callable[..., Path],
+    tree_hashes: Callable[[Path], dict[str, str]],
+    num_kills: int,
+    layout: str,
 ) -> None:
     source, out = draw_source(images_per_class=14), tmp_path / "out"
     (source / "train/n00000001/bad.JPEG").write_bytes(b"no image")
+    if layout == "recordio":
+        source = packed_as_records(source, tmp_path / "records")
     begin = time.monotonic()
     assert finish(source, tmp_path / "undisturbed").returncode == 0
     duration = time.monotonic() - begin

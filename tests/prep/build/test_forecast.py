@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from alexkit.prep.build import forecast
 from alexkit.prep.build.build import BuildOptions, build_shards
@@ -42,6 +43,12 @@ def test_a_large_source_is_forecast_to_within_a_quarter(large: Path, tmp_path: P
     assert told.num_images == 120 and told.seconds > 0
     written = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*-0*"))
     assert told.num_bytes == pytest.approx(written, rel=0.25)  # of 40 tiny images; tars end in up to 10 kB of zeros
+
+
+def test_a_source_of_small_images_is_told_before_they_are_enlarged(large: Path, tmp_path: Path) -> None:
+    sizes = {min(Image.open(path).size) for path in large.glob("*/*/*_[1-9]*.JPEG")}
+    (told,) = build(large, tmp_path / "out")
+    assert min(sizes) <= told.largest_px <= max(sizes)
 
 
 def test_the_pilot_does_not_change_a_byte(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ..sources.records import packed_as_records
+
 pytestmark = pytest.mark.slow
 
 DYING = """
@@ -54,11 +56,14 @@ def script(folder: Path, name: str, text: str, **variables: str) -> "subprocess.
     )
 
 
+@pytest.mark.parametrize("layout", ["class-folders", "recordio"])
 def test_a_cluster_gives_what_this_machine_gives(
-    draw_source: Callable[..., Path], tmp_path: Path, tree_hashes: Callable[[Path], dict[str, str]]
+    draw_source: Callable[..., Path], tmp_path: Path, tree_hashes: Callable[[Path], dict[str, str]], layout: str
 ) -> None:
     """Sharding, verification, principal colors and repair."""
     source = draw_source(splits=("train",), images_per_class=8)
+    if layout == "recordio":
+        source = packed_as_records(source, tmp_path / "records")
     here, there = tmp_path / "here", tmp_path / "there"
     assert alexprep("shard", source, "--out", here, *OPTIONS).returncode == 0
     done = alexprep("shard", source, "--out", there, *OPTIONS, "--engine", "ray")

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import random
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -16,8 +17,13 @@ from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import SourceOptions, open_source
 from alexkit.prep.sources.tars.samples import labeled_samples
 
+from .tfrecords.writing import write_examples
+
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
 from pyarrow import parquet  # noqa: E402
+
+from .lmdb.writing import datum, write_database  # noqa: E402
+from .records import MAGIC, Record, write_records  # noqa: E402
 
 Content = dict[str, dict[str, bytes]]
 """Class id to file name to bytes."""
@@ -84,6 +90,16 @@ def parquet_files(content: Content, folder: Path) -> Path:
     return folder
 
 
+def tfrecords(content: Content, folder: Path) -> Path:
+    rows = [
+        {"image/class/label": list(content).index(class_id), "image/filename": name, "image/encoded": data}
+        for class_id, name, data in shuffled(content)
+    ]
+    for number in range(2):
+        write_examples(folder / f"train-{number:05d}-of-00002", rows[number::2])
+    return folder
+
+
 def webdataset(content: Content, folder: Path) -> Path:
     folder.mkdir()
     rows = shuffled(content)
@@ -94,6 +110,25 @@ def webdataset(content: Content, folder: Path) -> Path:
             files |= {f"{stem}.jpg": data, f"{stem}.cls": b"%d" % list(content).index(class_id)}
         (folder / f"train-{number:05d}.tar").write_bytes(tar_of(files))
     return folder
+
+
+def record_files(content: Content, folder: Path) -> Path:
+    """As im2rec writes them, with one image that had to be divided."""
+    names = [f"{class_id}/{name}" for class_id, name, _ in shuffled(content)]
+    labels = [list(content).index(class_id) for class_id, _, _ in shuffled(content)]
+    rows = list(zip(names, labels, (data for _, _, data in shuffled(content)), strict=True))
+    for number in range(2):
+        part = rows[number::2]
+        records = [Record(data, label, 5 * i) for i, (_, label, data) in enumerate(part)]
+        write_records(folder / f"train_{number}.rec", records, [name for name, _, _ in part])
+    return folder
+
+
+def lmdb(content: Content, folder: Path) -> Path:
+    rows = enumerate(shuffled(content))
+    of_keys = {f"{i:08d}_{one}/{name}".encode(): datum(data, list(content).index(one)) for i, (one, name, data) in rows}
+    write_database(folder / "train_lmdb", of_keys)
+    return folder / "train_lmdb"
 
 
 def kaggle(content: Content, folder: Path) -> Path:
@@ -134,8 +169,19 @@ def flat_folder(content: Content, folder: Path) -> Path:
 
 
 LAYOUTS = (
-    *(class_folders, class_tars, tar_of_tars, image_list, parquet_files, webdataset, kaggle),
-    *(zip_file, text_list, tiny_imagenet, flat_folder),
+    *(
+        class_folders,
+        class_tars,
+        tar_of_tars,
+        image_list,
+        parquet_files,
+        tfrecords,
+        webdataset,
+        kaggle,
+        record_files,
+        lmdb,
+    ),
+    *(lmdb, zip_file, text_list, tiny_imagenet, flat_folder),
 )
 
 
@@ -147,6 +193,8 @@ def test_the_same_images_give_the_same_shards_in_every_layout_with_any_number_of
         str(label): {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
         for label, folder in enumerate(sorted(draw_source(splits=()).iterdir()))
     }
+    divided = content["0"][next(iter(content["0"]))]
+    content["0"][next(iter(content["0"]))] = divided + bytes(-len(divided) % 4) + struct.pack("<I", MAGIC) + b"end"
     trees = {}
     for (number, write), num_workers in itertools.product(enumerate(LAYOUTS), (1, 2, 3)):
         source = tmp_path / f"source{number}"

@@ -12,9 +12,15 @@ import pytest
 
 from alexkit.prep.sources import LAYOUTS, open_source
 
+from .arrays.written import drawn, idx_images, idx_labels, records
+from .tfrecords.writing import write_examples
+
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the parquet files of these tests")
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the MATLAB files of these tests")
 from pyarrow import parquet  # noqa: E402
+
+from .lmdb.writing import datum, write_database  # noqa: E402
+from .records import Record, write_records  # noqa: E402
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/layouts.md").read_text()
 EXAMPLES = re.findall(r"^```text\n(.*?)^```\n\nRead (?:from (\S+) )?as (.*?)\.$", PAGE, re.MULTILINE | re.DOTALL)
@@ -48,12 +54,35 @@ def members_in(written: str) -> dict[str, bytes]:
     return members
 
 
+def array_of(name: str, numbers: list[int]) -> bytes:
+    """A batch of CIFAR with these labels, another file of them, or one of so many images."""
+    if name.endswith("_X.bin"):
+        return bytes(numbers[0] * 3 * 96 * 96)
+    if name.endswith("_y.bin"):
+        return bytes(numbers)
+    if name.endswith(".npy"):
+        file = io.BytesIO()
+        np.save(file, drawn(numbers[0], 28, 28) if "_images" in name else np.array(numbers))
+        return file.getvalue()
+    if name.endswith(".bin"):
+        return records(drawn(len(numbers), 32, 32, 3), numbers)
+    return idx_images(drawn(numbers[0], 28, 28)) if "-images-" in name else idx_labels(numbers)
+
+
 def create(path: Path, written: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in (".bin", ".npy") or path.name.endswith("-ubyte"):
+        path.write_bytes(array_of(path.name, [int(word) for word in written.split()]))
+        return
     if path.name.endswith(".tar.gz"):
         path.write_bytes(devkit())
     elif path.suffix == ".tar":
         path.write_bytes(tar_of(members_in(written)))
+    elif path.name == "data.mdb":
+        keys = (word.partition("=") for word in written.split())
+        write_database(path.parent, {key.encode(): datum(b"image", int(label)) for key, _, label in keys})
+    elif path.suffix == ".rec":
+        write_records(path, [Record(b"image", float(label), i) for i, label in enumerate(written.split())])
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members_in(written).items():
@@ -62,6 +91,10 @@ def create(path: Path, written: str) -> None:
         labels = written.partition("label=")[2].split(",")
         table = pyarrow.table({"image": [{"bytes": b"x", "path": "x.jpg"}] * len(labels), "label": labels})
         parquet.write_table(table, path)
+    elif path.name.endswith(("-of-00001", "-of-00002")):
+        *others, (name, values) = (word.partition("=")[::2] for word in written.split())
+        labels = [int(one) if one.isdigit() else one for one in values.split(",")]
+        write_examples(path, [{others[0][0]: b"GIF8", name: label} for label in labels])
     else:
         path.write_text(written.replace(" | ", "\n") + "\n" if written else "image")
 

@@ -248,16 +248,11 @@ def test_numbers_sorted_as_text_are_noted(tmp_path: Path) -> None:
             r"MosaicML shards .* \(shard.00000.mds\), a format that is not read",
         ),
         (("index.json", "chunk-0-0.bin"), "litData chunks"),
-        (("data.mdb", "lock.mdb"), "an LMDB database"),
-        (("train-00000-of-00002",), "TFRecord files"),
-        (("a.tfrecord",), "TFRecord files"),
+        (("data.mdb", "lock.mdb"), "an LMDB database that is not of Caffe"),
+        (("x-train.array_record-00000-of-00002",), "ArrayRecord files .*tfds convert_format"),
         (("dataset_info.json", "data-00000-of-00001.arrow"), r"save_to_disk .*to_parquet"),
         (("dataset_dict.json",), "save_to_disk"),
         (("train.beton",), "an FFCV file"),
-        (("train.rec", "train.idx"), "MXNet RecordIO"),
-        (("data_batch_1", "batches.meta"), "batches of CIFAR"),
-        (("data_batch_1.bin", "test_batch.bin", "batches.meta.txt"), "the binary batches of CIFAR"),
-        (("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), r"files of MNIST \(IDX\)"),
         (("all.h5",), "HDF5 files"),
         (("x.npy", "y.npy"), "NumPy arrays"),
         (("train-000000.tar.gz",), "compressed tars .*gunzip --keep"),
@@ -372,9 +367,13 @@ def test_one_archive_as_source_is_named_with_the_way_out(tmp_path: Path, name: s
         open_source(put(tmp_path, name) / name)
 
 
-def test_one_parquet_file_as_source_is_answered_by_its_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"my\.parquet: a single parquet file; pass its folder"):
-        open_source(put(tmp_path, "my.parquet") / "my.parquet")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("my.parquet", "parquet file"), ("my.rec", "RecordIO file"), ("my-00000-of-00002", "TFRecord file")],
+)
+def test_one_file_of_many_images_as_source_is_answered_by_its_folder(tmp_path: Path, name: str, kind: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}: a single {kind}; pass its folder"):
+        open_source(put(tmp_path, name) / name)
 
 
 def test_one_class_is_noted(tmp_path: Path) -> None:

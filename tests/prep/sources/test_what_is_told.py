@@ -113,7 +113,7 @@ def test_parquet_files_in_the_only_folder_are_read_also_where_rows_hold_but_path
     [
         (
             {"label_column": "label"},
-            "--label-column is for list, parquet, img2dataset, but the source is read as class-folders;",
+            "--label-column is for list, parquet, .*, but the source is read as class-folders;",
         ),
         ({"label_key": "label"}, "--label-key is for webdataset, .* leave the option out"),
         ({"image_column": "path"}, "--image-column is for list"),

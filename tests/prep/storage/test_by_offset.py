@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from alexkit.prep.sources import open_source
-from alexkit.prep.sources.folders.read_ahead import read_in_order
+from alexkit.prep.sources.folders.read_ahead import READ_AHEAD, read_in_order, side_by_side
 from alexkit.prep.storage import StoreUrl
 from alexkit.prep.storage.by_offset import address_of, is_in_store, opened, shown, stand_in
 
@@ -31,3 +31,12 @@ def test_a_stand_in_has_the_url_of_its_object_with_a_version(tmp_path: Path, nam
     address = address_of(tmp_path / name)
     assert is_in_store(address) and shown(address) == str(url)
     assert (tmp_path / name).stat().st_size == 7
+
+
+def test_few_results_wait_to_be_used_while_files_of_a_store_are_read(tmp_path: Path) -> None:
+    """Each may describe thousands of images, and there may be thousands of files."""
+    stand_in(tmp_path / "a.tar", StoreUrl("s3", "bucket", "a.tar"), 7, None)
+    started: list[int] = []
+    results = side_by_side(range(1000), lambda number: started.append(number) or number, [tmp_path / "a.tar"])
+    assert next(results) == 0 and len(started) <= 2 * READ_AHEAD
+    assert list(results) == list(range(1, 1000)) and len(started) == 1000

@@ -39,6 +39,18 @@ def test_every_job_is_done_once(tasks: ModuleType, num_workers: int) -> None:
     assert sorted(run(tasks.count, [1, 2, 3, 4, 5], num_workers)) == [(i, i) for i in (1, 2, 3, 4, 5)]
 
 
+def test_workers_have_the_environment_of_the_process_that_starts_them(
+    tasks: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also variables that were set or removed after the fork server started, such as credentials in a notebook."""
+    start_ahead()
+    monkeypatch.setenv("ALEXKIT_TEST_SET", "new")
+    monkeypatch.delenv("HOME")
+    jobs = [(name, 1) for name in ("ALEXKIT_TEST_SET", "HOME")]
+    found = dict(run_jobs(tasks.variable, jobs, num_workers=1, on_progress=lambda n: None))
+    assert found == {"ALEXKIT_TEST_SET": "new", "HOME": None}
+
+
 def test_kept_workers_do_the_next_jobs_too_and_end_with_their_block(tasks: ModuleType) -> None:
     def processes(kept: KeptWorkers, jobs: list[int]) -> set[int]:
         done = run_jobs(

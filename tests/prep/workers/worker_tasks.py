@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def name_process(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> in
 def name_folder(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> str:
     """The folder in which the task runs."""
     return str(Path.cwd())
+
+
+def variable(job: str, heartbeat: Heartbeat, poisoned: dict[int, str]) -> str | None:
+    """The value of an environment variable, as a started program sees it."""
+    return subprocess.run(["printenv", job], capture_output=True, text=True).stdout.rstrip("\n") or None
 
 
 def crash_at_three(job: int, heartbeat: Heartbeat, poisoned: dict[int, str]) -> dict[int, str]:

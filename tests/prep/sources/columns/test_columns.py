@@ -10,6 +10,7 @@ import pytest
 
 from alexkit.errors import InputError
 from alexkit.prep import open_source
+from alexkit.prep.sources.arrays.image import ArrayImage, PixelArray
 from alexkit.prep.sources.columns import gathered, listed, ordered
 from alexkit.prep.sources.columns.gathered import Gathered
 from alexkit.prep.sources.columns.listed import ListedImages
@@ -18,6 +19,8 @@ from alexkit.prep.sources.folders.store_folder import StoreImage
 from alexkit.prep.sources.folders.zip_folder import ZipImage
 from alexkit.prep.sources.inputs import Extra, FileImage, SourceImage, SourceSplit, lines_of
 from alexkit.prep.sources.labels import LabeledImages
+from alexkit.prep.sources.recordio.image import RecordImage
+from alexkit.prep.sources.tfrecords.image import ExampleImage
 from alexkit.prep.sources.val_fraction import hold_out
 from alexkit.prep.storage import StoreUrl
 
@@ -51,7 +54,11 @@ def of_all_kinds(rng: random.Random, count: int) -> list[SourceImage]:
     for image in files(rng, count):
         store = StoreImage(image.name, image.label, StoreUrl("s3", "b", image.name), 5, rng.choice([None, '"tag"']))
         zipped = ZipImage(image.name, image.label, "/z.zip", 7, rng.randrange(999), 6, rng.random() < 0.5, 2**32 - 1)
-        made.append(rng.choice([image, store, zipped]))
+        record = RecordImage(image.name, image.label, "/train.rec", 7, rng.choice([0, 2**33]))
+        example = ExampleImage(image.name, image.label, "/x.tfrecord", rng.randrange(9), 40, 12, rng.randrange(2**40))
+        pixels = PixelArray("/x.npz", rng.randrange(9), 99, 12, "CHW", 2, 2, 3, "deflate", 7, 2**40, rng.random() < 0.5)
+        row = ArrayImage(image.name, image.label, pixels, rng.randrange(99))
+        made.append(rng.choice([image, store, zipped, record, example, row]))
     return made
 
 

@@ -152,6 +152,14 @@ def test_files_of_img2dataset_are_labeled_by_their_json(tmp_path: Path, draw_sou
     assert kept == {"caption.txt": b"image 0", "txt": b"image 0"}
 
 
+def test_a_zip_file_without_its_beginning_is_refused_when_it_is_listed(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("cat/1.jpg", b"image")
+    (tmp_path / "set.zip").write_bytes((tmp_path / "set.zip").read_bytes()[7:])
+    with pytest.raises(InputError, match=r"set\.zip: not a complete zip file \(its beginning is missing\)"):
+        open_source(tmp_path / "set.zip")
+
+
 def test_files_of_img2dataset_without_labels_are_no_classes(tmp_path: Path, draw_source: Callable[..., Path]) -> None:
     folder = img2dataset(draw_source(splits=("train",)), tmp_path / "set", {})
     with pytest.raises(

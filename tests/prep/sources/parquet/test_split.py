@@ -268,7 +268,7 @@ def test_the_tables_of_img2dataset_beside_its_tars_are_no_images(tmp_path: Path)
     source = open_source(tmp_path)
     assert [image.label for image in source.splits[0].images] == [3]
     assert [line.partition(":")[0] for line in source.passed_over] == [
-        "files beside shards or parquet files",
+        "files beside shards or other files of many images",
         "tables of img2dataset",
     ]
 

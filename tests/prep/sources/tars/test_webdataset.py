@@ -258,7 +258,7 @@ def test_what_lies_beside_shards_is_named(tmp_path: Path) -> None:
     source = open_source(tmp_path)
     assert len(source.splits[0].images) == 2
     assert source.passed_over == (
-        f"files beside shards or parquet files: {tmp_path / 'train/notes.txt'}",
+        f"files beside shards or other files of many images: {tmp_path / 'train/notes.txt'}",
         f"hidden and system files: {tmp_path / 'train/._0.tar'}",
     )
 

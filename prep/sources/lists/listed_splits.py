@@ -3,15 +3,15 @@
 from functools import partial
 from pathlib import Path
 
-from ...errors import InputError
-from ..format.shard_set import SPLITS
-from .candidates import Candidate, SourceFolder
-from .folders.listing import Folder
-from .inputs import SourceSplit
-from .labels import Unlabeled
-from .lists.image_list import SUFFIXES, read_image_list
-from .lists.split_lists import are_without_labels, split_lists
-from .split_names import split_called
+from ....errors import InputError
+from ...format.shard_set import SPLITS
+from ..candidate import Candidate, SourceFolder
+from ..folders.listing import Folder
+from ..inputs import SourceSplit
+from ..labels import Unlabeled
+from ..split_names import split_called
+from .image_list import SUFFIXES, read_image_list
+from .split_lists import are_without_labels, split_lists
 
 
 def lists_in(folder: Folder, source: SourceFolder) -> list[Candidate]:
