@@ -115,6 +115,7 @@ def test_a_damaged_file_is_named(
         (b"<html>not found</html>", "damaged compressed data"),
         (gzip.compress(b"\0\0\x08\3" + b"\x7f" * 12), "more than the 268,435,456 .* gunzip --keep train-images"),
     ],
+    ids=["cut off", "a page", "a bomb"],
 )
 def test_packed_files_that_cannot_be_kept_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
     folder = put_mnist(tmp_path)
