@@ -10,7 +10,6 @@ import json
 import struct
 import tarfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -133,18 +132,25 @@ def test_tar(tmp_path: Path, num_examples: int, tar_format: int) -> None:
     fuzz(good, parse, num_examples)
 
 
+def read_all(path: Path, content: bytes, source: Path, options: SourceOptions | None = None) -> None:
+    """Read every image of a source of which `path` now has this content; of those refused, raise the last error."""
+    path.write_bytes(content)
+    refused = None
+    for image in open_source(source, options).splits[0].images:
+        try:
+            image.read()
+        except InputError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+
+
 @pytest.mark.parametrize("num_examples", PROFILES)
 def test_lmdb(tmp_path: Path, num_examples: int) -> None:
     rows = {f"{i:08d}_{i % 2}/{i}.jpg".encode(): datum(bytes(300 * i), i % 2, (3, 10, 10 * i)) for i in range(1, 9)}
     path = write_database(tmp_path, rows)
 
-    def parse(content: bytes) -> None:
-        path.write_bytes(content)
-        for image in open_source(tmp_path).splits[0].images:
-            with suppress(InputError):
-                image.read()
-
-    fuzz(path.read_bytes(), parse, num_examples)
+    fuzz(path.read_bytes(), lambda content: read_all(path, content, tmp_path), num_examples)
 
 
 @pytest.mark.parametrize("num_examples", PROFILES)
@@ -159,13 +165,7 @@ def test_recordio(tmp_path: Path, num_examples: int, kind: str) -> None:
     )
     path = tmp_path / f"train{kind}"
 
-    def parse(content: bytes) -> None:
-        path.write_bytes(content)
-        for image in open_source(tmp_path).splits[0].images:
-            with suppress(InputError):
-                image.read()
-
-    fuzz(path.read_bytes(), parse, num_examples)
+    fuzz(path.read_bytes(), lambda content: read_all(path, content, tmp_path), num_examples)
 
 
 @pytest.mark.parametrize("num_examples", PROFILES)
@@ -175,9 +175,7 @@ def test_tfrecord(tmp_path: Path, num_examples: int, with_checksums: bool) -> No
     rows = [{"label": i, "image": b"GIF8", "box": [0.5, 1.5], "file_name": f"{i}.gif"} for i in range(3)]
 
     def parse(content: bytes) -> None:
-        path.write_bytes(record(content) if with_checksums else content)
-        for image in open_source(tmp_path, SourceOptions(keep=("box",))).splits[0].images:
-            image.read()
+        read_all(path, record(content) if with_checksums else content, tmp_path, SourceOptions(keep=("box",)))
 
     good = example(rows[0]) if with_checksums else b"".join(record(example(row)) for row in rows)
     fuzz(good, parse, num_examples)
@@ -202,12 +200,7 @@ def test_arrays(tmp_path: Path, num_examples: int, name: str) -> None:
         (np.savez if name == "a.npz" else np.savez_compressed)(path, train_images=images, train_labels=labels)
         source = path
 
-    def parse(content: bytes) -> None:
-        path.write_bytes(content)
-        for image in open_source(source).splits[0].images:
-            image.read()
-
-    fuzz(path.read_bytes(), parse, num_examples)
+    fuzz(path.read_bytes(), lambda content: read_all(path, content, source), num_examples)
 
 
 @pytest.mark.parametrize(

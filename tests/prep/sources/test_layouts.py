@@ -169,19 +169,8 @@ def flat_folder(content: Content, folder: Path) -> Path:
 
 
 LAYOUTS = (
-    *(
-        class_folders,
-        class_tars,
-        tar_of_tars,
-        image_list,
-        parquet_files,
-        tfrecords,
-        webdataset,
-        kaggle,
-        record_files,
-        lmdb,
-    ),
-    *(lmdb, zip_file, text_list, tiny_imagenet, flat_folder),
+    *(class_folders, class_tars, tar_of_tars, image_list, parquet_files, tfrecords, webdataset, kaggle),
+    *(record_files, lmdb, zip_file, text_list, tiny_imagenet, flat_folder),
 )
 
 
