@@ -100,7 +100,7 @@ def _bounds(path: Path, idx: Idx | None) -> list[int]:
     if idx is None or not is_in_store(address_of(path)):
         return []
     num_records = max(_RECORDS_PER_STEP, len(idx.offsets_N) // (8 * READ_AHEAD))
-    return [0, *(offset for offset in idx.offsets_N[num_records::num_records].tolist() if offset)]
+    return [0, *idx.offsets_N[num_records::num_records].tolist()]
 
 
 def _step(path: Path, idx: Idx | None, start: int, stop: int) -> _Step:

@@ -1,5 +1,6 @@
 """Laws of reading pickles without unpickling: nothing is called or allocated, whatever a file says."""
 
+import io
 import os
 import pickle
 import pickletools
@@ -34,7 +35,7 @@ def read(content: bytes) -> dict[str, object]:
 @pytest.mark.parametrize("fortran", [False, True])
 def test_it_finds_what_pickle_finds(fortran: bool) -> None:
     content = batch(drawn(300, 32, 32, 3), {"labels": [i % 256 for i in range(300)]}, fortran=fortran)
-    pickletools.dis(content, out=open(os.devnull, "w"))  # noqa: SIM115, PTH123 - it is well-formed
+    pickletools.dis(content, out=io.StringIO())  # it is well-formed
     expected = pickle.loads(content, encoding="latin1")
     found: Any = read(content)
     data = found.pop("data")
@@ -101,6 +102,22 @@ def test_hostile_pickles_are_refused(
     with pytest.raises(InputError, match=words):
         read(content)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "words"),
+    [
+        (b"cnumpy\ndtype\n", b"cos\nmkdir\n", "no array of bytes"),
+        (b"_reconstruct\n", b"scalar\n", "no array of bytes"),
+        (b"K\x02M\x00\x0c\x86", b"K\x00M\x00\x0c\x86", "impossible shape"),
+        (b"U\x02u1", b"U\x02f4", "an array of 'f4', expected uint8"),
+    ],
+)
+def test_what_only_looks_like_an_array_of_bytes_is_refused(written: bytes, instead: bytes, words: str) -> None:
+    content = batch(drawn(2, 32, 32, 3), {"labels": [0, 1]})
+    assert content.count(written) == 1
+    with pytest.raises(InputError, match=words):
+        read(content.replace(written, instead))
 
 
 @pytest.mark.parametrize("opcode", [b"\x85", b"NR"])

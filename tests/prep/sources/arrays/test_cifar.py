@@ -69,6 +69,16 @@ def test_every_image_of_cifar10_is_read_as_written(tmp_path: Path, pickled: bool
     assert [entry.id for entry in train.classes] == list(NAMES_10)
 
 
+def test_labels_of_a_whole_batch_are_those_of_their_images(tmp_path: Path) -> None:
+    """They are read some thousand images at a time."""
+    rows = np.zeros((2500, 3073), np.uint8)
+    rows[:, 0] = drawn(2500) % 10
+    (tmp_path / "data_batch_1.bin").write_bytes(rows.tobytes())
+    (split,) = open_source(tmp_path).splits
+    found = {image.name.rpartition("-")[2]: image.label for image in split.images}
+    assert [found[f"{row:06}"] for row in range(2500)] == rows[:, 0].tolist()
+
+
 @pytest.mark.parametrize("column", [None, "fine", "coarse", "coarse_labels"])
 @pytest.mark.parametrize("pickled", [False, True])
 def test_cifar100_is_read_by_fine_or_coarse_labels(tmp_path: Path, pickled: bool, column: str | None) -> None:

@@ -40,6 +40,17 @@ def test_mnist_is_read_as_torchvision_keeps_it(tmp_path: Path, packed: str, sour
     assert any("unpacked beside them: 4" in line for line in found.passed_over) == (packed == "both")
 
 
+def test_a_file_of_several_streams_is_read_to_its_end(tmp_path: Path) -> None:
+    """As pigz and bgzip write it."""
+    folder = put_mnist(tmp_path)
+    images = folder / "train-images-idx3-ubyte"
+    content = images.read_bytes()
+    images.unlink()
+    images.with_name(f"{images.name}.gz").write_bytes(gzip.compress(content[:999]) + gzip.compress(content[999:]))
+    pixels = {image.name: decode_rgb(image.read())[..., 0] for image in open_source(folder).splits[0].images}
+    assert np.array_equal([pixels[f"{label}/train-{i:06}"] for i, label in enumerate(LABELS)], drawn(5, 28, 28))
+
+
 def test_names_with_dots_are_read(tmp_path: Path) -> None:
     folder = put_mnist(tmp_path)
     for path in list(folder.iterdir()):
@@ -48,7 +59,7 @@ def test_names_with_dots_are_read(tmp_path: Path) -> None:
 
 
 def test_emnist_is_turned_upright_and_its_classes_are_characters(tmp_path: Path) -> None:
-    images = drawn(3, 28, 28)
+    images = drawn(3, 28, 20)
     put_idx(
         tmp_path, {f"emnist-letters-{split}": (images.transpose(0, 2, 1), [2, 1, 2]) for split in ("train", "test")}
     )

@@ -1,6 +1,8 @@
 """Laws of NumPy's arrays: every image is that of the array however it is packed, and nothing else is taken for one."""
 
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,63 @@ def test_two_arrays_of_images_of_one_split_are_refused(tmp_path: Path, other: st
         np.save(tmp_path / f"{name}.npy", array)
     with pytest.raises(InputError, match=rf"val_images.npy: images of the val split, and so are those in {other}.npy"):
         open_source(tmp_path)
+
+
+def listed_as(offset: int, content: bytes) -> Callable[[bytearray], None]:
+    """A change of what the file lists of its first array."""
+
+    def change(file: bytearray) -> None:
+        at = file.index(b"PK\1\2") + offset
+        file[at : at + len(content)] = content
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("packed", "change", "words"),
+    [
+        (True, listed_as(16, bytes(4)), r"damaged \(wrong size or checksum\)"),
+        (True, listed_as(24, struct.pack("<I", 129)), "129 bytes, but its header of 128 bytes promises"),
+        (True, listed_as(20, struct.pack("<I", 2**31)), "ends behind the end of the file"),
+        (False, listed_as(24, struct.pack("<I", 129)), "ends behind the end of the file"),
+        (False, listed_as(8, b"\1\0"), "is encrypted"),
+        (False, listed_as(10, b"\x0c\0"), "not compressed by deflate"),
+        (False, listed_as(42, b"\1"), "no member where the file lists it"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_the_array(
+    tmp_path: Path, packed: bool, change: Callable[[bytearray], None], words: str
+) -> None:
+    path = tmp_path / "a.npz"
+    (np.savez_compressed if packed else np.savez)(path, train_images=drawn(4, 8, 8), train_labels=np.array(LABELS))
+    content = bytearray(path.read_bytes())
+    change(content)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.npz: 'train_images\.npy'.*{words}"):
+        open_source(path)
+
+
+def test_the_size_of_labels_and_the_number_of_arrays_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "a.npz", train_images=drawn(4, 8, 8), train_labels=np.array(LABELS))
+    monkeypatch.setattr(npy, "MAX_LABEL_BYTES", 31)
+    with pytest.raises(InputError, match=r"'train_labels.npy': 32 bytes, more than labels may have \(31\)"):
+        open_source(tmp_path / "a.npz")
+    monkeypatch.setattr(npy, "_MAX_MEMBERS", 1)
+    with pytest.raises(InputError, match=r"a.npz: 2 arrays, more than 1"):
+        open_source(tmp_path / "a.npz")
+
+
+def test_an_array_is_unpacked_once_however_many_images_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "a.npz", train_images=drawn(4, 8, 8), train_labels=np.array(LABELS))
+    (split,) = open_source(tmp_path / "a.npz").splits
+    monkeypatch.setattr(unpacked, "_kept", {})
+    calls, unpack = [], unpacked.unpack
+    monkeypatch.setattr(unpacked, "unpack", lambda *args: calls.append(args) or unpack(*args))
+    assert rows_of(split) == rows_in(drawn(4, 8, 8), "train") and len(calls) == 1
 
 
 def test_large_packed_arrays_are_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,13 +25,19 @@ def of_images(*rows: tuple[str, int]) -> dict[bytes, bytes]:
 TRAIN = of_images(("00000000_dog/2.jpg", 1), ("00000001_cat/1.jpg", 0), ("00000002_dog/0.jpg", 1))
 
 
+@pytest.mark.parametrize("is_first_the_later", [False, True])
 @pytest.mark.parametrize("num_entries", [0, 1, 5, 100, 3000])
-def test_all_entries_are_found_in_order_of_their_keys(tmp_path: Path, num_entries: int) -> None:
+def test_all_entries_are_found_in_order_of_their_keys(
+    tmp_path: Path, num_entries: int, is_first_the_later: bool
+) -> None:
     """In trees of up to three levels, with values in their leaves and on pages of their own."""
     rng = random.Random(num_entries)
     content = {b"%08d_%d" % (i, i): rng.randbytes(rng.choice([0, 1, 500, 3000, 9000])) for i in range(num_entries)}
     path = write_database(tmp_path, content)
     file = path.read_bytes()
+    if is_first_the_later:  # of the two meta pages
+        file = file[PAGE : 2 * PAGE] + file[:PAGE] + file[2 * PAGE :]
+        path.write_bytes(file)
     found = [(one.key, file[one.offset : one.offset + one.num_bytes]) for one in entries_of(path)]
     assert found == sorted(content.items())
 
@@ -84,9 +90,13 @@ def test_pixels_are_read_as_rgb(tmp_path: Path, key: str, is_bgr: bool) -> None:
 
 
 def test_keys_without_paths_give_names_of_keys(tmp_path: Path) -> None:
-    write_database(tmp_path / "mnist_train_lmdb", {b"%08d" % i: datum(bytes(784), 7 * i, (1, 28, 28)) for i in (0, 1)})
+    content = {b"%08d" % i: datum(bytes(784), 7 * i, (1, 28, 28)) for i in (0, 1)}
+    write_database(tmp_path / "mnist_train_lmdb", content)
     (split,) = open_source(tmp_path / "mnist_train_lmdb").splits
     assert [image.name for image in split.images] == ["0/mnist_train_lmdb-00000000", "7/mnist_train_lmdb-00000001"]
+    put(tmp_path / "files").joinpath("train.lmdb").write_bytes(database(content))
+    (split,) = open_source(tmp_path / "files").splits
+    assert [image.name for image in split.images] == ["0/train-00000000", "7/train-00000001"]
 
 
 def test_databases_of_digits_have_their_classes_in_labels_txt(tmp_path: Path) -> None:
@@ -176,4 +186,30 @@ def test_a_database_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     struct.pack_into("<Q", changed, PAGE + 16 + 24 + 48 + 32, 201)  # the number of entries
     path.write_bytes(changed)
     with pytest.raises(InputError, match=r"200 entries, but it states 201; it is damaged"):
+        list(entries_of(path))
+
+
+def test_a_value_beyond_the_end_and_several_databases_in_one_are_refused(tmp_path: Path) -> None:
+    path = write_database(tmp_path, {b"00000000_a/0.jpg": datum(bytes(5000), 0)})
+    whole = path.read_bytes()
+    key = whole.index(b"00000000_a/0.jpg")
+    for at, layout, value, words in (
+        (key + 16, "<Q", len(whole) // PAGE, "a value ends beyond byte .*; it is not complete"),
+        (key - 4, "<H", 2, "holds several databases, or several values of a key"),
+    ):
+        changed = bytearray(whole)
+        struct.pack_into(layout, changed, at, value)
+        path.write_bytes(changed)
+        with pytest.raises(InputError, match=rf"data\.mdb: {words}"):
+            list(entries_of(path))
+
+
+def test_pages_that_lead_to_each_other_are_refused(tmp_path: Path) -> None:
+    path = write_database(tmp_path, {b"%08d_a/x" % i: datum(bytes(500), 0) for i in range(100)})
+    content = bytearray(path.read_bytes())
+    root = len(content) // PAGE - 1
+    (first,) = struct.unpack_from("<H", content, root * PAGE + 16)
+    struct.pack_into("<H", content, root * PAGE + first, root)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"page {root} is damaged"):
         list(entries_of(path))

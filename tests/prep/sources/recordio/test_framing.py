@@ -110,6 +110,23 @@ def test_a_damaged_frame_is_one_bad_image_if_the_index_shows_the_next_record_and
         images[2].read()
 
 
+def test_damage_among_records_that_a_stale_index_does_not_list_is_refused(tmp_path: Path) -> None:
+    """Nothing tells where the next record begins, and none may be lost in silence."""
+    write_records(tmp_path / "train.rec", [RECORDS[i % 3] for i in range(6)])
+    (tmp_path / "train.idx").write_text(f"7\t0\n7\t{4 * SIZE}\n9\t{5 * SIZE}\n")
+    damage(tmp_path / "train.rec", 2 * SIZE, b"\0\0")
+    with pytest.raises(InputError, match=rf"train\.rec: no record at byte {2 * SIZE}: .*; get the file again"):
+        open_source(tmp_path)
+
+
+def test_an_image_of_another_size_than_when_it_was_listed_is_refused(tmp_path: Path) -> None:
+    write_records(tmp_path / "train.rec", [Record(b"abcd" + WORD, 0, 1)])
+    (image,) = only_split(tmp_path).images
+    write_records(tmp_path / "train.rec", [Record(b"abcd" + WORD + b"efgh", 0, 1)])
+    with pytest.raises(InputError, match="12 bytes, expected 8 as when the source was listed"):
+        image.read()
+
+
 def test_a_damaged_record_without_a_known_label_is_refused(tmp_path: Path) -> None:
     """Its header is not that of the record in the index."""
     write_records(tmp_path / "train.rec", RECORDS)

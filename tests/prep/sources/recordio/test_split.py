@@ -55,7 +55,12 @@ def test_numbers_stay_as_they_are_if_folders_sort_otherwise(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "images",
-    [[(0, "1.jpg"), (1, "2.jpg")], [(0, "a/1.jpg"), (1, "a/2.jpg")], [(0, "a/1.jpg"), (0, "b/2.jpg"), (1, "c/3.jpg")]],
+    [
+        [(0, "1.jpg"), (1, "2.jpg")],
+        [(0, "a/1.jpg"), (1, "a/2.jpg")],
+        [(0, "a/1.jpg"), (0, "b/2.jpg"), (1, "c/3.jpg")],
+        [(0, "train/1.jpg"), (1, "val/2.jpg")],
+    ],
 )
 def test_folders_that_are_no_classes_only_name_the_files(tmp_path: Path, images: Labeled) -> None:
     write(tmp_path / "train.rec", images)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,30 @@ def test_a_feature_that_only_a_late_example_has_is_kept_with_it(tmp_path: Path) 
     write_examples(tmp_path / "train.tfrecord", [*rows, rows[0] | {"file_name": "30.png", "caption": "late"}])
     (train,) = open_source(tmp_path, SourceOptions(keep=("caption",))).splits
     assert [[one.read() for one in image.extras] for image in train.images][-2:] == [[], [b"late"]]
+
+
+def test_long_bytes_and_bytes_that_are_no_text_are_kept_as_they_are(tmp_path: Path) -> None:
+    masks = [bytes(range(256)), bytes(range(256)) * 300]
+    rows = [{"image": b"\x89PNG", "label": 0, "file_name": f"{i}.png", "mask": one} for i, one in enumerate(masks)]
+    write_examples(tmp_path / "train.tfrecord", rows)
+    (train,) = open_source(tmp_path, SourceOptions(keep=("mask",))).splits
+    assert [[(one.ext, one.read()) for one in image.extras] for image in train.images] == [
+        [("mask.bin", one)] for one in masks
+    ]
+
+
+@pytest.mark.parametrize(
+    ("feature", "words"),
+    [
+        ({"more": ["a", "b"]}, "more holds several values of bytes, which cannot be kept"),
+        ({"more": [0] * 2**16}, "more holds 65536 values or more, which cannot be kept"),
+        ({"file_name": "x" * 70_000}, "file_name has 70000 bytes; expected a name"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_by_the_record(tmp_path: Path, feature: dict[str, Any], words: str) -> None:
+    write_examples(tmp_path / "train.tfrecord", [{"image": b"\x89PNG", "label": 0, "more": "a"} | feature])
+    with pytest.raises(InputError, match=f"the record at byte 0: {words}"):
+        open_source(tmp_path, SourceOptions(keep=("more",)))
 
 
 def test_a_feature_that_no_image_has_cannot_be_kept() -> None:
