@@ -12,7 +12,7 @@ import pytest
 from alexkit.errors import InputError
 from alexkit.prep.images import decode_rgb
 from alexkit.prep.sources import SourceOptions, open_source
-from alexkit.prep.sources.arrays import npy, unpacked
+from alexkit.prep.sources.arrays import npy, rows, unpacked
 from alexkit.prep.sources.inputs import SourceSplit
 
 from .written import drawn
@@ -134,6 +134,22 @@ def test_test_images_without_labels_are_left_out_as_in_other_layouts(tmp_path: P
     )
     stored = open_source(tmp_path / "a.npz", SourceOptions(unlabeled=True)).splits
     assert [(split.name, len(split.images)) for split in stored] == [("train", 4), ("test", 2)]
+
+
+def test_validation_images_without_labels_are_not_left_out(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=drawn(4, 8, 8), y_train=np.array(LABELS), x_val=drawn(2, 8, 8))
+    with pytest.raises(InputError, match=r"a\.npz: images without labels"):
+        open_source(tmp_path / "a.npz")
+
+
+def test_large_arrays_in_the_order_of_fortran_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "x_train.npy", np.asfortranarray(drawn(4, 8, 8)))
+    np.save(tmp_path / "y_train.npy", np.array(LABELS))
+    monkeypatch.setattr(rows, "MAX_UNPACKED_BYTES", 255)
+    with pytest.raises(
+        InputError, match=r"x_train.npy: an array in the order of Fortran with 256 bytes, .*ascontiguousarray"
+    ):
+        open_source(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["<f1", "|b4", "<b8", "<i3", "<c8"])

@@ -82,6 +82,13 @@ def test_only_what_was_not_read_is_told_of_files_beside(tmp_path: Path) -> None:
     )
 
 
+def test_hidden_files_with_the_name_of_a_split_are_not_read(tmp_path: Path) -> None:
+    """macOS writes them beside files that it copies."""
+    records(tmp_path / "train.rec", "cat/1.png", "dog/1.png")
+    put(tmp_path, "._train.rec")
+    assert counts(open_source(tmp_path)) == {"train": 2}
+
+
 def test_a_list_of_files_that_are_not_read_is_told(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg")
     records(tmp_path / "train.rec", "cat/1.png", "dog/1.png")

@@ -48,6 +48,11 @@ def test_the_list_names_classes_and_images_as_class_folders_would(tmp_path: Path
     assert found_in(tmp_path) == {"classes": CLASSES, "train": OF_TWO}
 
 
+def test_a_list_that_was_written_on_windows_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "train.rec", [(label, name.replace("/", "\\")) for label, name in TWO])
+    assert found_in(tmp_path) == {"classes": CLASSES, "train": OF_TWO}
+
+
 def test_numbers_stay_as_they_are_if_folders_sort_otherwise(tmp_path: Path) -> None:
     write(tmp_path / "train.rec", [(0, "b/1.jpg"), (3, "a/2.jpg")])
     assert found_in(tmp_path) == {"classes": ["b", "1", "2", "a"], "train": ["b/1.jpg", "a/2.jpg"]}

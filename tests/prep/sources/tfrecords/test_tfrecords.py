@@ -16,6 +16,7 @@ from alexkit.errors import InputError
 from alexkit.prep.build.build import BuildOptions, build_shards
 from alexkit.prep.format.pixel_options import PixelOptions
 from alexkit.prep.sources import Source, SourceOptions, open_source
+from alexkit.prep.sources.tfrecords import framing
 from alexkit.prep.sources.tfrecords.image import ExampleImage
 
 from .writing import example, feature, message, record, write_examples
@@ -235,6 +236,24 @@ def test_what_is_not_one_class_per_encoded_image_is_refused(tmp_path: Path, rows
     write_examples(tmp_path / "train.tfrecord", rows)
     with pytest.raises(InputError, match=words):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_large_record_with_several_labels_is_refused_unless_damage_put_them_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_damaged: bool
+) -> None:
+    """Its checksum is found part by part."""
+    monkeypatch.setattr(framing, "_CHUNK", 10)
+    content = bytearray(record(example(row(1))) + record(example(row(2, [1, 2]))))
+    content[-5] ^= is_damaged  # of the data; 4 bytes of their checksum follow
+    (tmp_path / "train.tfrecord").write_bytes(content)
+    if not is_damaged:
+        with pytest.raises(InputError, match="label holds several labels"):
+            open_source(tmp_path)
+        return
+    (split,) = open_source(tmp_path).splits
+    with pytest.raises(InputError, match="is damaged: checksum"):
+        split.images[1].read()
 
 
 @pytest.mark.parametrize(
