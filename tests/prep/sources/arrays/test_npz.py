@@ -10,7 +10,7 @@ import pytest
 from alexkit.errors import InputError
 from alexkit.prep.images import decode_rgb
 from alexkit.prep.sources import SourceOptions, open_source
-from alexkit.prep.sources.arrays import npy, unpacked
+from alexkit.prep.sources.arrays import npy, rows, unpacked
 from alexkit.prep.sources.inputs import SourceSplit
 
 from .written import drawn
@@ -49,6 +49,18 @@ def test_every_image_is_that_of_the_array(tmp_path: Path, how: str, shape: tuple
     for split in splits:
         assert rows_of(split) == rows_in(arrays[f"{split.name}_images"], split.name)
         assert [entry.id for entry in split.classes] == ["0", "1", "2", "3"]
+
+
+def test_a_fortran_ordered_array_that_a_process_cannot_keep_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MAX_UNPACKED_BYTES", 1000)
+    images = drawn(4, 28, 28)
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=LABELS)
+    assert len(open_source(tmp_path / "mnist.npz").splits[0].images) == 4
+    np.savez(tmp_path / "mnist.npz", x_train=np.asfortranarray(images), y_train=LABELS)
+    with pytest.raises(InputError, match=r"mnist\.npz: a Fortran-ordered array of 3,136 bytes, .* ascontiguousarray"):
+        open_source(tmp_path / "mnist.npz")
 
 
 def test_the_arrays_of_keras_are_read(tmp_path: Path) -> None:
