@@ -58,25 +58,24 @@ def collate(
         extras: Their requested tar members.
         views: Their views.
     """
-    doing = ""
+    made: list[Any] = []
     try:
-        made = []
-        for row, key in enumerate(keys):
-            doing = f"target of sample {key!r}, from a loader with extras={list(extras)}"
+        for row in range(len(keys)):
             made.append(target(_example(row, batch, labels_B, keys, extras, views)))
-        doing = (
-            f"targets of {len(made)} samples, {keys[0]!r} …, in torch's default_collate: they must be numbers, text, "
-            "arrays or tensors of one shape, or dicts, lists or tuples of these"
-        )
         return default_collate(made)
     except StopIteration as error:  # it would end the epoch of a loop
-        failure = RuntimeError("target raised StopIteration")
+        failure: Exception = RuntimeError("target raised StopIteration")
         failure.__cause__ = error
-        failure.add_note(doing)
-        raise TargetError(failure) from None
     except Exception as error:
-        error.add_note(doing)
-        raise TargetError(error) from None
+        failure = error
+    if len(made) < len(keys):
+        failure.add_note(f"target of sample {keys[len(made)]!r}, from a loader with extras={list(extras)}")
+    else:
+        failure.add_note(
+            f"targets of {len(keys)} samples, {keys[0]!r} …, in torch's default_collate: they must be numbers, text, "
+            "arrays or tensors of one shape, or dicts, lists or tuples of these"
+        )
+    raise TargetError(failure)
 
 
 def _example(

@@ -16,6 +16,7 @@ from ..memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ...model import TrainedNetwork
+    from ...model.runs.recipe import Precision
 
 PATH = LocalPath()
 
@@ -60,7 +61,7 @@ class NetworkChoice:
     """`auto`, `cpu` or `cuda:N`."""
     batch_size: int = 64
     """Images, or views of images, per batch."""
-    precision: str | None = None
+    precision: "Precision | None" = None
     """`auto`, `fp32`, `bf16` or `fp16`; None for the recipe's."""
 
     def load(self, run: Path, shards: Path | None = None) -> "TrainedNetwork":
@@ -74,7 +75,7 @@ class NetworkChoice:
             recipe=self.recipe,
             shards=shards,
             device=self.device,
-            precision=self.precision,  # type: ignore[arg-type]
+            precision=self.precision,
         )
 
 

@@ -279,7 +279,7 @@ def _show_forecast(size_px: int, forecast: "Forecast") -> None:
     if 0 < (largest_px := forecast.largest_px) < size_px:
         note(
             f"no image tried has more than {largest_px} px on its shorter side: all will be enlarged to {size_px}; "
-            f"--size {largest_px} would enlarge none"
+            f"consider --size {largest_px} or smaller"
         )
 
 

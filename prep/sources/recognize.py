@@ -248,7 +248,7 @@ def _check_parts(candidate: Candidate, remarks: Remarks) -> None:
         remarks.note(f"{candidate.path}: {missing}; is the download complete?")
     if len(several := part_names(names)) > 1:
         remarks.note(f"{candidate.path}: files of several names, {', '.join(several[:4])}, are read as one split")
-    if candidate.layout not in ("class-folders", "class-tars") and (other := of_other_split(names, candidate.split)):
+    if candidate.layout != "class-tars" and (other := of_other_split(names, candidate.split)):
         remarks.note(f"{candidate.path}: {other} is read as {candidate.split}; if it is of another split, move it out")
 
 

@@ -122,5 +122,5 @@ def test_small_images_are_told_before_they_are_enlarged(capfd: pytest.CaptureFix
     _show_forecast(32, told)
     assert "enlarged" not in capfd.readouterr().err
     _show_forecast(256, told)
-    words = "shorter side: all will be enlarged to 256; --size 32 would enlarge none"
+    words = "shorter side: all will be enlarged to 256; consider --size 32 or smaller"
     assert words in capfd.readouterr().err

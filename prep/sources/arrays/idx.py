@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import InputError
-from ...storage.by_offset import address_of, opened
+from ...storage.by_offset import ByOffset, address_of, opened
 from ..inputs import SourceSplit
 from ..lists.text_table import class_lines
 from ..options import SourceOptions
@@ -94,7 +94,7 @@ def _images(path: Path, *, is_transposed: bool) -> PixelArray:
     header_bytes = 16
     packing: Packing = "gzip" if path.suffix == ".gz" else "none"
     with opened(path) as file:
-        header = bytes(_unpack(path, packing, header_bytes))
+        header = bytes(_unpack(path, file, packing, header_bytes))
         count, height, width = _sizes(path, header, 3)
         expected = header_bytes + count * height * width
         if packing == "none":
@@ -105,7 +105,7 @@ def _images(path: Path, *, is_transposed: bool) -> PixelArray:
                 f"keeps in memory; unpack it: gunzip --keep {path.name}"
             )
         else:
-            found = len(_unpack(path, packing, expected + 1))
+            found = len(_unpack(path, file, packing, expected + 1))
         if found != expected or not count * height * width:
             raise InputError(
                 f"{path}: {found:,} bytes{' when unpacked' if packing == 'gzip' else ''}; expected {expected:,} for "
@@ -123,7 +123,7 @@ def _labels(path: Path, array: PixelArray, images: str) -> list[int]:
     packing: Packing = "gzip" if path.suffix == ".gz" else "none"
     with opened(path) as file:
         require_small(path, file)
-    content = bytes(_unpack(path, packing, min(MAX_LABEL_BYTES, header_bytes + array.num_images + 1)))
+        content = bytes(_unpack(path, file, packing, min(MAX_LABEL_BYTES, header_bytes + array.num_images + 1)))
     (count,) = _sizes(path, content[:header_bytes], 1)
     if count != array.num_images:
         raise InputError(f"{path}: {count:,} labels, but {images} has {array.num_images:,} images; download both again")
@@ -132,10 +132,9 @@ def _labels(path: Path, array: PixelArray, images: str) -> list[int]:
     return list(content[header_bytes:])
 
 
-def _unpack(path: Path, packing: Packing, max_bytes: int) -> bytearray:
+def _unpack(path: Path, file: ByOffset, packing: Packing, max_bytes: int) -> bytearray:
     try:
-        with opened(path) as file:
-            return unpack(file, packing, 0, file.num_bytes, max_bytes)
+        return unpack(file, packing, 0, file.num_bytes, max_bytes)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -103,7 +103,7 @@ def _member(path: Path, file: ByOffset, info: zipfile.ZipInfo) -> Npy:
     *_, name_bytes, extra_bytes = LOCAL_HEADER.unpack(header)
     start = info.header_offset + LOCAL_HEADER.size + name_bytes + extra_bytes
     if start + info.compress_size > file.num_bytes or (packing == "none" and info.file_size != info.compress_size):
-        raise InputError(f"{where}: ends behind the end of the file; download it again")
+        raise InputError(f"{where}: reaches beyond the end of the file; download it again")
     found = _array(path, where, file, packing, start, info.compress_size, info.file_size)
     if packing == "deflate":
         _check_packed(path, where, file, info, start)

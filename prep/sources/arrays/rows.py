@@ -56,7 +56,7 @@ def split_of(
             )
         if part.array.is_fortran and part.array.num_bytes > MAX_UNPACKED_BYTES:
             raise InputError(
-                f"{where}: an array in the order of Fortran with {part.array.num_bytes:,} bytes, more than the "
+                f"{where}: a Fortran-ordered array of {part.array.num_bytes:,} bytes, more than the "
                 f"{MAX_UNPACKED_BYTES:,} that each process keeps in memory; write it with numpy.ascontiguousarray"
             )
         labels: Sequence[RawLabel] = [UNLABELED] * part.array.num_images if part.labels is None else part.labels

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from ...storage.protobuf import LENGTH, VARINT, fields, signed
 from ...storage.window import Window
-from ..tfrecords.example import LENGTH, VARINT, fields
 from .btree import Entry
 
 _SIZES = {1: "channels", 2: "height", 3: "width"}
@@ -32,8 +32,7 @@ def datum_at(window: Window, entry: Entry) -> Datum:
         elif number == _DATA and wire == LENGTH:
             data = (at, end - at)
         elif number == _LABEL and wire == VARINT:
-            value = window.varint(at)[0] & 2**64 - 1
-            label = value - 2**64 if value >= 2**63 else value
+            label = signed(window.varint(at)[0])
         elif number == _IS_ENCODED and wire == VARINT:
             is_encoded = window.varint(at)[0] != 0
         elif number == _FLOATS:

@@ -21,8 +21,8 @@ Folders = dict[int, str | None]
 """The folder of the images of each label; None if there are several."""
 
 
-def note_folder(folders: Folders, label: int, folder: str) -> None:
-    """Note where an image with this label is."""
+def note_folder(folders: Folders, label: int, folder: str | None) -> None:
+    """Note where an image with this label is; None if its images are known to be in several folders."""
     if folders.setdefault(label, folder) != folder:
         folders[label] = None
 
@@ -94,8 +94,7 @@ def classes_in(several: Iterable[Folders]) -> dict[int, str]:
     folders: Folders = {}
     for one in several:
         for label, folder in one.items():
-            if folders.setdefault(label, folder) != folder:
-                folders[label] = None
+            note_folder(folders, label, folder)
     parts = {label: (folder or "").split("/") for label, folder in folders.items()}
     if len({*map(tuple, parts.values())}) != len(parts) or len(parts) < 2:
         return {}

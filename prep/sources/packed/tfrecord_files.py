@@ -15,7 +15,10 @@ _WITHOUT_SUFFIX = re.compile(r"[^.]*\d+-of-\d+")
 
 
 def _is_named(name: str) -> bool:
-    return (_WITH_SUFFIX.fullmatch(name) or _WITHOUT_SUFFIX.fullmatch(name)) is not None
+    if "-of-" in name and _WITHOUT_SUFFIX.fullmatch(name):
+        return True
+    # There may be a million names of images beside each other, and the expression takes a microsecond for each.
+    return ".tfrec" in name.lower() and _WITH_SUFFIX.fullmatch(name) is not None
 
 
 def _in_folder(folder: Folder, files: tuple[Path, ...], split: str, source: SourceFolder) -> Iterator[Candidate]:

@@ -1,6 +1,6 @@
 """The `.idx` beside a `.rec`: lines `KEY<tab>OFFSET`. It may be missing, in any order or stale.
 
-It never decides where records are, with one exception: behind a damaged record, it tells where the next one begins.
+It never decides where records are, with one exception: after a damaged record, it tells where the next one begins.
 """
 
 import io

@@ -8,12 +8,12 @@ import struct
 from collections.abc import Container, Iterator
 from typing import Literal, NamedTuple
 
+from ...storage.protobuf import FOUR_BYTES, LENGTH, VARINT, fields, signed
 from ...storage.window import Window
 
 MAX_NAME_BYTES = 2**12
 MAX_FEATURES = 2**16
 MAX_VALUES = 2**16
-VARINT, _EIGHT_BYTES, LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # protobuf's wire types
 _KINDS: dict[int, Literal["bytes", "floats", "integers"]] = {1: "bytes", 2: "floats", 3: "integers"}
 
 
@@ -74,8 +74,7 @@ def _integers(window: Window, feature: Feature, limit: int) -> list[int]:
             continue
         while at < end and len(found) < limit:
             value, at = window.varint(at)
-            value &= 2**64 - 1
-            found.append(value - 2**64 if value >= 2**63 else value)
+            found.append(signed(value))
         if at > end:
             raise ValueError(f"an integer reaches beyond byte {end}")
     return found
@@ -84,7 +83,7 @@ def _integers(window: Window, feature: Feature, limit: int) -> list[int]:
 def _floats(window: Window, feature: Feature, limit: int) -> list[float]:
     found: list[float] = []
     for number, wire, at, end in fields(window, feature.start, feature.stop):
-        if number == 1 and wire in (_FOUR_BYTES, LENGTH):
+        if number == 1 and wire in (FOUR_BYTES, LENGTH):
             count = min((end - at) // 4, limit - len(found))
             found += struct.unpack(f"<{count}f", window.read(at, 4 * count))
     return found
@@ -102,24 +101,3 @@ def _feature(window: Window, start: int, stop: int) -> Feature | None:
 def _messages(window: Window, start: int, stop: int, number: int) -> Iterator[tuple[int, int]]:
     """The ranges of the fields of this number that have a length."""
     return ((at, end) for found, wire, at, end in fields(window, start, stop) if found == number and wire == LENGTH)
-
-
-def fields(window: Window, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, wire type and range of every field of the message at bytes [start, stop)."""
-    at = start
-    while at < stop:
-        tag, at = window.varint(at)
-        wire = tag & 7
-        if wire == LENGTH:
-            size, at = window.varint(at)
-            end = at + size
-        elif wire == VARINT:
-            end = window.varint(at)[1]
-        elif wire in (_FOUR_BYTES, _EIGHT_BYTES):
-            end = at + (4 if wire == _FOUR_BYTES else 8)
-        else:
-            raise ValueError(f"unknown wire type {wire} at byte {at}")
-        if end > stop or tag < 8:
-            raise ValueError(f"a field at byte {at} reaches beyond byte {stop}")
-        yield tag >> 3, wire, at, end
-        at = end

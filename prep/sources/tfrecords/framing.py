@@ -83,7 +83,7 @@ def _masked(checksum: int) -> int:
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _refuse_header(path: Path, at: int, header: bytes, found: int, stated: int) -> None:
+def _refuse_header(path: Path, at: int, header: bytes, found: int, stated: int) -> NoReturn:
     if at == 0 and (header.startswith(_GZIP) or _is_zlib(header)):
         is_gzip = header.startswith(_GZIP)
         raise InputError(

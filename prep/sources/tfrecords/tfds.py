@@ -40,7 +40,7 @@ def num_records(folder: Path, remarks: Remarks) -> dict[str, int]:
     """How many records each file has by `dataset_info.json`, by the end of its name after the data set's."""
     counts: dict[str, int] = {}
     try:
-        info = json.loads((folder / INFO_NAME).read_text())
+        info = json.loads((folder / INFO_NAME).read_bytes())
         for split in info["splits"]:
             lengths = [int(length) for length in split.get("shardLengths", ())]
             for i, length in enumerate(lengths):

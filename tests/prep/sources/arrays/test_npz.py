@@ -53,6 +53,20 @@ def test_every_image_is_that_of_the_array(tmp_path: Path, how: str, shape: tuple
         assert [entry.id for entry in split.classes] == ["0", "1", "2", "3"]
 
 
+def test_a_fortran_ordered_array_that_a_process_cannot_keep_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MAX_UNPACKED_BYTES", 1000)
+    images = drawn(4, 28, 28)
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=LABELS)
+    assert len(open_source(tmp_path / "mnist.npz").splits[0].images) == 4
+    np.savez(tmp_path / "mnist.npz", x_train=np.asfortranarray(images), y_train=LABELS)
+    with pytest.raises(
+        InputError, match=r"mnist\.npz: a Fortran-ordered array of 3,136 bytes, .*numpy\.ascontiguousarray"
+    ):
+        open_source(tmp_path / "mnist.npz")
+
+
 def test_the_arrays_of_keras_are_read(tmp_path: Path) -> None:
     images = drawn(4, 28, 28)
     np.savez(tmp_path / "mnist.npz", x_train=images, y_train=LABELS, x_test=images, y_test=LABELS, more=np.zeros(3))
