@@ -77,7 +77,7 @@ def endless(tmp_path: Path, draw_source: Callable[..., Path]) -> Iterator[tuple[
 
 @pytest.mark.faults
 @pytest.mark.parametrize("num_kills", [4, pytest.param(25, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("layout", ["class-folders", "recordio"])
+@pytest.mark.parametrize("layout", ["class-folders", pytest.param("recordio", marks=pytest.mark.slow)])
 def test_kill_9_at_random_points_ends_in_the_bytes_of_an_undisturbed_run(
     tmp_path: Path,
     draw_source: Callable[..., Path],
